@@ -1,0 +1,18 @@
+//! FHIR as data: the lossless document tree, element names, paths, and the facts of R4.
+//!
+//! This is the only place, besides mapping files, where JSON keys of FHIR stand as string literals. Everything else
+//! asks a [`Document`] typed questions or writes through the types here.
+
+mod document;
+mod instant;
+mod names;
+pub mod outcome;
+mod path;
+pub mod r4;
+mod writer;
+
+pub use document::{Children, Document, Fault, Kind, Limits, Node, NodeId, ParseError, Position};
+pub use instant::{Instant, instant_text};
+pub use names::{Name, NameId};
+pub use path::ElementPath;
+pub use writer::Writer;

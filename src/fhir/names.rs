@@ -1,0 +1,173 @@
+//! Element names, interned against the R4 tables.
+//!
+//! Every element name that base R4 defines (choice elements in each of their typed spellings) has a [`NameId`], so
+//! that compiled plans compare two bytes instead of text. The primitive-extension spelling `_birthDate` shares the
+//! id of `birthDate`, marked by one bit. A name outside R4, as a provider's record has, is [`NameId::UNKNOWN`] and is
+//! compared by its text: [`Name`] does both.
+
+use std::sync::LazyLock;
+
+use super::r4;
+
+/// An element name that base R4 defines, or [`NameId::UNKNOWN`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NameId(u16);
+
+const UNDERSCORE: u16 = 0x8000;
+
+impl NameId {
+    /// A name that base R4 does not define.
+    pub const UNKNOWN: NameId = NameId(0);
+
+    /// The id of `name` (`birthDate`, `_birthDate`, `valueQuantity`), or [`NameId::UNKNOWN`].
+    pub fn of(name: &str) -> NameId {
+        TABLE.lookup(name.as_bytes())
+    }
+
+    /// Whether this is the `_name` spelling that holds a primitive's id and extensions (FHIR R4 JSON, 2.6.2).
+    pub fn is_primitive_extension(self) -> bool {
+        self.0 & UNDERSCORE != 0
+    }
+
+    /// The name without its leading underscore: where the value of the primitive itself stands.
+    pub fn without_underscore(self) -> NameId {
+        NameId(self.0 & !UNDERSCORE)
+    }
+
+    /// The text of a known name; empty for [`NameId::UNKNOWN`].
+    pub fn text(self) -> &'static str {
+        TABLE.names[usize::from(self.0 & !UNDERSCORE)]
+    }
+
+    pub(super) fn index(self) -> usize {
+        usize::from(self.0 & !UNDERSCORE) * 2 + usize::from(self.0 >> 15)
+    }
+
+    /// One more than the largest `NameId::index`.
+    pub(super) fn indexes() -> usize {
+        TABLE.names.len() * 2
+    }
+}
+
+/// A name as a compiled plan keeps it: compared by id where R4 knows it, by text where it does not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Name {
+    id: NameId,
+    text: Box<str>,
+}
+
+impl Name {
+    /// Interns `text`.
+    pub fn new(text: &str) -> Name {
+        Name { id: NameId::of(text), text: text.into() }
+    }
+
+    /// The id, [`NameId::UNKNOWN`] for a name outside R4.
+    pub fn id(&self) -> NameId {
+        self.id
+    }
+
+    /// The name as written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+struct Table {
+    /// Index 0 is `UNKNOWN`.
+    names: Vec<&'static str>,
+    /// Open addressing over `names`; 0 is an empty slot. The length is a power of two.
+    slots: Vec<u16>,
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| Table::build(r4::element_names()));
+
+/// Reads at most eight bytes as a little-endian integer.
+fn word(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    word[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(word)
+}
+
+/// A multiplicative hash over the first and last eight bytes and the length: few names of R4 share all three.
+fn hash(name: &[u8]) -> usize {
+    let (head, tail) = match name {
+        [.., _, _, _, _, _, _, _, _] => (word(&name[..8]), word(&name[name.len() - 8..])),
+        short => (word(short), 0),
+    };
+    let mixed = (head ^ tail.rotate_left(29) ^ name.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 40) as usize
+}
+
+impl Table {
+    fn build(known: Vec<&'static str>) -> Table {
+        let mut names = vec![""];
+        names.extend(known);
+        let mut slots = vec![0; (names.len() * 4).next_power_of_two()];
+        for (id, name) in (0_u16..).zip(&names).skip(1) {
+            let mut at = hash(name.as_bytes()) & (slots.len() - 1);
+            while slots[at] != 0 {
+                at = (at + 1) & (slots.len() - 1);
+            }
+            slots[at] = id;
+        }
+        Table { names, slots }
+    }
+
+    fn find(&self, name: &[u8]) -> u16 {
+        let mut at = hash(name) & (self.slots.len() - 1);
+        loop {
+            let id = self.slots[at];
+            if id == 0 || self.names[usize::from(id)].as_bytes() == name {
+                return id;
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+    }
+
+    fn lookup(&self, name: &[u8]) -> NameId {
+        match name.strip_prefix(b"_") {
+            Some(rest) => match self.find(rest) {
+                0 => NameId::UNKNOWN,
+                id => NameId(id | UNDERSCORE),
+            },
+            None => NameId(self.find(name)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_of_r4_finds_itself() {
+        for name in r4::element_names() {
+            assert_eq!(NameId::of(name).text(), name);
+        }
+        assert!(r4::element_names().len() > 1000);
+    }
+
+    #[test]
+    fn an_underscore_marks_the_same_name() {
+        let name = NameId::of("_birthDate");
+        assert!(name.is_primitive_extension());
+        assert_eq!(name.without_underscore(), NameId::of("birthDate"));
+        assert_ne!(name.index(), NameId::of("birthDate").index());
+    }
+
+    #[test]
+    fn names_outside_r4_are_unknown() {
+        for name in ["", "_", "whatChanged", "birthdate", "_whatChanged", "__birthDate"] {
+            assert_eq!(NameId::of(name), NameId::UNKNOWN, "{name}");
+        }
+    }
+
+    #[test]
+    fn choice_elements_have_a_name_for_each_type() {
+        for name in ["valueQuantity", "valueString", "onsetDateTime", "deceasedBoolean", "valueBase64Binary"] {
+            assert_ne!(NameId::of(name), NameId::UNKNOWN, "{name}");
+        }
+        assert_eq!(NameId::of("onsetDate"), NameId::UNKNOWN);
+    }
+}

@@ -1,0 +1,155 @@
+//! Facts of FHIR R4 (4.0.1): elements, cardinalities, types, bindings and constraint expressions.
+//!
+//! The tables beside this file are written by `tools/r4-tables.py` from the official definition bundles. A row of
+//! `elements.tsv` either opens a type (`type`, kind, base type) or, indented by a tab, holds one element: path,
+//! minimum, maximum, types, binding (`strength:value set`), flags (`M` modifier), constraint keys.
+
+use std::collections::BTreeSet;
+
+const ELEMENTS: &str = include_str!("elements.tsv");
+
+/// A row of the element table, as written.
+#[derive(Clone, Copy, Debug)]
+pub struct ElementRow {
+    /// `Patient.name`, `Observation.value[x]`.
+    pub path: &'static str,
+    /// Smallest number of occurrences.
+    pub min: &'static str,
+    /// Largest number of occurrences: a number or `*`.
+    pub max: &'static str,
+    /// `string`, `Reference(Patient|Group)`, `#Bundle.link`; several joined by a comma.
+    pub types: &'static str,
+    /// `required:http://…`, or empty.
+    pub binding: &'static str,
+    /// `M` for a modifier element.
+    pub flags: &'static str,
+    /// Constraint keys joined by a comma; their expressions stand in `constraints.tsv`.
+    pub constraints: &'static str,
+}
+
+/// A type of R4 with its elements, in the order of the specification.
+#[derive(Clone, Copy, Debug)]
+pub struct TypeRow {
+    /// `Patient`, `HumanName`, `code`.
+    pub name: &'static str,
+    /// `resource`, `complex-type` or `primitive-type`, with `!` behind it when abstract.
+    pub kind: &'static str,
+    /// The type this one specialises; empty for `Element` and `Resource`.
+    pub base: &'static str,
+    rows: &'static str,
+}
+
+impl TypeRow {
+    /// The elements; the first is the type itself.
+    pub fn elements(&self) -> impl Iterator<Item = ElementRow> + use<> {
+        self.rows.lines().map(|line| {
+            let mut cells = line.trim_start_matches('\t').split('\t');
+            let mut cell = || cells.next().unwrap_or_default();
+            ElementRow {
+                path: cell(),
+                min: cell(),
+                max: cell(),
+                types: cell(),
+                binding: cell(),
+                flags: cell(),
+                constraints: cell(),
+            }
+        })
+    }
+}
+
+/// All types of R4, data types first.
+pub fn types() -> Vec<TypeRow> {
+    let mut types: Vec<TypeRow> = Vec::new();
+    let mut rest = ELEMENTS;
+    while let Some(head_end) = rest.find('\n') {
+        let mut head = rest[..head_end].split('\t');
+        let body = &rest[head_end + 1..];
+        let mut end = 0;
+        for line in body.split_inclusive('\n') {
+            if !line.starts_with('\t') {
+                break;
+            }
+            end += line.len();
+        }
+        let mut cell = || head.next().unwrap_or_default();
+        types.push(TypeRow { name: cell(), kind: cell(), base: cell(), rows: &body[..end] });
+        rest = &body[end..];
+    }
+    types
+}
+
+/// The constraints of R4: key, severity, FHIRPath expression.
+pub fn constraints() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    include_str!("constraints.tsv").lines().filter_map(|line| {
+        let (key, rest) = line.split_once('\t')?;
+        let (severity, expression) = rest.split_once('\t')?;
+        Some((key, severity, expression))
+    })
+}
+
+/// `valueQuantity` for `value[x]` and `Quantity`: the spelling of a choice element in JSON (FHIR R4, 2.6.2.1).
+pub fn choice_name(stem: &str, type_name: &str) -> String {
+    let mut name = stem.to_owned();
+    let mut letters = type_name.chars();
+    name.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+    name.push_str(letters.as_str());
+    name
+}
+
+/// The type codes of a row's `types` cell, without reference targets.
+pub fn type_codes(types: &str) -> impl Iterator<Item = &str> {
+    types.split(',').filter(|code| !code.is_empty()).map(|code| code.split('(').next().unwrap_or(code))
+}
+
+/// Every element name of R4, each choice element in all its spellings, sorted. The strings live as long as the
+/// program: expanded names are leaked once, by the only caller, the name table.
+pub(super) fn element_names() -> Vec<&'static str> {
+    let mut names: BTreeSet<&'static str> = BTreeSet::from(["resourceType", "fhir_comments"]);
+    for each in types() {
+        for element in each.elements() {
+            let Some((_, last)) = element.path.rsplit_once('.') else { continue };
+            match last.strip_suffix("[x]") {
+                None => {
+                    names.insert(last);
+                }
+                Some(stem) => names.extend(type_codes(element.types).map(|code| {
+                    let spelled: &'static str = choice_name(stem, code).leak();
+                    spelled
+                })),
+            }
+        }
+    }
+    names.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_holds_the_types_of_r4() {
+        let types = types();
+        let patient = types.iter().find(|each| each.name == "Patient").expect("Patient is in the table");
+        assert_eq!((patient.kind, patient.base), ("resource", "DomainResource"));
+        let birth_date = patient.elements().find(|row| row.path == "Patient.birthDate").expect("it has a birthDate");
+        assert_eq!((birth_date.min, birth_date.max, birth_date.types), ("0", "1", "date"));
+        assert_eq!(types.iter().filter(|each| each.kind == "resource").count(), 146);
+    }
+
+    #[test]
+    fn a_content_reference_and_a_target_are_kept() {
+        let bundle = types().into_iter().find(|each| each.name == "Bundle").expect("Bundle is in the table");
+        let types: Vec<_> = bundle.elements().map(|row| (row.path, row.types)).collect();
+        assert!(types.contains(&("Bundle.entry.link", "#Bundle.link")));
+    }
+
+    #[test]
+    fn every_constraint_has_an_expression() {
+        assert!(constraints().count() > 150);
+        assert!(
+            constraints()
+                .all(|(_, severity, expression)| { matches!(severity, "error" | "warning") && !expression.is_empty() })
+        );
+    }
+}

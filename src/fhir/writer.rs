@@ -1,0 +1,158 @@
+//! JSON out: a streaming writer that places commas and escapes, and copies spans as they are.
+
+/// Writes one JSON value into a buffer.
+#[derive(Debug, Default)]
+pub struct Writer {
+    out: String,
+    /// Whether a value stands before the next one in the innermost open object or array.
+    comma: bool,
+}
+
+impl Writer {
+    /// An empty buffer.
+    pub fn new() -> Writer {
+        Writer::default()
+    }
+
+    /// An empty buffer with room for `bytes`.
+    pub fn with_capacity(bytes: usize) -> Writer {
+        Writer { out: String::with_capacity(bytes), comma: false }
+    }
+
+    /// Opens an object.
+    pub fn begin_object(&mut self) {
+        self.open('{');
+    }
+
+    /// Closes the innermost object.
+    pub fn end_object(&mut self) {
+        self.close('}');
+    }
+
+    /// Opens an array.
+    pub fn begin_array(&mut self) {
+        self.open('[');
+    }
+
+    /// Closes the innermost array.
+    pub fn end_array(&mut self) {
+        self.close(']');
+    }
+
+    /// The key of the next value.
+    pub fn key(&mut self, name: &str) {
+        self.separate();
+        escape_into(&mut self.out, name);
+        self.out.push(':');
+        self.comma = false;
+    }
+
+    /// A string value, escaped.
+    pub fn string(&mut self, text: &str) {
+        self.separate();
+        escape_into(&mut self.out, text);
+        self.comma = true;
+    }
+
+    /// A value that is already JSON: a span of a parsed document, a number's digits, `true`.
+    pub fn raw(&mut self, json: &str) {
+        self.separate();
+        self.out.push_str(json);
+        self.comma = true;
+    }
+
+    /// A key with a string value.
+    pub fn field(&mut self, name: &str, text: &str) {
+        self.key(name);
+        self.string(text);
+    }
+
+    /// How many bytes are written so far.
+    pub fn position(&self) -> usize {
+        self.out.len()
+    }
+
+    /// The finished value.
+    pub fn finish(self) -> String {
+        self.out
+    }
+
+    fn open(&mut self, bracket: char) {
+        self.separate();
+        self.out.push(bracket);
+        self.comma = false;
+    }
+
+    fn close(&mut self, bracket: char) {
+        self.out.push(bracket);
+        self.comma = true;
+    }
+
+    fn separate(&mut self) {
+        if self.comma {
+            self.out.push(',');
+        }
+    }
+}
+
+/// Appends `text` as a JSON string: quotes, backslashes and control characters escaped, all else as it is.
+fn escape_into(out: &mut String, text: &str) {
+    out.push('"');
+    let mut plain = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let escape = match byte {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            b'\n' => "\\n",
+            b'\r' => "\\r",
+            b'\t' => "\\t",
+            ..0x20 => "",
+            _ => continue,
+        };
+        out.push_str(&text[plain..at]);
+        if escape.is_empty() {
+            out.push_str("\\u00");
+            for digit in [byte >> 4, byte & 15] {
+                out.push(char::from_digit(u32::from(digit), 16).expect("four bits are one hex digit"));
+            }
+        } else {
+            out.push_str(escape);
+        }
+        plain = at + 1;
+    }
+    out.push_str(&text[plain..]);
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fhir::{Document, Limits};
+
+    #[test]
+    fn commas_stand_between_values_only() {
+        let mut out = Writer::new();
+        out.begin_object();
+        out.field("a", "1");
+        out.key("b");
+        out.begin_array();
+        out.raw("1.50");
+        out.begin_object();
+        out.end_object();
+        out.begin_array();
+        out.end_array();
+        out.end_array();
+        out.field("c", "");
+        out.end_object();
+        assert_eq!(out.finish(), r#"{"a":"1","b":[1.50,{},[]],"c":""}"#);
+    }
+
+    #[test]
+    fn any_text_survives_a_round_trip() {
+        let text: String = (0..0x250).chain(0x1F600..0x1F610).filter_map(char::from_u32).collect();
+        let mut out = Writer::new();
+        out.string(&text);
+        let parsed = Document::parse(out.finish(), &Limits::default()).expect("it is JSON");
+        assert_eq!(parsed.root().text().as_deref(), Some(&*text));
+    }
+}

@@ -1,0 +1,202 @@
+//! Stage 1: bytes and the client's certified identity become [`Received`].
+//!
+//! Enters: what a sender submitted, and who it is by its certificate. Leaves: a [`Received`], the record parsed and
+//! found to conform to the interface's logical model. Invariant: a record that is not complete JSON of the declared
+//! media type, or lacks what its model requires, never becomes `Received`.
+
+use aws_lc_rs::digest;
+
+use crate::fhir::outcome::Issue;
+use crate::fhir::{Document, Instant, Limits, ParseError};
+use crate::identity::{InterfaceName, MessageId, PartyId};
+
+/// What a sender submitted.
+#[derive(Debug)]
+pub struct Submission {
+    /// Who, by its certificate.
+    pub sender: PartyId,
+    /// Which interface.
+    pub interface: InterfaceName,
+    /// `Content-Type`, as sent.
+    pub content_type: Option<String>,
+    /// `Idempotency-Key`, as sent.
+    pub idempotency_key: Option<String>,
+    /// The record.
+    pub body: Vec<u8>,
+    /// When the last byte arrived.
+    pub received_at: Instant,
+}
+
+/// A record that arrived whole, from a known sender, and conforms to its logical model.
+#[derive(Debug)]
+pub struct Received {
+    message: MessageId,
+    sender: PartyId,
+    interface: InterfaceName,
+    record: Document,
+    digest: [u8; 32],
+    received_at: Instant,
+}
+
+impl Received {
+    /// The message's id.
+    pub fn message(&self) -> MessageId {
+        self.message
+    }
+
+    /// Who sent it.
+    pub fn sender(&self) -> &PartyId {
+        &self.sender
+    }
+
+    /// The interface it was sent to.
+    pub fn interface(&self) -> &InterfaceName {
+        &self.interface
+    }
+
+    /// The record.
+    pub fn record(&self) -> &Document {
+        &self.record
+    }
+
+    /// SHA-256 of the record's bytes.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// When it arrived.
+    pub fn received_at(&self) -> Instant {
+        self.received_at
+    }
+}
+
+/// Why a submission was not received.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The media type is not one this interface reads.
+    #[error("the record's media type is not application/json")]
+    MediaType,
+    /// The bytes are not a JSON document.
+    #[error("the record is not JSON: {0}")]
+    Syntax(#[from] ParseError),
+    /// The record does not conform to its logical model.
+    #[error("the record does not conform to the logical model of {interface}: {} found", issues.len())]
+    Model {
+        /// The interface.
+        interface: InterfaceName,
+        /// What was found; at least one error.
+        issues: Vec<Issue>,
+    },
+    /// The idempotency key cannot be used.
+    #[error("the Idempotency-Key must be 1 to 255 visible ASCII characters")]
+    IdempotencyKey,
+}
+
+impl Error {
+    /// What the sender can do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Error::MediaType => "send the record as Content-Type: application/json".to_owned(),
+            Error::Syntax(error) => error.hint().to_owned(),
+            Error::Model { .. } => "complete the record as the issues say, then send it again".to_owned(),
+            Error::IdempotencyKey => "use a UUID as the key".to_owned(),
+        }
+    }
+}
+
+/// Parses and checks a submission. `conforms` checks the record against the interface's logical model.
+///
+/// The message's id comes from the sender, the interface and the idempotency key; without a key, the digest of the
+/// record stands in for it, so that the same bytes sent twice are one message.
+///
+/// # Errors
+/// [`Error`], which names the place in the record.
+pub fn receive(
+    submission: Submission,
+    limits: &Limits,
+    conforms: impl FnOnce(&Document) -> Vec<Issue>,
+) -> Result<Received, Error> {
+    let Submission { sender, interface, content_type, idempotency_key, body, received_at } = submission;
+    if !content_type.as_deref().is_some_and(is_json) {
+        return Err(Error::MediaType);
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, &body).as_ref());
+    let message = message_id(&sender, &interface, idempotency_key.as_deref(), &hash)?;
+    let record = Document::parse(body, limits)?;
+    let issues = conforms(&record);
+    if issues.iter().any(Issue::is_error) {
+        return Err(Error::Model { interface, issues });
+    }
+    Ok(Received { message, sender, interface, record, digest: hash, received_at })
+}
+
+/// `application/json` or `application/fhir+json`, with any parameters.
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    ["application/json", "application/fhir+json"].iter().any(|known| essence.eq_ignore_ascii_case(known))
+}
+
+fn message_id(
+    sender: &PartyId,
+    interface: &InterfaceName,
+    key: Option<&str>,
+    digest: &[u8; 32],
+) -> Result<MessageId, Error> {
+    match key {
+        Some(key) if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok(MessageId::derive(sender, interface, &format!("key {key}")))
+        }
+        Some(_) => Err(Error::IdempotencyKey),
+        None => {
+            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            Ok(MessageId::derive(sender, interface, &format!("sha-256 {digest}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fhir::outcome::IssueType;
+
+    fn submission(body: &str) -> Submission {
+        Submission {
+            sender: "DEMOP".parse().expect("an ODS code"),
+            interface: "crisis-escalation".parse().expect("a name"),
+            content_type: Some("application/json; charset=utf-8".to_owned()),
+            idempotency_key: None,
+            body: body.into(),
+            received_at: time::macros::datetime!(2026-01-01 00:00 UTC),
+        }
+    }
+
+    #[test]
+    fn the_same_bytes_are_the_same_message_and_a_key_overrides_them() {
+        let receive = |submission| receive(submission, &Limits::default(), |_| vec![]).expect("it is received");
+        let first = receive(submission("{}"));
+        assert_eq!(first.message(), receive(submission("{}")).message());
+        assert_ne!(first.message(), receive(submission("{ }")).message());
+        let keyed = |body| Submission { idempotency_key: Some("k".to_owned()), ..submission(body) };
+        let (one, other) = (receive(keyed("{}")), receive(keyed("{ }")));
+        assert_eq!(one.message(), other.message());
+        assert_ne!(one.digest(), other.digest());
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_by_kind() {
+        let refused = |submission| {
+            let missing = Issue::error(IssueType::Required, "recordId is missing");
+            receive(submission, &Limits::default(), |_| vec![missing]).expect_err("it is refused")
+        };
+        let xml = Submission { content_type: Some("application/xml".to_owned()), ..submission("{}") };
+        assert!(matches!(refused(xml), Error::MediaType));
+        assert!(matches!(refused(Submission { content_type: None, ..submission("{}") }), Error::MediaType));
+        assert!(matches!(refused(submission("{\"a\":1")), Error::Syntax(_)));
+        assert!(matches!(refused(submission("{}")), Error::Model { issues, .. } if issues.len() == 1));
+        for key in ["", "a b", "é", &"k".repeat(256)] {
+            let bad = Submission { idempotency_key: Some(key.to_owned()), ..submission("{}") };
+            assert!(matches!(refused(bad), Error::IdempotencyKey), "{key}");
+        }
+    }
+}

