@@ -42,7 +42,9 @@ def type_of(element):
         for extension in each.get("extension", []):
             if extension["url"].endswith("structuredefinition-fhir-type"):
                 code = extension.get("valueUrl", code)
-        code = code.removeprefix(SYSTEM)
+        if code.startswith(SYSTEM):
+            code = code.removeprefix(SYSTEM)
+            code = code[0].lower() + code[1:]
         targets = [target.removeprefix(FHIR) for target in each.get("targetProfile", [])]
         names.append(f"{code}({'|'.join(targets)})" if targets else code)
     return ",".join(names)

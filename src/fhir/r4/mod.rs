@@ -4,7 +4,11 @@
 //! `elements.tsv` either opens a type (`type`, kind, base type) or, indented by a tab, holds one element: path,
 //! minimum, maximum, types, binding (`strength:value set`), flags (`M` modifier), constraint keys.
 
+mod schema;
+
 use std::collections::BTreeSet;
+
+pub use schema::{ElementDef, Schema, TypeDef, TypeKind, TypeRef, schema};
 
 const ELEMENTS: &str = include_str!("elements.tsv");
 
