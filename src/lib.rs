@@ -1,6 +1,7 @@
-//! Weir: a FHIR interoperability gateway between a mental-health provider and its NHS partners.
 //!
 //! The modules stand in the order of dependency: each names only what stands below it.
+
+pub mod server;
 
 pub mod intake;
 
