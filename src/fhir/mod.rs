@@ -3,14 +3,18 @@
 //! This is the only place, besides mapping files, where JSON keys of FHIR stand as string literals. Everything else
 //! asks a [`Document`] typed questions or writes through the types here.
 
+pub mod bars;
+mod capability;
 mod document;
 mod instant;
+pub mod message;
 mod names;
 pub mod outcome;
 mod path;
 pub mod r4;
 mod writer;
 
+pub use capability::capability_statement;
 pub use document::{Children, Document, Fault, Kind, Limits, Node, NodeId, ParseError, Position};
 pub use instant::{Instant, instant_text};
 pub use names::{Name, NameId};
