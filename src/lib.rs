@@ -1,8 +1,10 @@
+//! Weir: a FHIR interoperability gateway between a mental-health provider and its NHS partners.
 //!
 //! The modules stand in the order of dependency: each names only what stands below it.
 
 pub mod server;
 
+pub mod delivery;
 pub mod intake;
 
 pub mod fhir;
