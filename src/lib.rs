@@ -4,6 +4,7 @@
 
 pub mod server;
 
+pub mod acknowledgement;
 pub mod delivery;
 pub mod intake;
 
