@@ -2,6 +2,8 @@
 //!
 //! The modules stand in the order of dependency: each names only what stands below it.
 
+pub mod partner;
+
 pub mod server;
 
 pub mod acknowledgement;

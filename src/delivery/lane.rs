@@ -103,8 +103,8 @@ impl Lane {
             Err(_) => Err(AttemptError::ConnectTimeout),
         };
         if let Err(error) = &outcome {
-            let (partner, message, hint) = (&self.partner.ods, dispatch.message, error.hint());
-            tracing::warn!(%partner, %message, reason = %error, hint, "delivery attempt failed");
+            let (partner, message_id, hint) = (&self.partner.ods, dispatch.message, error.hint());
+            tracing::warn!(%partner, %message_id, reason = %error, hint, "delivery attempt failed");
         }
         outcome
     }
@@ -213,11 +213,7 @@ impl Lane {
 }
 
 impl Wire {
-    async fn send(
-        &mut self,
-        mut request: Request<Full<Bytes>>,
-        target: &Uri,
-    ) -> Result<Response<Incoming>, Unsent> {
+    async fn send(&mut self, mut request: Request<Full<Bytes>>, target: &Uri) -> Result<Response<Incoming>, Unsent> {
         let unsent = |mut error: TrySendError<Request<Full<Bytes>>>| Unsent {
             request: error.take_message(),
             error: error.into_error(),

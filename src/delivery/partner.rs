@@ -117,17 +117,7 @@ impl PartnerSection {
             let (name, max_attempts) = (self.name, self.max_attempts);
             let (ods, endpoint, connect, service_id) = (ods?, endpoint?, connect?, service_id?);
             let (anchors, attempt_timeout) = (anchors?, attempt_timeout?);
-            Some(Partner {
-                ods,
-                name,
-                endpoint,
-                connect,
-                service_id,
-                anchors,
-                schedule,
-                attempt_timeout,
-                max_attempts,
-            })
+            Some(Partner { ods, name, endpoint, connect, service_id, anchors, schedule, attempt_timeout, max_attempts })
         })();
         checked.filter(|_| faults.is_empty()).ok_or(faults)
     }
@@ -173,7 +163,8 @@ fn service_id(text: String) -> Result<String, SettingError> {
 fn anchors(file: &Path) -> Result<TrustAnchors, SettingError> {
     let remedy = "name a PEM file with the authorities that issue the partner's certificate";
     let pem = std::fs::read(file).map_err(|error| wrong("anchors", format!("cannot be read ({error})"), remedy))?;
-    TrustAnchors::from_pem(&pem).map_err(|error: TlsError| wrong("anchors", format!("cannot be used ({error})"), remedy))
+    TrustAnchors::from_pem(&pem)
+        .map_err(|error: TlsError| wrong("anchors", format!("cannot be used ({error})"), remedy))
 }
 
 /// The longest time that a setting may name: 30 days.

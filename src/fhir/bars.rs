@@ -80,6 +80,7 @@ pub enum ErrorCode {
     NotFound,
     MethodNotAllowed,
     NotAcceptable,
+    Timeout,
     Conflict,
     /// Not in the code system: BaRS has no code for a wrong `Content-Type`, so it is told as a bad request.
     UnsupportedMediaType,
@@ -100,6 +101,7 @@ impl ErrorCode {
             ErrorCode::NotFound => "REC_NOT_FOUND",
             ErrorCode::MethodNotAllowed => "REC_METHOD_NOT_ALLOWED",
             ErrorCode::NotAcceptable => "REC_NOT_ACCEPTABLE",
+            ErrorCode::Timeout => "REC_TIMEOUT",
             ErrorCode::Conflict => "REC_CONFLICT",
             ErrorCode::UnprocessableEntity => "REC_UNPROCESSABLE_ENTITY",
             ErrorCode::TooEarly => "REC_TOO_EARLY",
@@ -116,6 +118,7 @@ impl ErrorCode {
             ErrorCode::NotFound => 404,
             ErrorCode::MethodNotAllowed => 405,
             ErrorCode::NotAcceptable => 406,
+            ErrorCode::Timeout => 408,
             ErrorCode::Conflict => 409,
             ErrorCode::PayloadTooLarge => 413,
             ErrorCode::UnsupportedMediaType => 415,
@@ -152,9 +155,8 @@ pub fn outcome_codes(document: &Document) -> OutcomeCodes {
     let entries = root.member("entry").into_iter().flat_map(|entries| entries.items());
     let resources = entries.filter_map(|entry| entry.member("resource"));
     let mut codes = OutcomeCodes::default();
-    let outcomes = std::iter::once(root)
-        .chain(resources)
-        .filter(|resource| resource.resource_type() == Some("OperationOutcome"));
+    let outcomes =
+        std::iter::once(root).chain(resources).filter(|resource| resource.resource_type() == Some("OperationOutcome"));
     for issue in outcomes.filter_map(|outcome| outcome.member("issue")).flat_map(|issues| issues.items()) {
         push_code(&mut codes.issues, issue.member("code"));
         let details = issue.member("details").and_then(|details| details.member("coding"));

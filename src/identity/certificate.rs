@@ -274,10 +274,7 @@ mod tests {
             assert_eq!(party_of(&certificate, Role::Server).is_ok(), server, "{usages:?}");
         }
         let refused = party_of(&with(vec![]), Role::Server).expect_err("it has no usage");
-        assert_eq!(
-            refused.to_string(),
-            "the certificate was not issued for a server (extended key usage serverAuth)"
-        );
+        assert_eq!(refused.to_string(), "the certificate was not issued for a server (extended key usage serverAuth)");
     }
 
     #[test]

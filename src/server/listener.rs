@@ -170,10 +170,7 @@ async fn stopping(mut stop: watch::Receiver<bool>) {
 }
 
 /// The next connection, once there is room for it. `None` when the system gave none: out of file handles, mostly.
-async fn accept(
-    socket: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+async fn accept(socket: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
     match socket.accept().await {
         Ok((stream, address)) => Some((stream, address, slot)),

@@ -1,0 +1,321 @@
+//! The reference receiver's HTTP: `$process-message` and `metadata` (BaRS API 1.4.0).
+
+use std::error::Error as _;
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body_util::LengthLimitError;
+use hyper::body::Bytes;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::Settings;
+use super::inbox::{Arrival, Inbox, Outcome};
+use super::misbehaviour::Mischief;
+use crate::fhir::bars::{self, ErrorCode};
+use crate::fhir::message::{self, Message, ResponseCode};
+use crate::fhir::outcome::{Issue, IssueType, Severity};
+use crate::fhir::{Document, ElementPath, Limits, capability_statement, instant_text};
+use crate::identity::PartyId;
+use crate::server::listener::{Connection, Peer};
+
+/// The FHIR base, below the host.
+const BASE: &str = "/FHIR/R4";
+/// The headers that every answer carries back as they came.
+const ECHOED: [&str; 2] = ["x-request-id", "x-correlation-id"];
+
+/// What the handlers share.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    settings: Settings,
+    inbox: Inbox,
+    mischief: Mischief,
+    base: String,
+}
+
+impl Receiver {
+    pub(super) fn new(settings: Settings, inbox: Inbox, address: std::net::SocketAddr) -> Receiver {
+        let mischief = Mischief::new(&settings.misbehaviour);
+        Receiver { settings, inbox, mischief, base: format!("https://{address}{BASE}") }
+    }
+}
+
+/// Why a request is answered with an OperationOutcome. Its outcome is what `arrivals.jsonl` says.
+struct Refusal {
+    code: ErrorCode,
+    issue: Box<Issue>,
+    outcome: Outcome,
+}
+
+impl Refusal {
+    fn new(code: ErrorCode, issue: Issue) -> Refusal {
+        Refusal { code, issue: Box::new(issue), outcome: Outcome::Refused }
+    }
+
+    fn outcome(self, outcome: Outcome) -> Refusal {
+        Refusal { outcome, ..self }
+    }
+}
+
+pub(super) fn router(receiver: Arc<Receiver>) -> Router {
+    let refuse = |code, text: &'static str| {
+        move |headers: HeaderMap| async move {
+            refused(&headers, Refusal::new(code, Issue::error(IssueType::NotSupported, text)))
+        }
+    };
+    Router::new()
+        .route("/FHIR/R4/$process-message", post(process_message))
+        .route("/FHIR/R4/metadata", get(metadata))
+        .method_not_allowed_fallback(refuse(ErrorCode::MethodNotAllowed, "the method is not supported here"))
+        .fallback(refuse(ErrorCode::NotFound, "only $process-message and metadata are here"))
+        .with_state(receiver)
+}
+
+async fn metadata(
+    State(receiver): State<Arc<Receiver>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Response {
+    match known(&receiver.settings.allowed, &peer.party) {
+        Ok(()) => {
+            let now = (receiver.settings.now)();
+            answer(&headers, StatusCode::OK, capability_statement(&receiver.base, env!("CARGO_PKG_VERSION"), now))
+        }
+        Err(refusal) => refused(&headers, refusal),
+    }
+}
+
+async fn process_message(
+    State(receiver): State<Arc<Receiver>>,
+    Extension(peer): Extension<Peer>,
+    Extension(connection): Extension<Connection>,
+    request: Request,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let headers = head.headers;
+    // On a task of its own: a sender that goes away after its last byte leaves a whole trace all the same.
+    let arrival = tokio::spawn(arrive(receiver.clone(), peer.party.clone(), headers.clone(), body));
+    let Ok(taken) = arrival.await else {
+        let issue = Issue::error(IssueType::Exception, "the message could not be processed");
+        return refused(&headers, Refusal::new(ErrorCode::ServerError, issue));
+    };
+    let outcome = outcome_of(&taken);
+    // A message that is kept, now or before, may be answered wrongly on purpose.
+    if matches!(outcome, Outcome::Accepted | Outcome::Duplicate) {
+        tokio::time::sleep(receiver.mischief.slow()).await;
+        if receiver.mischief.cut() {
+            connection.cut();
+            return std::future::pending().await;
+        }
+    }
+    match taken {
+        Ok(id) => acknowledged(&receiver, &peer.party, &headers, id),
+        Err(refusal) => refused(&headers, refusal),
+    }
+}
+
+/// Takes a message and notes its arrival.
+async fn arrive(receiver: Arc<Receiver>, sender: PartyId, headers: HeaderMap, body: Body) -> Result<Uuid, Refusal> {
+    let mut id = echo(&headers, "x-request-id").to_owned();
+    let taken = take(&receiver, &sender, &headers, body, &mut id).await;
+    note(&receiver, id, &sender, &headers, outcome_of(&taken)).await;
+    taken
+}
+
+fn outcome_of(taken: &Result<Uuid, Refusal>) -> Outcome {
+    taken.as_ref().map_or_else(|refusal| refusal.outcome, |_| Outcome::Accepted)
+}
+
+/// Checks and keeps a message; `id` becomes its `Bundle.id` as soon as that is known.
+async fn take(
+    receiver: &Arc<Receiver>,
+    sender: &PartyId,
+    headers: &HeaderMap,
+    body: Body,
+    id: &mut String,
+) -> Result<Uuid, Refusal> {
+    known(&receiver.settings.allowed, sender)?;
+    if receiver.mischief.unavailable() {
+        let issue = Issue::error(IssueType::Transient, "the receiver is unavailable for now");
+        return Err(Refusal::new(ErrorCode::Unavailable, issue).outcome(Outcome::Unavailable));
+    }
+    has_ids(headers)?;
+    is_fhir_json(headers)?;
+    let body = read(headers, body, &receiver.settings).await?;
+    let bundle = message_id(&body)?;
+    *id = bundle.to_string();
+    if receiver.mischief.reject() {
+        let issue = Issue::error(IssueType::Processing, "the receiver does not take this message");
+        let refusal = Refusal::new(ErrorCode::UnprocessableEntity, issue.severity(Severity::Fatal));
+        return Err(refusal.outcome(Outcome::Rejected));
+    }
+    keep(receiver, bundle, body).await
+}
+
+fn known(allowed: &[PartyId], sender: &PartyId) -> Result<(), Refusal> {
+    if allowed.contains(sender) {
+        return Ok(());
+    }
+    tracing::warn!(%sender, "request refused: the sender is not one that this partner knows");
+    let issue = Issue::error(IssueType::Forbidden, format!("{sender} is not a sender that this receiver knows"));
+    Err(Refusal::new(ErrorCode::Forbidden, issue.hint("ask the receiver to add your ODS code to its senders")))
+}
+
+fn has_ids(headers: &HeaderMap) -> Result<(), Refusal> {
+    for name in ECHOED {
+        let text = echo(headers, name);
+        if Uuid::try_parse(text).is_err() {
+            let code = if text.is_empty() { IssueType::Required } else { IssueType::Value };
+            let issue = Issue::error(code, format!("the header {name} is not a UUID"));
+            return Err(Refusal::new(ErrorCode::BadRequest, issue.hint("send a UUID, and the same in a resend")));
+        }
+    }
+    Ok(())
+}
+
+fn is_fhir_json(headers: &HeaderMap) -> Result<(), Refusal> {
+    if !essence(echo(headers, CONTENT_TYPE.as_str())).eq_ignore_ascii_case("application/fhir+json") {
+        let issue = Issue::error(IssueType::NotSupported, "the message is not application/fhir+json");
+        let hint = "send it as Content-Type: application/fhir+json; version=1.4.0";
+        return Err(Refusal::new(ErrorCode::UnsupportedMediaType, issue.hint(hint)));
+    }
+    let accepted = |range: &str| {
+        let ranges = ["application/fhir+json", "application/*", "*/*"];
+        ranges.iter().any(|known| essence(range).eq_ignore_ascii_case(known))
+    };
+    if !headers.contains_key(ACCEPT) || echo(headers, ACCEPT.as_str()).split(',').any(accepted) {
+        return Ok(());
+    }
+    let issue = Issue::error(IssueType::Processing, "the answer would be application/fhir+json, which is not accepted");
+    Err(Refusal::new(ErrorCode::NotAcceptable, issue.hint("send Accept: application/fhir+json; version=1.4.0")))
+}
+
+/// A media type without its parameters.
+fn essence(media_type: &str) -> &str {
+    media_type.split(';').next().unwrap_or_default().trim()
+}
+
+async fn read(headers: &HeaderMap, body: Body, settings: &Settings) -> Result<Bytes, Refusal> {
+    let limit = settings.body_limit;
+    let too_long = || {
+        let issue = Issue::error(IssueType::TooLong, format!("the message is longer than {limit} bytes"));
+        Refusal::new(ErrorCode::PayloadTooLarge, issue.hint("send a smaller message"))
+    };
+    let announced: Option<u64> = echo(headers, CONTENT_LENGTH.as_str()).parse().ok();
+    if announced.is_some_and(|announced| announced > limit as u64) {
+        return Err(too_long());
+    }
+    match timeout(settings.limits.headers, to_bytes(body, limit)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) if error.source().is_some_and(|cause| cause.is::<LengthLimitError>()) => Err(too_long()),
+        Ok(Err(_)) => {
+            Err(Refusal::new(ErrorCode::BadRequest, Issue::error(IssueType::Structure, "the message ended early")))
+        }
+        Err(_) => {
+            Err(Refusal::new(ErrorCode::Timeout, Issue::error(IssueType::Transient, "the message took too long")))
+        }
+    }
+}
+
+/// The id of the message in `body`.
+fn message_id(body: &Bytes) -> Result<Uuid, Refusal> {
+    let document = Document::parse(body.as_ref(), &Limits::default()).map_err(|error| {
+        let issue = Issue::error(IssueType::Structure, error.what.to_string());
+        let issue = issue.at(error.path.clone()).position(error.position).hint(error.hint());
+        Refusal::new(ErrorCode::BadRequest, issue)
+    })?;
+    let message = Message::of(&document).map_err(|error| {
+        let issue = Issue::error(IssueType::Invariant, error.to_string()).at(ElementPath::new(error.path()));
+        Refusal::new(ErrorCode::UnprocessableEntity, issue.hint("send a Bundle of type message"))
+    })?;
+    Uuid::try_parse(&message.id()).map_err(|_| {
+        let issue = Issue::error(IssueType::Value, "Bundle.id is not a UUID").at(ElementPath::new("Bundle.id"));
+        Refusal::new(ErrorCode::BadRequest, issue.hint("give each message a UUID as its id"))
+    })
+}
+
+async fn keep(receiver: &Arc<Receiver>, id: Uuid, body: Bytes) -> Result<Uuid, Refusal> {
+    let inbox = receiver.clone();
+    let kept = tokio::task::spawn_blocking(move || inbox.inbox.keep(id, &body)).await;
+    let (code, issue) = match kept.map_err(std::io::Error::other).and_then(|kept| kept) {
+        Ok(Outcome::Accepted) => return Ok(id),
+        Ok(outcome @ Outcome::Duplicate) => {
+            let issue = Issue::error(IssueType::Duplicate, "the message has already been processed");
+            return Err(Refusal::new(ErrorCode::Conflict, issue).outcome(outcome));
+        }
+        Ok(outcome @ Outcome::Conflict) => {
+            let issue = Issue::error(IssueType::Conflict, "another message has been processed under this id");
+            let issue = issue.at(ElementPath::new("Bundle.id")).hint("give each message its own id");
+            return Err(Refusal::new(ErrorCode::Conflict, issue).outcome(outcome));
+        }
+        Ok(outcome) => {
+            let issue = Issue::error(IssueType::Transient, "the message is being processed");
+            return Err(Refusal::new(ErrorCode::TooEarly, issue.hint("send it again in a second")).outcome(outcome));
+        }
+        Err(error) => {
+            tracing::error!(message_id = %id, reason = %error.kind(), "a message could not be kept");
+            (ErrorCode::ServerError, Issue::error(IssueType::Exception, "the message could not be stored"))
+        }
+    };
+    Err(Refusal::new(code, issue.hint("send it again later")))
+}
+
+async fn note(receiver: &Arc<Receiver>, id: String, sender: &PartyId, headers: &HeaderMap, outcome: Outcome) {
+    let at = instant_text((receiver.settings.now)());
+    let request = echo(headers, "x-request-id").to_owned();
+    let arrival = Arrival { id, request, sender: sender.to_string(), at, outcome };
+    tracing::info!(message_id = %arrival.id, %sender, ?outcome, "message arrived");
+    let inbox = receiver.clone();
+    let noted = tokio::task::spawn_blocking(move || inbox.inbox.note(&arrival)).await;
+    if let Err(error) = noted.map_err(std::io::Error::other).and_then(|noted| noted) {
+        tracing::error!(reason = %error.kind(), "an arrival could not be noted");
+    }
+}
+
+fn acknowledged(receiver: &Receiver, sender: &PartyId, headers: &HeaderMap, id: Uuid) -> Response {
+    let answers = if receiver.mischief.uncorrelated() { Uuid::nil() } else { id };
+    let response = message::Response {
+        id: Uuid::new_v5(&id, b"response"),
+        timestamp: (receiver.settings.now)(),
+        answers: &answers.to_string(),
+        code: ResponseCode::Ok,
+        event: "servicerequest-response",
+        receiver: receiver.settings.party.as_str(),
+        sender: sender.as_str(),
+    };
+    answer(headers, StatusCode::OK, message::response_bundle(&response))
+}
+
+fn refused(headers: &HeaderMap, refusal: Refusal) -> Response {
+    let status = StatusCode::from_u16(refusal.code.status()).expect("every error code has a status");
+    let mut response = answer(headers, status, bars::outcome(refusal.code, *refusal.issue));
+    if matches!(refusal.code, ErrorCode::Unavailable | ErrorCode::TooEarly) {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// An answer in FHIR JSON that carries the request's ids back.
+fn answer(request: &HeaderMap, status: StatusCode, body: String) -> Response {
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(bars::MEDIA_TYPE));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for name in ECHOED {
+        if let Some(value) = request.get(name) {
+            headers.insert(HeaderName::from_static(name), value.clone());
+        }
+    }
+    response
+}
+
+/// A header as text; empty when there is none, or it is not text.
+fn echo<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
