@@ -1,9 +1,10 @@
 //! Delivery to the reference receiver on real sockets: who is refused, what arrives, and what is logged.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use axum::Router;
@@ -21,7 +22,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
-use tracing_subscriber::fmt::MakeWriter;
 use weir::acknowledgement::{RetryReason, Verdict, judge};
 use weir::delivery::{AttemptError, Dispatch, Lane, Partner, Reply, Schedule, TlsRefusal};
 use weir::identity::issuance::{Authority, Issued, Validity, host_name};
@@ -73,13 +73,17 @@ fn dispatch(id: &str) -> Dispatch {
     Dispatch::new(id.parse().expect("a message id"), party("DEMOP"), "Demo Provider", bundle(id))
 }
 
-/// What is logged on this thread while it lives.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What is logged on this thread: each test, with all its tasks, has a thread of its own.
+    static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The log of this thread.
+struct Log;
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(bytes);
+        LOGGED.with_borrow_mut(|logged| logged.extend(bytes));
         Ok(bytes.len())
     }
 
@@ -88,25 +92,22 @@ impl io::Write for Log {
     }
 }
 
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Log;
-
-    fn make_writer(&'a self) -> Log {
-        self.clone()
-    }
-}
-
 impl Log {
-    fn start() -> (Log, tracing::subscriber::DefaultGuard) {
-        let log = Log::default();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
-        (log, tracing::subscriber::set_default(subscriber))
+    /// Logs every thread to itself. One subscriber for all: scoped ones race for what each callsite remembers.
+    fn start() -> Log {
+        static STARTED: Once = Once::new();
+        STARTED.call_once(|| tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log).init());
+        Log
+    }
+
+    fn text(&self) -> String {
+        LOGGED.with_borrow(|logged| String::from_utf8(logged.clone()).expect("UTF-8"))
     }
 
     /// Waits for the one warning that holds `text`, for the other side may still be about to write it.
     async fn warns(&self, text: &str) {
         for _ in 0..100 {
-            let log = String::from_utf8(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).expect("UTF-8");
+            let log = self.text();
             let lines: Vec<_> = log.lines().filter(|line| line.contains("WARN") && line.contains(text)).collect();
             if let [line] = lines[..] {
                 assert!(!line.contains("Observation"), "no payload is logged: {line}");
@@ -115,7 +116,7 @@ impl Log {
             assert!(lines.is_empty(), "one line says it: {lines:#?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let log = String::from_utf8(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).expect("UTF-8");
+        let log = self.text();
         panic!("no warning holds {text:?}:\n{log}");
     }
 }
@@ -161,10 +162,10 @@ impl Case {
         }
     }
 
-    async fn start(self) -> Scene {
-        let settings = Settings {
+    fn receiver(&self, address: SocketAddr) -> Settings {
+        Settings {
             party: self.there.clone(),
-            address: ([127, 0, 0, 1], 0).into(),
+            address,
             directory: self.directory.path().to_owned(),
             credentials: credentials(&self.partner),
             clients: self.clients.clone(),
@@ -174,7 +175,11 @@ impl Case {
             limits: Limits::default(),
             tls_clock: self.clock.clone(),
             now,
-        };
+        }
+    }
+
+    async fn start(self) -> Scene {
+        let settings = self.receiver(([127, 0, 0, 1], 0).into());
         let (stop, stopped) = watch::channel(false);
         let running = partner::serve(settings, stopped).await.expect("it starts");
         let address = running.local_address();
@@ -311,7 +316,7 @@ async fn many_messages_share_one_lane() {
 
 #[tokio::test]
 async fn a_partner_of_another_authority_gets_nothing() {
-    let (log, _guard) = Log::start();
+    let log = Log::start();
     let mut case = Case::new();
     case.servers = anchors(&authority("Another CA"));
     let scene = case.start().await;
@@ -337,7 +342,7 @@ async fn an_authority_of_the_same_name_is_another_authority() {
 
 #[tokio::test]
 async fn a_sender_of_another_authority_is_refused() {
-    let (log, _guard) = Log::start();
+    let log = Log::start();
     let mut case = Case::new();
     case.clients = anchors(&authority("Another CA"));
     let scene = case.start().await;
@@ -351,7 +356,7 @@ async fn a_sender_of_another_authority_is_refused() {
 
 #[tokio::test]
 async fn a_partner_whose_certificate_has_expired_gets_nothing() {
-    let (log, _guard) = Log::start();
+    let log = Log::start();
     let mut case = Case::new();
     case.partner = case.authority.issue(&party("DEMOT"), DOMAIN, &[], expired()).expect("a certificate");
     let scene = case.start().await;
@@ -362,7 +367,7 @@ async fn a_partner_whose_certificate_has_expired_gets_nothing() {
 
 #[tokio::test]
 async fn a_sender_whose_certificate_has_expired_is_refused() {
-    let (log, _guard) = Log::start();
+    let log = Log::start();
     let mut case = Case::new();
     case.ours = case.authority.issue(&party("DEMOP"), DOMAIN, &[], expired()).expect("a certificate");
     let scene = case.start().await;
@@ -400,7 +405,7 @@ async fn expiry_is_told_by_the_clock_that_is_given() {
 
 #[tokio::test]
 async fn an_endpoint_with_a_certificate_of_another_party_gets_nothing() {
-    let (log, _guard) = Log::start();
+    let log = Log::start();
     let mut case = Case::new();
     let shared = "shared.trust.example";
     case.there = party("DEMOX");
@@ -415,7 +420,7 @@ async fn an_endpoint_with_a_certificate_of_another_party_gets_nothing() {
 
 #[tokio::test]
 async fn an_endpoint_with_a_certificate_for_another_host_gets_nothing() {
-    let (log, _guard) = Log::start();
+    let log = Log::start();
     let mut case = Case::new();
     case.host = "bars-demot.other.example".to_owned();
     let scene = case.start().await;
@@ -426,7 +431,7 @@ async fn an_endpoint_with_a_certificate_for_another_host_gets_nothing() {
 
 #[tokio::test]
 async fn a_sender_that_the_partner_does_not_know_is_forbidden_whatever_it_claims() {
-    let (log, _guard) = Log::start();
+    let log = Log::start();
     let mut case = Case::new();
     case.ours = case.authority.issue(&party("DEMOX"), DOMAIN, &[], valid()).expect("a certificate");
     let scene = case.start().await;
@@ -443,7 +448,7 @@ async fn a_sender_that_the_partner_does_not_know_is_forbidden_whatever_it_claims
 
 #[tokio::test]
 async fn a_sender_without_a_certificate_is_refused() {
-    let (log, _guard) = Log::start();
+    let log = Log::start();
     let scene = Case::new().start().await;
     let mut roots = RootCertStore::empty();
     let anchor = scene.case.authority.certificate_pem().as_bytes();
@@ -461,7 +466,7 @@ async fn a_sender_without_a_certificate_is_refused() {
 
 #[tokio::test]
 async fn a_sender_whose_certificate_names_no_party_is_refused_before_http() {
-    let (log, _guard) = Log::start();
+    let log = Log::start();
     let mut case = Case::new();
     let key = rcgen::KeyPair::generate().expect("a key");
     let mut params = rcgen::CertificateParams::new(vec!["provider.example".to_owned()]).expect("a name");
@@ -506,7 +511,7 @@ async fn tls12_with_gcm_and_tls13_are_spoken() {
 
 #[tokio::test]
 async fn tls12_without_gcm_is_refused_in_both_directions() {
-    let (log, _guard) = Log::start();
+    let log = Log::start();
     let chacha = [CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256];
     let scene = Case::new().start().await;
     let error = scene.talk(scene.case.client(only(&chacha), TLS12)).await.expect_err("it is refused");
@@ -598,7 +603,7 @@ async fn an_unavailable_partner_asks_for_another_attempt() {
 
 #[tokio::test]
 async fn a_cut_connection_is_ambiguous_and_the_resend_settles_it() {
-    let (log, _guard) = Log::start();
+    let log = Log::start();
     let scene = Case { misbehaviour: vec![Misbehaviour::Cut(1)], ..Case::new() }.start().await;
     let error = scene.refused().await;
     assert!(matches!(error, AttemptError::Cut) && error.is_ambiguous(), "{error}");
@@ -609,7 +614,7 @@ async fn a_cut_connection_is_ambiguous_and_the_resend_settles_it() {
 }
 
 #[tokio::test]
-async fn a_slow_partner_is_ambiguous_and_the_resend_settles_it() {
+async fn a_slow_partner_is_ambiguous() {
     let mut case = Case::new();
     case.misbehaviour = vec![Misbehaviour::Slow(Duration::from_secs(2))];
     case.attempt_timeout = Duration::from_millis(500);
@@ -617,6 +622,20 @@ async fn a_slow_partner_is_ambiguous_and_the_resend_settles_it() {
     let error = scene.refused().await;
     assert!(matches!(error, AttemptError::TimedOut) && error.is_ambiguous(), "{error}");
     assert_eq!(scene.outcomes(), [Outcome::Accepted]);
+}
+
+#[tokio::test]
+async fn a_lane_outlives_a_restart_of_its_partner() {
+    let Scene { case, address, lane, stop, running } = Case::new().start().await;
+    lane.attempt(&dispatch(MESSAGE)).await.expect("a reply");
+    stop.send(true).expect("it listens to it");
+    running.finished().await;
+    assert!(matches!(lane.attempt(&dispatch(MESSAGE)).await, Err(AttemptError::Unreachable(_))));
+    let (stop, stopped) = watch::channel(false);
+    let running = partner::serve(case.receiver(address), stopped).await.expect("it starts again");
+    let scene = Scene { case, address, lane, stop, running };
+    assert_eq!(scene.verdict().await, Verdict::Acknowledged { duplicate: true });
+    assert_eq!(scene.outcomes(), [Outcome::Accepted, Outcome::Duplicate]);
 }
 
 #[tokio::test]

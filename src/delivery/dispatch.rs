@@ -71,3 +71,53 @@ impl Dispatch {
 fn text(value: &str) -> HeaderValue {
     HeaderValue::from_str(value).expect("UUIDs and base64 are visible ASCII")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::Schedule;
+    use crate::identity::issuance::{Authority, Validity};
+    use crate::identity::tls::TrustAnchors;
+    use base64::Engine as _;
+    use std::time::Duration;
+
+    fn partner() -> Partner {
+        let validity = Validity::days(time::macros::datetime!(2026-01-01 00:00 UTC), 1);
+        let authority = Authority::new("CA", validity).expect("an authority");
+        Partner {
+            ods: "DEMOT".parse().expect("an ODS code"),
+            name: "Demo Trust".to_owned(),
+            endpoint: http::Uri::from_static("https://bars-demot.trust.example/FHIR/R4"),
+            connect: None,
+            service_id: "2000099999".to_owned(),
+            anchors: TrustAnchors::from_pem(authority.certificate_pem().as_bytes()).expect("an anchor"),
+            schedule: Schedule { first: Duration::from_secs(1), max: Duration::from_secs(1) },
+            attempt_timeout: Duration::from_secs(1),
+            max_attempts: None,
+        }
+    }
+
+    #[test]
+    fn every_attempt_has_the_headers_that_bars_asks_for() {
+        let message: MessageId = "0f0e0d0c-0b0a-4908-8706-050403020100".parse().expect("a message id");
+        let sender = "DEMOP".parse().expect("an ODS code");
+        let dispatch = Dispatch::new(message, sender, "Demo Provider – Süd", "{}");
+        let headers = dispatch.headers(&partner());
+        assert_eq!(headers, dispatch.clone().headers(&partner()), "a resend has the same");
+        assert_eq!(headers["x-request-id"], message.to_string().as_str());
+        assert_eq!(headers["x-correlation-id"], message.part("correlation").to_string().as_str());
+        assert_eq!(headers["accept"], "application/fhir+json; version=1.4.0");
+        assert_eq!(headers["content-type"], "application/fhir+json; version=1.4.0");
+        assert_eq!(headers["use-context"], NEW_REFERRAL);
+        for (name, resource, holds) in [
+            ("nhsd-target-identifier", "dos-service-id", "2000099999"),
+            ("nhsd-end-user-organisation", "Organization", "DEMOP"),
+            ("nhsd-requesting-software", "Device", env!("CARGO_PKG_VERSION")),
+        ] {
+            let json = base64::engine::general_purpose::STANDARD.decode(&headers[name]).expect("base64");
+            let json = String::from_utf8(json).expect("UTF-8");
+            assert!(json.contains(resource) && json.contains(holds), "{name}: {json}");
+        }
+        assert!(!format!("{dispatch:?}").contains("{}"));
+    }
+}
