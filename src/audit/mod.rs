@@ -8,4 +8,5 @@
 //! verifies offline with the provider's public key alone.
 
 pub mod checkpoint;
+pub mod event;
 pub mod merkle;
