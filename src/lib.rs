@@ -2,7 +2,10 @@
 //!
 //! The modules stand in the order of dependency: each names only what stands below it.
 
+pub mod audit;
+
 pub mod intake;
 
 pub mod fhir;
 pub mod identity;
+pub mod storage;
