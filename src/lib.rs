@@ -2,8 +2,11 @@
 //!
 //! The modules stand in the order of dependency: each names only what stands below it.
 
-pub mod audit;
+pub mod server;
 
+pub mod audit;
+pub mod acknowledgement;
+pub mod delivery;
 pub mod intake;
 
 pub mod fhir;

@@ -4,14 +4,18 @@
 //! asks a [`Document`] typed questions or writes through the types here.
 
 pub mod audit_event;
+pub mod bars;
+mod capability;
 mod document;
 mod instant;
+pub mod message;
 mod names;
 pub mod outcome;
 mod path;
 pub mod r4;
 mod writer;
 
+pub use capability::capability_statement;
 pub use document::{Children, Document, Fault, Kind, Limits, Node, NodeId, ParseError, Position};
 pub use instant::{Instant, instant_text};
 pub use names::{Name, NameId};

@@ -1,5 +1,9 @@
 //! Who and what: parties, messages, interfaces, agreements. Each is parsed at the edge into a type that cannot be
-//! wrong.
+//! wrong. Certificates say who a peer is; here they are read, trusted and, for the demo, issued.
+
+pub mod certificate;
+pub mod issuance;
+pub mod tls;
 
 use std::fmt;
 use std::str::FromStr;

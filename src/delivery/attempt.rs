@@ -1,0 +1,191 @@
+//! Why an attempt brought no answer, and whether the message may have arrived all the same.
+
+use std::io;
+
+use rustls::AlertDescription;
+
+use super::MAX_ANSWER;
+use crate::identity::PartyId;
+use crate::identity::certificate::CertificateError;
+
+/// Why TLS did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsRefusal {
+    /// Its chain does not end at an anchor of the partner file.
+    #[error("the partner's certificate is not from an authority that its partner file trusts")]
+    WrongAuthority,
+    /// Its certificate is no longer valid.
+    #[error("the partner's certificate has expired")]
+    Expired,
+    /// Its certificate is not valid yet.
+    #[error("the partner's certificate is not valid yet")]
+    NotYetValid,
+    /// Its certificate is for another host name.
+    #[error("the partner's certificate is not for the host name of its endpoint")]
+    WrongName,
+    /// Anything else that rustls refuses: no common version or suite, a malformed certificate.
+    #[error("the TLS handshake failed: {0}")]
+    Handshake(rustls::Error),
+    /// The connection ended in the middle of the handshake.
+    #[error("the connection ended during the TLS handshake ({0})")]
+    Ended(io::ErrorKind),
+}
+
+/// Why an attempt brought no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AttemptError {
+    /// No connection: the name is unknown, or nobody listens.
+    #[error("the partner cannot be reached ({0})")]
+    Unreachable(io::ErrorKind),
+    /// Connection or handshake took too long. Nothing was sent.
+    #[error("the partner cannot be reached in time")]
+    ConnectTimeout,
+    /// No TLS. Nothing was sent.
+    #[error(transparent)]
+    Tls(#[from] TlsRefusal),
+    /// The partner refuses our certificate.
+    #[error("the partner refuses our certificate (TLS alert {0:?})")]
+    CredentialsRefused(AlertDescription),
+    /// The partner's certificate is trusted, but names no party. Nothing was sent.
+    #[error("the partner's certificate is not acceptable: {0}")]
+    Certificate(#[from] CertificateError),
+    /// The partner's certificate is trusted, but names somebody else. Nothing was sent.
+    #[error("the endpoint of {expected} presents a certificate of {found}")]
+    WrongParty {
+        /// Who should be there, by the partner file.
+        expected: PartyId,
+        /// Who is there, by the certificate.
+        found: PartyId,
+    },
+    /// The partner closed the connection before anything was sent.
+    #[error("the partner closed the connection before the message was sent")]
+    Closed,
+    /// No answer in time. The message may have arrived.
+    #[error("the partner did not answer in time; the message may have arrived")]
+    TimedOut,
+    /// The connection ended before the answer did. The message may have arrived.
+    #[error("the connection ended before the answer; the message may have arrived")]
+    Cut,
+    /// The answer is longer than [`MAX_ANSWER`]. The message may have arrived.
+    #[error("the answer is longer than {MAX_ANSWER} bytes; the message may have arrived")]
+    TooLarge,
+}
+
+impl AttemptError {
+    /// Whether the message may have arrived all the same.
+    pub fn is_ambiguous(&self) -> bool {
+        match self {
+            AttemptError::TimedOut | AttemptError::Cut | AttemptError::TooLarge => true,
+            AttemptError::Unreachable(_)
+            | AttemptError::ConnectTimeout
+            | AttemptError::Tls(_)
+            | AttemptError::CredentialsRefused(_)
+            | AttemptError::Certificate(_)
+            | AttemptError::WrongParty { .. }
+            | AttemptError::Closed => false,
+        }
+    }
+
+    /// What to do about it, besides trying again.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            AttemptError::Unreachable(_) | AttemptError::ConnectTimeout => {
+                "check endpoint and connect in the partner file, and that the partner's endpoint is up"
+            }
+            AttemptError::Tls(TlsRefusal::WrongAuthority) => "check anchors in the partner file with the partner",
+            AttemptError::Tls(TlsRefusal::WrongName) => "check endpoint in the partner file with the partner",
+            AttemptError::Tls(_) => "ask the partner to correct its endpoint's certificate or TLS settings",
+            AttemptError::CredentialsRefused(_) => "check that our certificate is valid and that the partner trusts it",
+            AttemptError::Certificate(error) => error.hint(),
+            AttemptError::WrongParty { .. } => "check ods and endpoint in the partner file with the partner",
+            AttemptError::Closed => "ask the partner whether it knows our certificate's party",
+            AttemptError::TimedOut | AttemptError::Cut => "ask the partner if it stays so; the resend has the same ids",
+            AttemptError::TooLarge => "ask the partner what its endpoint answers",
+        }
+    }
+}
+
+/// A failed TLS handshake.
+pub(super) fn refused(error: io::Error) -> AttemptError {
+    use rustls::CertificateError::{
+        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
+        NotValidYetContext, UnknownIssuer,
+    };
+    let Some(cause) = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) else {
+        return TlsRefusal::Ended(error.kind()).into();
+    };
+    if let Some(alert) = alert_in(&error) {
+        return AttemptError::CredentialsRefused(alert);
+    }
+    AttemptError::Tls(match cause {
+        rustls::Error::InvalidCertificate(UnknownIssuer | BadSignature) => TlsRefusal::WrongAuthority,
+        rustls::Error::InvalidCertificate(Expired | ExpiredContext { .. }) => TlsRefusal::Expired,
+        rustls::Error::InvalidCertificate(NotValidYet | NotValidYetContext { .. }) => TlsRefusal::NotYetValid,
+        rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => TlsRefusal::WrongName,
+        other => TlsRefusal::Handshake(other.clone()),
+    })
+}
+
+/// The alert by which a peer refuses our certificate, if `error` is one.
+pub(super) fn alert_in(error: &(dyn std::error::Error + 'static)) -> Option<AlertDescription> {
+    use AlertDescription::{
+        AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked, CertificateUnknown,
+        DecryptError, UnknownCA, UnsupportedCertificate,
+    };
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
+        let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if let Some(rustls::Error::AlertReceived(alert)) = inner.or(error.downcast_ref()) {
+            let judged = matches!(
+                alert,
+                AccessDenied
+                    | BadCertificate
+                    | CertificateExpired
+                    | CertificateRequired
+                    | CertificateRevoked
+                    | CertificateUnknown
+                    | DecryptError
+                    | UnknownCA
+                    | UnsupportedCertificate
+            );
+            return judged.then_some(*alert);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+pub(super) fn refusal_in(error: &hyper::Error) -> Option<AttemptError> {
+    alert_in(error).map(AttemptError::CredentialsRefused)
+}
+
+/// A failure before a request was sent.
+pub(super) fn before(error: &hyper::Error) -> AttemptError {
+    refusal_in(error).unwrap_or(AttemptError::Closed)
+}
+
+/// A failure after a request may have been sent. A partner that refuses our certificate has processed nothing.
+pub(super) fn cut(error: &hyper::Error) -> AttemptError {
+    refusal_in(error).unwrap_or(AttemptError::Cut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_whether_the_message_may_have_arrived() {
+        for (error, ambiguous) in [
+            (AttemptError::TimedOut, true),
+            (AttemptError::Cut, true),
+            (AttemptError::TooLarge, true),
+            (AttemptError::Closed, false),
+            (AttemptError::ConnectTimeout, false),
+            (AttemptError::Tls(TlsRefusal::Expired), false),
+        ] {
+            assert_eq!(error.is_ambiguous(), ambiguous, "{error}");
+            assert_eq!(error.to_string().contains("may have arrived"), ambiguous);
+        }
+    }
+}

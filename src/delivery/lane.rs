@@ -1,0 +1,277 @@
+//! One partner's client: connections over mutual TLS, kept and shared, and one attempt at a time for a message.
+//!
+//! A connection is usable once the partner's chain and host name are verified, its certificate names the partner's own
+//! party, and, on HTTP/2, the partner has spoken first and so has accepted our certificate. HTTP/2 connections are
+//! shared by all attempts, HTTP/1.1 ones reused in turn. None grows older than ten minutes, so that an expired or
+//! replaced certificate is noticed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{Method, Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use tokio::io::AsyncBufReadExt as _;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::attempt::{alert_in, before, cut, refusal_in, refused};
+use super::reply::read;
+use super::{AttemptError, Dispatch, Partner, Reply};
+use crate::identity::certificate::{CertificateError, Role, party_of};
+use crate::identity::tls::{Clock, Credentials, TlsError, client_config};
+
+/// From the first packet to the end of the TLS handshake, within the attempt's own limit.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a partner may take to speak first on HTTP/2; one that waits for us instead is not refused.
+const SPEAK_FIRST: Duration = Duration::from_secs(1);
+/// The age at which a connection is no longer used.
+const MAX_AGE: Duration = Duration::from_secs(600);
+/// The most HTTP/1.1 connections that are kept.
+const MAX_IDLE: usize = 16;
+
+/// One partner's client. Cheap to share behind an `Arc`; attempts may run side by side.
+pub struct Lane {
+    partner: Partner,
+    tls: TlsConnector,
+    name: ServerName<'static>,
+    target: Uri,
+    kept: Mutex<Kept>,
+    /// Held while a connection is made, so that attempts that start together share one.
+    dialling: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Lane({})", self.partner.ods)
+    }
+}
+
+/// Connections to use again.
+#[derive(Default)]
+struct Kept {
+    two: Option<(http2::SendRequest<Full<Bytes>>, Instant)>,
+    one: Vec<(http1::SendRequest<Full<Bytes>>, Instant)>,
+}
+
+/// A connection on which a request can be sent.
+enum Wire {
+    One(http1::SendRequest<Full<Bytes>>, Instant),
+    Two(http2::SendRequest<Full<Bytes>>),
+}
+
+/// A request that did not go out, with the request if it certainly did not.
+struct Unsent {
+    request: Option<Request<Full<Bytes>>>,
+    error: hyper::Error,
+}
+
+impl Lane {
+    /// A client of `partner` that presents `credentials`. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// When our credentials cannot be used as a client.
+    pub fn new(partner: Partner, credentials: &Credentials, clock: Clock) -> Result<Lane, TlsError> {
+        let tls = client_config(credentials, &partner.anchors, clock)?.into();
+        let host = partner.endpoint.host().expect("a checked endpoint has a host");
+        let name = ServerName::try_from(host.to_owned()).expect("a checked endpoint has a host name");
+        let target = format!("{}/$process-message", partner.endpoint.to_string().trim_end_matches('/'));
+        let target = target.parse().expect("a checked endpoint can be extended");
+        Ok(Lane { partner, tls, name, target, kept: Mutex::default(), dialling: tokio::sync::Mutex::default() })
+    }
+
+    /// The partner's settings.
+    pub fn partner(&self) -> &Partner {
+        &self.partner
+    }
+
+    /// Sends the message once, and logs why when there is no answer.
+    ///
+    /// # Errors
+    /// [`AttemptError`], which says whether the message may have arrived.
+    pub async fn attempt(&self, dispatch: &Dispatch) -> Result<Reply, AttemptError> {
+        let sent = AtomicBool::new(false);
+        let outcome = match timeout(self.partner.attempt_timeout, self.exchange(dispatch, &sent)).await {
+            Ok(outcome) => outcome,
+            Err(_) if sent.load(Ordering::Relaxed) => Err(AttemptError::TimedOut),
+            Err(_) => Err(AttemptError::ConnectTimeout),
+        };
+        if let Err(error) = &outcome {
+            let (partner, message, hint) = (&self.partner.ods, dispatch.message, error.hint());
+            tracing::warn!(%partner, %message, reason = %error, hint, "delivery attempt failed");
+        }
+        outcome
+    }
+
+    async fn exchange(&self, dispatch: &Dispatch, sent: &AtomicBool) -> Result<Reply, AttemptError> {
+        let mut request = self.request(dispatch);
+        if let Some(wire) = self.kept_wire() {
+            // A kept connection that turns out to be closed says nothing about the partner.
+            match self.send(wire, request, sent).await? {
+                Ok(reply) => return Ok(reply),
+                Err(unsent) => request = unsent,
+            }
+        }
+        let wire = self.dial().await?;
+        self.send(wire, request, sent).await?.map_err(|_unsent| AttemptError::Closed)
+    }
+
+    fn request(&self, dispatch: &Dispatch) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(dispatch.bundle.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.target.clone();
+        *request.headers_mut() = dispatch.headers(&self.partner);
+        request
+    }
+
+    /// The reply, or the request back if certainly nothing of it went out.
+    async fn send(
+        &self,
+        mut wire: Wire,
+        request: Request<Full<Bytes>>,
+        sent: &AtomicBool,
+    ) -> Result<Result<Reply, Request<Full<Bytes>>>, AttemptError> {
+        sent.store(true, Ordering::Relaxed);
+        let response = match wire.send(request, &self.target).await {
+            Ok(response) => response,
+            Err(Unsent { request: Some(request), error }) if refusal_in(&error).is_none() => {
+                sent.store(false, Ordering::Relaxed);
+                return Ok(Err(request));
+            }
+            Err(Unsent { error, .. }) => return Err(cut(&error)),
+        };
+        let reply = read(response).await?;
+        self.keep(wire);
+        Ok(Ok(reply))
+    }
+
+    fn kept_wire(&self) -> Option<Wire> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.one.retain(|(wire, since)| !wire.is_closed() && since.elapsed() < MAX_AGE);
+        kept.two.take_if(|(wire, since)| wire.is_closed() || since.elapsed() >= MAX_AGE);
+        let two = kept.two.as_ref().map(|(wire, _)| Wire::Two(wire.clone()));
+        two.or_else(|| kept.one.pop().map(|(wire, since)| Wire::One(wire, since)))
+    }
+
+    /// Puts an HTTP/1.1 connection back; one of HTTP/2 never left.
+    fn keep(&self, wire: Wire) {
+        let Wire::One(wire, since) = wire else { return };
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.one.len() < MAX_IDLE && !wire.is_closed() {
+            kept.one.push((wire, since));
+        }
+    }
+
+    /// A new connection, or the one that another attempt made meanwhile.
+    async fn dial(&self) -> Result<Wire, AttemptError> {
+        let _dialling = self.dialling.lock().await;
+        if let Some(wire @ Wire::Two(_)) = self.kept_wire() {
+            return Ok(wire);
+        }
+        let mut stream = timeout(CONNECT, self.connect()).await.map_err(|_| AttemptError::ConnectTimeout)??;
+        self.verify_party(&stream)?;
+        if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+            return one(stream).await;
+        }
+        accepted(&mut stream).await?;
+        let wire = two(stream).await?;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.two = Some((wire.clone(), Instant::now()));
+        Ok(Wire::Two(wire))
+    }
+
+    /// TCP and TLS: rustls verifies chain, validity and host name.
+    async fn connect(&self) -> Result<TlsStream<TcpStream>, AttemptError> {
+        let stream = match self.partner.connect {
+            Some(address) => TcpStream::connect(address).await,
+            None => {
+                let host = self.partner.endpoint.host().expect("a checked endpoint has a host");
+                TcpStream::connect((host, self.partner.endpoint.port_u16().unwrap_or(443))).await
+            }
+        };
+        let stream = stream.map_err(|error| AttemptError::Unreachable(error.kind()))?;
+        // Requests are written whole; without it their last packet would wait for an acknowledgement.
+        let _ = stream.set_nodelay(true);
+        self.tls.connect(self.name.clone(), stream).await.map_err(refused)
+    }
+
+    fn verify_party(&self, stream: &TlsStream<TcpStream>) -> Result<(), AttemptError> {
+        let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let certificate = certificates.first().ok_or(CertificateError::Malformed)?;
+        let found = party_of(certificate, Role::Server)?;
+        if found != self.partner.ods {
+            return Err(AttemptError::WrongParty { expected: self.partner.ods.clone(), found });
+        }
+        Ok(())
+    }
+}
+
+impl Wire {
+    async fn send(
+        &mut self,
+        mut request: Request<Full<Bytes>>,
+        target: &Uri,
+    ) -> Result<Response<Incoming>, Unsent> {
+        let unsent = |mut error: TrySendError<Request<Full<Bytes>>>| Unsent {
+            request: error.take_message(),
+            error: error.into_error(),
+        };
+        match self {
+            Wire::Two(wire) => {
+                if let Err(error) = wire.ready().await {
+                    return Err(Unsent { request: Some(request), error });
+                }
+                *request.uri_mut() = target.clone();
+                wire.try_send_request(request).await.map_err(unsent)
+            }
+            Wire::One(wire, _) => {
+                if let Err(error) = wire.ready().await {
+                    return Err(Unsent { request: Some(request), error });
+                }
+                in_origin_form(&mut request, target);
+                wire.try_send_request(request).await.map_err(unsent)
+            }
+        }
+    }
+}
+
+/// HTTP/1.1 names the host in a header and the path in the request line (RFC 9112 section 3.2.1).
+fn in_origin_form(request: &mut Request<Full<Bytes>>, target: &Uri) {
+    let authority = target.authority().expect("a checked endpoint has an authority");
+    let host = authority.as_str().parse().expect("an authority is visible ASCII");
+    request.headers_mut().insert(http::header::HOST, host);
+    if let Some(path) = target.path_and_query() {
+        *request.uri_mut() = Uri::from(path.clone());
+    }
+}
+
+/// Waits for the partner's first frame: in TLS 1.3 our certificate is judged after our side of the handshake is done,
+/// and nothing is to be sent to a partner that refuses it (RFC 8446 section 4.4.2.4; RFC 9113 section 3.4).
+async fn accepted(stream: &mut TlsStream<TcpStream>) -> Result<(), AttemptError> {
+    match timeout(SPEAK_FIRST, stream.fill_buf()).await {
+        Ok(Ok([])) => Err(AttemptError::Closed),
+        Ok(Ok(_)) | Err(_) => Ok(()),
+        Ok(Err(error)) => Err(alert_in(&error).map_or(AttemptError::Closed, AttemptError::CredentialsRefused)),
+    }
+}
+
+async fn two(stream: TlsStream<TcpStream>) -> Result<http2::SendRequest<Full<Bytes>>, AttemptError> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30)).keep_alive_timeout(CONNECT);
+    let (wire, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| before(&error))?;
+    // What ends the connection is told to each request on it.
+    tokio::spawn(async move { connection.await.ok() });
+    Ok(wire)
+}
+
+async fn one(stream: TlsStream<TcpStream>) -> Result<Wire, AttemptError> {
+    let (wire, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| before(&error))?;
+    tokio::spawn(async move { connection.await.ok() });
+    Ok(Wire::One(wire, Instant::now()))
+}

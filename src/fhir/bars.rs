@@ -1,0 +1,225 @@
+//! What BaRS puts into HTTP headers and OperationOutcomes (Booking and Referral Standard API 1.4.0).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::outcome::{Issue, operation_outcome_coded};
+use super::{Document, Writer};
+
+/// The media type of requests and answers, with the version of the standard.
+pub const MEDIA_TYPE: &str = "application/fhir+json; version=1.4.0";
+
+/// The identifier system of organisations.
+pub const ODS_ORGANISATION: &str = "https://fhir.nhs.uk/Id/ods-organization-code";
+
+/// The identifier system of services in `NHSD-Target-Identifier`.
+pub const DOS_SERVICE: &str = "https://fhir.nhs.uk/Id/dos-service-id";
+
+/// The system of [`ErrorCode`]s, spelled as the published examples spell it.
+pub const ERROR_CODES: &str = "https://fhir.nhs.uk/Codesystem/http-error-codes";
+
+/// `NHSD-Target-Identifier`: the service that a message is for.
+pub fn target_identifier(service: &str) -> String {
+    let mut out = Writer::new();
+    out.begin_object();
+    out.field("value", service);
+    out.field("system", DOS_SERVICE);
+    out.end_object();
+    STANDARD.encode(out.finish())
+}
+
+/// `NHSD-End-User-Organisation`: the organisation that sends, as an Organization.
+pub fn end_user_organisation(ods: &str, name: &str) -> String {
+    let mut out = Writer::new();
+    out.begin_object();
+    out.field("resourceType", "Organization");
+    identifier(&mut out, ODS_ORGANISATION, ods);
+    out.field("name", name);
+    out.end_object();
+    STANDARD.encode(out.finish())
+}
+
+/// `NHSD-Requesting-Software`: what sends, as a Device.
+pub fn requesting_software(name: &str, version: &str) -> String {
+    let mut out = Writer::new();
+    out.begin_object();
+    out.field("resourceType", "Device");
+    out.key("deviceName");
+    out.begin_array();
+    out.begin_object();
+    out.field("name", name);
+    out.field("type", "model-name");
+    out.end_object();
+    out.end_array();
+    out.key("version");
+    out.begin_array();
+    out.begin_object();
+    out.field("value", version);
+    out.end_object();
+    out.end_array();
+    out.end_object();
+    STANDARD.encode(out.finish())
+}
+
+pub(super) fn identifier(out: &mut Writer, system: &str, value: &str) {
+    out.key("identifier");
+    out.begin_array();
+    out.begin_object();
+    out.field("system", system);
+    out.field("value", value);
+    out.end_object();
+    out.end_array();
+}
+
+/// A receiver's answer to what it does not accept: code and status (http-error-codes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the codes are defined by BaRS")]
+pub enum ErrorCode {
+    BadRequest,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    NotAcceptable,
+    Conflict,
+    /// Not in the code system: BaRS has no code for a wrong `Content-Type`, so it is told as a bad request.
+    UnsupportedMediaType,
+    /// As above, for a body over the limit.
+    PayloadTooLarge,
+    UnprocessableEntity,
+    TooEarly,
+    ServerError,
+    Unavailable,
+}
+
+impl ErrorCode {
+    /// The code, for `details.coding`.
+    pub fn code(self) -> &'static str {
+        match self {
+            ErrorCode::BadRequest | ErrorCode::UnsupportedMediaType | ErrorCode::PayloadTooLarge => "REC_BAD_REQUEST",
+            ErrorCode::Forbidden => "REC_FORBIDDEN",
+            ErrorCode::NotFound => "REC_NOT_FOUND",
+            ErrorCode::MethodNotAllowed => "REC_METHOD_NOT_ALLOWED",
+            ErrorCode::NotAcceptable => "REC_NOT_ACCEPTABLE",
+            ErrorCode::Conflict => "REC_CONFLICT",
+            ErrorCode::UnprocessableEntity => "REC_UNPROCESSABLE_ENTITY",
+            ErrorCode::TooEarly => "REC_TOO_EARLY",
+            ErrorCode::ServerError => "REC_SERVER_ERROR",
+            ErrorCode::Unavailable => "REC_SERVICE_UNAVAILABLE",
+        }
+    }
+
+    /// The HTTP status.
+    pub fn status(self) -> u16 {
+        match self {
+            ErrorCode::BadRequest => 400,
+            ErrorCode::Forbidden => 403,
+            ErrorCode::NotFound => 404,
+            ErrorCode::MethodNotAllowed => 405,
+            ErrorCode::NotAcceptable => 406,
+            ErrorCode::Conflict => 409,
+            ErrorCode::PayloadTooLarge => 413,
+            ErrorCode::UnsupportedMediaType => 415,
+            ErrorCode::UnprocessableEntity => 422,
+            ErrorCode::TooEarly => 425,
+            ErrorCode::ServerError => 500,
+            ErrorCode::Unavailable => 503,
+        }
+    }
+}
+
+/// The OperationOutcome that goes with `code`.
+pub fn outcome(code: ErrorCode, issue: Issue) -> String {
+    operation_outcome_coded(&[issue], Some((ERROR_CODES, code.code())))
+}
+
+/// What an OperationOutcome says in codes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutcomeCodes {
+    /// `issue.code` of each issue.
+    pub issues: Vec<Box<str>>,
+    /// `issue.details.coding.code` of each coding.
+    pub details: Vec<Box<str>>,
+}
+
+/// The most codes that are kept of each kind.
+const MOST_CODES: usize = 16;
+
+/// The codes of the OperationOutcome at the root, or of those among a Bundle's entries.
+///
+/// Texts are left behind, and what does not look like a code too: a peer's outcome may quote a patient.
+pub fn outcome_codes(document: &Document) -> OutcomeCodes {
+    let root = document.root();
+    let entries = root.member("entry").into_iter().flat_map(|entries| entries.items());
+    let resources = entries.filter_map(|entry| entry.member("resource"));
+    let mut codes = OutcomeCodes::default();
+    let outcomes = std::iter::once(root)
+        .chain(resources)
+        .filter(|resource| resource.resource_type() == Some("OperationOutcome"));
+    for issue in outcomes.filter_map(|outcome| outcome.member("issue")).flat_map(|issues| issues.items()) {
+        push_code(&mut codes.issues, issue.member("code"));
+        let details = issue.member("details").and_then(|details| details.member("coding"));
+        for coding in details.into_iter().flat_map(|codings| codings.items()) {
+            push_code(&mut codes.details, coding.member("code"));
+        }
+    }
+    codes
+}
+
+fn push_code(codes: &mut Vec<Box<str>>, code: Option<super::Node<'_>>) {
+    let Some(code) = code.and_then(|code| code.text()) else { return };
+    let plain = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'-');
+    let shaped = (1..=64).contains(&code.len()) && code.bytes().all(plain);
+    // Letters only: no number that could be a patient's. HTTP statuses in their place, as `503`, are let through.
+    let status = code.len() == 3 && code.parse::<u16>().is_ok();
+    if codes.len() < MOST_CODES && (shaped || status) && !codes.iter().any(|known| **known == *code) {
+        codes.push(code.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fhir::Limits;
+    use crate::fhir::outcome::IssueType;
+
+    fn decoded(header: &str) -> String {
+        String::from_utf8(STANDARD.decode(header).expect("base64")).expect("UTF-8")
+    }
+
+    #[test]
+    fn headers_are_base64_of_json() {
+        assert_eq!(
+            decoded(&target_identifier("2000099999")),
+            r#"{"value":"2000099999","system":"https://fhir.nhs.uk/Id/dos-service-id"}"#
+        );
+        assert_eq!(
+            decoded(&end_user_organisation("DEMOP", "Demo \"Provider\"")),
+            r#"{"resourceType":"Organization","identifier":[{"system":"https://fhir.nhs.uk/Id/ods-organization-code","value":"DEMOP"}],"name":"Demo \"Provider\""}"#
+        );
+        assert_eq!(
+            decoded(&requesting_software("Weir", "1.0.0")),
+            r#"{"resourceType":"Device","deviceName":[{"name":"Weir","type":"model-name"}],"version":[{"value":"1.0.0"}]}"#
+        );
+    }
+
+    #[test]
+    fn an_outcome_carries_its_code_and_gives_it_back() {
+        let json = outcome(ErrorCode::Conflict, Issue::error(IssueType::Duplicate, "already processed"));
+        let document = Document::parse(json, &Limits::default()).expect("JSON");
+        let codes = outcome_codes(&document);
+        assert_eq!(codes, OutcomeCodes { issues: vec!["duplicate".into()], details: vec!["REC_CONFLICT".into()] });
+    }
+
+    #[test]
+    fn what_is_not_shaped_like_a_code_is_left_behind() {
+        let json = r#"{"resourceType":"OperationOutcome","issue":[
+            {"code":"Peter Chalmers","details":{"text":"Peter","coding":[{"code":"9476719931"},{"code":"REC_X"}]}},
+            {"code":503,"diagnostics":"Peter"},{"code":"503","details":{"coding":{"code":""}}},{}]}"#;
+        let codes = outcome_codes(&Document::parse(json, &Limits::default()).expect("JSON"));
+        assert_eq!(codes, OutcomeCodes { issues: vec!["503".into()], details: vec!["REC_X".into()] });
+        for other in ["1", "[]", r#"{"resourceType":"Patient","issue":[{"code":"a"}]}"#, r#"{"entry":[1,{}]}"#] {
+            let document = Document::parse(other, &Limits::default()).expect("JSON");
+            assert_eq!(outcome_codes(&document), OutcomeCodes::default());
+        }
+    }
+}

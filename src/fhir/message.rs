@@ -1,0 +1,289 @@
+//! Messages: a Bundle of type `message` with its MessageHeader first (FHIR R4, messaging; BaRS message shapes).
+
+use super::{Document, Instant, Node, Writer, instant_text};
+
+/// The system of event codes in BaRS messages.
+pub const EVENTS: &str = "https://fhir.nhs.uk/CodeSystem/message-events-bars";
+/// The system of reason codes in BaRS messages.
+pub const REASONS: &str = "https://fhir.nhs.uk/CodeSystem/message-reason-bars";
+
+/// `MessageHeader.response.code` (`http://hl7.org/fhir/response-code`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseCode {
+    /// `ok`: accepted and processed.
+    Ok,
+    /// `transient-error`: worth sending again.
+    TransientError,
+    /// `fatal-error`: not worth sending again as it is.
+    FatalError,
+}
+
+impl ResponseCode {
+    /// The FHIR code.
+    pub fn code(self) -> &'static str {
+        match self {
+            ResponseCode::Ok => "ok",
+            ResponseCode::TransientError => "transient-error",
+            ResponseCode::FatalError => "fatal-error",
+        }
+    }
+
+    fn parse(code: &str) -> Option<ResponseCode> {
+        [ResponseCode::Ok, ResponseCode::TransientError, ResponseCode::FatalError]
+            .into_iter()
+            .find(|known| known.code() == code)
+    }
+}
+
+/// Why a document is not a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAMessage {
+    /// The root is another resource, or none.
+    #[error("the document is not a Bundle")]
+    NotABundle,
+    /// The Bundle has another type.
+    #[error("Bundle.type is not message")]
+    BundleType,
+    /// The Bundle has no id, or not one as text.
+    #[error("Bundle.id is missing")]
+    NoId,
+    /// There is no first entry, or not with a MessageHeader.
+    #[error("the first entry is not a MessageHeader")]
+    NoHeader,
+    /// The MessageHeader has no `eventCoding.code`.
+    #[error("MessageHeader.eventCoding.code is missing")]
+    NoEvent,
+}
+
+impl NotAMessage {
+    /// The element that is meant, as FHIRPath.
+    pub fn path(self) -> &'static str {
+        match self {
+            NotAMessage::NotABundle => "",
+            NotAMessage::BundleType => "Bundle.type",
+            NotAMessage::NoId => "Bundle.id",
+            NotAMessage::NoHeader => "Bundle.entry[0].resource",
+            NotAMessage::NoEvent => "Bundle.entry[0].resource.eventCoding.code",
+        }
+    }
+}
+
+/// A document that is a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    bundle: Node<'a>,
+    header: Node<'a>,
+}
+
+/// The text of the element that `names` lead to.
+fn text_at(node: Node<'_>, names: &[&str]) -> Option<String> {
+    let end = names.iter().try_fold(node, |at, name| at.member(name))?;
+    end.text().map(|text| text.into_owned())
+}
+
+impl<'a> Message<'a> {
+    /// Finds the MessageHeader of a message, and checks that the Bundle has an id and the header an event.
+    ///
+    /// # Errors
+    /// [`NotAMessage`], the first that applies.
+    pub fn of(document: &'a Document) -> Result<Message<'a>, NotAMessage> {
+        let bundle = document.root();
+        if bundle.resource_type() != Some("Bundle") {
+            return Err(NotAMessage::NotABundle);
+        }
+        if text_at(bundle, &["type"]).as_deref() != Some("message") {
+            return Err(NotAMessage::BundleType);
+        }
+        let first = bundle.member("entry").filter(|entries| entries.is_array());
+        let first = first.and_then(|entries| entries.children().next()).and_then(|entry| entry.member("resource"));
+        let header =
+            first.filter(|resource| resource.resource_type() == Some("MessageHeader")).ok_or(NotAMessage::NoHeader)?;
+        let message = Message { bundle, header };
+        text_at(bundle, &["id"]).ok_or(NotAMessage::NoId)?;
+        text_at(header, &["eventCoding", "code"]).ok_or(NotAMessage::NoEvent)?;
+        Ok(message)
+    }
+
+    /// `Bundle.id`.
+    pub fn id(self) -> String {
+        text_at(self.bundle, &["id"]).expect("Message::of found it")
+    }
+
+    /// `MessageHeader.eventCoding.code`.
+    pub fn event(self) -> String {
+        text_at(self.header, &["eventCoding", "code"]).expect("Message::of found it")
+    }
+
+    /// `MessageHeader.response.identifier`: the id of the message that this one answers.
+    pub fn answers(self) -> Option<String> {
+        text_at(self.header, &["response", "identifier"])
+    }
+
+    /// `MessageHeader.response.code`, if it is one of the three.
+    pub fn response_code(self) -> Option<ResponseCode> {
+        ResponseCode::parse(&text_at(self.header, &["response", "code"])?)
+    }
+}
+
+/// What a receiver answers to a message.
+#[derive(Clone, Debug)]
+pub struct Response<'a> {
+    /// The id of the answering Bundle; the MessageHeader's and the Organization's are made from it.
+    pub id: uuid::Uuid,
+    /// When it was answered.
+    pub timestamp: Instant,
+    /// The id of the Bundle that is answered.
+    pub answers: &'a str,
+    /// How it went.
+    pub code: ResponseCode,
+    /// The event, as `servicerequest-response`.
+    pub event: &'a str,
+    /// The receiver's ODS code.
+    pub receiver: &'a str,
+    /// The ODS code of the sender, to whom the answer goes.
+    pub sender: &'a str,
+}
+
+/// An answer as FHIR JSON: a message Bundle with MessageHeader and the two Organizations it refers to.
+pub fn response_bundle(response: &Response<'_>) -> String {
+    let part = |role: &str| uuid::Uuid::new_v5(&response.id, role.as_bytes());
+    let timestamp = instant_text(response.timestamp);
+    let mut out = Writer::new();
+    out.begin_object();
+    out.field("resourceType", "Bundle");
+    out.field("id", &response.id.to_string());
+    out.key("meta");
+    out.begin_object();
+    out.field("versionId", "1");
+    out.field("lastUpdated", &timestamp);
+    out.end_object();
+    out.field("type", "message");
+    out.field("timestamp", &timestamp);
+    out.key("entry");
+    out.begin_array();
+    entry(&mut out, "MessageHeader", part("header"), |out| {
+        message_header(out, response, part("sender"), part("receiver"));
+    });
+    entry(&mut out, "Organization", part("receiver"), |out| organisation(out, response.receiver));
+    entry(&mut out, "Organization", part("sender"), |out| organisation(out, response.sender));
+    out.end_array();
+    out.end_object();
+    out.finish()
+}
+
+fn entry(out: &mut Writer, resource_type: &str, id: uuid::Uuid, body: impl FnOnce(&mut Writer)) {
+    out.begin_object();
+    out.field("fullUrl", &format!("urn:uuid:{id}"));
+    out.key("resource");
+    out.begin_object();
+    out.field("resourceType", resource_type);
+    out.field("id", &id.to_string());
+    body(out);
+    out.end_object();
+    out.end_object();
+}
+
+fn message_header(out: &mut Writer, response: &Response<'_>, to: uuid::Uuid, from: uuid::Uuid) {
+    coding(out, "eventCoding", EVENTS, response.event);
+    out.key("destination");
+    out.begin_array();
+    out.begin_object();
+    out.field("endpoint", &format!("urn:nhs-uk:addressing:ods:{}", response.sender));
+    reference(out, "receiver", to);
+    out.end_object();
+    out.end_array();
+    reference(out, "sender", from);
+    out.key("source");
+    out.begin_object();
+    out.field("name", "Weir");
+    out.field("endpoint", &format!("urn:nhs-uk:addressing:ods:{}", response.receiver));
+    out.end_object();
+    out.key("reason");
+    out.begin_object();
+    out.key("coding");
+    out.begin_array();
+    out.begin_object();
+    out.field("system", REASONS);
+    out.field("code", "new");
+    out.end_object();
+    out.end_array();
+    out.end_object();
+    out.key("response");
+    out.begin_object();
+    out.field("identifier", response.answers);
+    out.field("code", response.code.code());
+    out.end_object();
+}
+
+fn coding(out: &mut Writer, name: &str, system: &str, code: &str) {
+    out.key(name);
+    out.begin_object();
+    out.field("system", system);
+    out.field("code", code);
+    out.end_object();
+}
+
+fn reference(out: &mut Writer, name: &str, to: uuid::Uuid) {
+    out.key(name);
+    out.begin_object();
+    out.field("reference", &format!("urn:uuid:{to}"));
+    out.end_object();
+}
+
+fn organisation(out: &mut Writer, ods: &str) {
+    super::bars::identifier(out, super::bars::ODS_ORGANISATION, ods);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fhir::Limits;
+    use time::macros::datetime;
+
+    fn parsed(json: &str) -> Document {
+        Document::parse(json, &Limits::default()).unwrap_or_else(|error| panic!("{json}: {error}"))
+    }
+
+    #[test]
+    fn a_response_is_a_message_that_names_what_it_answers() {
+        let response = Response {
+            id: uuid::Uuid::nil(),
+            timestamp: datetime!(2026-01-01 00:00 UTC),
+            answers: "0f0e0d0c-0b0a-4908-8706-050403020100",
+            code: ResponseCode::TransientError,
+            event: "servicerequest-response",
+            receiver: "DEMOT",
+            sender: "DEMOP",
+        };
+        let document = parsed(&response_bundle(&response));
+        let message = Message::of(&document).expect("a message");
+        assert_eq!(message.id(), uuid::Uuid::nil().to_string());
+        assert_eq!(message.event(), "servicerequest-response");
+        assert_eq!(message.answers().as_deref(), Some(response.answers));
+        assert_eq!(message.response_code(), Some(ResponseCode::TransientError));
+        let references = document.nodes().filter_map(Node::text).filter(|text| text.starts_with("urn:uuid:"));
+        assert_eq!(references.count(), 5);
+    }
+
+    #[test]
+    fn what_is_not_a_message_is_named() {
+        let header = r#"{"resource":{"resourceType":"MessageHeader","eventCoding":{"code":"x"}}}"#;
+        for (json, expected) in [
+            ("[]".to_owned(), Some(NotAMessage::NotABundle)),
+            (r#"{"resourceType":"Patient"}"#.to_owned(), Some(NotAMessage::NotABundle)),
+            (r#"{"resourceType":"Bundle","type":"batch"}"#.to_owned(), Some(NotAMessage::BundleType)),
+            (r#"{"resourceType":"Bundle","type":"message"}"#.to_owned(), Some(NotAMessage::NoHeader)),
+            (r#"{"resourceType":"Bundle","type":"message","entry":[{}]}"#.to_owned(), Some(NotAMessage::NoHeader)),
+            (format!(r#"{{"resourceType":"Bundle","type":"message","entry":{header}}}"#), Some(NotAMessage::NoHeader)),
+            (format!(r#"{{"resourceType":"Bundle","type":"message","entry":[{header}]}}"#), Some(NotAMessage::NoId)),
+            (
+                r#"{"resourceType":"Bundle","id":"a","type":"message","entry":[{"resource":{"resourceType":"MessageHeader"}}]}"#
+                    .to_owned(),
+                Some(NotAMessage::NoEvent),
+            ),
+            (format!(r#"{{"resourceType":"Bundle","id":"a","type":"message","entry":[{header}]}}"#), None),
+        ] {
+            assert_eq!(Message::of(&parsed(&json)).err(), expected, "{json}");
+        }
+    }
+}

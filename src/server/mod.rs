@@ -1,0 +1,3 @@
+//! Listeners, mutual TLS and shutdown: where peers come in.
+
+pub mod listener;
