@@ -6,9 +6,11 @@ pub mod partner;
 
 pub mod server;
 
+pub mod audit;
 pub mod acknowledgement;
 pub mod delivery;
 pub mod intake;
 
 pub mod fhir;
 pub mod identity;
+pub mod storage;

@@ -3,6 +3,7 @@
 //! This is the only place, besides mapping files, where JSON keys of FHIR stand as string literals. Everything else
 //! asks a [`Document`] typed questions or writes through the types here.
 
+pub mod audit_event;
 pub mod bars;
 mod capability;
 mod document;

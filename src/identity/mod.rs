@@ -97,6 +97,12 @@ impl MessageId {
     }
 }
 
+impl From<Uuid> for MessageId {
+    fn from(uuid: Uuid) -> MessageId {
+        MessageId(uuid)
+    }
+}
+
 impl FromStr for MessageId {
     type Err = Malformed;
 

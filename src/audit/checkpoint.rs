@@ -1,0 +1,317 @@
+//! Checkpoints: the signed head of the log, by C2SP tlog-checkpoint and signed-note, signed with Ed25519.
+//!
+//! ```text
+//! weir.example/DEMOP
+//! 4
+//! 03GO3Ye0wD1p8SK1O1m8SvXcOBa8s8y1pMBxHrp0VNE=
+//!
+//! — weir.example/DEMOP 5qTLx…=
+//! ```
+//!
+//! Origin, number of leaves, root; an empty line; signatures. The origin is the name of the key. A key's id is the
+//! first four bytes of `SHA-256(name || 0x0A || 0x01 || public key)`. Keys are written as the note format writes
+//! them: `name+id+base64(0x01 || public key)`, and with `PRIVATE+KEY+` and the seed for the secret half. Signatures
+//! by other keys (witnesses) and extension lines are allowed and not judged here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::digest;
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::merkle::Hash;
+
+const ALGORITHM_ED25519: u8 = 1;
+const PRIVATE: &str = "PRIVATE+KEY+";
+/// A note is at most this long: a head with some hundred cosignatures.
+const LONGEST: usize = 64 * 1024;
+
+/// The log's state at one size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Which log.
+    pub origin: String,
+    /// How many leaves.
+    pub size: u64,
+    /// The root over them.
+    pub root: Hash,
+}
+
+/// Why a note or a key is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each message says it")]
+pub enum Error {
+    #[error("the key is not written as a note key: name+id+base64")]
+    Key,
+    #[error("the key's id does not belong to its name and public key")]
+    KeyId,
+    #[error("a key name is not empty and has no space, plus sign or line break")]
+    Name,
+    #[error("the checkpoint is not a signed note of origin, size and root")]
+    Form,
+    #[error("the checkpoint is of another log")]
+    Origin,
+    #[error("the checkpoint has no signature by this key")]
+    Unsigned,
+    #[error("the signature does not belong to the checkpoint's text")]
+    Signature,
+}
+
+/// The public half: checks what the log signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifierKey {
+    name: String,
+    public: [u8; 32],
+}
+
+/// The secret half: signs the log's heads.
+pub struct SigningKey {
+    seed: [u8; 32],
+    pair: Ed25519KeyPair,
+    verifier: VerifierKey,
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SigningKey").field(&self.verifier.name).finish()
+    }
+}
+
+impl SigningKey {
+    /// A new key. `name` is the log's origin: a URL without its scheme, such as `weir.example/DEMOP`.
+    ///
+    /// # Errors
+    /// [`Error::Name`]
+    pub fn generate(name: &str) -> Result<SigningKey, Error> {
+        let mut seed = [0; 32];
+        aws_lc_rs::rand::fill(&mut seed).expect("the system has randomness once it is up");
+        SigningKey::from_seed(name, seed)
+    }
+
+    fn from_seed(name: &str, seed: [u8; 32]) -> Result<SigningKey, Error> {
+        let name = checked_name(name)?;
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| Error::Key)?;
+        let public = pair.public_key().as_ref().try_into().map_err(|_| Error::Key)?;
+        Ok(SigningKey { seed, pair, verifier: VerifierKey { name, public } })
+    }
+
+    /// The key as its file keeps it. Whoever has this text can sign for the log.
+    pub fn secret_text(&self) -> String {
+        format!("{PRIVATE}{}", key_text(&self.verifier.name, self.verifier.id(), &self.seed))
+    }
+
+    /// The public half.
+    pub fn verifier(&self) -> &VerifierKey {
+        &self.verifier
+    }
+
+    /// Signs the head of the log: the whole note.
+    pub fn sign(&self, size: u64, root: &Hash) -> String {
+        let text = body(&self.verifier.name, size, root);
+        let mut signature = self.verifier.id().to_vec();
+        signature.extend(self.pair.sign(text.as_bytes()).as_ref());
+        format!("{text}\n— {} {}\n", self.verifier.name, BASE64.encode(signature))
+    }
+}
+
+impl FromStr for SigningKey {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<SigningKey, Error> {
+        let (name, id, seed) = split_key(text.trim().strip_prefix(PRIVATE).ok_or(Error::Key)?)?;
+        let key = SigningKey::from_seed(name, seed)?;
+        if key.verifier.id() == id { Ok(key) } else { Err(Error::KeyId) }
+    }
+}
+
+impl VerifierKey {
+    /// The log's origin.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The key's id (C2SP signed-note).
+    pub fn id(&self) -> [u8; 4] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(self.name.as_bytes());
+        context.update(&[b'\n', ALGORITHM_ED25519]);
+        context.update(&self.public);
+        let hash = context.finish();
+        hash.as_ref().first_chunk().copied().expect("SHA-256 has more than 4 bytes")
+    }
+
+    /// Checks a note and gives what it says.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn verify(&self, note: &[u8]) -> Result<Checkpoint, Error> {
+        let note = Some(note).filter(|note| note.len() <= LONGEST).ok_or(Error::Form)?;
+        let note = std::str::from_utf8(note).map_err(|_| Error::Form)?;
+        if note.contains(|letter: char| letter < ' ' && letter != '\n') {
+            return Err(Error::Form);
+        }
+        let (text, signatures) = note.rsplit_once("\n\n").ok_or(Error::Form)?;
+        let text = &note[..=text.len()];
+        let checkpoint = parse_body(text)?;
+        if checkpoint.origin != self.name {
+            return Err(Error::Origin);
+        }
+        self.verify_signatures(text, signatures.strip_suffix('\n').ok_or(Error::Form)?)?;
+        Ok(checkpoint)
+    }
+
+    fn verify_signatures(&self, text: &str, signatures: &str) -> Result<(), Error> {
+        let mut ours = None;
+        for line in signatures.split('\n') {
+            let (name, signature) = line.strip_prefix("— ").and_then(|rest| rest.split_once(' ')).ok_or(Error::Form)?;
+            let signature = BASE64.decode(signature).map_err(|_| Error::Form)?;
+            let (id, signature) = signature.split_at_checked(4).ok_or(Error::Form)?;
+            if name == self.name && id == self.id() {
+                ours = Some(signature.to_vec());
+            }
+        }
+        let ours = ours.ok_or(Error::Unsigned)?;
+        let public = UnparsedPublicKey::new(&ED25519, &self.public);
+        public.verify(text.as_bytes(), &ours).map_err(|_| Error::Signature)
+    }
+}
+
+impl fmt::Display for VerifierKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&key_text(&self.name, self.id(), &self.public))
+    }
+}
+
+impl FromStr for VerifierKey {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<VerifierKey, Error> {
+        let (name, id, public) = split_key(text.trim())?;
+        let key = VerifierKey { name: checked_name(name)?, public };
+        if key.id() == id { Ok(key) } else { Err(Error::KeyId) }
+    }
+}
+
+fn key_text(name: &str, id: [u8; 4], bytes: &[u8; 32]) -> String {
+    let mut key = vec![ALGORITHM_ED25519];
+    key.extend(bytes);
+    format!("{name}+{:08x}+{}", u32::from_be_bytes(id), BASE64.encode(key))
+}
+
+fn split_key(text: &str) -> Result<(&str, [u8; 4], [u8; 32]), Error> {
+    let mut parts = text.splitn(3, '+');
+    let mut part = || parts.next().ok_or(Error::Key);
+    let (name, id, key) = (part()?, part()?, part()?);
+    if id.len() != 8 || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(Error::Key);
+    }
+    let id = u32::from_str_radix(id, 16).map_err(|_| Error::Key)?.to_be_bytes();
+    match BASE64.decode(key).map_err(|_| Error::Key)?.split_first() {
+        Some((&ALGORITHM_ED25519, bytes)) => Ok((name, id, bytes.try_into().map_err(|_| Error::Key)?)),
+        _ => Err(Error::Key),
+    }
+}
+
+fn checked_name(name: &str) -> Result<String, Error> {
+    let wrong = |letter: char| letter.is_whitespace() || letter.is_control() || letter == '+';
+    if name.is_empty() || name.contains(wrong) { Err(Error::Name) } else { Ok(name.to_owned()) }
+}
+
+fn body(origin: &str, size: u64, root: &Hash) -> String {
+    format!("{origin}\n{size}\n{}\n", BASE64.encode(root))
+}
+
+fn parse_body(text: &str) -> Result<Checkpoint, Error> {
+    let mut lines = text.split('\n');
+    let mut line = || lines.next().ok_or(Error::Form);
+    let (origin, size, root) = (line()?, line()?, line()?);
+    let number: u64 = size.parse().map_err(|_| Error::Form)?;
+    if number.to_string() != size {
+        return Err(Error::Form);
+    }
+    let root = BASE64.decode(root).ok().and_then(|root| root.try_into().ok()).ok_or(Error::Form)?;
+    Ok(Checkpoint { origin: origin.to_owned(), size: number, root })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of C2SP signed-note and golang.org/x/mod/sumdb/note: key, note and signature made there.
+    const PUBLISHED_KEY: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+
+    fn key() -> SigningKey {
+        SigningKey::from_seed("weir.example/DEMOP", [7; 32]).expect("the name is good")
+    }
+
+    #[test]
+    fn a_published_key_is_read_and_written_the_same() {
+        let key: VerifierKey = PUBLISHED_KEY.parse().expect("it is a key");
+        assert_eq!((key.name(), key.to_string().as_str()), ("PeterNeumann", PUBLISHED_KEY));
+    }
+
+    #[test]
+    fn a_published_signature_is_verified() {
+        let key: VerifierKey = PUBLISHED_KEY.parse().expect("it is a key");
+        let text =
+            "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
+        let line = "— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=";
+        assert_eq!(key.verify_signatures(text, line), Ok(()));
+        assert_eq!(key.verify_signatures(&text.replace("think", "hope"), line), Err(Error::Signature));
+    }
+
+    #[test]
+    fn what_is_signed_is_verified_and_says_what_it_said() {
+        let note = key().sign(4, &[1; 32]);
+        assert!(note.starts_with(
+            "weir.example/DEMOP\n4\nAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n\n— weir.example/DEMOP "
+        ));
+        let expected = Checkpoint { origin: "weir.example/DEMOP".to_owned(), size: 4, root: [1; 32] };
+        assert_eq!(key().verifier().verify(note.as_bytes()), Ok(expected));
+    }
+
+    #[test]
+    fn every_flipped_byte_fails() {
+        let note = key().sign(4, &[1; 32]).into_bytes();
+        for at in 0..note.len() {
+            let mut flipped = note.clone();
+            flipped[at] ^= 1;
+            assert!(key().verifier().verify(&flipped).is_err(), "byte {at}");
+            assert!(key().verifier().verify(&note[..at]).is_err(), "{at} bytes");
+        }
+    }
+
+    #[test]
+    fn a_cosignature_and_an_extension_are_allowed() {
+        let key = key();
+        let text = format!("{}extension\n", body(&key.verifier.name, 4, &[1; 32]));
+        let mut signature = key.verifier.id().to_vec();
+        signature.extend(key.pair.sign(text.as_bytes()).as_ref());
+        let signature = BASE64.encode(signature);
+        let note = format!("{text}\n— witness.example/w AAAAAAAA\n— weir.example/DEMOP {signature}\n");
+        assert_eq!(key.verifier().verify(note.as_bytes()).map(|checkpoint| checkpoint.size), Ok(4));
+        let alone = format!("{text}\n— witness.example/w AAAAAAAA\n");
+        assert_eq!(key.verifier().verify(alone.as_bytes()), Err(Error::Unsigned));
+        let other = SigningKey::from_seed("weir.example/OTHER", [7; 32]).expect("the name is good");
+        assert_eq!(other.verifier().verify(note.as_bytes()), Err(Error::Origin));
+    }
+
+    #[test]
+    fn keys_survive_their_text() {
+        let key = key();
+        let again: SigningKey = key.secret_text().parse().expect("it is a key");
+        assert_eq!(again.verifier(), key.verifier());
+        assert_eq!(key.verifier().to_string().parse(), Ok(key.verifier().clone()));
+        assert_eq!(format!("{key:?}"), r#"SigningKey("weir.example/DEMOP")"#);
+        let renamed = key.verifier().to_string().replace("DEMOP", "OTHER");
+        assert_eq!(renamed.parse::<VerifierKey>(), Err(Error::KeyId));
+        for name in ["", "a b", "a+b", "a\nb"] {
+            assert_eq!(SigningKey::generate(name).map(drop), Err(Error::Name), "{name}");
+        }
+        for text in ["", "a", "a+00000000", "a+0+AQ==", "a+00000000+AQ==", "PRIVATE+KEY+a"] {
+            assert_eq!(text.parse::<VerifierKey>().map(drop), Err(Error::Key), "{text}");
+        }
+    }
+}

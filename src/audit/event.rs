@@ -1,0 +1,574 @@
+//! The events: one constructor for each kind, so that what an event says is decided here and nowhere else.
+//!
+//! An event's canonical bytes are its FHIR JSON as written here. Subjects appear as [`KeyedHash`]es, made with a key
+//! of the site: the same person has the same hash within a site, and nobody without the key can test a guess.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use aws_lc_rs::hmac;
+use uuid::{NoContext, Timestamp, Uuid};
+
+use super::merkle;
+use crate::fhir::Instant;
+use crate::fhir::audit_event::{Action, Agent, AuditEvent, Coding, Entity, Outcome, Part, RecordedEvent, What, Who};
+use crate::identity::{AgreementId, InterfaceName, MessageId, PartyId};
+use crate::storage::{Event, MessageRecord, NewMessage, Secret, State, Transition};
+
+/// The kinds of event that Weir defines, as they stand in `AuditEvent.subtype`.
+pub mod kind {
+    /// A message was accepted: it is durable and will be delivered.
+    pub const MESSAGE_ACCEPTED: &str = "message-accepted";
+    /// A submission was refused: nothing of it is kept.
+    pub const SUBMISSION_REFUSED: &str = "submission-refused";
+    /// A message took another state.
+    pub const STATE_TRANSITION: &str = "state-transition";
+    /// A configuration took effect, or was refused.
+    pub const CONFIGURATION_LOADED: &str = "configuration-loaded";
+    /// The gateway began to work.
+    pub const GATEWAY_STARTED: &str = "gateway-started";
+    /// The gateway stopped in good order.
+    pub const GATEWAY_STOPPED: &str = "gateway-stopped";
+    /// Someone looked at a message.
+    pub const MESSAGE_READ: &str = "message-read";
+    /// Someone looked at a message's lineage.
+    pub const LINEAGE_READ: &str = "lineage-read";
+}
+
+/// The names of details, shared by those who write and those who read them.
+pub(super) mod detail {
+    pub(in crate::audit) const INTERFACE: &str = "interface";
+    pub(in crate::audit) const RECIPIENT: &str = "recipient";
+    pub(in crate::audit) const FROM: &str = "from";
+    pub(in crate::audit) const TO: &str = "to";
+    pub(in crate::audit) const ATTEMPTS: &str = "attempts";
+    pub(in crate::audit) const REASON: &str = "reason";
+    pub(in crate::audit) const VERSION: &str = "version";
+    pub(in crate::audit) const SHA256: &str = "sha-256";
+    pub(in crate::audit) const SENT: &str = "elements-sent";
+    pub(in crate::audit) const WITHHELD: &str = "elements-withheld";
+    pub(in crate::audit) const LINEAGE: &str = "lineage-sha-256";
+    pub(in crate::audit) const RECORD: &str = "record-keyed-hash";
+}
+
+/// HMAC-SHA256 of an identifier under the site's key, in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeyedHash(Box<str>);
+
+impl KeyedHash {
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The key that makes [`KeyedHash`]es.
+pub struct HashKey(hmac::Key);
+
+impl fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashKey(…)")
+    }
+}
+
+impl HashKey {
+    /// The key made of a secret.
+    pub fn new(secret: &Secret) -> HashKey {
+        HashKey(hmac::Key::new(hmac::HMAC_SHA256, secret.bytes()))
+    }
+
+    /// The hash of a subject: `system` and `value` of the identifier, in its normal form.
+    pub fn subject(&self, system: &str, value: &str) -> KeyedHash {
+        self.hash("subject", &[system.as_bytes(), value.as_bytes()])
+    }
+
+    /// The hash of a record, by its digest.
+    pub fn record(&self, digest: &[u8; 32]) -> KeyedHash {
+        self.hash("record", &[digest])
+    }
+
+    /// Each part follows its length, so that no two lists of parts are the same bytes.
+    fn hash(&self, domain: &str, parts: &[&[u8]]) -> KeyedHash {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(domain.as_bytes());
+        for part in parts {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        KeyedHash(hex(context.sign().as_ref()).into())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Under which terms a message leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The person it is about; `None` when it is not about one.
+    pub subject: Option<KeyedHash>,
+    /// Purpose of use, a code of v3-ActReason: `TREAT`.
+    pub purpose: String,
+    /// The agreement.
+    pub agreement: AgreementId,
+    /// Its version, as the agreement writes it.
+    pub version: String,
+    /// SHA-256 of the agreement's file.
+    pub agreement_hash: [u8; 32],
+    /// Elements that leave.
+    pub sent: u32,
+    /// Elements held back.
+    pub withheld: u32,
+}
+
+impl Terms {
+    /// The terms as a `message-accepted` event recorded them: what a disclosure is audited with, days later.
+    pub fn recorded(accepted: &Event) -> Option<Terms> {
+        let event = RecordedEvent::read(&accepted.bytes)?;
+        let number = |name| event.detail(name)?.parse().ok();
+        Some(Terms {
+            subject: event.subject().map(|hash| KeyedHash(hash.into())),
+            purpose: event.purpose()?.to_owned(),
+            agreement: event.agreement()?.parse().ok()?,
+            version: event.detail(detail::VERSION)?.into_owned(),
+            agreement_hash: from_hex(&event.detail(detail::SHA256)?)?,
+            sent: number(detail::SENT)?,
+            withheld: number(detail::WITHHELD)?,
+        })
+    }
+
+    fn patient(&self) -> Entity<'_> {
+        Entity { what: What::Patient(self.subject.as_ref().map(KeyedHash::as_str)), details: vec![] }
+    }
+
+    fn agreement(&self) -> Entity<'_> {
+        let details = vec![
+            (detail::VERSION, Cow::Borrowed(self.version.as_str())),
+            (detail::SHA256, hex(&self.agreement_hash).into()),
+        ];
+        Entity { what: What::Agreement(self.agreement.as_str()), details }
+    }
+
+    fn counts(&self) -> [(&'static str, Cow<'static, str>); 2] {
+        [(detail::SENT, self.sent.to_string().into()), (detail::WITHHELD, self.withheld.to_string().into())]
+    }
+}
+
+fn from_hex(digits: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let digits = Some(digits.as_bytes()).filter(|digits| digits.len() == 64)?;
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// A submission that was refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused<'a> {
+    /// Who submitted it, by certificate.
+    pub sender: &'a PartyId,
+    /// The id it would have had, when that was known.
+    pub message: Option<MessageId>,
+    /// The interface, when it exists.
+    pub interface: Option<&'a InterfaceName>,
+    /// A code for the reason: `no-agreement`. Never text of the record.
+    pub reason: &'a str,
+    /// When.
+    pub at: Instant,
+}
+
+/// A message that takes another state than `record` has.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// The message as it stands.
+    pub record: &'a MessageRecord,
+    /// Its next state.
+    pub to: State,
+    /// When.
+    pub at: Instant,
+    /// Attempts begun so far.
+    pub attempts: u32,
+    /// When it is due next.
+    pub next_attempt_at: Option<Instant>,
+    /// A code for the reason: `connection-refused`; empty for none.
+    pub reason: &'a str,
+    /// The outcome in words, for the operator; not audited; without personal data.
+    pub note: &'a str,
+}
+
+/// What someone looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Viewed {
+    /// The message and its state.
+    Message,
+    /// Its lineage.
+    Lineage,
+}
+
+/// Who records: makes the events of one gateway.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    party: PartyId,
+    site: String,
+}
+
+impl Recorder {
+    /// For the gateway of `party`; `site` names the gateway, as the log's origin does: `weir.example/DEMOP`.
+    pub fn new(party: PartyId, site: impl Into<String>) -> Recorder {
+        Recorder { party, site: site.into() }
+    }
+
+    /// A message was accepted. `record` is the keyed hash of what was submitted.
+    pub fn accepted(&self, message: &NewMessage, terms: &Terms, record: &KeyedHash) -> Event {
+        let mut details = vec![
+            (detail::INTERFACE, Cow::Borrowed(message.interface.as_str())),
+            (detail::RECIPIENT, message.recipient.as_str().into()),
+            (detail::TO, State::Queued.code().into()),
+            (detail::RECORD, record.as_str().into()),
+            (detail::LINEAGE, hex(&sha256(&message.lineage)).into()),
+        ];
+        details.extend(terms.counts());
+        let said = AuditEvent {
+            subtypes: vec![Coding::lifecycle("receive"), Coding::weir(kind::MESSAGE_ACCEPTED)],
+            action: Action::Create,
+            purpose: Some(Coding::purpose(&terms.purpose)),
+            agents: self.submission(&message.sender),
+            entities: vec![terms.patient(), Entity { what: What::Message(message.id), details }, terms.agreement()],
+            ..self.event(Coding::dicom("110107"), message.accepted_at)
+        };
+        written(Some(message.id), &said)
+    }
+
+    /// A submission was refused.
+    pub fn refused(&self, refused: Refused<'_>) -> Event {
+        let mut details = vec![(detail::REASON, Cow::Borrowed(refused.reason))];
+        details.extend(refused.interface.map(|name| (detail::INTERFACE, name.as_str().into())));
+        let what = refused.message.map_or(What::Configuration, What::Message);
+        let said = AuditEvent {
+            subtypes: vec![Coding::lifecycle("receive"), Coding::weir(kind::SUBMISSION_REFUSED)],
+            action: Action::Create,
+            outcome: Outcome::MinorFailure,
+            agents: self.submission(refused.sender),
+            entities: vec![Entity { what, details }],
+            ..self.event(Coding::dicom("110107"), refused.at)
+        };
+        written(refused.message, &said)
+    }
+
+    /// A message takes another state: the change with its event.
+    pub fn transition(&self, step: Step<'_>) -> Transition {
+        let outcome = match step.to {
+            State::Refused | State::Dead => Outcome::SeriousFailure,
+            State::Queued => Outcome::MinorFailure,
+            State::InFlight | State::Delivered | State::Acknowledged => Outcome::Success,
+        };
+        let said = AuditEvent {
+            subtypes: vec![Coding::weir(kind::STATE_TRANSITION)],
+            action: Action::Update,
+            outcome,
+            agents: vec![self.agent(Part::Application, &self.party, true)],
+            entities: vec![Entity { what: What::Message(step.record.id), details: step_details(&step) }],
+            ..self.event(Coding::dicom("110100"), step.at)
+        };
+        changed(step, &said)
+    }
+
+    /// A message reached its recipient: a disclosure at its source (IHE BALP PrivacyDisclosure.Source). `address` is
+    /// the endpoint it went to, without query.
+    pub fn disclosure(&self, step: Step<'_>, terms: &Terms, address: &str) -> Transition {
+        let mut details = step_details(&step);
+        details.extend(terms.counts());
+        let source = Agent { address: Some(&self.site), ..self.agent(Part::Source, &self.party, true) };
+        let recipient =
+            Agent { address: Some(address), ..self.agent(Part::Destination, &step.record.recipient, false) };
+        let message = Entity { what: What::Message(step.record.id), details };
+        let said = AuditEvent {
+            subtypes: vec![Coding::lifecycle("disclose"), Coding::weir(kind::STATE_TRANSITION)],
+            action: Action::Read,
+            purpose: Some(Coding::purpose(&terms.purpose)),
+            agents: vec![source, recipient],
+            entities: vec![terms.patient(), message, terms.agreement()],
+            ..self.event(Coding::dicom("110106"), step.at)
+        };
+        changed(step, &said)
+    }
+
+    /// A configuration took effect; or did not, for `refused`. `files` are names with the SHA-256 of what they hold.
+    pub fn configuration(&self, files: &[(String, [u8; 32])], refused: Option<&str>, at: Instant) -> Event {
+        let mut details: Vec<_> = refused.iter().map(|reason| (detail::REASON, Cow::Borrowed(*reason))).collect();
+        details.extend(files.iter().map(|(name, hash)| (detail::SHA256, format!("{} {name}", hex(hash)).into())));
+        let said = AuditEvent {
+            subtypes: vec![Coding::weir(kind::CONFIGURATION_LOADED)],
+            action: Action::Update,
+            outcome: if refused.is_some() { Outcome::MinorFailure } else { Outcome::Success },
+            entities: vec![Entity { what: What::Configuration, details }],
+            ..self.event(Coding::dicom("110100"), at)
+        };
+        written(None, &said)
+    }
+
+    /// The gateway began to work, in this version.
+    pub fn started(&self, version: &str, at: Instant) -> Event {
+        let details = vec![(detail::VERSION, Cow::Borrowed(version))];
+        let said = AuditEvent {
+            subtypes: vec![Coding::dicom("110120"), Coding::weir(kind::GATEWAY_STARTED)],
+            entities: vec![Entity { what: What::Configuration, details }],
+            ..self.event(Coding::dicom("110100"), at)
+        };
+        written(None, &said)
+    }
+
+    /// The gateway stopped in good order.
+    pub fn stopped(&self, at: Instant) -> Event {
+        let subtypes = vec![Coding::dicom("110121"), Coding::weir(kind::GATEWAY_STOPPED)];
+        written(None, &AuditEvent { subtypes, ..self.event(Coding::dicom("110100"), at) })
+    }
+
+    /// Someone looked at a message (IHE BALP Read). `address` is where they sit on the network.
+    pub fn viewed(&self, message: MessageId, viewed: Viewed, by: Who<'_>, address: Option<&str>, at: Instant) -> Event {
+        let kind = match viewed {
+            Viewed::Message => kind::MESSAGE_READ,
+            Viewed::Lineage => kind::LINEAGE_READ,
+        };
+        let reader = Agent { part: Part::Destination, who: by, requestor: true, address };
+        let server = Agent { address: Some(&self.site), ..self.agent(Part::Source, &self.party, false) };
+        let said = AuditEvent {
+            subtypes: vec![Coding::interaction("read"), Coding::weir(kind)],
+            action: Action::Read,
+            agents: vec![reader, server],
+            entities: vec![Entity { what: What::Message(message), details: vec![] }],
+            ..self.event(Coding::rest(), at)
+        };
+        written(Some(message), &said)
+    }
+
+    /// What every event has; the gateway itself as the only one who took part.
+    fn event<'a>(&'a self, kind: Coding<'a>, at: Instant) -> AuditEvent<'a> {
+        AuditEvent {
+            id: event_id(at),
+            kind,
+            subtypes: vec![],
+            action: Action::Execute,
+            recorded: at,
+            outcome: Outcome::Success,
+            purpose: None,
+            agents: vec![self.agent(Part::Application, &self.party, true)],
+            observer: &self.party,
+            site: &self.site,
+            entities: vec![],
+        }
+    }
+
+    fn submission<'a>(&'a self, sender: &'a PartyId) -> Vec<Agent<'a>> {
+        vec![self.agent(Part::Source, sender, true), self.agent(Part::Destination, &self.party, false)]
+    }
+
+    fn agent<'a>(&self, part: Part, party: &'a PartyId, requestor: bool) -> Agent<'a> {
+        Agent { part, who: Who::Party(party), requestor, address: None }
+    }
+}
+
+fn step_details<'a>(step: &Step<'a>) -> Vec<(&'static str, Cow<'a, str>)> {
+    let mut details = vec![
+        (detail::FROM, Cow::Borrowed(step.record.state.code())),
+        (detail::TO, step.to.code().into()),
+        (detail::ATTEMPTS, step.attempts.to_string().into()),
+    ];
+    details.extend((!step.reason.is_empty()).then_some((detail::REASON, step.reason.into())));
+    details
+}
+
+fn changed(step: Step<'_>, said: &AuditEvent<'_>) -> Transition {
+    Transition {
+        message: step.record.id,
+        from: step.record.state,
+        to: step.to,
+        at: step.at,
+        attempts: step.attempts,
+        next_attempt_at: step.next_attempt_at,
+        note: step.note.to_owned(),
+        event: written(Some(step.record.id), said),
+    }
+}
+
+fn written(message: Option<MessageId>, said: &AuditEvent<'_>) -> Event {
+    let bytes = said.to_json().into_bytes();
+    Event { message, leaf: merkle::leaf(&bytes), bytes }
+}
+
+/// A UUIDv7: ordered by time, unique by randomness.
+fn event_id(at: Instant) -> Uuid {
+    let seconds = u64::try_from(at.unix_timestamp()).unwrap_or(0);
+    Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, at.nanosecond()))
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    const AT: Instant = datetime!(2026-01-01 12:00:00.5 UTC);
+
+    fn recorder() -> Recorder {
+        Recorder::new("DEMOP".parse().expect("an ODS code"), "weir.example/DEMOP")
+    }
+
+    fn key() -> HashKey {
+        HashKey::new(&Secret::generate())
+    }
+
+    fn new_message() -> NewMessage {
+        NewMessage {
+            id: "6f9619ff-8b86-5011-b42d-00cf4fc964ff".parse().expect("a UUID"),
+            sender: "DEMOP".parse().expect("an ODS code"),
+            interface: "crisis-escalation".parse().expect("a name"),
+            recipient: "RXT01".parse().expect("an ODS code"),
+            agreement: "demo-trust-crisis".parse().expect("a name"),
+            digest: [3; 32],
+            accepted_at: AT,
+            payload: b"Chantal".to_vec(),
+            provenance: b"Chantal".to_vec(),
+            lineage: b"lineage".to_vec(),
+        }
+    }
+
+    fn terms() -> Terms {
+        Terms {
+            subject: Some(key().subject("https://fhir.nhs.uk/Id/nhs-number", "9999999999")),
+            purpose: "ETREAT".to_owned(),
+            agreement: "demo-trust-crisis".parse().expect("a name"),
+            version: "2026-01".to_owned(),
+            agreement_hash: [0xab; 32],
+            sent: 41,
+            withheld: 12,
+        }
+    }
+
+    fn record(state: State) -> MessageRecord {
+        let new = new_message();
+        MessageRecord {
+            id: new.id,
+            sender: new.sender,
+            interface: new.interface,
+            recipient: new.recipient,
+            agreement: new.agreement,
+            digest: new.digest,
+            state,
+            accepted_at: AT,
+            updated_at: AT,
+            attempts: 1,
+            next_attempt_at: None,
+            note: String::new(),
+        }
+    }
+
+    fn step(record: &MessageRecord, to: State) -> Step<'_> {
+        Step { record, to, at: AT, attempts: 2, next_attempt_at: None, reason: "timed-out", note: "no answer" }
+    }
+
+    fn read(event: &Event) -> RecordedEvent {
+        assert_eq!(event.leaf, merkle::leaf(&event.bytes));
+        RecordedEvent::read(&event.bytes).expect("it is an AuditEvent")
+    }
+
+    /// One of every kind.
+    fn events() -> Vec<(&'static str, Event)> {
+        let (recorder, queued, in_flight) = (recorder(), record(State::Queued), record(State::InFlight));
+        let (sender, interface) = (queued.sender.clone(), queued.interface.clone());
+        let refused = Refused {
+            sender: &sender,
+            message: Some(queued.id),
+            interface: Some(&interface),
+            reason: "no-agreement",
+            at: AT,
+        };
+        let address = "https://trust.example/FHIR/R4/$process-message";
+        let reader = Who::Operator("op-17");
+        vec![
+            ("accepted", recorder.accepted(&new_message(), &terms(), &key().record(&[3; 32]))),
+            ("refused", recorder.refused(refused)),
+            ("refused-early", recorder.refused(Refused { message: None, interface: None, ..refused })),
+            ("in-flight", recorder.transition(step(&queued, State::InFlight)).event),
+            ("dead", recorder.transition(step(&in_flight, State::Dead)).event),
+            ("disclosure", recorder.disclosure(step(&in_flight, State::Delivered), &terms(), address).event),
+            ("extract", {
+                let terms = Terms { subject: None, ..terms() };
+                recorder.disclosure(step(&in_flight, State::Delivered), &terms, address).event
+            }),
+            ("configuration", recorder.configuration(&[("agreements/a.toml".to_owned(), [1; 32])], None, AT)),
+            ("started", recorder.started("0.1.0", AT)),
+            ("stopped", recorder.stopped(AT)),
+            ("viewed", recorder.viewed(queued.id, Viewed::Lineage, reader, Some("10.0.0.7"), AT)),
+        ]
+    }
+
+    #[test]
+    fn no_event_holds_what_identifies_a_person() {
+        for (name, event) in events() {
+            let text = String::from_utf8(event.bytes).expect("JSON is text");
+            assert!(!text.contains("9999999999") && !text.contains("Chantal"), "{name}");
+            assert!(!text.contains(&hex(&[3; 32])), "{name}: a record's digest is keyed");
+            assert!(!text.contains("no answer"), "{name}: notes are not audited");
+            assert!(text.len() < 3000, "{name} has {} bytes", text.len());
+        }
+    }
+
+    #[test]
+    fn an_accepted_message_says_under_which_terms() {
+        let key = key();
+        let terms = Terms { subject: Some(key.subject("s", "v")), ..terms() };
+        let event = recorder().accepted(&new_message(), &terms, &key.record(&[3; 32]));
+        let said = read(&event);
+        assert!(said.is(kind::MESSAGE_ACCEPTED));
+        assert_eq!(said.message(), event.message);
+        assert_eq!(said.party(Part::Source), Some(new_message().sender));
+        assert_eq!(said.detail(detail::RECIPIENT).as_deref(), Some("RXT01"));
+        assert_eq!(said.detail(detail::TO).as_deref(), Some("queued"));
+        assert_eq!(Terms::recorded(&event), Some(terms));
+    }
+
+    #[test]
+    fn a_transition_is_its_change_and_its_event_in_one() {
+        let record = record(State::InFlight);
+        let change = recorder().transition(step(&record, State::Dead));
+        assert_eq!((change.from, change.to, change.attempts), (State::InFlight, State::Dead, 2));
+        assert_eq!(change.note, "no answer");
+        let said = read(&change.event);
+        assert!(said.is(kind::STATE_TRANSITION));
+        let told = [detail::FROM, detail::TO, detail::ATTEMPTS, detail::REASON].map(|name| said.detail(name));
+        let told: Vec<_> = told.iter().flatten().map(|text| &**text).collect();
+        assert_eq!(told, ["in-flight", "dead", "2", "timed-out"]);
+    }
+
+    #[test]
+    fn a_disclosure_names_both_ends_the_person_and_the_agreement() {
+        let (record, terms) = (record(State::InFlight), terms());
+        let change = recorder().disclosure(step(&record, State::Delivered), &terms, "https://trust.example/FHIR");
+        let said = read(&change.event);
+        assert!(said.is(kind::STATE_TRANSITION));
+        assert_eq!(said.party(Part::Source), Some("DEMOP".parse().expect("an ODS code")));
+        assert_eq!(said.party(Part::Destination), Some(record.recipient.clone()));
+        assert_eq!(said.subject(), terms.subject.as_ref().map(KeyedHash::as_str));
+        assert_eq!((said.agreement(), said.purpose()), (Some("demo-trust-crisis"), Some("ETREAT")));
+        assert_eq!(said.detail(detail::WITHHELD).as_deref(), Some("12"));
+    }
+
+    #[test]
+    fn a_keyed_hash_depends_on_key_domain_and_parts() {
+        let (one, other) = (key(), key());
+        let hash = one.subject("ab", "c");
+        assert_eq!(hash, one.subject("ab", "c"));
+        assert_eq!(hash.as_str().len(), 64);
+        for different in [one.subject("a", "bc"), one.subject("ab", "d"), other.subject("ab", "c")] {
+            assert_ne!(hash, different);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Stage 8: what happened, as AuditEvents over a Merkle log, and the verifier of both.
+//!
+//! Enters: what the pipeline and the server did. Leaves: [`Event`](crate::storage::Event)s, canonical bytes with
+//! their leaf hash, which the store writes in the transaction of the change they record; and signed checkpoints over
+//! all leaves so far. Invariant: an event holds ids, codes, counts and keyed hashes, never personal data.
+//!
+//! The log is that of RFC 9162 (certificate transparency) with checkpoints as C2SP writes them, so that a partner
+//! verifies offline with the provider's public key alone.
+
+pub mod checkpoint;
+pub mod event;
+pub mod merkle;

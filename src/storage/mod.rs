@@ -1,0 +1,433 @@
+//! What is kept: messages with their outbox state, the bytes as sent, and the audit events beside them.
+//!
+//! [`Store`] is the contract; [`sqlite`] keeps it in one embedded file. The promises every implementation makes, and
+//! `suite.rs` tests:
+//!
+//! - A change and its audit events are one transaction: no change without its leaf, no leaf without its change.
+//! - A call that changes something resolves after the change is on disk (fsync), or fails and changed nothing.
+//! - Audit events are numbered from 0 without a gap, in the order of commit: the number is the leaf's index.
+//! - Payload, Provenance and lineage are sealed ([`seal`]); no other column holds personal data.
+//!
+//! Instants are kept to the millisecond.
+
+pub mod seal;
+mod secret;
+pub mod sqlite;
+#[cfg(test)]
+pub(crate) mod suite;
+
+use std::fmt;
+use std::pin::Pin;
+use std::str::FromStr;
+
+use crate::fhir::Instant;
+use crate::identity::{AgreementId, InterfaceName, Malformed, MessageId, PartyId};
+
+pub use secret::{KeyFileError, Secret};
+pub use sqlite::SqliteStore;
+
+/// What a call to a [`Store`] gives: a future that owns nothing but the borrow of the store.
+pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// A message that passed every stage, ready to be accepted.
+pub struct NewMessage {
+    /// Its id.
+    pub id: MessageId,
+    /// Who submitted it.
+    pub sender: PartyId,
+    /// The interface it was submitted to.
+    pub interface: InterfaceName,
+    /// Who it goes to.
+    pub recipient: PartyId,
+    /// The agreement that lets it go.
+    pub agreement: AgreementId,
+    /// SHA-256 of the record as submitted: tells a repeat from a conflict.
+    pub digest: [u8; 32],
+    /// When it was accepted; also when it is first due.
+    pub accepted_at: Instant,
+    /// The Bundle as it will be sent.
+    pub payload: Vec<u8>,
+    /// Its Provenance.
+    pub provenance: Vec<u8>,
+    /// Its lineage.
+    pub lineage: Vec<u8>,
+}
+
+impl fmt::Debug for NewMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewMessage").field("id", &self.id).field("recipient", &self.recipient).finish_non_exhaustive()
+    }
+}
+
+/// What became of a [`NewMessage`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is on disk, queued, with its events.
+    New,
+    /// The same record was accepted before under this id; nothing was written.
+    Repeated(MessageRecord),
+    /// Another record was accepted before under this id; nothing was written.
+    Conflict,
+}
+
+/// Where a message stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// Waits for its next attempt.
+    Queued,
+    /// An attempt is under way, or was when the gateway stopped.
+    InFlight,
+    /// The recipient's system has it (accept acknowledgement).
+    Delivered,
+    /// The recipient's application took it (application acknowledgement).
+    Acknowledged,
+    /// The recipient's application refused it.
+    Refused,
+    /// No further attempt is made until a person decides.
+    Dead,
+}
+
+impl State {
+    /// Every state, in the order of a message's life.
+    pub const ALL: [State; 6] =
+        [State::Queued, State::InFlight, State::Delivered, State::Acknowledged, State::Refused, State::Dead];
+
+    /// The name, as stored, shown and audited.
+    pub fn code(self) -> &'static str {
+        match self {
+            State::Queued => "queued",
+            State::InFlight => "in-flight",
+            State::Delivered => "delivered",
+            State::Acknowledged => "acknowledged",
+            State::Refused => "refused",
+            State::Dead => "dead",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl FromStr for State {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<State, Malformed> {
+        let rule = "queued, in-flight, delivered, acknowledged, refused or dead";
+        State::ALL.into_iter().find(|state| state.code() == text).ok_or(Malformed { what: "a message state", rule })
+    }
+}
+
+/// A message as the store knows it, without its contents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageRecord {
+    /// Its id.
+    pub id: MessageId,
+    /// Who submitted it.
+    pub sender: PartyId,
+    /// The interface it was submitted to.
+    pub interface: InterfaceName,
+    /// Who it goes to.
+    pub recipient: PartyId,
+    /// The agreement that lets it go.
+    pub agreement: AgreementId,
+    /// SHA-256 of the record as submitted.
+    pub digest: [u8; 32],
+    /// Where it stands.
+    pub state: State,
+    /// When it was accepted.
+    pub accepted_at: Instant,
+    /// When its state last changed.
+    pub updated_at: Instant,
+    /// Attempts begun so far.
+    pub attempts: u32,
+    /// When it is due; `None` when no attempt is planned.
+    pub next_attempt_at: Option<Instant>,
+    /// The last outcome in words, without personal data.
+    pub note: String,
+}
+
+/// One step of a message's life. All of it is written, or nothing.
+#[derive(Clone, Debug)]
+pub struct Transition {
+    /// Which message.
+    pub message: MessageId,
+    /// The state it must be in; if it is not, the transition is [`Error::Stale`].
+    pub from: State,
+    /// The state it takes.
+    pub to: State,
+    /// When.
+    pub at: Instant,
+    /// Attempts begun so far.
+    pub attempts: u32,
+    /// When it is due next; `None` for none.
+    pub next_attempt_at: Option<Instant>,
+    /// The outcome in words, without personal data.
+    pub note: String,
+    /// What the audit log says of it.
+    pub event: Event,
+}
+
+/// An audit event to be written: canonical bytes, and the leaf they make in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The message it is about, if it is about one.
+    pub message: Option<MessageId>,
+    /// The canonical bytes, which hold no personal data.
+    pub bytes: Vec<u8>,
+    /// The leaf hash of `bytes`.
+    pub leaf: [u8; 32],
+}
+
+/// An audit event as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Its index in the log, from 0.
+    pub seq: u64,
+    /// The event.
+    pub event: Event,
+}
+
+/// A message that is due, with the Bundle to send.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Due {
+    /// The message.
+    pub record: MessageRecord,
+    /// The Bundle; or why it cannot be opened, so that one damaged message holds up no other.
+    pub payload: Result<Vec<u8>, Error>,
+}
+
+impl fmt::Debug for Due {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Due").field("record", &self.record).field("payload", &"…").finish()
+    }
+}
+
+/// Which messages to list; `None` stands for any.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// In this state.
+    pub state: Option<State>,
+    /// For this recipient.
+    pub recipient: Option<PartyId>,
+}
+
+/// How many messages stand where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// For whom.
+    pub recipient: PartyId,
+    /// In which state.
+    pub state: State,
+    /// How many.
+    pub messages: u64,
+}
+
+/// A message beside every event about it, read in one snapshot.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// Its place in the order of acceptance, from 1.
+    pub position: u64,
+    /// The message.
+    pub record: MessageRecord,
+    /// Its events, oldest first.
+    pub events: Vec<StoredEvent>,
+}
+
+/// A signed head of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCheckpoint {
+    /// How many events it covers.
+    pub size: u64,
+    /// The signed note.
+    pub note: Vec<u8>,
+    /// The roots of the complete subtrees of the log at that size, largest first: 32 bytes each. What the next
+    /// checkpoint starts from; checked against the note's root before use.
+    pub frontier: Vec<u8>,
+}
+
+/// The parts of a message that are sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The Bundle as sent.
+    Payload,
+    /// The Provenance.
+    Provenance,
+    /// The lineage.
+    Lineage,
+}
+
+impl Content {
+    /// The name of its column, which is also authenticated by its seal.
+    pub fn column(self) -> &'static str {
+        match self {
+            Content::Payload => "payload",
+            Content::Provenance => "provenance",
+            Content::Lineage => "lineage",
+        }
+    }
+}
+
+/// Why a store did not do it. After any error of a change, nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The disk is full, the medium fails, or the store is closing. Worth trying again later (HTTP 503).
+    #[error("the store cannot write or read now: {0}")]
+    Unavailable(String),
+    /// Another process has the store open for writing.
+    #[error("another gateway is running on this site")]
+    InUse,
+    /// The file was written by a newer version.
+    #[error("the database has schema version {found}, this version knows up to {known}")]
+    NewerSchema {
+        /// In the file.
+        found: u32,
+        /// The newest one known here.
+        known: u32,
+    },
+    /// The file is a database, but of another program.
+    #[error("the file is not a Weir database")]
+    Foreign,
+    /// There is no database yet, and it was opened for reading only.
+    #[error("there is no database at this site yet")]
+    Missing,
+    /// The contents were sealed with another key.
+    #[error("the database was sealed with another key than the one given")]
+    WrongKey,
+    /// Contents were asked for, but the store was opened without the key.
+    #[error("the store was opened without its key")]
+    NoKey,
+    /// What is stored is not what was written.
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
+    /// The message is not in the state that the transition starts from.
+    #[error("message {message} is {found}, not {expected}")]
+    Stale {
+        /// Which.
+        message: MessageId,
+        /// What the transition asked for.
+        expected: State,
+        /// What it is.
+        found: State,
+    },
+    /// No message has this id.
+    #[error("there is no message {0}")]
+    UnknownMessage(MessageId),
+    /// A change came without an audit event.
+    #[error("message {0} came without an audit event")]
+    WithoutEvent(MessageId),
+    /// A change was asked of a store opened for reading.
+    #[error("the store is open for reading only")]
+    ReadOnly,
+}
+
+impl Error {
+    /// What the operator can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Error::Unavailable(_) => "check free space and health of the disk under data/; the gateway tries again",
+            Error::InUse => "stop the other gateway, or use another site folder",
+            Error::NewerSchema { .. } => "run the version of weir that last used this site, or a newer one",
+            Error::Foreign => "point the site's data folder at a folder of its own",
+            Error::Missing => "start the gateway once, or check the site folder",
+            Error::WrongKey | Error::NoKey => "give the key file that this site was created with",
+            Error::Damaged(_) => "run `weir audit verify`, and restore the last good backup",
+            Error::Stale { .. } => "read the message again before changing it",
+            Error::UnknownMessage(_) => "check the id",
+            Error::WithoutEvent(_) => "this is a fault in the gateway; report it",
+            Error::ReadOnly => "open the site with the gateway stopped",
+        }
+    }
+
+    /// Whether the same call may succeed later without anybody's doing.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Error::Unavailable(_))
+    }
+}
+
+/// Where messages and audit events are kept. See the module for what every implementation promises.
+pub trait Store: Send + Sync + 'static {
+    /// Accepts a message with its events, at least one, which must be about it.
+    fn accept(&self, message: NewMessage, events: Vec<Event>) -> Reply<'_, Accepted>;
+
+    /// Moves a message on, with the event that says so.
+    fn transition(&self, transition: Transition) -> Reply<'_, ()>;
+
+    /// Writes an event that no other change belongs to, and gives its index.
+    fn append(&self, event: Event) -> Reply<'_, u64>;
+
+    /// Queued messages for `recipient` whose time has come, the longest due first.
+    fn due(&self, recipient: &PartyId, now: Instant, limit: usize) -> Reply<'_, Vec<Due>>;
+
+    /// When the next queued message for `recipient` is due.
+    fn next_due(&self, recipient: &PartyId) -> Reply<'_, Option<Instant>>;
+
+    /// One message.
+    fn message(&self, id: MessageId) -> Reply<'_, Option<MessageRecord>>;
+
+    /// Messages, the newest first.
+    fn messages(&self, filter: Filter, limit: usize) -> Reply<'_, Vec<MessageRecord>>;
+
+    /// How many messages stand in which state, by recipient.
+    fn counts(&self) -> Reply<'_, Vec<Count>>;
+
+    /// One sealed part of a message, opened; `None` when there is no such message or the part was erased.
+    fn content(&self, id: MessageId, content: Content) -> Reply<'_, Option<Vec<u8>>>;
+
+    /// Events from index `from` on, in order.
+    fn events(&self, from: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>>;
+
+    /// The events about one message, oldest first.
+    fn events_of(&self, id: MessageId) -> Reply<'_, Vec<StoredEvent>>;
+
+    /// One more than the index of the last event.
+    fn event_count(&self) -> Reply<'_, u64>;
+
+    /// Messages accepted after `position`, oldest first, each with its events.
+    fn histories(&self, after: u64, limit: usize) -> Reply<'_, Vec<History>>;
+
+    /// Those of `ids` that no message has.
+    fn absent(&self, ids: Vec<MessageId>) -> Reply<'_, Vec<MessageId>>;
+
+    /// Keeps a signed head. One is kept for each size; a second for the same size changes nothing.
+    fn store_checkpoint(&self, checkpoint: StoredCheckpoint) -> Reply<'_, ()>;
+
+    /// Signed heads that cover more than `after` events, the smallest first.
+    fn checkpoints(&self, after: u64, limit: usize) -> Reply<'_, Vec<StoredCheckpoint>>;
+
+    /// The newest signed head.
+    fn last_checkpoint(&self) -> Reply<'_, Option<StoredCheckpoint>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_read_back_from_its_name() {
+        for state in State::ALL {
+            assert_eq!(state.code().parse(), Ok(state));
+        }
+        assert!("Queued".parse::<State>().is_err());
+    }
+
+    #[test]
+    fn contents_do_not_show_under_debug() {
+        let new = NewMessage {
+            id: "6f9619ff-8b86-5011-b42d-00cf4fc964ff".parse().expect("a UUID"),
+            sender: "DEMOP".parse().expect("an ODS code"),
+            interface: "crisis-escalation".parse().expect("a name"),
+            recipient: "RXT01".parse().expect("an ODS code"),
+            agreement: "demo-trust-crisis".parse().expect("a name"),
+            digest: [0; 32],
+            accepted_at: time::macros::datetime!(2026-01-01 00:00 UTC),
+            payload: b"Chantal".to_vec(),
+            provenance: b"Chantal".to_vec(),
+            lineage: b"Chantal".to_vec(),
+        };
+        let shown = format!("{new:?}");
+        assert!(shown.contains("RXT01") && !shown.contains("67, 104") && !shown.contains("Chantal"), "{shown}");
+    }
+}

@@ -1,0 +1,430 @@
+//! The embedded store: one SQLite file in WAL mode with `synchronous=FULL`.
+//!
+//! One writer with group commit (`writer.rs`), a few read-only connections beside it (`pool.rs`). A lock file beside
+//! the database keeps a second gateway off the site; readers (`audit verify`, `explain`) need no lock. SQLite allows
+//! 1 GB a value and 281 TB a file; Weir's limits on records lie far below.
+
+mod pool;
+mod rows;
+mod schema;
+mod writer;
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode};
+
+use self::pool::Pool;
+use self::rows::Sealed;
+use self::writer::Writer;
+use super::seal::{Broken, Key};
+use super::{
+    Accepted, Content, Count, Due, Error, Event, Filter, History, MessageRecord, NewMessage, Reply, Secret, Store,
+    StoredCheckpoint, StoredEvent, Transition,
+};
+use crate::fhir::Instant;
+use crate::identity::{MessageId, PartyId};
+
+/// How long a statement waits for another process (a backup, a shell) before it is [`Error::Unavailable`].
+const BUSY: Duration = Duration::from_secs(5);
+
+/// A store in one file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    /// `None` when open for reading only.
+    writer: Option<Writer>,
+    pool: Arc<Pool>,
+    key: Option<Arc<Key>>,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path` for reading and writing, and creates it if it is not there. Blocks briefly.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] when another process has it, [`Error::WrongKey`], [`Error::NewerSchema`], [`Error::Foreign`],
+    /// or what the disk says.
+    pub fn open(path: &Path, secret: &Secret) -> Result<SqliteStore, Error> {
+        let lock = lock(&path.with_extension("lock"))?;
+        let key = Key::new(secret);
+        let mut connection = Connection::open(path)?;
+        harden(&connection)?;
+        schema::check(&connection).map_err(foreign)?;
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        schema::migrate(&mut connection)?;
+        let sql = "INSERT OR IGNORE INTO site (name, value) VALUES ('seal key', ?)";
+        connection.execute(sql, [key.id()])?;
+        check_key(&connection, &key)?;
+        let pool = Pool::open(path)?;
+        Ok(SqliteStore {
+            writer: Some(Writer::start(connection, lock)?),
+            pool: Arc::new(pool),
+            key: Some(Arc::new(key)),
+        })
+    }
+
+    /// Opens the database at `path` for reading only, also beside a running gateway. Without the secret everything
+    /// but [`Store::due`] and [`Store::content`] can be read.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`], and [`Error::Missing`] when there is none.
+    pub fn open_to_read(path: &Path, secret: Option<&Secret>) -> Result<SqliteStore, Error> {
+        if !path.exists() {
+            return Err(Error::Missing);
+        }
+        let key = secret.map(Key::new);
+        let pool = Pool::open(path).map_err(foreign)?;
+        pool.run_here(|connection| {
+            if schema::check(connection).map_err(foreign)? {
+                return Err(Error::Missing);
+            }
+            key.as_ref().map_or(Ok(()), |key| check_key(connection, key))
+        })?;
+        Ok(SqliteStore { writer: None, pool: Arc::new(pool), key: key.map(Arc::new) })
+    }
+
+    fn key(&self) -> Result<Arc<Key>, Error> {
+        self.key.clone().ok_or(Error::NoKey)
+    }
+
+    fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Reply<'_, T> {
+        Box::pin(async move { self.writer.as_ref().ok_or(Error::ReadOnly)?.run(change).await })
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Reply<'_, T> {
+        Box::pin(Arc::clone(&self.pool).run(query))
+    }
+}
+
+impl Store for SqliteStore {
+    fn accept(&self, mut message: NewMessage, events: Vec<Event>) -> Reply<'_, Accepted> {
+        Box::pin(async move {
+            if events.is_empty() || events.iter().any(|event| event.message != Some(message.id)) {
+                return Err(Error::WithoutEvent(message.id));
+            }
+            let key = self.key()?;
+            let seal = |content, plain: &mut Vec<u8>| key.seal(message.id, content, std::mem::take(plain));
+            let sealed = Sealed {
+                payload: seal(Content::Payload, &mut message.payload),
+                provenance: seal(Content::Provenance, &mut message.provenance),
+                lineage: seal(Content::Lineage, &mut message.lineage),
+            };
+            self.write(move |connection| rows::accept(connection, &message, &sealed, &events)).await
+        })
+    }
+
+    fn transition(&self, transition: Transition) -> Reply<'_, ()> {
+        if transition.event.message != Some(transition.message) {
+            return Box::pin(std::future::ready(Err(Error::WithoutEvent(transition.message))));
+        }
+        self.write(move |connection| rows::transition(connection, &transition))
+    }
+
+    fn append(&self, event: Event) -> Reply<'_, u64> {
+        self.write(move |connection| rows::append(connection, &event))
+    }
+
+    fn due(&self, recipient: &PartyId, now: Instant, limit: usize) -> Reply<'_, Vec<Due>> {
+        let recipient = recipient.clone();
+        Box::pin(async move {
+            let key = self.key()?;
+            self.read(move |connection| {
+                let found = rows::due(connection, &recipient, now, limit)?;
+                let open = |(record, sealed): (MessageRecord, Option<Vec<u8>>)| {
+                    let missing = Error::Damaged("a queued message has no payload".to_owned());
+                    let payload = sealed.ok_or(missing).and_then(|it| open(&key, record.id, Content::Payload, &it));
+                    Due { record, payload }
+                };
+                Ok(found.into_iter().map(open).collect())
+            })
+            .await
+        })
+    }
+
+    fn next_due(&self, recipient: &PartyId) -> Reply<'_, Option<Instant>> {
+        let recipient = recipient.clone();
+        self.read(move |connection| rows::next_due(connection, &recipient))
+    }
+
+    fn message(&self, id: MessageId) -> Reply<'_, Option<MessageRecord>> {
+        self.read(move |connection| rows::find(connection, id))
+    }
+
+    fn messages(&self, filter: Filter, limit: usize) -> Reply<'_, Vec<MessageRecord>> {
+        self.read(move |connection| rows::list(connection, &filter, limit))
+    }
+
+    fn counts(&self) -> Reply<'_, Vec<Count>> {
+        self.read(rows::counts)
+    }
+
+    fn content(&self, id: MessageId, content: Content) -> Reply<'_, Option<Vec<u8>>> {
+        Box::pin(async move {
+            let key = self.key()?;
+            self.read(move |connection| {
+                rows::content(connection, id, content)?.map(|sealed| open(&key, id, content, &sealed)).transpose()
+            })
+            .await
+        })
+    }
+
+    fn events(&self, from: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>> {
+        self.read(move |connection| rows::events(connection, from, limit))
+    }
+
+    fn events_of(&self, id: MessageId) -> Reply<'_, Vec<StoredEvent>> {
+        self.read(move |connection| rows::events_of(connection, id))
+    }
+
+    fn event_count(&self) -> Reply<'_, u64> {
+        self.read(rows::event_count)
+    }
+
+    fn histories(&self, after: u64, limit: usize) -> Reply<'_, Vec<History>> {
+        self.read(move |connection| rows::histories(connection, after, limit))
+    }
+
+    fn absent(&self, ids: Vec<MessageId>) -> Reply<'_, Vec<MessageId>> {
+        self.read(move |connection| rows::absent(connection, ids))
+    }
+
+    fn store_checkpoint(&self, checkpoint: StoredCheckpoint) -> Reply<'_, ()> {
+        self.write(move |connection| rows::store_checkpoint(connection, &checkpoint))
+    }
+
+    fn checkpoints(&self, after: u64, limit: usize) -> Reply<'_, Vec<StoredCheckpoint>> {
+        self.read(move |connection| rows::checkpoints(connection, after, limit))
+    }
+
+    fn last_checkpoint(&self) -> Reply<'_, Option<StoredCheckpoint>> {
+        self.read(rows::last_checkpoint)
+    }
+}
+
+/// Settings that every connection has.
+fn harden(connection: &Connection) -> Result<(), Error> {
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    Ok(())
+}
+
+/// Held as long as the file is open; the system lets go of it when the process ends, however it ends.
+fn lock(path: &Path) -> Result<File, Error> {
+    let unavailable = |error: std::io::Error| Error::Unavailable(error.to_string());
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(unavailable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse),
+        Err(TryLockError::Error(error)) => Err(unavailable(error)),
+    }
+}
+
+fn check_key(connection: &Connection, key: &Key) -> Result<(), Error> {
+    let sealed_by: [u8; 4] =
+        connection.query_row("SELECT value FROM site WHERE name = 'seal key'", [], |row| row.get(0))?;
+    if sealed_by == key.id() { Ok(()) } else { Err(Error::WrongKey) }
+}
+
+fn open(key: &Key, message: MessageId, content: Content, sealed: &[u8]) -> Result<Vec<u8>, Error> {
+    key.open(message, content, sealed).map_err(|broken| match broken {
+        Broken::WrongKey => Error::WrongKey,
+        Broken::Damaged => Error::Damaged(format!("the {} of message {message} does not open", content.column())),
+    })
+}
+
+/// A file that is no database at all is not ours, rather than damaged.
+fn foreign(error: Error) -> Error {
+    match error {
+        Error::Damaged(_) => Error::Foreign,
+        other => other,
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Error {
+        let transient = [
+            ErrorCode::DatabaseBusy,
+            ErrorCode::DatabaseLocked,
+            ErrorCode::DiskFull,
+            ErrorCode::SystemIoFailure,
+            ErrorCode::CannotOpen,
+            ErrorCode::OutOfMemory,
+            ErrorCode::PermissionDenied,
+            ErrorCode::ReadOnly,
+            ErrorCode::NoLargeFileSupport,
+        ];
+        match error.sqlite_error_code() {
+            Some(code) if transient.contains(&code) => Error::Unavailable(error.to_string()),
+            _ => Error::Damaged(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::State;
+    use crate::storage::suite::{accept, event, message, party, run_suite, step};
+    use tempfile::TempDir;
+
+    run_suite!({
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = SqliteStore::open(&folder.path().join("weir.db"), &Secret::generate()).expect("it opens");
+        let store: Arc<dyn Store> = Arc::new(store);
+        (store, folder)
+    });
+
+    struct Site {
+        folder: TempDir,
+        secret: Secret,
+    }
+
+    impl Site {
+        fn new() -> Site {
+            Site { folder: tempfile::tempdir().expect("a folder"), secret: Secret::generate() }
+        }
+
+        fn path(&self) -> std::path::PathBuf {
+            self.folder.path().join("weir.db")
+        }
+
+        fn open(&self) -> Result<SqliteStore, Error> {
+            SqliteStore::open(&self.path(), &self.secret)
+        }
+
+        fn store(&self) -> Arc<dyn Store> {
+            Arc::new(self.open().expect("it opens"))
+        }
+
+        fn sql(&self, sql: &str) {
+            Connection::open(self.path()).expect("it opens").execute_batch(sql).expect("it runs");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_accepted_is_there_after_reopening() {
+        let site = Site::new();
+        let store = site.store();
+        let id = accept(&store, 1).await;
+        store.transition(step(id, State::Queued, State::InFlight)).await.expect("it is sent");
+        drop(store);
+        let store = site.store();
+        let record = store.message(id).await.expect("it is read").expect("it is there");
+        assert_eq!(record.state, State::InFlight);
+        assert_eq!(store.content(id, Content::Payload).await, Ok(Some(b"payload 1".to_vec())));
+        assert_eq!(store.event_count().await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn no_content_stands_in_the_files_in_clear() {
+        let site = Site::new();
+        let store = site.store();
+        accept(&store, 1).await;
+        for file in std::fs::read_dir(site.folder.path()).expect("the folder is there") {
+            let bytes = std::fs::read(file.expect("an entry").path()).expect("it is read");
+            for text in ["payload 1", "provenance 1", "lineage 1"] {
+                assert!(!bytes.windows(text.len()).any(|window| window == text.as_bytes()), "{text}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn two_gateways_cannot_share_a_site_but_a_reader_can_look() {
+        let site = Site::new();
+        let missing = SqliteStore::open_to_read(&site.path(), None);
+        assert_eq!(missing.expect_err("there is none"), Error::Missing);
+        let store = site.store();
+        let id = accept(&store, 1).await;
+        assert_eq!(site.open().expect_err("it is in use"), Error::InUse);
+        let reader = SqliteStore::open_to_read(&site.path(), None).expect("it opens");
+        assert_eq!(reader.event_count().await, Ok(1));
+        assert_eq!(reader.content(id, Content::Payload).await, Err(Error::NoKey));
+        assert_eq!(reader.append(event(None, "read")).await, Err(Error::ReadOnly));
+        let reader = SqliteStore::open_to_read(&site.path(), Some(&site.secret)).expect("it opens");
+        assert_eq!(reader.content(id, Content::Payload).await, Ok(Some(b"payload 1".to_vec())));
+        drop(store);
+        assert!(site.open().is_ok(), "the lock goes with its holder");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_key_is_refused_at_the_door() {
+        let site = Site::new();
+        drop(site.store());
+        let other = Secret::generate();
+        assert_eq!(SqliteStore::open(&site.path(), &other).expect_err("wrong"), Error::WrongKey);
+        assert_eq!(SqliteStore::open_to_read(&site.path(), Some(&other)).expect_err("wrong"), Error::WrongKey);
+    }
+
+    #[test]
+    fn files_of_a_newer_version_or_another_program_are_refused() {
+        let site = Site::new();
+        drop(site.store());
+        site.sql("PRAGMA user_version = 9");
+        assert_eq!(site.open().expect_err("it is newer"), Error::NewerSchema { found: 9, known: 1 });
+        let site = Site::new();
+        site.sql("CREATE TABLE notes (text TEXT)");
+        assert_eq!(site.open().expect_err("it is foreign"), Error::Foreign);
+        std::fs::write(site.path(), "not a database, but long enough to be read as the head of one".repeat(40))
+            .expect("it is written");
+        assert_eq!(site.open().expect_err("it is foreign"), Error::Foreign);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_transient_and_nothing_is_half_accepted() {
+        let site = Site::new();
+        let sqlite = Arc::new(site.open().expect("it opens"));
+        let store: Arc<dyn Store> = sqlite.clone();
+        accept(&store, 1).await;
+        let limit = |pages: &'static str| {
+            sqlite.write(move |connection| Ok(connection.query_row(pages, [], |row| row.get::<_, i64>(0))?))
+        };
+        limit("PRAGMA max_page_count = 1").await.expect("the limit falls to the present size");
+        let mut big = message(2);
+        big.payload = vec![0; 1 << 20];
+        let id = big.id;
+        let refused = store.accept(big, vec![event(Some(id), "accepted")]).await.expect_err("the disk is full");
+        assert!(refused.is_transient(), "{refused}");
+        assert_eq!(store.message(id).await, Ok(None));
+        assert_eq!(store.event_count().await, Ok(1));
+        limit("PRAGMA max_page_count = 100000").await.expect("there is room again");
+        accept(&store, 2).await;
+    }
+
+    #[tokio::test]
+    async fn a_change_whose_transaction_was_lost_takes_its_neighbours_with_it() {
+        let site = Site::new();
+        let store = site.open().expect("it opens");
+        let lost = store.write(|connection| {
+            rows::append(connection, &event(None, "lost"))?;
+            Ok(connection.execute_batch("ROLLBACK")?)
+        });
+        let near = store.append(event(None, "near"));
+        let (lost, near) = tokio::join!(lost, near);
+        assert!(lost.expect_err("it was lost").is_transient());
+        let written = u64::from(near.is_ok());
+        assert_eq!(store.event_count().await, Ok(written), "an event is there if and only if that was answered");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_payload_holds_up_no_other_message() {
+        let site = Site::new();
+        let store = site.store();
+        let (one, two) = (accept(&store, 1).await, accept(&store, 2).await);
+        site.sql("UPDATE contents SET payload = substr(payload, 1, length(payload) - 1) WHERE message = 1");
+        let now = message(9).accepted_at;
+        let due = store.due(&party("RXT01"), now, 10).await.expect("they are read");
+        assert_eq!(due.iter().map(|due| due.record.id).collect::<Vec<_>>(), [one, two]);
+        assert!(matches!(&due[0].payload, Err(Error::Damaged(text)) if text.contains(&one.to_string())));
+        assert_eq!(due[1].payload, Ok(b"payload 2".to_vec()));
+    }
+}

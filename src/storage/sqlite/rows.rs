@@ -1,0 +1,302 @@
+//! Rows in and out: the statements, and the types they carry.
+
+use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::super::{
+    Accepted, Content, Count, Error, Event, Filter, History, MessageRecord, NewMessage, State, StoredCheckpoint,
+    StoredEvent, Transition,
+};
+use crate::fhir::Instant;
+use crate::identity::{MessageId, PartyId};
+
+/// The columns that [`record`] reads, in its order.
+macro_rules! record_columns {
+    () => {
+        "id, sender, interface, recipient, agreement, digest, state, accepted_at, updated_at, attempts, \
+         next_attempt_at, note, position"
+    };
+}
+
+/// The sealed parts of a new message.
+pub(super) struct Sealed {
+    pub(super) payload: Vec<u8>,
+    pub(super) provenance: Vec<u8>,
+    pub(super) lineage: Vec<u8>,
+}
+
+/// Every row, mapped.
+fn all<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    map: impl Fn(&Row<'_>) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(map(row)?);
+    }
+    Ok(found)
+}
+
+/// The first row, mapped.
+fn first<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    map: impl Fn(&Row<'_>) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    rows.next()?.map(map).transpose()
+}
+
+/// Accepts one message, unless its id is known.
+pub(super) fn accept(
+    connection: &Connection,
+    message: &NewMessage,
+    sealed: &Sealed,
+    events: &[Event],
+) -> Result<Accepted, Error> {
+    match find(connection, message.id)? {
+        Some(known) if known.digest == message.digest => return Ok(Accepted::Repeated(known)),
+        Some(_) => return Ok(Accepted::Conflict),
+        None => {}
+    }
+    insert_message(connection, message)?;
+    let contents = "INSERT INTO contents (message, payload, provenance, lineage) VALUES (?, ?, ?, ?)";
+    let position = connection.last_insert_rowid();
+    connection.prepare_cached(contents)?.execute(params![
+        position,
+        sealed.payload,
+        sealed.provenance,
+        sealed.lineage
+    ])?;
+    for event in events {
+        append(connection, event)?;
+    }
+    Ok(Accepted::New)
+}
+
+fn insert_message(connection: &Connection, message: &NewMessage) -> Result<(), Error> {
+    let sql = "INSERT INTO messages (id, sender, interface, recipient, agreement, digest, state, accepted_at, \
+               updated_at, attempts, next_attempt_at, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 0, ?8, '')";
+    connection.prepare_cached(sql)?.execute(params![
+        message.id.uuid().as_bytes(),
+        message.sender.as_str(),
+        message.interface.as_str(),
+        message.recipient.as_str(),
+        message.agreement.as_str(),
+        message.digest,
+        State::Queued.code(),
+        millis(message.accepted_at),
+    ])?;
+    Ok(())
+}
+
+/// Moves one message on.
+pub(super) fn transition(connection: &Connection, step: &Transition) -> Result<(), Error> {
+    let sql = "UPDATE messages SET state = ?, updated_at = ?, attempts = ?, next_attempt_at = ?, note = ? \
+               WHERE id = ? AND state = ?";
+    let changed = connection.prepare_cached(sql)?.execute(params![
+        step.to.code(),
+        millis(step.at),
+        step.attempts,
+        step.next_attempt_at.map(millis),
+        step.note,
+        step.message.uuid().as_bytes(),
+        step.from.code(),
+    ])?;
+    if changed == 0 {
+        let found = find(connection, step.message)?.ok_or(Error::UnknownMessage(step.message))?.state;
+        return Err(Error::Stale { message: step.message, expected: step.from, found });
+    }
+    append(connection, &step.event).map(drop)
+}
+
+/// Appends one event; gives its index.
+pub(super) fn append(connection: &Connection, event: &Event) -> Result<u64, Error> {
+    let sql = "INSERT INTO events (seq, message, leaf, bytes) \
+               SELECT coalesce(max(seq) + 1, 0), ?, ?, ? FROM events RETURNING seq";
+    let message = event.message.map(|id| *id.uuid().as_bytes());
+    let seq = first(connection, sql, params![message, event.leaf, event.bytes], |row| index(row, 0))?;
+    seq.ok_or_else(|| Error::Damaged("an event got no number".to_owned()))
+}
+
+/// Keeps one checkpoint.
+pub(super) fn store_checkpoint(connection: &Connection, checkpoint: &StoredCheckpoint) -> Result<(), Error> {
+    let sql = "INSERT OR IGNORE INTO checkpoints (size, note, frontier) VALUES (?, ?, ?)";
+    let size = i64::try_from(checkpoint.size).expect("a log has fewer than 2^63 events");
+    connection.prepare_cached(sql)?.execute(params![size, checkpoint.note, checkpoint.frontier])?;
+    Ok(())
+}
+
+/// One message.
+pub(super) fn find(connection: &Connection, id: MessageId) -> Result<Option<MessageRecord>, Error> {
+    let sql = concat!("SELECT ", record_columns!(), " FROM messages WHERE id = ?");
+    first(connection, sql, [id.uuid().as_bytes()], record)
+}
+
+/// Queued messages that are due, each with its sealed payload.
+pub(super) fn due(
+    connection: &Connection,
+    recipient: &PartyId,
+    now: Instant,
+    limit: usize,
+) -> Result<Vec<(MessageRecord, Option<Vec<u8>>)>, Error> {
+    let sql = concat!(
+        "SELECT ",
+        record_columns!(),
+        ", payload FROM messages LEFT JOIN contents ON contents.message = messages.position \
+         WHERE recipient = ? AND state = 'queued' AND next_attempt_at <= ? ORDER BY next_attempt_at, position LIMIT ?"
+    );
+    let params = params![recipient.as_str(), millis(now), count(limit)];
+    all(connection, sql, params, |row| Ok((record(row)?, row.get(13)?)))
+}
+
+/// When the next queued message is due.
+pub(super) fn next_due(connection: &Connection, recipient: &PartyId) -> Result<Option<Instant>, Error> {
+    let sql = "SELECT next_attempt_at FROM messages \
+               WHERE recipient = ? AND state = 'queued' AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1";
+    first(connection, sql, [recipient.as_str()], |row| instant(row.get(0)?))
+}
+
+/// Messages, the newest first.
+pub(super) fn list(connection: &Connection, filter: &Filter, limit: usize) -> Result<Vec<MessageRecord>, Error> {
+    let sql = concat!(
+        "SELECT ",
+        record_columns!(),
+        " FROM messages WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR recipient = ?2) \
+         ORDER BY position DESC LIMIT ?3"
+    );
+    let recipient = filter.recipient.as_ref().map(PartyId::as_str);
+    all(connection, sql, params![filter.state.map(State::code), recipient, count(limit)], record)
+}
+
+/// How many messages stand where.
+pub(super) fn counts(connection: &Connection) -> Result<Vec<Count>, Error> {
+    let sql = "SELECT recipient, state, count(*) FROM messages GROUP BY state, recipient ORDER BY recipient, state";
+    all(connection, sql, [], |row| {
+        Ok(Count { recipient: parsed(row, 0)?, state: parsed(row, 1)?, messages: index(row, 2)? })
+    })
+}
+
+/// One sealed part of one message.
+pub(super) fn content(connection: &Connection, id: MessageId, content: Content) -> Result<Option<Vec<u8>>, Error> {
+    let sql = match content {
+        Content::Payload => "SELECT payload FROM contents JOIN messages ON position = message WHERE id = ?",
+        Content::Provenance => "SELECT provenance FROM contents JOIN messages ON position = message WHERE id = ?",
+        Content::Lineage => "SELECT lineage FROM contents JOIN messages ON position = message WHERE id = ?",
+    };
+    Ok(first(connection, sql, [id.uuid().as_bytes()], |row| Ok(row.get(0)?))?.flatten())
+}
+
+/// Events in order.
+pub(super) fn events(connection: &Connection, from: u64, limit: usize) -> Result<Vec<StoredEvent>, Error> {
+    let sql = "SELECT seq, message, leaf, bytes FROM events WHERE seq >= ? ORDER BY seq LIMIT ?";
+    all(connection, sql, params![bound(from), count(limit)], event)
+}
+
+/// Events about one message.
+pub(super) fn events_of(connection: &Connection, id: MessageId) -> Result<Vec<StoredEvent>, Error> {
+    let sql = "SELECT seq, message, leaf, bytes FROM events WHERE message = ? ORDER BY seq";
+    all(connection, sql, [id.uuid().as_bytes()], event)
+}
+
+/// One more than the last index.
+pub(super) fn event_count(connection: &Connection) -> Result<u64, Error> {
+    let last = connection.query_row("SELECT max(seq) FROM events", [], |row| row.get::<_, Option<i64>>(0))?;
+    Ok(last.map_or(0, |last| u64::try_from(last).unwrap_or(0) + 1))
+}
+
+/// Messages after a position, each with its events, in one snapshot.
+pub(super) fn histories(connection: &Connection, after: u64, limit: usize) -> Result<Vec<History>, Error> {
+    let sql = concat!("SELECT ", record_columns!(), " FROM messages WHERE position > ? ORDER BY position LIMIT ?");
+    let snapshot = connection.unchecked_transaction()?;
+    let messages = all(&snapshot, sql, params![bound(after), count(limit)], |row| Ok((index(row, 12)?, record(row)?)))?;
+    let with_events = |(position, record): (u64, MessageRecord)| {
+        let events = events_of(&snapshot, record.id)?;
+        Ok(History { position, record, events })
+    };
+    messages.into_iter().map(with_events).collect()
+}
+
+/// Those ids that no message has.
+pub(super) fn absent(connection: &Connection, ids: Vec<MessageId>) -> Result<Vec<MessageId>, Error> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM messages WHERE id = ?")?;
+    let mut missing = Vec::new();
+    for id in ids {
+        if statement.query_row([id.uuid().as_bytes()], |_| Ok(())).optional()?.is_none() {
+            missing.push(id);
+        }
+    }
+    Ok(missing)
+}
+
+/// Checkpoints above a size.
+pub(super) fn checkpoints(connection: &Connection, after: u64, limit: usize) -> Result<Vec<StoredCheckpoint>, Error> {
+    let sql = "SELECT size, note, frontier FROM checkpoints WHERE size > ? ORDER BY size LIMIT ?";
+    all(connection, sql, params![bound(after), count(limit)], checkpoint)
+}
+
+/// The largest checkpoint.
+pub(super) fn last_checkpoint(connection: &Connection) -> Result<Option<StoredCheckpoint>, Error> {
+    first(connection, "SELECT size, note, frontier FROM checkpoints ORDER BY size DESC LIMIT 1", [], checkpoint)
+}
+
+fn record(row: &Row<'_>) -> Result<MessageRecord, Error> {
+    Ok(MessageRecord {
+        id: MessageId::from(Uuid::from_bytes(row.get(0)?)),
+        sender: parsed(row, 1)?,
+        interface: parsed(row, 2)?,
+        recipient: parsed(row, 3)?,
+        agreement: parsed(row, 4)?,
+        digest: row.get(5)?,
+        state: parsed(row, 6)?,
+        accepted_at: instant(row.get(7)?)?,
+        updated_at: instant(row.get(8)?)?,
+        attempts: row.get(9)?,
+        next_attempt_at: row.get::<_, Option<i64>>(10)?.map(instant).transpose()?,
+        note: row.get(11)?,
+    })
+}
+
+fn event(row: &Row<'_>) -> Result<StoredEvent, Error> {
+    let message = row.get::<_, Option<[u8; 16]>>(1)?.map(|bytes| MessageId::from(Uuid::from_bytes(bytes)));
+    Ok(StoredEvent { seq: index(row, 0)?, event: Event { message, leaf: row.get(2)?, bytes: row.get(3)? } })
+}
+
+fn checkpoint(row: &Row<'_>) -> Result<StoredCheckpoint, Error> {
+    Ok(StoredCheckpoint { size: index(row, 0)?, note: row.get(1)?, frontier: row.get(2)? })
+}
+
+fn parsed<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> Result<T, Error> {
+    let text = row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?;
+    text.parse().map_err(|_| Error::Damaged(format!("column {column} of a message does not hold what it should")))
+}
+
+fn index(row: &Row<'_>, column: usize) -> Result<u64, Error> {
+    u64::try_from(row.get::<_, i64>(column)?).map_err(|_| Error::Damaged("a number is below 0".to_owned()))
+}
+
+fn millis(instant: Instant) -> i64 {
+    let millis = instant.unix_timestamp_nanos().div_euclid(1_000_000);
+    i64::try_from(millis).expect("the calendar ends in the year 9999")
+}
+
+fn instant(millis: i64) -> Result<Instant, Error> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)
+        .map_err(|_| Error::Damaged("an instant lies outside the calendar".to_owned()))
+}
+
+/// As large as SQLite counts: what lies above is never reached.
+fn bound(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn count(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

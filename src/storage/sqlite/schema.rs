@@ -1,0 +1,46 @@
+//! The file's schema: its version stands in `user_version`, its owner in `application_id`.
+//!
+//! A step once released is never changed; a new version appends one. A file with a newer version than this list is
+//! refused: an older gateway cannot know what the newer one promised.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::super::Error;
+
+/// `Weir` in ASCII.
+const APPLICATION: i32 = 0x5765_6972;
+
+const STEPS: &[&str] = &[include_str!("schema_1.sql")];
+
+/// Refuses a file that is not ours or too new; says whether steps are missing.
+pub(super) fn check(connection: &Connection) -> Result<bool, Error> {
+    let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let version = version(connection)?;
+    let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let fresh = application == 0 && version == 0 && tables == 0;
+    if application != APPLICATION && !fresh {
+        return Err(Error::Foreign);
+    }
+    if version as usize > STEPS.len() {
+        return Err(Error::NewerSchema { found: version, known: STEPS.len() as u32 });
+    }
+    Ok((version as usize) < STEPS.len())
+}
+
+/// Runs the steps that the file has not seen, all in one transaction.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
+    if !check(connection)? {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+    for step in &STEPS[version(&transaction)? as usize..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    transaction.pragma_update(None, "user_version", STEPS.len() as u32)?;
+    Ok(transaction.commit()?)
+}
+
+fn version(connection: &Connection) -> Result<u32, Error> {
+    Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?)
+}

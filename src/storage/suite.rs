@@ -1,0 +1,255 @@
+//! What every [`Store`] must do, as tests over the trait. Each implementation runs them all, by [`run_suite`].
+
+use std::sync::Arc;
+
+use time::Duration;
+use time::macros::datetime;
+
+use super::{
+    Accepted, Content, Count, Error, Event, Filter, MessageRecord, NewMessage, State, Store, StoredCheckpoint,
+    Transition,
+};
+use crate::fhir::Instant;
+use crate::identity::{MessageId, PartyId};
+
+/// Runs every test of the suite on a store made by `$store`, an expression that gives an `Arc<dyn Store>` and what
+/// keeps its files alive.
+macro_rules! run_suite {
+    ($store:expr; $($test:ident),+ $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $test() {
+            let (store, _files) = $store;
+            crate::storage::suite::$test(store).await;
+        }
+    )+};
+    ($store:expr) => {
+        crate::storage::suite::run_suite!($store;
+            accepted_with_its_events_and_contents, a_repeat_and_a_conflict_write_nothing,
+            a_change_without_its_event_is_refused, a_transition_checks_the_state_it_starts_from,
+            a_failing_change_does_not_fail_its_neighbours, events_are_numbered_without_a_gap,
+            due_gives_what_is_queued_and_due_the_longest_due_first, lists_and_counts_see_the_state,
+            histories_pair_a_message_with_its_events, one_checkpoint_is_kept_for_each_size,
+        );
+    };
+}
+pub(crate) use run_suite;
+
+pub(crate) const NOON: Instant = datetime!(2026-01-01 12:00 UTC);
+
+pub(crate) fn party(text: &str) -> PartyId {
+    text.parse().expect("an ODS code")
+}
+
+/// The message number `number`, for the Trust `RXT01`, accepted `number` seconds after noon.
+pub(crate) fn message(number: u32) -> NewMessage {
+    let sender = party("DEMOP");
+    let interface = "crisis-escalation".parse().expect("a name");
+    NewMessage {
+        id: MessageId::derive(&sender, &interface, &number.to_string()),
+        sender,
+        interface,
+        recipient: party("RXT01"),
+        agreement: "demo-trust-crisis".parse().expect("a name"),
+        digest: [number as u8; 32],
+        accepted_at: NOON + Duration::seconds(number.into()),
+        payload: format!("payload {number}").into(),
+        provenance: format!("provenance {number}").into(),
+        lineage: format!("lineage {number}").into(),
+    }
+}
+
+pub(crate) fn event(message: Option<MessageId>, text: &str) -> Event {
+    Event { message, bytes: text.into(), leaf: [text.len() as u8; 32] }
+}
+
+/// Accepts message `number` with one event.
+pub(crate) async fn accept(store: &Arc<dyn Store>, number: u32) -> MessageId {
+    let message = message(number);
+    let id = message.id;
+    let outcome = store.accept(message, vec![event(Some(id), "accepted")]).await;
+    assert_eq!(outcome, Ok(Accepted::New));
+    id
+}
+
+pub(crate) fn step(message: MessageId, from: State, to: State) -> Transition {
+    let at = NOON + Duration::minutes(1);
+    let event = event(Some(message), to.code());
+    Transition { message, from, to, at, attempts: 1, next_attempt_at: None, note: to.code().to_owned(), event }
+}
+
+async fn texts(store: &Arc<dyn Store>) -> Vec<(u64, String)> {
+    let events = store.events(0, 100).await.expect("events are read");
+    let text = |bytes| String::from_utf8(bytes).expect("the test wrote text");
+    events.into_iter().map(|stored| (stored.seq, text(stored.event.bytes))).collect()
+}
+
+pub(crate) async fn accepted_with_its_events_and_contents(store: Arc<dyn Store>) {
+    let new = message(1);
+    let events = vec![event(Some(new.id), "accepted"), event(Some(new.id), "permitted")];
+    assert_eq!(store.accept(message(1), events.clone()).await, Ok(Accepted::New));
+    let record = MessageRecord {
+        id: new.id,
+        sender: new.sender,
+        interface: new.interface,
+        recipient: new.recipient,
+        agreement: new.agreement,
+        digest: new.digest,
+        state: State::Queued,
+        accepted_at: new.accepted_at,
+        updated_at: new.accepted_at,
+        attempts: 0,
+        next_attempt_at: Some(new.accepted_at),
+        note: String::new(),
+    };
+    assert_eq!(store.message(new.id).await, Ok(Some(record)));
+    for (content, text) in
+        [(Content::Payload, "payload 1"), (Content::Provenance, "provenance 1"), (Content::Lineage, "lineage 1")]
+    {
+        assert_eq!(store.content(new.id, content).await, Ok(Some(text.into())));
+    }
+    let stored: Vec<Event> =
+        store.events_of(new.id).await.expect("events are read").into_iter().map(|stored| stored.event).collect();
+    assert_eq!(stored, events);
+    let unknown = message(2).id;
+    assert_eq!(store.message(unknown).await, Ok(None));
+    assert_eq!(store.content(unknown, Content::Payload).await, Ok(None));
+    assert_eq!(store.absent(vec![new.id, unknown]).await, Ok(vec![unknown]));
+}
+
+pub(crate) async fn a_repeat_and_a_conflict_write_nothing(store: Arc<dyn Store>) {
+    let id = accept(&store, 1).await;
+    store.transition(step(id, State::Queued, State::InFlight)).await.expect("it is sent");
+    let known = store.message(id).await.expect("it is read").expect("it is there");
+    let again = store.accept(message(1), vec![event(Some(id), "again")]).await;
+    assert_eq!(again, Ok(Accepted::Repeated(known.clone())));
+    let other = NewMessage { digest: [9; 32], payload: b"other".to_vec(), ..message(1) };
+    assert_eq!(store.accept(other, vec![event(Some(id), "other")]).await, Ok(Accepted::Conflict));
+    assert_eq!(store.message(id).await, Ok(Some(known)));
+    assert_eq!(store.content(id, Content::Payload).await, Ok(Some(b"payload 1".to_vec())));
+    assert_eq!(texts(&store).await, [(0, "accepted".to_owned()), (1, "in-flight".to_owned())]);
+}
+
+pub(crate) async fn a_change_without_its_event_is_refused(store: Arc<dyn Store>) {
+    let id = message(1).id;
+    let elsewhere = event(Some(message(2).id), "accepted");
+    for events in [vec![], vec![event(None, "accepted")], vec![elsewhere.clone()]] {
+        assert_eq!(store.accept(message(1), events).await, Err(Error::WithoutEvent(id)));
+    }
+    accept(&store, 1).await;
+    let step = Transition { event: elsewhere, ..step(id, State::Queued, State::InFlight) };
+    assert_eq!(store.transition(step).await, Err(Error::WithoutEvent(id)));
+    assert_eq!(store.event_count().await, Ok(1));
+}
+
+pub(crate) async fn a_transition_checks_the_state_it_starts_from(store: Arc<dyn Store>) {
+    let id = accept(&store, 1).await;
+    let later = NOON + Duration::HOUR;
+    let to_flight = Transition { next_attempt_at: Some(later), ..step(id, State::Queued, State::InFlight) };
+    assert_eq!(store.transition(to_flight.clone()).await, Ok(()));
+    let stale = Error::Stale { message: id, expected: State::Queued, found: State::InFlight };
+    assert_eq!(store.transition(to_flight).await, Err(stale));
+    let unknown = message(2).id;
+    let to_nowhere = step(unknown, State::Queued, State::InFlight);
+    assert_eq!(store.transition(to_nowhere).await, Err(Error::UnknownMessage(unknown)));
+    let record = store.message(id).await.expect("it is read").expect("it is there");
+    assert_eq!((record.state, record.attempts, &*record.note), (State::InFlight, 1, "in-flight"));
+    assert_eq!((record.updated_at, record.next_attempt_at), (NOON + Duration::minutes(1), Some(later)));
+    assert_eq!(store.event_count().await, Ok(2), "a refused transition leaves no event");
+}
+
+pub(crate) async fn a_failing_change_does_not_fail_its_neighbours(store: Arc<dyn Store>) {
+    let mut tasks = Vec::new();
+    for number in 0..60 {
+        let store = Arc::clone(&store);
+        tasks.push(tokio::spawn(async move {
+            let id = message(number).id;
+            if number % 3 == 0 {
+                let refused = store.transition(step(id, State::Dead, State::Queued)).await;
+                assert_eq!(refused, Err(Error::UnknownMessage(id)));
+            } else {
+                accept(&store, number).await;
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.expect("the task ends well");
+    }
+    assert_eq!(store.event_count().await, Ok(40));
+    let listed = store.messages(Filter::default(), 100).await.expect("they are listed");
+    assert_eq!(listed.len(), 40);
+}
+
+pub(crate) async fn events_are_numbered_without_a_gap(store: Arc<dyn Store>) {
+    assert_eq!(store.event_count().await, Ok(0));
+    for text in ["started", "refused"] {
+        store.append(event(None, text)).await.expect("it is written");
+    }
+    let id = accept(&store, 1).await;
+    assert_eq!(store.append(event(Some(id), "read")).await, Ok(3));
+    let expected = ["started", "refused", "accepted", "read"];
+    let expected: Vec<(u64, String)> = (0..).zip(expected.map(str::to_owned)).collect();
+    assert_eq!(texts(&store).await, expected);
+    let page = store.events(1, 2).await.expect("events are read");
+    assert_eq!(page.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(page[0].event, event(None, "refused"));
+    assert_eq!(page[1].event.message, Some(id));
+    assert_eq!(store.event_count().await, Ok(4));
+}
+
+pub(crate) async fn due_gives_what_is_queued_and_due_the_longest_due_first(store: Arc<dyn Store>) {
+    let trust = party("RXT01");
+    let (third, second, first) = (accept(&store, 3).await, accept(&store, 2).await, accept(&store, 1).await);
+    let now = NOON + Duration::seconds(2);
+    let due = store.due(&trust, now, 10).await.expect("they are read");
+    let ids: Vec<MessageId> = due.iter().map(|due| due.record.id).collect();
+    assert_eq!(ids, [first, second], "{third} is not due yet");
+    assert_eq!(due[0].payload, Ok(b"payload 1".to_vec()));
+    assert_eq!(store.due(&trust, now, 1).await.expect("they are read").len(), 1);
+    assert_eq!(store.due(&party("X26"), now, 10).await, Ok(vec![]));
+    assert_eq!(store.next_due(&party("X26")).await, Ok(None));
+
+    store.transition(step(first, State::Queued, State::InFlight)).await.expect("it is sent");
+    assert_eq!(store.next_due(&trust).await, Ok(Some(now)));
+    let retry = Transition { next_attempt_at: Some(NOON), ..step(first, State::InFlight, State::Queued) };
+    store.transition(retry).await.expect("it is queued again");
+    assert_eq!(store.next_due(&trust).await, Ok(Some(NOON)));
+    store.transition(step(first, State::Queued, State::Dead)).await.expect("it is given up");
+    let due = store.due(&trust, NOON + Duration::HOUR, 10).await.expect("they are read");
+    assert_eq!(due.iter().map(|due| due.record.id).collect::<Vec<_>>(), [second, third]);
+}
+
+pub(crate) async fn lists_and_counts_see_the_state(store: Arc<dyn Store>) {
+    let (one, two) = (accept(&store, 1).await, accept(&store, 2).await);
+    store.transition(step(one, State::Queued, State::InFlight)).await.expect("it is sent");
+    let list = async |filter| {
+        let found = store.messages(filter, 10).await.expect("they are listed");
+        found.iter().map(|record| record.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(Filter::default()).await, [two, one]);
+    assert_eq!(list(Filter { state: Some(State::InFlight), recipient: None }).await, [one]);
+    assert_eq!(list(Filter { state: None, recipient: Some(party("X26")) }).await, []);
+    let count = |state| Count { recipient: party("RXT01"), state, messages: 1 };
+    assert_eq!(store.counts().await, Ok(vec![count(State::InFlight), count(State::Queued)]));
+}
+
+pub(crate) async fn histories_pair_a_message_with_its_events(store: Arc<dyn Store>) {
+    let (one, two) = (accept(&store, 1).await, accept(&store, 2).await);
+    store.transition(step(one, State::Queued, State::Dead)).await.expect("it is given up");
+    let all = store.histories(0, 10).await.expect("they are read");
+    assert_eq!(all.iter().map(|each| each.record.id).collect::<Vec<_>>(), [one, two]);
+    assert_eq!(all[0].events.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [0, 2]);
+    assert_eq!(all[0].record.state, State::Dead);
+    let rest = store.histories(all[0].position, 10).await.expect("they are read");
+    assert_eq!(rest.iter().map(|each| each.record.id).collect::<Vec<_>>(), [two]);
+}
+
+pub(crate) async fn one_checkpoint_is_kept_for_each_size(store: Arc<dyn Store>) {
+    let checkpoint = |size, note: &str| StoredCheckpoint { size, note: note.into(), frontier: vec![size as u8; 32] };
+    assert_eq!(store.last_checkpoint().await, Ok(None));
+    for (size, note) in [(1, "a"), (3, "b"), (3, "c")] {
+        store.store_checkpoint(checkpoint(size, note)).await.expect("it is kept");
+    }
+    assert_eq!(store.checkpoints(0, 10).await, Ok(vec![checkpoint(1, "a"), checkpoint(3, "b")]));
+    assert_eq!(store.checkpoints(1, 10).await, Ok(vec![checkpoint(3, "b")]));
+    assert_eq!(store.last_checkpoint().await, Ok(Some(checkpoint(3, "b"))));
+}
