@@ -7,6 +7,7 @@ pub mod partner;
 pub mod server;
 
 pub mod audit;
+
 pub mod acknowledgement;
 pub mod delivery;
 pub mod intake;

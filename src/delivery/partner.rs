@@ -194,6 +194,7 @@ mod tests {
         max_attempts = 20
     "#;
 
+    #[expect(clippy::disallowed_methods, reason = "files of a test need not be durable")]
     fn site() -> tempfile::TempDir {
         let site = tempfile::tempdir().expect("a folder");
         let authority = Authority::new("CA", Validity::days(datetime!(2026-01-01 00:00 UTC), 1)).expect("an authority");

@@ -35,6 +35,7 @@ impl std::fmt::Debug for Reply {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the body is limited")]
 pub(super) async fn read(response: Response<Incoming>) -> Result<Reply, AttemptError> {
     let (head, body) = response.into_parts();
     let body = match Limited::new(body, MAX_ANSWER).collect().await {
