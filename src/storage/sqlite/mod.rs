@@ -33,9 +33,10 @@ const BUSY: Duration = Duration::from_secs(5);
 /// A store in one file.
 #[derive(Debug)]
 pub struct SqliteStore {
+    /// Dropped before the writer: the last connection to close folds the WAL into the file, and only a writer can.
+    pool: Arc<Pool>,
     /// `None` when open for reading only.
     writer: Option<Writer>,
-    pool: Arc<Pool>,
     key: Option<Arc<Key>>,
 }
 
@@ -318,6 +319,7 @@ mod tests {
         let id = accept(&store, 1).await;
         store.transition(step(id, State::Queued, State::InFlight)).await.expect("it is sent");
         drop(store);
+        assert!(!site.folder.path().join("weir.db-wal").exists(), "closing folds the WAL into the file");
         let store = site.store();
         let record = store.message(id).await.expect("it is read").expect("it is there");
         assert_eq!(record.state, State::InFlight);
