@@ -30,8 +30,7 @@ const ROUND: &str = "WEIR_CRASH_ROUND";
 fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
     let folder = tempfile::tempdir().expect("a folder");
     let secret = Secret::create(&folder.path().join("seal.key")).expect("a key");
-    let key = SigningKey::generate(NAME).expect("the name is good");
-    std::fs::write(folder.path().join("audit.key"), key.secret_text()).expect("it is written");
+    let key = SigningKey::create(NAME, &folder.path().join("audit.key")).expect("a key");
     let mut acknowledged: BTreeMap<MessageId, State> = BTreeMap::new();
     let mut covered = 0;
     for round in 0..ROUNDS {
@@ -122,7 +121,7 @@ async fn work(site: &Path, round: u32) {
             }
         });
     }
-    let key = std::fs::read_to_string(site.join("audit.key")).expect("a key").parse().expect("a key");
+    let key = SigningKey::load(&site.join("audit.key")).expect("a key");
     let mut checkpointer = Checkpointer::resume(store, key).await.expect("it goes on");
     loop {
         checkpointer.checkpoint().await.expect("it is signed");
