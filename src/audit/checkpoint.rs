@@ -14,6 +14,7 @@
 //! by other keys (witnesses) and extension lines are allowed and not judged here.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use aws_lc_rs::digest;
@@ -22,6 +23,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::merkle::Hash;
+use crate::storage::{KeyFileError, create_key_file, load_key_file};
 
 const ALGORITHM_ED25519: u8 = 1;
 const PRIVATE: &str = "PRIVATE+KEY+";
@@ -88,6 +90,24 @@ impl SigningKey {
         let mut seed = [0; 32];
         aws_lc_rs::rand::fill(&mut seed).expect("the system has randomness once it is up");
         SigningKey::from_seed(name, seed)
+    }
+
+    /// A new key, its secret half written to a new file at `path` with mode 0600.
+    ///
+    /// # Errors
+    /// When the name does not do, or the file exists already or cannot be written.
+    pub fn create(name: &str, path: &Path) -> Result<SigningKey, KeyFileError> {
+        let key = SigningKey::generate(name).map_err(|_| KeyFileError::Malformed)?;
+        create_key_file(path, &key.secret_text())?;
+        Ok(key)
+    }
+
+    /// The key in the file at `path`.
+    ///
+    /// # Errors
+    /// [`KeyFileError`]
+    pub fn load(path: &Path) -> Result<SigningKey, KeyFileError> {
+        load_key_file(path)?.parse().map_err(|_| KeyFileError::Malformed)
     }
 
     fn from_seed(name: &str, seed: [u8; 32]) -> Result<SigningKey, Error> {
@@ -296,6 +316,18 @@ mod tests {
         assert_eq!(key.verifier().verify(alone.as_bytes()), Err(Error::Unsigned));
         let other = SigningKey::from_seed("weir.example/OTHER", [7; 32]).expect("the name is good");
         assert_eq!(other.verifier().verify(note.as_bytes()), Err(Error::Origin));
+    }
+
+    #[test]
+    fn a_key_file_holds_the_key_it_was_created_with() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("audit.key");
+        let key = SigningKey::create("weir.example/DEMOP", &path).expect("it is written");
+        assert_eq!(SigningKey::load(&path).expect("it is read").verifier(), key.verifier());
+        assert!(SigningKey::create("weir.example/DEMOP", &path).is_err(), "an existing key is never overwritten");
+        let other = folder.path().join("other.key");
+        create_key_file(&other, &key.verifier().to_string()).expect("it is written");
+        assert!(matches!(SigningKey::load(&other), Err(KeyFileError::Malformed)), "the public half does not sign");
     }
 
     #[test]

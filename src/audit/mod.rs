@@ -9,4 +9,10 @@
 
 pub mod checkpoint;
 pub mod event;
+mod log;
 pub mod merkle;
+mod verify;
+
+pub use event::{HashKey, KeyedHash, Recorder, Refused, Step, Terms, Viewed};
+pub use log::{Checkpointer, Error, recover};
+pub use verify::{Fault, Place, Report, verify};

@@ -23,7 +23,7 @@ use std::str::FromStr;
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, InterfaceName, Malformed, MessageId, PartyId};
 
-pub use secret::{KeyFileError, Secret};
+pub use secret::{KeyFileError, Secret, create_key_file, load_key_file};
 pub use sqlite::SqliteStore;
 
 /// What a call to a [`Store`] gives: a future that owns nothing but the borrow of the store.

@@ -1,4 +1,4 @@
-//! Key files: 32 random bytes in hexadecimal, readable by their owner alone.
+//! Key files, readable by their owner alone; and the kind that holds 32 random bytes in hexadecimal.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -26,7 +26,7 @@ pub enum KeyFileError {
     #[error("the key file may be read by others than its owner")]
     Exposed,
     /// It does not hold a key.
-    #[error("the key file does not hold 64 hexadecimal digits")]
+    #[error("the key file does not hold a key of its kind")]
     Malformed,
 }
 
@@ -57,13 +57,8 @@ impl Secret {
     /// When the file exists already, or cannot be written.
     pub fn create(path: &Path) -> Result<Secret, KeyFileError> {
         let secret = Secret::generate();
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         let digits: String = secret.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        writeln!(file, "{digits}")?;
-        file.sync_all()?;
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            File::open(folder)?.sync_all()?;
-        }
+        create_key_file(path, &digits)?;
         Ok(secret)
     }
 
@@ -72,17 +67,38 @@ impl Secret {
     /// # Errors
     /// [`KeyFileError`]
     pub fn load(path: &Path) -> Result<Secret, KeyFileError> {
-        if path.metadata()?.permissions().mode() & 0o077 != 0 {
-            return Err(KeyFileError::Exposed);
-        }
-        let text = std::fs::read_to_string(path)?;
-        bytes_of(text.trim()).map(Secret).ok_or(KeyFileError::Malformed)
+        bytes_of(load_key_file(path)?.trim()).map(Secret).ok_or(KeyFileError::Malformed)
     }
 
     /// The bytes, for the primitive that uses them.
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
+}
+
+/// Writes the text of a key to a new file that its owner alone can read, and syncs it.
+///
+/// # Errors
+/// When the file exists already, or cannot be written.
+pub fn create_key_file(path: &Path, text: &str) -> Result<(), KeyFileError> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Reads the text of a key.
+///
+/// # Errors
+/// [`KeyFileError::Exposed`] when others than the owner may read or write it, or what the system says.
+pub fn load_key_file(path: &Path) -> Result<String, KeyFileError> {
+    if path.metadata()?.permissions().mode() & 0o077 != 0 {
+        return Err(KeyFileError::Exposed);
+    }
+    Ok(std::fs::read_to_string(path)?)
 }
 
 fn bytes_of(digits: &str) -> Option<[u8; 32]> {

@@ -14,10 +14,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, ffi};
 
 use self::pool::Pool;
-use self::rows::Sealed;
+use self::rows::{Sealed, SealedDue};
 use self::writer::Writer;
 use super::seal::{Broken, Key};
 use super::{
@@ -33,9 +33,10 @@ const BUSY: Duration = Duration::from_secs(5);
 /// A store in one file.
 #[derive(Debug)]
 pub struct SqliteStore {
+    /// Dropped before the writer: the last connection to close folds the WAL into the file, and only a writer can.
+    pool: Arc<Pool>,
     /// `None` when open for reading only.
     writer: Option<Writer>,
-    pool: Arc<Pool>,
     key: Option<Arc<Key>>,
 }
 
@@ -139,7 +140,7 @@ impl Store for SqliteStore {
             let key = self.key()?;
             self.read(move |connection| {
                 let found = rows::due(connection, &recipient, now, limit)?;
-                let open = |(record, sealed): (MessageRecord, Option<Vec<u8>>)| {
+                let open = |(record, sealed): SealedDue| {
                     let missing = Error::Damaged("a queued message has no payload".to_owned());
                     let payload = sealed.ok_or(missing).and_then(|it| open(&key, record.id, Content::Payload, &it));
                     Due { record, payload }
@@ -263,10 +264,10 @@ impl From<rusqlite::Error> for Error {
             ErrorCode::ReadOnly,
             ErrorCode::NoLargeFileSupport,
         ];
-        match error.sqlite_error_code() {
-            Some(code) if transient.contains(&code) => Error::Unavailable(error.to_string()),
-            _ => Error::Damaged(error.to_string()),
-        }
+        // SQLite's own words for the code: a message may hold a path.
+        let rusqlite::Error::SqliteFailure(failure, _) = &error else { return Error::Damaged(error.to_string()) };
+        let words = ffi::code_to_str(failure.extended_code).to_owned();
+        if transient.contains(&failure.code) { Error::Unavailable(words) } else { Error::Damaged(words) }
     }
 }
 
@@ -318,11 +319,33 @@ mod tests {
         let id = accept(&store, 1).await;
         store.transition(step(id, State::Queued, State::InFlight)).await.expect("it is sent");
         drop(store);
+        assert!(!site.folder.path().join("weir.db-wal").exists(), "closing folds the WAL into the file");
         let store = site.store();
         let record = store.message(id).await.expect("it is read").expect("it is there");
         assert_eq!(record.state, State::InFlight);
         assert_eq!(store.content(id, Content::Payload).await, Ok(Some(b"payload 1".to_vec())));
         assert_eq!(store.event_count().await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn every_commit_waits_for_the_disk() {
+        let store = Site::new().open().expect("it opens");
+        let settings = store.write(|connection| {
+            let setting =
+                |name| connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0));
+            Ok((setting("journal_mode")?, setting("synchronous")?, setting("foreign_keys")?))
+        });
+        let full = 2;
+        assert_eq!(settings.await, Ok(("wal".to_owned().into(), full.into(), 1.into())));
+    }
+
+    #[test]
+    fn an_error_names_no_path() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("taken");
+        std::fs::create_dir(&path).expect("it is made");
+        let error = SqliteStore::open(&path, &Secret::generate()).expect_err("a folder is no database");
+        assert!(error.is_transient() && !error.to_string().contains("taken"), "{error}");
     }
 
     #[tokio::test]

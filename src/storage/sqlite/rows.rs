@@ -26,6 +26,9 @@ pub(super) struct Sealed {
     pub(super) lineage: Vec<u8>,
 }
 
+/// A message that is due, with its payload still sealed.
+pub(super) type SealedDue = (MessageRecord, Option<Vec<u8>>);
+
 /// Every row, mapped.
 fn all<T>(
     connection: &Connection,
@@ -146,7 +149,7 @@ pub(super) fn due(
     recipient: &PartyId,
     now: Instant,
     limit: usize,
-) -> Result<Vec<(MessageRecord, Option<Vec<u8>>)>, Error> {
+) -> Result<Vec<SealedDue>, Error> {
     let sql = concat!(
         "SELECT ",
         record_columns!(),

@@ -1,0 +1,669 @@
+//! The verifier: does the store still hold what was recorded, and nothing else?
+//!
+//! Checked: the numbers of the events have no gap; each event's bytes make its leaf; the leaves make the root of every
+//! signed checkpoint; each message's row says what its events say (state, attempts, parties, interface, agreement),
+//! and no message lacks its acceptance or its row. Events behind the last checkpoint are only counted as not yet
+//! covered. What nothing inside the site can show: a database rolled back to an old copy together with its
+//! checkpoints; that takes a checkpoint that somebody else kept.
+//!
+//! Reads in pages; memory does not grow with the log.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use super::checkpoint::{self, VerifierKey};
+use super::event::{detail, kind};
+use super::merkle::{self, Frontier, Hash};
+use crate::fhir::audit_event::{Part, RecordedEvent};
+use crate::identity::MessageId;
+use crate::storage::{Error, History, State, Store, StoredCheckpoint, StoredEvent};
+
+/// Rows read at a time.
+const PAGE: usize = 512;
+/// Faults named; the rest are counted.
+const NAMED: usize = 1000;
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Events read.
+    pub events: u64,
+    /// Messages read.
+    pub messages: u64,
+    /// Checkpoints read.
+    pub checkpoints: u64,
+    /// Events under the newest checkpoint that holds.
+    pub covered: u64,
+    /// Leaves in the tree: one more than the last event's number.
+    pub size: u64,
+    /// The root over all of them, if none is missing.
+    pub root: Option<Hash>,
+    /// What is wrong, in the order it was found; at most 1,000.
+    pub faults: Vec<Fault>,
+    /// How many further faults there are.
+    pub more_faults: u64,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    /// Events that no checkpoint covers yet.
+    pub fn not_yet_covered(&self) -> u64 {
+        self.size - self.covered.min(self.size)
+    }
+}
+
+/// One thing that is wrong. An event is named by its number in the log, from 0.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Events are gone.
+    #[error("events {first} to {last} are missing")]
+    EventsMissing {
+        /// The first.
+        first: u64,
+        /// The last.
+        last: u64,
+    },
+    /// Bytes or leaf of an event were changed.
+    #[error("event {seq} was changed: its bytes do not make its leaf")]
+    EventChanged {
+        /// Which.
+        seq: u64,
+    },
+    /// The event is none that Weir writes.
+    #[error("event {seq} is not an AuditEvent")]
+    EventUnreadable {
+        /// Which.
+        seq: u64,
+    },
+    /// The event stands beside another message than the one it is about.
+    #[error("event {seq} is filed under another message than the one it is about")]
+    EventMisfiled {
+        /// Which.
+        seq: u64,
+    },
+    /// A checkpoint is not what the log's key signed.
+    #[error("the checkpoint of {size} events does not hold: {why}")]
+    CheckpointInvalid {
+        /// As it is filed.
+        size: u64,
+        /// Why.
+        why: checkpoint::Error,
+    },
+    /// A checkpoint's row does not say what its note says.
+    #[error("the checkpoint of {size} events was changed beside its signed note")]
+    CheckpointChanged {
+        /// As it is filed.
+        size: u64,
+    },
+    /// Events are not those that were signed.
+    #[error("an event from {since} to {} is not the one that was signed", size - 1)]
+    RootDiffers {
+        /// The first event that may be another.
+        since: u64,
+        /// The size of the checkpoint that does not match.
+        size: u64,
+    },
+    /// A message's row is gone.
+    #[error("message {message} is gone; event {seq} is about it")]
+    MessageMissing {
+        /// Which.
+        message: MessageId,
+        /// The event.
+        seq: u64,
+    },
+    /// No event says that the message was accepted.
+    #[error("no event says that message {message} was accepted")]
+    NeverAccepted {
+        /// Which.
+        message: MessageId,
+    },
+    /// An event starts from another state than the event before it left.
+    #[error("event {seq} does not follow from the state of message {message} before it")]
+    StateSkipped {
+        /// Which.
+        message: MessageId,
+        /// The event.
+        seq: u64,
+    },
+    /// The row says another thing than the events.
+    #[error("the row of message {message} differs from event {seq} in {what}")]
+    MessageChanged {
+        /// Which.
+        message: MessageId,
+        /// `state`, `attempts`, `sender`, `recipient`, `interface` or `agreement`.
+        what: &'static str,
+        /// The event.
+        seq: u64,
+    },
+    /// The database cannot be read from there on.
+    #[error("the database cannot be read from {place} on: {why}")]
+    Unreadable {
+        /// From where.
+        place: Place,
+        /// What the database says.
+        why: String,
+    },
+}
+
+/// How far reading came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// An event's number.
+    Event(u64),
+    /// The place of a message in the order of acceptance.
+    Message(u64),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Event(seq) => write!(f, "event {seq}"),
+            Place::Message(position) => write!(f, "message number {position}"),
+        }
+    }
+}
+
+/// Verifies everything in `store` against the public key of its log.
+///
+/// # Errors
+/// When the store cannot be read now. What is damaged is a [`Fault`], not an error.
+pub async fn verify(store: &dyn Store, key: &VerifierKey) -> Result<Report, Error> {
+    let mut verifier = Verifier::new(store, key);
+    let place = verifier.check_log().await;
+    verifier.absorb(place, |verifier| Place::Event(verifier.next))?;
+    let place = verifier.check_messages().await;
+    verifier.absorb(place, |verifier| Place::Message(verifier.position + 1))?;
+    Ok(verifier.report())
+}
+
+struct Verifier<'a> {
+    store: &'a dyn Store,
+    key: &'a VerifierKey,
+    /// The number that the next event must have.
+    next: u64,
+    /// The tree so far; `None` from a missing event up to the next checkpoint.
+    frontier: Option<Frontier>,
+    /// Checkpoints read and not yet reached.
+    ahead: VecDeque<StoredCheckpoint>,
+    /// The size of the newest checkpoint read.
+    read_to: u64,
+    /// The size of the newest checkpoint when the verification began. A running gateway signs on; what it signs over
+    /// events that were not there yet is left to the next verification.
+    horizon: u64,
+    /// The last message read.
+    position: u64,
+    report: Report,
+}
+
+impl<'a> Verifier<'a> {
+    fn new(store: &'a dyn Store, key: &'a VerifierKey) -> Verifier<'a> {
+        let report = Report {
+            events: 0,
+            messages: 0,
+            checkpoints: 0,
+            covered: 0,
+            size: 0,
+            root: None,
+            faults: vec![],
+            more_faults: 0,
+        };
+        let frontier = Some(Frontier::new());
+        Verifier { store, key, next: 0, frontier, ahead: VecDeque::new(), read_to: 0, horizon: 0, position: 0, report }
+    }
+
+    fn report(mut self) -> Report {
+        self.report.size = self.next;
+        self.report.root = self.frontier.map(|frontier| frontier.root());
+        self.report
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        if self.report.faults.len() < NAMED {
+            self.report.faults.push(fault);
+        } else {
+            self.report.more_faults += 1;
+        }
+    }
+
+    /// Turns damage into a fault; any other error ends the verification.
+    fn absorb(&mut self, outcome: Result<(), Error>, place: impl Fn(&Self) -> Place) -> Result<(), Error> {
+        match outcome {
+            Err(Error::Damaged(why)) => {
+                let place = place(self);
+                self.fault(Fault::Unreadable { place, why });
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    async fn check_log(&mut self) -> Result<(), Error> {
+        self.horizon = self.store.last_checkpoint().await?.map_or(0, |last| last.size);
+        loop {
+            let page = self.store.events(self.next, PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            let mut about = Vec::new();
+            for stored in &page {
+                self.settle_up_to(stored.seq).await?;
+                about.extend(self.check_event(stored));
+            }
+            self.check_rows_exist(about).await?;
+        }
+        self.settle_up_to(u64::MAX).await
+    }
+
+    /// Checks one event alone and appends it; gives the message that must have a row because of it.
+    fn check_event(&mut self, stored: &StoredEvent) -> Option<(MessageId, u64)> {
+        let StoredEvent { seq, event } = stored;
+        self.report.events += 1;
+        if *seq != self.next {
+            self.fault(Fault::EventsMissing { first: self.next, last: seq - 1 });
+            self.frontier = None;
+        }
+        self.next = seq + 1;
+        let leaf = merkle::leaf(&event.bytes);
+        if let Some(frontier) = &mut self.frontier {
+            frontier.push(leaf);
+        }
+        if leaf != event.leaf {
+            self.fault(Fault::EventChanged { seq: *seq });
+            return None;
+        }
+        let Some(said) = RecordedEvent::read(&event.bytes) else {
+            self.fault(Fault::EventUnreadable { seq: *seq });
+            return None;
+        };
+        if said.message() != event.message {
+            self.fault(Fault::EventMisfiled { seq: *seq });
+        }
+        let kept = said.is(kind::MESSAGE_ACCEPTED) || said.is(kind::STATE_TRANSITION);
+        said.message().filter(|_| kept).map(|message| (message, *seq))
+    }
+
+    async fn check_rows_exist(&mut self, about: Vec<(MessageId, u64)>) -> Result<(), Error> {
+        let absent = self.store.absent(about.iter().map(|(message, _)| *message).collect()).await?;
+        for (message, seq) in about {
+            if absent.contains(&message) {
+                self.fault(Fault::MessageMissing { message, seq });
+            }
+        }
+        Ok(())
+    }
+
+    /// Settles every checkpoint of at most `size` events.
+    async fn settle_up_to(&mut self, size: u64) -> Result<(), Error> {
+        loop {
+            if self.ahead.is_empty() && self.read_to < self.horizon {
+                self.ahead = self.store.checkpoints(self.read_to, PAGE).await?.into();
+                self.read_to = self.ahead.back().map_or(u64::MAX, |last| last.size);
+            }
+            let within = |checkpoint: &StoredCheckpoint| checkpoint.size <= size.min(self.horizon);
+            match self.ahead.pop_front() {
+                Some(checkpoint) if within(&checkpoint) => self.settle(&checkpoint),
+                Some(checkpoint) => {
+                    self.ahead.push_front(checkpoint);
+                    return Ok(());
+                }
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Compares one checkpoint with the tree that has grown to its size.
+    fn settle(&mut self, stored: &StoredCheckpoint) {
+        self.report.checkpoints += 1;
+        let size = stored.size;
+        let signed = match self.key.verify(&stored.note) {
+            Ok(signed) => signed,
+            Err(why) => return self.fault(Fault::CheckpointInvalid { size, why }),
+        };
+        let kept = Frontier::restore(signed.size, &stored.frontier).filter(|kept| kept.root() == signed.root);
+        if signed.size != size || kept.is_none() {
+            self.fault(Fault::CheckpointChanged { size });
+        }
+        if signed.size != size {
+            return;
+        }
+        if self.next < size {
+            self.fault(Fault::EventsMissing { first: self.next, last: size - 1 });
+            self.next = size;
+            self.frontier = None;
+        }
+        match &self.frontier {
+            Some(frontier) if frontier.root() == signed.root => self.report.covered = size,
+            Some(_) => self.fault(Fault::RootDiffers { since: self.report.covered, size }),
+            None => {}
+        }
+        // Later events are judged from the signed state on, so that each fault shows where it is.
+        if kept.is_some() {
+            self.frontier = kept;
+            self.report.covered = size;
+        }
+    }
+
+    async fn check_messages(&mut self) -> Result<(), Error> {
+        loop {
+            let page = self.store.histories(self.position, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            self.position = last.position;
+            self.report.messages += page.len() as u64;
+            for history in &page {
+                for fault in message_faults(history) {
+                    self.fault(fault);
+                }
+            }
+        }
+    }
+}
+
+/// Compares one message's row with its events.
+fn message_faults(history: &History) -> Vec<Fault> {
+    let record = &history.record;
+    let message = record.id;
+    let mut faults = Vec::new();
+    let mut accepted = false;
+    let mut state = None;
+    let mut last = None;
+    for stored in &history.events {
+        let Some(said) = RecordedEvent::read(&stored.event.bytes) else { continue };
+        if said.is(kind::MESSAGE_ACCEPTED) {
+            accepted = true;
+            faults.extend(terms_faults(history, &said, stored.seq));
+        } else if !said.is(kind::STATE_TRANSITION) {
+            continue;
+        }
+        let states = |name| said.detail(name).and_then(|code| code.parse::<State>().ok());
+        if states(detail::FROM) != state {
+            faults.push(Fault::StateSkipped { message, seq: stored.seq });
+        }
+        state = states(detail::TO);
+        let attempts = said.detail(detail::ATTEMPTS).map_or(Some(0), |attempts| attempts.parse().ok());
+        last = Some((stored.seq, attempts));
+    }
+    if !accepted {
+        faults.push(Fault::NeverAccepted { message });
+    }
+    if let Some((seq, attempts)) = last {
+        faults.extend(differs(message, "state", seq, state != Some(record.state)));
+        faults.extend(differs(message, "attempts", seq, attempts != Some(record.attempts)));
+    }
+    faults
+}
+
+/// Compares what never changes with the event of acceptance.
+fn terms_faults(history: &History, said: &RecordedEvent, seq: u64) -> Vec<Fault> {
+    let record = &history.record;
+    let told = |name: &str, text: &str| said.detail(name).as_deref() == Some(text);
+    [
+        ("sender", said.party(Part::Source).as_ref() == Some(&record.sender)),
+        ("recipient", told(detail::RECIPIENT, record.recipient.as_str())),
+        ("interface", told(detail::INTERFACE, record.interface.as_str())),
+        ("agreement", said.agreement() == Some(record.agreement.as_str())),
+    ]
+    .into_iter()
+    .filter_map(|(what, same)| differs(record.id, what, seq, !same))
+    .collect()
+}
+
+fn differs(message: MessageId, what: &'static str, seq: u64, differs: bool) -> Option<Fault> {
+    differs.then_some(Fault::MessageChanged { message, what, seq })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::audit::checkpoint::SigningKey;
+    use crate::audit::{Checkpointer, HashKey, Recorder, Step, Terms, recover};
+    use crate::storage::suite::{NOON, message, party};
+    use crate::storage::{Accepted, Secret, SqliteStore};
+
+    /// A site with a real history: two messages, eight events, checkpoints over five and seven of them.
+    ///
+    /// 0 started; 1 first accepted; 2 second accepted; 3 first in flight; 4 first delivered; 5 first acknowledged;
+    /// 6 second in flight; 7 second queued again.
+    struct Site {
+        folder: tempfile::TempDir,
+        key: VerifierKey,
+    }
+
+    impl Site {
+        async fn new() -> Site {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("weir.db");
+            let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, &Secret::generate()).expect("it opens"));
+            let recorder = Recorder::new(party("DEMOP"), "weir.example/DEMOP");
+            let key = SigningKey::generate("weir.example/DEMOP").expect("the name is good");
+            let public = key.verifier().clone();
+            let mut checkpointer = Checkpointer::resume(Arc::clone(&store), key).await.expect("it begins");
+            store.append(recorder.started("0.1.0", NOON)).await.expect("it is written");
+            for number in [1, 2] {
+                accept(&store, &recorder, number).await;
+            }
+            step(&store, &recorder, 1, State::InFlight).await;
+            step(&store, &recorder, 1, State::Delivered).await;
+            checkpointer.checkpoint().await.expect("it is signed");
+            step(&store, &recorder, 1, State::Acknowledged).await;
+            step(&store, &recorder, 2, State::InFlight).await;
+            checkpointer.checkpoint().await.expect("it is signed");
+            recover(&*store, &recorder, NOON).await.expect("it recovers");
+            Site { folder, key: public }
+        }
+
+        fn path(&self) -> PathBuf {
+            self.folder.path().join("weir.db")
+        }
+
+        fn tamper(&self, sql: &str) {
+            let database = rusqlite::Connection::open(self.path()).expect("it opens");
+            database.execute_batch("PRAGMA foreign_keys = OFF").expect("it runs");
+            database.execute_batch(sql).expect("it runs");
+        }
+
+        async fn verify(&self) -> Report {
+            let store = SqliteStore::open_to_read(&self.path(), None).expect("it opens");
+            verify(&store, &self.key).await.expect("it is read")
+        }
+
+        /// What `sql` makes the verifier say.
+        async fn faults_after(sql: &str) -> Vec<String> {
+            let site = Site::new().await;
+            site.tamper(sql);
+            site.verify().await.faults.iter().map(Fault::to_string).collect()
+        }
+    }
+
+    async fn accept(store: &Arc<dyn Store>, recorder: &Recorder, number: u32) {
+        let new = message(number);
+        let hashes = HashKey::new(&Secret::generate());
+        let event = recorder.accepted(&new, &terms(), &hashes.record(&new.digest));
+        assert_eq!(store.accept(new, vec![event]).await, Ok(Accepted::New));
+    }
+
+    fn terms() -> Terms {
+        Terms {
+            subject: None,
+            purpose: "TREAT".to_owned(),
+            agreement: "demo-trust-crisis".parse().expect("a name"),
+            version: "1".to_owned(),
+            agreement_hash: [0; 32],
+            sent: 1,
+            withheld: 0,
+        }
+    }
+
+    async fn step(store: &Arc<dyn Store>, recorder: &Recorder, number: u32, to: State) {
+        let record = store.message(message(number).id).await.expect("it is read").expect("it is there");
+        let step = Step { record: &record, to, at: NOON, attempts: 1, next_attempt_at: None, reason: "", note: "" };
+        let change = match to {
+            State::Delivered => recorder.disclosure(step, &terms(), "https://trust.example/FHIR/R4"),
+            _ => recorder.transition(step),
+        };
+        store.transition(change).await.expect("it is written");
+    }
+
+    #[tokio::test]
+    async fn an_untouched_site_is_clean() {
+        let report = Site::new().await.verify().await;
+        assert_eq!(report.faults, []);
+        assert_eq!((report.events, report.size, report.messages, report.checkpoints), (8, 8, 2, 2));
+        assert_eq!((report.covered, report.not_yet_covered()), (7, 1));
+        assert!(report.root.is_some());
+    }
+
+    #[tokio::test]
+    async fn every_flipped_byte_of_an_event_names_the_event() {
+        let site = Site::new().await;
+        for seq in [0_u32, 3, 7] {
+            let length: u32 = rusqlite::Connection::open(site.path())
+                .and_then(|it| it.query_row("SELECT length(bytes) FROM events WHERE seq = ?", [seq], |row| row.get(0)))
+                .expect("it is read");
+            for at in (0..length as usize).step_by(101) {
+                flip(&site, "bytes", seq, at);
+                let faults = site.verify().await.faults;
+                assert!(
+                    faults.contains(&Fault::EventChanged { seq: seq.into() }),
+                    "byte {at} of event {seq}: {faults:?}"
+                );
+                flip(&site, "bytes", seq, at);
+            }
+            flip(&site, "leaf", seq, 31);
+            assert!(site.verify().await.faults.contains(&Fault::EventChanged { seq: seq.into() }));
+            flip(&site, "leaf", seq, 31);
+        }
+        assert!(site.verify().await.is_clean(), "flipped twice is untouched");
+    }
+
+    fn flip(site: &Site, column: &str, seq: u32, at: usize) {
+        let database = rusqlite::Connection::open(site.path()).expect("it opens");
+        let select = format!("SELECT {column} FROM events WHERE seq = ?");
+        let mut bytes: Vec<u8> = database.query_row(&select, [seq], |row| row.get(0)).expect("it is read");
+        bytes[at] ^= 1;
+        let update = format!("UPDATE events SET {column} = ? WHERE seq = ?");
+        database.execute(&update, rusqlite::params![bytes, seq]).expect("it is written");
+    }
+
+    #[tokio::test]
+    async fn an_event_rewritten_with_its_leaf_breaks_the_signed_root() {
+        let site = Site::new().await;
+        let database = rusqlite::Connection::open(site.path()).expect("it opens");
+        let bytes: Vec<u8> =
+            database.query_row("SELECT bytes FROM events WHERE seq = 5", [], |row| row.get(0)).expect("it is read");
+        let other = String::from_utf8(bytes).expect("JSON").replace("2026-01-01T12", "2026-01-01T11").into_bytes();
+        let update = "UPDATE events SET bytes = ?, leaf = ? WHERE seq = 5";
+        database.execute(update, rusqlite::params![other, merkle::leaf(&other)]).expect("it is written");
+        let report = site.verify().await;
+        assert_eq!(report.faults, [Fault::RootDiffers { since: 5, size: 7 }]);
+        assert_eq!(report.faults[0].to_string(), "an event from 5 to 6 is not the one that was signed");
+    }
+
+    #[tokio::test]
+    async fn a_deleted_row_is_missed() {
+        let (one, two) = (message(1).id, message(2).id);
+        for (sql, expected) in [
+            ("DELETE FROM events WHERE seq = 0", vec!["events 0 to 0 are missing".to_owned()]),
+            (
+                "DELETE FROM events WHERE seq = 4",
+                vec![
+                    "events 4 to 4 are missing".to_owned(),
+                    format!("event 5 does not follow from the state of message {one} before it"),
+                ],
+            ),
+            (
+                "DELETE FROM events WHERE seq >= 6",
+                vec![
+                    "events 6 to 6 are missing".to_owned(),
+                    format!("the row of message {two} differs from event 2 in attempts"),
+                ],
+            ),
+            (
+                "DELETE FROM events WHERE seq = 7",
+                vec![format!("the row of message {two} differs from event 6 in state")],
+            ),
+            (
+                "DELETE FROM messages WHERE position = 2",
+                [2, 6, 7].map(|seq| format!("message {two} is gone; event {seq} is about it")).to_vec(),
+            ),
+        ] {
+            assert_eq!(Site::faults_after(sql).await, expected, "{sql}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_edited_message_is_told_by_its_events() {
+        let two = message(2).id;
+        for (edit, what, seq) in [
+            ("state = 'acknowledged'", "state", 7),
+            ("attempts = 0", "attempts", 7),
+            ("sender = 'OTHER'", "sender", 2),
+            ("recipient = 'OTHER'", "recipient", 2),
+            ("interface = 'other'", "interface", 2),
+            ("agreement = 'other'", "agreement", 2),
+        ] {
+            let faults = Site::faults_after(&format!("UPDATE messages SET {edit} WHERE position = 2")).await;
+            assert_eq!(faults, [format!("the row of message {two} differs from event {seq} in {what}")], "{edit}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_or_an_event_put_in_by_hand_stands_out() {
+        let id = message(3).id;
+        let insert = format!(
+            "INSERT INTO messages SELECT 3, x'{}', sender, interface, recipient, agreement, digest, state, accepted_at,
+             updated_at, attempts, next_attempt_at, note FROM messages WHERE position = 2",
+            id.uuid().simple()
+        );
+        assert_eq!(Site::faults_after(&insert).await, [format!("no event says that message {id} was accepted")]);
+        let faults = Site::faults_after("UPDATE events SET message = NULL WHERE seq = 7").await;
+        assert_eq!(faults[0], "event 7 is filed under another message than the one it is about");
+        let insert = "INSERT INTO events SELECT 8, NULL, leaf, bytes FROM events WHERE seq = 7";
+        let faults = Site::faults_after(insert).await;
+        assert_eq!(faults[0], "event 8 is filed under another message than the one it is about");
+    }
+
+    #[tokio::test]
+    async fn a_changed_checkpoint_does_not_hold() {
+        for (edit, expected) in [
+            ("frontier = zeroblob(64)", "the checkpoint of 5 events was changed beside its signed note"),
+            ("size = 6", "the checkpoint of 6 events was changed beside its signed note"),
+            (
+                "note = CAST(replace(CAST(note AS TEXT), char(10) || '5' || char(10), char(10) || '6' || char(10)) AS BLOB)",
+                "the checkpoint of 5 events does not hold: the signature does not belong to the checkpoint's text",
+            ),
+        ] {
+            let faults = Site::faults_after(&format!("UPDATE checkpoints SET {edit} WHERE size = 5")).await;
+            assert_eq!(faults, [expected], "{edit}");
+        }
+        let site = Site::new().await;
+        let other = SigningKey::generate("weir.example/DEMOP").expect("the name is good");
+        let store = SqliteStore::open_to_read(&site.path(), None).expect("it opens");
+        let report = verify(&store, other.verifier()).await.expect("it is read");
+        assert_eq!(report.faults.len(), 2, "neither checkpoint is signed by another key");
+        assert_eq!(report.covered, 0);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_damaged_below_its_rows_is_a_fault_and_not_a_panic() {
+        let site = Site::new().await;
+        let whole = std::fs::read(site.path()).expect("it is read");
+        let mut unreadable = 0;
+        for page in 1..whole.len() / 4096 {
+            let mut damaged = whole.clone();
+            damaged[page * 4096..page * 4096 + 12].fill(0xff);
+            std::fs::write(site.path(), &damaged).expect("it is written");
+            let store = SqliteStore::open_to_read(&site.path(), None);
+            let Ok(store) = store else { continue };
+            let report = verify(&store, &site.key).await.expect("damage is a fault, not an error");
+            unreadable += usize::from(report.faults.iter().any(|fault| matches!(fault, Fault::Unreadable { .. })));
+        }
+        assert!(unreadable >= 3, "events, messages and checkpoints among others: {unreadable}");
+    }
+}
