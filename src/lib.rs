@@ -12,6 +12,8 @@ pub mod acknowledgement;
 pub mod delivery;
 pub mod intake;
 
+pub mod fhirpath;
+
 pub mod fhir;
 pub mod identity;
 pub mod storage;
