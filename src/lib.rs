@@ -3,6 +3,7 @@
 //! The modules stand in the order of dependency: each names only what stands below it.
 
 pub mod intake;
+pub mod mapping;
 
 pub mod fhirpath;
 
