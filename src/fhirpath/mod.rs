@@ -6,13 +6,28 @@
 //! patterns and literals are ready. Invariant: an evaluation is a function of its arguments and ends within its bound
 //! of steps, whatever the data. Errors name the place in the expression, never a value.
 
+mod check;
 mod environment;
 mod error;
+mod evaluate;
+mod function;
+mod functions;
 mod item;
+mod lexer;
+mod operators;
+mod parser;
+mod plan;
 mod temporal;
+mod types;
+mod units;
+
+use evaluate::{Evaluator, Frame};
+use plan::Plan;
+
+use crate::fhir::r4::TypeDef;
 
 pub use environment::{Environment, STEPS, Variable};
-pub use error::{EvaluationError, Fault, SyntaxError};
+pub use error::{EvaluationError, Fault, SyntaxError, TypeError};
 pub use item::{Element, Item, Items, Quantity, TypeInfo, Value};
 pub use rust_decimal::Decimal;
 pub use temporal::{Date, DateTime, Precision, Time};
@@ -21,6 +36,7 @@ pub use temporal::{Date, DateTime, Precision, Time};
 #[derive(Debug)]
 pub struct Expression {
     text: Box<str>,
+    plan: Plan,
 }
 
 impl Expression {
@@ -38,8 +54,13 @@ impl Expression {
     /// # Errors
     /// See [`Expression::parse`].
     pub fn parse_with_variables(text: &str, variables: &[&str]) -> Result<Expression, SyntaxError> {
-        let _ = variables;
-        Ok(Expression { text: text.into() })
+        Ok(Expression { text: text.into(), plan: parser::parse(text, variables)? })
+    }
+
+    /// What is certainly wrong with the expression on a focus of the type `focus`, such as an element that the type
+    /// does not have.
+    pub fn check(&self, focus: &'static TypeDef) -> Vec<TypeError> {
+        check::check(&self.plan, focus)
     }
 
     /// The expression as it was written.
@@ -56,8 +77,8 @@ impl Expression {
         focus: &[Item<'a>],
         environment: &Environment<'_, 'a>,
     ) -> Result<Items<'a>, EvaluationError> {
-        let _ = (focus, environment);
-        Err(EvaluationError { what: Fault::NotSupported("evaluation"), offset: 0 })
+        let frame = Frame { focus, index: 0, total: None };
+        Evaluator::new(focus, environment).items(&self.plan, frame)
     }
 
     /// Whether an invariant holds on `focus`: `false` breaks it, an empty result and `true` do not, nor does a single
@@ -66,10 +87,8 @@ impl Expression {
     /// # Errors
     /// See [`Expression::evaluate`]; several items are an error.
     pub fn holds<'a>(&'a self, focus: &Item<'a>, environment: &Environment<'_, 'a>) -> Result<bool, EvaluationError> {
-        match &self.evaluate(std::slice::from_ref(focus), environment)?[..] {
-            [] => Ok(true),
-            [item] => Ok(item.as_boolean().unwrap_or(true)),
-            _ => Err(EvaluationError { what: Fault::NotSingleton, offset: 0 }),
-        }
+        let focus = std::slice::from_ref(focus);
+        let frame = Frame { focus, index: 0, total: None };
+        Ok(Evaluator::new(focus, environment).truth(&self.plan, frame)?.unwrap_or(true))
     }
 }
