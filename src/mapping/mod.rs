@@ -19,6 +19,9 @@ mod transform;
 mod types;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
