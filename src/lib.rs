@@ -11,6 +11,7 @@ pub mod audit;
 pub mod acknowledgement;
 pub mod delivery;
 pub mod intake;
+pub mod mapping;
 
 pub mod fhirpath;
 
