@@ -4,5 +4,7 @@
 
 pub mod intake;
 
+pub mod fhirpath;
+
 pub mod fhir;
 pub mod identity;
