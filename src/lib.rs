@@ -2,6 +2,8 @@
 //!
 //! The modules stand in the order of dependency: each names only what stands below it.
 
+pub mod validation;
+
 pub mod intake;
 
 pub mod fhirpath;

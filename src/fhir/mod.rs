@@ -3,8 +3,10 @@
 //! This is the only place, besides mapping files, where JSON keys of FHIR stand as string literals. Everything else
 //! asks a [`Document`] typed questions or writes through the types here.
 
+pub mod definitions;
 mod document;
 mod instant;
+mod keys;
 mod names;
 pub mod outcome;
 mod path;
@@ -13,6 +15,7 @@ mod writer;
 
 pub use document::{Children, Document, Fault, Kind, Limits, Node, NodeId, ParseError, Position};
 pub use instant::{Instant, instant_text};
+pub use keys::{Keys, keys};
 pub use names::{Name, NameId};
 pub use path::ElementPath;
 pub use writer::Writer;
