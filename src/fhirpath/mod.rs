@@ -8,8 +8,20 @@
 
 mod environment;
 mod error;
+mod evaluate;
+mod function;
+mod functions;
 mod item;
+mod lexer;
+mod operators;
+mod parser;
+mod plan;
 mod temporal;
+mod types;
+mod units;
+
+use evaluate::{Evaluator, Frame};
+use plan::Plan;
 
 pub use environment::{Environment, STEPS, Variable};
 pub use error::{EvaluationError, Fault, SyntaxError};
@@ -21,6 +33,7 @@ pub use temporal::{Date, DateTime, Precision, Time};
 #[derive(Debug)]
 pub struct Expression {
     text: Box<str>,
+    plan: Plan,
 }
 
 impl Expression {
@@ -38,8 +51,7 @@ impl Expression {
     /// # Errors
     /// See [`Expression::parse`].
     pub fn parse_with_variables(text: &str, variables: &[&str]) -> Result<Expression, SyntaxError> {
-        let _ = variables;
-        Ok(Expression { text: text.into() })
+        Ok(Expression { text: text.into(), plan: parser::parse(text, variables)? })
     }
 
     /// The expression as it was written.
@@ -56,8 +68,8 @@ impl Expression {
         focus: &[Item<'a>],
         environment: &Environment<'_, 'a>,
     ) -> Result<Items<'a>, EvaluationError> {
-        let _ = (focus, environment);
-        Err(EvaluationError { what: Fault::NotSupported("evaluation"), offset: 0 })
+        let frame = Frame { focus, index: 0, total: None };
+        Evaluator::new(focus, environment).items(&self.plan, frame)
     }
 
     /// Whether an invariant holds on `focus`: `false` breaks it, an empty result and `true` do not, nor does a single
@@ -66,10 +78,8 @@ impl Expression {
     /// # Errors
     /// See [`Expression::evaluate`]; several items are an error.
     pub fn holds<'a>(&'a self, focus: &Item<'a>, environment: &Environment<'_, 'a>) -> Result<bool, EvaluationError> {
-        match &self.evaluate(std::slice::from_ref(focus), environment)?[..] {
-            [] => Ok(true),
-            [item] => Ok(item.as_boolean().unwrap_or(true)),
-            _ => Err(EvaluationError { what: Fault::NotSingleton, offset: 0 }),
-        }
+        let focus = std::slice::from_ref(focus);
+        let frame = Frame { focus, index: 0, total: None };
+        Ok(Evaluator::new(focus, environment).truth(&self.plan, frame)?.unwrap_or(true))
     }
 }
