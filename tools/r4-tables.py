@@ -125,9 +125,13 @@ def main(folder):
         kind = definition["kind"] + ("!" if definition.get("abstract") else "")
         elements.append(f"{definition['type']}\t{kind}\t{base}")
         for element in definition["snapshot"]["element"]:
-            own = [c for c in element.get("constraint", []) if c.get("expression")]
+            own = [dict(c) for c in element.get("constraint", []) if c.get("expression")]
             for constraint in own:
-                constraints[constraint["key"]] = (constraint["severity"], flat(constraint["expression"]))
+                rule = (constraint["severity"], flat(constraint["expression"]))
+                # A few keys of R4 stand for several rules (inv-1 of Task and TestScript): later ones carry their type.
+                if constraints.get(constraint["key"], rule) != rule:
+                    constraint["key"] += "@" + definition["type"]
+                constraints[constraint["key"]] = rule
             if "." not in element["path"]:
                 keys = ",".join(c["key"] for c in own)
                 elements.append(f"\t{element['path']}\t0\t*\t\t\t\t{keys}")

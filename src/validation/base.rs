@@ -31,8 +31,9 @@ fn invariants(notes: &mut Vec<String>) -> HashMap<&'static str, Arc<Invariant>> 
         match Expression::parse(expression) {
             Ok(parsed) => {
                 let severity = if severity == "warning" { Severity::Warning } else { Severity::Error };
-                let text = format!("{key}: {expression}").into();
-                all.insert(key, Arc::new(Invariant { rule: key.into(), severity, text, expression: parsed }));
+                let rule = key.split('@').next().unwrap_or(key);
+                let text = format!("{rule}: {expression}").into();
+                all.insert(key, Arc::new(Invariant { rule: rule.into(), severity, text, expression: parsed }));
             }
             Err(error) => notes.push(format!("base invariant {key} cannot be compiled: {error}")),
         }

@@ -40,6 +40,8 @@ pub(super) struct ValueSet {
 #[derive(Debug, Default)]
 pub(super) struct Terminology {
     systems: HashMap<Box<str>, HashSet<Box<str>>>,
+    /// Codes that base R4's required value sets list; not all of their systems.
+    base: HashMap<&'static str, HashSet<&'static str>>,
     sets: Vec<ValueSet>,
     by_url: HashMap<Box<str>, ValueSetId>,
 }
@@ -71,6 +73,7 @@ impl Terminology {
                 continue;
             }
             set.unlisted = false;
+            self.base.entry(system).or_default().extend(codes.split(','));
             set.systems.push((system.into(), Codes::Listed(codes.split(',').map(Into::into).collect())));
         }
     }
@@ -118,8 +121,14 @@ impl Terminology {
         match self.systems.get(system) {
             Some(codes) if codes.contains(code) => Membership::In,
             Some(_) => Membership::Out,
+            None if self.is_base_code(system, code) => Membership::In,
             None => Membership::Unlisted,
         }
+    }
+
+    /// Whether a required value set of base R4 lists the code.
+    fn is_base_code(&self, system: &str, code: &str) -> bool {
+        self.base.get(system).is_some_and(|codes| codes.contains(code))
     }
 
     fn expand(

@@ -84,7 +84,8 @@ pub fn types() -> Vec<TypeRow> {
     types
 }
 
-/// The constraints of R4: key, severity, FHIRPath expression.
+/// The constraints of R4: key, severity, FHIRPath expression. A key that R4 uses for several rules has `@` and a type
+/// behind it in all but the first.
 pub fn constraints() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     include_str!("constraints.tsv").lines().filter_map(|line| {
         let (key, rest) = line.split_once('\t')?;
