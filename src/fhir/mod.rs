@@ -12,6 +12,7 @@ pub mod outcome;
 mod path;
 pub mod r4;
 mod writer;
+pub mod xml;
 
 pub use document::{Children, Document, Fault, Kind, Limits, Node, NodeId, ParseError, Position};
 pub use instant::{Instant, instant_text};
