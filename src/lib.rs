@@ -10,6 +10,8 @@ pub mod audit;
 
 pub mod acknowledgement;
 pub mod delivery;
+pub mod validation;
+
 pub mod intake;
 pub mod mapping;
 

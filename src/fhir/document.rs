@@ -243,7 +243,7 @@ impl Document {
     }
 }
 
-fn position_in(text: &str, offset: usize) -> Position {
+pub(super) fn position_in(text: &str, offset: usize) -> Position {
     let mut end = offset.min(text.len());
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -2,7 +2,8 @@
 //!
 //! The tables beside this file are written by `tools/r4-tables.py` from the official definition bundles. A row of
 //! `elements.tsv` either opens a type (`type`, kind, base type) or, indented by a tab, holds one element: path,
-//! minimum, maximum, types, binding (`strength:value set`), flags (`M` modifier), constraint keys.
+//! minimum, maximum, types, binding (`strength:value set`), flags (`M` modifier), constraint keys. `constraints.tsv`
+//! holds the constraints' expressions, `valuesets.tsv` the codes of every value set that a base element must keep to.
 
 mod schema;
 
@@ -83,12 +84,23 @@ pub fn types() -> Vec<TypeRow> {
     types
 }
 
-/// The constraints of R4: key, severity, FHIRPath expression.
+/// The constraints of R4: key, severity, FHIRPath expression. A key that R4 uses for several rules has `@` and a type
+/// behind it in all but the first.
 pub fn constraints() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     include_str!("constraints.tsv").lines().filter_map(|line| {
         let (key, rest) = line.split_once('\t')?;
         let (severity, expression) = rest.split_once('\t')?;
         Some((key, severity, expression))
+    })
+}
+
+/// The value sets that base elements must keep to: URL, system, codes joined by a comma; one row a system. A value set
+/// whose codes cannot all be listed (media types, units) has one row with neither system nor codes.
+pub fn value_sets() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    include_str!("valuesets.tsv").lines().filter_map(|line| {
+        let (url, rest) = line.split_once('\t')?;
+        let (system, codes) = rest.split_once('\t')?;
+        Some((url, system, codes))
     })
 }
 
@@ -146,6 +158,13 @@ mod tests {
         let bundle = types().into_iter().find(|each| each.name == "Bundle").expect("Bundle is in the table");
         let types: Vec<_> = bundle.elements().map(|row| (row.path, row.types)).collect();
         assert!(types.contains(&("Bundle.entry.link", "#Bundle.link")));
+    }
+
+    #[test]
+    fn value_sets_list_their_codes() {
+        let gender = value_sets().find(|row| row.0 == "http://hl7.org/fhir/ValueSet/administrative-gender");
+        assert_eq!(gender.map(|row| row.2), Some("male,female,other,unknown"));
+        assert!(value_sets().any(|row| row == ("http://hl7.org/fhir/ValueSet/mimetypes", "", "")));
     }
 
     #[test]

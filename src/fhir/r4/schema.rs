@@ -91,6 +91,11 @@ impl TypeDef {
         Some((element, element.types.get(chosen)?))
     }
 
+    /// The places of the same two: in [`TypeDef::elements`], and in that element's [`ElementDef::types`].
+    pub fn place(&self, name: NameId) -> Option<(usize, usize)> {
+        self.by_name.get(&name.without_underscore()).copied()
+    }
+
     /// The element with this stem: `value` for `value[x]`.
     pub fn element_by_stem(&self, stem: &str) -> Option<&ElementDef> {
         self.elements.iter().find(|element| element.stem == stem)
@@ -118,6 +123,11 @@ impl Schema {
     /// The resource type called `name`, if it is one that can stand by itself.
     pub fn resource(&self, name: &str) -> Option<&TypeDef> {
         self.type_named(name).filter(|each| each.kind == TypeKind::Resource && !each.is_abstract)
+    }
+
+    /// Every type, in no particular order.
+    pub fn all(&self) -> impl Iterator<Item = &TypeDef> {
+        self.types.values()
     }
 
     /// Whether `name` is `ancestor` or specialises it, over any number of steps.

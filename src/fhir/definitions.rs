@@ -1,0 +1,331 @@
+//! StructureDefinition, ValueSet and CodeSystem read from documents: what a validator compiles.
+//!
+//! Reading loses nothing silently: a constraint that these types have no field for is named in
+//! [`ElementDefinition::other`] or [`Include::other`], so that whoever compiles them can say that it is not checked.
+
+use std::collections::BTreeSet;
+
+use super::{Document, Limits, Node};
+
+/// A StructureDefinition with its differential.
+#[derive(Debug)]
+pub struct StructureDefinition {
+    /// The canonical URL, without a version.
+    pub url: String,
+    /// `resource`, `complex-type`, `primitive-type`, `logical`.
+    pub kind: String,
+    /// The constrained type: `Patient`, `Extension`; a URL for a logical model.
+    pub type_name: String,
+    /// The canonical URL of what this one constrains.
+    pub base: String,
+    /// Where an extension may stand: type of context and expression.
+    pub contexts: Vec<(String, String)>,
+    /// The elements of the differential, in order; the first is the root.
+    pub elements: Vec<ElementDefinition>,
+}
+
+/// One element of a differential.
+#[derive(Debug, Default)]
+pub struct ElementDefinition {
+    /// `Patient.identifier:nhsNumber.system`.
+    pub id: String,
+    /// `Patient.identifier.system`.
+    pub path: String,
+    /// The name of the slice this element defines.
+    pub slice_name: Option<String>,
+    /// Smallest number of occurrences.
+    pub min: Option<u32>,
+    /// Largest: a number or `*`.
+    pub max: Option<String>,
+    /// The types it may have; `None` where the differential says nothing.
+    pub types: Option<Vec<TypeUse>>,
+    /// `fixed[x]`.
+    pub fixed: Option<Document>,
+    /// `pattern[x]`.
+    pub pattern: Option<Document>,
+    /// Strength and value set, without a version.
+    pub binding: Option<(String, String)>,
+    /// Invariants.
+    pub constraints: Vec<ConstraintDefinition>,
+    /// How its occurrences are told apart.
+    pub slicing: Option<SlicingDefinition>,
+    /// Constraining members that have no field here.
+    pub other: Vec<String>,
+}
+
+/// A type an element may have.
+#[derive(Clone, Debug)]
+pub struct TypeUse {
+    /// `string`, `Reference`.
+    pub code: String,
+    /// Profiles on the type; any of them.
+    pub profiles: Vec<String>,
+    /// Profiles on what a reference points to; any of them.
+    pub targets: Vec<String>,
+}
+
+/// An invariant.
+#[derive(Clone, Debug)]
+pub struct ConstraintDefinition {
+    /// Its key.
+    pub key: String,
+    /// `error` or `warning`.
+    pub severity: String,
+    /// What it asks for, in words.
+    pub human: String,
+    /// FHIRPath; empty if it has none.
+    pub expression: String,
+}
+
+/// How occurrences are told apart.
+#[derive(Clone, Debug)]
+pub struct SlicingDefinition {
+    /// Type of discriminator and path.
+    pub discriminators: Vec<(String, String)>,
+    /// Whether the slices must stand in the order of their definition.
+    pub ordered: bool,
+    /// `open`, `closed`, `openAtEnd`.
+    pub rules: String,
+}
+
+/// A ValueSet's definition.
+#[derive(Debug)]
+pub struct ValueSetDefinition {
+    /// The canonical URL.
+    pub url: String,
+    /// `compose.include`.
+    pub include: Vec<Include>,
+    /// `compose.exclude`.
+    pub exclude: Vec<Include>,
+}
+
+/// One include or exclude.
+#[derive(Debug)]
+pub struct Include {
+    /// The code system, or empty.
+    pub system: String,
+    /// The codes, or empty for all of the system.
+    pub codes: Vec<String>,
+    /// Value sets that its codes must all be in.
+    pub value_sets: Vec<String>,
+    /// Constraining members that have no field here: `filter`.
+    pub other: Vec<String>,
+}
+
+/// A CodeSystem.
+#[derive(Debug)]
+pub struct CodeSystemDefinition {
+    /// The canonical URL.
+    pub url: String,
+    /// Whether all its codes are listed (`content` is `complete`).
+    pub complete: bool,
+    /// The codes, at all levels.
+    pub codes: Vec<String>,
+}
+
+/// A definition that a validator compiles.
+#[derive(Debug)]
+pub enum Definition {
+    /// A profile, an extension or a logical model.
+    Structure(Box<StructureDefinition>),
+    /// A ValueSet.
+    ValueSet(ValueSetDefinition),
+    /// A CodeSystem.
+    CodeSystem(CodeSystemDefinition),
+}
+
+impl Definition {
+    /// Reads a definition; `None` for a resource of another type, or one without a URL.
+    pub fn read(document: &Document) -> Option<Definition> {
+        let root = document.root();
+        let url = without_version(&text(root, "url")?).to_owned();
+        Some(match root.resource_type()? {
+            "StructureDefinition" => Definition::Structure(Box::new(structure(root, url))),
+            "ValueSet" => Definition::ValueSet(value_set(root, url)),
+            "CodeSystem" => Definition::CodeSystem(code_system(root, url)),
+            _ => return None,
+        })
+    }
+}
+
+/// A canonical URL without its `|version`.
+pub fn without_version(canonical: &str) -> &str {
+    canonical.split('|').next().unwrap_or(canonical)
+}
+
+fn text(node: Node<'_>, name: &str) -> Option<String> {
+    Some(node.member(name)?.scalar()?.into_owned())
+}
+
+fn list<'a>(node: Node<'a>, name: &str) -> impl Iterator<Item = Node<'a>> {
+    node.member(name).into_iter().flat_map(Node::items)
+}
+
+fn texts(node: Node<'_>, name: &str) -> Vec<String> {
+    list(node, name).filter_map(|each| Some(each.scalar()?.into_owned())).collect()
+}
+
+fn canonicals(node: Node<'_>, name: &str) -> Vec<String> {
+    texts(node, name).iter().map(|url| without_version(url).to_owned()).collect()
+}
+
+fn structure(root: Node<'_>, url: String) -> StructureDefinition {
+    let contexts = list(root, "context").filter_map(|each| Some((text(each, "type")?, text(each, "expression")?)));
+    let differential = root.member("differential");
+    StructureDefinition {
+        url,
+        kind: text(root, "kind").unwrap_or_default(),
+        type_name: text(root, "type").unwrap_or_default(),
+        base: text(root, "baseDefinition").map(|base| without_version(&base).to_owned()).unwrap_or_default(),
+        contexts: contexts.collect(),
+        elements: differential.into_iter().flat_map(|each| list(each, "element")).map(element).collect(),
+    }
+}
+
+/// Members of an ElementDefinition that constrain nothing, or that have a field of their own.
+const READ: &[&str] = &[
+    "alias",
+    "base",
+    "binding",
+    "code",
+    "comment",
+    "condition",
+    "constraint",
+    "definition",
+    "example",
+    "extension",
+    "id",
+    "isModifier",
+    "isModifierReason",
+    "isSummary",
+    "label",
+    "mapping",
+    "max",
+    "meaningWhenMissing",
+    "min",
+    "mustSupport",
+    "orderMeaning",
+    "path",
+    "representation",
+    "requirements",
+    "short",
+    "sliceName",
+    "slicing",
+    "type",
+];
+
+fn element(node: Node<'_>) -> ElementDefinition {
+    let path = text(node, "path").unwrap_or_default();
+    let mut element = ElementDefinition {
+        id: text(node, "id").unwrap_or_else(|| path.clone()),
+        path,
+        slice_name: text(node, "sliceName"),
+        min: text(node, "min").and_then(|min| min.parse().ok()),
+        max: text(node, "max"),
+        types: node.member("type").map(|types| types.items().filter_map(type_use).collect()),
+        binding: node.member("binding").and_then(|binding| {
+            let url = text(binding, "valueSet")?;
+            Some((text(binding, "strength")?, without_version(&url).to_owned()))
+        }),
+        constraints: list(node, "constraint").filter_map(constraint).collect(),
+        slicing: node.member("slicing").map(slicing),
+        ..ElementDefinition::default()
+    };
+    for child in node.children() {
+        let Some(name) = child.name() else { continue };
+        if let Some(rest) = name.strip_prefix("fixed")
+            && rest.starts_with(|letter: char| letter.is_ascii_uppercase())
+        {
+            element.fixed = copy(child);
+        } else if name.starts_with("pattern") {
+            element.pattern = copy(child);
+        } else if !READ.contains(&&*name) {
+            element.other.push(name.into_owned());
+        }
+    }
+    element
+}
+
+fn copy(node: Node<'_>) -> Option<Document> {
+    Document::parse(node.raw(), &Limits::default()).ok()
+}
+
+fn type_use(node: Node<'_>) -> Option<TypeUse> {
+    let code = text(node, "code")?;
+    let code = match code.strip_prefix("http://hl7.org/fhirpath/System.") {
+        Some(system) => system[..1].to_ascii_lowercase() + &system[1..],
+        None => code,
+    };
+    Some(TypeUse { code, profiles: canonicals(node, "profile"), targets: canonicals(node, "targetProfile") })
+}
+
+fn constraint(node: Node<'_>) -> Option<ConstraintDefinition> {
+    Some(ConstraintDefinition {
+        key: text(node, "key")?,
+        severity: text(node, "severity")?,
+        human: text(node, "human").unwrap_or_default(),
+        expression: text(node, "expression").unwrap_or_default(),
+    })
+}
+
+fn slicing(node: Node<'_>) -> SlicingDefinition {
+    let discriminators =
+        list(node, "discriminator").filter_map(|each| Some((text(each, "type")?, text(each, "path")?)));
+    SlicingDefinition {
+        discriminators: discriminators.collect(),
+        ordered: node.member("ordered").and_then(Node::boolean).unwrap_or(false),
+        rules: text(node, "rules").unwrap_or_default(),
+    }
+}
+
+fn value_set(root: Node<'_>, url: String) -> ValueSetDefinition {
+    let compose = root.member("compose");
+    let read = |name: &str| compose.into_iter().flat_map(|each| list(each, name)).map(include).collect();
+    ValueSetDefinition { url, include: read("include"), exclude: read("exclude") }
+}
+
+fn include(node: Node<'_>) -> Include {
+    let known = ["system", "version", "concept", "valueSet", "extension", "id"];
+    Include {
+        system: text(node, "system").unwrap_or_default(),
+        codes: list(node, "concept").filter_map(|each| text(each, "code")).collect(),
+        value_sets: canonicals(node, "valueSet"),
+        other: node
+            .children()
+            .filter_map(Node::name)
+            .filter(|name| !known.contains(&&**name))
+            .map(Into::into)
+            .collect(),
+    }
+}
+
+fn code_system(root: Node<'_>, url: String) -> CodeSystemDefinition {
+    let mut codes = BTreeSet::new();
+    let mut rest: Vec<Node<'_>> = list(root, "concept").collect();
+    while let Some(concept) = rest.pop() {
+        codes.extend(text(concept, "code"));
+        rest.extend(list(concept, "concept"));
+    }
+    let complete = text(root, "content").as_deref() == Some("complete");
+    CodeSystemDefinition { url, complete, codes: codes.into_iter().collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_field_is_named() {
+        let text = r#"{"resourceType":"StructureDefinition","url":"https://x|1","kind":"resource","type":"Patient",
+            "differential":{"element":[{"id":"Patient","path":"Patient"},{"path":"Patient.name","short":"n","min":1,
+            "maxLength":3,"patternHumanName":{"family":"A"},"type":[{"code":"HumanName","profile":["https://y|2"]}]}]}}"#;
+        let document = Document::parse(text, &Limits::default()).expect("it is JSON");
+        let Some(Definition::Structure(read)) = Definition::read(&document) else { panic!("it is a definition") };
+        assert_eq!((read.url.as_str(), read.elements.len()), ("https://x", 2));
+        let name = &read.elements[1];
+        assert_eq!((name.min, name.max.as_deref(), name.id.as_str()), (Some(1), None, "Patient.name"));
+        assert_eq!(name.other, ["maxLength"]);
+        assert_eq!(name.pattern.as_ref().map(Document::source), Some(r#"{"family":"A"}"#));
+        assert_eq!(name.types.as_ref().expect("it has a type")[0].profiles, ["https://y"]);
+    }
+}

@@ -1,0 +1,82 @@
+//! Base R4 compiled from the tables: each type's elements with formats, bindings and invariants.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::plan::{BasePlan, Binding, Content, ElementPlan, Invariant, Strength, TypePlan};
+use super::primitives::Format;
+use super::terminology::Terminology;
+use crate::fhir::definitions::without_version;
+use crate::fhir::outcome::Severity;
+use crate::fhir::r4::{ElementDef, TypeDef, TypeKind, constraints, schema};
+use crate::fhirpath::Expression;
+
+/// Invariants that the walk or the reference check implements in Rust, because FHIRPath cannot say them in linear time
+/// or at all (`htmlChecks()`).
+const NATIVE: &[&str] = &["ele-1", "ext-1", "dom-3", "txt-1", "txt-2", "ref-1", "bdl-7"];
+
+/// Compiles base R4. Says in `notes` which invariants cannot be run.
+pub(super) fn compile(terminology: &mut Terminology, notes: &mut Vec<String>) -> BasePlan {
+    let invariants = invariants(notes);
+    let mut defs: Vec<&'static TypeDef> = schema().all().collect();
+    defs.sort_by_key(|def| def.name);
+    let by_name: HashMap<&'static str, usize> = defs.iter().enumerate().map(|(index, def)| (def.name, index)).collect();
+    let types = defs.iter().map(|def| type_plan(def, &by_name, &invariants, terminology)).collect();
+    BasePlan { types, by_name }
+}
+
+fn invariants(notes: &mut Vec<String>) -> HashMap<&'static str, Arc<Invariant>> {
+    let mut all = HashMap::new();
+    for (key, severity, expression) in constraints().filter(|(key, ..)| !NATIVE.contains(key)) {
+        match Expression::parse(expression) {
+            Ok(parsed) => {
+                let severity = if severity == "warning" { Severity::Warning } else { Severity::Error };
+                let rule = key.split('@').next().unwrap_or(key);
+                let text = format!("{rule}: {expression}").into();
+                all.insert(key, Arc::new(Invariant { rule: rule.into(), severity, text, expression: parsed }));
+            }
+            Err(error) => notes.push(format!("base invariant {key} cannot be compiled: {error}")),
+        }
+    }
+    all
+}
+
+fn type_plan(
+    def: &'static TypeDef,
+    by_name: &HashMap<&'static str, usize>,
+    invariants: &HashMap<&'static str, Arc<Invariant>>,
+    terminology: &mut Terminology,
+) -> TypePlan {
+    let run = |keys: &[&'static str]| keys.iter().filter_map(|key| invariants.get(key).cloned()).collect();
+    let mut elements = Vec::with_capacity(def.elements.len());
+    for element in &def.elements {
+        elements.push(ElementPlan {
+            def: element,
+            contents: element.types.iter().map(|each| content(element, each.code, by_name)).collect(),
+            binding: binding(element, terminology),
+            invariants: run(&element.constraints),
+        });
+    }
+    let required = (0..elements.len()).filter(|&index| def.elements[index].min > 0).collect();
+    TypePlan { def, elements, required, invariants: run(&def.constraints) }
+}
+
+fn content(element: &ElementDef, code: &str, by_name: &HashMap<&'static str, usize>) -> Content {
+    if matches!(code, "Resource" | "DomainResource") {
+        return Content::Resource;
+    }
+    let primitive = schema().type_named(code).filter(|each| each.kind == TypeKind::Primitive);
+    // R4 types the id of a resource as a string; its rule is that of id (R4 resource, 2.26.3.1).
+    let is_resource_id = element.stem == "id"
+        && element.path.split_once('.').is_some_and(|(owner, last)| last == "id" && schema().is_a(owner, "Resource"));
+    match (primitive, Format::named(if is_resource_id { "id" } else { code })) {
+        (Some(def), Some(format)) => Content::Primitive(format, def),
+        _ => Content::Complex(by_name[code]),
+    }
+}
+
+fn binding(element: &ElementDef, terminology: &mut Terminology) -> Option<Binding> {
+    let (strength, url) = element.binding.split_once(':')?;
+    let value_set = (strength == "required").then(|| terminology.id_of(without_version(url)))?;
+    Some(Binding { strength: Strength::Required, value_set })
+}

@@ -1,0 +1,145 @@
+//! Bindings, code systems, and the data types with rules of their own: Coding, Identifier, Reference.
+
+use std::borrow::Cow;
+
+use super::plan::{Binding, Shape, Strength};
+use super::shapes::codes_of;
+use super::terminology::Membership;
+use super::uk;
+use super::walk::{Found, Occurrence, Scope, Walk};
+use crate::fhir::outcome::{IssueType, Severity};
+use crate::fhir::r4::TypeDef;
+use crate::fhir::{Node, keys};
+
+impl<'a> Walk<'a> {
+    /// Checks the codes of a value against the value set it is bound to.
+    pub(super) fn bound(&mut self, occurrence: Occurrence<'a>, def: &'static TypeDef, binding: Binding, rule: &str) {
+        let Some(node) = occurrence.value else { return };
+        if occurrence.is_absent_with_reason()
+            || !matches!(def.name, "code" | "uri" | "string" | "Coding" | "CodeableConcept" | "Quantity")
+        {
+            return;
+        }
+        let validator = self.validator;
+        let codes = codes_of(node);
+        let mut verdict = Membership::Out;
+        for (system, code) in &codes {
+            match validator.terminology.membership(binding.value_set, system.as_deref(), code) {
+                Membership::In => return,
+                Membership::Unlisted => verdict = Membership::Unlisted,
+                Membership::Out => {}
+            }
+        }
+        let url = validator.terminology.url(binding.value_set);
+        match verdict {
+            Membership::Unlisted if codes.iter().all(|(system, _)| system.is_none()) => {
+                self.note_unlisted(url.into(), node)
+            }
+            Membership::Unlisted => {} // The coding's system is named by `coding`.
+            _ => self.not_in_value_set(node, &codes, binding.strength, url, rule),
+        }
+    }
+
+    fn not_in_value_set(
+        &mut self,
+        node: Node<'a>,
+        codes: &[(Option<Cow<'a, str>>, Cow<'a, str>)],
+        strength: Strength,
+        url: &str,
+        rule: &str,
+    ) {
+        let severity = match strength {
+            Strength::Required => Severity::Error,
+            Strength::Extensible => Severity::Warning,
+            Strength::Preferred => Severity::Information,
+        };
+        let found = match codes {
+            [] => "there is no code".to_owned(),
+            codes => {
+                let codes = codes.iter().map(|(_, code)| format!("the code {}", shown(code))).collect::<Vec<_>>();
+                format!("found {}", codes.join(" and "))
+            }
+        };
+        let text = format!("a code of the value set {url} was expected, {found}");
+        self.report(severity, IssueType::CodeInvalid, node, rule, text, "use a code of the value set");
+    }
+
+    /// Counts a code that nobody here knows; reported once for each system at the end.
+    fn note_unlisted(&mut self, of: Cow<'a, str>, node: Node<'a>) {
+        match self.unlisted.iter_mut().find(|(own, ..)| *own == of) {
+            Some((_, count, _)) => *count += 1,
+            None => self.unlisted.push((of, 1, node)),
+        }
+    }
+
+    /// Reports what was counted.
+    pub(super) fn report_unlisted(&mut self) {
+        for (of, count, node) in std::mem::take(&mut self.unlisted) {
+            let of = if of.len() > 200 { "a system with a long name".into() } else { of };
+            let text =
+                format!("{count} codes of {of} were not checked: its codes are not listed here; this is the first");
+            self.report(Severity::Information, IssueType::NotSupported, node, "not-checked", text, "");
+        }
+    }
+
+    /// The rules of single data types.
+    pub(super) fn data_type(
+        &mut self,
+        node: Node<'a>,
+        def: &'static TypeDef,
+        found: &Found<'a>,
+        shapes: &[&'a Shape],
+        scope: &Scope<'a>,
+    ) {
+        match def.name {
+            "Coding" => self.coding(node),
+            "Identifier" => self.identifier(node),
+            "Reference" => self.reference(node, found, shapes, scope),
+            _ => {}
+        }
+    }
+
+    fn coding(&mut self, node: Node<'a>) {
+        let keys = keys();
+        let text = |name| node.get(name).and_then(Node::text);
+        let (Some(system), Some(code)) = (text(&keys.system), text(&keys.code)) else { return };
+        if system == uk::SNOMED_CT && code.bytes().all(|byte| byte.is_ascii_digit()) && !uk::is_snomed_id(&code) {
+            let node = node.get(&keys.code).unwrap_or(node);
+            let text = format!("{} is no SNOMED CT identifier: its check digit is wrong", shown(&code));
+            self.error(IssueType::CodeInvalid, node, "snomed-check-digit", text, "correct the code");
+            return;
+        }
+        match self.validator.terminology.in_system(&system, &code) {
+            Membership::In => {}
+            Membership::Unlisted => self.note_unlisted(system, node),
+            Membership::Out => {
+                let text = format!("{} is no code of {system}", shown(&code));
+                self.error(IssueType::CodeInvalid, node, "r4-code", text, "use a code of that system");
+            }
+        }
+    }
+
+    fn identifier(&mut self, node: Node<'a>) {
+        let keys = keys();
+        let Some(system) = node.get(&keys.system).and_then(Node::text) else { return };
+        let Some(value) = node.get(&keys.value) else { return };
+        let Some(text) = value.text() else { return };
+        match &*system {
+            uk::NHS_NUMBER if !uk::is_nhs_number(&text) => {
+                let text = "the value is no NHS number: ten digits with a right check digit expected";
+                self.error(IssueType::Value, value, "uk-nhs-number", text, "check the number against the record");
+            }
+            uk::ODS_CODE if !uk::is_ods_code(&text) => {
+                let text = "the value is no ODS code: 1 to 9 letters and digits expected";
+                self.error(IssueType::Value, value, "uk-ods-code", text, "use the organisation's ODS code");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A code as a message may show it: in quotes, and only as long as codes are.
+fn shown(code: &str) -> String {
+    let is_code = code.len() <= 40 && code.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_code { format!("'{code}'") } else { "(not shown)".to_owned() }
+}

@@ -1,0 +1,194 @@
+//! Whether a narrative's XHTML is safe to show (R4 narrative, 2.4.0; txt-1 and txt-2).
+//!
+//! A scan of the tags in one pass: elements and attributes outside the lists of FHIR are refused, and with them scripts,
+//! event handlers, forms, frames and external references that run code.
+
+/// Elements of basic formatting.
+const ELEMENTS: &[&str] = &[
+    "a",
+    "abbr",
+    "acronym",
+    "address",
+    "b",
+    "big",
+    "blockquote",
+    "br",
+    "caption",
+    "cite",
+    "code",
+    "col",
+    "colgroup",
+    "dd",
+    "dfn",
+    "div",
+    "dl",
+    "dt",
+    "em",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "hr",
+    "i",
+    "img",
+    "ins",
+    "kbd",
+    "li",
+    "map",
+    "area",
+    "object",
+    "ol",
+    "p",
+    "param",
+    "pre",
+    "q",
+    "samp",
+    "small",
+    "span",
+    "strong",
+    "style",
+    "sub",
+    "sup",
+    "table",
+    "tbody",
+    "td",
+    "tfoot",
+    "th",
+    "thead",
+    "tr",
+    "tt",
+    "u",
+    "ul",
+    "var",
+];
+
+/// Elements of that list that can load or run something.
+const UNSAFE_ELEMENTS: &[&str] = &["object", "param", "style", "map", "area"];
+
+/// Checks the text of a `div`; the error says what is wrong, without any of its content.
+pub(super) fn check(text: &str) -> Result<(), &'static str> {
+    let text = text.trim();
+    if !text.starts_with("<div") {
+        return Err("the narrative must be one XHTML div");
+    }
+    let mut open: Vec<&str> = Vec::new();
+    let mut has_content = false;
+    let mut rest = text;
+    while let Some(less) = rest.find('<') {
+        has_content |= !rest[..less].trim().is_empty();
+        rest = &rest[less..];
+        if let Some(comment) = rest.strip_prefix("<!--") {
+            rest = &comment[comment.find("-->").ok_or("a comment of the narrative does not end")? + 3..];
+            continue;
+        }
+        let end = tag_end(rest).ok_or("a tag of the narrative does not end")?;
+        let tag = &rest[1..end];
+        rest = &rest[end + 1..];
+        if let Some(name) = tag.strip_prefix('/') {
+            if open.pop() != Some(name.trim_end()) {
+                return Err("the tags of the narrative are not nested");
+            }
+            if open.is_empty() {
+                break;
+            }
+            continue;
+        }
+        let (body, is_closed) = tag.strip_suffix('/').map_or((tag, false), |body| (body, true));
+        let name = body.split(|letter: char| letter.is_ascii_whitespace()).next().unwrap_or_default();
+        element(name, &body[name.len()..])?;
+        has_content |= name == "img";
+        if !is_closed {
+            open.push(name);
+        } else if open.is_empty() {
+            break;
+        }
+    }
+    if !open.is_empty() || !rest.trim().is_empty() {
+        return Err("the narrative must be one XHTML div, with every tag closed");
+    }
+    if has_content { Ok(()) } else { Err("the narrative has no content") }
+}
+
+/// The place of the `>` that ends a tag, outside quotes.
+fn tag_end(tag: &str) -> Option<usize> {
+    let mut quote = None;
+    tag.bytes().position(|byte| {
+        match (quote, byte) {
+            (None, b'>') => return true,
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (Some(open), byte) if open == byte => quote = None,
+            _ => {}
+        }
+        false
+    })
+}
+
+fn element(name: &str, attributes: &str) -> Result<(), &'static str> {
+    if !ELEMENTS.contains(&name) || UNSAFE_ELEMENTS.contains(&name) {
+        return Err("the narrative has an element that FHIR does not allow there");
+    }
+    let mut rest = attributes.trim_start();
+    while !rest.is_empty() {
+        let (key, behind) = rest.split_once('=').ok_or("an attribute of the narrative has no value")?;
+        let behind = behind.trim_start();
+        let quote = behind.chars().next().filter(|quote| matches!(quote, '"' | '\''));
+        let quote = quote.ok_or("an attribute of the narrative is not quoted")?;
+        let (value, behind) = behind[1..].split_once(quote).ok_or("an attribute of the narrative does not end")?;
+        attribute(key.trim(), value)?;
+        rest = behind.trim_start();
+    }
+    Ok(())
+}
+
+fn attribute(key: &str, value: &str) -> Result<(), &'static str> {
+    let key = key.to_ascii_lowercase();
+    let value: String = value.chars().filter(|letter| !letter.is_whitespace()).collect::<String>().to_ascii_lowercase();
+    if key.starts_with("on") || key.contains(':') && !matches!(&*key, "xml:lang" | "xmlns:xsi") {
+        return Err("the narrative has an event handler or a foreign attribute");
+    }
+    let runs = ["javascript:", "vbscript:", "data:text", "expression("].iter().any(|bad| value.contains(bad));
+    // A character reference in a link could spell one of these.
+    if runs || matches!(&*key, "href" | "src") && value.contains("&#") {
+        Err("an attribute of the narrative would run code")
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    #[test]
+    fn plain_formatting_is_safe() {
+        for text in [
+            r#"<div xmlns="http://www.w3.org/1999/xhtml"><p class="x">a &gt; b<br/></p></div>"#,
+            "<div xmlns='http://www.w3.org/1999/xhtml'><!-- > --><img src='#a' alt='a > b'/></div>",
+        ] {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_runs_or_does_not_close_is_refused() {
+        for text in [
+            "",
+            "text",
+            "<div></div>",
+            "<div>a",
+            "<div>a</div>b",
+            "<div><p>a</div></p>",
+            "<div><script>a</script></div>",
+            "<div><SCRIPT>a</SCRIPT></div>",
+            "<div><p onclick=\"a\">a</p></div>",
+            "<div><a href=\" java\nscript:a\">a</a></div>",
+            "<div><iframe src=\"x\">a</iframe></div>",
+            "<div><p a>b</p></div>",
+            "<div><!-- a</div>",
+        ] {
+            assert!(check(text).is_err(), "{text}");
+        }
+    }
+}

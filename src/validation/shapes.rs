@@ -1,0 +1,304 @@
+//! What profiles ask for: cardinality, types, slices, fixed and pattern values, extension definitions.
+
+use smallvec::SmallVec;
+
+use super::plan::{Child, Matcher, Shape, Slice, Step, Test, TypeRule};
+use super::terminology::Membership;
+use super::walk::{Found, Occurrence, Scope, Shapes, Walk};
+use crate::fhir::outcome::{IssueType, Severity};
+use crate::fhir::r4::{TypeDef, schema};
+use crate::fhir::{Kind, Node, keys};
+use crate::fhirpath::Item;
+
+impl Child {
+    /// Whether it speaks of the element that was found under this spelling.
+    fn is_about(&self, found: &Found<'_>) -> bool {
+        self.name.text() == found.element.def.stem || self.name.text() == found.name.text()
+    }
+}
+
+impl<'a> Walk<'a> {
+    /// Checks how often the values of one element stand, their types and slices; adds to `active` the shapes that each
+    /// value must keep to.
+    pub(super) fn shape_children(
+        &mut self,
+        parent: Node<'a>,
+        found: &Found<'a>,
+        occurrences: &[Occurrence<'a>],
+        shapes: &[&'a Shape],
+        active: &mut [Shapes<'a>],
+    ) {
+        for &shape in shapes {
+            for child in shape.children.iter().filter(|child| child.is_about(found)) {
+                self.count(parent, child.name.text(), occurrences, &child.shape);
+                for (occurrence, active) in occurrences.iter().zip(active.iter_mut()) {
+                    self.narrowed(*occurrence, found, &child.shape, active);
+                    active.push(&child.shape);
+                }
+                self.slices(parent, found, occurrences, &child.shape, active);
+            }
+        }
+    }
+
+    /// Reports the elements that shapes ask for and `parent` does not have.
+    pub(super) fn absent_children(&mut self, parent: Node<'a>, found: &[Found<'a>], shapes: &[&'a Shape]) {
+        for &shape in shapes {
+            for child in &shape.children {
+                if found.iter().any(|found| child.is_about(found)) {
+                    continue;
+                }
+                let slices = child.shape.slicing.iter().flat_map(|slicing| &slicing.slices).map(|slice| &slice.shape);
+                for wanted in std::iter::once(&child.shape).chain(slices).filter(|wanted| wanted.min > 0).take(1) {
+                    self.count(parent, child.name.text(), &[], wanted);
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, parent: Node<'a>, name: &str, occurrences: &[Occurrence<'a>], shape: &'a Shape) {
+        let count = occurrences.len();
+        if count < shape.min as usize {
+            let text = format!("{} is missing: at least {} expected, {count} found", shape.id, shape.min);
+            self.missing(parent, name, &shape.profile, text);
+        }
+        if let Some(max) = shape.max.filter(|&max| count > max as usize) {
+            let node = occurrences[max as usize].node().unwrap_or(parent);
+            let text = format!("{} stands {count} times: at most {max} expected", shape.id);
+            self.error(IssueType::Structure, node, &shape.profile, text, "remove what is too many");
+        }
+    }
+
+    /// Checks the type against those that the profile leaves, and activates the profile on that type.
+    fn narrowed(&mut self, occurrence: Occurrence<'a>, found: &Found<'a>, shape: &'a Shape, active: &mut Shapes<'a>) {
+        let Some(node) = occurrence.node().filter(|_| !shape.types.is_empty()) else { return };
+        let declared = found.element.def.types[found.chosen].code;
+        let code = match node.resource_type() {
+            Some(resource_type) if declared == "Resource" => resource_type,
+            _ => declared,
+        };
+        let allows =
+            |rule: &TypeRule| matches!(&*rule.code, "BackboneElement" | "Element") || schema().is_a(code, &rule.code);
+        let Some(rule) = shape.types.iter().find(|rule| allows(rule)) else {
+            let expected = shape.types.iter().map(|rule| &*rule.code).collect::<Vec<_>>().join(" or ");
+            let text = format!("{} is a {code}: {expected} expected", shape.id);
+            self.error(IssueType::Value, node, &shape.profile, text, "use a type that the profile allows");
+            return;
+        };
+        if let [profile] = rule.profiles.as_slice()
+            && declared != "Extension"
+        {
+            self.validator.activate(profile, active);
+        }
+    }
+
+    fn slices(
+        &mut self,
+        parent: Node<'a>,
+        found: &Found<'a>,
+        occurrences: &[Occurrence<'a>],
+        shape: &'a Shape,
+        active: &mut [Shapes<'a>],
+    ) {
+        let Some(slicing) = &shape.slicing else { return };
+        let mut matched = vec![false; occurrences.len()];
+        for slice in &slicing.slices {
+            let Some(matchers) = &slice.matchers else { continue };
+            let mut own: SmallVec<[Occurrence<'a>; 2]> = SmallVec::new();
+            for (index, occurrence) in occurrences.iter().enumerate() {
+                if matchers.iter().all(|matcher| self.matches(matcher, *occurrence)) {
+                    matched[index] = true;
+                    own.push(*occurrence);
+                    self.narrowed(*occurrence, found, &slice.shape, &mut active[index]);
+                    active[index].push(&slice.shape);
+                }
+            }
+            self.count(parent, found.element.def.stem, &own, &slice.shape);
+        }
+        let known = slicing.slices.iter().all(|slice| slice.matchers.is_some());
+        for (occurrence, _) in
+            occurrences.iter().zip(&matched).filter(|(_, matched)| slicing.closed && known && !**matched)
+        {
+            let names = slicing.slices.iter().map(|slice: &Slice| &*slice.name).collect::<Vec<_>>().join(", ");
+            let text = format!("the value is in no slice of {}, which is closed: {names} expected", shape.id);
+            let node = occurrence.node().unwrap_or(parent);
+            self.error(IssueType::Structure, node, &shape.profile, text, "remove it, or make it fit a slice");
+        }
+    }
+
+    fn matches(&self, matcher: &Matcher, occurrence: Occurrence<'a>) -> bool {
+        let mut nodes: SmallVec<[Node<'a>; 2]> = occurrence.value.into_iter().collect();
+        for step in &matcher.path {
+            nodes = nodes.iter().flat_map(|node| follow(*node, step)).collect();
+        }
+        match &matcher.test {
+            Test::Exists(expected) => nodes.is_empty() != *expected,
+            Test::Fixed(value) => nodes.iter().any(|node| is_same(*node, value.root())),
+            Test::Pattern(value) => nodes.iter().any(|node| contains(*node, value.root())),
+            Test::ValueSet(set) => nodes.iter().any(|node| {
+                codes_of(*node).iter().any(|(system, code)| {
+                    self.validator.terminology.membership(*set, system.as_deref(), code) == Membership::In
+                })
+            }),
+            Test::Type(codes) => nodes.iter().any(|node| codes.iter().any(|code| is_of_type(*node, code))),
+        }
+    }
+
+    /// Fixed and pattern values, bindings and invariants of the active shapes, on one value.
+    pub(super) fn shape_rules(
+        &mut self,
+        occurrence: Occurrence<'a>,
+        def: &'static TypeDef,
+        shapes: &[&'a Shape],
+        scope: &Scope<'a>,
+    ) {
+        let Some(node) = occurrence.node() else { return };
+        let exempt = occurrence.is_absent_with_reason();
+        for &shape in shapes {
+            if !exempt {
+                self.fixed_values(occurrence, node, shape);
+                if let Some(binding) = shape.binding {
+                    self.bound(occurrence, def, binding, &shape.profile);
+                }
+            }
+            let item = Item::of_primitive(occurrence.value, occurrence.extension, Some(def));
+            self.run(shape.invariants.iter(), &item, node, scope);
+        }
+    }
+
+    pub(super) fn fixed_values(&mut self, occurrence: Occurrence<'a>, node: Node<'a>, shape: &'a Shape) {
+        let wrong = match (&shape.fixed, &shape.pattern) {
+            (Some(fixed), _) if !occurrence.value.is_some_and(|value| is_same(value, fixed.root())) => ("be", fixed),
+            (_, Some(pattern)) if !occurrence.value.is_some_and(|value| contains(value, pattern.root())) => {
+                ("contain", pattern)
+            }
+            _ => return,
+        };
+        let text = format!("the value of {} must {} {}", shape.id, wrong.0, wrong.1.source());
+        self.error(IssueType::Value, node, &shape.profile, text, "use the value that the profile fixes");
+    }
+
+    /// Activates the definition of an extension, and checks that it may stand here.
+    pub(super) fn extension(
+        &mut self,
+        node: Node<'a>,
+        host: &'static TypeDef,
+        at: &'static str,
+        element: &str,
+        shapes: &mut Shapes<'a>,
+    ) {
+        let keys = keys();
+        let is_simple = node.get(&keys.extension).is_none();
+        let has_value = node.children().any(|child| child.name().is_some_and(|name| is_choice_of(&name, "value")));
+        if node.is_object() && is_simple != has_value {
+            let text = "an extension has either a value or extensions of its own";
+            self.error(IssueType::Invariant, node, "ext-1", text, "keep one of the two");
+        }
+        let Some(url) = node.get(&keys.url).and_then(Node::text) else { return };
+        if host.name == "Extension" && !url.contains(':') {
+            return; // A part of a complex extension: its definition names it.
+        }
+        let before = shapes.len();
+        if !self.validator.activate(&url, shapes) {
+            self.unknown_extension(node, &url, element);
+            return;
+        }
+        let profile = shapes[before..].first().map(|shape| &*shape.profile).unwrap_or_default();
+        let contexts = self.validator.contexts(profile);
+        let stands = |context: &(String, String)| {
+            context.0 != "element" || context.1 == at || schema().is_a(host.name, &context.1)
+        };
+        if !contexts.is_empty() && !contexts.iter().any(stands) {
+            let places = contexts.iter().map(|context| context.1.as_str()).collect::<Vec<_>>().join(", ");
+            let text = format!("the extension stands on {at}: {places} expected");
+            self.error(IssueType::Extension, node, profile, text, "move it to where it is defined for");
+        }
+    }
+
+    fn unknown_extension(&mut self, node: Node<'a>, url: &str, element: &str) {
+        if element == "modifierExtension" {
+            let text = "a modifier extension that is not known may change the meaning of what it stands in";
+            self.error(IssueType::Extension, node, "r4-modifier-extension", text, "load its definition, or remove it");
+        } else if url != "http://hl7.org/fhir/StructureDefinition/data-absent-reason" {
+            let text = "the definition of the extension is not loaded, and its content not checked";
+            self.report(Severity::Information, IssueType::NotSupported, node, "not-checked", text, "");
+        }
+    }
+}
+
+fn follow<'a>(node: Node<'a>, step: &Step) -> SmallVec<[Node<'a>; 2]> {
+    let keys = keys();
+    match step {
+        Step::Name(name) => {
+            let named = |child: &Node<'a>| {
+                child.is_named(name) || child.name().is_some_and(|own| is_choice_of(&own, name.text()))
+            };
+            node.children().filter(|_| node.is_object()).filter(named).flat_map(Node::items).collect()
+        }
+        Step::Extension(url) => {
+            let extensions = node.get(&keys.extension).into_iter().flat_map(Node::items);
+            extensions.filter(|each| each.get(&keys.url).and_then(Node::text).is_some_and(|own| own == **url)).collect()
+        }
+    }
+}
+
+/// Whether `name` is `stem` with a type behind it: `valueString` for `value`.
+fn is_choice_of(name: &str, stem: &str) -> bool {
+    name.strip_prefix(stem).is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_uppercase()))
+}
+
+fn is_of_type(node: Node<'_>, code: &str) -> bool {
+    match node.resource_type() {
+        Some(resource_type) => schema().is_a(resource_type, code),
+        None => node.name().is_some_and(|name| {
+            name.len() > code.len()
+                && name.to_ascii_lowercase().ends_with(&code.to_ascii_lowercase())
+                && name.as_bytes()[name.len() - code.len()].is_ascii_uppercase()
+        }),
+    }
+}
+
+/// The codes a code, Coding, CodeableConcept or Quantity holds, each with its system.
+pub(super) fn codes_of<'a>(
+    node: Node<'a>,
+) -> SmallVec<[(Option<std::borrow::Cow<'a, str>>, std::borrow::Cow<'a, str>); 2]> {
+    let keys = keys();
+    if let Some(code) = node.text() {
+        return smallvec::smallvec![(None, code)];
+    }
+    if let Some(codings) = node.get(&keys.coding) {
+        return codings.items().flat_map(codes_of).collect();
+    }
+    let system = node.get(&keys.system).and_then(Node::text);
+    node.get(&keys.code).and_then(Node::text).map(|code| (system.or(Some("".into())), code)).into_iter().collect()
+}
+
+/// Whether two values are the same: members in any order, items in the same.
+fn is_same(node: Node<'_>, fixed: Node<'_>) -> bool {
+    match (node.kind(), fixed.kind()) {
+        (Kind::Object, Kind::Object) => {
+            node.children().count() == fixed.children().count() && members(node, fixed, is_same)
+        }
+        (Kind::Array, Kind::Array) => {
+            node.children().count() == fixed.children().count()
+                && node.children().zip(fixed.children()).all(|(node, fixed)| is_same(node, fixed))
+        }
+        (own, other) => own == other && node.scalar() == fixed.scalar(),
+    }
+}
+
+/// Whether `node` has all that `pattern` has; for each item of an array some item.
+fn contains(node: Node<'_>, pattern: Node<'_>) -> bool {
+    match (node.kind(), pattern.kind()) {
+        (Kind::Object, Kind::Object) => members(node, pattern, contains),
+        (Kind::Array, Kind::Array) => {
+            pattern.children().all(|wanted| node.children().any(|item| contains(item, wanted)))
+        }
+        (own, other) => own == other && node.scalar() == pattern.scalar(),
+    }
+}
+
+fn members(node: Node<'_>, wanted: Node<'_>, agrees: fn(Node<'_>, Node<'_>) -> bool) -> bool {
+    wanted
+        .children()
+        .all(|wanted| wanted.name().and_then(|name| node.member(&name)).is_some_and(|own| agrees(own, wanted)))
+}

@@ -1,0 +1,73 @@
+//! Identifiers with a check of their own: NHS number, ODS code, SNOMED CT identifier.
+
+/// `identifier.system` of an NHS number.
+pub(super) const NHS_NUMBER: &str = "https://fhir.nhs.uk/Id/nhs-number";
+/// `identifier.system` of an ODS organisation code.
+pub(super) const ODS_CODE: &str = "https://fhir.nhs.uk/Id/ods-organization-code";
+/// The SNOMED CT code system.
+pub(super) const SNOMED_CT: &str = "http://snomed.info/sct";
+
+/// Ten digits with the check digit of the NHS Data Dictionary: weights 10 to 2, modulus 11.
+pub(super) fn is_nhs_number(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    if bytes.len() != 10 || !bytes.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
+    let sum: u32 = bytes[..9].iter().zip((2..=10).rev()).map(|(byte, weight)| u32::from(byte - b'0') * weight).sum();
+    (11 - sum % 11) % 11 == u32::from(bytes[9] - b'0')
+}
+
+/// One to nine letters and digits (ODS code format).
+pub(super) fn is_ods_code(text: &str) -> bool {
+    (1..=9).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// Six to eighteen digits with Verhoeff's check digit (SNOMED CT Technical Implementation Guide, 5.5.3).
+pub(super) fn is_snomed_id(text: &str) -> bool {
+    if !(6..=18).contains(&text.len()) || text.starts_with('0') || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return false;
+    }
+    let check = text.bytes().rev().enumerate().fold(0_usize, |check, (place, byte)| {
+        let mut digit = usize::from(byte - b'0');
+        for _ in 0..place % 8 {
+            digit = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4][digit];
+        }
+        multiply(check, digit)
+    });
+    check == 0
+}
+
+/// The product of two elements of the dihedral group D5, which Verhoeff's scheme multiplies in.
+fn multiply(left: usize, right: usize) -> usize {
+    match (left < 5, right < 5) {
+        (true, true) => (left + right) % 5,
+        (true, false) => (left + right - 5) % 5 + 5,
+        (false, true) => (left - 5 + 5 - right) % 5 + 5,
+        (false, false) => (left + 5 - right) % 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_nhs_number_has_a_check_digit() {
+        for right in ["9990001014", "9434765919", "9000000009", "4010232137"] {
+            assert!(is_nhs_number(right), "{right}");
+        }
+        for wrong in ["9990001015", "943476591", "94347659190", "943 476 5919", ""] {
+            assert!(!is_nhs_number(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_snomed_id_has_a_check_digit() {
+        for right in ["736253002", "417430008", "766561000000109", "22298006", "138875005"] {
+            assert!(is_snomed_id(right), "{right}");
+        }
+        for wrong in ["736253003", "73625", "0736253002", "22298060", "U"] {
+            assert!(!is_snomed_id(wrong), "{wrong}");
+        }
+    }
+}
