@@ -2,6 +2,10 @@
 //!
 //! The modules stand in the order of dependency: each names only what stands below it.
 
+pub mod provenance;
+
+pub mod disclosure;
+
 pub mod intake;
 
 pub mod fhir;
