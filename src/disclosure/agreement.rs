@@ -617,3 +617,148 @@ fn sha_256(bytes: &[u8]) -> [u8; 32] {
     hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     hash
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"id = "trust-crisis"
+version = "1"
+status = "active"
+effective = "2026-01-01"
+review = "2026-12-31"
+retention_days = 30
+controller = { ods = "DEMOP", name = "Provider" }
+recipient = { ods = "DEMOT", name = "Trust" }
+purpose = { code = "ETREAT", words = "crisis care" }
+lawful_basis = { article_6 = "6(1)(e)", article_9 = "9(2)(h)", common_law = "implied consent" }
+
+[interfaces.crisis]
+profile = "https://weir.example/bundle"
+tell_withheld = true
+
+[[interfaces.crisis.permit]]
+resource = "Patient"
+elements = [
+  "birthDate",
+]
+category = "identity"
+reason = "whom to contact"
+"#;
+
+    fn load(texts: &[String]) -> Result<Agreements, Vec<String>> {
+        let names = ["a.toml", "b.toml"].iter().map(|&name| name.to_owned());
+        let files: Vec<(String, String)> = names.zip(texts.iter().cloned()).collect();
+        Agreements::load(&files).map_err(|faults| faults.iter().map(Fault::to_string).collect())
+    }
+
+    #[test]
+    fn every_fault_has_its_place() {
+        load(&[GOOD.to_owned()]).expect("it is sound");
+        for (from, to, fault) in [
+            ("\"trust-crisis\"", "\"Trust\"", "a.toml:1:6: an agreement id must be lower-case words joined by hyphens"),
+            ("version = \"1\"", "version = \"1:2\"", "a.toml:2:11: a version is"),
+            ("\"active\"", "\"on\"", "a.toml:3:10: the status must be"),
+            ("\"2026-01-01\"", "\"1 January\"", "a.toml:4:13: a date is written"),
+            ("2026-12-31", "2025-12-31", "a.toml:5:10: the review is due before"),
+            ("= 30", "= 0", "a.toml:6:18: retention_days must be from 1"),
+            ("DEMOP", "RX-1", "a.toml:7:22: an ODS code must be 1 to 9"),
+            ("ETREAT", "CARE", "a.toml:9:20: the purpose must be an HL7 v3 ActReason code"),
+            ("\"6(1)(e)\"", "\" \"", "a.toml:10:30: the Article 6 basis must not be empty"),
+            ("status =", "state =", "a.toml:3:1: unknown field `state`"),
+            ("[interfaces.crisis]", "[interfaces.Crisis]", "a.toml:"),
+            ("https://weir.example/bundle", "bundle", "a.toml:13:11: a profile is named by its canonical URL"),
+            ("\"Patient\"", "\"Pateint\"", "a.toml:17:12: FHIR R4 has no resource type \"Pateint\""),
+            ("\"birthDate\"", "\"birthdate\"", "a.toml:19:3: Patient has no element \"birthdate\""),
+            (
+                "\"birthDate\"",
+                "\"name\"",
+                "a.toml:19:3: this is a whole HumanName; list its leaves (use, text, family,",
+            ),
+            (
+                "\"birthDate\"",
+                "\"deceased\"",
+                "a.toml:19:3: write deceased with its type, as JSON does: deceasedBoolean",
+            ),
+            ("\"birthDate\"", "\"birthDate.value\"", "a.toml:19:3: date has no element \"value\""),
+            ("\"birthDate\"", "\"_birthDate.id\"", "a.toml:19:3: Patient has no element \"_birthDate\""),
+            ("\"birthDate\"", "\"extension.valueCode\"", "a.toml:19:3: name which extension"),
+            ("\"birthDate\"", "\"extension('u.valueCode\"", "a.toml:19:3: the closing ') is missing"),
+            ("\"birthDate\"", "\"name('u').family\"", "a.toml:19:3: name takes no argument"),
+            ("\"birthDate\"", "\"name[0].family\"", "a.toml:19:3: Patient has no element \"name[0]\""),
+            ("\"birthDate\"", "\"\"", "a.toml:19:3: Patient has no element \"\""),
+            ("\"birthDate\"", "\"text.div\"", "a.toml:19:3: narrative never leaves as written"),
+            ("\"birthDate\"", "\"contained.id\"", "a.toml:19:3: resources inside resources never leave"),
+            ("\"birthDate\",", "\"birthDate\", \"birthDate\"", "a.toml:19:16: birthDate is permitted twice"),
+            (
+                "\"birthDate\"",
+                "\"contact.modifierExtension('m').valueReference.reference\"",
+                "a.toml:19:3: a reference in a modifierExtension cannot be permitted",
+            ),
+            ("\"whom to contact\"", "\"\"", "a.toml:22:10: the reason must not be empty"),
+            ("\"birthDate\",", "", "a.toml:18:12: a permit must list at least one element"),
+            ("tell_withheld = true\n", "", "a.toml:12:1: missing field `tell_withheld`"),
+        ] {
+            let text = GOOD.replacen(from, to, 1);
+            assert_ne!(text, GOOD, "{from}");
+            let faults = load(&[text]).expect_err(to);
+            assert!(faults.len() == 1 && faults[0].starts_with(fault), "{to}: {faults:?}");
+        }
+        let text = GOOD.replacen("Patient", "Bundle", 1).replacen("birthDate", "entry.fullUrl", 1);
+        assert!(load(&[text]).expect_err("implied")[0].contains("write a permit for that resource type"));
+    }
+
+    #[test]
+    fn all_faults_are_found_at_once() {
+        let text = GOOD.replace("DEMOT", "D-T").replace("birthDate", "birthdate").replace("= 30", "= -1");
+        assert_eq!(load(&[text.clone(), text]).expect_err("three faults in each").len(), 6);
+    }
+
+    #[test]
+    fn two_active_agreements_on_one_sharing_are_a_fault() {
+        let other = |id: &str, from: &str, to: &str| GOOD.replace("trust-crisis", id).replace(from, to);
+        for (text, fault) in [
+            (GOOD.to_owned(), Some("b.toml:1:1: a.toml has the same id and version")),
+            (other("x", "", ""), Some("b.toml:1:1: a.toml is active between the same parties for crisis")),
+            (other("x", "\"active\"", "\"draft\""), None),
+            (other("x", "DEMOT", "DEMOI"), None),
+            (other("x", "crisis]", "handover]").replace("crisis.permit", "handover.permit"), None),
+            (other("x", "2026-", "2027-"), None),
+        ] {
+            let found = load(&[GOOD.to_owned(), text]).err().unwrap_or_default();
+            assert_eq!(found.len(), usize::from(fault.is_some()), "{found:?}");
+            assert!(found.first().zip(fault).is_none_or(|(found, fault)| found.starts_with(fault)), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn an_agreement_is_in_force_when_active_and_between_its_dates() {
+        let ask = |text: &str, recipient: &str, day: &str| {
+            let agreements = load(&[text.to_owned()]).expect("it is sound");
+            let day = Date::parse(day, DATE).expect("a date").with_hms(23, 59, 0).expect("a time").assume_utc();
+            let [sender, recipient] = ["DEMOP", recipient].map(|code| code.parse().expect("an ODS code"));
+            let found = agreements.in_force(&sender, &recipient, &"crisis".parse().expect("a name"), day);
+            found.map(|agreement| agreement.id().to_string()).map_err(|error| error.to_string())
+        };
+        assert_eq!(ask(GOOD, "DEMOT", "2026-01-01"), Ok("trust-crisis".to_owned()));
+        assert_eq!(ask(GOOD, "DEMOT", "2026-12-31"), Ok("trust-crisis".to_owned()));
+        for (text, recipient, day, why) in [
+            (GOOD, "DEMOI", "2026-06-01", "no agreement lets DEMOP send crisis to DEMOI"),
+            (GOOD, "DEMOT", "2025-12-31", "it takes effect on 2026-01-01"),
+            (GOOD, "DEMOT", "2027-01-01", "its review was due on 2026-12-31"),
+            (&GOOD.replace("\"active\"", "\"suspended\""), "DEMOT", "2026-06-01", "its status is suspended"),
+        ] {
+            let error = ask(text, recipient, day).expect_err(why);
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_agreements_of_the_demonstration_are_sound() {
+        let texts = [
+            include_str!("../../agreements/demo-trust-crisis.toml").to_owned(),
+            include_str!("../../agreements/demo-icb-crisis.toml").to_owned(),
+        ];
+        assert_eq!(load(&texts).map(|agreements| agreements.iter().count()), Ok(2));
+    }
+}

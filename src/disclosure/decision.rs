@@ -388,21 +388,22 @@ impl<'d> Decisions<'d> {
             return;
         }
         for child in node.children().filter(|child| child.name_id() != NameId::UNKNOWN) {
-            if self.verdict(child) != Verdict::Withheld || child.name_id() == words().meta {
-                continue;
-            }
             let Some((element, of)) = branch.required(child.name_id(), profiles) else { continue };
-            if of.kind == TypeKind::Resource || is_resource_list(branch, child) {
-                continue;
+            let is_frame = of.kind == TypeKind::Resource || of.name == META || is_resource_list(branch, child);
+            if !is_frame {
+                let array = element.is_array();
+                self.mask(node, child, Verdict::Masked { primitive: of.kind == TypeKind::Primitive, array });
             }
-            let primitive = of.kind == TypeKind::Primitive;
-            match twin(node, child).map(|twin| (twin, self.verdict(twin))) {
-                None | Some((_, Verdict::Withheld)) => {
-                    self.set(child, Verdict::Masked { primitive, array: element.is_array() });
-                }
-                Some((twin, Verdict::Open)) => self.set(twin, Verdict::OpenMasked),
-                Some(_) => {}
-            }
+        }
+    }
+
+    fn mask(&mut self, parent: Node<'d>, child: Node<'d>, mask: Verdict) {
+        let twin = twin(parent, child).map(|twin| (twin, self.verdict(twin)));
+        match (self.verdict(child), twin) {
+            (Verdict::Withheld, None | Some((_, Verdict::Withheld))) => self.set(child, mask),
+            (Verdict::Withheld, Some((extensions, Verdict::Open))) => self.set(extensions, Verdict::OpenMasked),
+            (Verdict::Open, None) if is_masked_primitive(child) => self.set(child, Verdict::OpenMasked),
+            _ => {}
         }
     }
 
@@ -446,6 +447,9 @@ fn extension_branch<'b>(name: NameId, item: Node<'_>, branch: &'b Branch) -> Opt
     if name == words().extension { branch.extension(&url) } else { branch.modifier_extension(&url) }
 }
 
+/// The type of `meta`, which carries the label where something was withheld.
+const META: &str = "Meta";
+
 /// Whether every leaf below `node` is permitted.
 fn leaves_whole(node: Node<'_>, branch: &Branch, profiles: Profiles) -> bool {
     if node.is_array() {
@@ -482,6 +486,13 @@ fn is_regenerated(name: NameId, branch: &Branch) -> bool {
         && matches!(branch.of.element(name), Some((_, to)) if to.code == "Narrative")
 }
 
+/// Whether `_birthDate` says by itself that the value was withheld before.
+fn is_masked_primitive(node: Node<'_>) -> bool {
+    let extensions = member(node, words().extension).into_iter().flat_map(Node::items);
+    node.name_id().is_primitive_extension() && extensions.into_iter().any(labels::is_masked)
+}
+
+/// The entries of a Bundle: they leave or stay as a whole.
 fn is_resource_list(branch: &Branch, child: Node<'_>) -> bool {
     branch.of.name == BUNDLE && child.name_id() == words().entry
 }

@@ -38,10 +38,19 @@ pub fn write_subsetted(out: &mut Writer) {
 
 /// Whether a Coding is that label and nothing more.
 pub fn is_subsetted(coding: Node<'_>) -> bool {
-    let is = |name: &str, expected: &str| {
-        member(coding, NameId::of(name)).and_then(Node::text).is_some_and(|text| text == expected)
+    is_pair(coding, ("system", OBSERVATION_VALUE), ("code", SUBSETTED))
+}
+
+/// Whether an extension says that a value was withheld.
+pub fn is_masked(extension: Node<'_>) -> bool {
+    is_pair(extension, ("url", DATA_ABSENT_REASON), ("valueCode", MASKED))
+}
+
+fn is_pair(node: Node<'_>, first: (&str, &str), second: (&str, &str)) -> bool {
+    let is = |(name, expected): (&str, &str)| {
+        member(node, NameId::of(name)).and_then(Node::text).is_some_and(|text| text == expected)
     };
-    coding.children().count() == 2 && is("system", OBSERVATION_VALUE) && is("code", SUBSETTED)
+    node.children().count() == 2 && is(first) && is(second)
 }
 
 #[cfg(test)]
