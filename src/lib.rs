@@ -6,6 +6,10 @@ pub mod provenance;
 
 pub mod disclosure;
 
+pub mod validation;
+
+pub mod mapping;
+
 pub mod intake;
 
 pub mod fhir;

@@ -9,17 +9,17 @@ mod decision;
 mod manifest;
 mod plan;
 mod projection;
-
-use std::sync::Arc;
+mod stage;
 
 pub use agreement::{
     Agreement, Agreements, Clause, Fault, Interface, LawfulBasis, Party, Purpose, RequiredElements, Status,
 };
 pub use manifest::{Kept, Manifest, Why, Withheld};
+pub use stage::{Disclosable, Projected, minimise};
 
+use crate::fhir::Document;
 use crate::fhir::bundle::Entries;
 use crate::fhir::outcome::Issue;
-use crate::fhir::{Document, Instant};
 use crate::identity::{AgreementId, InterfaceName, PartyId};
 
 /// Why nothing leaves.
