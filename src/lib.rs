@@ -11,6 +11,9 @@ pub mod validation;
 pub mod mapping;
 
 pub mod intake;
+pub mod mapping;
+
+pub mod fhirpath;
 
 pub mod fhir;
 pub mod identity;

@@ -1,0 +1,348 @@
+//! Plans on items: the evaluator, paths, variables and logic.
+//!
+//! Conditions are evaluated as truth values without a collection in between, and `exists()` stops at the first item.
+
+use std::cell::Cell;
+
+use super::environment::{Environment, STEPS, Variable};
+use super::error::{EvaluationError, Fault};
+use super::function::Function;
+use super::functions;
+use super::item::{Item, Items, UCUM, Value};
+use super::operators;
+use super::plan::{Binary, Call, Operation, Plan, Single};
+use super::types::Step;
+
+/// What an evaluation yields.
+pub(super) type Evaluated<T> = Result<T, EvaluationError>;
+
+/// One evaluation of one expression.
+pub(super) struct Evaluator<'e, 'a> {
+    pub(super) environment: &'e Environment<'e, 'a>,
+    /// `%context`: the focus of the whole expression.
+    context: &'e [Item<'a>],
+    steps_left: Cell<u64>,
+}
+
+/// What `$this`, `$index` and `$total` mean at a place in an expression.
+#[derive(Clone, Copy)]
+pub(super) struct Frame<'f, 'a> {
+    pub(super) focus: &'f [Item<'a>],
+    pub(super) index: usize,
+    pub(super) total: Option<&'f Items<'a>>,
+}
+
+impl<'f, 'a> Frame<'f, 'a> {
+    /// The frame of a criterion or projection on one item.
+    pub(super) fn of(item: &'f Item<'a>, index: usize) -> Frame<'f, 'a> {
+        Frame { focus: std::slice::from_ref(item), index, total: None }
+    }
+}
+
+/// A collection of one boolean, or of none.
+pub(super) fn boolean<'a>(truth: Option<bool>) -> Items<'a> {
+    truth.map(|boolean| Item::Value(Value::Boolean(boolean))).into_iter().collect()
+}
+
+/// A collection of one string.
+fn text<'a>(text: impl Into<std::borrow::Cow<'a, str>>) -> Items<'a> {
+    Items::from_iter([Item::of_text(text)])
+}
+
+impl<'e, 'a> Evaluator<'e, 'a> {
+    pub(super) fn new(context: &'e [Item<'a>], environment: &'e Environment<'e, 'a>) -> Evaluator<'e, 'a> {
+        Evaluator { environment, context, steps_left: Cell::new(environment.steps.unwrap_or(STEPS)) }
+    }
+
+    /// Takes `count` steps off the bound.
+    #[inline]
+    pub(super) fn charge(&self, count: usize) -> Result<(), Fault> {
+        match self.steps_left.get().checked_sub(count as u64) {
+            Some(left) => {
+                self.steps_left.set(left);
+                Ok(())
+            }
+            None => {
+                self.steps_left.set(0);
+                Err(Fault::TooManySteps)
+            }
+        }
+    }
+
+    /// The collection that `plan` yields.
+    pub(super) fn items(&self, plan: &'a Plan, frame: Frame<'_, 'a>) -> Evaluated<Items<'a>> {
+        self.charge(1).map_err(|what| plan.fail(what))?;
+        match &plan.operation {
+            Operation::Empty => Ok(Items::new()),
+            Operation::Literal(value) => Ok(Items::from_iter([Item::Value(borrowed(value))])),
+            Operation::This => Ok(frame.focus.iter().cloned().collect()),
+            Operation::Index => Ok(Items::from_iter([Item::Value(Value::Integer(frame.index as i64))])),
+            Operation::Total => Ok(frame.total.cloned().unwrap_or_default()),
+            Operation::Variable(name) => self.variable(name).map_err(|what| plan.fail(what)),
+            Operation::Start(test, step) => {
+                if frame.focus.first().is_some_and(|item| test.is(item)) {
+                    return Ok(frame.focus.iter().cloned().collect());
+                }
+                self.walk(plan, frame.focus, step)
+            }
+            Operation::Child(None, step) => self.walk(plan, frame.focus, step),
+            Operation::Child(Some(base), step) => {
+                let base = self.items(base, frame)?;
+                self.walk(plan, &base, step)
+            }
+            Operation::Indexer(base, index) => self.indexed(plan, base, index, frame),
+            Operation::Call(call) => self.call(plan, call, frame),
+            Operation::Negate(operand) => {
+                let operand = self.items(operand, frame)?;
+                operators::negate(&operand).map_err(|what| plan.fail(what))
+            }
+            Operation::Binary(binary, sides) => self.binary(plan, *binary, sides, frame),
+            Operation::Is(..) => Ok(boolean(self.truth(plan, frame)?)),
+            Operation::As(input, test, single) => {
+                let mut items = self.input(input.as_deref(), frame)?;
+                let count = items.len();
+                items.retain(|item| test.selects(item));
+                // Constraint dom-3 of R4 applies as() to mixed collections, so only items all of the type are refused.
+                match single {
+                    Single::Item if count > 1 => Err(plan.fail(Fault::NotSingleton)),
+                    Single::OfItsType if count > 1 && items.len() == count => Err(plan.fail(Fault::NotSingleton)),
+                    _ => Ok(items),
+                }
+            }
+        }
+    }
+
+    /// What a function or operator works on: its own input, or the focus.
+    pub(super) fn input(&self, input: Option<&'a Plan>, frame: Frame<'_, 'a>) -> Evaluated<Items<'a>> {
+        match input {
+            Some(input) => self.items(input, frame),
+            None => Ok(frame.focus.iter().cloned().collect()),
+        }
+    }
+
+    fn walk(&self, plan: &'a Plan, base: &[Item<'a>], step: &'a Step) -> Evaluated<Items<'a>> {
+        let mut found = Items::new();
+        for item in base {
+            step.walk(item, &mut found);
+        }
+        self.charge(base.len() + found.len()).map_err(|what| plan.fail(what))?;
+        Ok(found)
+    }
+
+    fn indexed(&self, plan: &Plan, base: &'a Plan, index: &'a Plan, frame: Frame<'_, 'a>) -> Evaluated<Items<'a>> {
+        let mut items = self.items(base, frame)?;
+        let index = self.items(index, frame)?;
+        let index = match &index[..] {
+            [] => return Ok(Items::new()),
+            [item] => item.as_integer().ok_or_else(|| plan.fail(Fault::WrongType("an index")))?,
+            _ => return Err(plan.fail(Fault::NotSingleton)),
+        };
+        match usize::try_from(index).ok().filter(|&index| index < items.len()) {
+            Some(index) => Ok(Items::from_iter([items.swap_remove(index)])),
+            None => Ok(Items::new()),
+        }
+    }
+
+    fn binary(
+        &self,
+        plan: &'a Plan,
+        binary: Binary,
+        sides: &'a (Plan, Plan),
+        frame: Frame<'_, 'a>,
+    ) -> Evaluated<Items<'a>> {
+        use Binary::{Add, Concatenate, Div, Divide, Mod, Multiply, Subtract, Union};
+        match binary {
+            Add | Subtract | Multiply | Divide | Div | Mod | Concatenate => {
+                let (left, right) = (self.items(&sides.0, frame)?, self.items(&sides.1, frame)?);
+                let result = operators::arithmetic(binary, &left, &right, |length| self.charge(length / 8));
+                result.map_err(|what| plan.fail(what))
+            }
+            Union => {
+                let (left, right) = (self.items(&sides.0, frame)?, self.items(&sides.1, frame)?);
+                functions::union(self, left, right).map_err(|what| plan.fail(what))
+            }
+            _ => Ok(boolean(self.truth(plan, frame)?)),
+        }
+    }
+
+    /// The truth value of `plan`: a single item that is not a boolean counts as true (FHIRPath N1, 4.5).
+    pub(super) fn truth(&self, plan: &'a Plan, frame: Frame<'_, 'a>) -> Evaluated<Option<bool>> {
+        match &plan.operation {
+            Operation::Binary(binary, sides) => match binary {
+                Binary::And | Binary::Or | Binary::Xor | Binary::Implies => self.logic(*binary, sides, frame),
+                Binary::Add
+                | Binary::Subtract
+                | Binary::Multiply
+                | Binary::Divide
+                | Binary::Div
+                | Binary::Mod
+                | Binary::Concatenate
+                | Binary::Union => self.truth_of_items(plan, frame),
+                _ => self.comparison(plan, *binary, sides, frame),
+            },
+            Operation::Call(call) => match call.function {
+                Function::Exists if call.arguments.is_empty() => Ok(Some(self.any(call.input.as_ref(), frame)?)),
+                Function::Empty => Ok(Some(!self.any(call.input.as_ref(), frame)?)),
+                Function::Not => match &call.input {
+                    Some(input) => Ok(self.truth(input, frame)?.map(|truth| !truth)),
+                    None => Ok(single_truth(frame.focus).map_err(|what| plan.fail(what))?.map(|truth| !truth)),
+                },
+                _ => self.truth_of_items(plan, frame),
+            },
+            Operation::Is(input, test) => {
+                let items = self.input(input.as_deref(), frame)?;
+                match &items[..] {
+                    [] => Ok(None),
+                    [item] => Ok(Some(test.is(item))),
+                    _ => Err(plan.fail(Fault::NotSingleton)),
+                }
+            }
+            Operation::Literal(Value::Boolean(truth)) => Ok(Some(*truth)),
+            _ => self.truth_of_items(plan, frame),
+        }
+    }
+
+    fn truth_of_items(&self, plan: &'a Plan, frame: Frame<'_, 'a>) -> Evaluated<Option<bool>> {
+        let items = self.items(plan, frame)?;
+        single_truth(&items).map_err(|what| plan.fail(what))
+    }
+
+    /// `and`, `or`, `xor`, `implies` with three values (FHIRPath N1, 6.5); the right side only where it matters.
+    fn logic(&self, binary: Binary, sides: &'a (Plan, Plan), frame: Frame<'_, 'a>) -> Evaluated<Option<bool>> {
+        let left = self.truth(&sides.0, frame)?;
+        match (binary, left) {
+            (Binary::And, Some(false)) => return Ok(Some(false)),
+            (Binary::Or, Some(true)) | (Binary::Implies, Some(false)) => return Ok(Some(true)),
+            (Binary::Xor, None) => return Ok(None),
+            _ => {}
+        }
+        let right = self.truth(&sides.1, frame)?;
+        Ok(match binary {
+            Binary::And => match (left, right) {
+                (_, Some(false)) => Some(false),
+                (Some(true), Some(true)) => Some(true),
+                _ => None,
+            },
+            Binary::Or => match (left, right) {
+                (_, Some(true)) => Some(true),
+                (Some(false), Some(false)) => Some(false),
+                _ => None,
+            },
+            Binary::Xor => left.zip(right).map(|(left, right)| left != right),
+            _ => match (left, right) {
+                (_, Some(true)) => Some(true),
+                (Some(true), right) => right,
+                _ => None,
+            },
+        })
+    }
+
+    fn comparison(
+        &self,
+        plan: &'a Plan,
+        binary: Binary,
+        sides: &'a (Plan, Plan),
+        frame: Frame<'_, 'a>,
+    ) -> Evaluated<Option<bool>> {
+        self.charge(1).map_err(|what| plan.fail(what))?;
+        let left = self.items(&sides.0, frame)?;
+        if let (Operation::Literal(value), Binary::Equal | Binary::NotEqual) = (&sides.1.operation, binary) {
+            if let ([item], Value::String(expected)) = (&left[..], value) {
+                if let Some(equal) = operators::equals_text(item, expected) {
+                    return Ok(Some(equal == (binary == Binary::Equal)));
+                }
+            }
+        }
+        let right = self.items(&sides.1, frame)?;
+        self.charge(left.len() + right.len()).map_err(|what| plan.fail(what))?;
+        operators::compare(self, binary, &left, &right).map_err(|what| plan.fail(what))
+    }
+
+    /// Whether `input` yields any item; stops at the first.
+    fn any(&self, input: Option<&'a Plan>, frame: Frame<'_, 'a>) -> Evaluated<bool> {
+        let Some(plan) = input else { return Ok(!frame.focus.is_empty()) };
+        match &plan.operation {
+            Operation::Child(base, step) => {
+                let held;
+                let base = match base {
+                    Some(base) => {
+                        held = self.items(base, frame)?;
+                        &held[..]
+                    }
+                    None => frame.focus,
+                };
+                self.charge(base.len()).map_err(|what| plan.fail(what))?;
+                let mut found = Items::new();
+                Ok(base.iter().any(|item| {
+                    step.walk(item, &mut found);
+                    !found.is_empty()
+                }))
+            }
+            Operation::Call(call) if call.function == Function::Where => {
+                let items = self.input(call.input.as_ref(), frame)?;
+                functions::any_where(self, call, &items)
+            }
+            _ => Ok(!self.items(plan, frame)?.is_empty()),
+        }
+    }
+
+    fn call(&self, plan: &'a Plan, call: &'a Call, frame: Frame<'_, 'a>) -> Evaluated<Items<'a>> {
+        match call.function {
+            Function::Empty | Function::Not => Ok(boolean(self.truth(plan, frame)?)),
+            Function::Exists if call.arguments.is_empty() => Ok(boolean(self.truth(plan, frame)?)),
+            _ => {
+                let input = self.input(call.input.as_ref(), frame)?;
+                functions::call(self, call, input, frame)
+            }
+        }
+    }
+
+    /// A variable of the environment, or one that FHIRPath or FHIR defines.
+    fn variable(&self, name: &str) -> Result<Items<'a>, Fault> {
+        let named = |variable: &&Variable<'a>| variable.name == name;
+        if let Some(variable) = self.environment.variables.iter().rev().find(named) {
+            self.charge(variable.items.len())?;
+            return Ok(variable.items.iter().cloned().collect());
+        }
+        match name {
+            "context" => Ok(self.context.iter().cloned().collect()),
+            "resource" => Ok(self.resource().into_iter().collect()),
+            "rootResource" => Ok(self.root_resource().into_iter().collect()),
+            "ucum" => Ok(text(UCUM)),
+            "sct" => Ok(text("http://snomed.info/sct")),
+            "loinc" => Ok(text("http://loinc.org")),
+            _ => match (name.strip_prefix("vs-"), name.strip_prefix("ext-")) {
+                (Some(id), _) => Ok(text(format!("http://hl7.org/fhir/ValueSet/{id}"))),
+                (_, Some(id)) => Ok(text(format!("http://hl7.org/fhir/StructureDefinition/{id}"))),
+                _ => Err(Fault::UnknownVariable(name.into())),
+            },
+        }
+    }
+
+    /// `%resource`.
+    pub(super) fn resource(&self) -> Option<Item<'a>> {
+        self.environment.resource.clone().or_else(|| self.context.first().cloned())
+    }
+
+    /// `%rootResource`.
+    pub(super) fn root_resource(&self) -> Option<Item<'a>> {
+        self.environment.root_resource.clone().or_else(|| self.resource())
+    }
+}
+
+/// The truth of a collection of at most one item.
+pub(super) fn single_truth(items: &[Item<'_>]) -> Result<Option<bool>, Fault> {
+    match items {
+        [] => Ok(None),
+        [item] => Ok(Some(item.as_boolean().unwrap_or(true))),
+        _ => Err(Fault::NotSingleton),
+    }
+}
+
+/// A literal as an item that borrows from the expression.
+fn borrowed<'a>(value: &'a Value<'static>) -> Value<'a> {
+    match value {
+        Value::String(text) => Value::String(std::borrow::Cow::Borrowed(text)),
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,94 @@
+//! FHIRPath (N1, normative release 2.0, with the additions of FHIR R4): one engine for maps, invariants and agreement
+//! paths.
+//!
+//! Enters: the text of an expression, once; then, any number of times, a focus of items and an [`Environment`].
+//! Leaves: items that know their node, and so their path. An [`Expression`] is compiled: names are interned, literal
+//! patterns and literals are ready. Invariant: an evaluation is a function of its arguments and ends within its bound
+//! of steps, whatever the data. Errors name the place in the expression, never a value.
+
+mod check;
+mod environment;
+mod error;
+mod evaluate;
+mod function;
+mod functions;
+mod item;
+mod lexer;
+mod operators;
+mod parser;
+mod plan;
+mod temporal;
+mod types;
+mod units;
+
+use evaluate::{Evaluator, Frame};
+use plan::Plan;
+
+use crate::fhir::r4::TypeDef;
+
+pub use environment::{Environment, STEPS, Variable};
+pub use error::{EvaluationError, Fault, SyntaxError, TypeError};
+pub use item::{Element, Item, Items, Quantity, TypeInfo, Value};
+pub use rust_decimal::Decimal;
+pub use temporal::{Date, DateTime, Precision, Time};
+
+/// A compiled expression; cheap to share between threads, evaluated many times.
+#[derive(Debug)]
+pub struct Expression {
+    text: Box<str>,
+    plan: Plan,
+}
+
+impl Expression {
+    /// Compiles `text`.
+    ///
+    /// # Errors
+    /// [`SyntaxError`] with its place; an unknown function or a wrong number of arguments is one.
+    pub fn parse(text: &str) -> Result<Expression, SyntaxError> {
+        Expression::parse_with_variables(text, &[])
+    }
+
+    /// Compiles `text` in which a path may start with the bare name of a variable, as in the FHIR Mapping Language:
+    /// `src.status` means `%src.status` if `variables` has `src`.
+    ///
+    /// # Errors
+    /// See [`Expression::parse`].
+    pub fn parse_with_variables(text: &str, variables: &[&str]) -> Result<Expression, SyntaxError> {
+        Ok(Expression { text: text.into(), plan: parser::parse(text, variables)? })
+    }
+
+    /// What is certainly wrong with the expression on a focus of the type `focus`, such as an element that the type
+    /// does not have.
+    pub fn check(&self, focus: &'static TypeDef) -> Vec<TypeError> {
+        check::check(&self.plan, focus)
+    }
+
+    /// The expression as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The collection that the expression yields on `focus`.
+    ///
+    /// # Errors
+    /// [`EvaluationError`] with its place in the expression.
+    pub fn evaluate<'a>(
+        &'a self,
+        focus: &[Item<'a>],
+        environment: &Environment<'_, 'a>,
+    ) -> Result<Items<'a>, EvaluationError> {
+        let frame = Frame { focus, index: 0, total: None };
+        Evaluator::new(focus, environment).items(&self.plan, frame)
+    }
+
+    /// Whether an invariant holds on `focus`: `false` breaks it, an empty result and `true` do not, nor does a single
+    /// item that is not a boolean (FHIRPath N1, 4.5, singleton evaluation).
+    ///
+    /// # Errors
+    /// See [`Expression::evaluate`]; several items are an error.
+    pub fn holds<'a>(&'a self, focus: &Item<'a>, environment: &Environment<'_, 'a>) -> Result<bool, EvaluationError> {
+        let focus = std::slice::from_ref(focus);
+        let frame = Frame { focus, index: 0, total: None };
+        Ok(Evaluator::new(focus, environment).truth(&self.plan, frame)?.unwrap_or(true))
+    }
+}

@@ -1,0 +1,110 @@
+//! The compiled form of an expression.
+
+use regex::Regex;
+
+use super::error::{EvaluationError, Fault};
+use super::function::Function;
+use super::item::Value;
+use super::types::{Step, TypeTest};
+
+/// A compiled subexpression.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// What it does.
+    pub(super) operation: Operation,
+    /// Byte offset in the text: where an error points.
+    pub(super) offset: u32,
+    /// Levels below and with this one; bounded at parse, so that recursion over plans is.
+    pub(super) depth: u16,
+}
+
+#[derive(Debug)]
+pub(super) enum Operation {
+    /// `{}`
+    Empty,
+    Literal(Value<'static>),
+    /// `$this`
+    This,
+    /// `$index`
+    Index,
+    /// `$total`
+    Total,
+    /// `%name`, or a declared variable by its bare name.
+    Variable(Box<str>),
+    /// A name at the start of a path: the focus itself if it is of that type, otherwise its children.
+    Start(TypeTest, Step),
+    /// `.name`; without a base on the focus.
+    Child(Option<Box<Plan>>, Step),
+    /// `[…]`
+    Indexer(Box<Plan>, Box<Plan>),
+    Call(Box<Call>),
+    Negate(Box<Plan>),
+    Binary(Binary, Box<(Plan, Plan)>),
+    /// `is`, operator or function.
+    Is(Option<Box<Plan>>, TypeTest),
+    /// `as` and `ofType`, operator or function.
+    As(Option<Box<Plan>>, TypeTest, Single),
+}
+
+/// How many items a selection by type takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Single {
+    /// The operator `as`: at most one.
+    Item,
+    /// The function `as()`: several unless all are of the type.
+    OfItsType,
+    /// `ofType()`: any number.
+    No,
+}
+
+/// A function with its input and arguments.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) function: Function,
+    /// `None` calls it on the focus.
+    pub(super) input: Option<Plan>,
+    pub(super) arguments: Vec<Plan>,
+    /// The first argument as a pattern, if it is a literal.
+    pub(super) pattern: Option<Regex>,
+    pub(super) offset: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Binary {
+    Implies,
+    Or,
+    Xor,
+    And,
+    In,
+    Contains,
+    Equal,
+    NotEqual,
+    Equivalent,
+    NotEquivalent,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    Union,
+    Add,
+    Subtract,
+    Concatenate,
+    Multiply,
+    Divide,
+    Div,
+    Mod,
+}
+
+impl Plan {
+    /// An error at this place.
+    pub(super) fn fail(&self, what: Fault) -> EvaluationError {
+        EvaluationError { what, offset: self.offset as usize }
+    }
+}
+
+impl Call {
+    /// An error at the name of the function.
+    pub(super) fn fail(&self, what: Fault) -> EvaluationError {
+        EvaluationError { what, offset: self.offset as usize }
+    }
+}

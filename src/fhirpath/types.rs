@@ -1,0 +1,301 @@
+//! Types and element names as plans keep them: what a name finds in each FHIR type is looked up at parse.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::LazyLock;
+
+use super::item::{Element, Item, Items, Quantity, TypeInfo, Value};
+use crate::fhir::r4::{TypeDef, TypeKind, schema, types};
+use crate::fhir::{Kind, Name, NameId, Node};
+
+/// One spelling of an element in JSON, with the type that it says: `valueQuantity`.
+#[derive(Debug)]
+struct Spelling {
+    name: NameId,
+    type_def: &'static TypeDef,
+}
+
+/// What one element name finds in each type that has it, sorted by the type's address.
+#[derive(Debug, Default)]
+pub(super) struct Stem {
+    by_type: Vec<(usize, Vec<Spelling>)>,
+}
+
+static STEMS: LazyLock<HashMap<&'static str, Stem>> = LazyLock::new(build_stems);
+
+fn address(type_def: &'static TypeDef) -> usize {
+    std::ptr::from_ref(type_def).addr()
+}
+
+fn build_stems() -> HashMap<&'static str, Stem> {
+    let mut names: BTreeSet<&'static str> = BTreeSet::new();
+    for row in types() {
+        names.insert(row.name);
+        names.extend(row.elements().filter_map(|element| Some(element.path.rsplit_once('.')?.0)));
+    }
+    let mut stems: HashMap<&'static str, Stem> = HashMap::new();
+    for type_def in names.into_iter().filter_map(|name| schema().type_named(name)) {
+        for element in &type_def.elements {
+            if type_def.kind == TypeKind::Primitive && element.stem == "value" {
+                continue; // The value of a primitive is the element itself.
+            }
+            let mut spellings: Vec<Spelling> = Vec::new();
+            for chosen in &element.types {
+                let Some(chosen_type) = child_type(type_def, element.stem, chosen.code) else { continue };
+                spellings.push(Spelling { name: NameId::of(&element.json_name(chosen.code)), type_def: chosen_type });
+            }
+            spellings.sort_by_key(|spelling| spelling.name);
+            stems.entry(element.stem).or_default().by_type.push((address(type_def), spellings));
+        }
+    }
+    for stem in stems.values_mut() {
+        stem.by_type.sort_by_key(|entry| entry.0);
+    }
+    stems
+}
+
+/// The type of an element. The id of a resource is an `id`; the definitions of R4 say `string` (FHIR R4, Resource).
+fn child_type(parent: &TypeDef, stem: &str, code: &str) -> Option<&'static TypeDef> {
+    let is_resource_id = parent.kind == TypeKind::Resource && stem == "id";
+    schema().type_named(if is_resource_id { "id" } else { code })
+}
+
+impl Stem {
+    fn in_type(&self, type_def: &'static TypeDef) -> Option<&[Spelling]> {
+        let at = self.by_type.binary_search_by_key(&address(type_def), |entry| entry.0).ok()?;
+        Some(&self.by_type[at].1)
+    }
+}
+
+/// A step of a path: a name, and what it finds in each FHIR type.
+#[derive(Debug)]
+pub(super) struct Step {
+    name: Name,
+    stem: Option<&'static Stem>,
+}
+
+impl Step {
+    pub(super) fn new(name: &str) -> Step {
+        Step { name: Name::new(name), stem: STEMS.get(name) }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.name.text()
+    }
+
+    /// The types that the element of this name may have in `type_def`, if it has one.
+    pub(super) fn types_in(&self, type_def: &'static TypeDef) -> Option<Vec<&'static TypeDef>> {
+        let spellings = self.stem?.in_type(type_def)?;
+        Some(spellings.iter().map(|spelling| spelling.type_def).collect())
+    }
+
+    /// The children of `item` with this name.
+    #[inline]
+    pub(super) fn walk<'a>(&self, item: &Item<'a>, found: &mut Items<'a>) {
+        match item {
+            Item::Element(element) => match element.type_def() {
+                Some(type_def) => self.walk_typed(element, type_def, found),
+                None => self.walk_record(element, found),
+            },
+            Item::Value(value) => self.walk_value(value, found),
+        }
+    }
+
+    fn walk_typed<'a>(&self, element: &Element<'a>, type_def: &'static TypeDef, found: &mut Items<'a>) {
+        let Some(spellings) = self.stem.and_then(|stem| stem.in_type(type_def)) else { return };
+        let node = if type_def.kind == TypeKind::Primitive { element.extension() } else { element.value() };
+        let Some(node) = node.filter(|node| node.is_object()) else { return };
+        let (mut value, mut extension, mut child_type) = (None, None, None);
+        for child in node.children() {
+            let name = child.name_id();
+            let Some(spelling) = find(spellings, name.without_underscore()) else { continue };
+            child_type = Some(spelling.type_def);
+            if name.is_primitive_extension() {
+                extension = Some(child);
+            } else {
+                value = Some(child);
+                if spelling.type_def.kind != TypeKind::Primitive {
+                    break;
+                }
+            }
+            if value.is_some() && extension.is_some() {
+                break;
+            }
+        }
+        if let Some(child_type) = child_type {
+            push_typed(value, extension, child_type, found);
+        }
+    }
+
+    fn walk_record<'a>(&self, element: &Element<'a>, found: &mut Items<'a>) {
+        if let Some(child) = element.value().and_then(|node| node.get(&self.name)) {
+            push_record(child, found);
+        }
+    }
+
+    fn walk_value<'a>(&self, value: &Value<'a>, found: &mut Items<'a>) {
+        let part = match (value, self.name()) {
+            (Value::Type(TypeInfo { name, .. }), "name") => Value::String((*name).into()),
+            (Value::Type(TypeInfo { namespace, .. }), "namespace") => Value::String((*namespace).into()),
+            (Value::Quantity(Quantity { value, .. }), "value") => Value::Decimal(*value),
+            (Value::Quantity(Quantity { unit, .. }), "unit" | "code") => Value::String(unit.clone()),
+            _ => return,
+        };
+        found.push(Item::Value(part));
+    }
+}
+
+#[inline]
+fn find(spellings: &[Spelling], name: NameId) -> Option<&Spelling> {
+    match spellings {
+        [only] => (only.name == name).then_some(only),
+        several => several.binary_search_by_key(&name, |spelling| spelling.name).ok().map(|at| &several[at]),
+    }
+}
+
+/// Adds an element, or the items of a repeating one: values paired with their `_name` siblings by position.
+pub(super) fn push_typed<'a>(
+    value: Option<Node<'a>>,
+    extension: Option<Node<'a>>,
+    type_def: &'static TypeDef,
+    found: &mut Items<'a>,
+) {
+    if !value.or(extension).is_some_and(Node::is_array) {
+        push_one(value, extension, type_def, found);
+        return;
+    }
+    let mut values = value.filter(|node| node.is_array()).map(Node::children);
+    let mut extensions = extension.filter(|node| node.is_array()).map(Node::children);
+    loop {
+        let value = values.as_mut().and_then(Iterator::next);
+        let extension = extensions.as_mut().and_then(Iterator::next);
+        if value.is_none() && extension.is_none() {
+            return;
+        }
+        push_one(value, extension, type_def, found);
+    }
+}
+
+fn push_one<'a>(
+    value: Option<Node<'a>>,
+    extension: Option<Node<'a>>,
+    type_def: &'static TypeDef,
+    found: &mut Items<'a>,
+) {
+    let value = value.filter(|node| node.kind() != Kind::Null);
+    let extension = extension.filter(|node| node.is_object());
+    if value.is_none() && extension.is_none() {
+        return;
+    }
+    let mut own_type = Some(type_def);
+    if type_def.kind == TypeKind::Resource && type_def.is_abstract {
+        own_type = value.and_then(Node::resource_type).and_then(|name| schema().resource(name));
+    }
+    found.push(Item::of_primitive(value, extension, own_type));
+}
+
+/// Adds a member of a plain record; arrays give their items.
+pub(super) fn push_record<'a>(node: Node<'a>, found: &mut Items<'a>) {
+    if node.is_array() {
+        node.children().for_each(|item| push_record(item, found));
+    } else if node.kind() != Kind::Null {
+        found.push(Item::of_node(node, None));
+    }
+}
+
+/// All children of `item`, in document order.
+pub(super) fn children<'a>(item: &Item<'a>, found: &mut Items<'a>) {
+    let Item::Element(element) = item else { return };
+    let Some(type_def) = element.type_def() else {
+        if let Some(node) = element.value().filter(|node| node.is_object()) {
+            node.children().for_each(|child| push_record(child, found));
+        }
+        return;
+    };
+    let node = if type_def.kind == TypeKind::Primitive { element.extension() } else { element.value() };
+    let Some(node) = node.filter(|node| node.is_object()) else { return };
+    for child in node.children() {
+        let name = child.name_id();
+        let Some((element, chosen)) = type_def.element(name) else { continue };
+        let Some(child_type) = child_type(type_def, element.stem, chosen.code) else { continue };
+        let sibling = || {
+            let is_sibling = |other: &Node<'a>| {
+                other.name_id() != name && other.name_id().without_underscore() == name.without_underscore()
+            };
+            node.children().find(is_sibling)
+        };
+        if name.is_primitive_extension() {
+            if sibling().is_none() {
+                push_typed(None, Some(child), child_type, found);
+            }
+        } else if child_type.kind == TypeKind::Primitive {
+            push_typed(Some(child), sibling(), child_type, found);
+        } else {
+            push_typed(Some(child), None, child_type, found);
+        }
+    }
+}
+
+/// A type specifier: `Quantity` may mean the FHIR type, the system type or both.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TypeTest {
+    fhir: Option<&'static TypeDef>,
+    system: Option<&'static str>,
+}
+
+const SYSTEM_TYPES: [&str; 10] =
+    ["Any", "Boolean", "String", "Integer", "Decimal", "Date", "DateTime", "Time", "Quantity", "TypeInfo"];
+
+impl TypeTest {
+    /// The type called `name`, in `namespace` (`System`, `FHIR`) if one is given.
+    pub(super) fn new(namespace: Option<&str>, name: &str) -> Option<TypeTest> {
+        let fhir = schema().type_named(name).filter(|_| namespace != Some("System"));
+        let system = SYSTEM_TYPES.into_iter().find(|each| *each == name && namespace != Some("FHIR"));
+        let known = matches!(namespace, None | Some("System" | "FHIR"));
+        // `System.Patient` names no type, but asking for it is not an error: nothing is one.
+        (known && (fhir.is_some() || system.is_some() || namespace == Some("System")))
+            .then_some(TypeTest { fhir, system })
+    }
+
+    pub(super) fn fhir(&self) -> Option<&'static TypeDef> {
+        self.fhir
+    }
+
+    /// `is`: of the type or one that specialises it.
+    pub(super) fn is(&self, item: &Item<'_>) -> bool {
+        match item {
+            Item::Element(element) => match element.type_def() {
+                Some(type_def) => self
+                    .fhir
+                    .is_some_and(|fhir| std::ptr::eq(fhir, type_def) || schema().is_a(type_def.name, fhir.name)),
+                None => item.value().is_some_and(|value| self.is_system(&value)),
+            },
+            Item::Value(value) => self.is_system(value),
+        }
+    }
+
+    /// `as` and `ofType`: a primitive only of exactly the type, as the published suite has it.
+    pub(super) fn selects(&self, item: &Item<'_>) -> bool {
+        match (item, self.fhir) {
+            (Item::Element(element), Some(fhir)) if fhir.kind == TypeKind::Primitive => {
+                element.type_def().is_some_and(|type_def| std::ptr::eq(type_def, fhir))
+                    || element.type_def().is_none() && self.is(item)
+            }
+            _ => self.is(item),
+        }
+    }
+
+    fn is_system(&self, value: &Value<'_>) -> bool {
+        self.system.is_some_and(|name| name == "Any" || name == value.type_info().name)
+    }
+}
+
+/// What `type()` says of an item.
+pub(super) fn type_info(item: &Item<'_>) -> TypeInfo {
+    match item {
+        Item::Element(element) => match element.type_def() {
+            Some(type_def) => TypeInfo { namespace: "FHIR", name: type_def.name },
+            None => item.value().map_or(TypeInfo { namespace: "System", name: "Any" }, |value| value.type_info()),
+        },
+        Item::Value(value) => value.type_info(),
+    }
+}
