@@ -11,7 +11,6 @@ pub mod validation;
 pub mod mapping;
 
 pub mod intake;
-pub mod mapping;
 
 pub mod fhirpath;
 
