@@ -1,22 +1,20 @@
 //! Weir: a FHIR interoperability gateway between a mental-health provider and its NHS partners.
 //!
-//! The modules stand in the order of dependency: each names only what stands below it.
+//! The modules stand in the order of dependency, as `ARCHITECTURE.md` draws it: each names only what stands below it.
 
 pub mod partner;
-
 pub mod server;
 
 pub mod audit;
-
 pub mod acknowledgement;
 pub mod delivery;
+pub mod provenance;
+pub mod disclosure;
 pub mod validation;
-
-pub mod intake;
 pub mod mapping;
+pub mod intake;
 
 pub mod fhirpath;
-
+pub mod storage;
 pub mod fhir;
 pub mod identity;
-pub mod storage;

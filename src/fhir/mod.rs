@@ -5,18 +5,21 @@
 
 pub mod audit_event;
 pub mod bars;
+pub mod bundle;
 mod capability;
-mod document;
-mod instant;
-pub mod message;
 pub mod definitions;
 mod document;
 mod instant;
 mod keys;
+pub mod labels;
+pub mod message;
 mod names;
+pub mod narrative;
 pub mod outcome;
 mod path;
+pub mod provenance;
 pub mod r4;
+mod words;
 mod writer;
 pub mod xml;
 
@@ -26,4 +29,5 @@ pub use instant::{Instant, instant_text};
 pub use keys::{Keys, keys};
 pub use names::{Name, NameId};
 pub use path::ElementPath;
+pub use words::{Words, words};
 pub use writer::Writer;

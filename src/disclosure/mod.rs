@@ -1,0 +1,114 @@
+//! Stage 4: the agreement decides what leaves, and [`Disclosable`] proves that it did.
+//!
+//! Enters: a validated Bundle. Leaves: a Bundle built from the elements that one agreement lets one recipient see, and
+//! the [`Manifest`] of what left and what was held back. Invariant: no agreement in force, no Bundle; an element that
+//! no clause lists is not in it; the result is validated again.
+
+mod agreement;
+mod decision;
+mod manifest;
+mod plan;
+mod projection;
+mod stage;
+
+pub use agreement::{
+    Agreement, Agreements, Clause, Fault, Interface, LawfulBasis, Party, Purpose, RequiredElements, Status,
+};
+pub use manifest::{Kept, Manifest, Why, Withheld};
+pub use stage::{Disclosable, Projected, minimise};
+
+use crate::fhir::Document;
+use crate::fhir::bundle::Entries;
+use crate::fhir::outcome::Issue;
+use crate::identity::{AgreementId, InterfaceName, PartyId};
+
+/// Why nothing leaves.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No agreement covers sender, recipient and interface.
+    #[error("no agreement lets {sender} send {interface} to {recipient}")]
+    NoAgreement {
+        /// The controller.
+        sender: PartyId,
+        /// The recipient.
+        recipient: PartyId,
+        /// The interface.
+        interface: InterfaceName,
+    },
+    /// An agreement covers them, but not now.
+    #[error("the agreement {agreement} version {version} is not in force: {why}")]
+    NotInForce {
+        /// Its id.
+        agreement: AgreementId,
+        /// Its version.
+        version: String,
+        /// Its status, or the date that is not reached or passed.
+        why: String,
+    },
+    /// The message does not name one recipient by ODS code.
+    #[error("the message does not name one recipient by its ODS code")]
+    RecipientUnknown,
+    /// What was given is not a Bundle.
+    #[error("only a Bundle can be cut down to an agreement")]
+    NotABundle,
+    /// What may leave is too large to be written.
+    #[error("what may leave exceeds the limits of a document")]
+    TooLarge,
+    /// What may leave no longer conforms to the profile.
+    #[error("what {agreement} lets through does not conform to its profile: {} found", issues.len())]
+    Invalid {
+        /// The agreement.
+        agreement: AgreementId,
+        /// What was found; at least one error.
+        issues: Vec<Issue>,
+    },
+}
+
+impl Error {
+    /// Whose move it is, and what to do.
+    pub fn hint(&self) -> String {
+        match self {
+            Error::NoAgreement { sender, recipient, interface } => format!(
+                "ask the data controller {sender} for an agreement with {recipient} that covers {interface}, then send again"
+            ),
+            Error::NotInForce { agreement, .. } => {
+                format!("ask the data controller to review {agreement}; nothing leaves under it until then")
+            }
+            Error::RecipientUnknown => {
+                "name one receiving organisation by its ODS code in the record, then send again".to_owned()
+            }
+            Error::NotABundle => "give a Bundle".to_owned(),
+            Error::TooLarge => "split the record into several messages".to_owned(),
+            Error::Invalid { agreement, .. } => format!(
+                "the elements at these paths are required but not permitted; ask the data controller to add them to {agreement}"
+            ),
+        }
+    }
+}
+
+/// The recipient of a message: the one organisation that its MessageHeader names as receiver.
+///
+/// # Errors
+/// [`Error::RecipientUnknown`] if there is no receiver with an ODS code, or several.
+pub fn recipient_of(bundle: &Document) -> Result<PartyId, Error> {
+    let receivers = Entries::of(bundle).receivers();
+    let [Some(code)] = &receivers[..] else { return Err(Error::RecipientUnknown) };
+    code.parse().map_err(|_| Error::RecipientUnknown)
+}
+
+/// What would leave of `bundle` over an interface of an agreement, in force or not: for a preview. It proves nothing.
+///
+/// # Errors
+/// [`Error::NoAgreement`] if the agreement does not cover the interface, [`Error::NotABundle`].
+pub fn project(
+    bundle: &Document,
+    agreement: &Agreement,
+    interface: &InterfaceName,
+) -> Result<(Document, Manifest), Error> {
+    let covered = agreement.interface(interface).ok_or_else(|| Error::NoAgreement {
+        sender: agreement.controller().ods.clone(),
+        recipient: agreement.recipient().ods.clone(),
+        interface: interface.clone(),
+    })?;
+    projection::project(bundle, agreement, covered)
+}

@@ -1,0 +1,852 @@
+//! Second half of the projection: the outgoing Bundle, built by copying the leaves that may leave.
+//!
+//! Enters: the Bundle and an interface's plan. Leaves: a new Bundle and its [`Manifest`]. Invariant: every byte of a
+//! value in the new Bundle is either a span copied under a [`Verdict::Leaf`], or written by `fhir::labels` or
+//! `fhir::narrative`. Keys come from the table of R4 names, so an unknown name cannot be written.
+
+use std::collections::HashMap;
+
+use super::Error;
+use super::agreement::{Agreement, Interface};
+use super::decision::{Decisions, Verdict, twin};
+use super::manifest::{Kept, Manifest, Why};
+use crate::fhir::bundle::{BUNDLE, COMPOSITION, Entries, member};
+use crate::fhir::narrative::{self, Shown};
+use crate::fhir::{Document, Kind, Limits, NameId, Node, NodeId, Writer, labels, words};
+
+/// Levels and values of what is written: a plan is as deep as its longest element path.
+const LIMITS: Limits = Limits { depth: 500, nodes: u32::MAX };
+
+/// Builds what may leave of `bundle` over an interface of `agreement`.
+///
+/// # Errors
+/// [`Error::NotABundle`].
+pub(super) fn project(
+    bundle: &Document,
+    agreement: &Agreement,
+    interface: &Interface,
+) -> Result<(Document, Manifest), Error> {
+    if bundle.resource_type() != Some(BUNDLE) {
+        return Err(Error::NotABundle);
+    }
+    let entries = Entries::of(bundle);
+    let mut decisions = Decisions::on(bundle, &entries, &interface.plan).ok_or(Error::NotABundle)?;
+    let narratives = narratives(bundle, &entries, &mut decisions, agreement, interface.tell_withheld);
+    let mut projection = Projection {
+        out: Writer::with_capacity(bundle.source().len()),
+        decisions: &decisions,
+        narratives,
+        tell_withheld: interface.tell_withheld,
+        copied: Vec::new(),
+    };
+    projection.resource(bundle.root());
+    let Projection { out, copied, .. } = projection;
+    let sent = Document::parse(out.finish(), &LIMITS).map_err(|_| Error::TooLarge)?;
+    let mut manifest = account(&sent, &copied);
+    manifest.withheld = decisions.into_withheld();
+    Ok((sent, manifest))
+}
+
+/// A span that was copied: where it stands in the output, where it came from, and which clause let it pass.
+struct Copied {
+    offset: usize,
+    node: NodeId,
+    clause: Option<u32>,
+}
+
+/// Finds the copied spans among the nodes of what was written; every other leaf was generated.
+fn account(sent: &Document, copied: &[Copied]) -> Manifest {
+    let mut manifest = Manifest::default();
+    let mut copied = copied.iter().peekable();
+    for node in sent.nodes().filter(|node| matches!(node.kind(), Kind::String | Kind::Number | Kind::Boolean)) {
+        match copied.next_if(|span| span.offset == node.offset()) {
+            Some(span) => manifest.kept.push(Kept { node: span.node, sent: node.id(), clause: span.clause }),
+            None => manifest.generated.push(node.id()),
+        }
+    }
+    manifest
+}
+
+/// Narratives by the node that they are the text of.
+type Narratives = HashMap<NodeId, String>;
+
+/// Makes the narrative of each Composition that leaves. Text in the Bundle that differs from it counts as withheld.
+fn narratives<'d>(
+    bundle: &'d Document,
+    entries: &Entries<'d>,
+    decisions: &mut Decisions<'d>,
+    agreement: &Agreement,
+    tell_withheld: bool,
+) -> Narratives {
+    let mut made = Narratives::new();
+    let compositions: Vec<Node<'d>> = decisions.resources().into_iter().filter(is_composition).collect();
+    for &composition in &compositions {
+        for section in sections(composition, decisions) {
+            if let Some(div) = section_narrative(section, entries, decisions, tell_withheld) {
+                replace(section, &div, bundle.root(), composition, decisions);
+                made.insert(section.id(), div);
+            }
+        }
+    }
+    for composition in compositions {
+        let mut div = composition_narrative(bundle, composition, decisions, agreement, tell_withheld);
+        if replace(composition, &div, bundle.root(), composition, decisions) {
+            div = composition_narrative(bundle, composition, decisions, agreement, tell_withheld);
+        }
+        made.insert(composition.id(), div);
+    }
+    made
+}
+
+fn is_composition(resource: &Node<'_>) -> bool {
+    resource.resource_type() == Some(COMPOSITION)
+}
+
+/// The sections that leave, at any depth.
+fn sections<'d>(parent: Node<'d>, decisions: &Decisions<'_>) -> Vec<Node<'d>> {
+    let items = member(parent, words().section).into_iter().flat_map(Node::items);
+    let mut found = Vec::new();
+    for section in items.filter(|section| decisions.verdict(*section) == Verdict::Open) {
+        found.push(section);
+        found.extend(sections(section, decisions));
+    }
+    found
+}
+
+fn section_narrative(
+    section: Node<'_>,
+    entries: &Entries<'_>,
+    decisions: &Decisions<'_>,
+    tell_withheld: bool,
+) -> Option<String> {
+    let references = member(section, words().entry).into_iter().flat_map(Node::items);
+    let shown = |leaf: Node<'_>| decisions.shows(leaf);
+    let leaves = |reference: &Node<'_>| member(*reference, words().reference).is_some_and(shown);
+    let targets: Vec<Node<'_>> = references.filter(leaves).filter_map(|reference| entries.target(reference)).collect();
+    if !targets.is_empty() {
+        return Some(narrative::of_section(&targets, Shown::new(&shown)));
+    }
+    let had_content = [words().entry, words().text].iter().any(|name| member(section, *name).is_some());
+    had_content.then(|| narrative::of_withheld_section(tell_withheld))
+}
+
+fn composition_narrative(
+    bundle: &Document,
+    composition: Node<'_>,
+    decisions: &Decisions<'_>,
+    agreement: &Agreement,
+    tell_withheld: bool,
+) -> String {
+    let shown = |leaf: Node<'_>| decisions.shows(leaf);
+    let note = (tell_withheld && decisions.is_cut(bundle.root())).then(|| {
+        let (id, version) = (agreement.id(), agreement.version());
+        format!("Some elements were withheld under the sharing agreement {id} version {version}.")
+    });
+    narrative::of_composition(composition, Shown::new(&shown), note.as_deref())
+}
+
+/// Accounts for narrative that stood where `div` goes. Returns whether there was any that says something else.
+fn replace<'d>(
+    holder: Node<'d>,
+    div: &str,
+    bundle: Node<'d>,
+    composition: Node<'d>,
+    decisions: &mut Decisions<'d>,
+) -> bool {
+    let Some(text) = member(holder, words().text).filter(|text| !narrative::is(*text, div)) else { return false };
+    decisions.withhold(text, Why::NotPermitted);
+    decisions.cut(composition);
+    decisions.cut(bundle);
+    true
+}
+
+struct Projection<'p, 'd> {
+    out: Writer,
+    decisions: &'p Decisions<'d>,
+    narratives: Narratives,
+    tell_withheld: bool,
+    copied: Vec<Copied>,
+}
+
+impl Projection<'_, '_> {
+    /// A resource: its type and id, its labels and narrative, then the rest in its order.
+    fn resource(&mut self, resource: Node<'_>) {
+        self.out.begin_object();
+        let first = [words().resource_type, words().id];
+        for name in first {
+            if let Some(child) = member(resource, name) {
+                self.member(resource, child);
+            }
+        }
+        self.meta(resource);
+        self.narrative(resource);
+        let rest = |child: &Node<'_>| !first.contains(&child.name_id()) && child.name_id() != words().meta;
+        for child in resource.children().filter(rest) {
+            self.member(resource, child);
+        }
+        self.out.end_object();
+    }
+
+    fn meta(&mut self, resource: Node<'_>) {
+        let meta = member(resource, words().meta);
+        let open = meta.filter(|meta| matches!(self.decisions.verdict(*meta), Verdict::Open));
+        let label = self.tell_withheld && self.decisions.is_cut(resource);
+        if open.is_none() && !label {
+            return;
+        }
+        self.key(words().meta);
+        self.out.begin_object();
+        if let Some(meta) = open.or(meta) {
+            for child in meta.children().filter(|child| child.name_id() != words().security || !label) {
+                self.member(meta, child);
+            }
+        }
+        if label {
+            self.key(words().security);
+            self.out.begin_array();
+            if let Some(security) = meta.and_then(|meta| member(meta, words().security)) {
+                self.open_items(security);
+            }
+            labels::write_subsetted(&mut self.out);
+            self.out.end_array();
+        }
+        self.out.end_object();
+    }
+
+    fn narrative(&mut self, holder: Node<'_>) {
+        if let Some(div) = self.narratives.remove(&holder.id()) {
+            self.key(words().text);
+            narrative::write(&mut self.out, &div);
+        }
+    }
+
+    fn member(&mut self, parent: Node<'_>, child: Node<'_>) {
+        let name = child.name_id();
+        match self.decisions.verdict(child) {
+            Verdict::Withheld => {}
+            Verdict::Leaf(clause) => {
+                self.key(name);
+                self.copy(child, clause);
+            }
+            Verdict::Open => {
+                self.key(name);
+                self.open(child);
+            }
+            Verdict::Resource => {
+                self.key(name);
+                self.resource(child);
+            }
+            Verdict::Values => self.values(parent, child),
+            Verdict::Masked { primitive, array } => self.masked(name, primitive, array),
+            Verdict::OpenMasked => self.open_masked(child),
+        }
+    }
+
+    fn open(&mut self, node: Node<'_>) {
+        if node.is_array() {
+            self.out.begin_array();
+            self.open_items(node);
+            self.out.end_array();
+        } else {
+            self.object(node);
+        }
+    }
+
+    fn open_items(&mut self, array: Node<'_>) {
+        for item in array.items().filter(|item| self.decisions.verdict(*item) == Verdict::Open) {
+            self.object(item);
+        }
+    }
+
+    fn object(&mut self, node: Node<'_>) {
+        self.out.begin_object();
+        for child in node.children() {
+            self.member(node, child);
+        }
+        self.narrative(node);
+        self.out.end_object();
+    }
+
+    /// An array of primitive values, and beside it that of their extensions: both keep an item if one of them does.
+    fn values(&mut self, parent: Node<'_>, child: Node<'_>) {
+        let is = |twin: &Node<'_>| self.decisions.verdict(*twin) == Verdict::Values;
+        match twin(parent, child).filter(is) {
+            None => {
+                let kept: Vec<Option<Node<'_>>> =
+                    child.children().filter(|item| self.leaves(*item)).map(Some).collect();
+                self.items(child.name_id(), &kept);
+            }
+            Some(_) if child.name_id().is_primitive_extension() => {}
+            Some(twin) => {
+                let (values, extensions) = self.pairs(child, twin);
+                self.items(child.name_id(), &values);
+                self.items(twin.name_id(), &extensions);
+            }
+        }
+    }
+
+    fn leaves(&self, node: Node<'_>) -> bool {
+        matches!(self.decisions.verdict(node), Verdict::Leaf(_) | Verdict::Open)
+    }
+
+    fn pairs<'a>(&self, values: Node<'a>, extensions: Node<'a>) -> (Vec<Option<Node<'a>>>, Vec<Option<Node<'a>>>) {
+        let (mut left, mut right) = (values.children(), extensions.children());
+        let mut kept = (Vec::new(), Vec::new());
+        loop {
+            let pair = (left.next(), right.next());
+            if pair == (None, None) {
+                return kept;
+            }
+            let pair = (pair.0.filter(|node| self.leaves(*node)), pair.1.filter(|node| self.leaves(*node)));
+            if pair != (None, None) {
+                kept.0.push(pair.0);
+                kept.1.push(pair.1);
+            }
+        }
+    }
+
+    fn items(&mut self, name: NameId, items: &[Option<Node<'_>>]) {
+        self.key(name);
+        self.out.begin_array();
+        for item in items {
+            match item.map(|item| (item, self.decisions.verdict(item))) {
+                Some((item, Verdict::Leaf(clause))) => self.copy(item, clause),
+                Some((item, _)) => self.object(item),
+                None => self.out.raw("null"),
+            }
+        }
+        self.out.end_array();
+    }
+
+    fn masked(&mut self, name: NameId, primitive: bool, array: bool) {
+        let text = name.text();
+        match primitive {
+            true => self.out.key(&format!("_{text}")),
+            false => self.out.key(text),
+        }
+        if array {
+            self.out.begin_array();
+        }
+        labels::write_masked_element(&mut self.out);
+        if array {
+            self.out.end_array();
+        }
+    }
+
+    /// The extensions of a primitive that leave, and the mask of its value among them.
+    fn open_masked(&mut self, node: Node<'_>) {
+        self.key(node.name_id());
+        self.out.begin_object();
+        for child in node.children().filter(|child| child.name_id() != words().extension) {
+            self.member(node, child);
+        }
+        self.key(words().extension);
+        self.out.begin_array();
+        if let Some(extensions) = member(node, words().extension) {
+            self.open_items(extensions);
+        }
+        labels::write_masked(&mut self.out);
+        self.out.end_array();
+        self.out.end_object();
+    }
+
+    fn copy(&mut self, node: Node<'_>, clause: Option<u32>) {
+        let raw = node.raw();
+        self.out.raw(raw);
+        self.copied.push(Copied { offset: self.out.position() - raw.len(), node: node.id(), clause });
+    }
+
+    fn key(&mut self, name: NameId) {
+        match name.is_primitive_extension() {
+            true => self.out.key(&format!("_{}", name.text())),
+            false => self.out.key(name.text()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fmt::Write as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::disclosure::{Agreements, project};
+    use crate::identity::InterfaceName;
+
+    const PROFILE: &str = "https://weir.example/p";
+    const MASK: &str =
+        r#"{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","valueCode":"masked"}]}"#;
+    const LABEL: &str = r#"{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}"#;
+
+    fn agreement(permits: &[(&str, Option<&str>, &[&str])], tell: bool, required: &[&str]) -> Agreements {
+        let mut text = format!(
+            "id = 'a'\nversion = '1'\nstatus = 'active'\neffective = '2026-01-01'\nreview = '2027-01-01'\n\
+             retention_days = 1\ncontroller = {{ ods = 'A1', name = 'A' }}\nrecipient = {{ ods = 'B1', name = 'B' }}\n\
+             purpose = {{ code = 'TREAT', words = 'care' }}\n\
+             lawful_basis = {{ article_6 = '6', article_9 = '9', common_law = 'c' }}\n\
+             [interfaces.i]\nprofile = '{PROFILE}'\ntell_withheld = {tell}\n"
+        );
+        for (resource, profile, elements) in permits {
+            let profile = profile.map(|url| format!("profile = '{url}'\n")).unwrap_or_default();
+            let _infallible = write!(
+                text,
+                "[[interfaces.i.permit]]\nresource = '{resource}'\n{profile}elements = {elements:?}\n\
+                 category = 'c'\nreason = 'r'\n"
+            );
+        }
+        let required: Vec<String> = required.iter().map(|&path| path.to_owned()).collect();
+        let of = |profile: &str| if profile == PROFILE { Vec::new() } else { required.clone() };
+        Agreements::load_for(&[("a.toml".to_owned(), text)], &of).expect("the agreement is sound")
+    }
+
+    fn parse(text: &str) -> Document {
+        Document::parse(text, &Limits::default()).expect("it is JSON")
+    }
+
+    fn run(agreements: &Agreements, bundle: &Document) -> (Document, Manifest) {
+        let interface: InterfaceName = "i".parse().expect("a name");
+        let agreement = agreements.iter().next().expect("there is one");
+        project(bundle, agreement, &interface).expect("it is a Bundle")
+    }
+
+    /// What leaves of one resource, and which of its elements were withheld.
+    fn cut(agreements: &Agreements, resource: &str) -> (String, Vec<String>) {
+        let bundle = parse(&format!(
+            r#"{{"resourceType":"Bundle","type":"message","entry":[{{"fullUrl":"urn:uuid:1","resource":{resource}}}]}}"#
+        ));
+        let (sent, manifest) = run(agreements, &bundle);
+        assert_eq!(run(agreements, &sent).0.source(), sent.source(), "twice is as once");
+        let entries = Entries::of(&sent);
+        let resource = entries.list().first().and_then(|entry| entry.resource).map_or("", |resource| resource.raw());
+        let withheld = manifest.withheld().iter().map(|row| {
+            let path = bundle.node(row.node).expect("it is a node").path();
+            let path = path.as_str().trim_start_matches("Bundle.entry[0]").trim_start_matches(".resource.");
+            format!("{path} {:?}", row.why)
+        });
+        (resource.to_owned(), withheld.collect())
+    }
+
+    #[test]
+    fn only_what_a_clause_lists_leaves() {
+        let patient: &[&str] = &[
+            "identifier.system",
+            "name.family",
+            "name.given",
+            "birthDate",
+            "birthDate.extension('e:time').valueDateTime",
+            "multipleBirthInteger",
+            "extension('e:code').valueCode",
+            "extension('e:nest').extension('in').valueString",
+            "name.given.extension('e:q').valueCode",
+            "contact.name.family",
+        ];
+        let agreements = agreement(&[("Patient", None, patient)], false, &[]);
+        for (given, leaves, held) in [
+            (r#""id":"x","birthDate":"2000""#, r#""birthDate":"2000""#, vec!["id NotPermitted"]),
+            (
+                r#""multipleBirthInteger":1,"x-unknown":{"family":"f"}"#,
+                r#""multipleBirthInteger":1"#,
+                vec!["x-unknown NotPermitted"],
+            ),
+            (r#""multipleBirthBoolean":true"#, "", vec!["multipleBirthBoolean NotPermitted"]),
+            (
+                r#""name":[{"family":"A\u0062","text":"t","use":"old"},{"text":"t"}]"#,
+                r#""name":[{"family":"A\u0062"}]"#,
+                vec!["name[0].text NotPermitted", "name[0].use NotPermitted", "name[1] NotPermitted"],
+            ),
+            (
+                r#""name":[{"given":["a","b"],"_given":[{"id":"1"},{"extension":[{"url":"e:q","valueCode":"c"}]}]}]"#,
+                r#""name":[{"given":["a","b"],"_given":[null,{"extension":[{"url":"e:q","valueCode":"c"}]}]}]"#,
+                vec!["name[0].given[0] NotPermitted"],
+            ),
+            (
+                r#""name":[{"given":["a",null],"_given":[null,{"id":"1"}]}]"#,
+                r#""name":[{"given":["a"]}]"#,
+                vec!["name[0].given NotPermitted"],
+            ),
+            (
+                r#""name":[{"_given":[{"extension":[{"url":"e:q","valueCode":"c"}]},null]}]"#,
+                r#""name":[{"_given":[{"extension":[{"url":"e:q","valueCode":"c"}]}]}]"#,
+                vec![],
+            ),
+            (
+                r#""name":{"family":{"family":"f"}},"birthDate":{"family":"f"}"#,
+                "",
+                vec!["name NotPermitted", "birthDate NotPermitted"],
+            ),
+            (r#""name":[["family"]],"birthDate":null"#, "", vec!["name NotPermitted", "birthDate NotPermitted"]),
+            (
+                r#""_birthDate":{"id":"1","extension":[{"url":"e:time","valueDateTime":"2000"},{"url":"e:z","valueCode":"z"}]}"#,
+                r#""_birthDate":{"extension":[{"url":"e:time","valueDateTime":"2000"}]}"#,
+                vec!["birthDate.id NotPermitted", "birthDate.extension[1] NotPermitted"],
+            ),
+            (
+                r#""extension":[{"url":"e:code","valueCode":"a"},{"url":"e:code","valueString":"b"},{"url":"e:other","valueCode":"c"}]"#,
+                r#""extension":[{"url":"e:code","valueCode":"a"}]"#,
+                vec!["extension[1] NotPermitted", "extension[2] NotPermitted"],
+            ),
+            (
+                r#""extension":[{"url":"e:nest","extension":[{"url":"in","valueString":"a"},{"url":"out","valueString":"b"}]}]"#,
+                r#""extension":[{"url":"e:nest","extension":[{"url":"in","valueString":"a"}]}]"#,
+                vec!["extension[0].extension[1] NotPermitted"],
+            ),
+            (
+                r#""text":{"status":"generated","div":"<div/>"},"contained":[{"resourceType":"Patient","birthDate":"1"}],"meta":{"source":"s","profile":["p"]}"#,
+                "",
+                vec!["text NotPermitted", "contained NotPermitted", "meta NotPermitted"],
+            ),
+            (
+                r#""contact":[{"modifierExtension":[{"url":"m"}],"name":{"family":"f"}},{"name":{"family":"g"}}]"#,
+                r#""contact":[{"name":{"family":"g"}}]"#,
+                vec!["contact[0] ModifierExtension"],
+            ),
+            (
+                r#""modifierExtension":[{"url":"m","valueBoolean":true}],"birthDate":"2000""#,
+                "-",
+                vec![" ModifierExtension"],
+            ),
+        ] {
+            let (left, withheld) = cut(&agreements, &format!(r#"{{"resourceType":"Patient",{given}}}"#));
+            let expected = match leaves {
+                "-" => String::new(),
+                "" => r#"{"resourceType":"Patient"}"#.to_owned(),
+                leaves => format!(r#"{{"resourceType":"Patient",{leaves}}}"#),
+            };
+            assert_eq!((left, withheld), (expected, held.into_iter().map(str::to_owned).collect()), "{given}");
+        }
+    }
+
+    #[test]
+    fn a_modifier_extension_leaves_whole_or_not_at_all() {
+        let elements: &[&str] = &["birthDate", "modifierExtension('m').valueCoding.code"];
+        let agreements = agreement(&[("Patient", None, elements)], false, &[]);
+        let cut = |coding: &str| {
+            let modifier = format!(r#""modifierExtension":[{{"url":"m","valueCoding":{coding}}}]"#);
+            cut(&agreements, &format!(r#"{{"resourceType":"Patient",{modifier},"birthDate":"2000"}}"#)).0
+        };
+        assert!(cut(r#"{"code":"a"}"#).contains("modifierExtension"));
+        assert_eq!(cut(r#"{"code":"a","display":"A"}"#), "");
+    }
+
+    #[test]
+    fn a_required_element_that_is_withheld_is_masked() {
+        let required: &[&str] = &["Patient.birthDate", "Patient.name", "Patient.name.family", "Patient.deceased[x]"];
+        let patient: &[&str] = &["gender", "name.use", "birthDate.extension('e').valueCode"];
+        let observation: &[&str] = &["valueString"];
+        let profile = "https://weir.example/patient";
+        let permits = [("Patient", Some(profile), patient), ("Observation", None, observation)];
+        let told = agreement(&permits, true, required);
+        let silent = agreement(&permits, false, required);
+        let meta = format!(r#""meta":{{"profile":["{profile}"],"security":[{LABEL}]}}"#);
+        for (given, expected) in [
+            (r#""gender":"x""#, r#""gender":"x""#.to_owned()),
+            (r#""gender":"x","birthDate":"2000""#, format!(r#""gender":"x","_birthDate":{MASK}"#)),
+            (r#""_birthDate":{"id":"1"}"#, format!(r#""_birthDate":{MASK}"#)),
+            (r#""birthDate":"2000","_birthDate":{"id":"1"}"#, format!(r#""_birthDate":{MASK}"#)),
+            (
+                r#""birthDate":"2000","_birthDate":{"extension":[{"url":"e","valueCode":"c"}]}"#,
+                format!(r#""_birthDate":{{"extension":[{{"url":"e","valueCode":"c"}},{}"#, &MASK[14..]),
+            ),
+            (r#""name":[{"family":"a"},{"family":"b"}]"#, format!(r#""name":[{MASK}]"#)),
+            (r#""name":[{"use":"old","family":"a"}]"#, format!(r#""name":[{{"use":"old","_family":{MASK}}}]"#)),
+            (r#""deceasedBoolean":true"#, format!(r#""_deceasedBoolean":{MASK}"#)),
+        ] {
+            let resource = format!(r#"{{"resourceType":"Patient","meta":{{"profile":["{profile}"]}},{given}}}"#);
+            let (left, withheld) = cut(&told, &resource);
+            let meta =
+                if withheld.is_empty() { format!(r#""meta":{{"profile":["{profile}"]}}"#) } else { meta.clone() };
+            assert_eq!(left, format!(r#"{{"resourceType":"Patient",{meta},{expected}}}"#), "{given}");
+            let (left, _) = cut(&silent, &resource);
+            assert!(!left.contains("masked") && !left.contains("SUBSETTED"), "{left}");
+        }
+        let (left, _) =
+            cut(&told, r#"{"resourceType":"Observation","status":"final","code":{"text":"c"},"valueString":"v"}"#);
+        assert_eq!(
+            left,
+            format!(
+                r#"{{"resourceType":"Observation","meta":{{"security":[{LABEL}]}},"_status":{MASK},"code":{MASK},"valueString":"v"}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_reference_never_dangles() {
+        let task: &[&str] =
+            &["focus.reference", "focus.display", "owner.identifier.value", "owner.reference", "for.reference"];
+        let agreements =
+            agreement(&[("Task", None, task), ("Flag", None, &["status"]), ("Group", None, &["id"])], false, &[]);
+        for (reference, stays) in [
+            ("urn:uuid:2", true),
+            ("urn:uuid:3", false),
+            ("urn:uuid:9", false),
+            ("Patient/p3", false),
+            ("Flag/f2", false),
+            ("Group/g4", true),
+            ("Device/d5", true),
+            ("https://a.example/Device/d5/_history/1", true),
+            ("#f", false),
+            ("Patient?identifier=1", false),
+        ] {
+            let task = format!(
+                r#"{{"resourceType":"Task","focus":{{"reference":"{reference}","display":"d"}},"for":{{"reference":"{reference}"}},"owner":{{"reference":"Patient/p3","identifier":{{"value":"i"}}}}}}"#
+            );
+            let bundle = parse(&format!(
+                r#"{{"resourceType":"Bundle","type":"message","entry":[
+                {{"fullUrl":"urn:uuid:1","resource":{task}}},
+                {{"fullUrl":"urn:uuid:2","resource":{{"resourceType":"Flag","id":"f2"}}}},
+                {{"fullUrl":"urn:uuid:3","resource":{{"resourceType":"Patient","id":"p3"}}}},
+                {{"fullUrl":"urn:uuid:4","resource":{{"resourceType":"Group","id":"g4"}}}},
+                {{"fullUrl":"https://a.example/Device/d5","resource":{{"resourceType":"Group"}}}}]}}"#
+            ));
+            let (sent, manifest) = run(&agreements, &bundle);
+            let held = format!(r#""focus":{{"display":"d"}},"owner":{{"identifier":{{"value":"i"}}}}"#);
+            let kept =
+                format!(r#""focus":{{"reference":"{reference}","display":"d"}},"for":{{"reference":"{reference}"}}"#);
+            assert!(sent.source().contains(if stays { &kept } else { &held }), "{reference}: {}", sent.source());
+            let dangling = manifest.withheld().iter().filter(|row| row.why == Why::DanglingReference).count();
+            assert_eq!(dangling, if stays { 1 } else { 3 }, "{reference}");
+            assert_eq!(run(&agreements, &sent).0.source(), sent.source());
+        }
+    }
+
+    #[test]
+    fn a_permit_for_a_profile_is_for_resources_that_claim_it() {
+        let (team, body) = ("https://weir.example/team", "https://weir.example/body");
+        let permits: [(&str, Option<&str>, &[&str]); 2] =
+            [("Organization", Some(team), &["name"]), ("Organization", Some(body), &["active"])];
+        let agreements = agreement(&permits, false, &[]);
+        for (profiles, expected) in [
+            (vec![], ""),
+            (vec!["https://weir.example/other"], ""),
+            (vec![team], r#""name":"n""#),
+            (vec!["https://weir.example/body|1.0"], r#""active":true"#),
+            (vec![team, body, "https://weir.example/other"], r#""name":"n","active":true"#),
+        ] {
+            let resource = format!(
+                r#"{{"resourceType":"Organization","meta":{{"profile":{profiles:?}}},"name":"n","active":true}}"#
+            );
+            let (left, _) = cut(&agreements, &resource);
+            assert_eq!(left.split_once("]},").map_or("", |(_, rest)| rest.trim_end_matches('}')), expected);
+            assert!(!left.contains("other"));
+        }
+    }
+
+    #[test]
+    fn narrative_is_made_from_what_leaves() {
+        let composition: &[&str] = &["title", "section.title", "section.entry.reference"];
+        let permits: [(&str, Option<&str>, &[&str]); 2] =
+            [("Composition", None, composition), ("Observation", None, &["valueString"])];
+        let bundle = parse(
+            r#"{"resourceType":"Bundle","type":"document","entry":[
+            {"fullUrl":"urn:uuid:1","resource":{"resourceType":"Composition","title":"T","date":"secret",
+             "text":{"status":"generated","div":"<div>secret</div>"},"section":[
+              {"title":"One","text":{"div":"secret"},"entry":[{"reference":"urn:uuid:2"},{"reference":"urn:uuid:3"}]},
+              {"title":"Two","entry":[{"reference":"urn:uuid:3"}]},
+              {"code":{"text":"secret"},"entry":[{"reference":"urn:uuid:3"}]}]}},
+            {"fullUrl":"urn:uuid:2","resource":{"resourceType":"Observation","valueString":"<v>","note":[{"text":"secret"}]}},
+            {"fullUrl":"urn:uuid:3","resource":{"resourceType":"Flag","code":{"text":"secret"}}}]}"#,
+        );
+        for tell in [true, false] {
+            let agreements = agreement(&permits, tell, &[]);
+            let (sent, _) = run(&agreements, &bundle);
+            let text = sent.source().replace(r#"\""#, "'");
+            assert!(!text.contains("secret"), "{text}");
+            assert!(text.contains("<li><b>Observation</b><ul><li>Value: &lt;v&gt;</li></ul></li>"), "{text}");
+            let (said, unsaid) = ("The content of this section was withheld.", "Nothing is shared in this section.");
+            assert!(
+                text.contains(if tell { said } else { unsaid }) && !text.contains(if tell { unsaid } else { said })
+            );
+            assert_eq!(text.contains("withheld under the sharing agreement a version 1"), tell);
+            assert_eq!(text.matches("http://www.w3.org/1999/xhtml").count(), 3);
+            assert_eq!(run(&agreements, &sent).0.source(), sent.source());
+        }
+    }
+
+    /// A JSON value whose strings and numbers are each unique, under names that mean something in R4.
+    fn value(depth: u32) -> BoxedStrategy<String> {
+        let leaf = prop_oneof![
+            Just("\"@\"".to_owned()),
+            Just("\"@\"".to_owned()),
+            Just("true".to_owned()),
+            Just("null".to_owned())
+        ];
+        if depth == 0 {
+            return leaf.boxed();
+        }
+        let names = prop::sample::select(vec![
+            "name",
+            "family",
+            "given",
+            "_given",
+            "birthDate",
+            "_birthDate",
+            "extension",
+            "modifierExtension",
+            "url",
+            "valueCode",
+            "valueReference",
+            "reference",
+            "identifier",
+            "system",
+            "value",
+            "meta",
+            "security",
+            "profile",
+            "text",
+            "div",
+            "section",
+            "entry",
+            "title",
+            "id",
+            "contained",
+            "resourceType",
+            "display",
+            "coding",
+            "code",
+            "status",
+            "subject",
+            "focus",
+            "x-unknown",
+        ]);
+        let members = prop::collection::btree_map(names, value(depth - 1), 0..6).prop_map(|members| {
+            let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            format!("{{{}}}", members.join(","))
+        });
+        let items = prop::collection::vec(value(depth - 1), 0..3).prop_map(|items| format!("[{}]", items.join(",")));
+        prop_oneof![2 => leaf, 4 => members, 2 => items].boxed()
+    }
+
+    /// Strings that the agreement or the Bundle's frame names, among the canaries.
+    const PLANTED: [&str; 9] = [
+        "e:code",
+        "m",
+        "urn:uuid:0",
+        "urn:uuid:1",
+        "urn:uuid:2",
+        "Task/1",
+        PROFILE,
+        "https://weir.example/patient",
+        "SUBSETTED",
+    ];
+
+    fn bundle() -> impl Strategy<Value = String> {
+        let kinds = prop::sample::select(vec!["Patient", "Task", "Composition", "Observation", "Flag", "Bundle"]);
+        let names = prop::sample::select(vec![
+            "id",
+            "meta",
+            "name",
+            "birthDate",
+            "_birthDate",
+            "extension",
+            "modifierExtension",
+            "text",
+            "section",
+            "title",
+            "focus",
+            "for",
+            "status",
+            "code",
+            "valueString",
+            "contained",
+            "identifier",
+            "subject",
+        ]);
+        let resource = (kinds, prop::collection::btree_map(names, value(4), 0..8));
+        let frame =
+            prop::collection::btree_map(prop::sample::select(vec!["id", "meta", "link", "timestamp"]), value(3), 0..3);
+        (prop::collection::vec(resource, 0..4), frame, prop::collection::vec(0..60_usize, 40)).prop_map(
+            |(resources, frame, planted)| {
+                let entries: Vec<String> = resources.into_iter().enumerate().map(|(index, (kind, members))| {
+                    let members: String = members.iter().map(|(name, value)| format!(",\"{name}\":{value}")).collect();
+                    format!(r#"{{"fullUrl":"urn:uuid:{index}","search":{{"mode":"@"}},"resource":{{"resourceType":"{kind}"{members}}}}}"#)
+                }).collect();
+                let frame: String = frame.iter().map(|(name, value)| format!(",\"{name}\":{value}")).collect();
+                let text = format!(r#"{{"resourceType":"Bundle","type":"message"{frame},"entry":[{}]}}"#, entries.join(","));
+                let mut canaries = text.split('@').enumerate().map(|(index, part)| {
+                    if index == 0 {
+                        return part.to_owned();
+                    }
+                    let canary = planted.get(index).and_then(|&choice| PLANTED.get(choice));
+                    format!("{}{part}", canary.map_or_else(|| format!("canary-{index}-"), |&known| known.to_owned()))
+                });
+                canaries.by_ref().collect()
+            },
+        )
+    }
+
+    /// `name.extension('e:code').valueCode` for a leaf, from the nearest resource on.
+    fn permit_path(leaf: Node<'_>) -> (String, String) {
+        let (mut at, mut kind, mut path) = (leaf.document().root(), "Bundle".to_owned(), String::new());
+        while at != leaf {
+            let holds = |child: &Node<'_>| child.id() <= leaf.id() && leaf.id().index() < child.end_index();
+            let child = at.children().find(holds).expect("the leaf stands in the document");
+            match child.name() {
+                Some(name) if name == "resource" => {
+                    kind = child.resource_type().expect("a resource has a type").to_owned();
+                    path.clear();
+                }
+                Some(name) => path = format!("{path}.{}", name.trim_start_matches('_')),
+                None if path.to_ascii_lowercase().ends_with("extension") => {
+                    let url = child.member("url").and_then(Node::text).expect("an extension has a url");
+                    path = format!("{path}('{url}')");
+                }
+                None => {}
+            }
+            at = child;
+        }
+        (kind, path.trim_start_matches('.').to_owned())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn nothing_unlisted_leaves_and_twice_is_as_once(text in bundle(), tell: bool) {
+            let patient: &[&str] = &["id", "meta.security.code", "name.family", "name.given", "birthDate.extension('e:code').valueCode",
+                "extension('e:code').valueReference.reference", "name.given.extension('e:code').valueCode", "identifier.value",
+                "modifierExtension('m').valueCode"];
+            let task: &[&str] = &["id", "focus.reference", "focus.display", "for.identifier.system", "status", "code.coding.display"];
+            let composition: &[&str] = &["title", "section.title", "section.code.text", "section.entry.reference",
+                "section.section.title", "section.section.entry.reference"];
+            let permits = [
+                ("Bundle", None, &["id", "meta.profile"] as &[&str]),
+                ("Patient", Some("https://weir.example/patient"), patient), ("Patient", None, &["birthDate"]),
+                ("Task", None, task), ("Composition", None, composition), ("Observation", None, &["valueString", "code.coding.code"]),
+            ];
+            let agreements = agreement(&permits, tell, &["Patient.name", "Patient.name.family", "Patient.birthDate"]);
+            let listed: BTreeSet<(String, String)> = permits.iter()
+                .flat_map(|(kind, _, paths)| paths.iter().map(|path| ((*kind).to_owned(), (*path).to_owned()))).collect();
+            let before = Document::parse(text, &Limits::default()).expect("it is JSON");
+            let (sent, manifest) = run(&agreements, &before);
+            for row in manifest.kept() {
+                let (from, to) = (before.node(row.node).expect("a node"), sent.node(row.sent).expect("a node"));
+                prop_assert_eq!(from.raw(), to.raw());
+                prop_assert_eq!(row.clause.is_some(), listed.contains(&permit_path(to)) && (row.clause.is_some()));
+                prop_assert_eq!(permit_path(from), permit_path(to));
+                let (_, path) = permit_path(to);
+                let frame = ["resourceType", "type", "entry.fullUrl", "meta.profile"].contains(&&*path) || path.ends_with(").url");
+                prop_assert!(row.clause.is_some() || frame, "{}", path);
+            }
+            for &leaf in manifest.generated() {
+                let leaf = sent.node(leaf).expect("a node");
+                let is_narrative = leaf.path().as_str().ends_with("text.div");
+                prop_assert!(is_narrative || !leaf.raw().contains("canary"), "{}", leaf.path());
+                if is_narrative {
+                    let kept: BTreeSet<_> = manifest.kept().iter().map(|row| sent.node(row.sent).expect("a node").raw()).collect();
+                    let text = leaf.text().expect("narrative is text");
+                    for part in text.split("canary-").skip(1) {
+                        let number = part.split('-').next().unwrap_or_default();
+                        let canary = format!("\"canary-{number}-\"");
+                        prop_assert!(kept.contains(&*canary), "{} in {}", canary, text);
+                    }
+                }
+            }
+            let leaves = sent.nodes().filter(|node| node.scalar().is_some()).count();
+            prop_assert_eq!(leaves, manifest.kept().len() + manifest.generated().len());
+            let again = run(&agreements, &sent).0;
+            prop_assert_eq!(again.source(), sent.source());
+        }
+    }
+}

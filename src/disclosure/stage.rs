@@ -1,0 +1,87 @@
+//! The stage itself: [`Validated`] → [`Projected`] → [`Disclosable`].
+
+use std::sync::Arc;
+
+use super::agreement::{Agreement, Agreements, Interface};
+use super::manifest::Manifest;
+use super::{Error, projection, recipient_of};
+use crate::fhir::Document;
+use crate::fhir::outcome::Issue;
+use crate::validation::Validated;
+
+/// A Bundle cut down to an agreement, not yet validated again.
+#[derive(Debug)]
+pub struct Projected(Disclosable);
+
+/// A Bundle cut down to what one agreement lets one recipient see, and valid as it is.
+///
+/// Only [`Projected::revalidated`] makes one, so holding it proves that the agreement was consulted.
+#[derive(Debug)]
+pub struct Disclosable {
+    validated: Validated,
+    agreement: Arc<Agreement>,
+    bundle: Document,
+    manifest: Manifest,
+}
+
+/// Finds the agreement in force between the sender, by its certificate, and the recipient that the message names, and
+/// builds what it lets through.
+///
+/// # Errors
+/// [`Error::RecipientUnknown`], [`Error::NoAgreement`], [`Error::NotInForce`]; [`Error::NotABundle`] and
+/// [`Error::TooLarge`] for what no map of ours makes.
+pub fn minimise(agreements: &Agreements, validated: Validated) -> Result<Projected, Error> {
+    let (received, full) = (validated.mapped().received(), validated.mapped().bundle());
+    let recipient = recipient_of(full)?;
+    let (sender, name) = (received.sender(), received.interface());
+    let agreement = agreements.in_force(sender, &recipient, name, received.received_at())?;
+    let no_agreement =
+        || Error::NoAgreement { sender: sender.clone(), recipient: recipient.clone(), interface: name.clone() };
+    let interface = agreement.interface(name).ok_or_else(no_agreement)?;
+    let (bundle, manifest) = projection::project(full, agreement, interface)?;
+    let agreement = Arc::clone(agreement);
+    Ok(Projected(Disclosable { validated, agreement, bundle, manifest }))
+}
+
+impl Projected {
+    /// Validates the Bundle again, as it would leave, against the profile that the agreement names.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with the issues, if one of them is an error.
+    pub fn revalidated(self, check: impl FnOnce(&Document, &str) -> Vec<Issue>) -> Result<Disclosable, Error> {
+        let Projected(disclosable) = self;
+        let profile = disclosable.interface().map(Interface::profile).unwrap_or_default();
+        let issues = check(&disclosable.bundle, profile);
+        if issues.iter().any(Issue::is_error) {
+            return Err(Error::Invalid { agreement: disclosable.agreement.id().clone(), issues });
+        }
+        Ok(disclosable)
+    }
+}
+
+impl Disclosable {
+    /// The message as it was before disclosure.
+    pub fn validated(&self) -> &Validated {
+        &self.validated
+    }
+
+    /// The Bundle that may leave.
+    pub fn bundle(&self) -> &Document {
+        &self.bundle
+    }
+
+    /// What of the message is in it, and what is not.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The agreement that it leaves under.
+    pub fn agreement(&self) -> &Agreement {
+        &self.agreement
+    }
+
+    /// What the agreement says about the message's interface.
+    pub fn interface(&self) -> Option<&Interface> {
+        self.agreement.interface(self.validated.mapped().received().interface())
+    }
+}

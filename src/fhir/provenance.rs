@@ -1,0 +1,231 @@
+//! The FHIR R4 Provenance of one disclosure, as a typed writer.
+//!
+//! Enters: who shared what, when, under which policy and from which sources. Leaves: the resource as JSON.
+
+use uuid::Uuid;
+
+use super::{Instant, Writer, instant_text};
+
+const ODS: &str = "https://fhir.nhs.uk/Id/ods-organization-code";
+const URI: &str = "urn:ietf:rfc:3986";
+const ACT_REASON: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
+const LIFECYCLE: &str = "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle";
+const PARTICIPANT: &str = "http://terminology.hl7.org/CodeSystem/provenance-participant-type";
+const GATEWAY: &str = "gateway";
+
+/// An organisation, by its ODS code.
+#[derive(Clone, Copy, Debug)]
+pub struct Organization<'a> {
+    /// Its ODS code.
+    pub ods: &'a str,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// The gateway that built what was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Device<'a> {
+    /// The organisation that runs it.
+    pub owner: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// The version of its software.
+    pub version: &'a str,
+}
+
+/// How what was sent came from something else (`http://hl7.org/fhir/provenance-entity-role`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It is where the information was first recorded.
+    Source,
+    /// It is what turned the one into the other.
+    Derivation,
+}
+
+/// Something that what was sent came from, named by a URI.
+#[derive(Clone, Copy, Debug)]
+pub struct Entity<'a> {
+    /// How.
+    pub role: Role,
+    /// A URI that holds its digest.
+    pub uri: &'a str,
+    /// What it is, in words.
+    pub display: &'a str,
+}
+
+/// One disclosure.
+#[derive(Clone, Copy, Debug)]
+pub struct Disclosure<'a> {
+    /// The id of the Provenance.
+    pub id: Uuid,
+    /// The Bundle that was sent.
+    pub bundle: Uuid,
+    /// When it was built and recorded.
+    pub recorded: Instant,
+    /// The agreement that it was sent under.
+    pub policy: &'a str,
+    /// The purpose of use, an HL7 v3 ActReason code, and in words.
+    pub purpose: (&'a str, &'a str),
+    /// Who recorded and shares the information.
+    pub author: Organization<'a>,
+    /// What built the Bundle.
+    pub gateway: Device<'a>,
+    /// What it was built from.
+    pub entities: &'a [Entity<'a>],
+}
+
+impl Disclosure<'_> {
+    /// The resource as JSON.
+    pub fn to_json(&self) -> String {
+        let mut out = Writer::with_capacity(2048);
+        out.begin_object();
+        out.field("resourceType", "Provenance");
+        out.field("id", &self.id.to_string());
+        self.contained(&mut out);
+        list(&mut out, "target", |out| out.field("reference", &format!("urn:uuid:{}", self.bundle)));
+        let recorded = instant_text(self.recorded);
+        out.field("occurredDateTime", &recorded);
+        out.field("recorded", &recorded);
+        out.key("policy");
+        out.begin_array();
+        out.string(self.policy);
+        out.end_array();
+        list(&mut out, "reason", |out| {
+            coding(out, ACT_REASON, self.purpose.0);
+            out.field("text", self.purpose.1);
+        });
+        object(&mut out, "activity", |out| coding(out, LIFECYCLE, "disclose"));
+        self.agents(&mut out);
+        self.entities(&mut out);
+        out.end_object();
+        out.finish()
+    }
+
+    fn contained(&self, out: &mut Writer) {
+        list(out, "contained", |out| {
+            out.field("resourceType", "Device");
+            out.field("id", GATEWAY);
+            list(out, "deviceName", |out| {
+                out.field("name", self.gateway.name);
+                out.field("type", "user-friendly-name");
+            });
+            list(out, "version", |out| out.field("value", self.gateway.version));
+            object(out, "owner", |out| identifier(out, "Organization", ODS, self.gateway.owner));
+        });
+    }
+
+    fn agents(&self, out: &mut Writer) {
+        out.key("agent");
+        out.begin_array();
+        out.begin_object();
+        object(out, "type", |out| coding(out, PARTICIPANT, "author"));
+        object(out, "who", |out| {
+            identifier(out, "Organization", ODS, self.author.ods);
+            out.field("display", self.author.name);
+        });
+        out.end_object();
+        out.begin_object();
+        object(out, "type", |out| coding(out, PARTICIPANT, "assembler"));
+        object(out, "who", |out| out.field("reference", &format!("#{GATEWAY}")));
+        object(out, "onBehalfOf", |out| identifier(out, "Organization", ODS, self.author.ods));
+        out.end_object();
+        out.end_array();
+    }
+
+    fn entities(&self, out: &mut Writer) {
+        if self.entities.is_empty() {
+            return;
+        }
+        out.key("entity");
+        out.begin_array();
+        for entity in self.entities {
+            out.begin_object();
+            out.field("role", if entity.role == Role::Source { "source" } else { "derivation" });
+            object(out, "what", |out| {
+                object(out, "identifier", |out| {
+                    out.field("system", URI);
+                    out.field("value", entity.uri);
+                });
+                out.field("display", entity.display);
+            });
+            out.end_object();
+        }
+        out.end_array();
+    }
+}
+
+fn object(out: &mut Writer, name: &str, members: impl FnOnce(&mut Writer)) {
+    out.key(name);
+    out.begin_object();
+    members(out);
+    out.end_object();
+}
+
+/// An array of one object.
+fn list(out: &mut Writer, name: &str, members: impl FnOnce(&mut Writer)) {
+    out.key(name);
+    out.begin_array();
+    out.begin_object();
+    members(out);
+    out.end_object();
+    out.end_array();
+}
+
+fn coding(out: &mut Writer, system: &str, code: &str) {
+    list(out, "coding", |out| {
+        out.field("system", system);
+        out.field("code", code);
+    });
+}
+
+fn identifier(out: &mut Writer, of: &str, system: &str, value: &str) {
+    out.field("type", of);
+    object(out, "identifier", |out| {
+        out.field("system", system);
+        out.field("value", value);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disclosure_names_who_what_why_and_from_what() {
+        let disclosure = Disclosure {
+            id: Uuid::from_u128(1),
+            bundle: Uuid::from_u128(2),
+            recorded: time::macros::datetime!(2026-01-01 00:00 UTC),
+            policy: "urn:weir:agreement:a:1:sha-256:00",
+            purpose: ("ETREAT", "crisis care"),
+            author: Organization { ods: "DEMOP", name: "Provider" },
+            gateway: Device { owner: "DEMOP", name: "Weir", version: "0.1.0" },
+            entities: &[Entity { role: Role::Source, uri: "urn:weir:record:00", display: "record" }],
+        };
+        assert_eq!(
+            disclosure.to_json(),
+            concat!(
+                r#"{"resourceType":"Provenance","id":"00000000-0000-0000-0000-000000000001","#,
+                r#""contained":[{"resourceType":"Device","id":"gateway","deviceName":[{"name":"Weir","#,
+                r#""type":"user-friendly-name"}],"version":[{"value":"0.1.0"}],"owner":{"type":"Organization","#,
+                r#""identifier":{"system":"https://fhir.nhs.uk/Id/ods-organization-code","value":"DEMOP"}}}],"#,
+                r#""target":[{"reference":"urn:uuid:00000000-0000-0000-0000-000000000002"}],"#,
+                r#""occurredDateTime":"2026-01-01T00:00:00.000Z","recorded":"2026-01-01T00:00:00.000Z","#,
+                r#""policy":["urn:weir:agreement:a:1:sha-256:00"],"reason":[{"coding":[{"#,
+                r#""system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"ETREAT"}],"#,
+                r#""text":"crisis care"}],"activity":{"coding":[{"#,
+                r#""system":"http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle","code":"disclose"}]},"#,
+                r#""agent":[{"type":{"coding":[{"#,
+                r#""system":"http://terminology.hl7.org/CodeSystem/provenance-participant-type","code":"author"}]},"#,
+                r#""who":{"type":"Organization","identifier":{"#,
+                r#""system":"https://fhir.nhs.uk/Id/ods-organization-code","value":"DEMOP"},"display":"Provider"}},"#,
+                r#"{"type":{"coding":[{"#,
+                r#""system":"http://terminology.hl7.org/CodeSystem/provenance-participant-type","code":"assembler"}]},"#,
+                r##""who":{"reference":"#gateway"},"onBehalfOf":{"type":"Organization","identifier":{"##,
+                r#""system":"https://fhir.nhs.uk/Id/ods-organization-code","value":"DEMOP"}}}],"#,
+                r#""entity":[{"role":"source","what":{"identifier":{"system":"urn:ietf:rfc:3986","#,
+                r#""value":"urn:weir:record:00"},"display":"record"}}]}"#,
+            )
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! Stage 5: what may leave gets its account, and becomes [`Attested`].
+//!
+//! Enters: a [`Disclosable`] and the time. Leaves: the same with a FHIR Provenance (who shared what, when, under which
+//! agreement, from which record by which map) and the [`Lineage`] of every element. Invariant: neither holds a value of
+//! the record; the record and the map are named by digest.
+
+mod explain;
+mod lineage;
+mod trace;
+
+pub use explain::explain;
+pub use lineage::{Clause, Held, Left, Lineage, Rule, Version};
+
+use crate::disclosure::Disclosable;
+use crate::fhir::Instant;
+use crate::fhir::provenance::{Device, Disclosure, Entity, Organization, Role};
+use crate::identity::PartyId;
+
+/// The gateway, as a Provenance names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// The organisation that runs it.
+    pub ods: PartyId,
+    /// Its name.
+    pub name: String,
+    /// The version of its software.
+    pub version: String,
+}
+
+/// A Bundle that may leave, with the account of why.
+///
+/// Only [`attest`] makes one, so holding it proves that the disclosure can be explained.
+#[derive(Debug)]
+pub struct Attested {
+    disclosable: Disclosable,
+    provenance: String,
+    lineage: String,
+}
+
+impl Attested {
+    /// The Bundle, its agreement and its manifest.
+    pub fn disclosable(&self) -> &Disclosable {
+        &self.disclosable
+    }
+
+    /// The Bundle as it is sent: FHIR JSON.
+    pub fn bundle_bytes(&self) -> &[u8] {
+        self.disclosable.bundle().source().as_bytes()
+    }
+
+    /// The FHIR Provenance, as JSON.
+    pub fn provenance(&self) -> &str {
+        &self.provenance
+    }
+
+    /// The [`Lineage`], as JSON.
+    pub fn lineage(&self) -> &str {
+        &self.lineage
+    }
+}
+
+/// Writes the account of a disclosure.
+pub fn attest(disclosable: Disclosable, now: Instant, gateway: &Gateway) -> Attested {
+    let lineage = trace::trace(&disclosable);
+    let lineage = serde_json::to_string(&lineage).expect("a lineage has only strings, numbers and lists");
+    let provenance = provenance(&disclosable, now, gateway);
+    Attested { disclosable, provenance, lineage }
+}
+
+fn provenance(disclosable: &Disclosable, now: Instant, gateway: &Gateway) -> String {
+    let (agreement, mapped) = (disclosable.agreement(), disclosable.validated().mapped());
+    let (message, digest) = (mapped.received().message(), hex(&mapped.received().digest()));
+    let policy =
+        format!("urn:weir:agreement:{}:{}:sha-256:{}", agreement.id(), agreement.version(), hex(&agreement.hash()));
+    let record = format!("urn:weir:record:{message}:sha-256:{digest}");
+    let map = format!("urn:weir:map:sha-256:{}", hex(&mapped.map().hash()));
+    let disclosure = Disclosure {
+        id: message.part("provenance"),
+        bundle: message.uuid(),
+        recorded: now,
+        policy: &policy,
+        purpose: (&agreement.purpose().code, &agreement.purpose().words),
+        author: Organization { ods: agreement.controller().ods.as_str(), name: &agreement.controller().name },
+        gateway: Device { owner: gateway.ods.as_str(), name: &gateway.name, version: &gateway.version },
+        entities: &[
+            Entity { role: Role::Source, uri: &record, display: "the record as received" },
+            Entity { role: Role::Derivation, uri: &map, display: &trace::map_name(mapped) },
+        ],
+    };
+    disclosure.to_json()
+}
+
+/// Hexadecimal, lower case.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::disclosure::{self, Agreements, Error};
+    use crate::fhir::outcome::{Issue, IssueType};
+    use crate::fhir::{Document, ElementPath, Kind, Limits};
+    use crate::intake::{self, Submission};
+    use crate::mapping::{self, CompiledMap, MapFile, Mapped, Mappings};
+    use crate::validation::Validated;
+
+    const RECORD: &str = include_str!("../../demo/records/crisis-escalation-complete.json");
+
+    fn mapped(record: &str) -> Mapped {
+        let submission = Submission {
+            sender: "DEMOP".parse().expect("an ODS code"),
+            interface: "crisis-escalation".parse().expect("a name"),
+            content_type: Some("application/json".to_owned()),
+            idempotency_key: None,
+            body: record.into(),
+            received_at: time::macros::datetime!(2026-03-04 00:00 UTC),
+        };
+        let received = intake::receive(submission, &Limits::default(), |_| vec![]).expect("it is received");
+        let file = MapFile {
+            name: "crisis-escalation.map".to_owned(),
+            text: include_str!("../../mappings/crisis-escalation.map").to_owned(),
+        };
+        let model = include_str!("../../profiles/StructureDefinition-CrisisEscalationRecord.json");
+        let model = Document::parse(model, &Limits::default()).expect("it is JSON");
+        let map = CompiledMap::compile(&[file], &[model]).expect("the map is sound");
+        let mappings: Mappings = [(received.interface().clone(), Arc::new(map))].into_iter().collect();
+        mapping::apply(&mappings, received).expect("it is mapped")
+    }
+
+    fn agreements() -> Agreements {
+        let files = [
+            include_str!("../../agreements/demo-trust-crisis.toml"),
+            include_str!("../../agreements/demo-icb-crisis.toml"),
+        ];
+        let files: Vec<_> = files.iter().map(|&text| ("agreement.toml".to_owned(), text.to_owned())).collect();
+        Agreements::load(&files).expect("the agreements are sound")
+    }
+
+    fn gateway() -> Gateway {
+        Gateway { ods: "DEMOP".parse().expect("an ODS code"), name: "Weir".to_owned(), version: "0.1.0".to_owned() }
+    }
+
+    fn attested() -> Attested {
+        let validated = Validated { mapped: mapped(RECORD) };
+        let projected = disclosure::minimise(&agreements(), validated).expect("an agreement is in force");
+        let disclosable = projected.revalidated(|_, _| vec![]).expect("nobody objects");
+        attest(disclosable, time::macros::datetime!(2026-03-04 00:01 UTC), &gateway())
+    }
+
+    #[test]
+    fn every_element_that_left_is_accounted_for() {
+        let attested = attested();
+        let lineage: Lineage = serde_json::from_str(attested.lineage()).expect("it is a lineage");
+        let sent = attested.disclosable().bundle();
+        let leaves = sent.nodes().filter(|node| node.scalar().is_some()).count();
+        assert_eq!(leaves, lineage.left.len() + lineage.generated.len());
+        assert!(lineage.left.iter().all(|row| row.rule.is_some()), "every element has its rule");
+        let birth = lineage.left.iter().find(|row| row.path.ends_with(".birthDate")).expect("the birth date left");
+        assert_eq!(birth.from, ["person.birthDate"]);
+        let clause = &lineage.clauses[birth.clause.expect("a clause let it pass") as usize];
+        assert_eq!((&*clause.resource, &*clause.category), ("Patient", "identity"));
+        assert!(lineage.withheld.iter().all(|row| !row.path.is_empty() && !row.why.is_empty()));
+    }
+
+    #[test]
+    fn the_account_holds_no_value_of_the_record() {
+        let attested = attested();
+        let account = format!("{}{}", attested.lineage(), attested.provenance());
+        let record = Document::parse(RECORD, &Limits::default()).expect("it is JSON");
+        let provider = ["Demonstration Community Mental Health", "DEMOP"];
+        let texts = record.nodes().filter(|node| node.kind() == Kind::String).filter_map(|node| node.text());
+        let found: Vec<_> = texts
+            .filter(|text| text.len() > 6 && !provider.contains(&&**text))
+            .filter(|text| account.contains(&format!("\"{text}\"")))
+            .collect();
+        assert!(found.is_empty(), "{found:?}");
+    }
+
+    #[test]
+    fn a_provenance_names_agreement_record_and_map_by_digest() {
+        let attested = attested();
+        let mapped = attested.disclosable().validated().mapped();
+        for part in [
+            format!(
+                "urn:weir:agreement:demo-trust-crisis:1:sha-256:{}",
+                hex(&attested.disclosable().agreement().hash())
+            ),
+            format!("urn:weir:record:{}:sha-256:{}", mapped.received().message(), hex(&mapped.received().digest())),
+            format!("urn:weir:map:sha-256:{}", hex(&mapped.map().hash())),
+            format!("urn:uuid:{}", mapped.received().message()),
+            "\"code\":\"ETREAT\"".to_owned(),
+            "\"recorded\":\"2026-03-04T00:01:00.000Z\"".to_owned(),
+        ] {
+            assert!(attested.provenance().contains(&part), "{part} in {}", attested.provenance());
+        }
+        assert!(attested.bundle_bytes().starts_with(b"{\"resourceType\":\"Bundle\""));
+    }
+
+    #[test]
+    fn a_lineage_reads_as_a_tree() {
+        let lineage: Lineage = serde_json::from_str(attested().lineage()).expect("it is a lineage");
+        let text = explain(&lineage);
+        for part in [
+            "agreement demo-trust-crisis version 1, sha-256 ",
+            "    birthDate ← person.birthDate, rule ",
+            " identity: the crisis team must know whom to help",
+            "(ServiceRequest): not permitted",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_leave_is_refused() {
+        let minimise = |record: &str| disclosure::minimise(&agreements(), Validated { mapped: mapped(record) });
+        let stranger = RECORD.replace("\"DEMOT\"", "\"DEMOX\"");
+        assert!(
+            matches!(minimise(&stranger), Err(Error::NoAgreement { recipient, .. }) if recipient.as_str() == "DEMOX")
+        );
+        let unnamed = RECORD.replace("\"DEMOT\"", "\"not a code\"");
+        assert!(matches!(minimise(&unnamed), Err(Error::RecipientUnknown)));
+        let issue = Issue::error(IssueType::Required, "it is missing").at(ElementPath::new("Bundle.timestamp"));
+        let refused = minimise(RECORD).expect("an agreement is in force").revalidated(|bundle, profile| {
+            assert_eq!(profile, "https://weir.example/fhir/StructureDefinition/weir-crisis-escalation-bundle");
+            assert_eq!(bundle.resource_type(), Some("Bundle"));
+            vec![issue]
+        });
+        assert!(matches!(refused, Err(Error::Invalid { issues, .. }) if issues.len() == 1));
+    }
+}
