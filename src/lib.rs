@@ -5,6 +5,7 @@
 pub mod validation;
 
 pub mod intake;
+pub mod mapping;
 
 pub mod fhirpath;
 

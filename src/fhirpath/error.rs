@@ -18,6 +18,16 @@ impl SyntaxError {
     }
 }
 
+/// Why an expression cannot be meant on a type: found before any data is there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} (at byte {offset} of the expression)")]
+pub struct TypeError {
+    /// Byte offset in the text of the expression.
+    pub offset: usize,
+    /// What is wrong.
+    pub what: String,
+}
+
 /// Why an expression has no result on this data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} (at byte {offset} of the expression)")]

@@ -10,7 +10,7 @@ use super::function::Function;
 use super::functions;
 use super::item::{Item, Items, UCUM, Value};
 use super::operators;
-use super::plan::{Binary, Call, Operation, Plan};
+use super::plan::{Binary, Call, Operation, Plan, Single};
 use super::types::Step;
 
 /// What an evaluation yields.
@@ -100,11 +100,14 @@ impl<'e, 'a> Evaluator<'e, 'a> {
             Operation::Is(..) => Ok(boolean(self.truth(plan, frame)?)),
             Operation::As(input, test, single) => {
                 let mut items = self.input(input.as_deref(), frame)?;
-                if *single && items.len() > 1 {
-                    return Err(plan.fail(Fault::NotSingleton));
-                }
+                let count = items.len();
                 items.retain(|item| test.selects(item));
-                Ok(items)
+                // Constraint dom-3 of R4 applies as() to mixed collections, so only items all of the type are refused.
+                match single {
+                    Single::Item if count > 1 => Err(plan.fail(Fault::NotSingleton)),
+                    Single::OfItsType if count > 1 && items.len() == count => Err(plan.fail(Fault::NotSingleton)),
+                    _ => Ok(items),
+                }
             }
         }
     }

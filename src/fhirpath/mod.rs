@@ -6,6 +6,7 @@
 //! patterns and literals are ready. Invariant: an evaluation is a function of its arguments and ends within its bound
 //! of steps, whatever the data. Errors name the place in the expression, never a value.
 
+mod check;
 mod environment;
 mod error;
 mod evaluate;
@@ -23,8 +24,10 @@ mod units;
 use evaluate::{Evaluator, Frame};
 use plan::Plan;
 
+use crate::fhir::r4::TypeDef;
+
 pub use environment::{Environment, STEPS, Variable};
-pub use error::{EvaluationError, Fault, SyntaxError};
+pub use error::{EvaluationError, Fault, SyntaxError, TypeError};
 pub use item::{Element, Item, Items, Quantity, TypeInfo, Value};
 pub use rust_decimal::Decimal;
 pub use temporal::{Date, DateTime, Precision, Time};
@@ -52,6 +55,12 @@ impl Expression {
     /// See [`Expression::parse`].
     pub fn parse_with_variables(text: &str, variables: &[&str]) -> Result<Expression, SyntaxError> {
         Ok(Expression { text: text.into(), plan: parser::parse(text, variables)? })
+    }
+
+    /// What is certainly wrong with the expression on a focus of the type `focus`, such as an element that the type
+    /// does not have.
+    pub fn check(&self, focus: &'static TypeDef) -> Vec<TypeError> {
+        check::check(&self.plan, focus)
     }
 
     /// The expression as it was written.

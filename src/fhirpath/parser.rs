@@ -7,7 +7,7 @@ use super::function::Function;
 use super::item::{Quantity, Value};
 use super::lexer::{Token, tokens};
 use super::operators::calendar_unit;
-use super::plan::{Binary, Call, Operation, Plan};
+use super::plan::{Binary, Call, Operation, Plan, Single};
 use super::types::{Step, TypeTest};
 
 /// Most levels of a plan: every operator, step, call and bracket is one.
@@ -117,7 +117,7 @@ impl Parser<'_> {
         let below = left.depth;
         let operation = match operator {
             Infix::Is => Operation::Is(Some(Box::new(left)), test),
-            _ => Operation::As(Some(Box::new(left)), test, true),
+            _ => Operation::As(Some(Box::new(left)), test, Single::Item),
         };
         self.plan(operation, offset, below)
     }
@@ -337,8 +337,8 @@ impl Parser<'_> {
         let input = input.map(Box::new);
         let operation = match name {
             "is" => Operation::Is(input, test),
-            // `as()` takes several items, as constraint dom-3 of R4 needs.
-            _ => Operation::As(input, test, false),
+            "as" => Operation::As(input, test, Single::OfItsType),
+            _ => Operation::As(input, test, Single::No),
         };
         self.plan(operation, offset, below)
     }

@@ -42,8 +42,19 @@ pub(super) enum Operation {
     Binary(Binary, Box<(Plan, Plan)>),
     /// `is`, operator or function.
     Is(Option<Box<Plan>>, TypeTest),
-    /// `as` (one item) and `ofType` (any number), operator or function.
-    As(Option<Box<Plan>>, TypeTest, bool),
+    /// `as` and `ofType`, operator or function.
+    As(Option<Box<Plan>>, TypeTest, Single),
+}
+
+/// How many items a selection by type takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Single {
+    /// The operator `as`: at most one.
+    Item,
+    /// The function `as()`: several unless all are of the type.
+    OfItsType,
+    /// `ofType()`: any number.
+    No,
 }
 
 /// A function with its input and arguments.

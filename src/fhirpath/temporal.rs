@@ -218,9 +218,7 @@ impl Time {
     pub(super) fn with_precision(self, precision: Precision, high: bool) -> Time {
         let mut time = self;
         if high {
-            if self.precision < Precision::Minute {
-                time.minute = 59;
-            }
+            // An hour alone counts as its first minute: so the specification's example for highBoundary() has it.
             if self.precision < Precision::Second {
                 time.second = 59;
             }
@@ -343,8 +341,11 @@ impl DateTime {
 
     pub(super) fn with_precision(self, precision: Precision, high: bool) -> DateTime {
         let date = self.date.with_precision(precision.min(Precision::Day), high);
-        let known =
-            if self.precision < Precision::Hour && high { Time { hour: 23, ..Time::MIDNIGHT } } else { self.time };
+        let known = if self.precision < Precision::Hour && high {
+            Time { hour: 23, minute: 59, ..Time::MIDNIGHT }
+        } else {
+            self.time
+        };
         let time = known.with_precision(precision, high);
         // A time zone that was not written may be any: the earliest instant is at +14:00, the latest at -12:00.
         let open = if high { -12 * 60 } else { 14 * 60 };

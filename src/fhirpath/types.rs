@@ -40,7 +40,7 @@ fn build_stems() -> HashMap<&'static str, Stem> {
             }
             let mut spellings: Vec<Spelling> = Vec::new();
             for chosen in &element.types {
-                let Some(chosen_type) = schema().type_named(chosen.code) else { continue };
+                let Some(chosen_type) = child_type(type_def, element.stem, chosen.code) else { continue };
                 spellings.push(Spelling { name: NameId::of(&element.json_name(chosen.code)), type_def: chosen_type });
             }
             spellings.sort_by_key(|spelling| spelling.name);
@@ -51,6 +51,12 @@ fn build_stems() -> HashMap<&'static str, Stem> {
         stem.by_type.sort_by_key(|entry| entry.0);
     }
     stems
+}
+
+/// The type of an element. The id of a resource is an `id`; the definitions of R4 say `string` (FHIR R4, Resource).
+fn child_type(parent: &TypeDef, stem: &str, code: &str) -> Option<&'static TypeDef> {
+    let is_resource_id = parent.kind == TypeKind::Resource && stem == "id";
+    schema().type_named(if is_resource_id { "id" } else { code })
 }
 
 impl Stem {
@@ -74,6 +80,12 @@ impl Step {
 
     pub(super) fn name(&self) -> &str {
         self.name.text()
+    }
+
+    /// The types that the element of this name may have in `type_def`, if it has one.
+    pub(super) fn types_in(&self, type_def: &'static TypeDef) -> Option<Vec<&'static TypeDef>> {
+        let spellings = self.stem?.in_type(type_def)?;
+        Some(spellings.iter().map(|spelling| spelling.type_def).collect())
     }
 
     /// The children of `item` with this name.
@@ -203,8 +215,8 @@ pub(super) fn children<'a>(item: &Item<'a>, found: &mut Items<'a>) {
     let Some(node) = node.filter(|node| node.is_object()) else { return };
     for child in node.children() {
         let name = child.name_id();
-        let Some((_, chosen)) = type_def.element(name) else { continue };
-        let Some(child_type) = schema().type_named(chosen.code) else { continue };
+        let Some((element, chosen)) = type_def.element(name) else { continue };
+        let Some(child_type) = child_type(type_def, element.stem, chosen.code) else { continue };
         let sibling = || {
             let is_sibling = |other: &Node<'a>| {
                 other.name_id() != name && other.name_id().without_underscore() == name.without_underscore()

@@ -132,7 +132,7 @@ fn aggregate<'a>(
     Ok(total)
 }
 
-/// By the keys in turn; a key with a leading minus sorts downwards. Items without the key come first.
+/// By the keys in turn; a key with a leading minus sorts downwards. Items without the key come first either way.
 fn sort<'a>(evaluator: &Evaluator<'_, 'a>, call: &'a Call, input: Items<'a>) -> Evaluated<Items<'a>> {
     let mut keyed: Vec<(Vec<Option<Item<'a>>>, Item<'a>)> = Vec::with_capacity(input.len());
     for (index, item) in input.into_iter().enumerate() {
@@ -170,15 +170,13 @@ fn key_order(
     descending: bool,
     fault: &mut Option<Fault>,
 ) -> Ordering {
-    let ascending = match (left, right) {
-        (Some(left), Some(right)) => match order(left, right) {
-            Ok(order) => order.unwrap_or(Ordering::Equal),
-            Err(what) => {
-                *fault = Some(what);
-                Ordering::Equal
-            }
-        },
-        _ => left.is_some().cmp(&right.is_some()),
+    let (Some(left), Some(right)) = (left, right) else { return left.is_some().cmp(&right.is_some()) };
+    let ascending = match order(left, right) {
+        Ok(order) => order.unwrap_or(Ordering::Equal),
+        Err(what) => {
+            *fault = Some(what);
+            Ordering::Equal
+        }
     };
     if descending { ascending.reverse() } else { ascending }
 }

@@ -1,0 +1,188 @@
+//! What stands at the top of a file: map, uses, imports, constants, concept maps, the heads of the groups.
+
+use fml_syntax::{AstNode, Severity as SyntaxSeverity, ast};
+
+use crate::fhir::{Document, Node};
+
+use super::super::MapFile;
+use super::super::concepts::Concepts;
+use super::super::diagnostic::Severity;
+use super::super::types::Type;
+use super::{Compiler, Declared, File, Mode, Parameter, diagnose, written};
+
+impl<'a> Compiler<'a> {
+    pub(super) fn read_files(&mut self, files: &'a [MapFile]) {
+        for file in files {
+            let parse = fml_syntax::parse(&file.text);
+            for fault in parse.diagnostics() {
+                let severity = match fault.severity {
+                    SyntaxSeverity::Error => Severity::Error,
+                    SyntaxSeverity::Warning => Severity::Warning,
+                };
+                let at = usize::from(fault.range.start());
+                let hint = "see the FHIR Mapping Language grammar".to_owned();
+                self.diagnostics.push(diagnose(&file.name, &file.text, at, severity, fault.message.clone(), hint));
+            }
+            self.files.push(read_file(file, parse.tree()));
+        }
+        if files.is_empty() {
+            let message = "there is no mapping file".to_owned();
+            self.diagnostics.push(diagnose("", "", 0, Severity::Error, message, String::new()));
+        }
+        for file in 0..self.files.len() {
+            let mut visible = vec![file];
+            self.follow_imports(file, &mut visible, &mut vec![file]);
+            self.files[file].visible = visible;
+        }
+    }
+
+    /// Adds the files that `file` imports, and theirs. A file that leads back to itself is a fault.
+    fn follow_imports(&mut self, file: usize, visible: &mut Vec<usize>, open: &mut Vec<usize>) {
+        let imports: Vec<ast::ImportsDeclaration> = self.files[file].tree.imports().collect();
+        for import in imports {
+            let url = import.url().and_then(|url| url.value()).unwrap_or_default();
+            let matching = self.importable(&url);
+            if matching.is_empty() && !url.ends_with('*') {
+                let hint = "give the file that declares this map to the loader as well";
+                self.error(file, import.syntax(), format!("no mapping file declares {url}"), hint);
+            }
+            for other in matching {
+                if open.contains(&other) {
+                    if !url.ends_with('*') {
+                        let hint = "move what both need into a third file";
+                        self.error(file, import.syntax(), format!("{url} imports this file in turn"), hint);
+                    }
+                } else if !visible.contains(&other) {
+                    visible.push(other);
+                    open.push(other);
+                    self.follow_imports(other, visible, open);
+                    open.pop();
+                }
+            }
+        }
+    }
+
+    /// The files whose URL is `url`, where one `*` stands for any text.
+    fn importable(&self, url: &str) -> Vec<usize> {
+        let fits = |file: &File<'_>| match url.split_once('*') {
+            Some((head, tail)) => {
+                file.url.len() >= head.len() + tail.len() && file.url.starts_with(head) && file.url.ends_with(tail)
+            }
+            None => file.url == url,
+        };
+        self.files.iter().enumerate().filter(|(_, file)| fits(file)).map(|(index, _)| index).collect()
+    }
+
+    pub(super) fn read_concept_maps(&mut self, definitions: &[Document]) {
+        for file in 0..self.files.len() {
+            let maps: Vec<ast::ConceptMap> = self.files[file].tree.concept_maps().collect();
+            for map in maps {
+                let url = map.url().and_then(|url| url.value()).unwrap_or_default();
+                match Concepts::from_map(&map) {
+                    Ok(concepts) => self.add_concepts((Some(file), url.trim_start_matches('#').to_owned()), concepts),
+                    Err(fault) => self.error(file, map.syntax(), fault, ""),
+                }
+            }
+        }
+        for resource in definitions.iter().map(Document::root).filter(|root| root.resource_type() == Some("ConceptMap"))
+        {
+            let url = resource.member("url").and_then(Node::text).unwrap_or_default().into_owned();
+            match Concepts::from_resource(resource) {
+                Ok(concepts) => self.add_concepts((None, url), concepts),
+                Err(fault) => {
+                    let diagnostic = diagnose(&url, "", 0, Severity::Error, fault, String::new());
+                    self.diagnostics.push(diagnostic);
+                }
+            }
+        }
+    }
+
+    fn add_concepts(&mut self, key: (Option<usize>, String), concepts: Concepts) {
+        self.concept_names.insert(key, self.concepts.len());
+        self.concepts.push(concepts);
+    }
+
+    /// The concept map that `translate` in `file` names.
+    pub(super) fn concept_map(&self, file: usize, url: &str) -> Option<usize> {
+        if let Some(id) = url.strip_prefix('#') {
+            return self.concept_names.get(&(Some(file), id.to_owned())).copied();
+        }
+        let plain = url.split('|').next().unwrap_or_default().to_owned();
+        let embedded = self.concept_names.get(&(Some(file), plain.clone()));
+        embedded.or_else(|| self.concept_names.get(&(None, plain))).copied()
+    }
+
+    pub(super) fn declare_groups(&mut self) {
+        for file in 0..self.files.len() {
+            let groups: Vec<ast::Group> = self.files[file].tree.groups().collect();
+            for tree in groups {
+                let name = tree.name().unwrap_or_default();
+                if self.groups.iter().any(|known| known.file == file && known.name == name) {
+                    let hint = "give one of the two another name";
+                    self.error(file, tree.syntax(), format!("the group {name} is declared twice"), hint);
+                }
+                let parameters = tree.parameters().filter_map(|each| self.parameter(file, &each)).collect();
+                let extends = tree.extends();
+                self.groups.push(Declared { file, name, tree, parameters, extends });
+            }
+        }
+    }
+
+    fn parameter(&mut self, file: usize, parameter: &ast::Parameter) -> Option<Parameter> {
+        let mode = match parameter.mode()? {
+            ast::ParameterMode::Source => Mode::Source,
+            ast::ParameterMode::Target => Mode::Target,
+        };
+        let ty = match parameter.type_annotation() {
+            Some(annotation) => self.annotated(file, &annotation, mode),
+            None => Type::Any,
+        };
+        Some(Parameter { name: parameter.name()?, mode, ty })
+    }
+
+    /// The type that an annotation names. A source whose model nobody gave is of unknown type; a target is a fault.
+    pub(super) fn annotated(&mut self, file: usize, annotation: &ast::TypeAnnotation, mode: Mode) -> Type {
+        let name = annotation.type_name().unwrap_or_default();
+        if let Some(ty) = self.type_named(file, &name) {
+            return ty;
+        }
+        let used = self.files[file].uses.iter().any(|(alias, url)| *alias == name || *url == name);
+        if mode == Mode::Target || !used {
+            let hint = "declare it with uses, and give its StructureDefinition to the loader";
+            self.error(file, annotation.syntax(), format!("the type {name} is not known"), hint);
+        }
+        Type::Any
+    }
+
+    /// The type called `name` in `file`: by the alias or the last part of a `uses`, or else by itself.
+    pub(super) fn type_named(&self, file: usize, name: &str) -> Option<Type> {
+        let uses = &self.files[file].uses;
+        let used = uses.iter().find(|(alias, _)| alias == name).map_or(name, |(_, url)| url.as_str());
+        self.types.named(used)
+    }
+}
+
+fn read_file(file: &MapFile, tree: ast::SourceFile) -> File<'_> {
+    let metadata = |wanted: &str| {
+        let mut found = tree.metadata().filter(|each| each.key().is_some_and(|key| key.text() == wanted));
+        found.next().and_then(|each| each.value()?.value())
+    };
+    let declared = tree.map_declaration().and_then(|map| map.url()?.value());
+    let url = metadata("url").or(declared).unwrap_or_else(|| file.name.clone());
+    let uses = tree
+        .uses()
+        .filter_map(|each| {
+            let url = each.url()?.value()?;
+            let alias = each.alias().or_else(|| url.rsplit('/').next().map(str::to_owned))?;
+            Some((alias, url))
+        })
+        .collect();
+    let constants = tree.constants().filter_map(|each| Some((each.name()?, each.expression()?))).collect();
+    File { name: &file.name, text: &file.text, url, uses, visible: Vec::new(), constants, tree }
+}
+
+/// A rule's name: as given, or else its source.
+pub(super) fn rule_name(rule: &ast::Rule) -> String {
+    let source = || rule.sources().next().and_then(|source| source.path()).map(|path| written(&path));
+    rule.name().or_else(source).unwrap_or_default()
+}

@@ -1,0 +1,263 @@
+//! Groups and rules: each group compiled for the types it is called with.
+
+use fml_syntax::{AstNode, SyntaxKind, SyntaxNode, ast};
+
+use super::super::plan::{Block, Call, GroupPlan, Operand, Rule, RulePlan};
+use super::super::types::Type;
+use super::declarations::rule_name;
+use super::{Compiler, INSTANCES, Mode, Parameter, Scope};
+
+impl Compiler<'_> {
+    /// Compiles the first group and all it calls, then every other group whose types are declared, so that a fault in
+    /// it is found too. The types of the first group's source and target.
+    pub(super) fn compile_all(&mut self) -> Option<(Type, Type)> {
+        let Some(first) = self.groups.first() else {
+            let tree = self.files.first()?.tree.clone();
+            self.error(0, tree.syntax(), "the map has no group", "write group Name(source …, target …) { … }");
+            return None;
+        };
+        let (tree, parameters) = (first.tree.clone(), first.parameters.clone());
+        let [source, target] = parameters.as_slice() else {
+            self.error(0, tree.syntax(), "the first group must take one source and one target", "");
+            return None;
+        };
+        if source.mode != Mode::Source || target.mode != Mode::Target || !target.ty.is_concrete() {
+            let hint = "write group Name(source record : A, target bundle : B)";
+            self.error(0, tree.syntax(), "the first group must take a source and a target of a known type", hint);
+            return None;
+        }
+        self.instance(0, vec![source.ty, target.ty]);
+        for group in 1..self.groups.len() {
+            let types: Vec<Type> = self.groups[group].parameters.iter().map(|each| each.ty).collect();
+            let open = |each: &Parameter| each.mode == Mode::Target && each.ty == Type::Any;
+            let called = self.instances.keys().any(|(known, _)| *known == group);
+            let by_type = self.groups[group].tree.type_mode().is_some();
+            if (by_type || !called) && !self.groups[group].parameters.iter().any(open) {
+                self.instance(group, types);
+            }
+        }
+        Some((source.ty, target.ty))
+    }
+
+    /// The plan of `group` for arguments of these types.
+    pub(super) fn instance(&mut self, group: usize, types: Vec<Type>) -> usize {
+        if let Some(&known) = self.instances.get(&(group, types.clone())) {
+            return known;
+        }
+        let index = self.plans.len();
+        self.plans.push(GroupPlan::default());
+        self.instances.insert((group, types.clone()), index);
+        let (file, tree) = (self.groups[group].file, self.groups[group].tree.clone());
+        if index >= INSTANCES {
+            self.error(file, tree.syntax(), "the groups of this map are called with too many types", "");
+            return index;
+        }
+        let mut scope =
+            Scope { file, group: self.groups[group].name.clone(), variables: Vec::new(), shared: Vec::new(), slots: 0 };
+        for (parameter, ty) in self.groups[group].parameters.iter().zip(types) {
+            let slot = scope.new_slot();
+            scope.bind(Some(parameter.name.clone()), parameter.mode, slot, ty);
+        }
+        let extends = self.extended(group, &scope);
+        let block = tree.body().map(|body| self.block(&mut scope, body.rules())).unwrap_or_default();
+        self.plans[index] = GroupPlan { slots: scope.slots, extends, block };
+        index
+    }
+
+    /// The call of the group that `group` extends, with the parameters of the same names.
+    fn extended(&mut self, group: usize, scope: &Scope) -> Option<Call> {
+        let name = self.groups[group].extends.clone()?;
+        let (file, tree) = (scope.file, self.groups[group].tree.clone());
+        let base = self.group_called(file, tree.syntax(), &name)?;
+        let mut at = Some(base);
+        while let Some(ancestor) = at {
+            if ancestor == group {
+                self.error(file, tree.syntax(), format!("the group {} extends itself", scope.group), "");
+                return None;
+            }
+            let next = self.groups[ancestor].extends.clone();
+            at = next.and_then(|next| self.find_group(self.groups[ancestor].file, &next)).filter(|next| *next != base);
+        }
+        let parameters = self.groups[base].parameters.clone();
+        let mut arguments = Vec::new();
+        for (index, parameter) in parameters.iter().enumerate() {
+            let named = scope.find(&parameter.name, parameter.mode);
+            let variable = named.or_else(|| scope.variables.get(index).filter(|each| each.mode == parameter.mode));
+            match variable {
+                Some(variable) => arguments.push((Operand::Slot(variable.slot), variable.ty)),
+                None => {
+                    let message = format!("{name} takes {}, which {} does not", parameter.name, scope.group);
+                    self.error(file, tree.syntax(), message, "");
+                    return None;
+                }
+            }
+        }
+        self.call_with(scope, tree.syntax(), base, arguments)
+    }
+
+    fn find_group(&self, file: usize, name: &str) -> Option<usize> {
+        let visible = &self.files[file].visible;
+        visible.iter().find_map(|&file| self.groups.iter().position(|each| each.file == file && each.name == name))
+    }
+
+    fn group_called(&mut self, file: usize, node: &SyntaxNode, name: &str) -> Option<usize> {
+        let found = self.find_group(file, name);
+        if found.is_none() {
+            let known: Vec<String> = self.groups.iter().map(|group| group.name.clone()).collect();
+            let hint = super::hint::nearest(name, known);
+            self.error(file, node, format!("no group is called {name} in this map or its imports"), hint);
+        }
+        found
+    }
+
+    /// The group that is the default for two types (`<<types>>`, `<<type+>>`).
+    pub(super) fn group_for_types(&mut self, file: usize, source: Type, target: Type) -> Option<usize> {
+        if source == Type::Any {
+            return None;
+        }
+        let visible = self.files[file].visible.clone();
+        let group = self.groups.iter().position(|group| {
+            let takes = matches!(group.parameters.as_slice(), [one, other] if one.ty == source && other.ty == target);
+            takes && visible.contains(&group.file) && group.tree.type_mode().is_some()
+        })?;
+        Some(self.instance(group, vec![source, target]))
+    }
+
+    pub(super) fn block(&mut self, scope: &mut Scope, rules: impl Iterator<Item = ast::Rule>) -> Block {
+        scope.shared.push(Vec::new());
+        let rules = rules.filter_map(|rule| self.rule(scope, &rule)).collect();
+        let shared = scope.shared.pop().unwrap_or_default().into_iter().map(|(_, slot)| slot).collect();
+        Block { rules, shared }
+    }
+
+    fn rule(&mut self, scope: &mut Scope, rule: &ast::Rule) -> Option<RulePlan> {
+        if rule.syntax().children().any(|child| child.kind() == SyntaxKind::IdentityList) {
+            let hint = "write one rule src.x -> tgt.x for each element";
+            self.error(scope.file, rule.syntax(), "lists of elements to copy are not supported yet", hint);
+            return None;
+        }
+        let outer = scope.variables.len();
+        let index = self.rule_index(scope, rule);
+        let written: Vec<ast::Source> = rule.sources().collect();
+        let mut sources = Vec::new();
+        let mut source_types = Vec::new();
+        for source in &written {
+            let (plan, ty) = self.source(scope, source)?;
+            sources.push(plan);
+            source_types.push(ty);
+        }
+        let implicit = is_implicit(rule, &written).then(|| (sources[0].slot, source_types[0]));
+        let targets = rule.targets().map(|target| self.target(scope, &target, implicit)).collect::<Option<Vec<_>>>();
+        let plan = targets.map(|targets| {
+            let calls = self.calls(scope, rule);
+            let nested = rule.dependent().and_then(|then| then.rules());
+            let block = nested.map(|nested| self.block(scope, nested.rules())).unwrap_or_default();
+            RulePlan { rule: index, sources, targets, calls, block }
+        });
+        scope.variables.truncate(outer);
+        plan
+    }
+
+    fn rule_index(&mut self, scope: &Scope, rule: &ast::Rule) -> u32 {
+        let key = (scope.file, rule.syntax().text_range().start());
+        if let Some(&known) = self.rule_places.get(&key) {
+            return known;
+        }
+        let file = &self.files[scope.file];
+        let index = self.rules.len() as u32;
+        let entry = Rule {
+            map: file.url.clone(),
+            group: scope.group.clone(),
+            name: rule_name(rule),
+            file: file.name.to_owned(),
+            line: self.line(scope.file, rule.syntax()),
+        };
+        self.rules.push(entry);
+        self.rule_places.insert(key, index);
+        index
+    }
+
+    fn calls(&mut self, scope: &Scope, rule: &ast::Rule) -> Vec<Call> {
+        let invocations: Vec<ast::Invocation> =
+            rule.dependent().into_iter().flat_map(|then| then.invocations().collect::<Vec<_>>()).collect();
+        invocations.iter().filter_map(|invocation| self.invocation(scope, invocation)).collect()
+    }
+
+    fn invocation(&mut self, scope: &Scope, invocation: &ast::Invocation) -> Option<Call> {
+        let name = invocation.name()?;
+        let group = self.group_called(scope.file, invocation.syntax(), &name)?;
+        let written: Vec<ast::Expr> = invocation.arguments().collect();
+        let parameters = self.groups[group].parameters.clone();
+        if written.len() != parameters.len() {
+            let message = format!("{name} takes {} arguments and gets {}", parameters.len(), written.len());
+            self.error(scope.file, invocation.syntax(), message, "");
+            return None;
+        }
+        let mut arguments = Vec::new();
+        for (expr, parameter) in written.iter().zip(&parameters) {
+            arguments.push(self.argument(scope, expr, parameter)?);
+        }
+        self.call_with(scope, invocation.syntax(), group, arguments)
+    }
+
+    /// An argument for a target must be a target; one for a source may be either.
+    fn argument(&mut self, scope: &Scope, expr: &ast::Expr, parameter: &Parameter) -> Option<(Operand, Type)> {
+        if parameter.mode == Mode::Source {
+            return self.operand(scope, expr);
+        }
+        let name = expr.text();
+        match scope.find(&name, Mode::Target) {
+            Some(variable) => Some((Operand::Slot(variable.slot), variable.ty)),
+            None => {
+                let message = format!("{} takes a target, and {name} is none", parameter.name);
+                self.error(scope.file, expr.syntax(), message, "pass a variable that a target has bound with as");
+                None
+            }
+        }
+    }
+
+    fn call_with(
+        &mut self,
+        scope: &Scope,
+        node: &SyntaxNode,
+        group: usize,
+        arguments: Vec<(Operand, Type)>,
+    ) -> Option<Call> {
+        let parameters = self.groups[group].parameters.clone();
+        let mut types = Vec::new();
+        for (parameter, (_, ty)) in parameters.iter().zip(&arguments) {
+            types.push(self.parameter_type(scope, node, parameter, *ty)?);
+        }
+        let arguments = arguments.into_iter().map(|(operand, _)| operand).collect();
+        Some(Call { group: self.instance(group, types), arguments })
+    }
+
+    /// The type that a parameter has in a call: the narrower of the declared and the given one.
+    fn parameter_type(&mut self, scope: &Scope, node: &SyntaxNode, parameter: &Parameter, given: Type) -> Option<Type> {
+        let declared = parameter.ty;
+        let both_primitive = parameter.mode == Mode::Source && given.is_primitive() && declared.is_primitive();
+        if declared == Type::Any || given.is_a(declared) || both_primitive {
+            return Some(given);
+        }
+        if given == Type::Any || declared.is_a(given) {
+            return Some(declared);
+        }
+        let (wanted, got) = (self.types.name(declared).to_owned(), self.types.name(given).to_owned());
+        self.error(scope.file, node, format!("{} takes a {wanted} and gets a {got}", parameter.name), "");
+        None
+    }
+}
+
+/// Whether it is `source.x -> target.y` and no more: then the value is copied, or mapped by its type's group.
+fn is_implicit(rule: &ast::Rule, sources: &[ast::Source]) -> bool {
+    let mut targets = rule.targets();
+    let (Some(target), None, [source]) = (targets.next(), targets.next(), sources) else { return false };
+    let has_element = |path: Option<ast::QualifiedName>| path.is_some_and(|path| path.segments().len() > 1);
+    rule.dependent().is_none()
+        && source.alias().is_none()
+        && has_element(source.path())
+        && has_element(target.path())
+        && target.transform().is_none()
+        && target.alias().is_none()
+        && target.list_mode().is_none()
+}

@@ -1,0 +1,213 @@
+//! From FML text to a plan: every name resolved, every type known or known to be unknown, every fault reported with
+//! its line and column. Nothing that the executor cannot do gets past here.
+
+mod declarations;
+mod expression;
+mod groups;
+mod hint;
+mod source;
+mod target;
+
+use std::collections::HashMap;
+
+use fml_syntax::{AstNode, SyntaxNode, TextSize, ast};
+
+use crate::fhir::Document;
+
+use super::MapFile;
+use super::concepts::Concepts;
+use super::diagnostic::{Diagnostic, Severity};
+use super::plan::{GroupPlan, Plan, Rule, Slot};
+use super::types::{Type, Types};
+
+/// How many combinations of groups and types a map may need.
+const INSTANCES: usize = 10_000;
+
+/// A parsed mapping file.
+struct File<'a> {
+    name: &'a str,
+    text: &'a str,
+    tree: ast::SourceFile,
+    url: String,
+    /// Alias, URL.
+    uses: Vec<(String, String)>,
+    /// Files whose groups this one can call, itself first.
+    visible: Vec<usize>,
+    constants: Vec<(String, ast::Expr)>,
+}
+
+/// A group as declared.
+struct Declared {
+    file: usize,
+    name: String,
+    tree: ast::Group,
+    parameters: Vec<Parameter>,
+    extends: Option<String>,
+}
+
+#[derive(Clone)]
+struct Parameter {
+    name: String,
+    mode: Mode,
+    ty: Type,
+}
+
+/// Whether a variable can be read or filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Source,
+    Target,
+}
+
+#[derive(Clone, Debug)]
+struct Variable {
+    name: String,
+    mode: Mode,
+    slot: Slot,
+    ty: Type,
+}
+
+/// What a rule can see.
+struct Scope {
+    file: usize,
+    group: String,
+    variables: Vec<Variable>,
+    /// For each open block, the ids of `share` and their slots.
+    shared: Vec<Vec<(String, Slot)>>,
+    slots: u32,
+}
+
+impl Scope {
+    fn new_slot(&mut self) -> Slot {
+        self.slots += 1;
+        self.slots - 1
+    }
+
+    fn bind(&mut self, name: Option<String>, mode: Mode, slot: Slot, ty: Type) {
+        self.variables.extend(name.map(|name| Variable { name, mode, slot, ty }));
+    }
+
+    /// The variable to read: a source before a target of the same name, as the reference implementation does.
+    fn readable(&self, name: &str) -> Option<&Variable> {
+        self.find(name, Mode::Source).or_else(|| self.find(name, Mode::Target))
+    }
+
+    fn find(&self, name: &str, mode: Mode) -> Option<&Variable> {
+        self.variables.iter().rev().find(|known| known.name == name && known.mode == mode)
+    }
+}
+
+pub(super) struct Compiler<'a> {
+    files: Vec<File<'a>>,
+    types: Types,
+    groups: Vec<Declared>,
+    concepts: Vec<Concepts>,
+    /// By file, for embedded ones, and URL.
+    concept_names: HashMap<(Option<usize>, String), usize>,
+    instances: HashMap<(usize, Vec<Type>), usize>,
+    plans: Vec<GroupPlan>,
+    rules: Vec<Rule>,
+    rule_places: HashMap<(usize, TextSize), u32>,
+    uuids: HashMap<(usize, TextSize), u32>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// Compiles `files`, of which the first starts the transformation, against R4 and `definitions`.
+pub(super) fn compile(files: &[MapFile], definitions: &[Document]) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let mut compiler = Compiler {
+        files: Vec::new(),
+        types: Types::new(definitions),
+        groups: Vec::new(),
+        concepts: Vec::new(),
+        concept_names: HashMap::new(),
+        instances: HashMap::new(),
+        plans: Vec::new(),
+        rules: Vec::new(),
+        rule_places: HashMap::new(),
+        uuids: HashMap::new(),
+        diagnostics: Vec::new(),
+    };
+    compiler.read_files(files);
+    compiler.read_concept_maps(definitions);
+    if compiler.has_errors() {
+        return Err(compiler.diagnostics);
+    }
+    compiler.declare_groups();
+    let root = compiler.compile_all();
+    match root {
+        Some((source, target)) if !compiler.has_errors() => Ok(compiler.into_plan(source, target)),
+        _ => Err(compiler.diagnostics),
+    }
+}
+
+impl Compiler<'_> {
+    fn into_plan(self, source: Type, root: Type) -> (Plan, Vec<Diagnostic>) {
+        let by_types = self
+            .instances
+            .iter()
+            .filter(|((group, _), _)| self.groups[*group].tree.type_mode().is_some())
+            .filter_map(|((_, types), &plan)| match types.as_slice() {
+                &[source, target] => Some((source, target, plan)),
+                _ => None,
+            })
+            .collect();
+        let plan = Plan {
+            groups: self.plans,
+            rules: self.rules,
+            concepts: self.concepts,
+            types: self.types,
+            source,
+            root,
+            uuids: self.uuids.len() as u32,
+            by_types,
+        };
+        (plan, self.diagnostics)
+    }
+
+    fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|each| each.severity == Severity::Error)
+    }
+
+    /// Reports a fault at `node`. The same fault of a group that is compiled for several types is reported once.
+    fn error(&mut self, file: usize, node: &SyntaxNode, message: impl Into<String>, hint: impl Into<String>) {
+        let start = first_token(node);
+        self.report(file, start, Severity::Error, message.into(), hint.into());
+    }
+
+    fn report(&mut self, file: usize, at: TextSize, severity: Severity, message: String, hint: String) {
+        let File { name, text, .. } = &self.files[file];
+        let diagnostic = diagnose(name, text, usize::from(at), severity, message, hint);
+        if !self.diagnostics.contains(&diagnostic) {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    fn line(&self, file: usize, node: &SyntaxNode) -> usize {
+        let text = self.files[file].text;
+        text[..usize::from(first_token(node))].matches('\n').count() + 1
+    }
+}
+
+fn first_token(node: &SyntaxNode) -> TextSize {
+    let mut tokens = node.descendants_with_tokens().filter_map(fml_syntax::NodeOrToken::into_token);
+    tokens.find(|token| !token.kind().is_trivia()).map_or(node.text_range(), |token| token.text_range()).start()
+}
+
+fn diagnose(file: &str, text: &str, at: usize, severity: Severity, message: String, hint: String) -> Diagnostic {
+    let before = &text[..at];
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    Diagnostic {
+        file: file.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: before[start..].chars().count() + 1,
+        severity,
+        message,
+        hint,
+        text: text[start..].lines().next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// The text of a node as it was written, in one line.
+fn written(node: &impl AstNode) -> String {
+    node.syntax().text().to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}

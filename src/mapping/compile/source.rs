@@ -1,0 +1,152 @@
+//! The source side of a rule.
+
+use fml_syntax::{AstNode, SyntaxNode, ast};
+
+use super::super::plan::{SourceListMode, SourcePlan};
+use super::super::types::{Spelling, Type, Types};
+use super::{Compiler, Mode, Scope, Variable};
+
+impl Compiler<'_> {
+    /// Compiles a source and binds its variable. With it, the type of its items.
+    pub(super) fn source(&mut self, scope: &mut Scope, source: &ast::Source) -> Option<(SourcePlan, Type)> {
+        let path = source.path()?;
+        let (context, element) = self.source_path(scope, &path)?;
+        let (mut element, mut ty) = match element {
+            Some(name) => self.source_element(scope.file, path.syntax(), context.ty, &name)?,
+            None => (None, context.ty),
+        };
+        let mut only = None;
+        if let Some(annotation) = source.type_annotation() {
+            let wanted = self.annotated(scope.file, &annotation, Mode::Source);
+            only = (wanted != Type::Any).then_some(wanted);
+            if wanted != Type::Any {
+                ty = self.narrow(scope.file, annotation.syntax(), &mut element, ty, wanted)?;
+            }
+        }
+        let slot = scope.new_slot();
+        scope.bind(source.alias(), Mode::Source, slot, ty);
+        let plan = SourcePlan {
+            context: context.slot,
+            element,
+            only,
+            cardinality: self.cardinality(scope, source)?,
+            default: self.default_value(scope, source)?,
+            list_mode: self.source_list_mode(scope, source)?,
+            condition: self.clause(scope, source.where_clause())?,
+            check: self.clause(scope, source.check_clause())?,
+            log: self.clause(scope, source.log_clause())?,
+            slot,
+        };
+        Some((plan, ty))
+    }
+
+    fn source_path(&mut self, scope: &Scope, path: &ast::QualifiedName) -> Option<(Variable, Option<String>)> {
+        let mut segments = path.segments().into_iter();
+        let name = segments.next()?;
+        let element = segments.next().map(|name| name.trim_end_matches("[x]").to_owned());
+        if segments.next().is_some() {
+            let hint = "bind each step with as, and go on from there in then { … }";
+            self.error(scope.file, path.syntax(), "a source names one variable and one element", hint);
+            return None;
+        }
+        match scope.readable(&name).cloned() {
+            Some(variable) => Some((variable, element)),
+            None => {
+                self.unknown_variable(scope, path.syntax(), &name);
+                None
+            }
+        }
+    }
+
+    /// How the source may spell an element, and its type where it can have only one. No spelling stands for the value
+    /// of a primitive, which is the primitive itself.
+    pub(super) fn source_element(
+        &mut self,
+        file: usize,
+        node: &SyntaxNode,
+        ty: Type,
+        name: &str,
+    ) -> Option<(Option<Vec<Spelling>>, Type)> {
+        if ty.is_primitive() && name == "value" {
+            return Some((None, ty));
+        }
+        if let Some(field) = self.types.field(ty, name) {
+            let only = field.only_type();
+            return Some((Some(field.spellings), only));
+        }
+        if !ty.is_concrete() {
+            return Some((Some(Types::any_spellings(name)), Type::Any));
+        }
+        let hint = super::hint::nearest(name, self.types.names(ty));
+        let message = format!("{} has no element {name}", self.types.name(ty));
+        self.error(file, node, message, hint);
+        None
+    }
+
+    /// Keeps of a choice element the spellings of the wanted type; the type then known.
+    fn narrow(
+        &mut self,
+        file: usize,
+        node: &SyntaxNode,
+        element: &mut Option<Vec<Spelling>>,
+        ty: Type,
+        wanted: Type,
+    ) -> Option<Type> {
+        if let Some(spellings) = element
+            && spellings.iter().any(|spelling| spelling.ty.is_a(wanted))
+        {
+            spellings.retain(|spelling| spelling.ty.is_a(wanted) || !spelling.ty.is_concrete());
+        } else if ty.is_concrete() && !ty.is_a(wanted) && !wanted.is_a(ty) {
+            let (wanted, ty) = (self.types.name(wanted).to_owned(), self.types.name(ty).to_owned());
+            self.error(file, node, format!("this is never a {wanted}: it is a {ty}"), "");
+            return None;
+        }
+        Some(wanted)
+    }
+
+    fn cardinality(&mut self, scope: &Scope, source: &ast::Source) -> Option<Option<(usize, Option<usize>)>> {
+        let Some((min, max)) = source.cardinality() else { return Some(None) };
+        let bounds = match (min.parse(), max.as_str(), max.parse()) {
+            (Ok(min), "*", _) => Some((min, None)),
+            (Ok(min), _, Ok(max)) => Some((min, Some(max))),
+            _ => None,
+        };
+        if bounds.is_none() {
+            self.error(scope.file, source.syntax(), "this cardinality cannot be read", "write 0..1 or 1..*");
+        }
+        bounds.map(Some)
+    }
+
+    fn default_value(&mut self, scope: &Scope, source: &ast::Source) -> Option<Option<super::super::plan::Operand>> {
+        match source.default_value().and_then(|default| default.expression()) {
+            Some(expression) => self.operand(scope, &expression).map(|(operand, _)| Some(operand)),
+            None => Some(None),
+        }
+    }
+
+    fn clause(
+        &mut self,
+        scope: &Scope,
+        clause: Option<ast::Expr>,
+    ) -> Option<Option<super::super::plan::ExpressionPlan>> {
+        match clause {
+            Some(expression) => self.expression(scope, &expression).map(Some),
+            None => Some(None),
+        }
+    }
+
+    fn source_list_mode(&mut self, scope: &Scope, source: &ast::Source) -> Option<Option<SourceListMode>> {
+        Some(Some(match source.list_mode() {
+            None => return Some(None),
+            Some(ast::ListMode::First) => SourceListMode::First,
+            Some(ast::ListMode::NotFirst) => SourceListMode::NotFirst,
+            Some(ast::ListMode::Last) => SourceListMode::Last,
+            Some(ast::ListMode::NotLast) => SourceListMode::NotLast,
+            Some(ast::ListMode::OnlyOne) => SourceListMode::OnlyOne,
+            Some(_) => {
+                self.error(scope.file, source.syntax(), "this list mode is not one of a source", "");
+                return None;
+            }
+        }))
+    }
+}

@@ -1,0 +1,221 @@
+//! Stage 2: from a record to FHIR resources, by a map in the FHIR Mapping Language.
+//!
+//! Enters: a [`Received`] record. Leaves: [`Mapped`], the Bundle that the interface's map makes of it, with the origin
+//! of every value: record node and rule. A map is compiled once ([`CompiledMap::compile`]): names interned, types
+//! resolved against R4 and the logical models, everything that the executor cannot do refused with line and column.
+//! Invariant: a transformation is a function of map, record and seed, so a resend is the same bytes, ids included.
+//!
+//! Standard: FHIR Mapping Language as in FHIR R4 (mapping-language.html) and the Mapping Language IG; where the text
+//! leaves room, the behaviour of the HL7 reference implementation.
+
+mod compile;
+mod concepts;
+mod diagnostic;
+mod error;
+mod plan;
+mod run;
+mod target;
+mod transform;
+mod types;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use uuid::Uuid;
+
+use crate::fhir::{self, Document};
+use crate::identity::InterfaceName;
+use crate::intake::Received;
+
+pub use diagnostic::{Diagnostic, Severity};
+pub use error::{Error, Limit, Place};
+pub use plan::Rule;
+pub use run::LogLine;
+pub use target::Origin;
+
+/// A mapping file.
+#[derive(Clone, Debug)]
+pub struct MapFile {
+    /// Its name, for diagnostics and lineage.
+    pub name: String,
+    /// FML.
+    pub text: String,
+}
+
+/// What one transformation may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Rules run, and items they run for. Default 1,000,000.
+    pub steps: u64,
+    /// Elements of the output. Default 1,000,000.
+    pub elements: usize,
+    /// Levels of JSON in the output. Default 100.
+    pub depth: u16,
+    /// Groups that call each other. Default 64.
+    pub groups: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { steps: 1_000_000, elements: 1_000_000, depth: 100, groups: 64 }
+    }
+}
+
+/// A map, ready to run.
+#[derive(Debug)]
+pub struct CompiledMap {
+    plan: plan::Plan,
+    hash: [u8; 32],
+    warnings: Vec<Diagnostic>,
+    limits: Limits,
+}
+
+/// What a transformation makes.
+#[derive(Debug)]
+pub struct Transformed {
+    /// The output.
+    pub document: Document,
+    /// For each node of the output, by the index of its id, where it comes from.
+    pub origins: Vec<Origin>,
+    /// What `log` wrote. It may hold personal data: show it, never store it.
+    pub log: Vec<LogLine>,
+}
+
+impl CompiledMap {
+    /// Compiles a map. The first file's first group starts the transformation; `definitions` are the
+    /// StructureDefinitions of logical models and profiles that it uses, and its ConceptMaps.
+    ///
+    /// # Errors
+    /// Every fault found, at least one of them an error.
+    pub fn compile(files: &[MapFile], definitions: &[Document]) -> Result<CompiledMap, Vec<Diagnostic>> {
+        let (plan, warnings) = compile::compile(files, definitions)?;
+        Ok(CompiledMap { plan, hash: hash(files, definitions), warnings, limits: Limits::default() })
+    }
+
+    /// The same map with other limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> CompiledMap {
+        CompiledMap { limits, ..self }
+    }
+
+    /// Runs the map on `source`. Every id it makes follows from `seed`.
+    ///
+    /// # Errors
+    /// [`Error`] with the place in the record and the rule.
+    pub fn transform(&self, source: &Document, seed: Uuid) -> Result<Transformed, Error> {
+        let (run, root) = run::Run::start(&self.plan, source, seed, &self.limits)?;
+        let (text, origins) = run.target.write(root).map_err(|refused| run.refused(refused, "the output"))?;
+        let limits = fhir::Limits { depth: self.limits.depth, nodes: u32::MAX };
+        let document = Document::parse(text, &limits).expect("the writer of the target writes JSON within its depth");
+        debug_assert_eq!(document.len(), origins.len(), "each value of the output has an origin");
+        Ok(Transformed { document, origins, log: run.log })
+    }
+
+    /// SHA-256 over the names and texts of the files and the definitions.
+    pub fn hash(&self) -> [u8; 32] {
+        self.hash
+    }
+
+    /// The rule that an [`Origin`] names.
+    pub fn rule(&self, index: u32) -> Option<&Rule> {
+        self.plan.rules.get(index as usize)
+    }
+
+    /// What the compiler found strange, and let pass.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+}
+
+fn hash(files: &[MapFile], definitions: &[Document]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut add = |part: &str| {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    };
+    for file in files {
+        add(&file.name);
+        add(&file.text);
+    }
+    for definition in definitions {
+        add(definition.source());
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
+}
+
+/// The maps of a site, by interface.
+#[derive(Debug, Default)]
+pub struct Mappings {
+    maps: HashMap<InterfaceName, Arc<CompiledMap>>,
+}
+
+impl Mappings {
+    /// The map of an interface.
+    pub fn get(&self, interface: &InterfaceName) -> Option<&Arc<CompiledMap>> {
+        self.maps.get(interface)
+    }
+
+    /// Sets the map of an interface.
+    pub fn insert(&mut self, interface: InterfaceName, map: Arc<CompiledMap>) {
+        self.maps.insert(interface, map);
+    }
+}
+
+impl FromIterator<(InterfaceName, Arc<CompiledMap>)> for Mappings {
+    fn from_iter<I: IntoIterator<Item = (InterfaceName, Arc<CompiledMap>)>>(maps: I) -> Mappings {
+        Mappings { maps: maps.into_iter().collect() }
+    }
+}
+
+/// A record with the Bundle that its interface's map makes of it.
+///
+/// Only [`apply`] makes one, so holding it proves that the Bundle follows from the record by that map.
+#[derive(Debug)]
+pub struct Mapped {
+    received: Received,
+    bundle: Document,
+    origins: Vec<Origin>,
+    map: Arc<CompiledMap>,
+}
+
+impl Mapped {
+    /// The record, with its sender and interface.
+    pub fn received(&self) -> &Received {
+        &self.received
+    }
+
+    /// The Bundle, whole: nothing is withheld yet.
+    pub fn bundle(&self) -> &Document {
+        &self.bundle
+    }
+
+    /// For each node of the Bundle, by the index of its id, where it comes from.
+    pub fn origins(&self) -> &[Origin] {
+        &self.origins
+    }
+
+    /// The map: its hash and its rules.
+    pub fn map(&self) -> &Arc<CompiledMap> {
+        &self.map
+    }
+}
+
+/// Maps a record by the map of its interface.
+///
+/// # Errors
+/// [`Error`]: the interface has no map, or the map cannot take this record.
+pub fn apply(mappings: &Mappings, received: Received) -> Result<Mapped, Error> {
+    let Some(map) = mappings.get(received.interface()) else {
+        return Err(Error::NoMap { interface: received.interface().clone() });
+    };
+    let map = Arc::clone(map);
+    let Transformed { document, origins, .. } = map.transform(received.record(), received.message().uuid())?;
+    Ok(Mapped { received, bundle: document, origins, map })
+}

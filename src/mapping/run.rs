@@ -1,0 +1,583 @@
+//! The executor: walks a plan over one record and fills the target.
+//!
+//! A function of plan, record and seed. Every rule run and every item it runs for is a step; steps, elements, levels
+//! and calls are bounded. The frame of a group holds its variables; a rule sets its own on each turn, so an iteration
+//! sees what the enclosing rules bound and nothing of the turn before.
+
+use std::fmt::Write as _;
+
+use uuid::Uuid;
+
+use crate::fhir::{Document, ElementPath, Node, NodeId};
+use crate::fhirpath::{self, Environment, Item, Variable};
+
+use super::error::{Error, Limit, Place};
+use super::plan::{
+    Block, Call, ElementPlan, ExpressionPlan, GroupPlan, Operand, Plan, RulePlan, Slot, SourceListMode, SourcePlan,
+    TargetListMode, TargetPlan, Transform,
+};
+use super::target::{Origin, Refused, Spec, Target, TargetId, Text};
+use super::types::{Spelling, Type};
+use super::{Limits, values};
+
+/// What a variable holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value<'r> {
+    /// Nothing: the transform gave no value.
+    Unset,
+    /// An element of the record. A primitive may have a value, an `_name` sibling, or both.
+    Element { value: Option<Node<'r>>, companion: Option<Node<'r>>, ty: Type },
+    /// An element of the output.
+    Target(TargetId),
+    /// A computed primitive, and the node that it follows from.
+    Text { text: Text<'r>, ty: Type, source: Option<NodeId> },
+}
+
+/// A line that `log` wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// The rule: an index for [`CompiledMap::rule`](super::CompiledMap::rule).
+    pub rule: u32,
+    /// The result of its expression. It may hold personal data: show it, never store it.
+    pub text: String,
+}
+
+/// One transformation under way.
+pub(super) struct Run<'r> {
+    pub(super) plan: &'r Plan,
+    pub(super) target: Target<'r>,
+    record: Item<'r>,
+    frame: Vec<Value<'r>>,
+    base: usize,
+    /// Items of the sources that are being walked, innermost last.
+    items: Vec<Value<'r>>,
+    steps: u64,
+    calls: u32,
+    counters: Vec<u32>,
+    seed: Uuid,
+    /// The node that the running rule works on.
+    at: Option<Node<'r>>,
+    rule: u32,
+    pub(super) log: Vec<LogLine>,
+}
+
+impl<'r> Run<'r> {
+    /// Runs the first group of `plan` on `record`; the element it filled is the result.
+    pub(super) fn start(
+        plan: &'r Plan,
+        record: &'r Document,
+        seed: Uuid,
+        limits: &Limits,
+    ) -> Result<(Run<'r>, TargetId), Error> {
+        let mut run = Run {
+            plan,
+            target: Target::new(limits.elements, limits.depth),
+            record: Item::of_document(record),
+            frame: Vec::with_capacity(256),
+            base: 0,
+            items: Vec::with_capacity(64),
+            steps: limits.steps,
+            calls: limits.groups,
+            counters: vec![0; plan.uuids as usize],
+            seed,
+            at: Some(record.root()),
+            rule: 0,
+            log: Vec::new(),
+        };
+        let origin = run.origin(None);
+        let root = run.target.detached(plan.root, origin).map_err(|refused| run.refused(refused, "the output"))?;
+        let own = record.resource_type().map_or(Type::Any, Type::fhir);
+        let ty = if plan.source.is_concrete() { plan.source } else { own };
+        if ty.is_resource() && own != ty {
+            return Err(run.conversion("the record", plan.types.name(ty)));
+        }
+        let source = Value::Element { value: Some(record.root()), companion: None, ty };
+        run.enter(0, &[source, Value::Target(root)])?;
+        Ok((run, root))
+    }
+
+    fn get(&self, slot: Slot) -> Value<'r> {
+        self.frame[self.base + slot as usize]
+    }
+
+    fn set(&mut self, slot: Slot, value: Value<'r>) {
+        self.frame[self.base + slot as usize] = value;
+    }
+
+    /// Where a new element comes from: the node that its value follows from, else the one the rule works on.
+    pub(super) fn origin(&self, source: Option<NodeId>) -> Origin {
+        Origin { source: source.or(self.at.map(Node::id)), rule: self.rule }
+    }
+
+    pub(super) fn place(&self) -> Box<Place> {
+        let rule = self.plan.rules[self.rule as usize].clone();
+        Box::new(Place { path: self.at.map_or_else(ElementPath::root, Node::path), rule })
+    }
+
+    fn step(&mut self) -> Result<(), Error> {
+        match self.steps.checked_sub(1) {
+            Some(left) => self.steps = left,
+            None => return Err(Error::Limit { limit: Limit::Steps, place: self.place() }),
+        }
+        Ok(())
+    }
+
+    pub(super) fn refused(&self, refused: Refused, element: &str) -> Error {
+        let place = self.place();
+        match refused {
+            Refused::Occupied => Error::Occupied { element: element.to_owned(), place },
+            Refused::TooMany => Error::Limit { limit: Limit::Elements, place },
+            Refused::TooDeep | Refused::Cycle => Error::Limit { limit: Limit::Depth, place },
+        }
+    }
+
+    fn call(&mut self, call: &'r Call) -> Result<(), Error> {
+        let start = self.items.len();
+        for argument in &call.arguments {
+            let value = self.operand(argument)?;
+            if let Value::Unset = value {
+                let variable = format!("an argument of {}", self.group_name(call.group));
+                return Err(Error::Unset { variable, place: self.place() });
+            }
+            self.items.push(value);
+        }
+        let arguments: Vec<Value<'r>> = self.items.drain(start..).collect();
+        self.enter(call.group, &arguments)
+    }
+
+    fn group_name(&self, group: usize) -> &str {
+        let first = self.plan.groups[group].block.rules.first();
+        first.map_or("a group", |rule| &self.plan.rules[rule.rule as usize].group)
+    }
+
+    fn enter(&mut self, group: usize, arguments: &[Value<'r>]) -> Result<(), Error> {
+        let Some(left) = self.calls.checked_sub(1) else {
+            return Err(Error::Limit { limit: Limit::Groups, place: self.place() });
+        };
+        self.calls = left;
+        let plan: &'r GroupPlan = &self.plan.groups[group];
+        let base = self.frame.len();
+        self.frame.extend_from_slice(arguments);
+        self.frame.resize(base + plan.slots as usize, Value::Unset);
+        let caller = std::mem::replace(&mut self.base, base);
+        if let Some(base_group) = &plan.extends {
+            self.call(base_group)?;
+        }
+        self.block(&plan.block)?;
+        self.base = caller;
+        self.frame.truncate(base);
+        self.calls += 1;
+        Ok(())
+    }
+
+    fn block(&mut self, block: &'r Block) -> Result<(), Error> {
+        for &slot in &block.shared {
+            self.set(slot, Value::Unset);
+        }
+        for rule in &block.rules {
+            self.step()?;
+            let outer = (self.rule, self.at);
+            self.rule = rule.rule;
+            self.join(rule, 0)?;
+            (self.rule, self.at) = outer;
+        }
+        Ok(())
+    }
+
+    /// Runs the rule for every combination of items of its sources from `index` on.
+    fn join(&mut self, rule: &'r RulePlan, index: usize) -> Result<(), Error> {
+        let Some(source) = rule.sources.get(index) else { return self.fire(rule) };
+        let start = self.items.len();
+        self.collect(source)?;
+        let end = self.items.len();
+        for item in start..end {
+            self.step()?;
+            let value = self.items[item];
+            self.set(source.slot, value);
+            if let (0, Some(node)) = (index, node_of(value)) {
+                self.at = Some(node);
+            }
+            self.rule = rule.rule;
+            self.join(rule, index + 1)?;
+        }
+        self.items.truncate(start);
+        Ok(())
+    }
+
+    fn fire(&mut self, rule: &'r RulePlan) -> Result<(), Error> {
+        for target in &rule.targets {
+            let value = self.apply(target)?;
+            if let Some(slot) = target.slot {
+                self.set(slot, value);
+            }
+        }
+        for call in &rule.calls {
+            self.call(call)?;
+        }
+        self.block(&rule.block)
+    }
+
+    /// Pushes the items of one source: found, filtered, checked, chosen.
+    fn collect(&mut self, source: &'r SourcePlan) -> Result<(), Error> {
+        let start = self.items.len();
+        let context = self.get(source.context);
+        match &source.element {
+            Some(spellings) => self.children(context, spellings),
+            None if matches!(context, Value::Unset) => {}
+            None => self.items.push(context),
+        }
+        if let (Some(default), true) = (&source.default, self.items.len() == start) {
+            let value = self.operand(default)?;
+            self.items.extend((!matches!(value, Value::Unset)).then_some(value));
+        }
+        if let Some(only) = source.only {
+            self.keep(start, |_, item| Ok(has_type(item, only)))?;
+        }
+        if let Some(cardinality) = source.cardinality {
+            self.count(self.items.len() - start, cardinality)?;
+        }
+        if let Some(condition) = &source.condition {
+            self.keep(start, |run, item| {
+                run.set(source.slot, item);
+                run.is_true(condition, item)
+            })?;
+        }
+        self.check_and_log(source, start)?;
+        match source.list_mode {
+            Some(mode) => self.choose(mode, start),
+            None => Ok(()),
+        }
+    }
+
+    fn keep(
+        &mut self,
+        start: usize,
+        mut keeps: impl FnMut(&mut Run<'r>, Value<'r>) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let mut kept = start;
+        for index in start..self.items.len() {
+            let item = self.items[index];
+            if keeps(self, item)? {
+                self.items[kept] = item;
+                kept += 1;
+            }
+        }
+        self.items.truncate(kept);
+        Ok(())
+    }
+
+    fn count(&self, found: usize, (min, max): (usize, Option<usize>)) -> Result<(), Error> {
+        if found >= min && max.is_none_or(|max| found <= max) {
+            return Ok(());
+        }
+        let most = max.map_or("*".to_owned(), |max| max.to_string());
+        Err(Error::Cardinality { found, expected: format!("{min}..{most}"), place: self.place() })
+    }
+
+    fn check_and_log(&mut self, source: &'r SourcePlan, start: usize) -> Result<(), Error> {
+        if source.check.is_none() && source.log.is_none() {
+            return Ok(());
+        }
+        for index in start..self.items.len() {
+            let item = self.items[index];
+            self.set(source.slot, item);
+            if let Some(check) = &source.check
+                && !self.is_true(check, item)?
+            {
+                self.at = node_of(item).or(self.at);
+                return Err(Error::Check { place: self.place() });
+            }
+            if let Some(log) = &source.log {
+                let found = self.evaluate(log, Some(item))?;
+                let text: Vec<_> = found.iter().filter_map(Item::as_text).collect();
+                self.log.push(LogLine { rule: self.rule, text: text.join(", ") });
+            }
+        }
+        Ok(())
+    }
+
+    fn choose(&mut self, mode: SourceListMode, start: usize) -> Result<(), Error> {
+        let found = self.items.len() - start;
+        match mode {
+            SourceListMode::First => self.items.truncate(start + 1),
+            SourceListMode::NotFirst if found > 0 => drop(self.items.remove(start)),
+            SourceListMode::Last if found > 0 => drop(self.items.drain(start..start + found - 1)),
+            SourceListMode::NotLast if found > 0 => drop(self.items.pop()),
+            SourceListMode::OnlyOne if found > 1 => {
+                return Err(Error::Cardinality { found, expected: "0..1".to_owned(), place: self.place() });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Pushes the children of `context` that one of `spellings` names.
+    fn children(&mut self, context: Value<'r>, spellings: &'r [Spelling]) {
+        match context {
+            Value::Element { value: Some(node), ty, .. } => {
+                let is_record = matches!(ty, Type::Model(_));
+                spellings.iter().for_each(|spelling| values::children(node, spelling, is_record, &mut self.items));
+            }
+            Value::Element { companion: Some(node), .. } => {
+                spellings.iter().for_each(|spelling| values::children(node, spelling, false, &mut self.items));
+            }
+            Value::Target(id) => {
+                let named = |child: &TargetId| {
+                    let name = self.target.spec(*child).name;
+                    spellings.iter().any(|spelling| spelling.name.text() == name)
+                };
+                self.items.extend(self.target.children(id).filter(named).map(Value::Target));
+            }
+            Value::Element { .. } | Value::Text { .. } | Value::Unset => {}
+        }
+    }
+
+    fn is_true(&mut self, expression: &'r ExpressionPlan, item: Value<'r>) -> Result<bool, Error> {
+        let found = self.evaluate(expression, Some(item))?;
+        Ok(match found.as_slice() {
+            [] => false,
+            [one] => one.as_boolean().unwrap_or(true),
+            _ => true,
+        })
+    }
+
+    pub(super) fn evaluate(
+        &self,
+        plan: &'r ExpressionPlan,
+        focus: Option<Value<'r>>,
+    ) -> Result<fhirpath::Items<'r>, Error> {
+        let focus: Vec<Item<'r>> = match focus {
+            Some(value) => self.item(value).into_iter().collect(),
+            None => Vec::new(),
+        };
+        let variables: Vec<Variable<'r>> = plan
+            .variables
+            .iter()
+            .map(|(name, slot)| Variable { name, items: self.item(self.get(*slot)).into_iter().collect() })
+            .collect();
+        let environment = Environment {
+            resource: Some(self.record.clone()),
+            root_resource: Some(self.record.clone()),
+            now: None,
+            variables: &variables,
+            steps: None,
+        };
+        let found = plan.expression.evaluate(&focus, &environment);
+        found.map_err(|fault| Error::Expression { fault, place: self.place() })
+    }
+
+    /// The value as FHIRPath sees it. Objects of the output are not seen: the compiler refuses expressions on them.
+    fn item(&self, value: Value<'r>) -> Option<Item<'r>> {
+        match value {
+            Value::Unset => None,
+            Value::Element { value, companion, ty } => {
+                let type_def = match ty {
+                    Type::Fhir(each) => Some(each),
+                    _ => None,
+                };
+                Some(Item::of_primitive(value, companion, type_def))
+            }
+            Value::Target(id) => self.target.value(id).map(|text| self.text_item(text, self.target.ty(id))),
+            Value::Text { text, ty, .. } => Some(self.text_item(text, ty)),
+        }
+    }
+
+    fn text_item(&self, text: Text<'r>, ty: Type) -> Item<'r> {
+        match text {
+            Text::Kept(kept) => values::item_of_text(kept.into(), ty),
+            made => values::item_of_text(self.target.read(made).to_owned().into(), ty),
+        }
+    }
+
+    /// The value of an operand: [`Value::Unset`] if there is none.
+    pub(super) fn operand(&mut self, operand: &'r Operand) -> Result<Value<'r>, Error> {
+        match operand {
+            Operand::Slot(slot) => Ok(self.get(*slot)),
+            Operand::Constant(text, ty) => Ok(Value::Text { text: Text::Kept(text), ty: *ty, source: None }),
+            Operand::Path(slot, steps) => self.path(*slot, steps),
+            Operand::Expression(expression, focus) => {
+                let found = self.evaluate(expression, focus.map(|slot| self.get(slot)))?;
+                match found.as_slice() {
+                    [] => Ok(Value::Unset),
+                    [one] => self.value_of(one.clone()),
+                    _ => Err(self.expected_one(found.len())),
+                }
+            }
+        }
+    }
+
+    fn path(&mut self, slot: Slot, steps: &'r [Vec<Spelling>]) -> Result<Value<'r>, Error> {
+        let mut value = self.get(slot);
+        for spellings in steps {
+            let start = self.items.len();
+            self.children(value, spellings);
+            let found = self.items.len() - start;
+            value = self.items.get(start).copied().unwrap_or(Value::Unset);
+            self.items.truncate(start);
+            if found > 1 {
+                return Err(self.expected_one(found));
+            }
+        }
+        Ok(value)
+    }
+
+    fn expected_one(&self, found: usize) -> Error {
+        Error::Cardinality { found, expected: "0..1".to_owned(), place: self.place() }
+    }
+
+    fn value_of(&mut self, item: Item<'r>) -> Result<Value<'r>, Error> {
+        let value = match item {
+            Item::Element(element) => {
+                let ty = element.type_def().map_or(Type::Any, Type::Fhir);
+                return Ok(Value::Element { value: element.value(), companion: element.extension(), ty });
+            }
+            Item::Value(value) => value,
+        };
+        let Some(ty) = values::type_of(&value) else {
+            return Err(self.conversion("an expression's result", "a primitive"));
+        };
+        let text = match value {
+            fhirpath::Value::String(std::borrow::Cow::Borrowed(text)) => Text::Kept(text),
+            other => self.target.make(|out| {
+                let _ = write!(out, "{other}");
+            }),
+        };
+        Ok(Value::Text { text, ty, source: None })
+    }
+
+    pub(super) fn conversion(&self, element: &str, wanted: &str) -> Error {
+        Error::Conversion { element: element.to_owned(), wanted: wanted.to_owned(), place: self.place() }
+    }
+
+    /// Does one target: makes its element or sets it. What the target's variable then holds.
+    fn apply(&mut self, plan: &'r TargetPlan) -> Result<Value<'r>, Error> {
+        match &plan.transform {
+            Transform::Element => self.make(plan),
+            Transform::Implicit(operand, group) => {
+                let value = self.operand(operand)?;
+                match (*group).or_else(|| self.group_for(value, plan)) {
+                    _ if matches!(value, Value::Unset) => Ok(Value::Unset),
+                    None => self.assign(plan, value),
+                    Some(group) => {
+                        let made = self.make(plan)?;
+                        self.enter(group, &[value, made])?;
+                        Ok(made)
+                    }
+                }
+            }
+            transform => match self.transform(transform)? {
+                Value::Unset => Ok(Value::Unset),
+                value => self.assign(plan, value),
+            },
+        }
+    }
+
+    /// The `<<types>>` group for a value whose type only the record tells.
+    fn group_for(&self, value: Value<'r>, plan: &TargetPlan) -> Option<usize> {
+        let Value::Element { ty, .. } = value else { return None };
+        let wanted = plan.element.as_ref()?.spellings.first()?.ty;
+        let fits = |known: &&(Type, Type, usize)| known.0 == ty && known.1 == wanted;
+        self.plan.by_types.iter().find(fits).map(|known| known.2)
+    }
+
+    fn destination(&self, slot: Slot) -> Result<TargetId, Error> {
+        match self.get(slot) {
+            Value::Target(id) => Ok(id),
+            _ => Err(Error::Unset { variable: "the target's variable".to_owned(), place: self.place() }),
+        }
+    }
+
+    /// The element of a target without a transform: shared, already there, or new.
+    fn make(&mut self, plan: &'r TargetPlan) -> Result<Value<'r>, Error> {
+        let Some(context) = plan.context else { return Ok(Value::Unset) };
+        let parent = self.destination(context)?;
+        let Some(element) = &plan.element else { return Ok(Value::Target(parent)) };
+        if let TargetListMode::Share(slot) = plan.list_mode
+            && let shared @ Value::Target(_) = self.get(slot)
+        {
+            return Ok(shared);
+        }
+        let Some(spelling) = element.spellings.first() else { return Ok(Value::Unset) };
+        let existing = if element.is_array { None } else { self.target.existing(parent, element.order) };
+        let id = match existing.filter(|id| self.target.spec(*id).name == spelling.name.text()) {
+            Some(id) => id,
+            None => self.add(parent, element, spelling, spelling.ty, plan.list_mode, None)?,
+        };
+        if let TargetListMode::Share(slot) = plan.list_mode {
+            self.set(slot, Value::Target(id));
+        }
+        Ok(Value::Target(id))
+    }
+
+    /// Adds an empty element.
+    pub(super) fn add(
+        &mut self,
+        parent: TargetId,
+        element: &'r ElementPlan,
+        spelling: &'r Spelling,
+        ty: Type,
+        mode: TargetListMode,
+        source: Option<NodeId>,
+    ) -> Result<TargetId, Error> {
+        let spec = Spec { name: spelling.name.text(), order: element.order, is_array: element.is_array, ty };
+        let origin = self.origin(source);
+        if mode == TargetListMode::Single && self.target.existing(parent, element.order).is_some() {
+            return Err(self.refused(Refused::Occupied, &element.name));
+        }
+        let added = self.target.child(parent, spec, mode == TargetListMode::First, origin);
+        added.map_err(|refused| self.refused(refused, &element.name))
+    }
+
+    /// Sets the element of a target to a value.
+    fn assign(&mut self, plan: &'r TargetPlan, value: Value<'r>) -> Result<Value<'r>, Error> {
+        let Some(context) = plan.context else { return Ok(value) };
+        let parent = self.destination(context)?;
+        match &plan.element {
+            Some(element) => self.set_element(parent, element, value, plan.list_mode),
+            None => {
+                self.set_primitive(parent, "the target", value)?;
+                Ok(Value::Target(parent))
+            }
+        }
+    }
+
+    /// A deterministic UUID: of the seed, the place of the `uuid()` in the map, and how often it ran.
+    pub(super) fn uuid(&mut self, counter: u32) -> Value<'r> {
+        let ran = &mut self.counters[counter as usize];
+        *ran += 1;
+        let id = Uuid::new_v5(&self.seed, format!("uuid {counter} {ran}").as_bytes());
+        self.uuid_text(id)
+    }
+
+    /// A deterministic UUID for an element of the output that has no id.
+    pub(super) fn element_uuid(&mut self, element: usize) -> Value<'r> {
+        let id = Uuid::new_v5(&self.seed, format!("element {element}").as_bytes());
+        self.uuid_text(id)
+    }
+
+    fn uuid_text(&mut self, id: Uuid) -> Value<'r> {
+        let text = self.target.make(|out| out.push_str(id.hyphenated().encode_lower(&mut [0; 36])));
+        Value::Text { text, ty: Type::fhir("id"), source: None }
+    }
+
+    /// A place for several values while a transform works on them.
+    pub(super) fn operands(&mut self, operands: &'r [Operand]) -> Result<Vec<Value<'r>>, Error> {
+        operands.iter().map(|operand| self.operand(operand)).collect()
+    }
+}
+
+/// The node of the record that a value is.
+pub(super) fn node_of(value: Value<'_>) -> Option<Node<'_>> {
+    match value {
+        Value::Element { value, companion, .. } => value.or(companion),
+        _ => None,
+    }
+}
+
+fn has_type(value: Value<'_>, wanted: Type) -> bool {
+    match value {
+        Value::Element { value, ty, .. } => values::element_has_type(value, ty, wanted),
+        Value::Text { ty, .. } => ty.is_a(wanted),
+        Value::Target(_) | Value::Unset => true,
+    }
+}
