@@ -36,7 +36,11 @@ impl<'a> Walk<'a> {
                 self.note_unlisted(url.into(), node)
             }
             Membership::Unlisted => {} // The coding's system is named by `coding`.
-            _ => self.not_in_value_set(node, &codes, binding.strength, url, rule),
+            _ => {
+                // The text of a string is not a code, and may be anything.
+                let shown = if def.name == "string" { &[] } else { &codes[..] };
+                self.not_in_value_set(node, shown, binding.strength, url, rule);
+            }
         }
     }
 
@@ -54,7 +58,7 @@ impl<'a> Walk<'a> {
             Strength::Preferred => Severity::Information,
         };
         let found = match codes {
-            [] => "there is no code".to_owned(),
+            [] => "found none".to_owned(),
             codes => {
                 let codes = codes.iter().map(|(_, code)| format!("the code {}", shown(code))).collect::<Vec<_>>();
                 format!("found {}", codes.join(" and "))

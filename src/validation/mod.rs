@@ -19,6 +19,8 @@ mod primitives;
 mod record;
 mod shapes;
 mod terminology;
+#[cfg(test)]
+mod tests;
 mod uk;
 mod walk;
 

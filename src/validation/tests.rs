@@ -1,0 +1,450 @@
+//! The rules as data: a document in, its issues out as `severity code path rule` lines.
+
+use super::*;
+use crate::fhir::Limits;
+
+fn parse(json: &str) -> Document {
+    Document::parse(json, &Limits::default()).expect("the test's document is JSON")
+}
+
+fn structure(id: &str, type_name: &str, base: &str, rest: &str, elements: &str) -> Document {
+    parse(&format!(
+        r#"{{"resourceType":"StructureDefinition","url":"https://x/{id}","kind":"resource","type":"{type_name}",
+        "baseDefinition":"{base}"{rest},"differential":{{"element":[{elements}]}}}}"#
+    ))
+}
+
+/// A small world of profiles.
+fn definitions() -> Vec<Document> {
+    let base = |name: &str| format!("{}{name}", compile::BASE);
+    let patient = r#"{"id":"Patient","path":"Patient","constraint":[{"key":"x-1","severity":"error","human":"someone is named","expression":"name.exists()"}]},
+        {"id":"Patient.identifier","path":"Patient.identifier","slicing":{"discriminator":[{"type":"value","path":"system"}],"rules":"closed"}},
+        {"id":"Patient.identifier:nhs","path":"Patient.identifier","sliceName":"nhs","min":1,"max":"1"},
+        {"id":"Patient.identifier:nhs.system","path":"Patient.identifier.system","min":1,"patternUri":"https://fhir.nhs.uk/Id/nhs-number"},
+        {"id":"Patient.identifier:nhs.value","path":"Patient.identifier.value","min":1},
+        {"id":"Patient.extension:colour","path":"Patient.extension","sliceName":"colour","max":"1","type":[{"code":"Extension","profile":["https://x/colour"]}]},
+        {"id":"Patient.deceased[x]","path":"Patient.deceased[x]","type":[{"code":"dateTime"}]},
+        {"id":"Patient.gender","path":"Patient.gender","min":1,"patternCode":"female"},
+        {"id":"Patient.contact","path":"Patient.contact","max":"0"},
+        {"id":"Patient.managingOrganization","path":"Patient.managingOrganization","type":[{"code":"Reference","targetProfile":["https://x/organization"]}]}"#;
+    let derived = r#"{"id":"Patient.birthDate","path":"Patient.birthDate","min":1}"#;
+    let organization = r#"{"id":"Organization.name","path":"Organization.name","min":1}"#;
+    let observation = r#"{"id":"Observation.code","path":"Observation.code","binding":{"strength":"required","valueSet":"https://x/codes"}},
+        {"id":"Observation.category","path":"Observation.category","binding":{"strength":"extensible","valueSet":"https://x/codes"}},
+        {"id":"Observation.component","path":"Observation.component","slicing":{"discriminator":[{"type":"type","path":"value"}],"rules":"open"}},
+        {"id":"Observation.component:words","path":"Observation.component","sliceName":"words","max":"1"},
+        {"id":"Observation.component:words.value[x]","path":"Observation.component.value[x]","min":1,"type":[{"code":"string"}]},
+        {"id":"Observation.note","path":"Observation.note","slicing":{"discriminator":[{"type":"exists","path":"time"}],"rules":"open"}},
+        {"id":"Observation.note:timed","path":"Observation.note","sliceName":"timed","min":1},
+        {"id":"Observation.note:timed.time","path":"Observation.note.time","min":1}"#;
+    let colour = r#"{"id":"Extension.url","path":"Extension.url","fixedUri":"https://x/colour"},
+        {"id":"Extension.value[x]","path":"Extension.value[x]","min":1,"type":[{"code":"code"}],"binding":{"strength":"required","valueSet":"https://x/codes"}}"#;
+    let context = r#","context":[{"type":"element","expression":"Patient"}]"#;
+    let model = r#"{"resourceType":"StructureDefinition","url":"https://x/record","kind":"logical","type":"https://x/record","baseDefinition":"http://hl7.org/fhir/StructureDefinition/Element",
+        "differential":{"element":[{"id":"record","path":"record"},
+        {"id":"record.person","path":"record.person","min":1,"max":"1","type":[{"code":"BackboneElement"}],"constraint":[{"key":"r-1","severity":"error","human":"a local id or an NHS number","expression":"localId.exists() or nhsNumber.exists()"}]},
+        {"id":"record.person.nhsNumber","path":"record.person.nhsNumber","min":1,"max":"1","type":[{"code":"string"}]},
+        {"id":"record.person.localId","path":"record.person.localId","min":0,"max":"1","type":[{"code":"id"}]},
+        {"id":"record.at","path":"record.at","min":1,"max":"1","type":[{"code":"dateTime"}]},
+        {"id":"record.count","path":"record.count","min":0,"max":"1","type":[{"code":"positiveInt"}]},
+        {"id":"record.risks","path":"record.risks","min":0,"max":"2","type":[{"code":"code"}],"binding":{"strength":"required","valueSet":"https://x/codes"}}]}}"#;
+    vec![
+        structure("patient", "Patient", &base("Patient"), "", patient),
+        structure("derived", "Patient", "https://x/patient", "", derived),
+        structure("organization", "Organization", &base("Organization"), "", organization),
+        structure("observation", "Observation", &base("Observation"), "", observation),
+        structure("colour", "Extension", &base("Extension"), context, colour),
+        parse(model),
+        parse(
+            r#"{"resourceType":"CodeSystem","url":"https://x/s","content":"complete","concept":[{"code":"a","concept":[{"code":"b"}]}]}"#,
+        ),
+        parse(
+            r#"{"resourceType":"ValueSet","url":"https://x/codes","compose":{"include":[{"system":"https://x/s"},{"system":"http://snomed.info/sct"}]}}"#,
+        ),
+    ]
+}
+
+fn validator() -> Validator {
+    Validator::compile(&definitions()).expect("the definitions make sense")
+}
+
+fn lines(issues: &[Issue]) -> String {
+    let line = |issue: &Issue| {
+        let path = issue.path.as_ref().map(ToString::to_string).unwrap_or_default();
+        let rule = issue.rule.replace(compile::BASE, "");
+        format!("{} {} {path} {rule}", issue.severity.code(), issue.code.code())
+    };
+    issues.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Checks one resource; missing narratives (dom-6) are left out.
+#[track_caller]
+fn check(json: &str, expected: &[&str]) {
+    let mut issues = validator().check_document(&parse(json), None);
+    issues.retain(|issue| issue.rule != "dom-6");
+    assert_eq!(lines(&issues), expected.join("\n"), "{json}");
+}
+
+/// Checks members of a Patient.
+#[track_caller]
+fn check_patient(members: &str, expected: &[&str]) {
+    check(&format!(r#"{{"resourceType":"Patient",{members}}}"#), expected);
+}
+
+#[test]
+fn what_r4_knows_passes() {
+    check_patient(r#""id":"a","active":true,"birthDate":"1987-06-14","name":[{"given":["A","B"]}]"#, &[]);
+    check_patient(r#""deceasedBoolean":false,"multipleBirthInteger":2"#, &[]);
+}
+
+#[test]
+fn structure_is_that_of_r4() {
+    check("[]", &["error structure  r4-json"]);
+    check("{}", &["error structure  r4-resource-type"]);
+    check(r#"{"resourceType":"Pat"}"#, &["error structure Pat r4-resource-type"]);
+    check(r#"{"resourceType":"DomainResource"}"#, &["error structure DomainResource r4-resource-type"]);
+    check_patient(r#""foo":1"#, &["error structure Patient.foo r4-unknown-element"]);
+    check_patient(r#""_name":[{"id":"a"}]"#, &["error structure Patient.name r4-unknown-element"]);
+    check_patient(r#""name":{"family":"A"}"#, &["error structure Patient.name r4-json"]);
+    check_patient(r#""gender":["male"]"#, &["error structure Patient.gender r4-json"]);
+    check_patient(r#""active":"true""#, &["error structure Patient.active r4-json"]);
+    check_patient(r#""maritalStatus":"M""#, &["error structure Patient.maritalStatus r4-json"]);
+    check_patient(r#""name":[]"#, &["error structure Patient.name r4-empty"]);
+    check_patient(r#""name":[{}]"#, &["error invariant Patient.name[0] ele-1"]);
+    check_patient(r#""name":[{"id":"a"}]"#, &["error invariant Patient.name[0] ele-1"]);
+    check_patient(r#""gender":null"#, &["error structure Patient.gender r4-null"]);
+    check_patient(
+        r#""deceasedBoolean":true,"deceasedDateTime":"2020""#,
+        &["error structure Patient.deceasedDateTime r4-choice"],
+    );
+    check_patient(r#""link":[{"type":"refer"}]"#, &["error required Patient.link[0].other r4-cardinality"]);
+}
+
+#[test]
+fn primitives_keep_to_their_format() {
+    check_patient(r#""birthDate":"1987-02-30""#, &["error value Patient.birthDate r4-primitive"]);
+    check_patient(r#""id":"a_b""#, &["error value Patient.id r4-primitive"]);
+    check_patient(r#""name":[{"family":""}]"#, &["error value Patient.name[0].family r4-primitive"]);
+    check_patient(r#""implicitRules":"http://a b""#, &["error value Patient.implicitRules r4-primitive"]);
+    check_patient(r#""gender":"man""#, &["error code-invalid Patient.gender r4-binding"]);
+}
+
+#[test]
+fn primitive_extensions_stand_beside_their_values() {
+    let masked =
+        r#"{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","valueCode":"masked"}]}"#;
+    check_patient(&format!(r#""_birthDate":{masked}"#), &[]);
+    check_patient(&format!(r#""name":[{{"given":["A",null],"_given":[null,{masked}]}}]"#), &[]);
+    check_patient(r#""name":[{"given":["A",null]}]"#, &["error structure Patient.name[0].given[1] r4-null"]);
+    check_patient(
+        &format!(r#""name":[{{"given":["A"],"_given":[null,{masked}]}}]"#),
+        &["error structure Patient.name[0].given r4-primitive-extension"],
+    );
+}
+
+#[test]
+fn base_invariants_run() {
+    check_patient(r#""contact":[{"gender":"male"}]"#, &["error invariant Patient.contact[0] pat-1"]);
+    check_patient(
+        r#""name":[{"period":{"start":"2020","end":"2019"}}]"#,
+        &["error invariant Patient.name[0].period per-1"],
+    );
+    check_patient(
+        r#""extension":[{"url":"https://y"}]"#,
+        &["error invariant Patient.extension[0] ext-1", "information not-supported Patient.extension[0] not-checked"],
+    );
+    check_patient(
+        r#""text":{"status":"generated","div":"<div><script>a</script></div>"}"#,
+        &["error invalid Patient.text.div txt-1"],
+    );
+}
+
+#[test]
+fn contained_resources_are_referred_to() {
+    let organization = r#""contained":[{"resourceType":"Organization","id":"o","name":"x"}]"#;
+    check_patient(&format!(r##"{organization},"managingOrganization":{{"reference":"#o"}}"##), &[]);
+    check_patient(organization, &["error invariant Patient.contained[0] dom-3"]);
+    check_patient(
+        r##""managingOrganization":{"reference":"#o"}"##,
+        &["error not-found Patient.managingOrganization.reference ref-1"],
+    );
+    check_patient(
+        r##""contained":[{"resourceType":"Patient","id":"o"}],"managingOrganization":{"reference":"#o"}"##,
+        &["error value Patient.managingOrganization.reference r4-reference-target"],
+    );
+}
+
+#[test]
+fn identifiers_of_the_nhs_are_checked() {
+    let identifier = |system: &str, value: &str| format!(r#""identifier":[{{"system":"{system}","value":"{value}"}}]"#);
+    check_patient(&identifier(uk::NHS_NUMBER, "9990001014"), &[]);
+    check_patient(
+        &identifier(uk::NHS_NUMBER, "9990001015"),
+        &["error value Patient.identifier[0].value uk-nhs-number"],
+    );
+    check_patient(&identifier(uk::ODS_CODE, "RX-1"), &["error value Patient.identifier[0].value uk-ods-code"]);
+}
+
+const MESSAGE: &str = r#"{"resourceType":"Bundle","type":"message","entry":[
+    {"fullUrl":"urn:uuid:0e0945db-a59a-4624-ba55-27794e7b3b86","resource":{"resourceType":"MessageHeader","eventUri":"https://e","source":{"endpoint":"https://e"},"focus":[{"reference":"FOCUS"}]}},
+    {"fullUrl":"URL","resource":{"resourceType":"Patient","id":"p"}}]}"#;
+
+#[test]
+fn a_message_holds_what_it_refers_to() {
+    let own = "urn:uuid:0e0945db-a59a-4624-ba55-27794e7b3b87";
+    let message = |focus: &str, url: &str| MESSAGE.replace("FOCUS", focus).replace("URL", url);
+    let focus = "Bundle.entry[0].resource.focus[0].reference";
+    check(&message(own, own), &[]);
+    check(&message("Patient/p", own), &[]);
+    check(&message("https://y/Patient/q", own), &[]);
+    let nowhere = format!("error not-found {focus} r4-reference");
+    check(&message("urn:uuid:0e0945db-a59a-4624-ba55-27794e7b3b99", own), &[&nowhere]);
+    check(&message("Patient/q", own), &[&nowhere]);
+    check(&message("p", own), &[&format!("error value {focus} r4-reference")]);
+    let same = "urn:uuid:0e0945db-a59a-4624-ba55-27794e7b3b86";
+    check(&message(same, same), &["error duplicate Bundle.entry[1] bdl-7"]);
+    check(&message("https://y/Patient/p", "https://y/Patient/q"), &["error value Bundle.entry[1] r4-full-url"]);
+    check(
+        &message("Patient/p", own).replace(r#""type":"message""#, r#""type":"document""#),
+        &["error invariant Bundle bdl-9", "error invariant Bundle bdl-10", "error invariant Bundle bdl-11"],
+    );
+    check(r#"{"resourceType":"Bundle","type":"message"}"#, &["error required Bundle r4-bundle"]);
+}
+
+/// A Patient that claims the profile, with what it needs and `members`.
+#[track_caller]
+fn check_profiled(members: &str, expected: &[&str]) {
+    let nhs = r#"{"system":"https://fhir.nhs.uk/Id/nhs-number","value":"9990001014"}"#;
+    let profile = r#""meta":{"profile":["https://x/patient"]}"#;
+    check_patient(&format!(r#"{profile},"name":[{{"text":"A"}}],"identifier":[{nhs}]{members}"#), expected);
+}
+
+#[test]
+fn profiles_narrow_r4() {
+    check_profiled(r#","gender":"female""#, &[]);
+    check_profiled("", &["error required Patient.gender https://x/patient"]);
+    check_profiled(r#","gender":"male""#, &["error value Patient.gender https://x/patient"]);
+    let masked =
+        r#"{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","valueCode":"masked"}]}"#;
+    check_profiled(&format!(r#","_gender":{masked}"#), &[]);
+    check_profiled(
+        r#","gender":"female","deceasedBoolean":true"#,
+        &["error value Patient.deceasedBoolean https://x/patient"],
+    );
+    check_profiled(
+        r#","gender":"female","contact":[{"name":{"text":"B"}}]"#,
+        &["error structure Patient.contact[0] https://x/patient"],
+    );
+    check_patient(
+        r#""meta":{"profile":["https://x/patient"]},"gender":"female""#,
+        &["error required Patient.identifier https://x/patient", "error invariant Patient https://x/patient#x-1"],
+    );
+    check_patient(
+        r#""meta":{"profile":["https://x/none"]}"#,
+        &["warning not-found Patient.meta.profile[0] not-checked"],
+    );
+    check_patient(
+        r#""meta":{"profile":["https://x/organization"]}"#,
+        &["error invalid Patient https://x/organization"],
+    );
+}
+
+#[test]
+fn a_profile_includes_those_it_derives_from() {
+    check_patient(
+        r#""meta":{"profile":["https://x/derived|1"]},"gender":"female","name":[{"text":"A"}]"#,
+        &["error required Patient.birthDate https://x/derived", "error required Patient.identifier https://x/patient"],
+    );
+}
+
+#[test]
+fn slices_are_told_apart() {
+    check_patient(
+        r#""meta":{"profile":["https://x/patient"]},"name":[{"text":"A"}],"gender":"female","identifier":[
+        {"system":"https://fhir.nhs.uk/Id/nhs-number"},{"system":"https://y","value":"1"}]"#,
+        &[
+            "error structure Patient.identifier[1] https://x/patient",
+            "error required Patient.identifier[0].value https://x/patient",
+        ],
+    );
+    let observation = |members: &str| {
+        format!(
+            r#"{{"resourceType":"Observation","meta":{{"profile":["https://x/observation"]}},"status":"final","code":{{"coding":[{{"system":"https://x/s","code":"a"}}]}},{members}}}"#
+        )
+    };
+    let note = r#""note":[{"time":"2026","text":"a"}]"#;
+    let code = r#""code":{"text":"c"}"#;
+    check(&observation(note), &[]);
+    check(&observation(r#""note":[{"text":"a"}]"#), &["error required Observation.note https://x/observation"]);
+    check(
+        &observation(&format!(
+            r#"{note},"component":[{{{code},"valueString":"a"}},{{{code},"valueInteger":1}},{{{code},"valueString":"b"}}]"#
+        )),
+        &["error structure Observation.component[2] https://x/observation"],
+    );
+}
+
+#[test]
+fn codes_are_in_their_value_set_or_nobody_knows() {
+    let coded = |code: &str, category: &str| {
+        format!(
+            r#"{{"resourceType":"Observation","meta":{{"profile":["https://x/observation"]}},"status":"final","note":[{{"time":"2026","text":"a"}}],"code":{code},"category":[{category}]}}"#
+        )
+    };
+    let concept = |system: &str, code: &str| format!(r#"{{"coding":[{{"system":"{system}","code":"{code}"}}]}}"#);
+    let good = concept("https://x/s", "b");
+    check(&coded(&good, &good), &[]);
+    check(
+        &coded(&concept("https://y", "b"), &good),
+        &[
+            "error code-invalid Observation.code https://x/observation",
+            "information not-supported Observation.code.coding[0] not-checked",
+        ],
+    );
+    check(
+        &coded(&concept("https://x/s", "c"), &good),
+        &[
+            "error code-invalid Observation.code.coding[0] r4-code",
+            "error code-invalid Observation.code https://x/observation",
+        ],
+    );
+    check(
+        &coded(r#"{"text":"a"}"#, r#"{"text":"a"}"#),
+        &[
+            "error code-invalid Observation.code https://x/observation",
+            "warning code-invalid Observation.category[0] https://x/observation",
+        ],
+    );
+    let snomed = "information not-supported Observation.code.coding[0] not-checked";
+    check(&coded(&concept(uk::SNOMED_CT, "736253002"), &good), &[snomed]);
+    check(
+        &coded(&concept(uk::SNOMED_CT, "736253003"), &good),
+        &["error code-invalid Observation.code.coding[0].code snomed-check-digit"],
+    );
+}
+
+#[test]
+fn extensions_keep_to_their_definition() {
+    let colour = |value: &str| format!(r#""extension":[{{"url":"https://x/colour",{value}}}]"#);
+    check_patient(&colour(r#""valueCode":"a""#), &[]);
+    check_patient(&colour(r#""valueString":"a""#), &["error value Patient.extension[0].valueString https://x/colour"]);
+    check(
+        &format!(r#"{{"resourceType":"Organization","name":"x",{}}}"#, colour(r#""valueCode":"a""#)),
+        &["error extension Organization.extension[0] https://x/colour"],
+    );
+    check_patient(
+        r#""extension":[{"url":"https://y","valueCode":"a"}]"#,
+        &["information not-supported Patient.extension[0] not-checked"],
+    );
+    check_patient(
+        r#""modifierExtension":[{"url":"https://y","valueCode":"a"}]"#,
+        &["error extension Patient.modifierExtension[0] r4-modifier-extension"],
+    );
+}
+
+#[test]
+fn references_lead_to_what_the_profile_asks_for() {
+    let contained = |organization: &str| {
+        format!(
+            r##","gender":"female","contained":[{{"resourceType":"Organization","id":"o",{organization}}}],"managingOrganization":{{"reference":"#o"}}"##
+        )
+    };
+    check_profiled(&contained(r#""name":"x""#), &[]);
+    check_profiled(
+        &contained(r#""identifier":[{"value":"1"}]"#),
+        &["error value Patient.managingOrganization.reference https://x/patient"],
+    );
+}
+
+#[test]
+fn records_keep_to_their_logical_model() {
+    let check = |json: &str, expected: &[&str]| {
+        let issues = validator().check_record(&parse(json), "https://x/record");
+        assert_eq!(lines(&issues), expected.join("\n"), "{json}");
+    };
+    check(r#"{"person":{"nhsNumber":"1"},"at":"2026-01-01","risks":["a"],"count":1}"#, &[]);
+    check(
+        r#"{"person":{},"risk":1}"#,
+        &[
+            "error required person.nhsNumber https://x/record",
+            "error invariant person https://x/record#r-1",
+            "error structure risk https://x/record",
+            "error required at https://x/record",
+        ],
+    );
+    check(
+        r#"{"person":[{"nhsNumber":"1"}],"at":1,"count":1.5,"risks":["a","b","a"]}"#,
+        &[
+            "error structure person https://x/record",
+            "error structure at https://x/record",
+            "error value count https://x/record",
+            "error structure risks https://x/record",
+        ],
+    );
+    check(
+        r#"{"person":{"nhsNumber":null,"localId":"a b"},"at":"2026-02-30","risks":[]}"#,
+        &[
+            "error structure person.nhsNumber https://x/record",
+            "error value person.localId https://x/record",
+            "error value at https://x/record",
+            "error structure risks https://x/record",
+        ],
+    );
+    check("[]", &["error structure  https://x/record"]);
+    assert_eq!(lines(&validator().check_record(&parse("{}"), "https://x/none")), "error not-found  ");
+}
+
+#[test]
+fn no_issue_echoes_a_value() {
+    let secret = "Zebedee";
+    let json = format!(
+        r#"{{"resourceType":"Patient","id":"{secret} x","birthDate":"{secret}","gender":3,"name":[{{"family":"{secret}","use":"{secret} {secret}"}}],"identifier":[{{"system":"{}","value":"{secret}"}}],"{secret}":1}}"#,
+        uk::NHS_NUMBER
+    );
+    let issues = validator().check_document(&parse(&json), Some("https://x/patient"));
+    assert!(issues.len() > 5);
+    assert!(issues.iter().all(|issue| !issue.text.contains(secret) && !issue.hint.contains(secret)), "{issues:?}");
+}
+
+#[test]
+fn issues_are_bounded() {
+    let json = format!(r#"{{"resourceType":"Patient","name":[{}{{}}]}}"#, "{},".repeat(5000));
+    assert_eq!(validator().check_document(&parse(&json), None).len(), MOST_ISSUES + 1);
+}
+
+#[test]
+fn definitions_that_make_no_sense_are_refused() {
+    let refused = |element: &str| {
+        let definition = structure("p", "Patient", &format!("{}Patient", compile::BASE), "", element);
+        lines(&Validator::compile(&[definition]).expect_err("it is refused"))
+    };
+    assert_eq!(refused(r#"{"id":"Patient.nam","path":"Patient.nam"}"#), "error invalid Patient.nam https://x/p");
+    let bad =
+        r#"{"id":"Patient","path":"Patient","constraint":[{"key":"k","severity":"error","expression":"name.("}]}"#;
+    assert_eq!(refused(bad), "error invalid Patient https://x/p");
+    let orphan = structure("p", "Patient", "https://x/none", "", r#"{"id":"Patient","path":"Patient"}"#);
+    assert_eq!(lines(&Validator::compile(&[orphan]).expect_err("it is refused")), "error not-found  https://x/p");
+    let twice = || structure("p", "Patient", &format!("{}Patient", compile::BASE), "", "");
+    assert_eq!(lines(&Validator::compile(&[twice(), twice()]).expect_err("it is refused")), "error duplicate  ");
+}
+
+#[test]
+fn what_is_not_checked_is_said() {
+    let elements = r#"{"id":"Patient.name","path":"Patient.name","slicing":{"discriminator":[{"type":"profile","path":"$this"}],"rules":"open","ordered":true}},
+        {"id":"Patient.name:a","path":"Patient.name","sliceName":"a","min":1},
+        {"id":"Patient.name.family","path":"Patient.name.family","maxLength":3},
+        {"id":"Patient.gender","path":"Patient.gender","binding":{"strength":"required","valueSet":"https://x/none"}},
+        {"id":"Patient.managingOrganization","path":"Patient.managingOrganization","type":[{"code":"Reference","targetProfile":["https://x/o"]}]}"#;
+    let definition = structure("p", "Patient", &format!("{}Patient", compile::BASE), "", elements);
+    let validator = Validator::compile(&[definition]).expect("it compiles");
+    assert_eq!(
+        validator.not_checked(),
+        [
+            "https://x/p Patient.gender: the value set https://x/none is not loaded, its codes are not checked",
+            "https://x/p Patient.managingOrganization: https://x/o is not loaded and not checked",
+            "https://x/p Patient.name.family: maxLength is not checked",
+            "https://x/p Patient.name: the order of slices is not checked",
+            "https://x/p Patient.name:a: the slice is not told apart by profile of $this and so not checked",
+        ]
+    );
+}
