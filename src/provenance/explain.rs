@@ -4,23 +4,27 @@ use std::fmt::Write as _;
 
 use super::lineage::{Left, Lineage};
 
-/// Renders a lineage as a tree: resources, their elements, and behind each its field, rule and clause.
+/// Renders a lineage as a tree: entries, their elements, and behind each its field, rule and clause.
 pub fn explain(lineage: &Lineage) -> String {
     let mut text = String::new();
+    let (agreement, map) = (&lineage.agreement, &lineage.map);
     line(&mut text, 0, format_args!("message {} over {}", lineage.message, lineage.interface));
-    let agreement = &lineage.agreement;
+    line(&mut text, 0, format_args!("map {}, sha-256 {}", map.id, map.sha_256));
     line(
         &mut text,
         0,
         format_args!("agreement {} version {}, sha-256 {}", agreement.id, agreement.version, agreement.sha_256),
     );
-    line(&mut text, 0, format_args!("map {}, sha-256 {}", lineage.map.id, lineage.map.sha_256));
+    for (index, clause) in lineage.clauses.iter().enumerate() {
+        let (resource, category, reason) = (&clause.resource, &clause.category, &clause.reason);
+        line(&mut text, 1, format_args!("clause {index} {resource}, {category}: {reason}"));
+    }
     left(&mut text, lineage);
-    line(&mut text, 0, format_args!("written here: {}", lineage.generated.len()));
+    line(&mut text, 0, format_args!("written by the gateway: {}", lineage.generated.len()));
     for path in &lineage.generated {
         line(&mut text, 1, format_args!("{path}"));
     }
-    line(&mut text, 0, format_args!("held back: {}", lineage.withheld.len()));
+    line(&mut text, 0, format_args!("held back, by its place before disclosure: {}", lineage.withheld.len()));
     for held in &lineage.withheld {
         let of = if held.resource.is_empty() { String::new() } else { format!(" ({})", held.resource) };
         line(&mut text, 1, format_args!("{}{of}: {}", held.path, held.why));
@@ -37,39 +41,50 @@ fn left(text: &mut String, lineage: &Lineage) {
             line(text, 1, format_args!("{holder}"));
             open = holder;
         }
-        line(text, 2, format_args!("{element}{}", whence(lineage, row)));
+        line(text, 2, format_args!("{element} ← {}", whence(lineage, row)));
     }
 }
 
-/// ` ← person.birthDate, rule patient.birthDate (crisis.map:8), clause 3 identity: whom to contact`
+/// `person.birthDate, rule Patient.birth (crisis.map:8), clause 3 identity`
 fn whence(lineage: &Lineage, row: &Left) -> String {
-    let mut text = String::new();
-    let mut add = |part: std::fmt::Arguments<'_>| {
-        let between = if text.is_empty() { " ← " } else { ", " };
-        write!(text, "{between}{part}").expect("writing to a String cannot fail");
-    };
-    if !row.from.is_empty() {
-        add(format_args!("{}", row.from.join(" + ")));
-    }
+    let mut parts = row.from.clone();
     if let Some(rule) = row.rule.and_then(|index| lineage.rules.get(index as usize)) {
-        add(format_args!("rule {}.{} ({}:{})", rule.group, rule.rule, rule.file, rule.line));
+        parts.push(format!("rule {}.{} ({}:{})", rule.group, rule.rule, rule.file, rule.line));
     }
-    match row.clause.and_then(|index| Some((index, lineage.clauses.get(index as usize)?))) {
-        Some((index, clause)) => add(format_args!("clause {index} {}: {}", clause.category, clause.reason)),
-        None => add(format_args!("frame of what is permitted")),
-    }
-    text
+    let clause = row.clause.and_then(|index| Some((index, lineage.clauses.get(index as usize)?)));
+    parts.push(match clause {
+        Some((index, clause)) => format!("clause {index} {}", clause.category),
+        None => "frame of what is permitted".to_owned(),
+    });
+    parts.join(", ")
 }
 
-/// `Bundle.entry[2].resource` and `birthDate`.
+/// `Bundle.entry[2]` and `birthDate` for an element of an entry's resource.
 fn split(path: &str) -> (&str, &str) {
-    const RESOURCE: &str = ".resource.";
-    match path.find(RESOURCE) {
-        Some(at) => (&path[..at + RESOURCE.len() - 1], &path[at + RESOURCE.len()..]),
-        None => path.split_once('.').unwrap_or(("", path)),
-    }
+    let Some(end) = path.strip_prefix("Bundle.entry[").and_then(|rest| rest.find("].")) else {
+        return path.split_once('.').unwrap_or(("", path));
+    };
+    let (holder, element) = path.split_at(end + "Bundle.entry[".len() + 1);
+    let element = element.trim_start_matches('.');
+    (holder, element.strip_prefix("resource.").unwrap_or(element))
 }
 
 fn line(text: &mut String, level: usize, content: std::fmt::Arguments<'_>) {
     writeln!(text, "{:width$}{content}", "", width = level * 2).expect("writing to a String cannot fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_split_at_its_entry() {
+        for (path, split_up) in [
+            ("Bundle.timestamp", ("Bundle", "timestamp")),
+            ("Bundle.entry[12].fullUrl", ("Bundle.entry[12]", "fullUrl")),
+            ("Bundle.entry[12].resource.name[0].family", ("Bundle.entry[12]", "name[0].family")),
+        ] {
+            assert_eq!(split(path), split_up);
+        }
+    }
 }

@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn attested() -> Attested {
-        let validated = Validated { mapped: mapped(RECORD) };
+        let validated = Validated::of(mapped(RECORD));
         let projected = disclosure::minimise(&agreements(), validated).expect("an agreement is in force");
         let disclosable = projected.revalidated(|_, _| vec![]).expect("nobody objects");
         attest(disclosable, time::macros::datetime!(2026-03-04 00:01 UTC), &gateway())
@@ -205,8 +205,8 @@ mod tests {
         let text = explain(&lineage);
         for part in [
             "agreement demo-trust-crisis version 1, sha-256 ",
+            "Patient, identity: the crisis team must know whom to help",
             "    birthDate ← person.birthDate, rule ",
-            " identity: the crisis team must know whom to help",
             "(ServiceRequest): not permitted",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_cannot_leave_is_refused() {
-        let minimise = |record: &str| disclosure::minimise(&agreements(), Validated { mapped: mapped(record) });
+        let minimise = |record: &str| disclosure::minimise(&agreements(), Validated::of(mapped(record)));
         let stranger = RECORD.replace("\"DEMOT\"", "\"DEMOX\"");
         assert!(
             matches!(minimise(&stranger), Err(Error::NoAgreement { recipient, .. }) if recipient.as_str() == "DEMOX")
@@ -229,5 +229,48 @@ mod tests {
             vec![issue]
         });
         assert!(matches!(refused, Err(Error::Invalid { issues, .. }) if issues.len() == 1));
+    }
+
+    /// Every string of the demonstration's Bundle, save those that hold it together, becomes a canary.
+    #[test]
+    fn no_canary_leaves_that_no_clause_lists() {
+        let mapped = mapped(RECORD);
+        let full = mapped.bundle();
+        let frame = ["resourceType", "fullUrl", "reference", "url"];
+        let (mut text, mut at) = (String::new(), 0);
+        for leaf in full.nodes().filter(|node| node.kind() == Kind::String) {
+            let path = leaf.path().to_string();
+            if frame.iter().any(|name| path.ends_with(name)) || path.contains(".meta.profile") {
+                continue;
+            }
+            text.push_str(&full.source()[at..leaf.offset()]);
+            text.push_str(&format!("\"canary-{}-\"", leaf.id().index()));
+            at = leaf.offset() + leaf.raw().len();
+        }
+        text.push_str(&full.source()[at..]);
+        let planted = Document::parse(text, &Limits::default()).expect("it is JSON");
+        for agreement in agreements().iter() {
+            let name = mapped.received().interface();
+            let (sent, manifest) = disclosure::project(&planted, agreement, name).expect("it is a Bundle");
+            let clauses = agreement.interface(name).expect("it is covered").clauses();
+            let mut held = 0;
+            for leaf in planted.nodes().filter(|node| node.raw().starts_with("\"canary-")) {
+                let left = sent.source().contains(leaf.raw().trim_matches('"'));
+                let clause = manifest.kept().iter().find(|row| row.node == leaf.id()).and_then(|row| row.clause);
+                let element = leaf.path().to_string();
+                let below = element.split_once(".resource.").map_or("", |(_, below)| below);
+                let below = below.split(['[', ']']).step_by(2).collect::<String>();
+                let listed = clause.is_some_and(|clause| {
+                    let without_urls = |path: &str| path.split(['(', ')']).step_by(2).collect::<String>();
+                    clauses[clause as usize]
+                        .elements
+                        .iter()
+                        .any(|listed| without_urls(listed) == below || format!("Bundle.{listed}") == element)
+                });
+                assert!(!left || listed || element == "Bundle.type", "{element} left");
+                held += usize::from(!left);
+            }
+            assert!(held > 5, "something is withheld");
+        }
     }
 }

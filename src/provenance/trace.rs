@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::hex;
 use super::lineage::{Clause, Held, Left, Lineage, Rule, Version};
 use crate::disclosure::Disclosable;
-use crate::fhir::bundle::Entries;
+use crate::fhir::bundle::{Entries, Entry};
 use crate::fhir::{Document, NodeId};
 use crate::mapping::{Mapped, Origin};
 
@@ -18,11 +18,7 @@ pub(super) fn trace(disclosable: &Disclosable) -> Lineage {
         let origin = mapped.origins().get(row.node.index()).copied();
         Left {
             path: path(sent, row.sent),
-            from: origin
-                .and_then(|origin| origin.source)
-                .map(|node| path(mapped.received().record(), node))
-                .into_iter()
-                .collect(),
+            from: fields(mapped, origin),
             rule: origin.and_then(|origin| rules.index(origin)),
             clause: row.clause,
         }
@@ -51,6 +47,12 @@ pub(super) fn map_name(mapped: &Mapped) -> String {
     mapped.map().rule(0).map(|rule| rule.map.clone()).unwrap_or_default()
 }
 
+/// The record fields of an origin; none when it is the record as a whole.
+fn fields(mapped: &Mapped, origin: Option<Origin>) -> Vec<String> {
+    let source = origin.and_then(|origin| origin.source).map(|node| path(mapped.received().record(), node));
+    source.into_iter().filter(|path| !path.is_empty()).collect()
+}
+
 fn path(document: &Document, node: NodeId) -> String {
     document.node(node).map(|node| node.path().to_string()).unwrap_or_default()
 }
@@ -68,9 +70,7 @@ fn clauses(disclosable: &Disclosable) -> Vec<Clause> {
 fn withheld(disclosable: &Disclosable, full: &Document) -> Vec<Held> {
     let entries = Entries::of(full);
     let resource_of = |node: NodeId| {
-        let holds = |node_of: &&crate::fhir::bundle::Entry<'_>| {
-            node_of.node.id() <= node && node.index() < node_of.node.end_index()
-        };
+        let holds = |entry: &&Entry<'_>| entry.node.id() <= node && node.index() < entry.node.end_index();
         let resource = entries.list().iter().find(holds).and_then(|entry| entry.resource);
         resource.and_then(|resource| resource.resource_type()).unwrap_or_default().to_owned()
     };
