@@ -24,8 +24,8 @@ const LAYERS: &[&[&str]] = &[
     &["intake"],
     &["fhirpath"],
     &["storage"],
-    &["identity"],
     &["fhir"],
+    &["identity"],
 ];
 
 /// The stages of a message, first to last, and what each hands to the next.
@@ -84,7 +84,6 @@ impl Paths {
                     self.unfold(item, prefix.clone());
                 }
             }
-            _ => {}
         }
     }
 }

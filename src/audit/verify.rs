@@ -56,6 +56,24 @@ impl Report {
     }
 }
 
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { events, messages, checkpoints, .. } = self;
+        write!(f, "{events} events, {messages} messages, {checkpoints} signed heads: ")?;
+        match self.faults.len() as u64 + self.more_faults {
+            0 => write!(f, "nothing is wrong")?,
+            faults => write!(f, "{faults} faults")?,
+        }
+        if self.not_yet_covered() > 0 {
+            write!(f, " ({} events are not yet under a signed head)", self.not_yet_covered())?;
+        }
+        for fault in &self.faults {
+            write!(f, "\n  {fault}")?;
+        }
+        Ok(())
+    }
+}
+
 /// One thing that is wrong. An event is named by its number in the log, from 0.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {

@@ -5,7 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper::body::Bytes;
 
 use super::Partner;
-use crate::fhir::bars;
+use crate::fhir::message::{Message, NotAMessage};
+use crate::fhir::{Document, Limits, bars};
 use crate::identity::{MessageId, PartyId};
 
 /// `use-context` of a new referral. The use case is local: BaRS has none for a mental-health crisis.
@@ -21,7 +22,7 @@ const USE_CONTEXT: HeaderName = HeaderName::from_static("use-context");
 /// One message on its way to one partner. Every attempt sends the same.
 #[derive(Clone)]
 pub struct Dispatch {
-    /// The message: `X-Request-Id`, and the id of the Bundle.
+    /// The message: `X-Request-Id`.
     pub message: MessageId,
     /// Who sends it.
     pub sender: PartyId,
@@ -31,6 +32,8 @@ pub struct Dispatch {
     pub use_context: &'static str,
     /// The Bundle as FHIR JSON.
     pub bundle: Bytes,
+    /// What an answer may call the message: `Bundle.id` and `MessageHeader.id`.
+    pub names: Vec<String>,
 }
 
 impl std::fmt::Debug for Dispatch {
@@ -42,9 +45,20 @@ impl std::fmt::Debug for Dispatch {
 
 impl Dispatch {
     /// A new referral.
-    pub fn new(message: MessageId, sender: PartyId, sender_name: &str, bundle: impl Into<Bytes>) -> Dispatch {
-        let sender_name = sender_name.to_owned();
-        Dispatch { message, sender, sender_name, use_context: NEW_REFERRAL, bundle: bundle.into() }
+    ///
+    /// # Errors
+    /// When the Bundle is not a message: its answer could not be told from another's.
+    pub fn new(
+        message: MessageId,
+        sender: PartyId,
+        sender_name: &str,
+        bundle: impl Into<Bytes>,
+    ) -> Result<Dispatch, NotAMessage> {
+        let (bundle, sender_name) = (bundle.into(), sender_name.to_owned());
+        let document = Document::parse(bundle.as_ref(), &Limits::default()).map_err(|_| NotAMessage::NotABundle)?;
+        let parsed = Message::of(&document)?;
+        let names = std::iter::once(parsed.id()).chain(parsed.header_id()).collect();
+        Ok(Dispatch { message, sender, sender_name, use_context: NEW_REFERRAL, bundle, names })
     }
 
     /// `X-Correlation-Id`: the same for all messages of one conversation, which this message opens.
@@ -101,7 +115,10 @@ mod tests {
     fn every_attempt_has_the_headers_that_bars_asks_for() {
         let message: MessageId = "0f0e0d0c-0b0a-4908-8706-050403020100".parse().expect("a message id");
         let sender = "DEMOP".parse().expect("an ODS code");
-        let dispatch = Dispatch::new(message, sender, "Demo Provider – Süd", "{}");
+        let bundle = r#"{"resourceType":"Bundle","id":"b","type":"message","entry":[{"resource":
+            {"resourceType":"MessageHeader","id":"h","eventCoding":{"code":"e"}}}]}"#;
+        let dispatch = Dispatch::new(message, sender, "Demo Provider – Süd", bundle).expect("it is a message");
+        assert_eq!(dispatch.names, ["b", "h"]);
         let headers = dispatch.headers(&partner());
         assert_eq!(headers, dispatch.clone().headers(&partner()), "a resend has the same");
         assert_eq!(headers["x-request-id"], message.to_string().as_str());
@@ -118,6 +135,6 @@ mod tests {
             let json = String::from_utf8(json).expect("UTF-8");
             assert!(json.contains(resource) && json.contains(holds), "{name}: {json}");
         }
-        assert!(!format!("{dispatch:?}").contains("{}"));
+        assert!(!format!("{dispatch:?}").contains("Bundle"));
     }
 }

@@ -8,6 +8,7 @@
 mod attempt;
 mod dispatch;
 mod lane;
+pub mod outbox;
 mod partner;
 mod reply;
 mod retry;

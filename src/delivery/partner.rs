@@ -26,7 +26,7 @@ pub struct PartnerSection {
     /// The service that messages are for, in its directory of services.
     pub service_id: String,
     /// The file of the authorities that issue the partner's certificate; a relative name starts at the site.
-    pub anchors: String,
+    pub trust_anchors: String,
     /// The longest wait before the second attempt. Default 2.
     #[serde(default = "first_retry")]
     pub first_retry_seconds: f64,
@@ -101,7 +101,7 @@ impl PartnerSection {
         let ods = kept(self.ods.parse().map_err(|_| ods_fault()), &mut faults);
         let endpoint = kept(endpoint(&self.endpoint), &mut faults);
         let connect = kept(self.connect.as_deref().map(address).transpose(), &mut faults);
-        let anchors = kept(anchors(&site.join(&self.anchors)), &mut faults);
+        let anchors = kept(anchors(&site.join(&self.trust_anchors)), &mut faults);
         let service_id = kept(service_id(self.service_id), &mut faults);
         let first = kept(seconds("first_retry_seconds", self.first_retry_seconds), &mut faults);
         let max = kept(seconds("max_retry_seconds", self.max_retry_seconds), &mut faults);
@@ -162,9 +162,10 @@ fn service_id(text: String) -> Result<String, SettingError> {
 
 fn anchors(file: &Path) -> Result<TrustAnchors, SettingError> {
     let remedy = "name a PEM file with the authorities that issue the partner's certificate";
-    let pem = std::fs::read(file).map_err(|error| wrong("anchors", format!("cannot be read ({error})"), remedy))?;
+    let pem =
+        std::fs::read(file).map_err(|error| wrong("trust_anchors", format!("cannot be read ({error})"), remedy))?;
     TrustAnchors::from_pem(&pem)
-        .map_err(|error: TlsError| wrong("anchors", format!("cannot be used ({error})"), remedy))
+        .map_err(|error: TlsError| wrong("trust_anchors", format!("cannot be used ({error})"), remedy))
 }
 
 /// The longest time that a setting may name: 30 days.
@@ -189,7 +190,7 @@ mod tests {
         endpoint = "https://bars-demot.trust.example:9443/FHIR/R4/"
         connect = "127.0.0.1:9443"
         service_id = "2000099999"
-        anchors = "ca.pem"
+        trust_anchors = "ca.pem"
         first_retry_seconds = 0.25
         max_attempts = 20
     "#;
@@ -239,8 +240,8 @@ mod tests {
             assert_eq!(faults(|section| section.endpoint = endpoint.to_owned()), ["endpoint"], "{endpoint}");
         }
         assert_eq!(faults(|section| section.connect = Some("localhost:1".to_owned())), ["connect"]);
-        assert_eq!(faults(|section| section.anchors = "missing.pem".to_owned()), ["anchors"]);
-        assert_eq!(faults(|section| section.anchors = "empty.pem".to_owned()), ["anchors"]);
+        assert_eq!(faults(|section| section.trust_anchors = "missing.pem".to_owned()), ["trust_anchors"]);
+        assert_eq!(faults(|section| section.trust_anchors = "empty.pem".to_owned()), ["trust_anchors"]);
         assert_eq!(faults(|section| section.attempt_timeout_seconds = f64::NAN), ["attempt_timeout_seconds"]);
         assert_eq!(faults(|section| section.max_retry_seconds = 0.1), ["max_retry_seconds"]);
         let several = faults(|section| {

@@ -45,6 +45,12 @@ pub enum Error {
         /// Its status, or the date that is not reached or passed.
         why: String,
     },
+    /// The person objects to the sharing.
+    #[error("the person objects to this sharing, and {agreement} has no ground to share all the same")]
+    Objection {
+        /// The agreement.
+        agreement: AgreementId,
+    },
     /// The message does not name one recipient by ODS code.
     #[error("the message does not name one recipient by its ODS code")]
     RecipientUnknown,
@@ -74,6 +80,9 @@ impl Error {
             Error::NotInForce { agreement, .. } => {
                 format!("ask the data controller to review {agreement}; nothing leaves under it until then")
             }
+            Error::Objection { .. } => "speak with the person, or with the safeguarding lead if someone is at risk; \
+                sharing against an objection needs a recorded decision, which this version does not take yet"
+                .to_owned(),
             Error::RecipientUnknown => {
                 "name one receiving organisation by its ODS code in the record, then send again".to_owned()
             }

@@ -6,6 +6,7 @@ use super::agreement::{Agreement, Agreements, Interface};
 use super::manifest::Manifest;
 use super::{Error, projection, recipient_of};
 use crate::fhir::Document;
+use crate::fhir::bundle::Entries;
 use crate::fhir::outcome::Issue;
 use crate::validation::Validated;
 
@@ -28,7 +29,7 @@ pub struct Disclosable {
 /// builds what it lets through.
 ///
 /// # Errors
-/// [`Error::RecipientUnknown`], [`Error::NoAgreement`], [`Error::NotInForce`]; [`Error::NotABundle`] and
+/// [`Error::RecipientUnknown`], [`Error::NoAgreement`], [`Error::NotInForce`], [`Error::Objection`]; [`Error::NotABundle`] and
 /// [`Error::TooLarge`] for what no map of ours makes.
 pub fn minimise(agreements: &Agreements, validated: Validated) -> Result<Projected, Error> {
     let (received, full) = (validated.mapped().received(), validated.mapped().bundle());
@@ -38,6 +39,9 @@ pub fn minimise(agreements: &Agreements, validated: Validated) -> Result<Project
     let no_agreement =
         || Error::NoAgreement { sender: sender.clone(), recipient: recipient.clone(), interface: name.clone() };
     let interface = agreement.interface(name).ok_or_else(no_agreement)?;
+    if Entries::of(full).has_rejected_consent() {
+        return Err(Error::Objection { agreement: agreement.id().clone() });
+    }
     let (bundle, manifest) = projection::project(full, agreement, interface)?;
     let agreement = Arc::clone(agreement);
     Ok(Projected(Disclosable { validated, agreement, bundle, manifest }))

@@ -144,6 +144,16 @@ pub struct OutcomeCodes {
     pub details: Vec<Box<str>>,
 }
 
+impl std::fmt::Display for OutcomeCodes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.issues.is_empty() && self.details.is_empty() {
+            return f.write_str("and no codes");
+        }
+        let all: Vec<&str> = self.issues.iter().chain(&self.details).map(|code| &**code).collect();
+        write!(f, "({})", all.join(", "))
+    }
+}
+
 /// The most codes that are kept of each kind.
 const MOST_CODES: usize = 16;
 

@@ -97,6 +97,13 @@ impl<'a> Entries<'a> {
         destinations.into_iter().flat_map(Node::items).map(|destination| self.receiver(destination)).collect()
     }
 
+    /// Whether a Consent says that the person refused (`Consent.status` is `rejected`).
+    pub fn has_rejected_consent(&self) -> bool {
+        let consents = self.list.iter().filter_map(|entry| entry.resource);
+        let mut consents = consents.filter(|resource| resource.resource_type() == Some("Consent"));
+        consents.any(|consent| consent.member("status").and_then(Node::text).as_deref() == Some("rejected"))
+    }
+
     fn receiver(&self, destination: Node<'_>) -> Option<String> {
         let organization = self.target(member(destination, words().receiver)?)?;
         let mut codes = member(organization, words().identifier)?.items().filter_map(ods_code);

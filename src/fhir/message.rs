@@ -109,6 +109,11 @@ impl<'a> Message<'a> {
         text_at(self.bundle, &["id"]).expect("Message::of found it")
     }
 
+    /// `MessageHeader.id`; FHIR lets an answer name the message by it (R4 MessageHeader.response.identifier).
+    pub fn header_id(self) -> Option<String> {
+        text_at(self.header, &["id"])
+    }
+
     /// `MessageHeader.eventCoding.code`.
     pub fn event(self) -> String {
         text_at(self.header, &["eventCoding", "code"]).expect("Message::of found it")
@@ -123,6 +128,19 @@ impl<'a> Message<'a> {
     pub fn response_code(self) -> Option<ResponseCode> {
         ResponseCode::parse(&text_at(self.header, &["response", "code"])?)
     }
+}
+
+/// The system and value of the NHS number of the first Patient in a Bundle that has one.
+pub fn nhs_number(bundle: &Document) -> Option<(&'static str, String)> {
+    const SYSTEM: &str = "https://fhir.nhs.uk/Id/nhs-number";
+    let entries = bundle.root().member("entry").into_iter().flat_map(|entries| entries.children());
+    let patients = entries.filter_map(|entry| entry.member("resource"));
+    patients
+        .filter(|resource| resource.resource_type() == Some("Patient"))
+        .filter_map(|patient| patient.member("identifier"))
+        .flat_map(|identifiers| identifiers.children())
+        .find(|identifier| text_at(*identifier, &["system"]).as_deref() == Some(SYSTEM))
+        .and_then(|identifier| Some((SYSTEM, text_at(identifier, &["value"])?)))
 }
 
 /// What a receiver answers to a message.

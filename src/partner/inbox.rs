@@ -12,6 +12,8 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::storage::files::{Readers, write_durably};
+
 /// What became of an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -81,7 +83,6 @@ impl Inbox {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the file is synced, renamed into place and its folder synced")]
     fn keep_alone(&self, id: Uuid, bundle: &[u8]) -> io::Result<Outcome> {
         let path = self.received.join(format!("{id}.json"));
         match fs::read(&path) {
@@ -90,13 +91,7 @@ impl Inbox {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let unfinished = self.received.join(format!("{id}.tmp"));
-        let mut file = File::create(&unfinished)?;
-        only_for_its_owner(&unfinished, 0o600)?;
-        file.write_all(bundle)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &path)?;
-        File::open(&self.received)?.sync_all()?;
+        write_durably(&path, bundle, Readers::OwnerOnly)?;
         Ok(Outcome::Accepted)
     }
 

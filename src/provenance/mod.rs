@@ -15,6 +15,7 @@ use crate::disclosure::Disclosable;
 use crate::fhir::Instant;
 use crate::fhir::provenance::{Device, Disclosure, Entity, Organization, Role};
 use crate::identity::PartyId;
+use crate::intake::Received;
 
 /// The gateway, as a Provenance names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,11 @@ impl Attested {
     /// The Bundle, its agreement and its manifest.
     pub fn disclosable(&self) -> &Disclosable {
         &self.disclosable
+    }
+
+    /// The record it all began with.
+    pub fn received(&self) -> &Received {
+        self.disclosable.validated().mapped().received()
     }
 
     /// The Bundle as it is sent: FHIR JSON.

@@ -10,6 +10,7 @@
 //!
 //! Instants are kept to the millisecond.
 
+pub mod files;
 pub mod seal;
 mod secret;
 pub mod sqlite;

@@ -16,6 +16,7 @@ mod compile;
 mod narrative;
 mod plan;
 mod primitives;
+mod proof;
 mod record;
 mod shapes;
 mod terminology;
@@ -28,6 +29,7 @@ use std::collections::HashMap;
 
 use self::compile::Compiler;
 use self::plan::{BasePlan, Shape};
+pub use self::proof::{Error, Validated, check};
 use self::terminology::Terminology;
 use self::walk::{Scope, Shapes, Walk};
 use crate::fhir::definitions::{
@@ -145,6 +147,25 @@ impl Validator {
         walk.record(record.root(), shape, &Scope::of_record(record));
         walk.report_unlisted();
         walk.issues
+    }
+
+    /// Whether a profile, extension or logical model with this URL is loaded, or it is a base type.
+    pub fn knows(&self, url: &str) -> bool {
+        let url = without_version(url);
+        self.profiles.contains_key(url) || self.models.contains_key(url) || self.is_base(url)
+    }
+
+    /// The elements that the profile with this URL, or one it derives from, requires: `Patient.birthDate`. Sorted.
+    pub fn required_elements(&self, profile: &str) -> Vec<String> {
+        let mut shapes = Shapes::new();
+        let mut paths = Vec::new();
+        if self.activate(profile, &mut shapes) {
+            let of_type = self.type_of(without_version(profile)).unwrap_or_default();
+            shapes.iter().for_each(|shape| shape.push_required(of_type, &mut paths));
+        }
+        paths.sort();
+        paths.dedup();
+        paths
     }
 
     /// The URLs of the profiles and extensions that are loaded, sorted.

@@ -104,6 +104,19 @@ pub(super) struct Shape {
     pub(super) children: Vec<Child>,
 }
 
+impl Shape {
+    /// Adds the paths of the elements below `path` that the profile requires.
+    pub(super) fn push_required(&self, path: &str, paths: &mut Vec<String>) {
+        for child in &self.children {
+            let below = format!("{path}.{}", child.name.text());
+            child.shape.push_required(&below, paths);
+            if child.shape.min > 0 {
+                paths.push(below);
+            }
+        }
+    }
+}
+
 /// What a profile says about an element of the element.
 #[derive(Debug)]
 pub(super) struct Child {

@@ -154,6 +154,14 @@ mod tests {
     }
 
     #[test]
+    fn meta_has_the_elements_of_r4_and_no_others() {
+        let meta = types().into_iter().find(|each| each.name == "Meta").expect("Meta is in the table");
+        let paths: Vec<_> = meta.elements().skip(1).map(|row| row.path).collect();
+        let expected = ["id", "extension", "versionId", "lastUpdated", "source", "profile", "security", "tag"];
+        assert_eq!(paths, expected.map(|name| format!("Meta.{name}")));
+    }
+
+    #[test]
     fn a_content_reference_and_a_target_are_kept() {
         let bundle = types().into_iter().find(|each| each.name == "Bundle").expect("Bundle is in the table");
         let types: Vec<_> = bundle.elements().map(|row| (row.path, row.types)).collect();

@@ -1,0 +1,114 @@
+//! Attested → [`Queued`]: the message on disk, with its audit events, before anyone is told that it was accepted.
+
+use crate::fhir::Instant;
+use crate::identity::{MessageId, PartyId};
+use crate::provenance::Attested;
+use crate::storage::{self, Accepted, Event, MessageRecord, NewMessage, State, Store};
+
+/// A message that is on disk and will be delivered, or a person will be told.
+///
+/// Only [`enqueue`] makes one, after the store has synced.
+#[derive(Debug)]
+pub struct Queued {
+    message: MessageId,
+    recipient: PartyId,
+    state: State,
+    is_repeat: bool,
+}
+
+impl Queued {
+    /// The message's id.
+    pub fn message(&self) -> MessageId {
+        self.message
+    }
+
+    /// Who it goes to.
+    pub fn recipient(&self) -> &PartyId {
+        &self.recipient
+    }
+
+    /// Where it stands: `queued`, or further on when it is a repeat.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether it had been accepted before.
+    pub fn is_repeat(&self) -> bool {
+        self.is_repeat
+    }
+
+    /// A submission that repeats what is stored as `record`.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the stored message came from other bytes.
+    pub fn repeat(record: &MessageRecord, digest: &[u8; 32]) -> Result<Queued, Error> {
+        if record.digest != *digest {
+            return Err(Error::Conflict);
+        }
+        let (message, recipient, state) = (record.id, record.recipient.clone(), record.state);
+        Ok(Queued { message, recipient, state, is_repeat: true })
+    }
+}
+
+/// Why an attested message was not queued. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The key was used for another record.
+    #[error("the Idempotency-Key was used before, for a record with other content")]
+    Conflict,
+    /// No partner file names the recipient.
+    #[error("no route leads to {recipient}")]
+    NoRoute {
+        /// Who it is for.
+        recipient: PartyId,
+    },
+    /// The store could not write.
+    #[error("the message could not be stored")]
+    Store(#[from] storage::Error),
+}
+
+impl Error {
+    /// What the sender can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Error::Conflict => "use a new Idempotency-Key for a new or changed record",
+            Error::NoRoute { .. } => "check the recipient's ODS code in the record, or ask the operator for a route",
+            Error::Store(_) => "send the same record again in a few seconds; nothing was accepted",
+        }
+    }
+}
+
+/// Writes the message and the events that `events` makes of it in one transaction, synced to disk before this returns.
+///
+/// # Errors
+/// [`Error`]; nothing was written then.
+pub async fn enqueue(
+    store: &dyn Store,
+    attested: Attested,
+    accepted_at: Instant,
+    events: impl FnOnce(&NewMessage) -> Vec<Event>,
+) -> Result<Queued, Error> {
+    let disclosable = attested.disclosable();
+    let received = attested.received();
+    let agreement = disclosable.agreement();
+    let (message, recipient) = (received.message(), agreement.recipient().ods.clone());
+    let digest = received.digest();
+    let new = NewMessage {
+        id: message,
+        sender: received.sender().clone(),
+        interface: received.interface().clone(),
+        recipient: recipient.clone(),
+        agreement: agreement.id().clone(),
+        digest,
+        accepted_at,
+        payload: attested.bundle_bytes().to_vec(),
+        provenance: attested.provenance().as_bytes().to_vec(),
+        lineage: attested.lineage().as_bytes().to_vec(),
+    };
+    let events = events(&new);
+    match store.accept(new, events).await? {
+        Accepted::New => Ok(Queued { message, recipient, state: State::Queued, is_repeat: false }),
+        Accepted::Repeated(record) => Queued::repeat(&record, &digest),
+        Accepted::Conflict => Err(Error::Conflict),
+    }
+}
