@@ -2,11 +2,15 @@
 //!
 //! The modules stand in the order of dependency, as `ARCHITECTURE.md` draws it: each names only what stands below it.
 
+pub mod cli;
+pub mod config;
 pub mod partner;
 pub mod server;
+pub mod pipeline;
 
 pub mod audit;
 pub mod acknowledgement;
+pub mod refusal;
 pub mod delivery;
 pub mod provenance;
 pub mod disclosure;

@@ -1,3 +1,180 @@
-//! Listeners, mutual TLS and shutdown: where peers come in.
+//! The running gateway: its listeners, the loops that drain the outbox, checkpoints of the audit log, shutdown.
 
+pub mod clock;
 pub mod listener;
+mod metrics;
+mod operations;
+mod outbox;
+mod records;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tracing::{error, info};
+
+use self::listener::{Limits, Listener};
+use self::metrics::Metrics;
+use crate::audit::Checkpointer;
+use crate::identity::PartyId;
+use crate::pipeline::Gateway;
+use crate::storage;
+
+/// What a gateway listens on, and how.
+#[derive(Debug)]
+pub struct Settings {
+    /// The provider's side.
+    pub records: SocketAddr,
+    /// Its mutual TLS: [`crate::identity::tls::server_config`].
+    pub tls: Arc<ServerConfig>,
+    /// Operators: health, readiness, metrics.
+    pub operations: SocketAddr,
+    /// What one request may cost.
+    pub limits: RequestLimits,
+    /// How often the audit log's head is signed.
+    pub checkpoint_every: Duration,
+}
+
+/// What one request may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLimits {
+    /// Bytes of a body.
+    pub body_bytes: usize,
+    /// From the headers to the last byte of the body.
+    pub body_timeout: Duration,
+}
+
+/// What the routes share.
+#[derive(Debug)]
+struct Service {
+    gateway: Arc<Gateway>,
+    metrics: Metrics,
+    limits: RequestLimits,
+    /// One a partner: rung when a message for it was accepted.
+    bells: HashMap<PartyId, Arc<Notify>>,
+    draining: AtomicBool,
+}
+
+impl Service {
+    fn wake(&self, recipient: &PartyId) {
+        if let Some(bell) = self.bells.get(recipient) {
+            bell.notify_one();
+        }
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// A gateway that serves.
+#[derive(Debug)]
+pub struct Running {
+    records: SocketAddr,
+    operations: SocketAddr,
+    service: Arc<Service>,
+    stop: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+    lanes: Vec<JoinHandle<()>>,
+    checkpoints: JoinHandle<()>,
+}
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address is taken or not ours.
+    #[error("cannot listen on {address} ({source}); change the address in weir.toml or stop what listens there")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The start could not be written, or what an earlier run had in flight not be queued again.
+    #[error("the store cannot write")]
+    Store(#[from] storage::Error),
+}
+
+/// Binds the listeners, queues again what an earlier run had in flight, and serves.
+///
+/// # Errors
+/// [`StartError`]; nothing runs then.
+pub async fn start(
+    gateway: Arc<Gateway>,
+    checkpointer: Checkpointer,
+    settings: Settings,
+) -> Result<Running, StartError> {
+    let at = |address| move |source| StartError::Listen { address, source };
+    let limits = Limits::default();
+    let records = Listener::bind_mutual_tls(settings.records, settings.tls, limits).await;
+    let records = records.map_err(at(settings.records))?;
+    let operations = Listener::bind_plain(settings.operations, limits).await.map_err(at(settings.operations))?;
+    gateway.started(clock::now()).await?;
+
+    let bells = gateway.lanes.keys().map(|party| (party.clone(), Arc::default())).collect();
+    let metrics = Metrics::default();
+    let draining = AtomicBool::new(false);
+    let service = Arc::new(Service { gateway, metrics, limits: settings.limits, bells, draining });
+    let (stop, stopped) = watch::channel(false);
+    let addresses = (records.local_address(), operations.local_address());
+    let listeners = vec![
+        tokio::spawn(records.serve(records::router(service.clone()), stopped.clone())),
+        tokio::spawn(operations.serve(operations::router(service.clone()), stopped.clone())),
+    ];
+    let parties: Vec<PartyId> = service.bells.keys().cloned().collect();
+    let lanes = parties.into_iter().map(|party| tokio::spawn(outbox::drain(service.clone(), party, stopped.clone())));
+    let lanes = lanes.collect();
+    let checkpoints = tokio::spawn(sign_heads(checkpointer, settings.checkpoint_every, stopped));
+    info!(records = %addresses.0, operations = %addresses.1, "gateway started");
+    Ok(Running { records: addresses.0, operations: addresses.1, service, stop, listeners, lanes, checkpoints })
+}
+
+impl Running {
+    /// Where records are taken.
+    pub fn records(&self) -> SocketAddr {
+        self.records
+    }
+
+    /// Where operators look.
+    pub fn operations(&self) -> SocketAddr {
+        self.operations
+    }
+
+    /// Stops taking records, lets what is under way finish, signs the last head of the audit log.
+    pub async fn shut_down(self) {
+        info!("gateway draining");
+        self.service.draining.store(true, Ordering::Relaxed);
+        let _nobody_listens = self.stop.send(true);
+        for task in self.listeners.into_iter().chain(self.lanes) {
+            report(task.await);
+        }
+        if let Err(error) = self.service.gateway.stopped(clock::now()).await {
+            error!(%error, "the stop could not be written to the audit log");
+        }
+        drop(self.stop);
+        report(self.checkpoints.await);
+        info!("gateway stopped");
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        error!(%error, "a task of the gateway ended abnormally");
+    }
+}
+
+/// Signs the audit log's head every so often, and once more when everything else has stopped.
+async fn sign_heads(mut checkpointer: Checkpointer, every: Duration, mut stopped: watch::Receiver<bool>) {
+    let mut running = true;
+    while running {
+        running = tokio::time::timeout(every, async { while stopped.changed().await.is_ok() {} }).await.is_err();
+        if let Err(error) = checkpointer.checkpoint().await {
+            error!(%error, "the audit log's head could not be signed; the next try follows");
+        }
+    }
+}

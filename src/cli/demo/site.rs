@@ -1,0 +1,145 @@
+//! Makes the sample site: certificates, keys, configuration, agreements, records.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+
+use anyhow::Context as _;
+use include_dir::{Dir, include_dir};
+
+use crate::audit::checkpoint::SigningKey;
+use crate::identity::PartyId;
+use crate::identity::issuance::{Authority, Issued, Validity};
+use crate::server::clock;
+use crate::storage::Secret;
+use crate::storage::files::{Readers, write_durably};
+
+static RECORDS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/demo/records");
+static AGREEMENTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/agreements");
+const GATEWAY: &str = include_str!("../../../demo/site/weir.toml");
+const ROUTE: &str = include_str!("../../../demo/site/route.toml");
+const PARTNER: &str = include_str!("../../../demo/site/partner.toml");
+
+/// A record of the demo.
+#[derive(Debug)]
+pub(super) struct Sample {
+    /// Its file name, without folders.
+    pub(super) name: &'static str,
+    /// Its content.
+    pub(super) record: &'static str,
+    /// Whether the gateway is to refuse it.
+    pub(super) is_to_be_refused: bool,
+}
+
+/// The demo's records, the ones to be refused last.
+pub(super) fn samples() -> Vec<Sample> {
+    let rejected = RECORDS.get_dir("rejected").map(Dir::files).into_iter().flatten().map(|file| (file, true));
+    let mut samples: Vec<Sample> = RECORDS
+        .files()
+        .map(|file| (file, false))
+        .chain(rejected)
+        .filter(|(file, _)| file.path().extension().is_some_and(|extension| extension == "json"))
+        .filter_map(|(file, is_to_be_refused)| {
+            Some(Sample { name: file.path().file_name()?.to_str()?, record: file.contents_utf8()?, is_to_be_refused })
+        })
+        .collect();
+    samples.sort_by_key(|sample| (sample.is_to_be_refused, sample.name));
+    samples
+}
+
+struct Partner {
+    folder: &'static str,
+    ods: &'static str,
+    name: &'static str,
+    service: &'static str,
+}
+
+const PARTNERS: [Partner; 2] = [
+    Partner { folder: "trust", ods: "DEMOT", name: "Demo NHS Trust (synthetic)", service: "1000000001" },
+    Partner { folder: "icb", ods: "DEMOI", name: "Demo Integrated Care Board (synthetic)", service: "1000000002" },
+];
+
+/// Makes the site in `folder` unless it is there already. Whether it was made.
+pub(super) fn prepare(folder: &Path) -> anyhow::Result<bool> {
+    if folder.join("gateway/weir.toml").exists() {
+        return Ok(false);
+    }
+    make(folder).with_context(|| format!("cannot make the site in {}", folder.display()))?;
+    Ok(true)
+}
+
+fn make(folder: &Path) -> anyhow::Result<()> {
+    let validity = Validity::days(clock::now(), 90);
+    let provider_ca = Authority::new("Demo provider CA (synthetic)", validity)?;
+    let partner_ca = Authority::new("Demo partner CA (synthetic)", validity)?;
+    let gateway = folder.join("gateway");
+    let ports = free_ports::<4>()?;
+
+    let provider: PartyId = "DEMOP".parse()?;
+    let pki = gateway.join("pki");
+    let issue = || provider_ca.issue(&provider, "provider.example", &[], validity);
+    write_issued(&pki, "gateway", &issue()?)?;
+    write_issued(&pki, "records", &issue()?)?;
+    write(&pki.join("provider-ca.pem"), provider_ca.certificate_pem(), Readers::Anyone)?;
+    write(&pki.join("partner-ca.pem"), partner_ca.certificate_pem(), Readers::Anyone)?;
+    Secret::create(&pki.join("payload.key"))?;
+    Secret::create(&pki.join("hash.key"))?;
+    SigningKey::create("audit.weir.example/demo", &pki.join("audit.key"))?;
+
+    for (partner, port) in PARTNERS.iter().zip(&ports[2..]) {
+        let party: PartyId = partner.ods.parse()?;
+        let own = folder.join(partner.folder);
+        let issued = partner_ca.issue(&party, "partner.example", &[], validity)?;
+        write_issued(&own.join("pki"), "partner", &issued)?;
+        write(&own.join("pki/provider-ca.pem"), provider_ca.certificate_pem(), Readers::Anyone)?;
+        let filled = |template: &str| {
+            template
+                .replace("{name}", partner.name)
+                .replace("{ods}", partner.ods)
+                .replace("{host}", &partner.ods.to_ascii_lowercase())
+                .replace("{service}", partner.service)
+                .replace("{address}", &port.to_string())
+        };
+        write(&own.join("partner.toml"), &filled(PARTNER), Readers::Anyone)?;
+        write(&gateway.join("partners").join(format!("{}.toml", partner.folder)), &filled(ROUTE), Readers::Anyone)?;
+    }
+    for (from, to) in [(&AGREEMENTS, gateway.join("agreements")), (&RECORDS, folder.join("records"))] {
+        copy(from, &to)?;
+    }
+    fs::create_dir_all(gateway.join("data"))?;
+    let filled = GATEWAY.replace("{records}", &ports[0].to_string()).replace("{operations}", &ports[1].to_string());
+    write(&gateway.join("weir.toml"), &filled, Readers::Anyone)
+}
+
+fn write_issued(pki: &Path, name: &str, issued: &Issued) -> anyhow::Result<()> {
+    write(&pki.join(format!("{name}.pem")), &issued.certificate_pem, Readers::Anyone)?;
+    write(&pki.join(format!("{name}.key")), &issued.key_pem, Readers::OwnerOnly)
+}
+
+/// Addresses on loopback that were free a moment ago.
+fn free_ports<const N: usize>() -> anyhow::Result<[SocketAddr; N]> {
+    let listeners: Vec<TcpListener> =
+        (0..N).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
+    let mut ports = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); N];
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        *port = listener.local_addr()?;
+    }
+    Ok(ports)
+}
+
+fn copy(from: &Dir<'_>, to: &Path) -> anyhow::Result<()> {
+    for file in from.files() {
+        let name = file.path().file_name().context("an embedded file has a name")?;
+        let text = file.contents_utf8().context("an embedded file is text")?;
+        write(&to.join(name), text, Readers::Anyone)?;
+    }
+    for folder in from.dirs() {
+        copy(folder, &to.join(folder.path().file_name().context("an embedded folder has a name")?))?;
+    }
+    Ok(())
+}
+
+fn write(file: &Path, text: &str, readers: Readers) -> anyhow::Result<()> {
+    fs::create_dir_all(file.parent().context("a site's files stand in folders")?)?;
+    Ok(write_durably(file, text.as_bytes(), readers)?)
+}

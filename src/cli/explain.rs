@@ -1,0 +1,42 @@
+//! `weir explain`: the lineage of one message.
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::Answer;
+use super::output::Output;
+use super::site::SiteOption;
+use crate::identity::MessageId;
+use crate::provenance;
+use crate::storage::{Content, Store as _};
+
+/// Shows where each element of a message came from and which clause let it pass, and why each other was held back.
+/// Paths, rules and reasons; never values.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  weir explain 0b9ae3f2-6d5e-5f0a-8f3e-2f4d1c1f9a77 --site site/gateway\n  \
+    weir explain 0b9ae3f2-6d5e-5f0a-8f3e-2f4d1c1f9a77 --site site/gateway --format json")]
+pub(super) struct Arguments {
+    /// The message's id, as its 202 answer gave it
+    message: MessageId,
+    #[command(flatten)]
+    site: SiteOption,
+    /// Show the message's FHIR Provenance instead
+    #[arg(long)]
+    provenance: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answer> {
+    let site = arguments.site.load()?;
+    let store = site.open_for_reading()?;
+    let id = arguments.message;
+    let part = if arguments.provenance { Content::Provenance } else { Content::Lineage };
+    let stored = super::runtime()?.block_on(store.content(id, part))?;
+    let stored = stored.with_context(|| format!("there is no message {id} in this site"))?;
+    let stored = String::from_utf8(stored).context("the stored text is not UTF-8")?;
+    if output.is_json() || arguments.provenance {
+        output.document(&super::output::indented(&stored));
+    } else {
+        output.document(&provenance::explain(&serde_json::from_str(&stored)?));
+    }
+    Ok(Answer::Yes)
+}

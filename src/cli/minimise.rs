@@ -1,0 +1,79 @@
+//! `weir minimise`: what of a Bundle would leave under an agreement, and what would not and why.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::Answer;
+use super::output::{Output, indented};
+use super::site::SiteOption;
+use crate::disclosure::{self, Agreement, Manifest};
+use crate::fhir::{Document, Limits};
+use crate::identity::{AgreementId, InterfaceName};
+use crate::storage::files::{Readers, write_durably};
+
+/// Projects a Bundle under an agreement. Prints what would leave; the manifest names what would not, by path and
+/// reason, never by value.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  weir map record.json --interface crisis-escalation --site site/gateway > bundle.json\n  \
+    weir minimise bundle.json --agreement demo-trust-crisis --interface crisis-escalation --site site/gateway --manifest -"
+)]
+pub(super) struct Arguments {
+    /// The Bundle
+    bundle: PathBuf,
+    /// The agreement's id
+    #[arg(long, value_name = "ID")]
+    agreement: AgreementId,
+    /// The interface whose permits apply
+    #[arg(long, value_name = "NAME")]
+    interface: InterfaceName,
+    #[command(flatten)]
+    site: SiteOption,
+    /// Write the manifest to this file; `-` for standard error
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answer> {
+    let site = arguments.site.load()?;
+    let file = &arguments.bundle;
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let bundle = Document::parse(bytes, &Limits::default())
+        .map_err(|error| anyhow::anyhow!("{}: {error}; hint: {}", file.display(), error.hint()))?;
+    let agreement = site
+        .agreement(&arguments.agreement)
+        .with_context(|| format!("there is no agreement {} in this site", arguments.agreement))?;
+    let (projected, manifest) = disclosure::project(&bundle, agreement, &arguments.interface)
+        .map_err(|error| anyhow::anyhow!("{error}; hint: {}", error.hint()))?;
+    let projected = projected.source();
+    output.document(&if output.is_json() { projected.to_owned() } else { indented(projected) });
+    let rows = manifest_json(&bundle, agreement, &arguments.interface, &manifest);
+    match arguments.manifest.as_deref() {
+        Some(file) if file.as_os_str() == "-" => output.remark(&format!("{rows:#}")),
+        Some(file) => write_durably(file, format!("{rows:#}\n").as_bytes(), Readers::OwnerOnly)?,
+        None => {}
+    }
+    Ok(Answer::Yes)
+}
+
+/// The manifest by path: what left under which clause, what was held back and why. No values.
+fn manifest_json(bundle: &Document, agreement: &Agreement, interface: &InterfaceName, manifest: &Manifest) -> Value {
+    let path = |id| bundle.node(id).map(|node| node.path().to_string()).unwrap_or_default();
+    let clauses = agreement.interface(interface).map(disclosure::Interface::clauses).unwrap_or_default();
+    let clause = |index: Option<u32>| index.and_then(|index| clauses.get(usize::try_from(index).ok()?));
+    let kept = manifest.kept().iter().map(|row| match clause(row.clause) {
+        Some(clause) => json!({ "path": path(row.node), "category": clause.category, "reason": clause.reason }),
+        None => json!({ "path": path(row.node), "reason": "frame of what is permitted" }),
+    });
+    let withheld = manifest.withheld().iter().map(|row| json!({ "path": path(row.node), "why": row.why.to_string() }));
+    json!({
+        "agreement": agreement.id().as_str(),
+        "version": agreement.version(),
+        "left": kept.collect::<Vec<_>>(),
+        "withheld": withheld.collect::<Vec<_>>(),
+    })
+}

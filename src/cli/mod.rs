@@ -1,0 +1,174 @@
+//! The command line: one file a verb. Every verb takes `--format json`.
+//!
+//! Exit codes: 0 done; 1 the answer is no (not valid, not delivered, does not verify); 2 usage or configuration.
+
+mod audit;
+pub mod client;
+mod config;
+mod demo;
+mod explain;
+mod load;
+mod map;
+mod minimise;
+mod output;
+mod partner;
+mod send;
+mod serve;
+mod site;
+mod transform;
+mod validate;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use output::Output;
+
+/// A FHIR interoperability gateway between a mental-health provider and its NHS partners.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+    /// How to print: words for people, or JSON for programs
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// How a verb prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Words for people.
+    Text,
+    /// JSON for programs: one value on standard output.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run a whole system on this machine: certificates, a Trust, an ICB, a gateway and sample records
+    Demo(demo::Arguments),
+    /// Run the gateway of a site
+    Serve(serve::Arguments),
+    /// Run the reference receiver of a partner
+    Partner(partner::Arguments),
+    /// Submit a record and follow it to its acknowledgement
+    Send(send::Arguments),
+    /// Show the Bundle that a record becomes, before disclosure
+    Map(map::Arguments),
+    /// Run an FML map on a source document
+    Transform(transform::Arguments),
+    /// Validate FHIR resources; prints an OperationOutcome
+    Validate(validate::Arguments),
+    /// Show what of a Bundle would leave under an agreement, and what would not and why
+    Minimise(minimise::Arguments),
+    /// Show the lineage of one message: where each element came from, and which clause let it pass
+    Explain(explain::Arguments),
+    /// Work with a site's configuration
+    #[command(subcommand)]
+    Config(config::Verb),
+    /// Work with a site's audit log
+    #[command(subcommand)]
+    Audit(audit::Verb),
+    /// Drive a running gateway and print what it accepted and delivered a second
+    Bench(load::Arguments),
+}
+
+/// What a verb that ran to its end answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// Exit code 0.
+    Yes,
+    /// Exit code 1.
+    No,
+}
+
+impl From<bool> for Answer {
+    fn from(yes: bool) -> Answer {
+        if yes { Answer::Yes } else { Answer::No }
+    }
+}
+
+/// Runs the program with these arguments, the program's name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            return if error.print().is_ok() { ExitCode::from(code) } else { ExitCode::from(2) };
+        }
+    };
+    let output = Output::new(arguments.format);
+    match dispatch(arguments.verb, &output) {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        Err(error) => {
+            output.failure(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
+    match verb {
+        Verb::Demo(arguments) => demo::run(&arguments, output),
+        Verb::Serve(arguments) => serve::run(&arguments),
+        Verb::Partner(arguments) => partner::run(&arguments),
+        Verb::Send(arguments) => send::run(&arguments, output),
+        Verb::Map(arguments) => map::run(&arguments, output),
+        Verb::Transform(arguments) => transform::run(&arguments, output),
+        Verb::Validate(arguments) => validate::run(&arguments, output),
+        Verb::Minimise(arguments) => minimise::run(&arguments, output),
+        Verb::Explain(arguments) => explain::run(&arguments, output),
+        Verb::Config(verb) => config::run(&verb, output),
+        Verb::Audit(verb) => audit::run(&verb, output),
+        Verb::Bench(arguments) => load::run(&arguments, output),
+    }
+}
+
+/// A runtime for a verb that talks to sockets.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Logs to standard error: words when a person may read them, JSON lines with `WEIR_LOG_FORMAT=json`. The filter is
+/// `WEIR_LOG`, by default `info`.
+fn start_logging(default: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match std::env::var("WEIR_LOG_FORMAT").as_deref() {
+        Ok("json") => logs.json().try_init(),
+        _ => logs.try_init(),
+    };
+    if let Err(error) = started {
+        tracing::debug!(%error, "logging was already started");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_shows_an_example() {
+        fn check(command: &clap::Command) {
+            for verb in command.get_subcommands() {
+                if verb.has_subcommands() {
+                    check(verb);
+                    continue;
+                }
+                let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Example"), "{} has no example", verb.get_name());
+            }
+        }
+        check(&Arguments::command());
+    }
+}

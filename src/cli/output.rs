@@ -1,0 +1,131 @@
+//! Standard output and standard error of the program.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde_json::Value;
+
+use super::Format;
+
+/// Where a verb prints, in the format that was asked for.
+#[derive(Debug)]
+pub(super) struct Output {
+    format: Format,
+}
+
+impl Output {
+    pub(super) fn new(format: Format) -> Output {
+        Output { format }
+    }
+
+    /// Whether JSON was asked for.
+    pub(super) fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// A line for people; nothing when JSON was asked for.
+    pub(super) fn line(&self, text: &str) {
+        if !self.is_json() {
+            print(io::stdout().lock(), text);
+        }
+    }
+
+    /// The answer, either way: the document itself (a Bundle, an OperationOutcome).
+    pub(super) fn document(&self, text: &str) {
+        print(io::stdout().lock(), text);
+    }
+
+    /// The answer for programs; nothing when words were asked for.
+    pub(super) fn json(&self, value: &Value) {
+        if self.is_json() {
+            print(io::stdout().lock(), &value.to_string());
+        }
+    }
+
+    /// A remark beside the answer, on standard error.
+    pub(super) fn remark(&self, text: &str) {
+        print(io::stderr().lock(), text);
+    }
+
+    /// Why the verb could not do what was asked.
+    pub(super) fn failure(&self, error: &anyhow::Error) {
+        if self.is_json() {
+            print(io::stderr().lock(), &serde_json::json!({ "error": format!("{error:#}") }).to_string());
+        } else {
+            let label = if io::stderr().is_terminal() { "\u{1b}[31merror\u{1b}[0m" } else { "error" };
+            print(io::stderr().lock(), &format!("{label}: {error:#}"));
+        }
+    }
+}
+
+/// A reader that closed the pipe has read enough: that is no failure of ours.
+fn print(mut out: impl Write, text: &str) {
+    let ending = if text.ends_with('\n') { "" } else { "\n" };
+    let _closed = write!(out, "{text}{ending}").and_then(|()| out.flush());
+}
+
+/// A JSON document indented for people, its numbers and strings as they were written.
+pub(super) fn indented(json: &str) -> String {
+    let mut out = String::with_capacity(json.len() * 2);
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    let mut letters = json.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if in_string {
+            out.push(letter);
+            in_string = escaped || letter != '"';
+            escaped = !escaped && letter == '\\';
+            continue;
+        }
+        match letter {
+            '"' => {
+                in_string = true;
+                out.push(letter);
+            }
+            '{' | '[' => {
+                out.push(letter);
+                while letters.peek().is_some_and(|next| next.is_ascii_whitespace()) {
+                    letters.next();
+                }
+                if let Some(&close @ ('}' | ']')) = letters.peek() {
+                    out.push(close);
+                    letters.next();
+                } else {
+                    depth += 1;
+                    new_line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                new_line(&mut out, depth);
+                out.push(letter);
+            }
+            ',' => {
+                out.push(letter);
+                new_line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            space if space.is_ascii_whitespace() => {}
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+fn new_line(out: &mut String, depth: usize) {
+    out.push('\n');
+    for _ in 0..depth {
+        out.push_str("  ");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indenting_keeps_digits_and_strings() {
+        let json = r#"{"a":[1.50,{}, [ ]],"b\"{,":"x\\","c":{"d":null}}"#;
+        let expected = "{\n  \"a\": [\n    1.50,\n    {},\n    []\n  ],\n  \"b\\\"{,\": \"x\\\\\",\n  \"c\": {\n    \"d\": null\n  }\n}";
+        assert_eq!(indented(json), expected);
+        assert_eq!(indented(expected), expected);
+    }
+}

@@ -1,0 +1,42 @@
+//! `weir serve`: the gateway of a site, until a signal ends it.
+
+use clap::Args;
+
+use super::Answer;
+use super::site::SiteOption;
+use crate::server;
+
+/// Runs the gateway until SIGINT or SIGTERM, then drains: what is under way ends, nothing new is taken.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  weir serve --site site/gateway\n\nLogs go to standard error; WEIR_LOG sets the filter \
+    (default info), WEIR_LOG_FORMAT=json gives JSON lines."
+)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    site: SiteOption,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Answer> {
+    super::start_logging("info");
+    let site = arguments.site.load()?;
+    super::runtime()?.block_on(async {
+        let parts = site.gateway().await?;
+        let running = server::start(parts.gateway, parts.checkpointer, parts.settings).await?;
+        ended_by_signal().await?;
+        running.shut_down().await;
+        Ok(Answer::Yes)
+    })
+}
+
+/// Until SIGINT or SIGTERM.
+pub(super) async fn ended_by_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

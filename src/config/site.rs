@@ -1,0 +1,432 @@
+//! The folder of a gateway: `weir.toml` and what it names.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use http::Uri;
+use rustls::{ClientConfig, ServerConfig};
+use serde::de::DeserializeOwned;
+
+use super::definitions::{self, definitions, texts};
+use super::faults::{Fault, Faults, plural};
+use super::{builtin, written};
+use crate::audit::checkpoint::{SigningKey, VerifierKey};
+use crate::audit::{Checkpointer, HashKey, Recorder};
+use crate::delivery::{Lane, Partner, PartnerSection};
+use crate::disclosure::{Agreement, Agreements};
+use crate::fhir::{Document, Limits};
+use crate::identity::tls::{Credentials, TrustAnchors, client_config, server_config, system_clock};
+use crate::identity::{AgreementId, InterfaceName, PartyId};
+use crate::mapping::{CompiledMap, MapFile, Mappings};
+use crate::pipeline::{Gateway, Interface, Stages};
+use crate::provenance;
+use crate::server::{RequestLimits, Settings, clock};
+use crate::storage::{Secret, SqliteStore, Store};
+use crate::validation::Validator;
+
+/// The files of a folder, read and checked one by one.
+#[derive(Debug)]
+pub(super) struct Files {
+    folder: PathBuf,
+}
+
+impl Files {
+    pub(super) fn new(folder: &Path) -> Files {
+        Files { folder: folder.to_owned() }
+    }
+
+    /// Where a path of the configuration leads: relative ones start at the site.
+    pub(super) fn path(&self, below: &Path) -> PathBuf {
+        self.folder.join(below)
+    }
+
+    fn read(&self, named_in: &str, below: &Path) -> Result<Vec<u8>, Fault> {
+        fs::read(self.path(below)).map_err(|error| {
+            Fault::new(named_in, format!("{}: {error}", below.display()), "check the path and who may read the file")
+        })
+    }
+
+    /// A TOML file; its faults show the line and a caret.
+    pub(super) fn toml<T: DeserializeOwned>(&self, name: &str) -> Result<T, Fault> {
+        let path = self.folder.join(name);
+        let text = fs::read_to_string(&path).map_err(|error| {
+            Fault::new(path.display().to_string(), error, "check that --site names the site's folder")
+        })?;
+        toml::from_str(&text).map_err(|error| Fault::new(name, error, ""))
+    }
+
+    pub(super) fn credentials(&self, named_in: &str, chain: &Path, key: &Path) -> Result<Credentials, Fault> {
+        let (chain_pem, key_pem) = (self.read(named_in, chain)?, self.read(named_in, key)?);
+        Credentials::from_pem(&chain_pem, &key_pem)
+            .map_err(|error| Fault::new(named_in, format!("{}: {error}", chain.display()), error.hint()))
+    }
+
+    pub(super) fn anchors(&self, named_in: &str, below: &Path) -> Result<TrustAnchors, Fault> {
+        TrustAnchors::from_pem(&self.read(named_in, below)?)
+            .map_err(|error| Fault::new(named_in, format!("{}: {error}", below.display()), error.hint()))
+    }
+
+    fn secret(&self, named_in: &str, below: &Path) -> Result<Secret, Fault> {
+        Secret::load(&self.path(below))
+            .map_err(|error| Fault::new(named_in, format!("{}: {error}", below.display()), error.hint()))
+    }
+
+    fn audit_key(&self, written: &written::Gateway) -> Result<SigningKey, Fault> {
+        let name = &written.audit.key;
+        let key = SigningKey::load(&self.path(name))
+            .map_err(|error| Fault::new(SITE, format!("{}: {error}", name.display()), error.hint()))?;
+        if key.verifier().name() != written.audit.origin {
+            let hint = "write the name that the key holds";
+            return Err(Fault::new(SITE, "audit.origin is not the name in audit.key", hint));
+        }
+        Ok(key)
+    }
+
+    /// The text files of a folder of the site; none when the folder is not there.
+    fn texts(&self, folder: &str, extension: &str) -> Result<Vec<(String, String)>, Fault> {
+        let path = self.folder.join(folder);
+        if path.is_dir() { texts(&path, extension) } else { Ok(Vec::new()) }
+    }
+}
+
+const SITE: &str = "weir.toml";
+
+/// Where `weir send` submits records, and what it presents there.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// `https://host:port`
+    pub uri: Uri,
+    /// Connect here instead of resolving the host.
+    pub connect: Option<std::net::SocketAddr>,
+    /// Mutual TLS.
+    pub tls: Arc<ClientConfig>,
+}
+
+/// A gateway's folder, checked.
+#[derive(Debug)]
+pub struct Site {
+    files: Files,
+    written: written::Gateway,
+    stages: Arc<Stages>,
+    partners: Vec<Partner>,
+    credentials: Credentials,
+    records_tls: Arc<ServerConfig>,
+    payload_key: Secret,
+    hash_key: Secret,
+    audit_verifier: VerifierKey,
+    /// Name and SHA-256 of every file that decides what leaves.
+    hashes: Vec<(String, [u8; 32])>,
+}
+
+/// What [`crate::server::start`] takes.
+#[derive(Debug)]
+pub struct Parts {
+    /// The way of a message.
+    pub gateway: Arc<Gateway>,
+    /// Signs the audit log's head.
+    pub checkpointer: Checkpointer,
+    /// What to listen on.
+    pub settings: Settings,
+}
+
+impl Site {
+    /// Reads and checks everything that a start would.
+    ///
+    /// # Errors
+    /// Every fault that was found.
+    pub fn load(folder: &Path) -> Result<Site, Faults> {
+        let files = Files::new(folder);
+        let mut faults = Faults::default();
+        let Some(written) = faults.keep(files.toml::<written::Gateway>(SITE)) else { return Err(faults) };
+        let loaded = Site::load_parts(files, written, &mut faults);
+        match loaded {
+            Some(site) if faults.faults.is_empty() => Ok(site),
+            _ => Err(faults),
+        }
+    }
+
+    /// Checks every part before it gives up, so that all faults are found.
+    fn load_parts(files: Files, written: written::Gateway, faults: &mut Faults) -> Option<Site> {
+        let mut hashes = Vec::new();
+        let stages = load_stages(&files, &written, &mut hashes, faults);
+        let partners = load_partners(&files, &mut hashes, faults);
+        let credentials = faults.keep(files.credentials(SITE, &written.gateway.certificate, &written.gateway.key));
+        let records_tls = faults.keep(records_tls(&files, &written));
+        let payload_key = faults.keep(files.secret(SITE, &written.storage.payload_key));
+        let hash_key = faults.keep(files.secret(SITE, &written.audit.hash_key));
+        let audit_key = faults.keep(files.audit_key(&written));
+        faults.keep(bounds(&written));
+        Some(Site {
+            stages: Arc::new(stages?),
+            partners: partners?,
+            credentials: credentials?,
+            records_tls: records_tls?,
+            payload_key: payload_key?,
+            hash_key: hash_key?,
+            audit_verifier: audit_key?.verifier().clone(),
+            files,
+            written,
+            hashes,
+        })
+    }
+
+    /// Stages 1 to 5, compiled.
+    pub fn stages(&self) -> &Stages {
+        &self.stages
+    }
+
+    /// The provider.
+    pub fn party(&self) -> PartyId {
+        self.written.gateway.ods.clone()
+    }
+
+    /// The agreement with this id.
+    pub fn agreement(&self, id: &AgreementId) -> Option<&Agreement> {
+        self.stages.agreements.named(id, clock::now()).map(|agreement| &**agreement)
+    }
+
+    /// The public half of the audit log's key.
+    pub fn audit_verifier(&self) -> &VerifierKey {
+        &self.audit_verifier
+    }
+
+    /// Opens the store beside a running gateway.
+    ///
+    /// # Errors
+    /// When there is no database yet, or the key is not its key.
+    pub fn open_for_reading(&self) -> anyhow::Result<SqliteStore> {
+        let file = self.files.path(&self.written.storage.file);
+        SqliteStore::open_to_read(&file, Some(&self.payload_key)).map_err(with_hint)
+    }
+
+    /// Opens the store and puts the gateway together.
+    ///
+    /// # Errors
+    /// When another gateway has the store, or it cannot be opened.
+    pub async fn gateway(&self) -> anyhow::Result<Parts> {
+        let file = self.files.path(&self.written.storage.file);
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&file, &self.payload_key).map_err(with_hint)?);
+        let lanes = self.lanes()?;
+        let gateway = Gateway {
+            stages: self.stages.clone(),
+            lanes,
+            store: store.clone(),
+            recorder: Recorder::new(self.party(), self.written.audit.origin.as_str()),
+            hash_key: HashKey::new(&self.hash_key),
+            configuration: self.hashes.clone(),
+        };
+        let records = &self.written.records;
+        let settings = Settings {
+            records: records.listen,
+            tls: self.records_tls.clone(),
+            operations: self.written.operations.listen,
+            limits: RequestLimits {
+                body_bytes: records.max_body_bytes,
+                body_timeout: Duration::from_secs(records.body_timeout_seconds),
+            },
+            checkpoint_every: Duration::from_secs(self.written.audit.checkpoint_seconds),
+        };
+        let key = self.files.audit_key(&self.written).map_err(|fault| Faults { faults: vec![fault] })?;
+        let checkpointer = Checkpointer::resume(store.clone(), key).await;
+        let checkpointer = checkpointer.map_err(|error| {
+            let hint = error.hint();
+            anyhow::Error::new(error).context(format!("the audit log cannot be continued; hint: {hint}"))
+        })?;
+        Ok(Parts { gateway: Arc::new(gateway), checkpointer, settings })
+    }
+
+    fn lanes(&self) -> anyhow::Result<HashMap<PartyId, Lane>> {
+        let mut lanes = HashMap::new();
+        for partner in &self.partners {
+            let party = partner.ods.clone();
+            lanes.insert(party, Lane::new(partner.clone(), &self.credentials, system_clock())?);
+        }
+        Ok(lanes)
+    }
+
+    /// Where and as whom `weir send` submits records.
+    ///
+    /// # Errors
+    /// When the site has no `[send]` section, or what it names cannot be used.
+    pub fn send_endpoint(&self) -> anyhow::Result<Endpoint> {
+        let Some(send) = &self.written.send else {
+            anyhow::bail!("{SITE} has no [send] section; add one with endpoint, certificate, key and trust_anchors");
+        };
+        let fault = |fault: Fault| anyhow::Error::new(Faults { faults: vec![fault] });
+        let credentials = self.files.credentials(SITE, &send.certificate, &send.key).map_err(fault)?;
+        let anchors = self.files.anchors(SITE, &send.trust_anchors).map_err(fault)?;
+        let tls = client_config(&credentials, &anchors, system_clock())?;
+        Ok(Endpoint { uri: send.endpoint.parse()?, connect: send.connect, tls })
+    }
+
+    /// What was loaded, in one line.
+    pub fn summary(&self) -> String {
+        let agreements = self.stages.agreements.iter().count();
+        format!(
+            "{}, {}, {}, {} deciding files",
+            plural(self.stages.interfaces.len(), "interface"),
+            plural(agreements, "agreement"),
+            plural(self.partners.len(), "partner"),
+            self.hashes.len()
+        )
+    }
+
+    /// What validation does not check yet.
+    pub fn not_checked(&self) -> &[String] {
+        self.stages.validator.not_checked()
+    }
+}
+
+fn with_hint(error: crate::storage::Error) -> anyhow::Error {
+    let hint = error.hint();
+    anyhow::Error::new(error).context(format!("the store cannot be opened; hint: {hint}"))
+}
+
+fn bounds(written: &written::Gateway) -> Result<(), Fault> {
+    let records = &written.records;
+    if !(1..=1 << 30).contains(&records.max_body_bytes) {
+        return Err(Fault::new(SITE, "records.max_body_bytes is out of range", "write 1 to 1073741824 bytes"));
+    }
+    if !(1..=500).contains(&records.max_depth) {
+        return Err(Fault::new(SITE, "records.max_depth is out of range", "write 1 to 500 levels"));
+    }
+    if records.body_timeout_seconds == 0 || written.audit.checkpoint_seconds == 0 {
+        return Err(Fault::new(SITE, "a time of 0 seconds", "write at least 1 second"));
+    }
+    Ok(())
+}
+
+fn records_tls(files: &Files, written: &written::Gateway) -> Result<Arc<ServerConfig>, Fault> {
+    let credentials = files.credentials(SITE, &written.records.certificate, &written.records.key)?;
+    let clients = files.anchors(SITE, &written.records.trust_anchors)?;
+    server_config(&credentials, &clients, system_clock())
+        .map_err(|error| Fault::new(SITE, format!("records.certificate: {error}"), error.hint()))
+}
+
+fn load_partners(files: &Files, hashes: &mut Vec<(String, [u8; 32])>, faults: &mut Faults) -> Option<Vec<Partner>> {
+    let mut partners: Vec<Partner> = Vec::new();
+    for (name, text) in faults.keep(files.texts("partners", "toml"))? {
+        let file = format!("partners/{name}");
+        hashes.push((file.clone(), sha256(&text)));
+        let section = toml::from_str::<PartnerSection>(&text).map_err(|error| Fault::new(&file, error, ""));
+        let Some(section) = faults.keep(section) else { continue };
+        let checked = section.check(&files.folder).map_err(|errors| {
+            let fault = |error: crate::delivery::SettingError| {
+                Fault::new(&file, format!("{} {}", error.key, error.problem), error.remedy)
+            };
+            errors.into_iter().map(fault).collect()
+        });
+        let Some(partner) = faults.keep_all(checked) else { continue };
+        if partners.iter().any(|other| other.ods == partner.ods) {
+            faults.faults.push(Fault::new(&file, format!("{} has two files", partner.ods), "keep one file a partner"));
+        }
+        partners.push(partner);
+    }
+    Some(partners)
+}
+
+/// Stages 1 to 5, from the built-in definitions and maps and those of the site.
+fn load_stages(
+    files: &Files,
+    written: &written::Gateway,
+    hashes: &mut Vec<(String, [u8; 32])>,
+    faults: &mut Faults,
+) -> Option<Stages> {
+    let own_profiles = files.path(Path::new("profiles"));
+    let folders = if own_profiles.is_dir() { vec![own_profiles] } else { Vec::new() };
+    let definitions = faults.keep_all(definitions(&folders).map_err(|faults| faults.faults));
+    let validator = faults.keep_all(definitions::validator(&folders).map_err(|faults| faults.faults));
+    let mappings = definitions.as_deref().and_then(|models| load_mappings(files, written, models, hashes, faults));
+    let agreements = load_agreements(files, validator.as_ref(), hashes, faults);
+    let interfaces = load_interfaces(written, validator.as_ref(), faults);
+    Some(Stages {
+        provider: provenance::Gateway {
+            ods: written.gateway.ods.clone(),
+            name: written.gateway.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        limits: Limits { depth: written.records.max_depth, ..Limits::default() },
+        interfaces,
+        mappings: mappings?,
+        validator: validator?,
+        agreements: agreements?,
+    })
+}
+
+fn load_interfaces(
+    written: &written::Gateway,
+    validator: Option<&Validator>,
+    faults: &mut Faults,
+) -> BTreeMap<InterfaceName, Interface> {
+    for (name, interface) in &written.interfaces {
+        for (key, url) in [("record", &interface.record), ("profile", &interface.profile)] {
+            if validator.is_some_and(|validator| !validator.knows(url)) {
+                let text = format!("interfaces.{name}.{key}: there is no definition {url}");
+                faults.faults.push(Fault::new(SITE, text, "check the URL, or add the definition to profiles/"));
+            }
+        }
+    }
+    let checked = |interface: &written::Interface| Interface {
+        record: interface.record.clone(),
+        profile: interface.profile.clone(),
+    };
+    written.interfaces.iter().map(|(name, interface)| (name.clone(), checked(interface))).collect()
+}
+
+fn load_mappings(
+    files: &Files,
+    written: &written::Gateway,
+    models: &[Document],
+    hashes: &mut Vec<(String, [u8; 32])>,
+    faults: &mut Faults,
+) -> Option<Mappings> {
+    let mut available: BTreeMap<String, String> = builtin::mappings().into_iter().collect();
+    available.extend(faults.keep(files.texts("mappings", "map"))?);
+    let mut compiled = Vec::new();
+    for (interface, settings) in &written.interfaces {
+        let Some(text) = available.get(&settings.map) else {
+            let text = format!("interfaces.{interface}.map: there is no map {}", settings.map);
+            faults.faults.push(Fault::new(SITE, text, "check the name, or add the file to mappings/"));
+            continue;
+        };
+        hashes.push((format!("mappings/{}", settings.map), sha256(text)));
+        let main = MapFile { name: settings.map.clone(), text: text.clone() };
+        let others = available.iter().filter(|(name, _)| **name != settings.map);
+        let others = others.map(|(name, text)| MapFile { name: name.clone(), text: text.clone() });
+        let all: Vec<MapFile> = std::iter::once(main).chain(others).collect();
+        match CompiledMap::compile(&all, models) {
+            Ok(map) => compiled.push((interface.clone(), Arc::new(map))),
+            Err(diagnostics) => faults.faults.extend(diagnostics.into_iter().map(|diagnostic| {
+                Fault::new(format!("mappings/{}", diagnostic.file), &diagnostic, diagnostic.hint.clone())
+            })),
+        }
+    }
+    Some(compiled.into_iter().collect())
+}
+
+fn load_agreements(
+    files: &Files,
+    validator: Option<&Validator>,
+    hashes: &mut Vec<(String, [u8; 32])>,
+    faults: &mut Faults,
+) -> Option<Agreements> {
+    let texts = faults.keep(files.texts("agreements", "toml"))?;
+    hashes.extend(texts.iter().map(|(name, text)| (format!("agreements/{name}"), sha256(text))));
+    let required = |profile: &str| validator.map(|known| known.required_elements(profile)).unwrap_or_default();
+    let loaded = Agreements::load_for(&texts, &required)
+        .map_err(|found| found.into_iter().map(|fault| Fault::new("agreements", &fault, "")).collect());
+    faults.keep_all(loaded)
+}
+
+fn sha256(text: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+    hash
+}

@@ -1,0 +1,146 @@
+//! The files of a site as written: unknown keys are refused, units stand in key names.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::identity::{InterfaceName, PartyId};
+
+/// `weir.toml`: a gateway.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gateway {
+    pub(super) gateway: Identity,
+    pub(super) records: Records,
+    pub(super) operations: Operations,
+    pub(super) storage: Storage,
+    pub(super) audit: Audit,
+    pub(super) interfaces: BTreeMap<InterfaceName, Interface>,
+    pub(super) send: Option<Send>,
+}
+
+/// Who runs the gateway.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Identity {
+    /// The provider's ODS code.
+    pub(super) ods: PartyId,
+    /// The provider's name.
+    pub(super) name: String,
+    /// What the gateway presents to partners.
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+}
+
+/// The provider's side: where records come in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Records {
+    pub(super) listen: SocketAddr,
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+    /// Who may issue the certificates of record systems.
+    pub(super) trust_anchors: PathBuf,
+    /// Default 10 MiB, at most 1 GiB.
+    #[serde(default = "ten_mebibytes")]
+    pub(super) max_body_bytes: usize,
+    /// Default 100, at most 500.
+    #[serde(default = "hundred")]
+    pub(super) max_depth: u16,
+    /// Default 30.
+    #[serde(default = "thirty")]
+    pub(super) body_timeout_seconds: u64,
+}
+
+fn ten_mebibytes() -> usize {
+    10 << 20
+}
+
+fn hundred() -> u16 {
+    100
+}
+
+fn thirty() -> u64 {
+    30
+}
+
+/// Health, readiness and metrics: plain HTTP, for loopback or a management network.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Operations {
+    pub(super) listen: SocketAddr,
+}
+
+/// Where accepted messages are kept.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Storage {
+    pub(super) file: PathBuf,
+    /// 32 random bytes that seal stored payloads.
+    pub(super) payload_key: PathBuf,
+}
+
+/// The audit log.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Audit {
+    /// The log's name in its checkpoints (C2SP tlog-checkpoint origin).
+    pub(super) origin: String,
+    /// The Ed25519 key that signs checkpoints.
+    pub(super) key: PathBuf,
+    /// 32 random bytes that turn identifiers into keyed hashes.
+    pub(super) hash_key: PathBuf,
+    /// Default 1.
+    #[serde(default = "one")]
+    pub(super) checkpoint_seconds: u64,
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// How the records of one interface are read, mapped and checked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Interface {
+    /// Canonical URL of the record's logical model.
+    pub(super) record: String,
+    /// File name of the FML map, in the site's `mappings/` or among the built-in ones.
+    pub(super) map: String,
+    /// Canonical URL of the Bundle's profile.
+    pub(super) profile: String,
+}
+
+/// What `weir send` presents when it submits a record.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Send {
+    /// The records endpoint: `https://records.demop.example:8443`.
+    pub(super) endpoint: String,
+    /// Connect here instead of resolving the endpoint's name.
+    pub(super) connect: Option<SocketAddr>,
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+    pub(super) trust_anchors: PathBuf,
+}
+
+/// `partner.toml`: the reference receiver of a partner.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Partner {
+    /// The partner's ODS code.
+    pub(super) ods: PartyId,
+    /// For people.
+    #[expect(dead_code, reason = "the file says whose it is; nothing is done with it")]
+    pub(super) name: String,
+    pub(super) listen: SocketAddr,
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+    pub(super) trust_anchors: PathBuf,
+    /// Whose messages it takes.
+    pub(super) senders: Vec<PartyId>,
+    /// Where it keeps what it received.
+    pub(super) inbox: PathBuf,
+}

@@ -1,0 +1,436 @@
+//! The way of one message: [`accept`] takes it from its sender to the outbox, [`forward`] from the outbox to its
+//! recipient. Start reading here.
+//!
+//! Invariants: what [`accept`] returns is on disk with its audit events; nothing is sent that is not in the outbox;
+//! every change of a message's state has its audit event in the same transaction; a refusal leaves nothing behind
+//! but an audit event.
+//!
+//! Skipping a step does not compile. The whole way does:
+//!
+//! ```
+//! # use weir::{disclosure, fhir::Instant, intake::Received, mapping, pipeline::Stages, provenance, refusal::Refusal};
+//! # use weir::validation;
+//! fn whole(stages: &Stages, received: Received, now: Instant) -> Result<provenance::Attested, Refusal> {
+//!     let mapped = mapping::apply(&stages.mappings, received)?;
+//!     let validated = validation::check(&stages.validator, "profile", mapped)?;
+//!     let projected = disclosure::minimise(&stages.agreements, validated)?;
+//!     let disclosable = projected.revalidated(|_, _| Vec::new())?;
+//!     Ok(provenance::attest(disclosable, now, &stages.provider))
+//! }
+//! ```
+//!
+//! Without validation, disclosure is handed the wrong proof:
+//!
+//! ```compile_fail,E0308
+//! # use weir::{disclosure, fhir::Instant, intake::Received, mapping, pipeline::Stages, provenance, refusal::Refusal};
+//! # use weir::validation;
+//! fn unvalidated(stages: &Stages, received: Received, now: Instant) -> Result<provenance::Attested, Refusal> {
+//!     let mapped = mapping::apply(&stages.mappings, received)?;
+//!     let projected = disclosure::minimise(&stages.agreements, mapped)?;
+//!     let disclosable = projected.revalidated(|_, _| Vec::new())?;
+//!     Ok(provenance::attest(disclosable, now, &stages.provider))
+//! }
+//! ```
+//!
+//! Without disclosure, provenance is:
+//!
+//! ```compile_fail,E0308
+//! # use weir::{disclosure, fhir::Instant, intake::Received, mapping, pipeline::Stages, provenance, refusal::Refusal};
+//! # use weir::validation;
+//! fn undisclosed(stages: &Stages, received: Received, now: Instant) -> Result<provenance::Attested, Refusal> {
+//!     let mapped = mapping::apply(&stages.mappings, received)?;
+//!     let validated = validation::check(&stages.validator, "profile", mapped)?;
+//!     Ok(provenance::attest(validated, now, &stages.provider))
+//! }
+//! ```
+//!
+//! Without validation after disclosure, provenance is too:
+//!
+//! ```compile_fail,E0308
+//! # use weir::{disclosure, fhir::Instant, intake::Received, mapping, pipeline::Stages, provenance, refusal::Refusal};
+//! # use weir::validation;
+//! fn not_revalidated(stages: &Stages, received: Received, now: Instant) -> Result<provenance::Attested, Refusal> {
+//!     let mapped = mapping::apply(&stages.mappings, received)?;
+//!     let validated = validation::check(&stages.validator, "profile", mapped)?;
+//!     let projected = disclosure::minimise(&stages.agreements, validated)?;
+//!     Ok(provenance::attest(projected, now, &stages.provider))
+//! }
+//! ```
+//!
+//! And without provenance nothing is queued:
+//!
+//! ```compile_fail,E0308
+//! # use weir::{delivery::outbox, disclosure::Disclosable, fhir::Instant, storage::Store};
+//! async fn unattested(store: &dyn Store, disclosable: Disclosable, now: Instant) {
+//!     let _queued = outbox::enqueue(store, disclosable, now, |_| Vec::new()).await;
+//! }
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use tracing::{Instrument as _, Span, debug, debug_span, field, info, info_span, warn};
+
+use crate::acknowledgement::{self, Verdict};
+use crate::audit::{self, HashKey, Recorder, Refused, Step, Terms};
+use crate::delivery::outbox::{self, Queued, enqueue};
+use crate::delivery::{Dispatch, Lane};
+use crate::disclosure::{self, Agreements};
+use crate::fhir::message::nhs_number;
+use crate::fhir::{Instant, Limits};
+use crate::identity::{InterfaceName, PartyId};
+use crate::intake::{self, Received, Submission};
+use crate::mapping::{self, Mapped, Mappings};
+use crate::provenance::{self, Attested};
+use crate::refusal::Refusal;
+use crate::storage::{self, Due, MessageRecord, State, Store, Transition};
+use crate::validation::{self, Validator};
+
+/// How the records of one interface are read and checked.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// Canonical URL of the record's logical model.
+    pub record: String,
+    /// Canonical URL of the Bundle's profile.
+    pub profile: String,
+}
+
+/// What stages 1 to 5 need, compiled once. They read nothing else.
+pub struct Stages {
+    /// The provider, and the gateway as a Provenance names it.
+    pub provider: provenance::Gateway,
+    /// What a record may cost.
+    pub limits: Limits,
+    /// The interfaces.
+    pub interfaces: BTreeMap<InterfaceName, Interface>,
+    /// Stage 2.
+    pub mappings: Mappings,
+    /// Stage 3.
+    pub validator: Validator,
+    /// Stage 4.
+    pub agreements: Agreements,
+}
+
+impl fmt::Debug for Stages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stages").field("interfaces", &self.interfaces).finish_non_exhaustive()
+    }
+}
+
+impl Stages {
+    fn interface(&self, name: &InterfaceName) -> Result<&Interface, Refusal> {
+        self.interfaces.get(name).ok_or_else(|| Refusal::UnknownInterface { interface: name.clone() })
+    }
+}
+
+/// Everything the way of a message needs.
+pub struct Gateway {
+    /// Stages 1 to 5.
+    pub stages: Arc<Stages>,
+    /// Stage 6: one a partner.
+    pub lanes: HashMap<PartyId, Lane>,
+    /// The outbox and the audit events.
+    pub store: Arc<dyn Store>,
+    /// Makes audit events.
+    pub recorder: Recorder,
+    /// Makes the keyed hashes that stand for people and records in audit events.
+    pub hash_key: HashKey,
+    /// Name and SHA-256 of every file that decides what leaves: what the audit log says was in force.
+    pub configuration: Vec<(String, [u8; 32])>,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("stages", &self.stages).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// The outbox and the audit events.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// The way to `party`.
+    pub fn lane(&self, party: &PartyId) -> Option<&Lane> {
+        self.lanes.get(party)
+    }
+
+    /// Writes that the gateway starts, with which configuration, and queues again what an earlier run left in flight:
+    /// whether it arrived is not known, so it is sent again under the same ids.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn started(&self, now: Instant) -> Result<(), storage::Error> {
+        self.store.append(self.recorder.started(env!("CARGO_PKG_VERSION"), now)).await?;
+        self.store.append(self.recorder.configuration(&self.configuration, None, now)).await?;
+        for record in audit::recover(self.store(), &self.recorder, now).await? {
+            info!(message_id = %record.id, "queued again: the gateway had stopped during an attempt");
+        }
+        Ok(())
+    }
+
+    /// Writes that the gateway stops.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn stopped(&self, now: Instant) -> Result<(), storage::Error> {
+        self.store.append(self.recorder.stopped(now)).await.map(drop)
+    }
+}
+
+/// Takes a submission all the way to the outbox. When this returns, the message and its audit events are on disk.
+///
+/// # Errors
+/// [`Refusal`]: nothing was accepted; the audit log says that something was refused, and at which stage.
+pub async fn accept(gateway: &Gateway, submission: Submission, now: fn() -> Instant) -> Result<Queued, Refusal> {
+    let span = info_span!("accept", interface = %submission.interface, message_id = field::Empty);
+    accept_within(gateway, submission, now).instrument(span).await
+}
+
+async fn accept_within(gateway: &Gateway, submission: Submission, now: fn() -> Instant) -> Result<Queued, Refusal> {
+    let (sender, interface) = (submission.sender.clone(), submission.interface.clone());
+    match queue(gateway, submission, now).await {
+        Ok(queued) => {
+            info!(recipient = %queued.recipient(), repeat = queued.is_repeat(), "message accepted");
+            Ok(queued)
+        }
+        Err(refusal) => {
+            warn!(stage = refusal.stage(), issues = refusal.issues().len(), "submission refused");
+            let known = gateway.stages.interfaces.contains_key(&interface);
+            let refused = Refused {
+                sender: &sender,
+                message: None,
+                interface: known.then_some(&interface),
+                reason: refusal.stage(),
+                at: now(),
+            };
+            if let Err(error) = gateway.store().append(gateway.recorder.refused(refused)).await {
+                warn!(%error, "the refusal could not be written to the audit log");
+            }
+            Err(refusal)
+        }
+    }
+}
+
+/// Each step consumes the proof made by the step before it: skipping one does not compile.
+async fn queue(gateway: &Gateway, submission: Submission, now: fn() -> Instant) -> Result<Queued, Refusal> {
+    let received = receive(&gateway.stages, submission)?;
+    Span::current().record("message_id", field::display(received.message()));
+    if let Some(record) = gateway.store().message(received.message()).await.map_err(outbox::Error::Store)? {
+        return Ok(Queued::repeat(&record, &received.digest())?);
+    }
+    let attested = prepare(&gateway.stages, received, now())?;
+    let recipient = &attested.disclosable().agreement().recipient().ods;
+    if !gateway.lanes.contains_key(recipient) {
+        return Err(outbox::Error::NoRoute { recipient: recipient.clone() }.into());
+    }
+    let (terms, record) = (terms(gateway, &attested), gateway.hash_key.record(&attested.received().digest()));
+    let events = |message: &_| vec![gateway.recorder.accepted(message, &terms, &record)];
+    let stored = async {
+        let queued = enqueue(gateway.store(), attested, now(), events).await?;
+        debug!("message and audit event on disk");
+        Ok(queued)
+    };
+    stored.instrument(debug_span!("outbox")).await
+}
+
+/// Under which terms a message leaves: counts and keyed hashes, no values.
+fn terms(gateway: &Gateway, attested: &Attested) -> Terms {
+    let disclosable = attested.disclosable();
+    let (agreement, manifest) = (disclosable.agreement(), disclosable.manifest());
+    let subject = nhs_number(disclosable.validated().mapped().bundle());
+    let count = |rows: usize| u32::try_from(rows).unwrap_or(u32::MAX);
+    Terms {
+        subject: subject.map(|(system, value)| gateway.hash_key.subject(system, &value)),
+        purpose: agreement.purpose().code.clone(),
+        agreement: agreement.id().clone(),
+        version: agreement.version().to_owned(),
+        agreement_hash: agreement.hash(),
+        sent: count(manifest.kept().len()),
+        withheld: count(manifest.withheld().len()),
+    }
+}
+
+/// Runs a submission through stages 1 and 2 only: the Bundle before anything is withheld.
+///
+/// # Errors
+/// [`Refusal`], as [`accept`] would give it.
+pub fn map(stages: &Stages, submission: Submission) -> Result<Mapped, Refusal> {
+    Ok(mapping::apply(&stages.mappings, receive(stages, submission)?)?)
+}
+
+/// Runs a submission through stages 1 to 5 and stores nothing.
+///
+/// # Errors
+/// [`Refusal`], as [`accept`] would give it.
+pub fn preview(stages: &Stages, submission: Submission, now: Instant) -> Result<Attested, Refusal> {
+    prepare(stages, receive(stages, submission)?, now)
+}
+
+/// Stage 1, with the checks that need more than the bytes: the sender is this provider, the record fits its model.
+fn receive(stages: &Stages, submission: Submission) -> Result<Received, Refusal> {
+    let _step = debug_span!("intake").entered();
+    if submission.sender != stages.provider.ods {
+        return Err(Refusal::UnknownSender);
+    }
+    let interface = stages.interface(&submission.interface)?;
+    let conforms = |record: &_| stages.validator.check_record(record, &interface.record);
+    let received = intake::receive(submission, &stages.limits, conforms)?;
+    debug!(message_id = %received.message(), values = received.record().len(), "record received");
+    Ok(received)
+}
+
+/// Stages 2 to 5.
+fn prepare(stages: &Stages, received: Received, now: Instant) -> Result<Attested, Refusal> {
+    let interface = stages.interface(received.interface())?;
+    let mapped = debug_span!("mapping").in_scope(|| {
+        let mapped = mapping::apply(&stages.mappings, received)?;
+        debug!(values = mapped.bundle().len(), "record mapped");
+        Ok::<_, mapping::Error>(mapped)
+    })?;
+    let validated = debug_span!("validation").in_scope(|| {
+        let validated = validation::check(&stages.validator, &interface.profile, mapped)?;
+        debug!(warnings = validated.warnings().len(), "Bundle validated");
+        Ok::<_, validation::Error>(validated)
+    })?;
+    let disclosable = debug_span!("disclosure").in_scope(|| {
+        let projected = disclosure::minimise(&stages.agreements, validated)?;
+        let check = |bundle: &_, profile: &_| stages.validator.check_document(bundle, Some(profile));
+        let disclosable = projected.revalidated(check)?;
+        let (agreement, manifest) = (disclosable.agreement().id(), disclosable.manifest());
+        debug!(%agreement, left = manifest.kept().len(), withheld = manifest.withheld().len(), "Bundle cut down");
+        Ok::<_, disclosure::Error>(disclosable)
+    })?;
+    Ok(debug_span!("provenance").in_scope(|| {
+        let attested = provenance::attest(disclosable, now, &stages.provider);
+        debug!(lineage_bytes = attested.lineage().len(), "disclosure attested");
+        attested
+    }))
+}
+
+/// Makes one attempt at delivering what is due, and stores what came of it. Gives the state the message took.
+///
+/// # Errors
+/// When the store cannot write; the message is then sent again later, with the same ids.
+pub async fn forward(gateway: &Gateway, due: Due, now: fn() -> Instant) -> Result<State, storage::Error> {
+    let span = info_span!("forward", message_id = %due.record.id, recipient = %due.record.recipient);
+    forward_within(gateway, due, now).instrument(span).await
+}
+
+async fn forward_within(gateway: &Gateway, due: Due, now: fn() -> Instant) -> Result<State, storage::Error> {
+    let Due { mut record, payload } = due;
+    let Some(lane) = gateway.lane(&record.recipient) else { return Ok(record.state) };
+    let dispatch = payload.map_err(|error| error.to_string()).and_then(|payload| {
+        let sender_name = &gateway.stages.provider.name;
+        Dispatch::new(record.id, record.sender.clone(), sender_name, payload).map_err(|error| error.to_string())
+    });
+    let dispatch = match dispatch {
+        Ok(dispatch) => dispatch,
+        Err(why) => {
+            let note = format!("the stored Bundle cannot be sent: {why}");
+            let ended = Ended { to: State::Dead, reason: "payload-damaged", note, retry_after: None };
+            gateway.store().transition(gateway.recorder.transition(ended.step(&record, now(), None))).await?;
+            return Ok(State::Dead);
+        }
+    };
+    record.attempts += 1;
+    let attempt = format!("attempt {} began", record.attempts);
+    let begun = Ended { to: State::InFlight, reason: "attempt", note: attempt, retry_after: None };
+    gateway.store().transition(gateway.recorder.transition(begun.step(&record, now(), None))).await?;
+    record.state = State::InFlight;
+
+    let ended = match lane.attempt(&dispatch).await {
+        Ok(reply) => Ended::judged(acknowledgement::judge(&reply, record.id, &dispatch.names)),
+        Err(error) => Ended::failed(&error),
+    };
+    let ended = ended.unless_exhausted(record.attempts, lane.partner().max_attempts);
+    let at = now();
+    let wait = || lane.partner().schedule.wait(record.attempts, ended.retry_after, spread(&record));
+    let next = (ended.to == State::Queued).then(|| at + wait());
+    info!(state = %ended.to, attempts = record.attempts, note = %ended.note, "attempt ended");
+    let step = ended.step(&record, at, next);
+    gateway.store().transition(outcome(gateway, lane, step).await?).await?;
+    Ok(ended.to)
+}
+
+/// The transition that ends an attempt: a disclosure by IHE BALP when the partner answered, for then it has read the
+/// message, whether it took it or not.
+async fn outcome(gateway: &Gateway, lane: &Lane, step: Step<'_>) -> Result<Transition, storage::Error> {
+    if !matches!(step.to, State::Acknowledged | State::Refused) {
+        return Ok(gateway.recorder.transition(step));
+    }
+    let events = gateway.store().events_of(step.record.id).await?;
+    let terms = events.first().and_then(|accepted| Terms::recorded(&accepted.event));
+    Ok(match terms {
+        Some(terms) => gateway.recorder.disclosure(step, &terms, &lane.partner().endpoint.to_string()),
+        None => gateway.recorder.transition(step),
+    })
+}
+
+/// What an attempt came to.
+struct Ended {
+    to: State,
+    /// A code for the audit log.
+    reason: &'static str,
+    /// Words for the operator, without personal data.
+    note: String,
+    retry_after: Option<std::time::Duration>,
+}
+
+impl Ended {
+    fn judged(verdict: Verdict) -> Ended {
+        match verdict {
+            Verdict::Acknowledged { duplicate: false } => Ended {
+                to: State::Acknowledged,
+                reason: "acknowledged",
+                note: "acknowledged".to_owned(),
+                retry_after: None,
+            },
+            Verdict::Acknowledged { duplicate: true } => {
+                let note = "the partner had it already, from an attempt whose answer was lost".to_owned();
+                Ended { to: State::Acknowledged, reason: "duplicate", note, retry_after: None }
+            }
+            Verdict::Retry { reason, after } => {
+                Ended { to: State::Queued, reason: "partner-retry", note: reason.to_string(), retry_after: after }
+            }
+            Verdict::Refused { status, codes } => {
+                let note = format!("the partner refused it with {status} {codes}");
+                Ended { to: State::Refused, reason: "partner-refused", note, retry_after: None }
+            }
+        }
+    }
+
+    fn failed(error: &crate::delivery::AttemptError) -> Ended {
+        let reason = if error.is_ambiguous() { "answer-lost" } else { "not-sent" };
+        Ended { to: State::Queued, reason, note: error.to_string(), retry_after: None }
+    }
+
+    /// A message that was tried as often as its partner's file allows is dead until a person decides.
+    fn unless_exhausted(self, attempts: u32, most: Option<u32>) -> Ended {
+        if self.to != State::Queued || most.is_none_or(|most| attempts < most) {
+            return self;
+        }
+        let note = format!("{} attempts, the most that the partner's file allows; the last: {}", attempts, self.note);
+        Ended { to: State::Dead, reason: "attempts-exhausted", note, retry_after: None }
+    }
+
+    fn step<'a>(&'a self, record: &'a MessageRecord, at: Instant, next_attempt_at: Option<Instant>) -> Step<'a> {
+        Step {
+            record,
+            to: self.to,
+            at,
+            attempts: record.attempts,
+            next_attempt_at,
+            reason: self.reason,
+            note: &self.note,
+        }
+    }
+}
+
+/// Between 0 and 1, from the message's id and attempt: spreads out messages that failed together.
+fn spread(record: &MessageRecord) -> f64 {
+    let drawn = record.id.part(&format!("attempt {}", record.attempts));
+    f64::from(u32::from_be_bytes(*drawn.as_bytes().first_chunk().expect("a UUID has 16 bytes"))) / f64::from(u32::MAX)
+}

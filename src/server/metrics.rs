@@ -1,0 +1,92 @@
+//! Prometheus metrics: counts, states and durations; never a message's content, never an id.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::storage::Count;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Submission {
+    interface: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Attempt {
+    recipient: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Standing {
+    recipient: String,
+    state: &'static str,
+}
+
+/// The metrics of one gateway.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    registry: Registry,
+    submissions: Family<Submission, Counter>,
+    attempts: Family<Attempt, Counter>,
+    messages: Family<Standing, Gauge>,
+    accept_seconds: Histogram,
+    delivery_seconds: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let mut registry = Registry::with_prefix("weir");
+        let buckets = || Histogram::new(exponential_buckets(0.000_5, 2.0, 18));
+        let (accept_seconds, delivery_seconds) = (buckets(), buckets());
+        let submissions = Family::default();
+        let attempts = Family::default();
+        let messages = Family::default();
+        registry.register("submissions", "Records submitted, by what became of them", submissions.clone());
+        registry.register("attempts", "Delivery attempts, by what they came to", attempts.clone());
+        registry.register("messages", "Messages that are stored, by where they stand", messages.clone());
+        let seconds = Unit::Seconds;
+        let help = "From the last byte of a record to its 202";
+        registry.register_with_unit("accept", help, seconds.clone(), accept_seconds.clone());
+        let help = "From acceptance to acknowledgement";
+        registry.register_with_unit("acknowledgement", help, seconds, delivery_seconds.clone());
+        Metrics { registry, submissions, attempts, messages, accept_seconds, delivery_seconds }
+    }
+}
+
+impl Metrics {
+    /// A submission that was answered. `outcome` is `accepted`, `repeated` or the stage that refused it.
+    pub(super) fn submitted(&self, interface: &str, outcome: &'static str, took: Duration) {
+        self.submissions.get_or_create(&Submission { interface: interface.to_owned(), outcome }).inc();
+        self.accept_seconds.observe(took.as_secs_f64());
+    }
+
+    /// An attempt that ended. `outcome` is the state that the message took.
+    pub(super) fn attempted(&self, recipient: &str, outcome: &'static str) {
+        self.attempts.get_or_create(&Attempt { recipient: recipient.to_owned(), outcome }).inc();
+    }
+
+    /// A message that was acknowledged, this long after it was accepted.
+    pub(super) fn acknowledged(&self, after: Duration) {
+        self.delivery_seconds.observe(after.as_secs_f64());
+    }
+
+    /// The text exposition, with the store's own counts.
+    pub(super) fn render(&self, counts: &[Count]) -> String {
+        self.messages.clear();
+        for count in counts {
+            let standing = Standing { recipient: count.recipient.to_string(), state: count.state.code() };
+            self.messages.get_or_create(&standing).set(i64::try_from(count.messages).unwrap_or(i64::MAX));
+        }
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a String cannot fail");
+        text
+    }
+}

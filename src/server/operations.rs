@@ -1,0 +1,44 @@
+//! The operators' endpoint: `/healthz`, `/readyz`, `/metrics`. Plain HTTP, for loopback or a management network.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+
+use super::Service;
+
+/// The routes.
+pub(super) fn router(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(service)
+}
+
+/// 200 when the store answers and the gateway is not draining; else 503, with what is wrong.
+async fn ready(State(service): State<Arc<Service>>) -> Response {
+    let draining = service.is_draining();
+    let store = service.gateway.store().event_count().await;
+    let status = match (&store, draining) {
+        (Ok(_), false) => StatusCode::OK,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let store = store.map_or_else(|error| error.to_string(), |_| "ok".to_owned());
+    (status, Json(json!({ "ready": status.is_success(), "store": store, "draining": draining }))).into_response()
+}
+
+async fn metrics(State(service): State<Arc<Service>>) -> Response {
+    match service.gateway.store().counts().await {
+        Ok(counts) => {
+            let text = service.metrics.render(&counts);
+            ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+                .into_response()
+        }
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}

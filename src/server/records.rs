@@ -1,0 +1,225 @@
+//! The provider's side: `POST /records/{interface}` and `GET /messages/{id}`.
+
+use std::sync::Arc;
+use std::time::Instant as Stopwatch;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::listener::Peer;
+use super::{Service, clock};
+use crate::delivery::outbox::{self, Queued};
+use crate::disclosure;
+use crate::fhir::instant_text;
+use crate::fhir::outcome::{Issue, IssueType, operation_outcome};
+use crate::identity::{InterfaceName, MessageId};
+use crate::intake::{self, Submission};
+use crate::pipeline;
+use crate::refusal::Refusal;
+use crate::storage::{Error as StoreError, MessageRecord};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The routes.
+pub(super) fn router(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/records/{interface}", post(submit))
+        .route("/messages/{id}", get(message))
+        .fallback(async || {
+            let text = "there is nothing at this path";
+            outcome(StatusCode::NOT_FOUND, &[Issue::error(IssueType::NotFound, text).hint("POST /records/{interface}")])
+        })
+        .with_state(service)
+}
+
+/// `?dry-run`: what would leave, and nothing is accepted.
+#[derive(Debug, Deserialize)]
+struct Options {
+    #[serde(rename = "dry-run")]
+    dry_run: Option<String>,
+}
+
+async fn submit(
+    State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
+    Path(interface): Path<String>,
+    Query(options): Query<Options>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let started = Stopwatch::now();
+    let Ok(interface) = interface.parse::<InterfaceName>() else {
+        let issue = Issue::error(IssueType::NotFound, "there is no such interface");
+        return outcome(StatusCode::NOT_FOUND, &[issue.hint("check the interface's name in the path")]);
+    };
+    let body = match read(&service, body).await {
+        Ok(body) => body,
+        Err(response) => return *response,
+    };
+    let text = |name: &HeaderName| match headers.get(name) {
+        Some(value) => Some(value.to_str().unwrap_or_default().to_owned()),
+        None => None,
+    };
+    let submission = Submission {
+        sender: peer.party,
+        interface: interface.clone(),
+        content_type: text(&header::CONTENT_TYPE),
+        idempotency_key: text(&IDEMPOTENCY_KEY),
+        body: body.into(),
+        received_at: clock::now(),
+    };
+    let known = service.gateway.stages.interfaces.contains_key(&interface);
+    let label = if known { interface.as_str() } else { "unknown" };
+    if options.dry_run.is_some() {
+        return preview(&service, submission);
+    }
+    match pipeline::accept(&service.gateway, submission, clock::now).await {
+        Ok(queued) => {
+            let label_outcome = if queued.is_repeat() { "repeated" } else { "accepted" };
+            service.metrics.submitted(label, label_outcome, started.elapsed());
+            service.wake(queued.recipient());
+            accepted(&queued)
+        }
+        Err(refusal) => {
+            service.metrics.submitted(label, refusal.stage(), started.elapsed());
+            refused(&refusal)
+        }
+    }
+}
+
+/// The body, within the configured size and time.
+async fn read(service: &Service, body: Body) -> Result<Bytes, Box<Response>> {
+    let limit = service.limits.body_bytes;
+    let whole = tokio::time::timeout(service.limits.body_timeout, Limited::new(body, limit).collect()).await;
+    let issue = match whole {
+        Ok(Ok(body)) => return Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let text = format!("the record is larger than {limit} bytes");
+            let issue = Issue::error(IssueType::TooLong, text);
+            let issue = issue.hint("split the record, or ask the operator to raise records.max_body_bytes");
+            return Err(Box::new(outcome(StatusCode::PAYLOAD_TOO_LARGE, &[issue])));
+        }
+        Ok(Err(_)) => Issue::error(IssueType::Structure, "the body ended before it was complete"),
+        Err(_) => {
+            let issue = Issue::error(IssueType::Transient, "the body did not arrive in time");
+            return Err(Box::new(outcome(StatusCode::REQUEST_TIMEOUT, &[issue.hint("send the record again")])));
+        }
+    };
+    Err(Box::new(outcome(StatusCode::BAD_REQUEST, &[issue.hint("send the record again")])))
+}
+
+/// 202, and where to follow the message. A repeat gets the same answer as the first submission did.
+fn accepted(queued: &Queued) -> Response {
+    let id = queued.message();
+    let location = format!("/messages/{id}");
+    let body = json!({
+        "message": id.to_string(),
+        "state": queued.state().code(),
+        "recipient": queued.recipient().as_str(),
+        "repeated": queued.is_repeat(),
+        "status": location,
+    });
+    (StatusCode::ACCEPTED, [(header::LOCATION, location)], no_store(), Json(body)).into_response()
+}
+
+/// The Bundle as it would leave, with the paths of what would not.
+fn preview(service: &Service, submission: Submission) -> Response {
+    match pipeline::preview(&service.gateway.stages, submission, clock::now()) {
+        Ok(attested) => {
+            let fhir = [(header::CONTENT_TYPE, "application/fhir+json")];
+            (StatusCode::OK, fhir, no_store(), attested.disclosable().bundle().source().to_owned()).into_response()
+        }
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    let status = status(refusal);
+    let response = outcome(status, &refusal.issues());
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        return ([(header::RETRY_AFTER, "5")], response).into_response();
+    }
+    response
+}
+
+/// The HTTP status of each refusal. A key that is used again for other content is 422
+/// (draft-ietf-httpapi-idempotency-key-header, section 2.7).
+fn status(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::UnknownInterface { .. } => StatusCode::NOT_FOUND,
+        Refusal::UnknownSender => StatusCode::FORBIDDEN,
+        Refusal::Intake(error) => match error {
+            intake::Error::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            intake::Error::Syntax(_) | intake::Error::IdempotencyKey => StatusCode::BAD_REQUEST,
+            intake::Error::Model { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        },
+        Refusal::Mapping(_) | Refusal::Validation(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::Disclosure(
+            disclosure::Error::NoAgreement { .. }
+            | disclosure::Error::NotInForce { .. }
+            | disclosure::Error::Objection { .. },
+        ) => StatusCode::FORBIDDEN,
+        Refusal::Disclosure(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::Outbox(outbox::Error::Conflict | outbox::Error::NoRoute { .. }) => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::Outbox(outbox::Error::Store(StoreError::Unavailable(_))) => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Outbox(outbox::Error::Store(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+async fn message(
+    State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
+    Path(id): Path<String>,
+) -> Response {
+    let Ok(id) = id.parse::<MessageId>() else { return unknown_message() };
+    match service.gateway.store().message(id).await {
+        Ok(Some(record)) if record.sender == peer.party => {
+            info!(message_id = %id, "message state read");
+            (StatusCode::OK, no_store(), Json(shown(&record))).into_response()
+        }
+        Ok(_) => unknown_message(),
+        Err(error) => {
+            warn!(%error, "message state could not be read");
+            let issue = Issue::error(IssueType::Transient, "the store does not answer");
+            outcome(StatusCode::SERVICE_UNAVAILABLE, &[issue.hint("ask again in a few seconds")])
+        }
+    }
+}
+
+/// Not found and not yours look alike.
+fn unknown_message() -> Response {
+    let issue = Issue::error(IssueType::NotFound, "there is no message with this id");
+    outcome(StatusCode::NOT_FOUND, &[issue.hint("use the Location of the 202 answer")])
+}
+
+fn shown(record: &MessageRecord) -> serde_json::Value {
+    json!({
+        "message": record.id.to_string(),
+        "state": record.state.code(),
+        "interface": record.interface.as_str(),
+        "recipient": record.recipient.as_str(),
+        "agreement": record.agreement.as_str(),
+        "acceptedAt": instant_text(record.accepted_at),
+        "updatedAt": instant_text(record.updated_at),
+        "attempts": record.attempts,
+        "nextAttemptAt": record.next_attempt_at.map(instant_text),
+        "note": record.note,
+    })
+}
+
+fn outcome(status: StatusCode, issues: &[Issue]) -> Response {
+    let fhir = [(header::CONTENT_TYPE, "application/fhir+json")];
+    (status, fhir, no_store(), operation_outcome(issues)).into_response()
+}
+
+fn no_store() -> [(HeaderName, &'static str); 1] {
+    [(header::CACHE_CONTROL, "no-store")]
+}
