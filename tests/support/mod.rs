@@ -1,0 +1,200 @@
+//! The demo site as real processes: what the tests of the built program share.
+#![allow(dead_code, unreachable_pub, reason = "each test includes it and uses a part of it")]
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use weir::config::{Endpoint, Site};
+
+/// The built program.
+pub fn weir() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_weir"))
+}
+
+/// A site as `weir demo --prepare` makes it, gone when dropped.
+pub struct DemoSite {
+    folder: TempDir,
+}
+
+impl DemoSite {
+    pub fn new() -> DemoSite {
+        let folder = TempDir::new().expect("a temporary folder can be made");
+        let made = weir().args(["demo", "--prepare", "--dir"]).arg(folder.path()).output().expect("weir runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        DemoSite { folder }
+    }
+
+    pub fn path(&self, below: &str) -> PathBuf {
+        self.folder.path().join(below)
+    }
+
+    pub fn gateway_folder(&self) -> PathBuf {
+        self.path("gateway")
+    }
+
+    /// A sample record's bytes.
+    pub fn record(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path("records").join(name)).expect("the sample exists")
+    }
+
+    /// The address in a line `key = "address"` of the gateway's configuration, the first of that name.
+    fn address(&self, key: &str) -> SocketAddr {
+        let text = fs::read_to_string(self.path("gateway/weir.toml")).expect("the site has a weir.toml");
+        let line = text.split(&format!("[{key}]")).nth(1).and_then(|section| section.split("listen = \"").nth(1));
+        line.and_then(|rest| rest.split('"').next()).and_then(|text| text.parse().ok()).expect("it is an address")
+    }
+
+    pub fn operations(&self) -> SocketAddr {
+        self.address("operations")
+    }
+
+    /// The records endpoint with the credentials that the site sends with.
+    pub fn endpoint(&self) -> Endpoint {
+        let site = Site::load(&self.gateway_folder()).unwrap_or_else(|faults| panic!("{faults}"));
+        site.send_endpoint().expect("the site says how to send")
+    }
+
+    /// Starts the gateway and waits until it is ready.
+    pub fn start_gateway(&self) -> Process {
+        let process =
+            Process::start(weir().arg("serve").arg("--site").arg(self.gateway_folder()), self.path("gateway.log"));
+        self.wait_until_ready();
+        process
+    }
+
+    pub fn wait_until_ready(&self) {
+        wait_for("the gateway to be ready", || {
+            http_get(self.operations(), "/readyz").is_some_and(|answer| answer.0 == 200)
+        });
+    }
+
+    /// Starts a partner (`trust` or `icb`) and waits until it listens.
+    pub fn start_partner(&self, name: &str, misbehave: &[&str]) -> Process {
+        let mut command = weir();
+        command.arg("partner").arg("--site").arg(self.path(name));
+        for how in misbehave {
+            command.args(["--misbehave", how]);
+        }
+        let process = Process::start(&mut command, self.path(&format!("{name}.log")));
+        let text = fs::read_to_string(self.path(&format!("{name}/partner.toml"))).expect("the partner has a file");
+        let address = text.split("listen = \"").nth(1).and_then(|rest| rest.split('"').next());
+        let address: SocketAddr = address.and_then(|text| text.parse().ok()).expect("it is an address");
+        wait_for("the partner to listen", || TcpStream::connect(address).is_ok());
+        process
+    }
+
+    /// Runs `weir send` on a sample and gives what it printed as JSON, and whether it exited with 0.
+    pub fn send(&self, record: &str, more: &[&str]) -> (Value, bool) {
+        let sent = weir()
+            .args(["send", "--format", "json", "--interface", "crisis-escalation", "--site"])
+            .arg(self.gateway_folder())
+            .arg(self.path("records").join(record))
+            .args(more)
+            .output()
+            .expect("weir runs");
+        (json_of(&sent), sent.status.success())
+    }
+
+    /// What a partner received, by Bundle id.
+    pub fn inbox(&self, partner: &str) -> Vec<(String, String)> {
+        let folder = self.path(partner).join("inbox/received");
+        let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+        let mut received: Vec<_> = entries
+            .map(|entry| entry.expect("the inbox is readable").path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+            .map(|path| (stem(&path), fs::read_to_string(&path).expect("a received Bundle is readable")))
+            .collect();
+        received.sort();
+        received
+    }
+
+    /// Every arrival that a partner noted, duplicates too.
+    pub fn arrivals(&self, partner: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.path(partner).join("inbox/arrivals.jsonl")).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Every byte that the gateway stored or logged, except its configuration and keys.
+    pub fn stored_and_logged(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for entry in fs::read_dir(self.path("gateway/data")).expect("the gateway has data") {
+            let path = entry.expect("it is readable").path();
+            if path.is_file() {
+                bytes.extend(fs::read(path).expect("it is readable"));
+            }
+        }
+        for log in ["gateway.log", "trust.log", "icb.log"] {
+            bytes.extend(fs::read(self.path(log)).unwrap_or_default());
+        }
+        bytes
+    }
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().expect("a file has a name").to_string_lossy().into_owned()
+}
+
+/// Standard output as JSON.
+pub fn json_of(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        panic!("not JSON ({error}):\n{out}\n{err}")
+    })
+}
+
+/// A process that is killed when dropped.
+pub struct Process(Child);
+
+impl Process {
+    pub fn start(command: &mut Command, log: PathBuf) -> Process {
+        let log = fs::OpenOptions::new().create(true).append(true).open(log).expect("the log can be written");
+        let child = command.env("WEIR_LOG", "trace,h2=info,hyper=info,rustls=info").stdout(Stdio::null()).stderr(log);
+        Process(child.spawn().expect("weir starts"))
+    }
+
+    /// `kill -9`
+    pub fn kill(mut self) {
+        self.0.kill().expect("it is our child");
+        self.0.wait().expect("it is our child");
+    }
+
+    /// `kill -TERM`, and the exit code.
+    pub fn terminate(mut self) -> Option<i32> {
+        let sent = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success());
+        self.0.wait().expect("it is our child").code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+/// Polls until `done`, for 30 seconds at most.
+pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < give_up, "waited 30 s for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Plain HTTP/1.0, for the operators' endpoint: status and body.
+pub fn http_get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let status = answer.split(' ').nth(1)?.parse().ok()?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    Some((status, body.to_owned()))
+}
