@@ -91,6 +91,7 @@ impl Client {
     ///
     /// # Errors
     /// When the connection ends, or the answer is larger than 16 MiB.
+    #[expect(clippy::disallowed_methods, reason = "the body is limited")]
     pub async fn exchange(&mut self, mut request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
         request.headers_mut().insert(header::HOST, self.host.parse()?);
         self.sender.ready().await?;

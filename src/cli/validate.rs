@@ -51,7 +51,7 @@ fn check(validator: &Validator, file: &Path, profiles: &[String]) -> anyhow::Res
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let document = match parse(bytes) {
         Ok(document) => document,
-        Err(issue) => return Ok(vec![issue]),
+        Err(issue) => return Ok(vec![*issue]),
     };
     let mut issues = Vec::new();
     let mut ask = |profile| {
@@ -67,18 +67,16 @@ fn check(validator: &Validator, file: &Path, profiles: &[String]) -> anyhow::Res
 }
 
 /// JSON, or XML when the first character says so.
-fn parse(bytes: Vec<u8>) -> Result<Document, Issue> {
+fn parse(bytes: Vec<u8>) -> Result<Document, Box<Issue>> {
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<') {
-        let text =
-            String::from_utf8(bytes).map_err(|_| Issue::error(IssueType::Structure, "the input is not UTF-8"))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Box::new(Issue::error(IssueType::Structure, "the input is not UTF-8")))?;
         return xml::from_xml(&text, &Limits::default())
-            .map_err(|error| Issue::error(IssueType::Structure, error.to_string()));
+            .map_err(|error| Box::new(Issue::error(IssueType::Structure, error.to_string()).hint(error.hint())));
     }
     Document::parse(bytes, &Limits::default()).map_err(|error| {
-        Issue::error(IssueType::Structure, error.what.to_string())
-            .position(error.position)
-            .at(error.path.clone())
-            .hint(error.hint())
+        let issue = Issue::error(IssueType::Structure, error.what.to_string());
+        Box::new(issue.position(error.position).at(error.path.clone()).hint(error.hint()))
     })
 }
 

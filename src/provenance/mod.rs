@@ -111,7 +111,7 @@ mod tests {
     use crate::fhir::{Document, ElementPath, Kind, Limits};
     use crate::intake::{self, Submission};
     use crate::mapping::{self, CompiledMap, MapFile, Mapped, Mappings};
-    use crate::validation::Validated;
+    use crate::validation::{self, Validated, Validator};
 
     const RECORD: &str = include_str!("../../demo/records/crisis-escalation-complete.json");
 
@@ -149,8 +149,15 @@ mod tests {
         Gateway { ods: "DEMOP".parse().expect("an ODS code"), name: "Weir".to_owned(), version: "0.1.0".to_owned() }
     }
 
+    /// Validated against base R4 alone.
+    fn validated(record: &str) -> Validated {
+        let validator = Validator::compile(&[]).expect("base R4 compiles");
+        let bundle = "http://hl7.org/fhir/StructureDefinition/Bundle";
+        validation::check(&validator, bundle, mapped(record)).expect("the Bundle is R4")
+    }
+
     fn attested() -> Attested {
-        let validated = Validated::of(mapped(RECORD));
+        let validated = validated(RECORD);
         let projected = disclosure::minimise(&agreements(), validated).expect("an agreement is in force");
         let disclosable = projected.revalidated(|_, _| vec![]).expect("nobody objects");
         attest(disclosable, time::macros::datetime!(2026-03-04 00:01 UTC), &gateway())
@@ -221,12 +228,12 @@ mod tests {
 
     #[test]
     fn what_cannot_leave_is_refused() {
-        let minimise = |record: &str| disclosure::minimise(&agreements(), Validated::of(mapped(record)));
+        let minimise = |record: &str| disclosure::minimise(&agreements(), validated(record));
         let stranger = RECORD.replace("\"DEMOT\"", "\"DEMOX\"");
         assert!(
             matches!(minimise(&stranger), Err(Error::NoAgreement { recipient, .. }) if recipient.as_str() == "DEMOX")
         );
-        let unnamed = RECORD.replace("\"DEMOT\"", "\"not a code\"");
+        let unnamed = RECORD.replace("\"odsCode\": \"DEMOT\",", "");
         assert!(matches!(minimise(&unnamed), Err(Error::RecipientUnknown)));
         let issue = Issue::error(IssueType::Required, "it is missing").at(ElementPath::new("Bundle.timestamp"));
         let refused = minimise(RECORD).expect("an agreement is in force").revalidated(|bundle, profile| {

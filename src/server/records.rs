@@ -64,10 +64,7 @@ async fn submit(
         Ok(body) => body,
         Err(response) => return *response,
     };
-    let text = |name: &HeaderName| match headers.get(name) {
-        Some(value) => Some(value.to_str().unwrap_or_default().to_owned()),
-        None => None,
-    };
+    let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default().to_owned());
     let submission = Submission {
         sender: peer.party,
         interface: interface.clone(),
@@ -96,6 +93,7 @@ async fn submit(
 }
 
 /// The body, within the configured size and time.
+#[expect(clippy::disallowed_methods, reason = "the body is limited")]
 async fn read(service: &Service, body: Body) -> Result<Bytes, Box<Response>> {
     let limit = service.limits.body_bytes;
     let whole = tokio::time::timeout(service.limits.body_timeout, Limited::new(body, limit).collect()).await;
