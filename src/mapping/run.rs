@@ -52,6 +52,7 @@ pub(super) struct Run<'r> {
     /// Items of the sources that are being walked, innermost last.
     items: Vec<Value<'r>>,
     steps: u64,
+    bytes: usize,
     calls: u32,
     counters: Vec<u32>,
     seed: Uuid,
@@ -77,6 +78,7 @@ impl<'r> Run<'r> {
             base: 0,
             items: Vec::with_capacity(64),
             steps: limits.steps,
+            bytes: limits.bytes,
             calls: limits.groups,
             counters: vec![0; plan.uuids as usize],
             seed,
@@ -119,7 +121,15 @@ impl<'r> Run<'r> {
             Some(left) => self.steps = left,
             None => return Err(Error::Limit { limit: Limit::Steps, place: self.place() }),
         }
-        Ok(())
+        self.check_bytes()
+    }
+
+    /// Ends a run whose texts grow too large: a rule may copy one long field many times.
+    pub(super) fn check_bytes(&self) -> Result<(), Error> {
+        if self.target.bytes() <= self.bytes {
+            return Ok(());
+        }
+        Err(Error::Limit { limit: Limit::Bytes, place: self.place() })
     }
 
     pub(super) fn refused(&self, refused: Refused, element: &str) -> Error {

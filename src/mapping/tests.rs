@@ -469,6 +469,8 @@ fn limits_end_what_would_not_end() {
     assert!(matches!(steps.transform(&source, Uuid::nil()), Err(Error::Limit { limit: Limit::Steps, .. })));
     let elements = limited(Limits { elements: 5, ..Limits::default() });
     assert!(matches!(elements.transform(&source, Uuid::nil()), Err(Error::Limit { limit: Limit::Elements, .. })));
+    let bytes = limited(Limits { bytes: 2, ..Limits::default() });
+    assert!(matches!(bytes.transform(&source, Uuid::nil()), Err(Error::Limit { limit: Limit::Bytes, .. })));
     let depth = limited(Limits { depth: 2, ..Limits::default() });
     assert!(matches!(depth.transform(&source, Uuid::nil()), Err(Error::Limit { limit: Limit::Depth, .. })));
 }

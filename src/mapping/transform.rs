@@ -307,10 +307,10 @@ impl<'r> Run<'r> {
             return Err(self.conversion(element, self.plan.types.name(ty)));
         }
         let origin = self.origin(source);
-        if self.target.set_value(id, text, origin) {
-            return Ok(());
+        if !self.target.set_value(id, text, origin) {
+            return Err(self.refused(Refused::Occupied, element));
         }
-        Err(self.refused(Refused::Occupied, element))
+        self.check_bytes()
     }
 
     fn copy_target(&mut self, from: TargetId, to: TargetId) -> Result<(), Error> {
