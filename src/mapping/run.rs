@@ -17,7 +17,7 @@ use super::plan::{
     TargetListMode, TargetPlan, Transform,
 };
 use super::target::{Origin, Refused, Spec, Target, TargetId, Text};
-use super::types::{Spelling, Type};
+use super::types::{Spelling, Type, made};
 use super::{Limits, values};
 
 /// What a variable holds.
@@ -567,7 +567,7 @@ impl<'r> Run<'r> {
 
     fn uuid_text(&mut self, id: Uuid) -> Value<'r> {
         let text = self.target.make(|out| out.push_str(id.hyphenated().encode_lower(&mut [0; 36])));
-        Value::Text { text, ty: Type::fhir("id"), source: None }
+        Value::Text { text, ty: made().id, source: None }
     }
 
     /// A place for several values while a transform works on them.
