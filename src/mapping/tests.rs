@@ -501,3 +501,27 @@ fn every_value_knows_its_field_and_its_rule() {
         ]
     );
 }
+
+#[test]
+fn a_received_record_is_mapped_by_the_map_of_its_interface() {
+    let submission = |interface: &str| crate::intake::Submission {
+        sender: "DEMOP".parse().expect("an ODS code"),
+        interface: interface.parse().expect("a name"),
+        content_type: Some("application/json".to_owned()),
+        idempotency_key: None,
+        body: br#"{"sex":"other"}"#.to_vec(),
+        received_at: time::macros::datetime!(2026-01-01 00:00 UTC),
+    };
+    let receive = |interface| {
+        crate::intake::receive(submission(interface), &fhir::Limits::default(), |_| vec![]).expect("it is received")
+    };
+    let map = Arc::new(compiled(&patient("src -> tgt.id = uuid(); src.sex -> tgt.gender;")));
+    let mappings: Mappings = [("a".parse().expect("a name"), Arc::clone(&map))].into_iter().collect();
+    let (one, other) =
+        (apply(&mappings, receive("a")).expect("mapped"), apply(&mappings, receive("a")).expect("mapped"));
+    assert_eq!(one.bundle().source(), other.bundle().source());
+    assert_eq!((one.map().hash(), one.origins().len()), (map.hash(), one.bundle().len()));
+    let error = apply(&mappings, receive("b")).expect_err("b has no map");
+    assert_eq!(error.to_string(), "no map is configured for the interface b");
+    assert!(!error.hint().is_empty());
+}
