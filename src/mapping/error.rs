@@ -38,6 +38,9 @@ pub enum Limit {
     /// Elements of the output.
     #[error("elements made")]
     Elements,
+    /// Bytes of text, in the output or made on the way.
+    #[error("bytes of text")]
+    Bytes,
     /// Levels of the output.
     #[error("levels of the output")]
     Depth,

@@ -19,9 +19,6 @@ mod transform;
 mod types;
 mod values;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -54,6 +51,8 @@ pub struct Limits {
     pub steps: u64,
     /// Elements of the output. Default 1,000,000.
     pub elements: usize,
+    /// Bytes of text in the output, and of text made on the way. Default 64 MiB.
+    pub bytes: usize,
     /// Levels of JSON in the output. Default 100.
     pub depth: u16,
     /// Groups that call each other. Default 64.
@@ -62,7 +61,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { steps: 1_000_000, elements: 1_000_000, depth: 100, groups: 64 }
+        Limits { steps: 1_000_000, elements: 1_000_000, bytes: 64 << 20, depth: 100, groups: 64 }
     }
 }
 
@@ -219,3 +218,6 @@ pub fn apply(mappings: &Mappings, received: Received) -> Result<Mapped, Error> {
     let Transformed { document, origins, .. } = map.transform(received.record(), received.message().uuid())?;
     Ok(Mapped { received, bundle: document, origins, map })
 }
+
+#[cfg(test)]
+mod tests;

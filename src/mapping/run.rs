@@ -17,7 +17,7 @@ use super::plan::{
     TargetListMode, TargetPlan, Transform,
 };
 use super::target::{Origin, Refused, Spec, Target, TargetId, Text};
-use super::types::{Spelling, Type};
+use super::types::{Spelling, Type, made};
 use super::{Limits, values};
 
 /// What a variable holds.
@@ -52,6 +52,7 @@ pub(super) struct Run<'r> {
     /// Items of the sources that are being walked, innermost last.
     items: Vec<Value<'r>>,
     steps: u64,
+    bytes: usize,
     calls: u32,
     counters: Vec<u32>,
     seed: Uuid,
@@ -77,6 +78,7 @@ impl<'r> Run<'r> {
             base: 0,
             items: Vec::with_capacity(64),
             steps: limits.steps,
+            bytes: limits.bytes,
             calls: limits.groups,
             counters: vec![0; plan.uuids as usize],
             seed,
@@ -119,7 +121,15 @@ impl<'r> Run<'r> {
             Some(left) => self.steps = left,
             None => return Err(Error::Limit { limit: Limit::Steps, place: self.place() }),
         }
-        Ok(())
+        self.check_bytes()
+    }
+
+    /// Ends a run whose texts grow too large: a rule may copy one long field many times.
+    pub(super) fn check_bytes(&self) -> Result<(), Error> {
+        if self.target.bytes() <= self.bytes {
+            return Ok(());
+        }
+        Err(Error::Limit { limit: Limit::Bytes, place: self.place() })
     }
 
     pub(super) fn refused(&self, refused: Refused, element: &str) -> Error {
@@ -557,7 +567,7 @@ impl<'r> Run<'r> {
 
     fn uuid_text(&mut self, id: Uuid) -> Value<'r> {
         let text = self.target.make(|out| out.push_str(id.hyphenated().encode_lower(&mut [0; 36])));
-        Value::Text { text, ty: Type::fhir("id"), source: None }
+        Value::Text { text, ty: made().id, source: None }
     }
 
     /// A place for several values while a transform works on them.

@@ -83,6 +83,8 @@ struct Slot<'r> {
 pub(super) struct Target<'r> {
     slots: Vec<Slot<'r>>,
     made: String,
+    /// Bytes of the values set so far.
+    set: usize,
     most: usize,
     deepest: u16,
 }
@@ -90,7 +92,7 @@ pub(super) struct Target<'r> {
 impl<'r> Target<'r> {
     /// An empty arena for at most `most` elements and `deepest` levels of JSON.
     pub(super) fn new(most: usize, deepest: u16) -> Target<'r> {
-        Target { slots: Vec::with_capacity(512), made: String::with_capacity(4096), most, deepest }
+        Target { slots: Vec::with_capacity(512), made: String::with_capacity(4096), set: 0, most, deepest }
     }
 
     /// An element that stands nowhere yet.
@@ -224,10 +226,12 @@ impl<'r> Target<'r> {
 
     /// Gives a primitive its value. `false` if it has one.
     pub(super) fn set_value(&mut self, id: TargetId, text: Text<'r>, origin: Origin) -> bool {
+        let length = self.read(text).len();
         let slot = &mut self.slots[id.0 as usize];
         if slot.value.is_some() {
             return false;
         }
+        self.set += length;
         slot.value = Some(text);
         slot.origin = origin;
         self.fill(id);
@@ -273,6 +277,11 @@ impl<'r> Target<'r> {
             Text::Kept(kept) => self.made.push_str(kept),
             Text::Made(start, end) => self.made.extend_from_within(start as usize..end as usize),
         }
+    }
+
+    /// Bytes of text, set and made.
+    pub(super) fn bytes(&self) -> usize {
+        self.set + self.made.len()
     }
 
     /// How many bytes of texts are made so far.

@@ -469,6 +469,8 @@ fn limits_end_what_would_not_end() {
     assert!(matches!(steps.transform(&source, Uuid::nil()), Err(Error::Limit { limit: Limit::Steps, .. })));
     let elements = limited(Limits { elements: 5, ..Limits::default() });
     assert!(matches!(elements.transform(&source, Uuid::nil()), Err(Error::Limit { limit: Limit::Elements, .. })));
+    let bytes = limited(Limits { bytes: 2, ..Limits::default() });
+    assert!(matches!(bytes.transform(&source, Uuid::nil()), Err(Error::Limit { limit: Limit::Bytes, .. })));
     let depth = limited(Limits { depth: 2, ..Limits::default() });
     assert!(matches!(depth.transform(&source, Uuid::nil()), Err(Error::Limit { limit: Limit::Depth, .. })));
 }
@@ -498,4 +500,28 @@ fn every_value_knows_its_field_and_its_rule() {
             "Patient.name[1].given[0] from given[1] by names",
         ]
     );
+}
+
+#[test]
+fn a_received_record_is_mapped_by_the_map_of_its_interface() {
+    let submission = |interface: &str| crate::intake::Submission {
+        sender: "DEMOP".parse().expect("an ODS code"),
+        interface: interface.parse().expect("a name"),
+        content_type: Some("application/json".to_owned()),
+        idempotency_key: None,
+        body: br#"{"sex":"other"}"#.to_vec(),
+        received_at: time::macros::datetime!(2026-01-01 00:00 UTC),
+    };
+    let receive = |interface| {
+        crate::intake::receive(submission(interface), &fhir::Limits::default(), |_| vec![]).expect("it is received")
+    };
+    let map = Arc::new(compiled(&patient("src -> tgt.id = uuid(); src.sex -> tgt.gender;")));
+    let mappings: Mappings = [("a".parse().expect("a name"), Arc::clone(&map))].into_iter().collect();
+    let (one, other) =
+        (apply(&mappings, receive("a")).expect("mapped"), apply(&mappings, receive("a")).expect("mapped"));
+    assert_eq!(one.bundle().source(), other.bundle().source());
+    assert_eq!((one.map().hash(), one.origins().len()), (map.hash(), one.bundle().len()));
+    let error = apply(&mappings, receive("b")).expect_err("b has no map");
+    assert_eq!(error.to_string(), "no map is configured for the interface b");
+    assert!(!error.hint().is_empty());
 }

@@ -9,7 +9,7 @@ use super::error::Error;
 use super::plan::{CodingPlan, ElementPlan, Member, Operand, TargetListMode, Template, Transform, TranslateTo};
 use super::run::{Run, Value, node_of};
 use super::target::{Refused, Spec, TargetId, Text};
-use super::types::{Spelling, Type};
+use super::types::{Spelling, Type, made};
 use super::values;
 
 impl<'r> Run<'r> {
@@ -71,7 +71,7 @@ impl<'r> Run<'r> {
             Text::Kept(kept) => Text::Kept(&kept[..end as usize]),
             Text::Made(start, _) => Text::Made(start, start + end),
         };
-        Ok(Value::Text { text, ty: Type::fhir("string"), source })
+        Ok(Value::Text { text, ty: made().string, source })
     }
 
     fn append(&mut self, operands: &'r [Operand]) -> Result<Value<'r>, Error> {
@@ -84,7 +84,7 @@ impl<'r> Run<'r> {
         let start = self.target.made_len();
         parts.iter().for_each(|(text, _)| self.target.append(*text));
         let text = Text::Made(start, self.target.made_len());
-        Ok(Value::Text { text, ty: Type::fhir("string"), source })
+        Ok(Value::Text { text, ty: made().string, source })
     }
 
     fn cast(&mut self, operand: &'r Operand, ty: Type) -> Result<Value<'r>, Error> {
@@ -108,11 +108,11 @@ impl<'r> Run<'r> {
                 Translation::Provided(system) => (system, self.target.make(|out| out.push_str(&code)), None),
             };
             return match to {
-                TranslateTo::Code => Ok(Value::Text { text: code, ty: Type::fhir("code"), source }),
+                TranslateTo::Code => Ok(Value::Text { text: code, ty: made().code, source }),
                 TranslateTo::Coding(coding) => self.coding(coding, system, code, display, source).map(Value::Target),
                 TranslateTo::CodeableConcept(element, coding) => {
                     let coding = self.coding(coding, system, code, display, source)?;
-                    let concept = self.create(Type::fhir("CodeableConcept"))?;
+                    let concept = self.create(made().codeable_concept)?;
                     let Value::Target(parent) = concept else { return Ok(Value::Unset) };
                     self.set_element(parent, element, Value::Target(coding), TargetListMode::Last)?;
                     Ok(concept)
@@ -147,12 +147,12 @@ impl<'r> Run<'r> {
         source: Option<NodeId>,
     ) -> Result<TargetId, Error> {
         let origin = self.origin(source);
-        let coding = self.target.detached(Type::fhir("Coding"), origin);
+        let coding = self.target.detached(made().coding, origin);
         let coding = coding.map_err(|refused| self.refused(refused, "Coding"))?;
         let members = [(&plan.system, system.map(Text::Kept)), (&plan.code, Some(code)), (&plan.display, display)];
         for (element, text) in members {
             if let Some(text) = text {
-                let value = Value::Text { text, ty: Type::fhir("string"), source };
+                let value = Value::Text { text, ty: made().string, source };
                 self.set_element(coding, element, value, TargetListMode::Last)?;
             }
         }
@@ -181,7 +181,7 @@ impl<'r> Run<'r> {
         }
         self.target.append(id);
         let text = Text::Made(start, self.target.made_len());
-        Ok(Value::Text { text, ty: Type::fhir("uri"), source: node_of(value).map(Node::id) })
+        Ok(Value::Text { text, ty: made().uri, source: node_of(value).map(Node::id) })
     }
 
     /// The id of a resource that the map builds; one is made if it has none.
@@ -193,7 +193,7 @@ impl<'r> Run<'r> {
             return Err(self.conversion("reference", "a resource"));
         };
         let origin = self.origin(None);
-        let spec = Spec { name: "id", order: 0, is_array: false, ty: Type::fhir("id") };
+        let spec = Spec { name: "id", order: 0, is_array: false, ty: made().id };
         let id = self.target.child(resource, spec, false, origin).map_err(|refused| self.refused(refused, "id"))?;
         self.target.set_value(id, text, origin);
         Ok(text)
@@ -222,7 +222,7 @@ impl<'r> Run<'r> {
             text if text.contains('@') => "email",
             _ => "phone",
         };
-        Ok(Value::Text { text: Text::Kept(system), ty: Type::fhir("code"), source })
+        Ok(Value::Text { text: Text::Kept(system), ty: made().code, source })
     }
 
     /// Sets an element of `parent`. What its variable then holds: the new element.
@@ -307,10 +307,10 @@ impl<'r> Run<'r> {
             return Err(self.conversion(element, self.plan.types.name(ty)));
         }
         let origin = self.origin(source);
-        if self.target.set_value(id, text, origin) {
-            return Ok(());
+        if !self.target.set_value(id, text, origin) {
+            return Err(self.refused(Refused::Occupied, element));
         }
-        Err(self.refused(Refused::Occupied, element))
+        self.check_bytes()
     }
 
     fn copy_target(&mut self, from: TargetId, to: TargetId) -> Result<(), Error> {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
+use std::sync::LazyLock;
 
 use crate::fhir::r4::{ElementDef, TypeDef, TypeKind, choice_name, schema};
 use crate::fhir::{Document, Name, NameId, Node};
@@ -55,11 +56,44 @@ impl Type {
 
     /// Whether a value of this type may stand where `other` is asked for.
     pub(super) fn is_a(self, other: Type) -> bool {
+        if self == other {
+            return true;
+        }
         match (self, other) {
             (Type::Fhir(own), Type::Fhir(other)) => schema().is_a(own.name, other.name),
-            _ => self == other,
+            _ => false,
         }
     }
+}
+
+/// The types that transforms make, looked up once.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) string: Type,
+    pub(super) id: Type,
+    pub(super) code: Type,
+    pub(super) uri: Type,
+    pub(super) boolean: Type,
+    pub(super) integer: Type,
+    pub(super) decimal: Type,
+    pub(super) coding: Type,
+    pub(super) codeable_concept: Type,
+}
+
+/// See [`Made`].
+pub(super) fn made() -> &'static Made {
+    static MADE: LazyLock<Made> = LazyLock::new(|| Made {
+        string: Type::fhir("string"),
+        id: Type::fhir("id"),
+        code: Type::fhir("code"),
+        uri: Type::fhir("uri"),
+        boolean: Type::fhir("boolean"),
+        integer: Type::fhir("integer"),
+        decimal: Type::fhir("decimal"),
+        coding: Type::fhir("Coding"),
+        codeable_concept: Type::fhir("CodeableConcept"),
+    });
+    &MADE
 }
 
 impl PartialEq for Type {

@@ -6,7 +6,7 @@ use crate::fhir::{Kind, NameId, Node};
 use crate::fhirpath::{self, Date, DateTime, Item, Time};
 
 use super::run::Value;
-use super::types::{Spelling, Type};
+use super::types::{Spelling, Type, made};
 
 /// Pushes the occurrences of one element of an object. A plain record has no `_name` siblings.
 pub(super) fn children<'r>(node: Node<'r>, spelling: &Spelling, is_record: bool, out: &mut Vec<Value<'r>>) {
@@ -68,12 +68,12 @@ pub(super) fn element_has_type(value: Option<Node<'_>>, ty: Type, wanted: Type) 
 
 /// The type of a primitive in a record that is not FHIR.
 pub(super) fn json_type(node: Node<'_>) -> Type {
-    Type::fhir(match node.kind() {
-        Kind::Boolean => "boolean",
-        Kind::Number if node.raw().bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') => "integer",
-        Kind::Number => "decimal",
-        _ => "string",
-    })
+    match node.kind() {
+        Kind::Boolean => made().boolean,
+        Kind::Number if node.raw().bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') => made().integer,
+        Kind::Number => made().decimal,
+        _ => made().string,
+    }
 }
 
 /// The type of a computed value, if it is a primitive.

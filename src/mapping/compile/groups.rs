@@ -125,7 +125,11 @@ impl Compiler<'_> {
 
     pub(super) fn block(&mut self, scope: &mut Scope, rules: impl Iterator<Item = ast::Rule>) -> Block {
         scope.shared.push(Vec::new());
-        let rules = rules.filter_map(|rule| self.rule(scope, &rule)).collect();
+        let compiled = rules.filter_map(|rule| {
+            let plan = self.rule(scope, &rule);
+            self.report_if_dropped(scope.file, rule.syntax(), plan)
+        });
+        let rules = compiled.collect();
         let shared = scope.shared.pop().unwrap_or_default().into_iter().map(|(_, slot)| slot).collect();
         Block { rules, shared }
     }
@@ -137,6 +141,12 @@ impl Compiler<'_> {
             return None;
         }
         let outer = scope.variables.len();
+        let plan = self.rule_parts(scope, rule);
+        scope.variables.truncate(outer);
+        plan
+    }
+
+    fn rule_parts(&mut self, scope: &mut Scope, rule: &ast::Rule) -> Option<RulePlan> {
         let index = self.rule_index(scope, rule);
         let written: Vec<ast::Source> = rule.sources().collect();
         let mut sources = Vec::new();
@@ -147,15 +157,22 @@ impl Compiler<'_> {
             source_types.push(ty);
         }
         let implicit = is_implicit(rule, &written).then(|| (sources[0].slot, source_types[0]));
-        let targets = rule.targets().map(|target| self.target(scope, &target, implicit)).collect::<Option<Vec<_>>>();
-        let plan = targets.map(|targets| {
-            let calls = self.calls(scope, rule);
-            let nested = rule.dependent().and_then(|then| then.rules());
-            let block = nested.map(|nested| self.block(scope, nested.rules())).unwrap_or_default();
-            RulePlan { rule: index, sources, targets, calls, block }
-        });
-        scope.variables.truncate(outer);
-        plan
+        let mut targets = Vec::new();
+        for target in rule.targets() {
+            targets.push(self.target(scope, &target, implicit)?);
+        }
+        let calls = self.calls(scope, rule);
+        let nested = rule.dependent().and_then(|then| then.rules());
+        let block = nested.map(|nested| self.block(scope, nested.rules())).unwrap_or_default();
+        Some(RulePlan { rule: index, sources, targets, calls, block })
+    }
+
+    /// What cannot be compiled must not be dropped in silence: if nothing was reported, this is.
+    fn report_if_dropped<T>(&mut self, file: usize, node: &SyntaxNode, compiled: Option<T>) -> Option<T> {
+        if compiled.is_none() && !self.has_errors() {
+            self.error(file, node, "this is not supported", "write it in another way");
+        }
+        compiled
     }
 
     fn rule_index(&mut self, scope: &Scope, rule: &ast::Rule) -> u32 {
@@ -180,7 +197,11 @@ impl Compiler<'_> {
     fn calls(&mut self, scope: &Scope, rule: &ast::Rule) -> Vec<Call> {
         let invocations: Vec<ast::Invocation> =
             rule.dependent().into_iter().flat_map(|then| then.invocations().collect::<Vec<_>>()).collect();
-        invocations.iter().filter_map(|invocation| self.invocation(scope, invocation)).collect()
+        let compiled = invocations.iter().filter_map(|invocation| {
+            let call = self.invocation(scope, invocation);
+            self.report_if_dropped(scope.file, invocation.syntax(), call)
+        });
+        compiled.collect()
     }
 
     fn invocation(&mut self, scope: &Scope, invocation: &ast::Invocation) -> Option<Call> {

@@ -142,7 +142,7 @@ pub(super) fn compile(files: &[MapFile], definitions: &[Document]) -> Result<(Pl
 
 impl Compiler<'_> {
     fn into_plan(self, source: Type, root: Type) -> (Plan, Vec<Diagnostic>) {
-        let by_types = self
+        let mut by_types: Vec<_> = self
             .instances
             .iter()
             .filter(|((group, _), _)| self.groups[*group].tree.type_mode().is_some())
@@ -151,6 +151,7 @@ impl Compiler<'_> {
                 _ => None,
             })
             .collect();
+        by_types.sort_by_key(|(_, _, plan)| *plan);
         let plan = Plan {
             groups: self.plans,
             rules: self.rules,
