@@ -4,8 +4,9 @@
 
 pub mod validation;
 
-pub mod intake;
 pub mod mapping;
+
+pub mod intake;
 
 pub mod fhirpath;
 

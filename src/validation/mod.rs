@@ -16,6 +16,7 @@ mod compile;
 mod narrative;
 mod plan;
 mod primitives;
+mod proof;
 mod record;
 mod shapes;
 mod terminology;
@@ -25,6 +26,8 @@ mod uk;
 mod walk;
 
 use std::collections::HashMap;
+
+pub use self::proof::{Error, Validated, check};
 
 use self::compile::Compiler;
 use self::plan::{BasePlan, Shape};
