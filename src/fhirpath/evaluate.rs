@@ -246,12 +246,11 @@ impl<'e, 'a> Evaluator<'e, 'a> {
     ) -> Evaluated<Option<bool>> {
         self.charge(1).map_err(|what| plan.fail(what))?;
         let left = self.items(&sides.0, frame)?;
-        if let (Operation::Literal(value), Binary::Equal | Binary::NotEqual) = (&sides.1.operation, binary) {
-            if let ([item], Value::String(expected)) = (&left[..], value) {
-                if let Some(equal) = operators::equals_text(item, expected) {
-                    return Ok(Some(equal == (binary == Binary::Equal)));
-                }
-            }
+        if let (Operation::Literal(Value::String(expected)), Binary::Equal | Binary::NotEqual, [item]) =
+            (&sides.1.operation, binary, &left[..])
+            && let Some(equal) = operators::equals_text(item, expected)
+        {
+            return Ok(Some(equal == (binary == Binary::Equal)));
         }
         let right = self.items(&sides.1, frame)?;
         self.charge(left.len() + right.len()).map_err(|what| plan.fail(what))?;

@@ -92,3 +92,6 @@ impl Expression {
         Ok(Evaluator::new(focus, environment).truth(&self.plan, frame)?.unwrap_or(true))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -447,7 +447,7 @@ fn decimals<'a>(binary: Binary, left: Decimal, right: Decimal) -> Option<Value<'
         Binary::Add => left.checked_add(right),
         Binary::Subtract => left.checked_sub(right),
         Binary::Multiply => left.checked_mul(right),
-        Binary::Divide => left.checked_div(right),
+        Binary::Divide => left.checked_div(right).map(|quotient| quotient.normalize()),
         Binary::Div => return left.checked_div(right)?.trunc().to_i64().map(Value::Integer),
         _ => left.checked_rem(right),
     };
@@ -488,7 +488,7 @@ fn shift<'a>(binary: Binary, from: &Value<'a>, duration: &Quantity<'_>) -> Resul
     let Some(amount) = duration.value.trunc().to_i64() else { return Ok(None) };
     let amount = match binary {
         Binary::Add => amount,
-        Binary::Subtract => -amount,
+        Binary::Subtract => amount.saturating_neg(),
         _ => return Err(Fault::WrongType("multiplication")),
     };
     Ok(match from {

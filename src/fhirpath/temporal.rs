@@ -166,6 +166,10 @@ impl Date {
         Date::new(moved.year(), u8::from(moved.month()), moved.day(), self.precision)
     }
 
+    fn day_number(self) -> Option<i32> {
+        calendar(i32::from(self.year), self.month, self.day).map(time::Date::to_julian_day)
+    }
+
     /// `None` where the shorter precision leaves the order open.
     pub(super) fn compare(self, other: Date) -> Option<Ordering> {
         self.to_date_time().compare(other.to_date_time())
@@ -382,26 +386,22 @@ impl DateTime {
 
     /// `None` where a shorter precision, or one missing time zone, leaves the order open.
     pub(super) fn compare(self, other: DateTime) -> Option<Ordering> {
-        let timed = |each: &DateTime| each.precision >= Precision::Hour;
-        let (left, right) = if timed(&self) && timed(&other) { (self.to_utc(), other.to_utc()) } else { (self, other) };
-        for (part, precision) in [(0, Precision::Year), (1, Precision::Month), (2, Precision::Day)] {
+        let timed = self.precision >= Precision::Hour && other.precision >= Precision::Hour;
+        if timed && self.offset.is_some() != other.offset.is_some() {
+            // Days further apart than any time zone moves them have an order all the same.
+            let (left, right) = (self.date.day_number()?, other.date.day_number()?);
+            return (left.abs_diff(right) > 1).then(|| left.cmp(&right));
+        }
+        let (left, right) = if timed { (self.to_utc(), other.to_utc()) } else { (self, other) };
+        let parts = |date: Date| [date.year, u16::from(date.month), u16::from(date.day)];
+        let pairs = parts(left.date).into_iter().zip(parts(right.date));
+        for ((own, others), precision) in pairs.zip([Precision::Year, Precision::Month, Precision::Day]) {
             match (left.precision >= precision, right.precision >= precision) {
-                (true, true) => {}
+                (true, true) if own == others => {}
+                (true, true) => return Some(own.cmp(&others)),
                 (false, false) => return Some(Ordering::Equal),
                 _ => return None,
             }
-            let pick = |date: Date| [date.year, u16::from(date.month), u16::from(date.day)][part];
-            match pick(left.date).cmp(&pick(right.date)) {
-                Ordering::Equal => {}
-                order if self.offset.is_some() == other.offset.is_some() || part < 2 || far(&left, &right) => {
-                    return Some(order);
-                }
-                order if !timed(&self) || !timed(&other) => return Some(order),
-                _ => return None,
-            }
-        }
-        if timed(&self) && timed(&other) && self.offset.is_some() != other.offset.is_some() {
-            return None;
         }
         compare_times(left.time, left.precision, right.time, right.precision)
     }
@@ -410,11 +410,6 @@ impl DateTime {
     pub(super) fn same_precision(self, other: DateTime) -> bool {
         self.precision.min(Precision::Second) == other.precision.min(Precision::Second)
     }
-}
-
-/// Whether two dates lie so far apart that no time zone changes their order.
-fn far(left: &DateTime, right: &DateTime) -> bool {
-    u16::from(left.date.day).abs_diff(u16::from(right.date.day)) > 1
 }
 
 fn compare_times(left: Time, left_precision: Precision, right: Time, right_precision: Precision) -> Option<Ordering> {

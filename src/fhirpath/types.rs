@@ -20,37 +20,54 @@ pub(super) struct Stem {
     by_type: Vec<(usize, Vec<Spelling>)>,
 }
 
-static STEMS: LazyLock<HashMap<&'static str, Stem>> = LazyLock::new(build_stems);
+static STEMS: LazyLock<HashMap<&'static str, Stem>> = LazyLock::new(|| stems(&all_types()));
+
+/// The spellings of all elements of each type, sorted by the type's address and then by name.
+static MEMBERS: LazyLock<Stem> = LazyLock::new(|| members(&all_types()));
 
 fn address(type_def: &'static TypeDef) -> usize {
     std::ptr::from_ref(type_def).addr()
 }
 
-fn build_stems() -> HashMap<&'static str, Stem> {
+/// Every type of R4, backbone elements included.
+fn all_types() -> Vec<&'static TypeDef> {
     let mut names: BTreeSet<&'static str> = BTreeSet::new();
     for row in types() {
         names.insert(row.name);
         names.extend(row.elements().filter_map(|element| Some(element.path.rsplit_once('.')?.0)));
     }
+    names.into_iter().filter_map(|name| schema().type_named(name)).collect()
+}
+
+/// The elements of a type with their spellings. The value of a primitive is not among them: it is the element itself.
+fn elements(type_def: &'static TypeDef) -> impl Iterator<Item = (&'static str, Vec<Spelling>)> {
+    let children = type_def.elements.iter();
+    let children = children.filter(|element| type_def.kind != TypeKind::Primitive || element.stem != "value");
+    children.map(|element| {
+        let spelling = |code: &str| {
+            let type_def = child_type(type_def, element.stem, code)?;
+            Some(Spelling { name: NameId::of(&element.json_name(code)), type_def })
+        };
+        (element.stem, element.types.iter().filter_map(|chosen| spelling(chosen.code)).collect())
+    })
+}
+
+fn stems(types: &[&'static TypeDef]) -> HashMap<&'static str, Stem> {
     let mut stems: HashMap<&'static str, Stem> = HashMap::new();
-    for type_def in names.into_iter().filter_map(|name| schema().type_named(name)) {
-        for element in &type_def.elements {
-            if type_def.kind == TypeKind::Primitive && element.stem == "value" {
-                continue; // The value of a primitive is the element itself.
-            }
-            let mut spellings: Vec<Spelling> = Vec::new();
-            for chosen in &element.types {
-                let Some(chosen_type) = child_type(type_def, element.stem, chosen.code) else { continue };
-                spellings.push(Spelling { name: NameId::of(&element.json_name(chosen.code)), type_def: chosen_type });
-            }
-            spellings.sort_by_key(|spelling| spelling.name);
-            stems.entry(element.stem).or_default().by_type.push((address(type_def), spellings));
+    for type_def in types {
+        for (stem, spellings) in elements(type_def) {
+            stems.entry(stem).or_default().by_type.push((address(type_def), spellings));
         }
     }
-    for stem in stems.values_mut() {
-        stem.by_type.sort_by_key(|entry| entry.0);
-    }
+    stems.values_mut().for_each(Stem::sort);
     stems
+}
+
+fn members(types: &[&'static TypeDef]) -> Stem {
+    let all = |type_def: &'static TypeDef| elements(type_def).flat_map(|(_, spellings)| spellings).collect();
+    let mut members = Stem { by_type: types.iter().map(|type_def| (address(type_def), all(type_def))).collect() };
+    members.sort();
+    members
 }
 
 /// The type of an element. The id of a resource is an `id`; the definitions of R4 say `string` (FHIR R4, Resource).
@@ -60,6 +77,13 @@ fn child_type(parent: &TypeDef, stem: &str, code: &str) -> Option<&'static TypeD
 }
 
 impl Stem {
+    fn sort(&mut self) {
+        self.by_type.sort_by_key(|entry| entry.0);
+        for (_, spellings) in &mut self.by_type {
+            spellings.sort_by_key(|spelling| spelling.name);
+        }
+    }
+
     fn in_type(&self, type_def: &'static TypeDef) -> Option<&[Spelling]> {
         let at = self.by_type.binary_search_by_key(&address(type_def), |entry| entry.0).ok()?;
         Some(&self.by_type[at].1)
@@ -213,24 +237,19 @@ pub(super) fn children<'a>(item: &Item<'a>, found: &mut Items<'a>) {
     };
     let node = if type_def.kind == TypeKind::Primitive { element.extension() } else { element.value() };
     let Some(node) = node.filter(|node| node.is_object()) else { return };
+    let Some(members) = MEMBERS.in_type(type_def) else { return };
     for child in node.children() {
         let name = child.name_id();
-        let Some((element, chosen)) = type_def.element(name) else { continue };
-        let Some(child_type) = child_type(type_def, element.stem, chosen.code) else { continue };
-        let sibling = || {
-            let is_sibling = |other: &Node<'a>| {
-                other.name_id() != name && other.name_id().without_underscore() == name.without_underscore()
-            };
-            node.children().find(is_sibling)
+        let Some(spelling) = find(members, name.without_underscore()) else { continue };
+        let is_sibling = |other: &Node<'a>| {
+            other.name_id() != name && other.name_id().without_underscore() == name.without_underscore()
         };
-        if name.is_primitive_extension() {
-            if sibling().is_none() {
-                push_typed(None, Some(child), child_type, found);
-            }
-        } else if child_type.kind == TypeKind::Primitive {
-            push_typed(Some(child), sibling(), child_type, found);
-        } else {
-            push_typed(Some(child), None, child_type, found);
+        if spelling.type_def.kind != TypeKind::Primitive {
+            push_typed(Some(child), None, spelling.type_def, found);
+        } else if !name.is_primitive_extension() {
+            push_typed(Some(child), node.children().find(is_sibling), spelling.type_def, found);
+        } else if !node.children().any(|other| is_sibling(&other)) {
+            push_typed(None, Some(child), spelling.type_def, found);
         }
     }
 }

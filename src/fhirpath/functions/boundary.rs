@@ -83,7 +83,8 @@ fn boundary<'a>(value: &Value<'a>, digits: Option<i64>, high: bool) -> Option<Va
 
 fn of_decimal(decimal: Decimal, digits: Option<i64>, high: bool) -> Option<Decimal> {
     let digits = u32::try_from(digits.unwrap_or(8)).ok().filter(|digits| *digits <= 28)?;
-    let half = Decimal::new(5, decimal.scale() + 1);
+    // A number of 28 decimals has no room for a half behind them.
+    let half = Decimal::try_new(5, decimal.scale() + 1).ok()?;
     let edge = if high { decimal.checked_add(half) } else { decimal.checked_sub(half) }?;
     let strategy = if high { RoundingStrategy::ToPositiveInfinity } else { RoundingStrategy::ToNegativeInfinity };
     let mut rounded = edge.round_dp_with_strategy(digits, strategy);
