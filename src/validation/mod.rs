@@ -122,20 +122,21 @@ impl Validator {
     pub fn check_document(&self, document: &Document, profile: Option<&str>) -> Vec<Issue> {
         let mut walk = Walk::new(self, document);
         let mut shapes = Shapes::new();
+        let mut issues = Vec::new();
         if let Some(url) = profile.filter(|url| !self.is_base(url))
             && !self.activate(url, &mut shapes)
         {
             let text = format!("the profile {url} is not loaded");
             let issue = Issue::error(IssueType::NotFound, text).at(ElementPath::root()).rule("not-checked");
-            walk.issues.push(issue.hint("load the package that holds the profile"));
+            issues.push(issue.hint("load the package that holds the profile"));
         }
         let root = document.root();
         if root.resource_type() == Some("Bundle") {
             walk.index(root);
         }
         walk.resource(root, None, None, &shapes);
-        walk.report_unlisted();
-        walk.issues
+        issues.append(&mut walk.finish());
+        issues
     }
 
     /// Checks a plain JSON record against the logical model with this URL.
@@ -146,8 +147,7 @@ impl Validator {
             return vec![Issue::error(IssueType::NotFound, text).hint("add its StructureDefinition to the profiles")];
         };
         walk.record(record.root(), shape, &Scope::of_record(record));
-        walk.report_unlisted();
-        walk.issues
+        walk.finish()
     }
 
     /// The URLs of the profiles and extensions that are loaded, sorted.
@@ -271,7 +271,8 @@ fn note_model(url: &str, shape: &Shape, is_root: bool, notes: &mut Vec<String>) 
     let is_checked = |code: &str| {
         matches!(code, "BackboneElement" | "Element" | "Base") || primitives::Format::named(code).is_some()
     };
-    if !is_root && !(shape.types.len() == 1 && is_checked(&shape.types[0].code)) {
+    let is_known = matches!(shape.types.as_slice(), [rule] if is_checked(&rule.code));
+    if !is_root && !is_known {
         notes.push(format!("{url} {}: its type is not checked", shape.id));
     }
     for child in &shape.children {
