@@ -1,13 +1,15 @@
 //! Stage 3: a mapped Bundle that conforms to R4 and to the profiles of its interface becomes [`Validated`].
 //!
-//! Enters: a [`Mapped`] and the [`Validator`], compiled once from StructureDefinitions, ValueSets and CodeSystems. Leaves: a
-//! [`Validated`], with the warnings. Invariant: no Bundle with an error becomes `Validated`; what could not be checked
-//! is said, at load in [`Validator::not_checked`] or as an information issue, never passed over.
+//! Enters: a [`Mapped`](crate::mapping::Mapped) and the [`Validator`], compiled once from StructureDefinitions, ValueSets
+//! and CodeSystems. Leaves: a [`Validated`], with the warnings. Invariant: no Bundle with an error becomes `Validated`;
+//! what could not be checked is said, at load in [`Validator::not_checked`] or as an information issue, never passed
+//! over.
 //!
-//! Validating is one walk (`walk`) over the tree: base R4 by the compiled tables (`base`), profiles by the shapes active at each
-//! element (`shapes`), codes and identifiers (`codes`), references and Bundle rules (`bundle`), records against their
-//! logical model (`record`). Rule names: an invariant's key (`per-1`), a profile's URL with `#key` behind it for its
-//! own invariants, `r4-…` for rules that the specification has no key for, `uk-…` for those of the NHS.
+//! Validating is one walk (`walk`) over the tree: base R4 by the compiled tables (`base`), profiles by the shapes active
+//! at each element (`shapes`), codes and identifiers (`codes`), references and Bundle rules (`bundle`), records against
+//! their logical model (`record`). Rule names: an invariant's key (`per-1`), a profile's URL with `#key` behind it for
+//! its own invariants, `r4-…` for rules that the specification has no key for, `uk-…` for those of the NHS,
+//! `not-checked` for what nobody here knows.
 
 mod base;
 mod bundle;
@@ -53,7 +55,8 @@ pub const NOT_CHECKED: &[&str] = &[
     "base profiles of R4 that are not base types (vital signs)",
     "maxLength, minValue[x], maxValue[x] and content references of profiles",
     "FHIR data types inside a logical model",
-    "extension contexts by FHIRPath",
+    "content of extensions whose definition is not loaded, and extension contexts by FHIRPath",
+    "profiles that a resource claims and that are not loaded (a warning says so)",
     "whether a reference out of the Bundle leads anywhere",
 ];
 
