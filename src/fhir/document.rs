@@ -237,6 +237,23 @@ impl Document {
         position_in(&self.source, offset)
     }
 
+    /// Line and column of many byte offsets, in one pass over the text.
+    pub fn positions(&self, offsets: &[usize]) -> Vec<Position> {
+        let mut order: Vec<usize> = (0..offsets.len()).collect();
+        order.sort_unstable_by_key(|&index| offsets[index]);
+        let mut positions = vec![Position { line: 1, column: 1 }; offsets.len()];
+        let (mut at, mut last) = (0, Position { line: 1, column: 1 });
+        for index in order {
+            let end = self.source.floor_char_boundary(offsets[index]);
+            let step = position_in(&self.source[at..end], end - at);
+            let column = if step.line > 1 { step.column } else { last.column + step.column - 1 };
+            last = Position { line: last.line + step.line - 1, column };
+            at = end;
+            positions[index] = last;
+        }
+        positions
+    }
+
     /// The value of `resourceType` at the root.
     pub fn resource_type(&self) -> Option<&str> {
         self.root().resource_type()
@@ -805,6 +822,15 @@ impl Parser<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_positions_are_those_of_each() {
+        let document = Document::parse("{\n \"é\": [1,\n\n 2, \"ü\", 3]}\n", &Limits::default()).expect("it is JSON");
+        let mut offsets: Vec<usize> = document.nodes().map(Node::offset).chain([0, 9999]).collect();
+        offsets.reverse();
+        let each: Vec<Position> = offsets.iter().map(|&offset| document.position(offset)).collect();
+        assert_eq!(document.positions(&offsets), each);
+    }
 
     fn parse(text: &str) -> Document {
         Document::parse(text, &Limits::default()).unwrap_or_else(|error| panic!("{text}: {error}"))

@@ -1,7 +1,7 @@
 //! FHIR XML in and out, at the edge: the gateway itself works on the JSON tree.
 //!
 //! fhirbolt's generic `Element` converts; it knows which elements repeat and which JSON type a value has. It is shown
-//! only what has passed [`inspect`] (no DOCTYPE, no entities but the five of XML, depth and size bounded, tags nested) on the
+//! only what has passed an inspection (no DOCTYPE, no entities but the five of XML, depth and size bounded, tags nested) on the
 //! way in, and a parsed document whose narratives are text on the way out.
 
 use fhirbolt::FhirReleases;

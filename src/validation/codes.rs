@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::plan::{Binding, Shape, Strength};
-use super::shapes::codes_of;
+use super::shapes::{Code, codes_of};
 use super::terminology::Membership;
 use super::uk;
 use super::walk::{Found, Occurrence, Scope, Walk};
@@ -44,14 +44,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn not_in_value_set(
-        &mut self,
-        node: Node<'a>,
-        codes: &[(Option<Cow<'a, str>>, Cow<'a, str>)],
-        strength: Strength,
-        url: &str,
-        rule: &str,
-    ) {
+    fn not_in_value_set(&mut self, node: Node<'a>, codes: &[Code<'a>], strength: Strength, url: &str, rule: &str) {
         let severity = match strength {
             Strength::Required => Severity::Error,
             Strength::Extensible => Severity::Warning,

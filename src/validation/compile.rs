@@ -208,7 +208,7 @@ fn entry<'a>(drafts: &'a mut Vec<(String, Draft)>, name: &str) -> &'a mut Draft 
 
 fn type_rule(used: &crate::fhir::definitions::TypeUse) -> TypeRule {
     let base_name = |url: &String| url.strip_prefix(BASE).unwrap_or(url).into();
-    let own = |url: &&String| !url.strip_prefix(BASE).is_some_and(|name| schema().type_named(name).is_some());
+    let own = |url: &&String| url.strip_prefix(BASE).is_none_or(|name| schema().type_named(name).is_none());
     let any = used.targets.iter().any(|url| url.strip_prefix(BASE) == Some("Resource"));
     TypeRule {
         code: used.code.as_str().into(),

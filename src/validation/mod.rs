@@ -1,13 +1,15 @@
 //! Stage 3: a mapped Bundle that conforms to R4 and to the profiles of its interface becomes [`Validated`].
 //!
-//! Enters: a [`Mapped`] and the [`Validator`], compiled once from StructureDefinitions, ValueSets and CodeSystems. Leaves: a
-//! [`Validated`], with the warnings. Invariant: no Bundle with an error becomes `Validated`; what could not be checked
-//! is said, at load in [`Validator::not_checked`] or as an information issue, never passed over.
+//! Enters: a [`Mapped`](crate::mapping::Mapped) and the [`Validator`], compiled once from StructureDefinitions, ValueSets
+//! and CodeSystems. Leaves: a [`Validated`], with the warnings. Invariant: no Bundle with an error becomes `Validated`;
+//! what could not be checked is said, at load in [`Validator::not_checked`] or as an information issue, never passed
+//! over.
 //!
-//! Validating is one walk (`walk`) over the tree: base R4 by the compiled tables (`base`), profiles by the shapes active at each
-//! element (`shapes`), codes and identifiers (`codes`), references and Bundle rules (`bundle`), records against their
-//! logical model (`record`). Rule names: an invariant's key (`per-1`), a profile's URL with `#key` behind it for its
-//! own invariants, `r4-…` for rules that the specification has no key for, `uk-…` for those of the NHS.
+//! Validating is one walk (`walk`) over the tree: base R4 by the compiled tables (`base`), profiles by the shapes active
+//! at each element (`shapes`), codes and identifiers (`codes`), references and Bundle rules (`bundle`), records against
+//! their logical model (`record`). Rule names: an invariant's key (`per-1`), a profile's URL with `#key` behind it for
+//! its own invariants, `r4-…` for rules that the specification has no key for, `uk-…` for those of the NHS,
+//! `not-checked` for what nobody here knows.
 
 mod base;
 mod bundle;
@@ -26,6 +28,8 @@ mod uk;
 mod walk;
 
 use std::collections::HashMap;
+
+pub use self::proof::{Error, Validated, check};
 
 use self::compile::Compiler;
 use self::plan::{BasePlan, Shape};
@@ -52,7 +56,8 @@ pub const NOT_CHECKED: &[&str] = &[
     "base profiles of R4 that are not base types (vital signs)",
     "maxLength, minValue[x], maxValue[x] and content references of profiles",
     "FHIR data types inside a logical model",
-    "extension contexts by FHIRPath",
+    "content of extensions whose definition is not loaded, and extension contexts by FHIRPath",
+    "profiles that a resource claims and that are not loaded (a warning says so)",
     "whether a reference out of the Bundle leads anywhere",
 ];
 
@@ -121,20 +126,21 @@ impl Validator {
     pub fn check_document(&self, document: &Document, profile: Option<&str>) -> Vec<Issue> {
         let mut walk = Walk::new(self, document);
         let mut shapes = Shapes::new();
+        let mut issues = Vec::new();
         if let Some(url) = profile.filter(|url| !self.is_base(url))
             && !self.activate(url, &mut shapes)
         {
             let text = format!("the profile {url} is not loaded");
             let issue = Issue::error(IssueType::NotFound, text).at(ElementPath::root()).rule("not-checked");
-            walk.issues.push(issue.hint("load the package that holds the profile"));
+            issues.push(issue.hint("load the package that holds the profile"));
         }
         let root = document.root();
         if root.resource_type() == Some("Bundle") {
             walk.index(root);
         }
         walk.resource(root, None, None, &shapes);
-        walk.report_unlisted();
-        walk.issues
+        issues.append(&mut walk.finish());
+        issues
     }
 
     /// Checks a plain JSON record against the logical model with this URL.
@@ -145,8 +151,7 @@ impl Validator {
             return vec![Issue::error(IssueType::NotFound, text).hint("add its StructureDefinition to the profiles")];
         };
         walk.record(record.root(), shape, &Scope::of_record(record));
-        walk.report_unlisted();
-        walk.issues
+        walk.finish()
     }
 
     /// Whether a profile, extension or logical model with this URL is loaded, or it is a base type.
@@ -289,7 +294,8 @@ fn note_model(url: &str, shape: &Shape, is_root: bool, notes: &mut Vec<String>) 
     let is_checked = |code: &str| {
         matches!(code, "BackboneElement" | "Element" | "Base") || primitives::Format::named(code).is_some()
     };
-    if !is_root && !(shape.types.len() == 1 && is_checked(&shape.types[0].code)) {
+    let is_known = matches!(shape.types.as_slice(), [rule] if is_checked(&rule.code));
+    if !is_root && !is_known {
         notes.push(format!("{url} {}: its type is not checked", shape.id));
     }
     for child in &shape.children {

@@ -1,5 +1,7 @@
 //! What profiles ask for: cardinality, types, slices, fixed and pattern values, extension definitions.
 
+use std::borrow::Cow;
+
 use smallvec::SmallVec;
 
 use super::plan::{Child, Matcher, Shape, Slice, Step, Test, TypeRule};
@@ -257,10 +259,11 @@ fn is_of_type(node: Node<'_>, code: &str) -> bool {
     }
 }
 
+/// A system, unless the element has none (type code), and a code.
+pub(super) type Code<'a> = (Option<Cow<'a, str>>, Cow<'a, str>);
+
 /// The codes a code, Coding, CodeableConcept or Quantity holds, each with its system.
-pub(super) fn codes_of<'a>(
-    node: Node<'a>,
-) -> SmallVec<[(Option<std::borrow::Cow<'a, str>>, std::borrow::Cow<'a, str>); 2]> {
+pub(super) fn codes_of(node: Node<'_>) -> SmallVec<[Code<'_>; 2]> {
     let keys = keys();
     if let Some(code) = node.text() {
         return smallvec::smallvec![(None, code)];

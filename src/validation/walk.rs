@@ -83,6 +83,8 @@ pub(super) struct Walk<'a> {
     pub(super) document: &'a Document,
     pub(super) bundle: Option<BundleIndex<'a>>,
     pub(super) issues: Vec<Issue>,
+    /// Where each issue stands in the text, until [`Walk::finish`] turns it into line and column.
+    offsets: Vec<usize>,
     /// Systems and value sets whose codes nobody here knows: how many codes, and where the first stands.
     pub(super) unlisted: Vec<(Cow<'a, str>, usize, Node<'a>)>,
     /// Whether references are followed; not while a target is tried against a profile.
@@ -91,7 +93,15 @@ pub(super) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub(super) fn new(validator: &'a Validator, document: &'a Document) -> Walk<'a> {
-        Walk { validator, document, bundle: None, issues: Vec::new(), unlisted: Vec::new(), follow: true }
+        Walk {
+            validator,
+            document,
+            bundle: None,
+            issues: Vec::new(),
+            offsets: Vec::new(),
+            unlisted: Vec::new(),
+            follow: true,
+        }
     }
 
     /// Adds an issue at `node`.
@@ -120,14 +130,25 @@ impl<'a> Walk<'a> {
         hint: &str,
     ) {
         if self.issues.len() < MOST_ISSUES {
-            let issue = Issue::error(code, text).severity(severity).at(path).position(node.position());
+            let issue = Issue::error(code, text).severity(severity).at(path);
             self.issues.push(issue.rule(rule).hint(hint));
+            self.offsets.push(node.offset());
         } else if self.issues.len() == MOST_ISSUES {
             self.issues.push(Issue::error(
                 IssueType::TooCostly,
                 format!("more than {MOST_ISSUES} issues; the rest are left out"),
             ));
         }
+    }
+
+    /// The issues, with line and column.
+    pub(super) fn finish(mut self) -> Vec<Issue> {
+        self.report_unlisted();
+        let positions = self.document.positions(&self.offsets);
+        for (issue, position) in self.issues.iter_mut().zip(positions) {
+            issue.position = Some(position);
+        }
+        self.issues
     }
 
     /// The same for an error.
@@ -266,19 +287,17 @@ impl<'a> Walk<'a> {
     fn keep(&mut self, found: &mut SmallVec<[Found<'a>; 8]>, element: &'a ElementPlan, chosen: usize, child: Node<'a>) {
         let is_extension = child.name_id().is_primitive_extension();
         let name = child.name_id().without_underscore();
-        if element.def.is_choice || found.last().is_some_and(|last| last.name == name) || is_extension {
-            for other in found.iter_mut().filter(|each| std::ptr::eq(each.element, element)) {
-                if other.chosen != chosen {
-                    let text = format!("{} has values of two types", element.def.path);
-                    self.error(IssueType::Structure, child, "r4-choice", text, "keep one of them");
-                    return;
-                }
+        match found.iter_mut().find(|each| std::ptr::eq(each.element, element)) {
+            Some(other) if other.chosen != chosen => {
+                let text = format!("{} has values of two types", element.def.path);
+                self.error(IssueType::Structure, child, "r4-choice", text, "keep one of them");
+                return;
+            }
+            Some(other) => {
                 *(if is_extension { &mut other.extension } else { &mut other.value }) = Some(child);
                 return;
             }
-        } else if let Some(other) = found.iter_mut().find(|each| std::ptr::eq(each.element, element)) {
-            other.value = Some(child);
-            return;
+            None => {}
         }
         let (value, extension) = if is_extension { (None, Some(child)) } else { (Some(child), None) };
         found.push(Found { element, chosen, name, value, extension });

@@ -1,0 +1,88 @@
+//! Our profiles on what the demo's map makes of the demo's records: no error, and nothing that goes unchecked unsaid.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+use weir::fhir::outcome::Issue;
+use weir::fhir::xml::{from_xml, to_xml};
+use weir::fhir::{Document, Limits};
+use weir::mapping::{CompiledMap, MapFile};
+use weir::validation::Validator;
+
+const BUNDLE: &str = "https://weir.example/fhir/StructureDefinition/weir-crisis-escalation-bundle";
+const RECORD: &str = "https://weir.example/fhir/StructureDefinition/CrisisEscalationRecord";
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn document(path: &Path) -> Document {
+    let bytes = fs::read(path).expect("the file can be read");
+    Document::parse(bytes, &Limits::default()).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn documents(folder: &str) -> Vec<Document> {
+    let entries = fs::read_dir(root().join(folder)).expect("the folder is there");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be read").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    paths.iter().map(|path| document(path)).collect()
+}
+
+fn validator() -> Validator {
+    Validator::compile(&documents("profiles")).unwrap_or_else(|issues| panic!("{issues:#?}"))
+}
+
+fn bundles() -> Vec<Document> {
+    let name = "crisis-escalation.map".to_owned();
+    let text = fs::read_to_string(root().join("mappings").join(&name)).expect("the map can be read");
+    let map = CompiledMap::compile(&[MapFile { name, text }], &documents("profiles")).expect("the map compiles");
+    let records = documents("demo/records");
+    records.iter().map(|record| map.transform(record, Uuid::nil()).expect("it runs").document).collect()
+}
+
+fn errors(issues: &[Issue]) -> Vec<&Issue> {
+    issues.iter().filter(|issue| issue.is_error()).collect()
+}
+
+#[test]
+fn the_demo_profiles_are_checked_whole() {
+    assert_eq!(validator().not_checked(), [] as [&str; 0]);
+    assert_eq!(validator().logical_models(), [RECORD]);
+}
+
+#[test]
+fn the_demo_records_and_their_bundles_conform() {
+    let validator = validator();
+    for record in documents("demo/records") {
+        assert_eq!(validator.check_record(&record, RECORD), []);
+    }
+    for bundle in bundles() {
+        assert!(errors(&validator.check_document(&bundle, Some(BUNDLE))).is_empty());
+    }
+}
+
+#[test]
+fn the_demo_bundles_survive_xml() {
+    for bundle in bundles() {
+        let xml = to_xml(&bundle).expect("it is written");
+        assert_eq!(from_xml(&xml, &Limits::default()).expect("it is read").source(), bundle.source());
+    }
+}
+
+#[test]
+fn no_damaged_bundle_panics() {
+    let validator = validator();
+    let bundle = bundles().remove(0);
+    let source = bundle.source();
+    // Every seventh value in turn becomes something else.
+    for node in bundle.nodes().step_by(7) {
+        for other in ["null", "{}", "-1.5e400", "[[]]", "\"#\""] {
+            let damaged = [&source[..node.offset()], other, &source[node.offset() + node.raw().len()..]].concat();
+            let damaged = Document::parse(damaged, &Limits::default()).expect("it is JSON");
+            let _ = validator.check_document(&damaged, Some(BUNDLE));
+            let _ = validator.check_record(&damaged, RECORD);
+        }
+    }
+}
