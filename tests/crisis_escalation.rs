@@ -1,5 +1,7 @@
 //! A crisis escalation, end to end: the built program, real processes, mutual TLS, the database.
 
+#![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
+
 mod support;
 
 use std::collections::BTreeSet;

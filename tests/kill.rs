@@ -1,5 +1,7 @@
 //! `kill -9` at random moments: every message that got a 202 arrives, and its partner sees one id once.
 
+#![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
+
 mod support;
 
 use std::collections::BTreeSet;

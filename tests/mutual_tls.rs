@@ -241,7 +241,7 @@ impl Scene {
     }
 
     async fn verdict(&self) -> Verdict {
-        judge(&self.attempt().await.expect("a reply"), MESSAGE.parse().expect("a message id"))
+        judge(&self.attempt().await.expect("a reply"), MESSAGE.parse().expect("a message id"), &[MESSAGE.to_owned()])
     }
 
     fn arrivals(&self) -> Vec<Arrival> {
@@ -287,7 +287,7 @@ async fn a_message_arrives_with_its_bytes_and_ids_and_is_acknowledged() {
     assert_eq!(reply.request_id.as_deref(), Some(MESSAGE));
     let message: MessageId = MESSAGE.parse().expect("a message id");
     assert_eq!(reply.correlation_id, Some(message.part("correlation").to_string()));
-    assert_eq!(judge(&reply, message), Verdict::Acknowledged { duplicate: false });
+    assert_eq!(judge(&reply, message, &[MESSAGE.to_owned()]), Verdict::Acknowledged { duplicate: false });
     let file = scene.case.directory.path().join(format!("received/{MESSAGE}.json"));
     assert_eq!(std::fs::read_to_string(file).expect("it is there"), bundle(MESSAGE));
     let arrivals = scene.arrivals();
@@ -305,7 +305,7 @@ async fn many_messages_share_one_lane() {
         let scene = scene.clone();
         async move {
             let dispatch = dispatch(&uuid::Uuid::from_u128(number).to_string());
-            judge(&scene.lane.attempt(&dispatch).await.expect("a reply"), dispatch.message)
+            judge(&scene.lane.attempt(&dispatch).await.expect("a reply"), dispatch.message, &dispatch.names)
         }
     };
     let sent: Vec<_> = (1..=40).map(|number| tokio::spawn(send(number))).collect();
@@ -439,7 +439,7 @@ async fn a_sender_that_the_partner_does_not_know_is_forbidden_whatever_it_claims
     // The dispatch claims DEMOP in its headers; the certificate says DEMOX.
     let reply = scene.attempt().await.expect("a reply");
     assert_eq!(reply.status, StatusCode::FORBIDDEN);
-    let verdict = judge(&reply, MESSAGE.parse().expect("a message id"));
+    let verdict = judge(&reply, MESSAGE.parse().expect("a message id"), &[MESSAGE.to_owned()]);
     let Verdict::Refused { status: 403, codes } = verdict else { panic!("{verdict:?}") };
     assert_eq!(codes.details, ["REC_FORBIDDEN".into()]);
     log.warns("the sender is not one that this partner knows").await;
@@ -586,7 +586,9 @@ async fn a_resend_is_a_duplicate_and_another_message_under_its_id_a_conflict() {
     assert_eq!(scene.verdict().await, Verdict::Acknowledged { duplicate: true });
     let forged = Dispatch { bundle: bundle(MESSAGE).replace("1.50", "1.51").into(), ..dispatch(MESSAGE) };
     let reply = scene.lane.attempt(&forged).await.expect("a reply");
-    let Verdict::Refused { status: 409, .. } = judge(&reply, forged.message) else { panic!("{reply:?}") };
+    let Verdict::Refused { status: 409, .. } = judge(&reply, forged.message, &forged.names) else {
+        panic!("{reply:?}")
+    };
     assert_eq!(scene.outcomes(), [Outcome::Accepted, Outcome::Duplicate, Outcome::Conflict]);
     let file = scene.case.directory.path().join(format!("received/{MESSAGE}.json"));
     assert_eq!(std::fs::read_to_string(file).expect("it is there"), bundle(MESSAGE));

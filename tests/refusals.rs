@@ -1,6 +1,8 @@
 //! Every way a submission is refused: the status, an OperationOutcome that says where and what to do, and nothing
 //! accepted.
 
+#![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
+
 mod support;
 
 use http_body_util::Full;

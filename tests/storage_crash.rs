@@ -4,6 +4,8 @@
 //! after the store confirmed it. The parent kills it (SIGKILL) at a random moment, many times on one site, and compares
 //! what is on disk with what was said.
 
+#![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;

@@ -434,6 +434,7 @@ fn differs(message: MessageId, what: &'static str, seq: u64, differs: bool) -> O
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "files of a test need not be durable")]
 mod tests {
     use std::path::PathBuf;
     use std::sync::Arc;

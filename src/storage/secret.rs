@@ -115,6 +115,7 @@ fn bytes_of(digits: &str) -> Option<[u8; 32]> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "files of a test need not be durable")]
 mod tests {
     use super::*;
 

@@ -29,8 +29,6 @@ mod walk;
 
 use std::collections::HashMap;
 
-pub use self::proof::{Error, Validated, check};
-
 use self::compile::Compiler;
 use self::plan::{BasePlan, Shape};
 pub use self::proof::{Error, Validated, check};

@@ -1,4 +1,5 @@
 //! The demo site as real processes: what the tests of the built program share.
+#![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
 #![allow(dead_code, unreachable_pub, reason = "each test includes it and uses a part of it")]
 
 use std::fs;

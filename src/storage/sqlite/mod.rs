@@ -272,6 +272,7 @@ impl From<rusqlite::Error> for Error {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "files of a test need not be durable")]
 mod tests {
     use super::*;
     use crate::storage::State;
