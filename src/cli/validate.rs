@@ -10,7 +10,7 @@ use super::Answer;
 use super::output::Output;
 use crate::config;
 use crate::fhir::outcome::{Issue, IssueType, operation_outcome};
-use crate::fhir::{Document, Limits, xml};
+use crate::fhir::{Document, Limits};
 use crate::validation::{NOT_CHECKED, Validator};
 
 /// Validates FHIR resources, JSON or XML. Prints one OperationOutcome a file; exit code 1 when any has an error.
@@ -69,15 +69,26 @@ fn check(validator: &Validator, file: &Path, profiles: &[String]) -> anyhow::Res
 /// JSON, or XML when the first character says so.
 fn parse(bytes: Vec<u8>) -> Result<Document, Box<Issue>> {
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<') {
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Box::new(Issue::error(IssueType::Structure, "the input is not UTF-8")))?;
-        return xml::from_xml(&text, &Limits::default())
-            .map_err(|error| Box::new(Issue::error(IssueType::Structure, error.to_string()).hint(error.hint())));
+        return parse_xml(bytes);
     }
     Document::parse(bytes, &Limits::default()).map_err(|error| {
         let issue = Issue::error(IssueType::Structure, error.what.to_string());
         Box::new(issue.position(error.position).at(error.path.clone()).hint(error.hint()))
     })
+}
+
+#[cfg(feature = "xml")]
+fn parse_xml(bytes: Vec<u8>) -> Result<Document, Box<Issue>> {
+    let refuse = |text: String, hint: &str| Box::new(Issue::error(IssueType::Structure, text).hint(hint));
+    let text =
+        String::from_utf8(bytes).map_err(|_| refuse("the input is not UTF-8".to_owned(), "encode it as UTF-8"))?;
+    crate::fhir::xml::from_xml(&text, &Limits::default()).map_err(|error| refuse(error.to_string(), error.hint()))
+}
+
+#[cfg(not(feature = "xml"))]
+fn parse_xml(_bytes: Vec<u8>) -> Result<Document, Box<Issue>> {
+    let issue = Issue::error(IssueType::NotSupported, "this program was built without FHIR XML");
+    Err(Box::new(issue.hint("give JSON, or build with the feature xml")))
 }
 
 fn summary(issues: &[Issue]) -> String {

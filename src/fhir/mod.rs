@@ -21,6 +21,7 @@ pub mod provenance;
 pub mod r4;
 mod words;
 mod writer;
+#[cfg(feature = "xml")]
 pub mod xml;
 
 pub use capability::capability_statement;
