@@ -93,10 +93,15 @@ fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
         let path = entry.expect("src is readable").path();
         if path.is_dir() {
             files_below(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !is_for_tests(&path) {
             files.push(path);
         }
     }
+}
+
+/// A module of unit tests in a file of its own.
+fn is_for_tests(path: &Path) -> bool {
+    path.file_stem().is_some_and(|stem| stem == "tests" || stem == "suite")
 }
 
 /// `src/delivery/bars.rs` → `delivery`.
