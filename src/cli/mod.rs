@@ -19,6 +19,7 @@ mod transform;
 mod validate;
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -137,7 +138,8 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 fn start_logging(default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     let started = match std::env::var("WEIR_LOG_FORMAT").as_deref() {
         Ok("json") => logs.json().try_init(),
         _ => logs.try_init(),

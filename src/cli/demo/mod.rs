@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
         output.json(&json!({ "site": folder.display().to_string(), "new": is_new }));
         return Ok(Answer::Yes);
     }
-    super::start_logging("warn");
+    super::start_logging("error");
     super::runtime()?.block_on(show(arguments, folder, output))
 }
 
