@@ -1,0 +1,210 @@
+//! The command line's contract: exit codes, `--format json`, and what each verb prints.
+#![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::{Value, json};
+use support::{DemoSite, json_of, weir};
+
+fn run(arguments: &[&str]) -> Output {
+    weir().args(arguments).output().expect("weir runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("it is text")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a temporary path is text")
+}
+
+#[test]
+fn usage_errors_are_2_and_every_verb_has_help() {
+    for wrong in [&["nonsense"][..], &[], &["map"], &["send", "x.json"], &["validate", "no-such-file.json"]] {
+        assert_eq!(run(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+    for verb in ["demo", "serve", "partner", "send", "map", "transform", "validate", "minimise", "explain", "bench"] {
+        let help = run(&[verb, "--help"]);
+        assert_eq!(help.status.code(), Some(0), "{verb}");
+        assert!(stdout(&help).contains("Example:"), "{verb} has no example");
+    }
+    for verb in [["config", "check"], ["audit", "verify"]] {
+        assert!(stdout(&run(&[verb[0], verb[1], "--help"])).contains("Example:"), "{verb:?}");
+    }
+}
+
+#[test]
+fn validate_answers_yes_or_no_with_an_operation_outcome() {
+    let folder = tempfile::TempDir::new().expect("a temporary folder can be made");
+    let file = folder.path().join("patient.json");
+    let check = |content: &str, more: &[&str]| {
+        fs::write(&file, content).expect("it is written");
+        let mut arguments = vec!["validate", "--format", "json", text(&file)];
+        arguments.extend(more);
+        let output = run(&arguments);
+        (json_of(&output), output.status.code())
+    };
+    let (outcome, code) = check(r#"{"resourceType":"Patient","birthDate":"1987-06-14"}"#, &[]);
+    assert_eq!((&outcome["resourceType"], code), (&json!("OperationOutcome"), Some(0)), "{outcome}");
+    let (outcome, code) = check("{\"resourceType\":\"Patient\",\n \"birthDate\":\"1987-02-30\"}", &[]);
+    assert_eq!(code, Some(1));
+    let issue = &outcome["issue"][0];
+    assert_eq!((&issue["severity"], &issue["expression"][0]), (&json!("error"), &json!("Patient.birthDate")));
+    assert!(issue["diagnostics"].as_str().is_some_and(|text| text.starts_with("line 2, column 14")), "{issue}");
+    let (outcome, code) = check(r#"{"resourceType":"Patient""#, &[]);
+    assert_eq!((&outcome["issue"][0]["code"], code), (&json!("structure"), Some(1)));
+    let profile = ["--profile", "https://weir.example/fhir/StructureDefinition/weir-patient"];
+    assert_eq!(check(r#"{"resourceType":"Patient"}"#, &profile).1, Some(1), "our profile asks for more");
+    fs::write(&file, "{}").expect("it is written");
+    assert_eq!(run(&["validate", text(&file), "--profile", "https://no.example/such"]).status.code(), Some(2));
+}
+
+#[cfg(feature = "xml")]
+#[test]
+fn validate_reads_xml() {
+    let folder = tempfile::TempDir::new().expect("a temporary folder can be made");
+    let file = folder.path().join("patient.xml");
+    let check = |content: &str| {
+        fs::write(&file, content).expect("it is written");
+        run(&["validate", text(&file)]).status.code()
+    };
+    assert_eq!(check(r#"<Patient xmlns="http://hl7.org/fhir"><birthDate value="1987-06-14"/></Patient>"#), Some(0));
+    assert_eq!(check(r#"<Patient xmlns="http://hl7.org/fhir"><birthDate value="1987-06-99"/></Patient>"#), Some(1));
+    let bomb =
+        r#"<!DOCTYPE x [<!ENTITY a "aaaa">]><Patient xmlns="http://hl7.org/fhir"><language value="&a;"/></Patient>"#;
+    assert_eq!(check(bomb), Some(1));
+}
+
+#[test]
+fn transform_runs_any_map_and_shows_where_a_map_is_wrong() {
+    let folder = tempfile::TempDir::new().expect("a temporary folder can be made");
+    let (map, source) = (folder.path().join("copy.map"), folder.path().join("source.json"));
+    fs::write(&source, r#"{"resourceType":"Patient","birthDate":"1987-06-14","active":true}"#).expect("it is written");
+    let write = |element: &str| {
+        let rules = format!(
+            "map \"http://example.org/copy\" = \"Copy\"\n\n\
+             uses \"http://hl7.org/fhir/StructureDefinition/Patient\" alias Patient as source\n\
+             uses \"http://hl7.org/fhir/StructureDefinition/Patient\" as target\n\n\
+             group Copy(source src : Patient, target tgt : Patient) {{\n  src.birthDate as born -> tgt.{element} = born \"born\";\n}}\n"
+        );
+        fs::write(&map, rules).expect("it is written");
+        run(&["transform", "--map", text(&map), text(&source), "--format", "json"])
+    };
+    let made = write("birthDate");
+    assert_eq!(json_of(&made), json!({ "resourceType": "Patient", "birthDate": "1987-06-14" }));
+    let wrong = write("birthDay");
+    assert_eq!(wrong.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    for part in ["copy.map", "birthDay", "^"] {
+        assert!(said.contains(part), "`{part}` is missing in {said}");
+    }
+}
+
+#[test]
+fn map_then_minimise_shows_what_would_leave_and_why_the_rest_would_not() {
+    let site = DemoSite::new();
+    let (gateway, record) = (site.gateway_folder(), site.path("records/crisis-escalation-complete.json"));
+    let common = ["--interface", "crisis-escalation", "--site", text(&gateway)];
+    let mapped = weir().args(["map", text(&record)]).args(common).output().expect("weir runs");
+    assert_eq!(mapped.status.code(), Some(0));
+    let (bundle, manifest) = (site.path("bundle.json"), site.path("manifest.json"));
+    fs::write(&bundle, &mapped.stdout).expect("it is written");
+    let cut = |agreement: &str| {
+        weir()
+            .args([
+                "minimise",
+                text(&bundle),
+                "--agreement",
+                agreement,
+                "--manifest",
+                text(&manifest),
+                "--format",
+                "json",
+            ])
+            .args(common)
+            .output()
+            .expect("weir runs")
+    };
+    let projected = cut("demo-icb-crisis");
+    assert_eq!(projected.status.code(), Some(0));
+    assert!(stdout(&mapped).contains("Exemplar") && !stdout(&projected).contains("Exemplar"));
+    assert_eq!(json_of(&projected)["meta"]["security"][0]["code"], "SUBSETTED");
+    let manifest: Value = serde_json::from_slice(&fs::read(&manifest).expect("it is there")).expect("it is JSON");
+    let withheld = manifest["withheld"].as_array().expect("it lists what is withheld");
+    let patient = withheld.iter().find(|row| row["path"] == "Bundle.entry[2]");
+    assert_eq!(patient.map(|row| &row["why"]), Some(&json!("resource not permitted")), "{manifest:#}");
+    assert!(!manifest.to_string().contains("Exemplar"), "a manifest holds no value");
+    assert_eq!(cut("no-such-agreement").status.code(), Some(2));
+
+    let refused = site.path("records/rejected/missing-required.json");
+    let refused = weir().args(["map", text(&refused), "--format", "json"]).args(common).output().expect("weir runs");
+    assert_eq!((refused.status.code(), &json_of(&refused)["resourceType"]), (Some(1), &json!("OperationOutcome")));
+}
+
+#[test]
+fn config_check_finds_every_fault_before_a_start_does() {
+    let site = DemoSite::new();
+    let gateway = site.gateway_folder();
+    let check = || run(&["config", "check", "--format", "json", "--site", text(&gateway)]);
+    let good = check();
+    assert_eq!((good.status.code(), &json_of(&good)["faults"]), (Some(0), &json!([])));
+
+    let change = |file: &str, from: &str, to: &str| {
+        let path = gateway.join(file);
+        let text = fs::read_to_string(&path).expect("it is there");
+        assert!(text.contains(from), "{file} has no {from}");
+        fs::write(path, text.replacen(from, to, 1)).expect("it is written");
+    };
+    change("agreements/demo-trust-crisis.toml", "\"birthDate\"", "\"birthDay\"");
+    change("agreements/demo-icb-crisis.toml", "ods = \"DEMOI\"", "ods = \"DEMO-I\"");
+    change("partners/trust.toml", "https://", "http://");
+    change("partners/icb.toml", "pki/partner-ca.pem", "pki/nowhere.pem");
+    change("weir.toml", "crisis-escalation.map", "no-such.map");
+    fs::remove_file(gateway.join("pki/payload.key")).expect("it is there");
+    let bad = check();
+    assert_eq!(bad.status.code(), Some(1));
+    let faults = json_of(&bad)["faults"].as_array().expect("it lists faults").clone();
+    for (file, says) in [
+        ("agreements", "birthDay"),
+        ("agreements", "ODS code"),
+        ("partners/trust.toml", "endpoint is not https"),
+        ("partners/icb.toml", "trust_anchors cannot be read"),
+        ("weir.toml", "no-such.map"),
+        ("weir.toml", "payload.key"),
+    ] {
+        let found = faults.iter().any(|fault| {
+            let part = |key: &str| fault[key].as_str().unwrap_or_default().to_owned();
+            part("file").starts_with(file) && part("text").contains(says)
+        });
+        assert!(found, "`{says}` in {file} is missing in {faults:#?}");
+    }
+    let start = run(&["serve", "--site", text(&gateway)]);
+    assert_eq!(start.status.code(), Some(2), "what check refuses does not start");
+
+    change("weir.toml", "[operations]", "[operations]\nunknown = 1");
+    let unknown = json_of(&check());
+    let said = unknown["faults"][0]["text"].as_str().expect("a fault has a text");
+    assert!(said.contains("unknown field") && said.contains("line"), "{said}");
+}
+
+#[test]
+fn audit_verify_sees_a_change_to_the_database() {
+    let site = DemoSite::new();
+    let _trust = site.start_partner("trust", &[]);
+    let gateway = site.start_gateway();
+    assert!(site.send("crisis-escalation-minimal.json", &[]).1);
+    assert_eq!(gateway.terminate(), Some(0));
+    let verify = || run(&["audit", "verify", "--format", "json", "--site", text(&site.gateway_folder())]);
+    assert_eq!(verify().status.code(), Some(0));
+    let database = rusqlite::Connection::open(site.path("gateway/data/weir.sqlite3")).expect("it opens");
+    let changed = database.execute("UPDATE messages SET state = 'refused'", []).expect("it is changed");
+    assert_eq!(changed, 1);
+    drop(database);
+    let report = verify();
+    assert_eq!(report.status.code(), Some(1));
+    assert!(!json_of(&report)["faults"].as_array().expect("it lists faults").is_empty());
+}
