@@ -116,6 +116,11 @@ fn every_malformed_submission_is_refused_and_nothing_is_accepted() {
     assert_refused(&odd, StatusCode::NOT_FOUND, "no such interface", "path");
     assert_refused(&bench.post("/elsewhere", json, good.clone()), StatusCode::NOT_FOUND, "nothing at this path", "");
 
+    assert_refused(&bench.post("/records/%ff", json, good.clone()), StatusCode::NOT_FOUND, "no such interface", "");
+    let slip = bench.post(&format!("{PATH}?dry_run"), json, good.clone());
+    assert_refused(&slip, StatusCode::BAD_REQUEST, "a parameter other than dry-run", "");
+    assert_refused(&bench.post("/messages/1", json, good.clone()), StatusCode::METHOD_NOT_ALLOWED, "this method", "");
+
     let key = bench.post(PATH, &[json[0], ("idempotency-key", "with space")], good.clone());
     assert_refused(&key, StatusCode::BAD_REQUEST, "Idempotency-Key", "");
     assert_eq!(bench.accepted(), 0, "nothing was accepted");

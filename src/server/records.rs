@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Instant as Stopwatch;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::Deserialize;
 use serde_json::json;
 use tracing::{info, warn};
 
@@ -33,6 +33,10 @@ pub(super) fn router(service: Arc<Service>) -> Router {
     Router::new()
         .route("/records/{interface}", post(submit))
         .route("/messages/{id}", get(message))
+        .method_not_allowed_fallback(async || {
+            let issue = Issue::error(IssueType::NotSupported, "this path does not take this method");
+            outcome(StatusCode::METHOD_NOT_ALLOWED, &[issue.hint("POST /records/{interface} or GET /messages/{id}")])
+        })
         .fallback(async || {
             let text = "there is nothing at this path";
             outcome(StatusCode::NOT_FOUND, &[Issue::error(IssueType::NotFound, text).hint("POST /records/{interface}")])
@@ -40,25 +44,22 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .with_state(service)
 }
 
-/// `?dry-run`: what would leave, and nothing is accepted.
-#[derive(Debug, Deserialize)]
-struct Options {
-    #[serde(rename = "dry-run")]
-    dry_run: Option<String>,
-}
-
 async fn submit(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Peer>,
-    Path(interface): Path<String>,
-    Query(options): Query<Options>,
+    path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let started = Stopwatch::now();
-    let Ok(interface) = interface.parse::<InterfaceName>() else {
+    let Some(interface) = path.ok().and_then(|Path(name)| name.parse::<InterfaceName>().ok()) else {
         let issue = Issue::error(IssueType::NotFound, "there is no such interface");
         return outcome(StatusCode::NOT_FOUND, &[issue.hint("check the interface's name in the path")]);
+    };
+    let Some(dry_run) = asks_for_dry_run(query.as_deref()) else {
+        let issue = Issue::error(IssueType::NotSupported, "the query has a parameter other than dry-run");
+        return outcome(StatusCode::BAD_REQUEST, &[issue.hint("write ?dry-run to see what would leave, or no query")]);
     };
     let body = match read(&service, body).await {
         Ok(body) => body,
@@ -67,21 +68,43 @@ async fn submit(
     let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default().to_owned());
     let submission = Submission {
         sender: peer.party,
-        interface: interface.clone(),
+        interface,
         content_type: text(&header::CONTENT_TYPE),
         idempotency_key: text(&IDEMPOTENCY_KEY),
         body: body.into(),
         received_at: clock::now(),
     };
-    let known = service.gateway.stages.interfaces.contains_key(&interface);
-    let label = if known { interface.as_str() } else { "unknown" };
-    if options.dry_run.is_some() {
+    if dry_run {
         return preview(&service, submission);
     }
+    // In a task of its own: a sender that hangs up does not leave a message half-way, stored but not announced.
+    match tokio::spawn(async move { accept(&service, submission, started).await }).await {
+        Ok(response) => response,
+        Err(_) => {
+            let issue = Issue::error(IssueType::Exception, "the gateway failed while it took the record");
+            let hint = "send the same record again under the same key, and tell the gateway's operator";
+            outcome(StatusCode::INTERNAL_SERVER_ERROR, &[issue.hint(hint)])
+        }
+    }
+}
+
+/// Whether the query is `dry-run`; `None` for any other parameter, since a slip of the pen must not send a record.
+fn asks_for_dry_run(query: Option<&str>) -> Option<bool> {
+    match query.unwrap_or_default() {
+        "" => Some(false),
+        "dry-run" | "dry-run=" | "dry-run=true" => Some(true),
+        _ => None,
+    }
+}
+
+async fn accept(service: &Service, submission: Submission, started: Stopwatch) -> Response {
+    let interface = submission.interface.clone();
+    let known = service.gateway.stages.interfaces.contains_key(&interface);
+    let label = if known { interface.as_str() } else { "unknown" };
     match pipeline::accept(&service.gateway, submission, clock::now).await {
         Ok(queued) => {
-            let label_outcome = if queued.is_repeat() { "repeated" } else { "accepted" };
-            service.metrics.submitted(label, label_outcome, started.elapsed());
+            let what = if queued.is_repeat() { "repeated" } else { "accepted" };
+            service.metrics.submitted(label, what, started.elapsed());
             service.wake(queued.recipient());
             accepted(&queued)
         }
@@ -175,9 +198,9 @@ fn status(refusal: &Refusal) -> StatusCode {
 async fn message(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Peer>,
-    Path(id): Path<String>,
+    path: Result<Path<String>, PathRejection>,
 ) -> Response {
-    let Ok(id) = id.parse::<MessageId>() else { return unknown_message() };
+    let Some(id) = path.ok().and_then(|Path(id)| id.parse::<MessageId>().ok()) else { return unknown_message() };
     match service.gateway.store().message(id).await {
         Ok(Some(record)) if record.sender == peer.party => {
             info!(message_id = %id, "message state read");
