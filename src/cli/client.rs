@@ -54,7 +54,10 @@ impl Client {
             Some(address) => TcpStream::connect(address).await,
             None => TcpStream::connect((host.as_str(), port)).await,
         };
-        let stream = stream.with_context(|| format!("cannot connect to {}", endpoint.uri))?;
+        let stream = stream.with_context(|| {
+            let at = endpoint.connect.map(|address| format!(" at {address}")).unwrap_or_default();
+            format!("cannot connect to {}{at}; start the gateway, or check [send] in weir.toml", endpoint.uri)
+        })?;
         stream.set_nodelay(true)?;
         let name = ServerName::try_from(host.clone()).context("the endpoint's host is not a DNS name")?;
         let mut tls = (*endpoint.tls).clone();

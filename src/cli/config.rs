@@ -24,6 +24,7 @@ pub(super) struct Check {
 
 pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
     let Verb::Check(arguments) = verb;
+    arguments.site.exists()?;
     match arguments.site.load() {
         Ok(site) => {
             let summary = site.summary();

@@ -31,7 +31,10 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
     let id = arguments.message;
     let part = if arguments.provenance { Content::Provenance } else { Content::Lineage };
     let stored = super::runtime()?.block_on(store.content(id, part))?;
-    let stored = stored.with_context(|| format!("there is no message {id} in this site"))?;
+    let Some(stored) = stored else {
+        output.remark(&format!("there is no message {id} in this site"));
+        return Ok(Answer::No);
+    };
     let stored = String::from_utf8(stored).context("the stored text is not UTF-8")?;
     if output.is_json() || arguments.provenance {
         output.document(&super::output::indented(&stored));

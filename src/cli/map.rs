@@ -28,6 +28,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answer> {
     let site = arguments.site.load()?;
+    let interface = &arguments.interface;
+    anyhow::ensure!(site.stages().interfaces.contains_key(interface), "the site has no interface {interface}");
     let submission = super::send::submission(&arguments.file, &arguments.interface, site.party())?;
     match pipeline::map(site.stages(), submission) {
         Ok(mapped) => {

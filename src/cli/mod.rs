@@ -42,7 +42,7 @@ struct Arguments {
 enum Format {
     /// Words for people.
     Text,
-    /// JSON for programs: one value on standard output.
+    /// JSON for programs: one value a line on standard output.
     Json,
 }
 

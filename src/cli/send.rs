@@ -55,8 +55,15 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
                 output.line(&format!("refused with {status}"));
                 output.document(&outcome.to_string());
             }
-            Sent::Followed { message, state, body, .. } => {
-                output.line(&format!("message {message}: {state}"));
+            Sent::Followed { message, state, body, is_repeat, .. } => {
+                let repeat = if *is_repeat {
+                    " (sent before: nothing was sent again; --key makes it a new message)"
+                } else {
+                    ""
+                };
+                let note = body["note"].as_str().filter(|_| !sent.is_acknowledged()).unwrap_or_default();
+                let note = if note.is_empty() { String::new() } else { format!("; {note}") };
+                output.line(&format!("message {message}: {state}{note}{repeat}"));
                 output.json(body);
             }
         }
@@ -70,7 +77,7 @@ pub(super) enum Sent {
     /// Not accepted.
     Refused { status: u16, outcome: Value },
     /// Accepted, and last seen in this state.
-    Followed { message: String, state: String, body: Value, took: Duration },
+    Followed { message: String, state: String, body: Value, is_repeat: bool, took: Duration },
 }
 
 impl Sent {
@@ -95,6 +102,7 @@ pub(super) async fn follow(
     }
     let location = answer.headers.get(header::LOCATION).and_then(|location| location.to_str().ok());
     let location = location.context("the 202 answer has no Location")?.to_owned();
+    let is_repeat = answer.json()["repeated"] == true;
     let mut pause = Duration::from_millis(5);
     loop {
         let body = client.state(&location).await?.json();
@@ -102,7 +110,7 @@ pub(super) async fn follow(
         let settled = matches!(&*state, "acknowledged" | "refused" | "dead");
         if settled || started.elapsed() >= patience {
             let message = body["message"].as_str().unwrap_or_default().to_owned();
-            return Ok(Sent::Followed { message, state, body, took: started.elapsed() });
+            return Ok(Sent::Followed { message, state, body, is_repeat, took: started.elapsed() });
         }
         sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(500));

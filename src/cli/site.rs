@@ -15,6 +15,13 @@ pub(super) struct SiteOption {
 }
 
 impl SiteOption {
+    /// Whether there is a site at all.
+    pub(super) fn exists(&self) -> anyhow::Result<()> {
+        let folder = self.site.display();
+        anyhow::ensure!(self.site.join("weir.toml").is_file(), "{folder} is no site: it has no weir.toml");
+        Ok(())
+    }
+
     /// Reads and checks the site.
     pub(super) fn load(&self) -> Result<Site, Faults> {
         Site::load(&self.site)

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::Answer;
-use super::output::Output;
+use super::output::{Output, indented};
 use crate::config;
 use crate::fhir::outcome::{Issue, IssueType, operation_outcome};
 use crate::fhir::{Document, Limits};
@@ -42,14 +42,16 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
         let issues = check(&validator, file, &arguments.profile)?;
         valid &= !issues.iter().any(Issue::is_error);
         output.line(&format!("{}: {}", file.display(), summary(&issues)));
-        output.document(&operation_outcome(&issues));
+        let outcome = operation_outcome(&issues);
+        output.document(&if output.is_json() { outcome } else { indented(&outcome) });
     }
     Ok(valid.into())
 }
 
 fn check(validator: &Validator, file: &Path, profiles: &[String]) -> anyhow::Result<Vec<Issue>> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let document = match parse(bytes) {
+    let is_xml = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<');
+    let document = match if is_xml { parse_xml(bytes) } else { parse(bytes) } {
         Ok(document) => document,
         Err(issue) => return Ok(vec![*issue]),
     };
@@ -63,14 +65,14 @@ fn check(validator: &Validator, file: &Path, profiles: &[String]) -> anyhow::Res
     };
     ask(None);
     profiles.iter().for_each(|profile| ask(Some(profile)));
+    if is_xml {
+        // Line and column are those of the JSON that the XML became; the paths hold for both.
+        issues.iter_mut().for_each(|issue| issue.position = None);
+    }
     Ok(issues)
 }
 
-/// JSON, or XML when the first character says so.
 fn parse(bytes: Vec<u8>) -> Result<Document, Box<Issue>> {
-    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<') {
-        return parse_xml(bytes);
-    }
     Document::parse(bytes, &Limits::default()).map_err(|error| {
         let issue = Issue::error(IssueType::Structure, error.what.to_string());
         Box::new(issue.position(error.position).at(error.path.clone()).hint(error.hint()))

@@ -76,7 +76,10 @@ async fn show(arguments: &Arguments, folder: &Path, output: &Output) -> anyhow::
         output.line(&line(&sample, &sent));
         rows.push(row(&sample, &sent));
     }
-    output.line(&where_to_look(folder, running.operations(), &rows));
+    let kept = arguments.dir.is_some() || !arguments.once;
+    if kept {
+        output.line(&where_to_look(folder, running.operations(), &rows));
+    }
     if !arguments.once {
         output.line("running until Ctrl-C");
         ended_by_signal().await?;
@@ -90,6 +93,14 @@ async fn show(arguments: &Arguments, folder: &Path, output: &Output) -> anyhow::
     let report = verify(&site.open_for_reading()?, site.audit_verifier()).await?;
     as_expected &= report.faults.is_empty();
     output.line(&format!("audit log: {report}"));
+    output.line(if as_expected {
+        "all is as it should be: what may leave was delivered and acknowledged, the rest was refused"
+    } else {
+        "NOT as it should be: see above what was not delivered and acknowledged, or what the audit log shows"
+    });
+    if !kept {
+        output.line("the site is gone with this run; `weir demo --dir DIR` keeps it");
+    }
     output.json(&json!({ "asExpected": as_expected, "messages": rows, "auditFaults": report.faults.len() }));
     Ok(as_expected.into())
 }
@@ -99,11 +110,13 @@ fn line(sample: &site::Sample, sent: &Sent) -> String {
         Sent::Refused { status, outcome } => {
             let why = outcome["issue"][0]["details"]["text"].as_str().unwrap_or_default();
             let place = outcome["issue"][0]["expression"][0].as_str().unwrap_or_default();
-            format!("  {:<36} refused with {status}: {why} {place}", sample.name)
+            format!("  {:<38} refused with {status}: {why} {place}", sample.name)
         }
         Sent::Followed { state, body, took, .. } => {
             let recipient = body["recipient"].as_str().unwrap_or("?");
-            format!("  {:<36} {state} by {recipient} in {} ms", sample.name, took.as_millis())
+            let by = if matches!(&**state, "acknowledged" | "refused") { "by" } else { "for" };
+            let note = if sent.is_acknowledged() { "" } else { body["note"].as_str().unwrap_or_default() };
+            format!("  {:<38} {state} {by} {recipient} after {} ms  {note}", sample.name, took.as_millis())
         }
     }
 }

@@ -55,8 +55,8 @@ struct Partner {
 }
 
 const PARTNERS: [Partner; 2] = [
-    Partner { folder: "trust", ods: "DEMOT", name: "Demo NHS Trust (synthetic)", service: "1000000001" },
-    Partner { folder: "icb", ods: "DEMOI", name: "Demo Integrated Care Board (synthetic)", service: "1000000002" },
+    Partner { folder: "trust", ods: "DEMOT", name: "Demo NHS Trust (synthetic)", service: "2000099991" },
+    Partner { folder: "icb", ods: "DEMOI", name: "Demo Integrated Care Board (synthetic)", service: "2000099992" },
 ];
 
 /// Makes the site in `folder` unless it is there already. Whether it was made.
@@ -64,8 +64,24 @@ pub(super) fn prepare(folder: &Path) -> anyhow::Result<bool> {
     if folder.join("gateway/weir.toml").exists() {
         return Ok(false);
     }
-    make(folder).with_context(|| format!("cannot make the site in {}", folder.display()))?;
+    make_whole(folder).with_context(|| format!("cannot make the site in {}", folder.display()))?;
     Ok(true)
+}
+
+/// Makes the site beside `folder` and moves it there in one step, so that a demo that is killed leaves a whole site
+/// or none.
+fn make_whole(folder: &Path) -> anyhow::Result<()> {
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = folder.file_name().context("the folder must have a name of its own")?;
+    let scratch = parent.join(format!(".{}-{}", name.to_string_lossy(), uuid::Uuid::new_v4().simple()));
+    fs::create_dir_all(&scratch)?;
+    let made = make(&scratch).and_then(|()| {
+        fs::rename(&scratch, folder).context("the folder exists and is not empty; name a new or an empty one")
+    });
+    if made.is_err() {
+        let _nothing_to_keep = fs::remove_dir_all(&scratch);
+    }
+    made
 }
 
 fn make(folder: &Path) -> anyhow::Result<()> {
