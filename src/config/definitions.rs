@@ -18,8 +18,17 @@ pub fn definitions(folders: &[PathBuf]) -> Result<Vec<Document>, Faults> {
     for folder in folders {
         files.extend(faults.keep(texts(folder, "json")).unwrap_or_default());
     }
-    let documents = files.into_iter().filter_map(|file| faults.keep(parse(file))).collect();
-    if faults.faults.is_empty() { Ok(documents) } else { Err(faults) }
+    let mut documents: Vec<(Option<String>, Document)> = Vec::new();
+    for document in files.into_iter().filter_map(|file| faults.keep(parse(file))) {
+        // A folder's definition takes the place of one with the same URL that was read before it.
+        let url = document.root().member("url").and_then(|url| url.text()).map(|url| url.into_owned());
+        documents.retain(|(other, _)| url.is_none() || *other != url);
+        documents.push((url, document));
+    }
+    if !faults.faults.is_empty() {
+        return Err(faults);
+    }
+    Ok(documents.into_iter().map(|(_, document)| document).collect())
 }
 
 /// A validator of the built-in definitions and those in `folders`.
@@ -27,13 +36,17 @@ pub fn definitions(folders: &[PathBuf]) -> Result<Vec<Document>, Faults> {
 /// # Errors
 /// As [`definitions`], and definitions that contradict themselves.
 pub fn validator(folders: &[PathBuf]) -> Result<Validator, Faults> {
-    let definitions = definitions(folders)?;
-    Validator::compile(&definitions).map_err(|issues| Faults {
+    compile(&definitions(folders)?)
+}
+
+/// A validator of these definitions.
+pub(super) fn compile(definitions: &[Document]) -> Result<Validator, Faults> {
+    Validator::compile(definitions).map_err(|issues| Faults {
         faults: issues
             .into_iter()
             .map(|issue| {
                 let place = issue.path.map(|path| format!(" at {path}")).unwrap_or_default();
-                Fault::new("profiles", format!("{}{place} ({})", issue.text, issue.rule), issue.hint)
+                Fault::new("profiles", format!("{}{place} {}", issue.text, issue.rule).trim_end(), issue.hint)
             })
             .collect(),
     })

@@ -18,7 +18,8 @@ use crate::audit::checkpoint::{SigningKey, VerifierKey};
 use crate::audit::{Checkpointer, HashKey, Recorder};
 use crate::delivery::{Lane, Partner, PartnerSection};
 use crate::disclosure::{Agreement, Agreements};
-use crate::fhir::{Document, Limits};
+use crate::fhir::{Document, Limits, instant_text};
+use crate::identity::certificate::{CertificateError, Role};
 use crate::identity::tls::{Credentials, TrustAnchors, client_config, server_config, system_clock};
 use crate::identity::{AgreementId, InterfaceName, PartyId};
 use crate::mapping::{CompiledMap, MapFile, Mappings};
@@ -160,6 +161,15 @@ impl Site {
         let hash_key = faults.keep(files.secret(SITE, &written.audit.hash_key));
         let audit_key = faults.keep(files.audit_key(&written));
         faults.keep(bounds(&written));
+        if let Some(credentials) = &credentials {
+            faults.keep(our_own(credentials, &written));
+        }
+        if written.send.is_some() {
+            faults.keep(send_endpoint(&files, &written));
+        }
+        if let (Some(stages), Some(partners)) = (&stages, &partners) {
+            check_routes(stages, partners, faults);
+        }
         Some(Site {
             stages: Arc::new(stages?),
             partners: partners?,
@@ -255,15 +265,8 @@ impl Site {
     ///
     /// # Errors
     /// When the site has no `[send]` section, or what it names cannot be used.
-    pub fn send_endpoint(&self) -> anyhow::Result<Endpoint> {
-        let Some(send) = &self.written.send else {
-            anyhow::bail!("{SITE} has no [send] section; add one with endpoint, certificate, key and trust_anchors");
-        };
-        let fault = |fault: Fault| anyhow::Error::new(Faults { faults: vec![fault] });
-        let credentials = self.files.credentials(SITE, &send.certificate, &send.key).map_err(fault)?;
-        let anchors = self.files.anchors(SITE, &send.trust_anchors).map_err(fault)?;
-        let tls = client_config(&credentials, &anchors, system_clock())?;
-        Ok(Endpoint { uri: send.endpoint.parse()?, connect: send.connect, tls })
+    pub fn send_endpoint(&self) -> Result<Endpoint, Faults> {
+        send_endpoint(&self.files, &self.written).map_err(|fault| Faults { faults: vec![fault] })
     }
 
     /// What was loaded, in one line.
@@ -289,8 +292,67 @@ fn with_hint(error: crate::storage::Error) -> anyhow::Error {
     anyhow::Error::new(error).context(format!("the store cannot be opened; hint: {hint}"))
 }
 
+fn send_endpoint(files: &Files, written: &written::Gateway) -> Result<Endpoint, Fault> {
+    let Some(send) = &written.send else {
+        let hint = "add one with endpoint, certificate, key and trust_anchors";
+        return Err(Fault::new(SITE, "there is no [send] section", hint));
+    };
+    let credentials = files.credentials(SITE, &send.certificate, &send.key)?;
+    let anchors = files.anchors(SITE, &send.trust_anchors)?;
+    let tls = client_config(&credentials, &anchors, system_clock())
+        .map_err(|error| Fault::new(SITE, format!("send.certificate: {error}"), error.hint()))?;
+    let uri = send.endpoint.parse::<Uri>().ok().filter(|uri| uri.host().is_some());
+    let uri =
+        uri.ok_or_else(|| Fault::new(SITE, "send.endpoint is not a URL", "write https://<host name>[:<port>]"))?;
+    Ok(Endpoint { uri, connect: send.connect, tls })
+}
+
+/// What the gateway presents to partners must name the provider, and hold now.
+fn our_own(credentials: &Credentials, written: &written::Gateway) -> Result<(), Fault> {
+    let unusable = |error: CertificateError| Fault::new(SITE, format!("gateway.certificate: {error}"), error.hint());
+    let (party, validity) =
+        (credentials.party(Role::Client).map_err(unusable)?, credentials.validity().map_err(unusable)?);
+    let ours = &written.gateway.ods;
+    if party != *ours {
+        let text = format!("gateway.certificate is one of {party}, but gateway.ods is {ours}");
+        return Err(Fault::new(SITE, text, "give the provider's own certificate, or correct the ODS code"));
+    }
+    let now = clock::now();
+    if now < validity.from || now > validity.until {
+        let (from, until) = (instant_text(validity.from), instant_text(validity.until));
+        let text = format!("gateway.certificate holds from {from} until {until}, not now");
+        return Err(Fault::new(SITE, text, "renew the certificate: partners refuse this one"));
+    }
+    Ok(())
+}
+
+/// Every agreement is one of ours and has a way to its recipient; every interface has an agreement.
+fn check_routes(stages: &Stages, partners: &[Partner], faults: &mut Faults) {
+    for agreement in stages.agreements.iter() {
+        let (id, controller, recipient) = (agreement.id(), &agreement.controller().ods, &agreement.recipient().ods);
+        if *controller != stages.provider.ods {
+            let text = format!("{id}: the controller is {controller}, but this gateway is {}", stages.provider.ods);
+            faults.faults.push(Fault::new("agreements", text, "correct controller.ods, or move the agreement away"));
+        }
+        if !partners.iter().any(|partner| partner.ods == *recipient) {
+            let text = format!("{id}: no partner file leads to {recipient}");
+            faults.faults.push(Fault::new("agreements", text, "add one to partners/, or move the agreement away"));
+        }
+    }
+    for interface in stages.interfaces.keys() {
+        if !stages.agreements.iter().any(|agreement| agreement.interface(interface).is_some()) {
+            let text = format!("interfaces.{interface}: no agreement lets anything leave over it");
+            faults.faults.push(Fault::new(SITE, text, "add an agreement to agreements/, or remove the interface"));
+        }
+    }
+}
+
 fn bounds(written: &written::Gateway) -> Result<(), Fault> {
     let records = &written.records;
+    if records.listen == written.operations.listen && records.listen.port() != 0 {
+        let text = "records.listen and operations.listen are the same address";
+        return Err(Fault::new(SITE, text, "give each an address of its own"));
+    }
     if !(1..=1 << 30).contains(&records.max_body_bytes) {
         return Err(Fault::new(SITE, "records.max_body_bytes is out of range", "write 1 to 1073741824 bytes"));
     }
@@ -342,7 +404,8 @@ fn load_stages(
     let own_profiles = files.path(Path::new("profiles"));
     let folders = if own_profiles.is_dir() { vec![own_profiles] } else { Vec::new() };
     let definitions = faults.keep_all(definitions(&folders).map_err(|faults| faults.faults));
-    let validator = faults.keep_all(definitions::validator(&folders).map_err(|faults| faults.faults));
+    let validator = definitions.as_deref().map(|known| definitions::compile(known).map_err(|faults| faults.faults));
+    let validator = validator.and_then(|compiled| faults.keep_all(compiled));
     let mappings = definitions.as_deref().and_then(|models| load_mappings(files, written, models, hashes, faults));
     let agreements = load_agreements(files, validator.as_ref(), hashes, faults);
     let interfaces = load_interfaces(written, validator.as_ref(), faults);

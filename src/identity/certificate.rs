@@ -13,6 +13,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
 use super::PartyId;
+use super::issuance::Validity;
 
 /// What the holder of a certificate does in a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +107,16 @@ pub fn party_of(certificate: &CertificateDer<'_>, role: Role) -> Result<PartyId,
     end_entity(&certificate)?;
     issued_for(&certificate, role)?;
     named_party(&certificate)
+}
+
+/// From when until when a certificate holds.
+///
+/// # Errors
+/// [`CertificateError::Malformed`]
+pub fn validity_of(certificate: &CertificateDer<'_>) -> Result<Validity, CertificateError> {
+    let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::Malformed)?;
+    let validity = certificate.validity();
+    Ok(Validity { from: validity.not_before.to_datetime(), until: validity.not_after.to_datetime() })
 }
 
 fn end_entity(certificate: &X509Certificate<'_>) -> Result<(), CertificateError> {

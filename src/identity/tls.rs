@@ -17,6 +17,7 @@ use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig};
 
 use super::PartyId;
 use super::certificate::{self, CertificateError, Role};
+use super::issuance::Validity;
 
 /// The clock that certificates are checked against.
 pub type Clock = Arc<dyn TimeProvider>;
@@ -88,6 +89,14 @@ impl Credentials {
         }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::NoKey)?;
         Ok(Credentials { chain, key: Arc::new(key) })
+    }
+
+    /// From when until when our certificate holds.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn validity(&self) -> Result<Validity, CertificateError> {
+        certificate::validity_of(self.chain.first().expect("a chain has a certificate"))
     }
 
     /// The party that our certificate names.
