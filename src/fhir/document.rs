@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::keys::keys;
 use super::names::{Name, NameId};
 use super::path::ElementPath;
 
@@ -361,6 +362,14 @@ impl<'a> Node<'a> {
         self.children().find(|child| child.is_named(name))
     }
 
+    /// The member with an interned name; nothing for [`NameId::UNKNOWN`].
+    pub fn child(self, name: NameId) -> Option<Node<'a>> {
+        if !self.is_object() || name == NameId::UNKNOWN {
+            return None;
+        }
+        self.children().find(|child| child.name_id() == name)
+    }
+
     /// The member called `name`. For code that runs once; a compiled plan keeps a [`Name`].
     pub fn member(self, name: &str) -> Option<Node<'a>> {
         self.get(&Name::new(name))
@@ -416,8 +425,7 @@ impl<'a> Node<'a> {
 
     /// The value of the member `resourceType`, if it is a plain string.
     pub fn resource_type(self) -> Option<&'a str> {
-        let name = NameId::of("resourceType");
-        let node = self.is_object().then(|| self.children().find(|child| child.name_id() == name)).flatten()?;
+        let node = self.child(keys().resource_type)?;
         let slot = node.slot();
         (slot.kind == Kind::String && !slot.escaped)
             .then(|| &self.document.source[slot.start as usize + 1..slot.end as usize - 1])
