@@ -4,6 +4,7 @@
 //! clause of the agreement opens a leaf, and only an open leaf opens what holds it.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::manifest::{Why, Withheld};
 use super::plan::{Branch, Plan, Profiles, ResourcePlan};
@@ -42,7 +43,7 @@ pub(super) struct Decisions<'d> {
     verdicts: Vec<Verdict>,
     withheld: Vec<Withheld>,
     /// Resources of which something was withheld, the Bundle among them.
-    cut: Vec<NodeId>,
+    cut: HashSet<NodeId>,
     entries: &'d Entries<'d>,
     plan: &'d Plan,
     bundle: Leaving<'d>,
@@ -55,7 +56,7 @@ impl<'d> Decisions<'d> {
         let mut decisions = Decisions {
             verdicts: vec![Verdict::Withheld; document.len()],
             withheld: Vec::new(),
-            cut: Vec::new(),
+            cut: HashSet::new(),
             entries,
             plan,
             bundle: leaving(document.root(), plan.resource(BUNDLE)?),
@@ -82,9 +83,7 @@ impl<'d> Decisions<'d> {
     }
 
     pub(super) fn cut(&mut self, resource: Node<'_>) {
-        if !self.is_cut(resource) {
-            self.cut.push(resource.id());
-        }
+        self.cut.insert(resource.id());
     }
 
     pub(super) fn withhold(&mut self, node: Node<'_>, why: Why) {
