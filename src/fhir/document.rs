@@ -233,6 +233,33 @@ impl Document {
         (0..self.slots.len()).map(|index| Node { document: self, id: NodeId(index as u32) })
     }
 
+    /// Shows every node with its path, in document order. One pass, where [`Node::path`] starts at the root each time.
+    pub fn visit_paths<'a>(&'a self, mut visit: impl FnMut(Node<'a>, &ElementPath)) {
+        struct Open {
+            after: u32,
+            mark: usize,
+            children: usize,
+        }
+        let mut path = ElementPath::root();
+        path.push_name(self.resource_type().unwrap_or_default());
+        let mut open: Vec<Open> = Vec::new();
+        for node in self.nodes() {
+            while open.pop_if(|parent| node.id.0 >= parent.after).is_some() {}
+            if let Some(parent) = open.last_mut() {
+                path.cut(parent.mark);
+                match node.name() {
+                    Some(name) => path.push_name(element_name(&name)),
+                    None => path.push_index(parent.children),
+                }
+                parent.children += 1;
+            }
+            visit(node, &path);
+            if node.is_object() || node.is_array() {
+                open.push(Open { after: node.slot().after, mark: path.mark(), children: 0 });
+            }
+        }
+    }
+
     /// Line and column of a byte offset.
     pub fn position(&self, offset: usize) -> Position {
         position_in(&self.source, offset)
@@ -902,6 +929,24 @@ mod tests {
             assert_eq!(fault(text), (Fault::DuplicateKey, place.to_owned()), "{text}");
         }
         parse(r#"{"name":{"name":{"name":1}},"_name":1,"x":{"x":1}}"#);
+    }
+
+    #[test]
+    fn a_visit_gives_every_node_its_path() {
+        for text in [
+            r#"{"resourceType":"Patient","name":[{"given":["A",[1,{"x":2}]],"_given":[null,{"id":"b"}]},{}],"a\u0062":[[]]}"#,
+            r#"{"person":{"born":1},"":2,"list":[1,2]}"#,
+            "[[1],2]",
+            "1",
+        ] {
+            let document = parse(text);
+            let mut visited = 0;
+            document.visit_paths(|node, path| {
+                assert_eq!((node.id().index(), path), (visited, &node.path()), "{text}");
+                visited += 1;
+            });
+            assert_eq!(visited, document.len());
+        }
     }
 
     #[test]
