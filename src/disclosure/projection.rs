@@ -321,7 +321,7 @@ impl Projection<'_, '_> {
     fn masked(&mut self, name: NameId, primitive: bool, array: bool) {
         let text = name.text();
         match primitive {
-            true => self.out.key(&format!("_{text}")),
+            true => self.out.companion_key(text),
             false => self.out.key(text),
         }
         if array {
@@ -358,7 +358,7 @@ impl Projection<'_, '_> {
 
     fn key(&mut self, name: NameId) {
         match name.is_primitive_extension() {
-            true => self.out.key(&format!("_{}", name.text())),
+            true => self.out.companion_key(name.text()),
             false => self.out.key(name.text()),
         }
     }
