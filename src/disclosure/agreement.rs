@@ -143,11 +143,6 @@ impl Interface {
         &self.profile
     }
 
-    /// Whether the recipient may know that something was withheld.
-    pub fn tells_withheld(&self) -> bool {
-        self.tell_withheld
-    }
-
     /// Its permits, in the order of the file: a manifest names them by index.
     pub fn clauses(&self) -> &[Clause] {
         &self.clauses

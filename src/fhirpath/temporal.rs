@@ -332,11 +332,6 @@ impl DateTime {
         self.precision
     }
 
-    /// Minutes east of UTC, if it was written.
-    pub fn offset_minutes(self) -> Option<i16> {
-        self.offset
-    }
-
     pub(super) fn of(instant: OffsetDateTime) -> DateTime {
         let offset = Some(instant.offset().whole_minutes());
         let (date, time) = (Date::of(instant), Time::of(instant));
