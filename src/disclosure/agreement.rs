@@ -9,7 +9,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use serde::Deserialize;
 use time::Date;
 use time::format_description::FormatItem;
@@ -19,6 +18,7 @@ use toml::Spanned;
 use super::Error;
 use super::plan::{self, Plan};
 use crate::fhir::Instant;
+use crate::identity::digest::sha_256;
 use crate::identity::{AgreementId, InterfaceName, PartyId};
 
 const DATE: &[FormatItem<'_>] = format_description!("[year]-[month]-[day]");
@@ -141,11 +141,6 @@ impl Interface {
     /// The profile that the outgoing Bundle must conform to.
     pub fn profile(&self) -> &str {
         &self.profile
-    }
-
-    /// Whether the recipient may know that something was withheld.
-    pub fn tells_withheld(&self) -> bool {
-        self.tell_withheld
     }
 
     /// Its permits, in the order of the file: a manifest names them by index.
@@ -610,12 +605,6 @@ impl FromStr for Version {
             false => Err("a version is 1 to 32 letters, digits, dots and hyphens"),
         }
     }
-}
-
-fn sha_256(bytes: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
-    hash
 }
 
 #[cfg(test)]

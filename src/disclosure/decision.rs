@@ -4,12 +4,13 @@
 //! clause of the agreement opens a leaf, and only an open leaf opens what holds it.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::manifest::{Why, Withheld};
 use super::plan::{Branch, Plan, Profiles, ResourcePlan};
-use crate::fhir::bundle::{BUNDLE, COMPOSITION, Entries, Match, member};
+use crate::fhir::bundle::{BUNDLE, COMPOSITION, Entries, Match};
 use crate::fhir::r4::TypeKind;
-use crate::fhir::{Document, Kind, NameId, Node, NodeId, labels, words};
+use crate::fhir::{Document, Kind, NameId, Node, NodeId, keys, labels};
 
 /// What becomes of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub(super) struct Decisions<'d> {
     verdicts: Vec<Verdict>,
     withheld: Vec<Withheld>,
     /// Resources of which something was withheld, the Bundle among them.
-    cut: Vec<NodeId>,
+    cut: HashSet<NodeId>,
     entries: &'d Entries<'d>,
     plan: &'d Plan,
     bundle: Leaving<'d>,
@@ -55,7 +56,7 @@ impl<'d> Decisions<'d> {
         let mut decisions = Decisions {
             verdicts: vec![Verdict::Withheld; document.len()],
             withheld: Vec::new(),
-            cut: Vec::new(),
+            cut: HashSet::new(),
             entries,
             plan,
             bundle: leaving(document.root(), plan.resource(BUNDLE)?),
@@ -82,9 +83,7 @@ impl<'d> Decisions<'d> {
     }
 
     pub(super) fn cut(&mut self, resource: Node<'_>) {
-        if !self.is_cut(resource) {
-            self.cut.push(resource.id());
-        }
+        self.cut.insert(resource.id());
     }
 
     pub(super) fn withhold(&mut self, node: Node<'_>, why: Why) {
@@ -113,9 +112,9 @@ impl<'d> Decisions<'d> {
         if leaving.profiles == 0 {
             return Err(Why::ResourceNotPermitted);
         }
-        let frame_keeps_meaning = match self.bundle.plan.root.member(words().entry) {
+        let frame_keeps_meaning = match self.bundle.plan.root.member(keys().entry) {
             Some(branch) => self.keeps_meaning(entry.node, branch, self.bundle.profiles),
-            None => member(entry.node, words().modifier_extension).is_none(),
+            None => entry.node.child(keys().modifier_extension).is_none(),
         };
         if !frame_keeps_meaning || !self.keeps_meaning(resource, &plan.root, leaving.profiles) {
             return Err(Why::ModifierExtension);
@@ -128,9 +127,9 @@ impl<'d> Decisions<'d> {
         let mut carried = false;
         for child in root.children() {
             match child.name_id() {
-                name if name == words().resource_type || name == words().kind => self.frame(child),
-                name if name == words().meta => carried = self.meta(child, plan, profiles),
-                name if name == words().entry => self.entries(child, leaving),
+                name if name == keys().resource_type || name == keys().kind => self.frame(child),
+                name if name == keys().meta => carried = self.meta(child, plan, profiles),
+                name if name == keys().entry => self.entries(child, leaving),
                 _ => {
                     self.member(child, &plan.root, profiles);
                 }
@@ -157,11 +156,11 @@ impl<'d> Decisions<'d> {
 
     fn entry(&mut self, entry: Node<'d>, leaving: Leaving<'d>) {
         let Leaving { plan, profiles } = self.bundle;
-        let frame = plan.root.member(words().entry);
+        let frame = plan.root.member(keys().entry);
         for child in entry.children() {
             match child.name_id() {
-                name if name == words().full_url => self.frame(child),
-                name if name == words().resource => self.resource(child, leaving),
+                name if name == keys().full_url => self.frame(child),
+                name if name == keys().resource => self.resource(child, leaving),
                 _ => match frame {
                     Some(branch) => {
                         self.member(child, branch, profiles);
@@ -178,8 +177,8 @@ impl<'d> Decisions<'d> {
         let mut carried = false;
         for child in resource.children() {
             match child.name_id() {
-                name if name == words().resource_type => self.frame(child),
-                name if name == words().meta => carried = self.meta(child, plan, profiles),
+                name if name == keys().resource_type => self.frame(child),
+                name if name == keys().meta => carried = self.meta(child, plan, profiles),
                 _ => {
                     self.member(child, &plan.root, profiles);
                 }
@@ -195,13 +194,13 @@ impl<'d> Decisions<'d> {
     /// `meta`: what is permitted, and the profiles that permits name. Returns whether it already carries the label
     /// that says that something was withheld.
     fn meta(&mut self, meta: Node<'d>, plan: &'d ResourcePlan, profiles: Profiles) -> bool {
-        let branch = plan.root.member(words().meta);
+        let branch = plan.root.member(keys().meta);
         let (mark, mut kept, mut carried) = (self.withheld.len(), false, false);
         for child in meta.children() {
             let next = branch.and_then(|branch| branch.member(child.name_id()));
-            if child.name_id() == words().profile {
+            if child.name_id() == keys().profile {
                 kept |= self.profiles(child, next.and_then(|next| next.clause(profiles)), plan);
-            } else if child.name_id() == words().security && self.plan.tell_withheld {
+            } else if child.name_id() == keys().security && self.plan.tell_withheld {
                 let (some, label) = self.security(child, next, profiles);
                 kept |= some;
                 carried |= label;
@@ -271,7 +270,7 @@ impl<'d> Decisions<'d> {
         }
         let mark = self.withheld.len();
         let primitive_extension = name.is_primitive_extension();
-        let (kept, open) = if name == words().extension || name == words().modifier_extension {
+        let (kept, open) = if name == keys().extension || name == keys().modifier_extension {
             (self.extensions(child, branch, profiles), Verdict::Open)
         } else {
             match branch.member(name.without_underscore()) {
@@ -366,7 +365,7 @@ impl<'d> Decisions<'d> {
         }
         if kept {
             self.set(node, Verdict::Open);
-            if let Some(url) = member(node, words().url).filter(|url| is_extension_url(url.name_id(), branch)) {
+            if let Some(url) = node.child(keys().url).filter(|url| is_extension_url(url.name_id(), branch)) {
                 self.frame(url);
             }
             self.mask_required(node, branch, profiles);
@@ -413,14 +412,14 @@ impl<'d> Decisions<'d> {
         self.entries.resolve(&text).iter().any(|found| match *found {
             Match::FullUrl(index) => self.leaving[index].is_some(),
             Match::Id(index) => self.leaving[index].is_some_and(|Leaving { plan, profiles }| {
-                plan.root.member(words().id).is_some_and(|id| id.clause(profiles).is_some())
+                plan.root.member(keys().id).is_some_and(|id| id.clause(profiles).is_some())
             }),
         })
     }
 
     /// Whether every modifierExtension of `node` leaves whole: without it the rest would mean something else.
     fn keeps_meaning(&self, node: Node<'_>, branch: &Branch, profiles: Profiles) -> bool {
-        let Some(modifiers) = member(node, words().modifier_extension) else { return true };
+        let Some(modifiers) = node.child(keys().modifier_extension) else { return true };
         modifiers.items().all(|item| {
             extension_branch(modifiers.name_id(), item, branch).is_some_and(|next| leaves_whole(item, next, profiles))
         })
@@ -438,13 +437,13 @@ fn leaving<'d>(resource: Node<'_>, plan: &'d ResourcePlan) -> Leaving<'d> {
 }
 
 fn claimed_profiles(resource: Node<'_>) -> Vec<Cow<'_, str>> {
-    let profiles = member(resource, words().meta).and_then(|meta| member(meta, words().profile));
+    let profiles = resource.child(keys().meta).and_then(|meta| meta.child(keys().profile));
     profiles.into_iter().flat_map(Node::items).filter_map(Node::text).collect()
 }
 
 fn extension_branch<'b>(name: NameId, item: Node<'_>, branch: &'b Branch) -> Option<&'b Branch> {
-    let url = member(item, words().url)?.text()?;
-    if name == words().extension { branch.extension(&url) } else { branch.modifier_extension(&url) }
+    let url = item.child(keys().url)?.text()?;
+    if name == keys().extension { branch.extension(&url) } else { branch.modifier_extension(&url) }
 }
 
 /// The type of `meta`, which carries the label where something was withheld.
@@ -464,7 +463,7 @@ fn leaves_whole(node: Node<'_>, branch: &Branch, profiles: Profiles) -> bool {
             if is_extension_url(name, branch) {
                 return child.kind() == Kind::String;
             }
-            if name == words().extension || name == words().modifier_extension {
+            if name == keys().extension || name == keys().modifier_extension {
                 let whole =
                     |item| extension_branch(name, item, branch).is_some_and(|next| leaves_whole(item, next, profiles));
                 return child.items().all(whole);
@@ -476,25 +475,25 @@ fn leaves_whole(node: Node<'_>, branch: &Branch, profiles: Profiles) -> bool {
 
 /// The `url` of an extension: it goes with the extension's content.
 fn is_extension_url(name: NameId, branch: &Branch) -> bool {
-    name == words().url && branch.of.name == "Extension"
+    name == keys().url && branch.of.name == "Extension"
 }
 
 /// Narrative of a Composition or its sections: made again, so neither copied nor simply withheld.
 fn is_regenerated(name: NameId, branch: &Branch) -> bool {
-    name == words().text
+    name == keys().text
         && branch.of.name.starts_with(COMPOSITION)
         && matches!(branch.of.element(name), Some((_, to)) if to.code == "Narrative")
 }
 
 /// Whether `_birthDate` says by itself that the value was withheld before.
 fn is_masked_primitive(node: Node<'_>) -> bool {
-    let extensions = member(node, words().extension).into_iter().flat_map(Node::items);
+    let extensions = node.child(keys().extension).into_iter().flat_map(Node::items);
     node.name_id().is_primitive_extension() && extensions.into_iter().any(labels::is_masked)
 }
 
 /// The entries of a Bundle: they leave or stay as a whole.
 fn is_resource_list(branch: &Branch, child: Node<'_>) -> bool {
-    branch.of.name == BUNDLE && child.name_id() == words().entry
+    branch.of.name == BUNDLE && child.name_id() == keys().entry
 }
 
 /// The other spelling of a primitive element: `_birthDate` for `birthDate`, and back.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::fhir::bundle::BUNDLE;
 use crate::fhir::r4::{ElementDef, TypeDef, TypeKind, schema};
-use crate::fhir::{NameId, words};
+use crate::fhir::{NameId, keys};
 
 use super::agreement::RequiredElements;
 
@@ -196,7 +196,7 @@ impl Permit<'_> {
             let parent = branch.of;
             in_modifier |= matches!(step, Step::Extension { modifier: true, .. });
             branch = branch.step(step)?;
-            let is_reference = parent.name == "Reference" && *step == Step::Name(words().reference.text());
+            let is_reference = parent.name == "Reference" && *step == Step::Name(keys().reference.text());
             branch.is_reference = is_reference;
             if is_reference && in_modifier {
                 return Err(
@@ -281,8 +281,8 @@ fn check(from: &'static TypeDef, steps: &[Step<'_>]) -> Result<(), String> {
     let mut at = from;
     for (index, step) in steps.iter().enumerate() {
         at = enter(at, step)?;
-        if from.name == BUNDLE && index == 1 && steps[0] == Step::Name(words().entry.text()) {
-            let implied = [words().resource, words().full_url].map(|name| Step::Name(name.text()));
+        if from.name == BUNDLE && index == 1 && steps[0] == Step::Name(keys().entry.text()) {
+            let implied = [keys().resource, keys().full_url].map(|name| Step::Name(name.text()));
             if implied.contains(step) {
                 return Err("entries leave when their resource does; write a permit for that resource type".to_owned());
             }
@@ -297,14 +297,14 @@ fn check(from: &'static TypeDef, steps: &[Step<'_>]) -> Result<(), String> {
 }
 
 fn is_extension(name: &str) -> bool {
-    [words().extension, words().modifier_extension].iter().any(|known| known.text() == name)
+    [keys().extension, keys().modifier_extension].iter().any(|known| known.text() == name)
 }
 
 /// The type that one step leads to.
 fn enter(at: &'static TypeDef, step: &Step<'_>) -> Result<&'static TypeDef, String> {
     let name = match step {
-        Step::Extension { modifier: false, .. } => words().extension.text(),
-        Step::Extension { modifier: true, .. } => words().modifier_extension.text(),
+        Step::Extension { modifier: false, .. } => keys().extension.text(),
+        Step::Extension { modifier: true, .. } => keys().modifier_extension.text(),
         Step::Name(name) if is_extension(name) => {
             return Err(format!("name which extension: {name}('https://…')"));
         }
@@ -317,7 +317,7 @@ fn enter(at: &'static TypeDef, step: &Step<'_>) -> Result<&'static TypeDef, Stri
         }
         None => format!("{} has no element {name:?}", at.name),
     };
-    let is_value = at.kind == TypeKind::Primitive && *step == Step::Name(words().value.text());
+    let is_value = at.kind == TypeKind::Primitive && *step == Step::Name(keys().value.text());
     if name.starts_with('_') || is_value {
         return Err(format!(
             "{} has no element {name:?}; extension('https://…') reaches a primitive's extension",

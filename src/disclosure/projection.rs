@@ -10,9 +10,9 @@ use super::Error;
 use super::agreement::{Agreement, Interface};
 use super::decision::{Decisions, Verdict, twin};
 use super::manifest::{Kept, Manifest, Why};
-use crate::fhir::bundle::{BUNDLE, COMPOSITION, Entries, member};
+use crate::fhir::bundle::{BUNDLE, COMPOSITION, Entries};
 use crate::fhir::narrative::{self, Shown};
-use crate::fhir::{Document, Kind, Limits, NameId, Node, NodeId, Writer, labels, words};
+use crate::fhir::{Document, Kind, Limits, NameId, Node, NodeId, Writer, keys, labels};
 
 /// Levels and values of what is written: a plan is as deep as its longest element path.
 const LIMITS: Limits = Limits { depth: 500, nodes: u32::MAX };
@@ -104,7 +104,7 @@ fn is_composition(resource: &Node<'_>) -> bool {
 
 /// The sections that leave, at any depth.
 fn sections<'d>(parent: Node<'d>, decisions: &Decisions<'_>) -> Vec<Node<'d>> {
-    let items = member(parent, words().section).into_iter().flat_map(Node::items);
+    let items = parent.child(keys().section).into_iter().flat_map(Node::items);
     let mut found = Vec::new();
     for section in items.filter(|section| decisions.verdict(*section) == Verdict::Open) {
         found.push(section);
@@ -119,14 +119,14 @@ fn section_narrative(
     decisions: &Decisions<'_>,
     tell_withheld: bool,
 ) -> Option<String> {
-    let references = member(section, words().entry).into_iter().flat_map(Node::items);
+    let references = section.child(keys().entry).into_iter().flat_map(Node::items);
     let shown = |leaf: Node<'_>| decisions.shows(leaf);
-    let leaves = |reference: &Node<'_>| member(*reference, words().reference).is_some_and(shown);
+    let leaves = |reference: &Node<'_>| reference.child(keys().reference).is_some_and(shown);
     let targets: Vec<Node<'_>> = references.filter(leaves).filter_map(|reference| entries.target(reference)).collect();
     if !targets.is_empty() {
         return Some(narrative::of_section(&targets, Shown::new(&shown)));
     }
-    let had_content = [words().entry, words().text].iter().any(|name| member(section, *name).is_some());
+    let had_content = [keys().entry, keys().text].iter().any(|name| section.child(*name).is_some());
     had_content.then(|| narrative::of_withheld_section(tell_withheld))
 }
 
@@ -153,7 +153,7 @@ fn replace<'d>(
     composition: Node<'d>,
     decisions: &mut Decisions<'d>,
 ) -> bool {
-    let Some(text) = member(holder, words().text).filter(|text| !narrative::is(*text, div)) else { return false };
+    let Some(text) = holder.child(keys().text).filter(|text| !narrative::is(*text, div)) else { return false };
     decisions.withhold(text, Why::NotPermitted);
     decisions.cut(composition);
     decisions.cut(bundle);
@@ -172,15 +172,15 @@ impl Projection<'_, '_> {
     /// A resource: its type and id, its labels and narrative, then the rest in its order.
     fn resource(&mut self, resource: Node<'_>) {
         self.out.begin_object();
-        let first = [words().resource_type, words().id];
+        let first = [keys().resource_type, keys().id];
         for name in first {
-            if let Some(child) = member(resource, name) {
+            if let Some(child) = resource.child(name) {
                 self.member(resource, child);
             }
         }
         self.meta(resource);
         self.narrative(resource);
-        let rest = |child: &Node<'_>| !first.contains(&child.name_id()) && child.name_id() != words().meta;
+        let rest = |child: &Node<'_>| !first.contains(&child.name_id()) && child.name_id() != keys().meta;
         for child in resource.children().filter(rest) {
             self.member(resource, child);
         }
@@ -188,23 +188,23 @@ impl Projection<'_, '_> {
     }
 
     fn meta(&mut self, resource: Node<'_>) {
-        let meta = member(resource, words().meta);
+        let meta = resource.child(keys().meta);
         let open = meta.filter(|meta| matches!(self.decisions.verdict(*meta), Verdict::Open));
         let label = self.tell_withheld && self.decisions.is_cut(resource);
         if open.is_none() && !label {
             return;
         }
-        self.key(words().meta);
+        self.key(keys().meta);
         self.out.begin_object();
         if let Some(meta) = open.or(meta) {
-            for child in meta.children().filter(|child| child.name_id() != words().security || !label) {
+            for child in meta.children().filter(|child| child.name_id() != keys().security || !label) {
                 self.member(meta, child);
             }
         }
         if label {
-            self.key(words().security);
+            self.key(keys().security);
             self.out.begin_array();
-            if let Some(security) = meta.and_then(|meta| member(meta, words().security)) {
+            if let Some(security) = meta.and_then(|meta| meta.child(keys().security)) {
                 self.open_items(security);
             }
             labels::write_subsetted(&mut self.out);
@@ -215,7 +215,7 @@ impl Projection<'_, '_> {
 
     fn narrative(&mut self, holder: Node<'_>) {
         if let Some(div) = self.narratives.remove(&holder.id()) {
-            self.key(words().text);
+            self.key(keys().text);
             narrative::write(&mut self.out, &div);
         }
     }
@@ -321,7 +321,7 @@ impl Projection<'_, '_> {
     fn masked(&mut self, name: NameId, primitive: bool, array: bool) {
         let text = name.text();
         match primitive {
-            true => self.out.key(&format!("_{text}")),
+            true => self.out.companion_key(text),
             false => self.out.key(text),
         }
         if array {
@@ -337,12 +337,12 @@ impl Projection<'_, '_> {
     fn open_masked(&mut self, node: Node<'_>) {
         self.key(node.name_id());
         self.out.begin_object();
-        for child in node.children().filter(|child| child.name_id() != words().extension) {
+        for child in node.children().filter(|child| child.name_id() != keys().extension) {
             self.member(node, child);
         }
-        self.key(words().extension);
+        self.key(keys().extension);
         self.out.begin_array();
-        if let Some(extensions) = member(node, words().extension) {
+        if let Some(extensions) = node.child(keys().extension) {
             self.open_items(extensions);
         }
         labels::write_masked(&mut self.out);
@@ -358,7 +358,7 @@ impl Projection<'_, '_> {
 
     fn key(&mut self, name: NameId) {
         match name.is_primitive_extension() {
-            true => self.out.key(&format!("_{}", name.text())),
+            true => self.out.companion_key(name.text()),
             false => self.out.key(name.text()),
         }
     }

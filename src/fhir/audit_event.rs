@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
+use super::bars::ODS_ORGANISATION;
 use super::{Document, Instant, Limits, Node, Writer, instant_text};
 use crate::identity::{MessageId, PartyId};
 
-const ODS: &str = "https://fhir.nhs.uk/Id/ods-organization-code";
 const URI: &str = "urn:ietf:rfc:3986";
 const URN_UUID: &str = "urn:uuid:";
 const KEYED_HASH: &str = "https://weir.example/Id/keyed-hash";
@@ -272,7 +272,7 @@ fn write_agent(out: &mut Writer, agent: &Agent<'_>) {
 
 fn write_who(out: &mut Writer, who: Who<'_>) {
     match who {
-        Who::Party(party) => reference(out, "Organization", ODS, party.as_str()),
+        Who::Party(party) => reference(out, "Organization", ODS_ORGANISATION, party.as_str()),
         Who::Operator(id) => reference(out, "Practitioner", OPERATOR, id),
     }
 }

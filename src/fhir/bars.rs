@@ -12,6 +12,9 @@ pub const MEDIA_TYPE: &str = "application/fhir+json; version=1.4.0";
 /// The identifier system of organisations.
 pub const ODS_ORGANISATION: &str = "https://fhir.nhs.uk/Id/ods-organization-code";
 
+/// The identifier system of patients.
+pub const NHS_NUMBER: &str = "https://fhir.nhs.uk/Id/nhs-number";
+
 /// The identifier system of services in `NHSD-Target-Identifier`.
 pub const DOS_SERVICE: &str = "https://fhir.nhs.uk/Id/dos-service-id";
 

@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::names::NameId;
-use super::words::words;
-use super::{Document, Node};
+use super::{Document, Node, bars, keys};
 
 /// The `type` of resource that carries others.
 pub const BUNDLE: &str = "Bundle";
@@ -13,13 +11,7 @@ pub const BUNDLE: &str = "Bundle";
 pub const COMPOSITION: &str = "Composition";
 
 const MESSAGE_HEADER: &str = "MessageHeader";
-const ODS: &str = "https://fhir.nhs.uk/Id/ods-organization-code";
 const HISTORY: &str = "/_history/";
-
-/// The member of an object by its interned name.
-pub fn member(node: Node<'_>, name: NameId) -> Option<Node<'_>> {
-    node.is_object().then(|| node.children().find(|child| child.name_id() == name)).flatten()
-}
 
 /// One entry of a Bundle.
 #[derive(Clone, Debug)]
@@ -51,7 +43,7 @@ pub struct Entries<'a> {
 impl<'a> Entries<'a> {
     /// Indexes the entries of `bundle`; none if it is no Bundle.
     pub fn of(bundle: &'a Document) -> Entries<'a> {
-        let items = member(bundle.root(), words().entry).into_iter().flat_map(Node::items);
+        let items = bundle.root().child(keys().entry).into_iter().flat_map(Node::items);
         let list: Vec<Entry<'a>> = items.map(entry).collect();
         let mut by_name: HashMap<Cow<'a, str>, Vec<Match>> = HashMap::with_capacity(list.len() * 2);
         for (index, entry) in list.iter().enumerate() {
@@ -81,7 +73,7 @@ impl<'a> Entries<'a> {
 
     /// The resource that a Reference element means, if it is in the Bundle.
     pub fn target(&self, reference: Node<'_>) -> Option<Node<'a>> {
-        let text = member(reference, words().reference)?.text()?;
+        let text = reference.child(keys().reference)?.text()?;
         self.resolve(&text).iter().find_map(|found| {
             let (Match::FullUrl(index) | Match::Id(index)) = *found;
             self.list[index].resource
@@ -93,7 +85,7 @@ impl<'a> Entries<'a> {
     pub fn receivers(&self) -> Vec<Option<String>> {
         let mut resources = self.list.iter().filter_map(|entry| entry.resource);
         let header = resources.find(|resource| resource.resource_type() == Some(MESSAGE_HEADER));
-        let destinations = header.and_then(|header| member(header, words().destination));
+        let destinations = header.and_then(|header| header.child(keys().destination));
         destinations.into_iter().flat_map(Node::items).map(|destination| self.receiver(destination)).collect()
     }
 
@@ -105,8 +97,8 @@ impl<'a> Entries<'a> {
     }
 
     fn receiver(&self, destination: Node<'_>) -> Option<String> {
-        let organization = self.target(member(destination, words().receiver)?)?;
-        let mut codes = member(organization, words().identifier)?.items().filter_map(ods_code);
+        let organization = self.target(destination.child(keys().receiver)?)?;
+        let mut codes = organization.child(keys().identifier)?.items().filter_map(ods_code);
         let code = codes.next()?;
         codes.next().is_none().then_some(code)
     }
@@ -115,8 +107,8 @@ impl<'a> Entries<'a> {
 fn entry(node: Node<'_>) -> Entry<'_> {
     Entry {
         node,
-        full_url: member(node, words().full_url).and_then(Node::text),
-        resource: member(node, words().resource).filter(|resource| resource.is_object()),
+        full_url: node.child(keys().full_url).and_then(Node::text),
+        resource: node.child(keys().resource).filter(|resource| resource.is_object()),
     }
 }
 
@@ -128,13 +120,13 @@ fn relative_part(url: &str) -> Option<&str> {
 }
 
 fn type_and_id(resource: Node<'_>) -> Option<String> {
-    let id = member(resource, words().id)?.text()?;
+    let id = resource.child(keys().id)?.text()?;
     Some(format!("{}/{id}", resource.resource_type()?))
 }
 
 fn ods_code(identifier: Node<'_>) -> Option<String> {
-    let system = member(identifier, words().system)?.text()?;
-    (system == ODS).then(|| member(identifier, words().value)?.text().map(Cow::into_owned)).flatten()
+    let system = identifier.child(keys().system)?.text()?;
+    (system == bars::ODS_ORGANISATION).then(|| identifier.child(keys().value)?.text().map(Cow::into_owned)).flatten()
 }
 
 #[cfg(test)]

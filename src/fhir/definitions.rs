@@ -253,7 +253,10 @@ fn copy(node: Node<'_>) -> Option<Document> {
 fn type_use(node: Node<'_>) -> Option<TypeUse> {
     let code = text(node, "code")?;
     let code = match code.strip_prefix("http://hl7.org/fhirpath/System.") {
-        Some(system) => system[..1].to_ascii_lowercase() + &system[1..],
+        Some(system) => {
+            let mut letters = system.chars();
+            letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect()
+        }
         None => code,
     };
     Some(TypeUse { code, profiles: canonicals(node, "profile"), targets: canonicals(node, "targetProfile") })
@@ -313,6 +316,15 @@ fn code_system(root: Node<'_>, url: String) -> CodeSystemDefinition {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_system_type_is_read_whatever_its_name() {
+        for (code, read) in [("System.String", "string"), ("System.", ""), ("System.Étage", "Étage")] {
+            let text = format!(r#"{{"code":"http://hl7.org/fhirpath/{code}"}}"#);
+            let document = Document::parse(text, &Limits::default()).expect("it is JSON");
+            assert_eq!(type_use(document.root()).map(|each| each.code).as_deref(), Some(read));
+        }
+    }
 
     #[test]
     fn what_has_no_field_is_named() {

@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::keys::keys;
 use super::names::{Name, NameId};
 use super::path::ElementPath;
 
@@ -232,6 +233,33 @@ impl Document {
         (0..self.slots.len()).map(|index| Node { document: self, id: NodeId(index as u32) })
     }
 
+    /// Shows every node with its path, in document order. One pass, where [`Node::path`] starts at the root each time.
+    pub fn visit_paths<'a>(&'a self, mut visit: impl FnMut(Node<'a>, &ElementPath)) {
+        struct Open {
+            after: u32,
+            mark: usize,
+            children: usize,
+        }
+        let mut path = ElementPath::root();
+        path.push_name(self.resource_type().unwrap_or_default());
+        let mut open: Vec<Open> = Vec::new();
+        for node in self.nodes() {
+            while open.pop_if(|parent| node.id.0 >= parent.after).is_some() {}
+            if let Some(parent) = open.last_mut() {
+                path.cut(parent.mark);
+                match node.name() {
+                    Some(name) => path.push_name(element_name(&name)),
+                    None => path.push_index(parent.children),
+                }
+                parent.children += 1;
+            }
+            visit(node, &path);
+            if node.is_object() || node.is_array() {
+                open.push(Open { after: node.slot().after, mark: path.mark(), children: 0 });
+            }
+        }
+    }
+
     /// Line and column of a byte offset.
     pub fn position(&self, offset: usize) -> Position {
         position_in(&self.source, offset)
@@ -361,6 +389,14 @@ impl<'a> Node<'a> {
         self.children().find(|child| child.is_named(name))
     }
 
+    /// The member with an interned name; nothing for [`NameId::UNKNOWN`].
+    pub fn child(self, name: NameId) -> Option<Node<'a>> {
+        if !self.is_object() || name == NameId::UNKNOWN {
+            return None;
+        }
+        self.children().find(|child| child.name_id() == name)
+    }
+
     /// The member called `name`. For code that runs once; a compiled plan keeps a [`Name`].
     pub fn member(self, name: &str) -> Option<Node<'a>> {
         self.get(&Name::new(name))
@@ -416,8 +452,7 @@ impl<'a> Node<'a> {
 
     /// The value of the member `resourceType`, if it is a plain string.
     pub fn resource_type(self) -> Option<&'a str> {
-        let name = NameId::of("resourceType");
-        let node = self.is_object().then(|| self.children().find(|child| child.name_id() == name)).flatten()?;
+        let node = self.child(keys().resource_type)?;
         let slot = node.slot();
         (slot.kind == Kind::String && !slot.escaped)
             .then(|| &self.document.source[slot.start as usize + 1..slot.end as usize - 1])
@@ -543,6 +578,27 @@ fn path_of_open(source: &str, slots: &[Slot]) -> ElementPath {
         }
     }
     path
+}
+
+/// How many bytes from the start neither end a JSON string nor need an escape in one, eight at a time.
+#[inline]
+pub(super) fn plain_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES * 0x80;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, &word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(word);
+        let zero_byte = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+        let quote = zero_byte(word ^ (ONES * u64::from(b'"')));
+        let slash = zero_byte(word ^ (ONES * u64::from(b'\\')));
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let special = quote | slash | control;
+        if special != 0 {
+            return index * 8 + (special.trailing_zeros() / 8) as usize;
+        }
+    }
+    let plain = rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | ..0x20)).count();
+    words.len() * 8 + plain
 }
 
 struct Parser<'a> {
@@ -717,7 +773,7 @@ impl Parser<'_> {
         self.at += 1;
         let mut escaped = false;
         loop {
-            self.plain_characters();
+            self.at += plain_length(&self.bytes[self.at..]);
             match self.bytes.get(self.at) {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -731,32 +787,6 @@ impl Parser<'_> {
         }
         self.at += 1;
         Ok(escaped)
-    }
-
-    /// Steps over bytes that end neither the string nor its plainness, eight at a time.
-    #[inline]
-    fn plain_characters(&mut self) {
-        const ONES: u64 = u64::MAX / 255;
-        const HIGHS: u64 = ONES * 0x80;
-        while let Some(chunk) = self.bytes.get(self.at..self.at + 8) {
-            let word = u64::from_le_bytes(chunk.try_into().expect("the slice has eight bytes"));
-            let zero_byte = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-            let quote = zero_byte(word ^ (ONES * u64::from(b'"')));
-            let slash = zero_byte(word ^ (ONES * u64::from(b'\\')));
-            let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-            let special = quote | slash | control;
-            if special != 0 {
-                self.at += (special.trailing_zeros() / 8) as usize;
-                return;
-            }
-            self.at += 8;
-        }
-        while let Some(byte) = self.bytes.get(self.at) {
-            if matches!(byte, b'"' | b'\\' | ..0x20) {
-                return;
-            }
-            self.at += 1;
-        }
     }
 
     fn escape(&mut self) -> Result<(), Fault> {
@@ -894,6 +924,24 @@ mod tests {
             assert_eq!(fault(text), (Fault::DuplicateKey, place.to_owned()), "{text}");
         }
         parse(r#"{"name":{"name":{"name":1}},"_name":1,"x":{"x":1}}"#);
+    }
+
+    #[test]
+    fn a_visit_gives_every_node_its_path() {
+        for text in [
+            r#"{"resourceType":"Patient","name":[{"given":["A",[1,{"x":2}]],"_given":[null,{"id":"b"}]},{}],"a\u0062":[[]]}"#,
+            r#"{"person":{"born":1},"":2,"list":[1,2]}"#,
+            "[[1],2]",
+            "1",
+        ] {
+            let document = parse(text);
+            let mut visited = 0;
+            document.visit_paths(|node, path| {
+                assert_eq!((node.id().index(), path), (visited, &node.path()), "{text}");
+                visited += 1;
+            });
+            assert_eq!(visited, document.len());
+        }
     }
 
     #[test]

@@ -1,56 +1,62 @@
-//! The element names that code asks for by itself, interned once. A compiled plan keeps its own [`Name`]s.
+//! The element names that code asks for by itself, interned once. A compiled plan keeps its own [`Name`](super::Name)s.
 
 use std::sync::LazyLock;
 
-use super::{Name, NameId};
+use super::NameId;
 
-/// See [`keys`].
-#[derive(Debug)]
-#[allow(missing_docs, reason = "each is the element name it spells")]
-pub struct Keys {
-    pub resource_type: NameId,
-    pub code: Name,
-    pub coding: Name,
-    pub contained: Name,
-    pub entry: Name,
-    pub extension: Name,
-    pub full_url: Name,
-    pub id: Name,
-    pub identifier: Name,
-    pub meta: Name,
-    pub profile: Name,
-    pub reference: Name,
-    pub request: Name,
-    pub resource: Name,
-    pub system: Name,
-    pub kind: Name,
-    pub url: Name,
-    pub value: Name,
-    pub version_id: Name,
+macro_rules! keys {
+    ($($field:ident = $text:literal,)+) => {
+        /// Interned element names. Each field is the name it is called by; `kind` is `type`.
+        #[derive(Debug)]
+        #[allow(missing_docs, reason = "each field is the element of that name")]
+        pub struct Keys {
+            $(pub $field: NameId,)+
+        }
+
+        static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys { $($field: NameId::of($text),)+ });
+    };
+}
+
+keys! {
+    code = "code",
+    coding = "coding",
+    contained = "contained",
+    destination = "destination",
+    entry = "entry",
+    extension = "extension",
+    full_url = "fullUrl",
+    id = "id",
+    identifier = "identifier",
+    meta = "meta",
+    modifier_extension = "modifierExtension",
+    profile = "profile",
+    receiver = "receiver",
+    reference = "reference",
+    request = "request",
+    resource = "resource",
+    resource_type = "resourceType",
+    section = "section",
+    security = "security",
+    system = "system",
+    text = "text",
+    kind = "type",
+    url = "url",
+    value = "value",
+    version_id = "versionId",
 }
 
 /// The names.
 pub fn keys() -> &'static Keys {
-    static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
-        resource_type: NameId::of("resourceType"),
-        code: Name::new("code"),
-        coding: Name::new("coding"),
-        contained: Name::new("contained"),
-        entry: Name::new("entry"),
-        extension: Name::new("extension"),
-        full_url: Name::new("fullUrl"),
-        id: Name::new("id"),
-        identifier: Name::new("identifier"),
-        meta: Name::new("meta"),
-        profile: Name::new("profile"),
-        reference: Name::new("reference"),
-        request: Name::new("request"),
-        resource: Name::new("resource"),
-        system: Name::new("system"),
-        kind: Name::new("type"),
-        url: Name::new("url"),
-        value: Name::new("value"),
-        version_id: Name::new("versionId"),
-    });
     &KEYS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_a_name_of_r4() {
+        let all = format!("{:?}", keys());
+        assert!(!all.contains(&format!("{:?}", NameId::UNKNOWN)), "{all}");
+    }
 }

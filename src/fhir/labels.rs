@@ -1,11 +1,11 @@
 //! How a receiver is told that something was withheld: the data-absent-reason extension with `masked`, and the
 //! security label SUBSETTED (FHIR R4 extension data-absent-reason; HL7 v3 ObservationValue).
 
-use super::bundle::member;
 use super::names::NameId;
 use super::{Node, Writer};
 
-const DATA_ABSENT_REASON: &str = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
+/// The extension that says why there is no value.
+pub const DATA_ABSENT_REASON: &str = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
 const MASKED: &str = "masked";
 const OBSERVATION_VALUE: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
 const SUBSETTED: &str = "SUBSETTED";
@@ -48,7 +48,7 @@ pub fn is_masked(extension: Node<'_>) -> bool {
 
 fn is_pair(node: Node<'_>, first: (&str, &str), second: (&str, &str)) -> bool {
     let is = |(name, expected): (&str, &str)| {
-        member(node, NameId::of(name)).and_then(Node::text).is_some_and(|text| text == expected)
+        node.child(NameId::of(name)).and_then(Node::text).is_some_and(|text| text == expected)
     };
     node.children().count() == 2 && is(first) && is(second)
 }

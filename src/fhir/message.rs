@@ -1,5 +1,6 @@
 //! Messages: a Bundle of type `message` with its MessageHeader first (FHIR R4, messaging; BaRS message shapes).
 
+use super::bars::NHS_NUMBER;
 use super::{Document, Instant, Node, Writer, instant_text};
 
 /// The system of event codes in BaRS messages.
@@ -132,15 +133,14 @@ impl<'a> Message<'a> {
 
 /// The system and value of the NHS number of the first Patient in a Bundle that has one.
 pub fn nhs_number(bundle: &Document) -> Option<(&'static str, String)> {
-    const SYSTEM: &str = "https://fhir.nhs.uk/Id/nhs-number";
     let entries = bundle.root().member("entry").into_iter().flat_map(|entries| entries.children());
     let patients = entries.filter_map(|entry| entry.member("resource"));
     patients
         .filter(|resource| resource.resource_type() == Some("Patient"))
         .filter_map(|patient| patient.member("identifier"))
         .flat_map(|identifiers| identifiers.children())
-        .find(|identifier| text_at(*identifier, &["system"]).as_deref() == Some(SYSTEM))
-        .and_then(|identifier| Some((SYSTEM, text_at(identifier, &["value"])?)))
+        .find(|identifier| text_at(*identifier, &["system"]).as_deref() == Some(NHS_NUMBER))
+        .and_then(|identifier| Some((NHS_NUMBER, text_at(identifier, &["value"])?)))
 }
 
 /// What a receiver answers to a message.

@@ -19,7 +19,6 @@ pub mod outcome;
 mod path;
 pub mod provenance;
 pub mod r4;
-mod words;
 mod writer;
 #[cfg(feature = "xml")]
 pub mod xml;
@@ -30,5 +29,4 @@ pub use instant::{Instant, instant_text};
 pub use keys::{Keys, keys};
 pub use names::{Name, NameId};
 pub use path::ElementPath;
-pub use words::{Words, words};
 pub use writer::Writer;

@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::bundle::member;
 use super::r4::{TypeDef, TypeKind, schema};
 use super::{NameId, Node, Writer};
 
@@ -48,7 +47,7 @@ impl<'v> Shown<'v> {
     }
 
     fn member<'a>(self, node: Node<'a>, name: &str) -> Option<Cow<'a, str>> {
-        self.text(member(node, NameId::of(name))?)
+        self.text(node.child(NameId::of(name))?)
     }
 }
 
@@ -81,7 +80,7 @@ pub fn of_composition(composition: Node<'_>, shown: Shown<'_>, note: Option<&str
     if let Some(date) = shown.member(composition, "date") {
         paragraph(&mut div, "span", &date);
     }
-    let sections = member(composition, NameId::of("section")).into_iter().flat_map(Node::items);
+    let sections = composition.child(NameId::of("section")).into_iter().flat_map(Node::items);
     let headings: Vec<_> = sections.filter_map(|section| shown.member(section, "title")).collect();
     if !headings.is_empty() {
         div.push_str("<ul>");
@@ -108,7 +107,7 @@ pub fn write(out: &mut Writer, div: &str) {
 /// Whether `text` is that narrative and nothing more.
 pub fn is(text: Node<'_>, div: &str) -> bool {
     let has = |name: &str, expected: &str| {
-        member(text, NameId::of(name)).and_then(Node::text).is_some_and(|own| own == expected)
+        text.child(NameId::of(name)).and_then(Node::text).is_some_and(|own| own == expected)
     };
     text.children().count() == 2 && has("status", GENERATED) && has("div", div)
 }

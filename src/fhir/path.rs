@@ -22,6 +22,16 @@ impl ElementPath {
         &self.0
     }
 
+    /// How long the path is, for [`ElementPath::cut`].
+    pub(super) fn mark(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Steps back to where the path was that long.
+    pub(super) fn cut(&mut self, mark: usize) {
+        self.0.truncate(mark);
+    }
+
     /// Steps into the element `name`.
     pub fn push_name(&mut self, name: &str) {
         if !self.0.is_empty() {

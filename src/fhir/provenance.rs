@@ -4,9 +4,9 @@
 
 use uuid::Uuid;
 
+use super::bars::ODS_ORGANISATION;
 use super::{Instant, Writer, instant_text};
 
-const ODS: &str = "https://fhir.nhs.uk/Id/ods-organization-code";
 const URI: &str = "urn:ietf:rfc:3986";
 const ACT_REASON: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
 const LIFECYCLE: &str = "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle";
@@ -110,7 +110,7 @@ impl Disclosure<'_> {
                 out.field("type", "user-friendly-name");
             });
             list(out, "version", |out| out.field("value", self.gateway.version));
-            object(out, "owner", |out| identifier(out, "Organization", ODS, self.gateway.owner));
+            object(out, "owner", |out| identifier(out, "Organization", ODS_ORGANISATION, self.gateway.owner));
         });
     }
 
@@ -120,14 +120,14 @@ impl Disclosure<'_> {
         out.begin_object();
         object(out, "type", |out| coding(out, PARTICIPANT, "author"));
         object(out, "who", |out| {
-            identifier(out, "Organization", ODS, self.author.ods);
+            identifier(out, "Organization", ODS_ORGANISATION, self.author.ods);
             out.field("display", self.author.name);
         });
         out.end_object();
         out.begin_object();
         object(out, "type", |out| coding(out, PARTICIPANT, "assembler"));
         object(out, "who", |out| out.field("reference", &format!("#{GATEWAY}")));
-        object(out, "onBehalfOf", |out| identifier(out, "Organization", ODS, self.author.ods));
+        object(out, "onBehalfOf", |out| identifier(out, "Organization", ODS_ORGANISATION, self.author.ods));
         out.end_object();
         out.end_array();
     }

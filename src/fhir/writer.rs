@@ -1,5 +1,9 @@
 //! JSON out: a streaming writer that places commas and escapes, and copies spans as they are.
 
+use std::fmt::Write as _;
+
+use super::document::plain_length;
+
 /// Writes one JSON value into a buffer.
 #[derive(Debug, Default)]
 pub struct Writer {
@@ -44,6 +48,15 @@ impl Writer {
         self.separate();
         escape_into(&mut self.out, name);
         self.out.push(':');
+        self.comma = false;
+    }
+
+    /// The key `_name` of the next value: what a primitive has besides its value.
+    pub fn companion_key(&mut self, name: &str) {
+        self.separate();
+        self.out.push_str("\"_");
+        self.out.push_str(name);
+        self.out.push_str("\":");
         self.comma = false;
     }
 
@@ -98,29 +111,21 @@ impl Writer {
 /// Appends `text` as a JSON string: quotes, backslashes and control characters escaped, all else as it is.
 fn escape_into(out: &mut String, text: &str) {
     out.push('"');
-    let mut plain = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        let escape = match byte {
-            b'"' => "\\\"",
-            b'\\' => "\\\\",
-            b'\n' => "\\n",
-            b'\r' => "\\r",
-            b'\t' => "\\t",
-            ..0x20 => "",
-            _ => continue,
-        };
-        out.push_str(&text[plain..at]);
-        if escape.is_empty() {
-            out.push_str("\\u00");
-            for digit in [byte >> 4, byte & 15] {
-                out.push(char::from_digit(u32::from(digit), 16).expect("four bits are one hex digit"));
-            }
-        } else {
-            out.push_str(escape);
+    let mut rest = text;
+    loop {
+        let (plain, special) = rest.split_at(plain_length(rest.as_bytes()));
+        out.push_str(plain);
+        let Some(&byte) = special.as_bytes().first() else { break };
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            control => write!(out, "\\u{control:04x}").expect("writing to a String cannot fail"),
         }
-        plain = at + 1;
+        rest = &special[1..];
     }
-    out.push_str(&text[plain..]);
     out.push('"');
 }
 

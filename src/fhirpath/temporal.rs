@@ -192,10 +192,10 @@ impl Time {
         time.second = u8::try_from(digits(second, 2).filter(|&second| second < 61)?).ok()?;
         time.precision = Precision::Second;
         if let Some(fraction) = fraction {
-            let kept = &fraction[..fraction.len().min(9)];
             if fraction.is_empty() || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
                 return None;
             }
+            let kept = &fraction[..fraction.len().min(9)];
             let scale = 10_u32.pow(u32::try_from(9 - kept.len()).ok()?);
             time.nanosecond = kept.parse::<u32>().ok()? * scale;
             time.precision = Precision::Fraction(u8::try_from(kept.len()).ok()?);
@@ -330,11 +330,6 @@ impl DateTime {
     /// How precisely it was written.
     pub fn precision(self) -> Precision {
         self.precision
-    }
-
-    /// Minutes east of UTC, if it was written.
-    pub fn offset_minutes(self) -> Option<i16> {
-        self.offset
     }
 
     pub(super) fn of(instant: OffsetDateTime) -> DateTime {

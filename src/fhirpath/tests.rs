@@ -491,6 +491,28 @@ proptest::proptest! {
 }
 
 #[test]
+fn a_time_with_letters_in_its_fraction_is_text() {
+    let record = parse(r#"{"at":"14:30:15.12345678é"}"#);
+    assert_eq!(run(&record, "at.toTime()"), "");
+    assert_eq!(run(&record, "at > @T14:30"), Fault::WrongType("a comparison of order").to_string());
+}
+
+#[test]
+fn keys_without_a_total_order_are_sorted_all_the_same() {
+    let dates: Vec<String> = (0..200)
+        .map(|index| match index % 3 {
+            0 => format!("{{\"at\":\"20{:02}\"}}", index * 7 % 50),
+            1 => format!("{{\"at\":\"20{:02}-0{}\"}}", index * 11 % 50, index % 9 + 1),
+            _ => format!("{{\"at\":\"20{:02}-0{}-1{}\"}}", index * 13 % 50, index % 9 + 1, index % 10),
+        })
+        .collect();
+    let record = parse(&format!("{{\"all\":[{}]}}", dates.join(",")));
+    assert_eq!(run(&record, "all.sort(at.toDateTime()).count()"), "200");
+    assert_eq!(run(&record, "(3 | 1 | 2).sort()"), "1,2,3");
+    assert_eq!(run(&record, "(3 | 1 | 2).sort(-$this)"), "3,2,1");
+}
+
+#[test]
 fn numbers_at_their_limits_are_empty_or_exact() {
     let document = parse(PATIENT);
     for text in [

@@ -2,6 +2,7 @@
 //! wrong. Certificates say who a peer is; here they are read, trusted and, for the demo, issued.
 
 pub mod certificate;
+pub mod digest;
 pub mod issuance;
 pub mod tls;
 

@@ -4,10 +4,9 @@
 //! found to conform to the interface's logical model. Invariant: a record that is not complete JSON of the declared
 //! media type, or lacks what its model requires, never becomes `Received`.
 
-use aws_lc_rs::digest;
-
 use crate::fhir::outcome::Issue;
 use crate::fhir::{Document, Instant, Limits, ParseError};
+use crate::identity::digest::{hex, sha_256};
 use crate::identity::{InterfaceName, MessageId, PartyId};
 
 /// What a sender submitted.
@@ -120,8 +119,7 @@ pub fn receive(
     if !content_type.as_deref().is_some_and(is_json) {
         return Err(Error::MediaType);
     }
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, &body).as_ref());
+    let hash = sha_256(&body);
     let message = message_id(&sender, &interface, idempotency_key.as_deref(), &hash)?;
     let record = Document::parse(body, limits)?;
     let issues = conforms(&record);
@@ -148,10 +146,7 @@ fn message_id(
             Ok(MessageId::derive(sender, interface, &format!("key {key}")))
         }
         Some(_) => Err(Error::IdempotencyKey),
-        None => {
-            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-            Ok(MessageId::derive(sender, interface, &format!("sha-256 {digest}")))
-        }
+        None => Ok(MessageId::derive(sender, interface, &format!("sha-256 {}", hex(digest)))),
     }
 }
 

@@ -372,7 +372,7 @@ impl<'r> Target<'r> {
             })?;
         }
         if self.occurrences(first, behind).any(|id| self.has_children(id)) {
-            out.writer.key(&format!("_{name}"));
+            out.writer.companion_key(name);
             self.write_list(lead, is_array, out, |out| {
                 self.occurrences(first, behind).try_for_each(|id| self.write_extension(id, out))
             })?;

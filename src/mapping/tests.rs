@@ -401,6 +401,7 @@ fn faults_of_a_map_name_their_place() {
             8,
             "value can be of several types",
         ),
+        ("group Main(source s : Record, target t : Patient) {\n}", 1, 1, "the map has no rule"),
         (
             "group Main(source s : Record, target t : Patient) {\n  s.home -> t.name;\n}",
             2,

@@ -15,6 +15,7 @@ use crate::disclosure::Disclosable;
 use crate::fhir::Instant;
 use crate::fhir::provenance::{Device, Disclosure, Entity, Organization, Role};
 use crate::identity::PartyId;
+use crate::identity::digest::hex;
 use crate::intake::Received;
 
 /// The gateway, as a Provenance names it.
@@ -94,11 +95,6 @@ fn provenance(disclosable: &Disclosable, now: Instant, gateway: &Gateway) -> Str
         ],
     };
     disclosure.to_json()
-}
-
-/// Hexadecimal, lower case.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

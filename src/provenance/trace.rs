@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::hex;
 use super::lineage::{Clause, Held, Left, Lineage, Rule, Version};
 use crate::disclosure::Disclosable;
-use crate::fhir::bundle::{Entries, Entry};
+use crate::fhir::bundle::Entries;
 use crate::fhir::{Document, NodeId};
+use crate::identity::digest::hex;
 use crate::mapping::{Mapped, Origin};
 
 /// The lineage of what may leave and of what does not.
@@ -14,14 +14,17 @@ pub(super) fn trace(disclosable: &Disclosable) -> Lineage {
     let mapped = disclosable.validated().mapped();
     let (full, sent) = (mapped.bundle(), disclosable.bundle());
     let mut rules = Rules { mapped, known: HashMap::new(), list: Vec::new() };
-    let left = disclosable.manifest().kept().iter().map(|row| {
-        let origin = mapped.origins().get(row.node.index()).copied();
-        Left {
-            path: path(sent, row.sent),
-            from: fields(mapped, origin),
-            rule: origin.and_then(|origin| rules.index(origin)),
-            clause: row.clause,
-        }
+    let (kept, generated) = (disclosable.manifest().kept(), disclosable.manifest().generated());
+    let origin = |node: NodeId| mapped.origins().get(node.index()).copied();
+    let sources = kept.iter().filter_map(|row| origin(row.node)?.source);
+    let fields = paths(mapped.received().record(), sources);
+    let mut places = paths(sent, kept.iter().map(|row| row.sent).chain(generated.iter().copied()));
+    let mut place = |node: &NodeId| places.remove(node).unwrap_or_default();
+    let left = kept.iter().map(|row| Left {
+        path: place(&row.sent),
+        from: origin(row.node).and_then(|origin| field(&fields, origin)).into_iter().collect(),
+        rule: origin(row.node).and_then(|origin| rules.index(origin)),
+        clause: row.clause,
     });
     let left = left.collect();
     let agreement = disclosable.agreement();
@@ -37,7 +40,7 @@ pub(super) fn trace(disclosable: &Disclosable) -> Lineage {
         rules: rules.list,
         clauses: clauses(disclosable),
         left,
-        generated: disclosable.manifest().generated().iter().map(|node| path(sent, *node)).collect(),
+        generated: generated.iter().map(place).collect(),
         withheld: withheld(disclosable, full),
     }
 }
@@ -47,14 +50,20 @@ pub(super) fn map_name(mapped: &Mapped) -> String {
     mapped.map().rule(0).map(|rule| rule.map.clone()).unwrap_or_default()
 }
 
-/// The record fields of an origin; none when it is the record as a whole.
-fn fields(mapped: &Mapped, origin: Option<Origin>) -> Vec<String> {
-    let source = origin.and_then(|origin| origin.source).map(|node| path(mapped.received().record(), node));
-    source.into_iter().filter(|path| !path.is_empty()).collect()
+/// The record field of an origin; none when it is the record as a whole.
+fn field(fields: &HashMap<NodeId, String>, origin: Origin) -> Option<String> {
+    fields.get(&origin.source?).filter(|path| !path.is_empty()).cloned()
 }
 
-fn path(document: &Document, node: NodeId) -> String {
-    document.node(node).map(|node| node.path().to_string()).unwrap_or_default()
+/// The paths of some nodes, in one pass over their document.
+fn paths(document: &Document, nodes: impl Iterator<Item = NodeId>) -> HashMap<NodeId, String> {
+    let mut paths: HashMap<NodeId, String> = nodes.map(|node| (node, String::new())).collect();
+    document.visit_paths(|node, path| {
+        if let Some(own) = paths.get_mut(&node.id()) {
+            path.as_str().clone_into(own);
+        }
+    });
+    paths
 }
 
 fn clauses(disclosable: &Disclosable) -> Vec<Clause> {
@@ -70,13 +79,21 @@ fn clauses(disclosable: &Disclosable) -> Vec<Clause> {
 fn withheld(disclosable: &Disclosable, full: &Document) -> Vec<Held> {
     let entries = Entries::of(full);
     let resource_of = |node: NodeId| {
-        let holds = |entry: &&Entry<'_>| entry.node.id() <= node && node.index() < entry.node.end_index();
-        let resource = entries.list().iter().find(holds).and_then(|entry| entry.resource);
+        // Entries stand in document order: the first that does not end before the node is the one that may hold it.
+        let at = entries.list().partition_point(|entry| entry.node.end_index() <= node.index());
+        let entry = entries.list().get(at).filter(|entry| entry.node.id() <= node);
+        let resource = entry.and_then(|entry| entry.resource);
         resource.and_then(|resource| resource.resource_type()).unwrap_or_default().to_owned()
     };
-    let rows = disclosable.manifest().withheld().iter();
-    rows.map(|row| Held { path: path(full, row.node), resource: resource_of(row.node), why: row.why.to_string() })
-        .collect()
+    let rows = disclosable.manifest().withheld();
+    let places = paths(full, rows.iter().map(|row| row.node));
+    let place = |node: &NodeId| places.get(node).cloned().unwrap_or_default();
+    let held = rows.iter().map(|row| Held {
+        path: place(&row.node),
+        resource: resource_of(row.node),
+        why: row.why.to_string(),
+    });
+    held.collect()
 }
 
 /// The rules that made something that left, each once.

@@ -31,22 +31,22 @@ impl<'a> Walk<'a> {
     /// Indexes the entries of a Bundle and checks what concerns all of them.
     pub(super) fn index(&mut self, bundle: Node<'a>) {
         let keys = keys();
-        let kind = bundle.get(&keys.kind).and_then(Node::text).unwrap_or_default();
+        let kind = bundle.child(keys.kind).and_then(Node::text).unwrap_or_default();
         let is_closed = matches!(&*kind, "message" | "document");
         let mut index = BundleIndex { is_closed, by_url: HashMap::new(), by_id: HashMap::new() };
         let mut versions = HashMap::new();
-        let entries = bundle.get(&keys.entry);
+        let entries = bundle.child(keys.entry);
         for entry in entries.into_iter().flat_map(Node::items) {
-            let resource = entry.get(&keys.resource);
-            let url = entry.get(&keys.full_url).and_then(Node::text);
+            let resource = entry.child(keys.resource);
+            let url = entry.child(keys.full_url).and_then(Node::text);
             if let Some(resource) = resource {
                 self.full_url(entry, resource, url.as_deref(), &kind);
-                if let Some((name, id)) = resource.resource_type().zip(resource.get(&keys.id).and_then(Node::text)) {
+                if let Some((name, id)) = resource.resource_type().zip(resource.child(keys.id).and_then(Node::text)) {
                     index.by_id.insert((name, id), resource);
                 }
             }
             let Some(url) = url else { continue };
-            let version = resource.and_then(|each| each.get(&keys.meta)?.get(&keys.version_id)?.text());
+            let version = resource.and_then(|each| each.child(keys.meta)?.child(keys.version_id)?.text());
             match versions.entry((url.clone(), version)) {
                 Entry::Vacant(place) => _ = place.insert(()),
                 Entry::Occupied(_) if kind == "history" => {}
@@ -74,7 +74,7 @@ impl<'a> Walk<'a> {
             }
             return;
         };
-        let id = resource.get(&keys().id).and_then(Node::text);
+        let id = resource.child(keys().id).and_then(Node::text);
         let (Some(id), Some(name)) = (id, resource.resource_type()) else { return };
         if url.starts_with("http") && !url.ends_with(&format!("/{name}/{id}")) {
             let text = "the fullUrl does not end with the type and id of its resource";
@@ -85,7 +85,7 @@ impl<'a> Walk<'a> {
     /// Checks where a Reference leads, and that this may be.
     pub(super) fn reference(&mut self, node: Node<'a>, found: &Found<'a>, shapes: &[&'a Shape], scope: &Scope<'a>) {
         let keys = keys();
-        let Some(value) = node.get(&keys.reference) else { return };
+        let Some(value) = node.child(keys.reference) else { return };
         let Some(text) = value.text() else { return };
         let target = self.resolve(&text, value, scope);
         let name = match &target {
@@ -99,7 +99,7 @@ impl<'a> Walk<'a> {
             let text = format!("the reference leads to a {name}: {} expected", targets.join(" or "));
             self.error(IssueType::Value, value, "r4-reference-target", text, "refer to a resource of that type");
         }
-        if let Some(declared) = node.get(&keys.kind).and_then(Node::text)
+        if let Some(declared) = node.child(keys.kind).and_then(Node::text)
             && schema().resource(&declared).is_some()
             && declared != name
         {
@@ -134,7 +134,7 @@ impl<'a> Walk<'a> {
     /// Whether the resource claims the profile or one derived from it; what it claims is checked where it stands.
     fn claims(&self, resource: Node<'a>, profile: &str) -> bool {
         let keys = keys();
-        let claimed = resource.get(&keys.meta).and_then(|meta| meta.get(&keys.profile));
+        let claimed = resource.child(keys.meta).and_then(|meta| meta.child(keys.profile));
         claimed.into_iter().flat_map(Node::items).filter_map(Node::text).any(|url| {
             let mut chain = Shapes::new();
             self.validator.activate(&url, &mut chain);
@@ -202,9 +202,9 @@ impl<'a> Walk<'a> {
             return Target::Resource(scope.root);
         }
         let keys = keys();
-        let contained = scope.root.get(&keys.contained).into_iter().flat_map(Node::items);
+        let contained = scope.root.child(keys.contained).into_iter().flat_map(Node::items);
         let mut matching =
-            contained.filter(|each| each.get(&keys.id).and_then(Node::text).is_some_and(|own| own == id));
+            contained.filter(|each| each.child(keys.id).and_then(Node::text).is_some_and(|own| own == id));
         match matching.next() {
             Some(resource) => Target::Resource(resource),
             None => {
@@ -218,14 +218,14 @@ impl<'a> Walk<'a> {
     /// Each contained resource has an id, and is referred to from its container or refers to it (dom-3).
     pub(super) fn contained_are_used(&mut self, container: Node<'a>) {
         let keys = keys();
-        let Some(contained) = container.get(&keys.contained) else { return };
+        let Some(contained) = container.child(keys.contained) else { return };
         let inside = container.id().index()..container.end_index();
         let fragments: Vec<(Node<'a>, Cow<'a, str>)> = (self.document.nodes().skip(inside.start).take(inside.len()))
             .filter_map(|node| Some((node, node.text()?)))
             .filter(|(_, text)| text.starts_with('#'))
             .collect();
         for each in contained.items() {
-            let Some(id) = each.get(&keys.id).and_then(Node::text) else {
+            let Some(id) = each.child(keys.id).and_then(Node::text) else {
                 self.missing(each, "id", "r4-contained", "a contained resource has an id".to_owned());
                 continue;
             };

@@ -7,6 +7,7 @@ use super::shapes::{Code, codes_of};
 use super::terminology::Membership;
 use super::uk;
 use super::walk::{Found, Occurrence, Scope, Walk};
+use crate::fhir::bars::{NHS_NUMBER, ODS_ORGANISATION};
 use crate::fhir::outcome::{IssueType, Severity};
 use crate::fhir::r4::TypeDef;
 use crate::fhir::{Node, keys};
@@ -98,10 +99,10 @@ impl<'a> Walk<'a> {
 
     fn coding(&mut self, node: Node<'a>) {
         let keys = keys();
-        let text = |name| node.get(name).and_then(Node::text);
-        let (Some(system), Some(code)) = (text(&keys.system), text(&keys.code)) else { return };
+        let text = |name| node.child(name).and_then(Node::text);
+        let (Some(system), Some(code)) = (text(keys.system), text(keys.code)) else { return };
         if system == uk::SNOMED_CT && code.bytes().all(|byte| byte.is_ascii_digit()) && !uk::is_snomed_id(&code) {
-            let node = node.get(&keys.code).unwrap_or(node);
+            let node = node.child(keys.code).unwrap_or(node);
             let text = format!("{} is no SNOMED CT identifier: its check digit is wrong", shown(&code));
             self.error(IssueType::CodeInvalid, node, "snomed-check-digit", text, "correct the code");
             return;
@@ -118,15 +119,15 @@ impl<'a> Walk<'a> {
 
     fn identifier(&mut self, node: Node<'a>) {
         let keys = keys();
-        let Some(system) = node.get(&keys.system).and_then(Node::text) else { return };
-        let Some(value) = node.get(&keys.value) else { return };
+        let Some(system) = node.child(keys.system).and_then(Node::text) else { return };
+        let Some(value) = node.child(keys.value) else { return };
         let Some(text) = value.text() else { return };
         match &*system {
-            uk::NHS_NUMBER if !uk::is_nhs_number(&text) => {
+            NHS_NUMBER if !uk::is_nhs_number(&text) => {
                 let text = "the value is no NHS number: ten digits with a right check digit expected";
                 self.error(IssueType::Value, value, "uk-nhs-number", text, "check the number against the record");
             }
-            uk::ODS_CODE if !uk::is_ods_code(&text) => {
+            ODS_ORGANISATION if !uk::is_ods_code(&text) => {
                 let text = "the value is no ODS code: 1 to 9 letters and digits expected";
                 self.error(IssueType::Value, value, "uk-ods-code", text, "use the organisation's ODS code");
             }

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::plan::{Child, Matcher, Shape, Slice, Step, Test, TypeRule};
 use super::terminology::Membership;
 use super::walk::{Found, Occurrence, Scope, Shapes, Walk};
+use crate::fhir::labels::DATA_ABSENT_REASON;
 use crate::fhir::outcome::{IssueType, Severity};
 use crate::fhir::r4::{TypeDef, schema};
 use crate::fhir::{Kind, Node, keys};
@@ -189,13 +190,13 @@ impl<'a> Walk<'a> {
         shapes: &mut Shapes<'a>,
     ) {
         let keys = keys();
-        let is_simple = node.get(&keys.extension).is_none();
+        let is_simple = node.child(keys.extension).is_none();
         let has_value = node.children().any(|child| child.name().is_some_and(|name| is_choice_of(&name, "value")));
         if node.is_object() && is_simple != has_value {
             let text = "an extension has either a value or extensions of its own";
             self.error(IssueType::Invariant, node, "ext-1", text, "keep one of the two");
         }
-        let Some(url) = node.get(&keys.url).and_then(Node::text) else { return };
+        let Some(url) = node.child(keys.url).and_then(Node::text) else { return };
         if host.name == "Extension" && !url.contains(':') {
             return; // A part of a complex extension: its definition names it.
         }
@@ -220,7 +221,7 @@ impl<'a> Walk<'a> {
         if element == "modifierExtension" {
             let text = "a modifier extension that is not known may change the meaning of what it stands in";
             self.error(IssueType::Extension, node, "r4-modifier-extension", text, "load its definition, or remove it");
-        } else if url != "http://hl7.org/fhir/StructureDefinition/data-absent-reason" {
+        } else if url != DATA_ABSENT_REASON {
             let text = "the definition of the extension is not loaded, and its content not checked";
             self.report(Severity::Information, IssueType::NotSupported, node, "not-checked", text, "");
         }
@@ -237,8 +238,10 @@ fn follow<'a>(node: Node<'a>, step: &Step) -> SmallVec<[Node<'a>; 2]> {
             node.children().filter(|_| node.is_object()).filter(named).flat_map(Node::items).collect()
         }
         Step::Extension(url) => {
-            let extensions = node.get(&keys.extension).into_iter().flat_map(Node::items);
-            extensions.filter(|each| each.get(&keys.url).and_then(Node::text).is_some_and(|own| own == **url)).collect()
+            let extensions = node.child(keys.extension).into_iter().flat_map(Node::items);
+            extensions
+                .filter(|each| each.child(keys.url).and_then(Node::text).is_some_and(|own| own == **url))
+                .collect()
         }
     }
 }
@@ -268,11 +271,11 @@ pub(super) fn codes_of(node: Node<'_>) -> SmallVec<[Code<'_>; 2]> {
     if let Some(code) = node.text() {
         return smallvec::smallvec![(None, code)];
     }
-    if let Some(codings) = node.get(&keys.coding) {
+    if let Some(codings) = node.child(keys.coding) {
         return codings.items().flat_map(codes_of).collect();
     }
-    let system = node.get(&keys.system).and_then(Node::text);
-    node.get(&keys.code).and_then(Node::text).map(|code| (system.or(Some("".into())), code)).into_iter().collect()
+    let system = node.child(keys.system).and_then(Node::text);
+    node.child(keys.code).and_then(Node::text).map(|code| (system.or(Some("".into())), code)).into_iter().collect()
 }
 
 /// Whether two values are the same: members in any order, items in the same.

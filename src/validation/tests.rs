@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fhir::Limits;
+use crate::fhir::bars;
 
 fn parse(json: &str) -> Document {
     Document::parse(json, &Limits::default()).expect("the test's document is JSON")
@@ -177,12 +178,15 @@ fn contained_resources_are_referred_to() {
 #[test]
 fn identifiers_of_the_nhs_are_checked() {
     let identifier = |system: &str, value: &str| format!(r#""identifier":[{{"system":"{system}","value":"{value}"}}]"#);
-    check_patient(&identifier(uk::NHS_NUMBER, "9990001014"), &[]);
+    check_patient(&identifier(bars::NHS_NUMBER, "9990001014"), &[]);
     check_patient(
-        &identifier(uk::NHS_NUMBER, "9990001015"),
+        &identifier(bars::NHS_NUMBER, "9990001015"),
         &["error value Patient.identifier[0].value uk-nhs-number"],
     );
-    check_patient(&identifier(uk::ODS_CODE, "RX-1"), &["error value Patient.identifier[0].value uk-ods-code"]);
+    check_patient(
+        &identifier(bars::ODS_ORGANISATION, "RX-1"),
+        &["error value Patient.identifier[0].value uk-ods-code"],
+    );
 }
 
 const MESSAGE: &str = r#"{"resourceType":"Bundle","type":"message","entry":[
@@ -399,7 +403,7 @@ fn no_issue_echoes_a_value() {
     let secret = "Zebedee";
     let json = format!(
         r#"{{"resourceType":"Patient","id":"{secret} x","birthDate":"{secret}","gender":3,"name":[{{"family":"{secret}","use":"{secret} {secret}"}}],"identifier":[{{"system":"{}","value":"{secret}"}}],"{secret}":1}}"#,
-        uk::NHS_NUMBER
+        bars::NHS_NUMBER
     );
     let issues = validator().check_document(&parse(&json), Some("https://x/patient"));
     assert!(issues.len() > 5);

@@ -1,9 +1,5 @@
 //! Identifiers with a check of their own: NHS number, ODS code, SNOMED CT identifier.
 
-/// `identifier.system` of an NHS number.
-pub(super) const NHS_NUMBER: &str = "https://fhir.nhs.uk/Id/nhs-number";
-/// `identifier.system` of an ODS organisation code.
-pub(super) const ODS_CODE: &str = "https://fhir.nhs.uk/Id/ods-organization-code";
 /// The SNOMED CT code system.
 pub(super) const SNOMED_CT: &str = "http://snomed.info/sct";
 

@@ -10,6 +10,7 @@ use super::bundle::BundleIndex;
 use super::plan::{Content, ElementPlan, Invariant, Shape, TypePlan};
 use super::primitives::Format;
 use super::{MOST_ISSUES, Validator, narrative};
+use crate::fhir::labels::DATA_ABSENT_REASON;
 use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::r4::{TypeDef, schema};
 use crate::fhir::{Document, ElementPath, Kind, NameId, Node, keys};
@@ -39,13 +40,11 @@ impl<'a> Occurrence<'a> {
         else {
             return false;
         };
-        let bare = object.children().all(|child| child.is_named(&keys.extension) || child.is_named(&keys.id));
-        let extensions = object.get(&keys.extension).into_iter().flat_map(Node::items);
-        bare && extensions.filter_map(|each| each.get(&keys.url)?.text()).any(|url| url == DATA_ABSENT_REASON)
+        let bare = object.children().all(|child| child.name_id() == keys.extension || child.name_id() == keys.id);
+        let extensions = object.child(keys.extension).into_iter().flat_map(Node::items);
+        bare && extensions.filter_map(|each| each.child(keys.url)?.text()).any(|url| url == DATA_ABSENT_REASON)
     }
 }
-
-const DATA_ABSENT_REASON: &str = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
 
 /// A member of an object, with its `_name` sibling.
 pub(super) struct Found<'a> {
@@ -204,7 +203,7 @@ impl<'a> Walk<'a> {
     fn claimed(&mut self, node: Node<'a>, shapes: &mut Shapes<'a>) {
         let validator = self.validator;
         let keys = keys();
-        let Some(profiles) = node.get(&keys.meta).and_then(|meta| meta.get(&keys.profile)) else { return };
+        let Some(profiles) = node.child(keys.meta).and_then(|meta| meta.child(keys.profile)) else { return };
         for claim in profiles.items() {
             let Some(url) = claim.text() else { continue };
             if validator.activate(&url, shapes) || validator.is_base(&url) {
@@ -318,7 +317,7 @@ impl<'a> Walk<'a> {
             self.shape_children(parent, found, &occurrences, shapes, &mut active);
         }
         let is_extension = matches!(found.element.def.types[found.chosen].code, "Extension");
-        let full_url = (plan.def.name == "Bundle.entry").then(|| parent.get(&keys().full_url)).flatten();
+        let full_url = (plan.def.name == "Bundle.entry").then(|| parent.child(keys().full_url)).flatten();
         for (occurrence, mut shapes) in occurrences.iter().zip(active) {
             if is_extension && let Some(node) = occurrence.value {
                 self.extension(node, plan.def, at, found.element.def.stem, &mut shapes);

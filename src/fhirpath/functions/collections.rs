@@ -151,17 +151,34 @@ fn sort<'a>(evaluator: &Evaluator<'_, 'a>, call: &'a Call, input: Items<'a>) -> 
     evaluator.charge(steps).map_err(|what| call.fail(what))?;
     let mut fault = None;
     let descending = |at: usize| matches!(call.arguments.get(at), Some(Plan { operation: Operation::Negate(_), .. }));
-    keyed.sort_by(|left, right| {
+    let sorted = merge_sorted(keyed, &mut |left, right| {
         let pairs = left.0.iter().zip(&right.0).enumerate();
-        pairs
-            .map(|(at, (left, right))| key_order(left, right, descending(at), &mut fault))
-            .find(|order| order.is_ne())
-            .unwrap_or(Ordering::Equal)
+        let mut orders = pairs.map(|(at, (left, right))| key_order(left, right, descending(at), &mut fault));
+        orders.find(|order| order.is_ne()).is_none_or(Ordering::is_lt)
     });
     match fault {
         Some(what) => Err(call.fail(what)),
-        None => Ok(keyed.into_iter().map(|(_, item)| item).collect()),
+        None => Ok(sorted.into_iter().map(|(_, item)| item).collect()),
     }
+}
+
+/// A stable merge sort. Dates of different precision have no order, so that the keys may have no total one; the sort of
+/// the standard library may panic on such.
+fn merge_sorted<T>(mut items: Vec<T>, in_order: &mut impl FnMut(&T, &T) -> bool) -> Vec<T> {
+    if items.len() < 2 {
+        return items;
+    }
+    let right = items.split_off(items.len() / 2);
+    let mut merged = Vec::with_capacity(items.len() + right.len());
+    let mut right = merge_sorted(right, in_order).into_iter().peekable();
+    for left in merge_sorted(items, in_order) {
+        while let Some(earlier) = right.next_if(|right| !in_order(&left, right)) {
+            merged.push(earlier);
+        }
+        merged.push(left);
+    }
+    merged.extend(right);
+    merged
 }
 
 fn key_order(

@@ -11,6 +11,7 @@ use crate::fhirpath::error::Fault;
 use crate::fhirpath::function::Function;
 use crate::fhirpath::item::{Item, Items, Value};
 use crate::fhirpath::parser::pattern;
+use crate::identity::digest::hex;
 
 /// Whether `function` is one of these.
 pub(super) fn has(function: Function) -> bool {
@@ -183,7 +184,7 @@ fn encode(text: &str, format: &str) -> Option<String> {
     match format {
         "base64" => Some(STANDARD.encode(text)),
         "urlbase64" => Some(URL_SAFE.encode(text)),
-        "hex" => Some(text.bytes().map(|byte| format!("{byte:02x}")).collect()),
+        "hex" => Some(hex(text.as_bytes())),
         _ => None,
     }
 }

@@ -36,6 +36,9 @@ impl Compiler<'_> {
                 self.instance(group, types);
             }
         }
+        if self.rules.is_empty() {
+            self.error(0, tree.syntax(), "the map has no rule", "write source.element -> target.element; in its group");
+        }
         Some((source.ty, target.ty))
     }
 
