@@ -54,7 +54,9 @@ impl Refusal {
         match self {
             Refusal::UnknownInterface { .. } | Refusal::Intake(_) => Retry::Corrected,
             Refusal::Mapping(mapping::Error::Check { .. } | mapping::Error::Cardinality { .. }) => Retry::Corrected,
-            Refusal::Disclosure(disclosure::Error::RecipientUnknown) => Retry::Corrected,
+            Refusal::Disclosure(disclosure::Error::RecipientUnknown | disclosure::Error::SenderMismatch { .. }) => {
+                Retry::Corrected
+            }
             Refusal::UnknownSender | Refusal::Mapping(_) | Refusal::Validation(_) | Refusal::Disclosure(_) => {
                 Retry::Configured
             }

@@ -139,6 +139,17 @@ fn map_then_minimise_shows_what_would_leave_and_why_the_rest_would_not() {
     assert_eq!(patient.map(|row| &row["why"]), Some(&json!("resource not permitted")), "{manifest:#}");
     assert!(!manifest.to_string().contains("Exemplar"), "a manifest holds no value");
     assert_eq!(cut("no-such-agreement").status.code(), Some(2));
+    let objection = stdout(&mapped).replacen(
+        "\"status\": \"active\",\n        \"scope\"",
+        "\"status\": \"rejected\",\n        \"scope\"",
+        1,
+    );
+    assert_ne!(objection, stdout(&mapped), "the sample has a Consent that is active");
+    fs::write(&bundle, objection).expect("it is written");
+    let refused = cut("demo-trust-crisis");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("nothing would leave: the person objects"), "{said}");
+    assert_eq!(refused.status.code(), Some(1));
 
     let refused = site.path("records/rejected/missing-required.json");
     let refused = weir().args(["map", text(&refused), "--format", "json"]).args(common).output().expect("weir runs");

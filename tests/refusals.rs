@@ -110,6 +110,11 @@ fn every_malformed_submission_is_refused_and_nothing_is_accepted() {
     let rule = bench.post_json(bench.site.record("rejected/broken-rule.json"));
     assert_refused(&rule, StatusCode::UNPROCESSABLE_ENTITY, "An ODS code is 1 to 9", "provider.odsCode");
 
+    // A fault that shows only in the mapped Bundle is told at the record's own field.
+    let wrong_digit = String::from_utf8(bench.site.record("crisis-escalation-complete.json")).expect("it is text");
+    let wrong_digit = bench.post_json(wrong_digit.replace("9990001014", "9990001015"));
+    assert_refused(&wrong_digit, StatusCode::UNPROCESSABLE_ENTITY, "check digit", "person.nhsNumber");
+
     let nowhere = bench.post("/records/no-such-interface", json, good.clone());
     assert_refused(&nowhere, StatusCode::NOT_FOUND, "no interface", "path");
     let odd = bench.post("/records/..%2Fetc", json, good.clone());
@@ -145,6 +150,8 @@ fn a_key_that_was_used_for_other_content_is_refused_and_the_first_message_stands
 fn a_record_for_a_party_without_agreement_or_against_an_objection_does_not_leave() {
     let bench = Bench::new();
     let text = String::from_utf8(bench.site.record("crisis-escalation-minimal.json")).expect("a sample is text");
+    let posing = bench.post_json(text.replace("DEMOP", "DEMOX"));
+    assert_refused(&posing, StatusCode::UNPROCESSABLE_ENTITY, "another organisation as its sender", "DEMOP");
     let stranger = bench.post_json(text.replace("DEMOT", "DEMOX"));
     assert_refused(&stranger, StatusCode::FORBIDDEN, "no agreement", "");
     let objection = bench.post_json(bench.site.record("rejected/objection.json"));

@@ -10,9 +10,13 @@ use serde_json::{Value, json};
 use super::Answer;
 use super::output::{Output, indented};
 use super::site::SiteOption;
+use crate::config::Site;
 use crate::disclosure::{self, Agreement, Manifest};
+use crate::fhir::bundle::Entries;
+use crate::fhir::outcome::Issue;
 use crate::fhir::{Document, Limits};
 use crate::identity::{AgreementId, InterfaceName};
+use crate::server::clock;
 use crate::storage::files::{Readers, write_durably};
 
 /// Projects a Bundle under an agreement. Prints what would leave; the manifest names what would not, by path and
@@ -49,15 +53,43 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
         .with_context(|| format!("there is no agreement {} in this site", arguments.agreement))?;
     let (projected, manifest) = disclosure::project(&bundle, agreement, &arguments.interface)
         .map_err(|error| anyhow::anyhow!("{error}; hint: {}", error.hint()))?;
+    let mut why_not = would_not_leave(&site, agreement, &arguments.interface, &bundle, &projected);
     let projected = projected.source();
     output.document(&if output.is_json() { projected.to_owned() } else { indented(projected) });
+    why_not.iter_mut().for_each(|why| why.insert_str(0, "nothing would leave: "));
+    why_not.iter().for_each(|why| output.remark(why));
     let rows = manifest_json(&bundle, agreement, &arguments.interface, &manifest);
     match arguments.manifest.as_deref() {
         Some(file) if file.as_os_str() == "-" => output.remark(&format!("{rows:#}")),
         Some(file) => write_durably(file, format!("{rows:#}\n").as_bytes(), Readers::OwnerOnly)?,
         None => {}
     }
-    Ok(Answer::Yes)
+    Ok(why_not.is_empty().into())
+}
+
+/// Why the gateway would refuse the Bundle all the same; empty when it would not.
+fn would_not_leave(
+    site: &Site,
+    agreement: &Agreement,
+    interface: &InterfaceName,
+    bundle: &Document,
+    projected: &Document,
+) -> Vec<String> {
+    let mut reasons: Vec<String> = agreement.not_in_force(clock::now()).into_iter().collect();
+    if Entries::of(bundle).has_rejected_consent() {
+        reasons.push("the person objects to this sharing".to_owned());
+    }
+    let profile = agreement.interface(interface).map(disclosure::Interface::profile);
+    let mut check = |which: &str, document: &Document| {
+        let issues = site.stages().validator.check_document(document, profile);
+        reasons.extend(issues.into_iter().filter(Issue::is_error).map(|issue| {
+            let place = issue.path.map(|path| format!(" at {path}")).unwrap_or_default();
+            format!("{which} is not valid: {}{place}", issue.text)
+        }));
+    };
+    check("the Bundle", bundle);
+    check("what is permitted of it", projected);
+    reasons
 }
 
 /// The manifest by path: what left under which clause, what was held back and why. No values.

@@ -45,6 +45,12 @@ pub enum Error {
         /// Its status, or the date that is not reached or passed.
         why: String,
     },
+    /// The message names another sender than the one that submitted it.
+    #[error("the message names another organisation as its sender than {sender}, whose certificate submitted it")]
+    SenderMismatch {
+        /// Who submitted it, by its certificate.
+        sender: PartyId,
+    },
     /// The person objects to the sharing.
     #[error("the person objects to this sharing, and {agreement} has no ground to share all the same")]
     Objection {
@@ -79,6 +85,9 @@ impl Error {
             ),
             Error::NotInForce { agreement, .. } => {
                 format!("ask the data controller to review {agreement}; nothing leaves under it until then")
+            }
+            Error::SenderMismatch { sender } => {
+                format!("name {sender} as the providing organisation in the record, then send again")
             }
             Error::Objection { .. } => "speak with the person, or with the safeguarding lead if someone is at risk; \
                 sharing against an objection needs a recorded decision, which this version does not take yet"

@@ -29,17 +29,21 @@ pub struct Disclosable {
 /// builds what it lets through.
 ///
 /// # Errors
-/// [`Error::RecipientUnknown`], [`Error::NoAgreement`], [`Error::NotInForce`], [`Error::Objection`]; [`Error::NotABundle`] and
+/// [`Error::SenderMismatch`], [`Error::RecipientUnknown`], [`Error::NoAgreement`], [`Error::NotInForce`], [`Error::Objection`]; [`Error::NotABundle`] and
 /// [`Error::TooLarge`] for what no map of ours makes.
 pub fn minimise(agreements: &Agreements, validated: Validated) -> Result<Projected, Error> {
     let (received, full) = (validated.mapped().received(), validated.mapped().bundle());
-    let recipient = recipient_of(full)?;
     let (sender, name) = (received.sender(), received.interface());
+    let entries = Entries::of(full);
+    if entries.sender().is_none_or(|named| named.parse().as_ref() != Ok(sender)) {
+        return Err(Error::SenderMismatch { sender: sender.clone() });
+    }
+    let recipient = recipient_of(full)?;
     let agreement = agreements.in_force(sender, &recipient, name, received.received_at())?;
     let no_agreement =
         || Error::NoAgreement { sender: sender.clone(), recipient: recipient.clone(), interface: name.clone() };
     let interface = agreement.interface(name).ok_or_else(no_agreement)?;
-    if Entries::of(full).has_rejected_consent() {
+    if entries.has_rejected_consent() {
         return Err(Error::Objection { agreement: agreement.id().clone() });
     }
     let (bundle, manifest) = projection::project(full, agreement, interface)?;

@@ -96,8 +96,20 @@ impl<'a> Entries<'a> {
         consents.any(|consent| consent.member("status").and_then(Node::text).as_deref() == Some("rejected"))
     }
 
+    /// The ODS code of the organisation that the MessageHeader names as sender.
+    pub fn sender(&self) -> Option<String> {
+        let mut resources = self.list.iter().filter_map(|entry| entry.resource);
+        let header = resources.find(|resource| resource.resource_type() == Some(MESSAGE_HEADER))?;
+        self.organisation(header.child(keys().sender)?)
+    }
+
     fn receiver(&self, destination: Node<'_>) -> Option<String> {
-        let organization = self.target(destination.child(keys().receiver)?)?;
+        self.organisation(destination.child(keys().receiver)?)
+    }
+
+    /// The one ODS code of the organisation that a reference means.
+    fn organisation(&self, reference: Node<'_>) -> Option<String> {
+        let organization = self.target(reference)?;
         let mut codes = organization.child(keys().identifier)?.items().filter_map(ods_code);
         let code = codes.next()?;
         codes.next().is_none().then_some(code)

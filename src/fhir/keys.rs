@@ -37,6 +37,7 @@ keys! {
     resource_type = "resourceType",
     section = "section",
     security = "security",
+    sender = "sender",
     system = "system",
     text = "text",
     kind = "type",

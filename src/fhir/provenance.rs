@@ -59,7 +59,7 @@ pub struct Disclosure<'a> {
     /// The id of the Provenance.
     pub id: Uuid,
     /// The Bundle that was sent.
-    pub bundle: Uuid,
+    pub bundle: &'a str,
     /// When it was built and recorded.
     pub recorded: Instant,
     /// The agreement that it was sent under.
@@ -194,7 +194,7 @@ mod tests {
     fn a_disclosure_names_who_what_why_and_from_what() {
         let disclosure = Disclosure {
             id: Uuid::from_u128(1),
-            bundle: Uuid::from_u128(2),
+            bundle: "00000000-0000-0000-0000-000000000002",
             recorded: time::macros::datetime!(2026-01-01 00:00 UTC),
             policy: "urn:weir:agreement:a:1:sha-256:00",
             purpose: ("ETREAT", "crisis care"),

@@ -12,8 +12,8 @@ pub use explain::explain;
 pub use lineage::{Clause, Held, Left, Lineage, Rule, Version};
 
 use crate::disclosure::Disclosable;
-use crate::fhir::Instant;
 use crate::fhir::provenance::{Device, Disclosure, Entity, Organization, Role};
+use crate::fhir::{Instant, Node, keys};
 use crate::identity::PartyId;
 use crate::identity::digest::hex;
 use crate::intake::Received;
@@ -66,6 +66,9 @@ impl Attested {
     }
 }
 
+/// What a Provenance calls the software that built the Bundle.
+const GATEWAY: &str = "Weir";
+
 /// Writes the account of a disclosure.
 pub fn attest(disclosable: Disclosable, now: Instant, gateway: &Gateway) -> Attested {
     let lineage = trace::trace(&disclosable);
@@ -83,18 +86,24 @@ fn provenance(disclosable: &Disclosable, now: Instant, gateway: &Gateway) -> Str
     let map = format!("urn:weir:map:sha-256:{}", hex(&mapped.map().hash()));
     let disclosure = Disclosure {
         id: message.part("provenance"),
-        bundle: message.uuid(),
+        bundle: &bundle_id(disclosable),
         recorded: now,
         policy: &policy,
         purpose: (&agreement.purpose().code, &agreement.purpose().words),
         author: Organization { ods: agreement.controller().ods.as_str(), name: &agreement.controller().name },
-        gateway: Device { owner: gateway.ods.as_str(), name: &gateway.name, version: &gateway.version },
+        gateway: Device { owner: gateway.ods.as_str(), name: GATEWAY, version: &gateway.version },
         entities: &[
             Entity { role: Role::Source, uri: &record, display: "the record as received" },
             Entity { role: Role::Derivation, uri: &map, display: &trace::map_name(mapped) },
         ],
     };
     disclosure.to_json()
+}
+
+/// The id of the Bundle as it leaves; the message's own id where the agreement holds the Bundle's back.
+fn bundle_id(disclosable: &Disclosable) -> String {
+    let id = disclosable.bundle().root().child(keys().id).and_then(Node::text);
+    id.map_or_else(|| disclosable.validated().mapped().received().message().to_string(), |id| id.into_owned())
 }
 
 #[cfg(test)]
@@ -199,7 +208,7 @@ mod tests {
             ),
             format!("urn:weir:record:{}:sha-256:{}", mapped.received().message(), hex(&mapped.received().digest())),
             format!("urn:weir:map:sha-256:{}", hex(&mapped.map().hash())),
-            format!("urn:uuid:{}", mapped.received().message()),
+            format!("\"target\":[{{\"reference\":\"urn:uuid:{}\"}}]", bundle_id(attested.disclosable())),
             "\"code\":\"ETREAT\"".to_owned(),
             "\"recorded\":\"2026-03-04T00:01:00.000Z\"".to_owned(),
         ] {

@@ -1,6 +1,7 @@
 //! The stage itself: [`Mapped`] → [`Validated`].
 
 use super::Validator;
+use crate::fhir::NodeId;
 use crate::fhir::outcome::Issue;
 use crate::mapping::Mapped;
 
@@ -32,7 +33,7 @@ impl Validated {
 pub struct Error {
     /// The profile of the interface.
     pub profile: String,
-    /// All that was found; at least one error.
+    /// The errors that were found, at least one, each at the field of the record that the element came from.
     pub issues: Vec<Issue>,
 }
 
@@ -50,7 +51,39 @@ impl Error {
 pub fn check(validator: &Validator, profile: &str, mapped: Mapped) -> Result<Validated, Error> {
     let issues = validator.check_document(mapped.bundle(), Some(profile));
     if issues.iter().any(Issue::is_error) {
+        let errors = issues.into_iter().filter(Issue::is_error);
+        let issues = errors.map(|issue| in_the_record(&mapped, issue)).collect();
         return Err(Error { profile: profile.to_owned(), issues });
     }
     Ok(Validated { mapped, warnings: issues })
+}
+
+/// The issue as the sender can see it: at the field of the record that the element was made from, with line and column
+/// there. An element that no field made keeps its place in the Bundle, without a line: the sender never saw that text.
+fn in_the_record(mapped: &Mapped, issue: Issue) -> Issue {
+    let issue = Issue { position: None, ..issue };
+    let Some(path) = issue.path.clone() else { return issue };
+    let field = nearest_element(mapped, path.as_str())
+        .and_then(|element| mapped.origins().get(element.index()))
+        .and_then(|origin| mapped.received().record().node(origin.source?));
+    match field {
+        Some(field) => {
+            let text = format!("{} (in the Bundle: {path})", issue.text);
+            Issue { text, ..issue }.at(field.path()).position(field.position())
+        }
+        None => issue,
+    }
+}
+
+/// The element at `path`, or the innermost one around it that is there.
+fn nearest_element(mapped: &Mapped, path: &str) -> Option<NodeId> {
+    let mut nearest: Option<(usize, NodeId)> = None;
+    mapped.bundle().visit_paths(|element, found| {
+        let found = found.as_str();
+        let is_around = path.strip_prefix(found).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        if is_around && nearest.is_none_or(|(length, _)| found.len() >= length) {
+            nearest = Some((found.len(), element.id()));
+        }
+    });
+    nearest.map(|(_, element)| element)
 }
