@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode, header};
@@ -28,6 +30,11 @@ impl Bench {
         let text = std::fs::read_to_string(&file).expect("the site has a weir.toml");
         let text = text.replace("max_body_bytes = 10485760", "max_body_bytes = 65536\nmax_depth = 50");
         std::fs::write(&file, text).expect("it can be written");
+        Bench::of(site)
+    }
+
+    /// A gateway of a site that was made before.
+    fn of(site: DemoSite) -> Bench {
         let gateway = site.start_gateway();
         let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
         Bench { site, _gateway: gateway, runtime }
@@ -155,6 +162,17 @@ fn a_dry_run_shows_what_would_leave_and_accepts_nothing() {
     assert_eq!(shown.status, StatusCode::OK, "{}", shown.json());
     assert_eq!(shown.json()["resourceType"], "Bundle");
     assert_eq!(bench.accepted(), 0);
+}
+
+#[test]
+fn a_record_with_ever_so_many_faults_is_refused_in_time_that_grows_with_its_length_only() {
+    let bench = Bench::of(DemoSite::new());
+    let text = String::from_utf8(bench.site.record("crisis-escalation-minimal.json")).expect("a sample is text");
+    let end = text.rfind('}').expect("it is an object");
+    let faulty = format!("{},\"planSaysWorks\":[{}{{}}]}}", text[..end].trim_end(), "{},".repeat(60_000));
+    let started = Instant::now();
+    assert_refused(&bench.post_json(faulty), StatusCode::UNPROCESSABLE_ENTITY, "more than", "");
+    assert!(started.elapsed() < Duration::from_secs(20), "it took {:?}", started.elapsed());
 }
 
 #[test]
