@@ -79,7 +79,7 @@ use crate::delivery::{Dispatch, Lane};
 use crate::disclosure::{self, Agreements};
 use crate::fhir::message::nhs_number;
 use crate::fhir::{Instant, Limits};
-use crate::identity::{InterfaceName, PartyId};
+use crate::identity::{InterfaceName, MessageId, PartyId};
 use crate::intake::{self, Received, Submission};
 use crate::mapping::{self, Mapped, Mappings};
 use crate::provenance::{self, Attested};
@@ -167,6 +167,23 @@ impl Gateway {
         self.store.append(self.recorder.configuration(&self.configuration, None, now)).await?;
         for record in audit::recover(self.store(), &self.recorder, now).await? {
             info!(message_id = %record.id, "queued again: the gateway had stopped during an attempt");
+        }
+        Ok(())
+    }
+
+    /// Queues again what is in flight for `recipient` although no attempt is `under_way`: what came of it could not be
+    /// stored, so it is sent again under the same ids.
+    ///
+    /// # Errors
+    /// When the store cannot write; call again later.
+    pub async fn requeue(
+        &self,
+        recipient: &PartyId,
+        under_way: impl Fn(MessageId) -> bool,
+        now: Instant,
+    ) -> Result<(), storage::Error> {
+        for record in audit::requeue(self.store(), &self.recorder, recipient, under_way, now).await? {
+            warn!(message_id = %record.id, "queued again: what its last attempt came to could not be stored");
         }
         Ok(())
     }
