@@ -123,8 +123,20 @@ fn every_malformed_submission_is_refused_and_nothing_is_accepted() {
     assert_refused(&odd, StatusCode::NOT_FOUND, "no such interface", "path");
     assert_refused(&bench.post("/elsewhere", json, good.clone()), StatusCode::NOT_FOUND, "nothing at this path", "");
 
+    assert_refused(&bench.post("/records/%ff", json, good.clone()), StatusCode::NOT_FOUND, "no such interface", "path");
+    let twice = bench.post(&format!("{PATH}?dry-run&dry-run"), json, good.clone());
+    assert_refused(&twice, StatusCode::BAD_REQUEST, "the query", "");
+    let method = bench.post("/messages/00000000-0000-4000-8000-000000000000", json, good.clone());
+    assert_refused(&method, StatusCode::METHOD_NOT_ALLOWED, "the method", "");
+
     let key = bench.post(PATH, &[json[0], ("idempotency-key", "with space")], good.clone());
     assert_refused(&key, StatusCode::BAD_REQUEST, "Idempotency-Key", "");
+    let keys = bench.post(PATH, &[json[0], ("idempotency-key", "a"), ("idempotency-key", "b")], good.clone());
+    assert_refused(&keys, StatusCode::BAD_REQUEST, "idempotency-key stands twice", "");
+    let types = bench.post(PATH, &[json[0], ("content-type", "text/plain")], good.clone());
+    assert_refused(&types, StatusCode::BAD_REQUEST, "content-type stands twice", "");
+    let packed = bench.post(PATH, &[json[0], ("content-encoding", "gzip")], good.clone());
+    assert_refused(&packed, StatusCode::UNSUPPORTED_MEDIA_TYPE, "compressed", "Content-Encoding");
     assert_eq!(bench.accepted(), 0, "nothing was accepted");
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant as Stopwatch;
 
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -33,6 +34,11 @@ pub(super) fn router(service: Arc<Service>) -> Router {
     Router::new()
         .route("/records/{interface}", post(submit))
         .route("/messages/{id}", get(message))
+        .method_not_allowed_fallback(async || {
+            let issue = Issue::error(IssueType::NotSupported, "the method is not supported at this path");
+            let hint = "POST /records/{interface}, or GET /messages/{id}";
+            outcome(StatusCode::METHOD_NOT_ALLOWED, &[issue.hint(hint)])
+        })
         .fallback(async || {
             let text = "there is nothing at this path";
             outcome(StatusCode::NOT_FOUND, &[Issue::error(IssueType::NotFound, text).hint("POST /records/{interface}")])
@@ -50,13 +56,20 @@ struct Options {
 async fn submit(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Peer>,
-    Path(interface): Path<String>,
-    Query(options): Query<Options>,
+    interface: Result<Path<String>, PathRejection>,
+    options: Result<Query<Options>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let started = Stopwatch::now();
-    let Ok(interface) = interface.parse::<InterfaceName>() else {
+    let Ok(Query(options)) = options else {
+        let issue = Issue::error(IssueType::Value, "the query cannot be read");
+        return outcome(StatusCode::BAD_REQUEST, &[issue.hint("write ?dry-run, once, or no query")]);
+    };
+    if let Err(response) = unambiguous(&headers) {
+        return *response;
+    }
+    let Some(interface) = interface.ok().and_then(|Path(name)| name.parse::<InterfaceName>().ok()) else {
         let issue = Issue::error(IssueType::NotFound, "there is no such interface");
         return outcome(StatusCode::NOT_FOUND, &[issue.hint("check the interface's name in the path")]);
     };
@@ -90,6 +103,24 @@ async fn submit(
             refused(&refusal)
         }
     }
+}
+
+/// Refuses what two readers could read in two ways: a header that stands twice, and a body that is not as it was
+/// written (RFC 9110 sections 5.3 and 8.4).
+fn unambiguous(headers: &HeaderMap) -> Result<(), Box<Response>> {
+    for name in [IDEMPOTENCY_KEY, header::CONTENT_TYPE] {
+        if headers.get_all(&name).iter().count() > 1 {
+            let issue = Issue::error(IssueType::Value, format!("the header {name} stands twice"));
+            return Err(Box::new(outcome(StatusCode::BAD_REQUEST, &[issue.hint("send it once")])));
+        }
+    }
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let issue = Issue::error(IssueType::NotSupported, "the record is compressed");
+        let response = outcome(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[issue.hint("send it without Content-Encoding")]);
+        return Err(Box::new(([(header::ACCEPT_ENCODING, "identity")], response).into_response()));
+    }
+    Ok(())
 }
 
 /// The body, within the configured size and time.
@@ -175,9 +206,9 @@ fn status(refusal: &Refusal) -> StatusCode {
 async fn message(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Peer>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Response {
-    let Ok(id) = id.parse::<MessageId>() else { return unknown_message() };
+    let Some(id) = id.ok().and_then(|Path(id)| id.parse::<MessageId>().ok()) else { return unknown_message() };
     match service.gateway.store().message(id).await {
         Ok(Some(record)) if record.sender == peer.party => {
             info!(message_id = %id, "message state read");
