@@ -89,7 +89,7 @@ async fn submit(
     let known = service.gateway.stages.interfaces.contains_key(&interface);
     let label = if known { interface.as_str() } else { "unknown" };
     if options.dry_run.is_some() {
-        return preview(&service, submission);
+        return preview(&service, submission).await;
     }
     match pipeline::accept(&service.gateway, submission, clock::now).await {
         Ok(queued) => {
@@ -160,8 +160,8 @@ fn accepted(queued: &Queued) -> Response {
 }
 
 /// The Bundle as it would leave, with the paths of what would not.
-fn preview(service: &Service, submission: Submission) -> Response {
-    match pipeline::preview(&service.gateway.stages, submission, clock::now()) {
+async fn preview(service: &Service, submission: Submission) -> Response {
+    match pipeline::dry_run(&service.gateway, submission, clock::now()).await {
         Ok(attested) => {
             let fhir = [(header::CONTENT_TYPE, "application/fhir+json")];
             (StatusCode::OK, fhir, no_store(), attested.disclosable().bundle().source().to_owned()).into_response()
