@@ -19,6 +19,7 @@ mod transform;
 mod validate;
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -137,7 +138,8 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 fn start_logging(default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let coloured = std::io::stderr().is_terminal();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(coloured).with_writer(std::io::stderr);
     let started = match std::env::var("WEIR_LOG_FORMAT").as_deref() {
         Ok("json") => logs.json().try_init(),
         _ => logs.try_init(),
@@ -145,6 +147,13 @@ fn start_logging(default: &str) {
     if let Err(error) = started {
         tracing::debug!(%error, "logging was already started");
     }
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+/// Logs where a panic happened, never its message: that may quote the text that a slice or an `expect` failed on.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(place, "a task panicked; please report it");
 }
 
 #[cfg(test)]
