@@ -79,7 +79,7 @@ use crate::delivery::{Dispatch, Lane};
 use crate::disclosure::{self, Agreements};
 use crate::fhir::message::nhs_number;
 use crate::fhir::{Instant, Limits};
-use crate::identity::{InterfaceName, PartyId};
+use crate::identity::{InterfaceName, MessageId, PartyId};
 use crate::intake::{self, Received, Submission};
 use crate::mapping::{self, Mapped, Mappings};
 use crate::provenance::{self, Attested};
@@ -171,6 +171,23 @@ impl Gateway {
         Ok(())
     }
 
+    /// Queues again what is in flight for `recipient` although no attempt is `under_way`: what came of it could not be
+    /// stored, so it is sent again under the same ids.
+    ///
+    /// # Errors
+    /// When the store cannot write; call again later.
+    pub async fn requeue(
+        &self,
+        recipient: &PartyId,
+        under_way: impl Fn(MessageId) -> bool,
+        now: Instant,
+    ) -> Result<(), storage::Error> {
+        for record in audit::requeue(self.store(), &self.recorder, recipient, under_way, now).await? {
+            warn!(message_id = %record.id, "queued again: what its last attempt came to could not be stored");
+        }
+        Ok(())
+    }
+
     /// Writes that the gateway stops.
     ///
     /// # Errors
@@ -216,12 +233,14 @@ async fn accept_within(gateway: &Gateway, submission: Submission, now: fn() -> I
 
 /// Each step consumes the proof made by the step before it: skipping one does not compile.
 async fn queue(gateway: &Gateway, submission: Submission, now: fn() -> Instant) -> Result<Queued, Refusal> {
-    let received = receive(&gateway.stages, submission)?;
+    let length = submission.body.len();
+    let received = aside(&gateway.stages, length, |stages| receive(stages, submission)).await?;
     Span::current().record("message_id", field::display(received.message()));
     if let Some(record) = gateway.store().message(received.message()).await.map_err(outbox::Error::Store)? {
         return Ok(Queued::repeat(&record, &received.digest())?);
     }
-    let attested = prepare(&gateway.stages, received, now())?;
+    let at = now();
+    let attested = aside(&gateway.stages, length, move |stages| prepare(stages, received, at)).await?;
     let recipient = &attested.disclosable().agreement().recipient().ods;
     if !gateway.lanes.contains_key(recipient) {
         return Err(outbox::Error::NoRoute { recipient: recipient.clone() }.into());
@@ -234,6 +253,29 @@ async fn queue(gateway: &Gateway, submission: Submission, now: fn() -> Instant) 
         Ok(queued)
     };
     stored.instrument(debug_span!("outbox")).await
+}
+
+/// The longest record whose stages run where they are called: such a one takes milliseconds.
+const SHORT: usize = 32 * 1024;
+
+/// Runs stages on a record of `length` bytes. A long record may take seconds: it gets a thread that may be blocked, so
+/// that the runtime's threads go on serving everyone else.
+async fn aside<T: Send + 'static>(
+    stages: &Arc<Stages>,
+    length: usize,
+    work: impl FnOnce(&Stages) -> T + Send + 'static,
+) -> T {
+    if length <= SHORT {
+        return work(stages);
+    }
+    let (stages, span) = (stages.clone(), Span::current());
+    let done = tokio::task::spawn_blocking(move || span.in_scope(|| work(&stages))).await;
+    match done.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // The runtime is shutting down; so is whoever waits.
+        Err(Err(_cancelled)) => std::future::pending().await,
+    }
 }
 
 /// Under which terms a message leaves: counts and keyed hashes, no values.
@@ -267,6 +309,14 @@ pub fn map(stages: &Stages, submission: Submission) -> Result<Mapped, Refusal> {
 /// [`Refusal`], as [`accept`] would give it.
 pub fn preview(stages: &Stages, submission: Submission, now: Instant) -> Result<Attested, Refusal> {
     prepare(stages, receive(stages, submission)?, now)
+}
+
+/// [`preview`], for a server: long records do not hold up its other requests.
+///
+/// # Errors
+/// [`Refusal`], as [`accept`] would give it.
+pub async fn dry_run(gateway: &Gateway, submission: Submission, now: Instant) -> Result<Attested, Refusal> {
+    aside(&gateway.stages, submission.body.len(), move |stages| preview(stages, submission, now)).await
 }
 
 /// Stage 1, with the checks that need more than the bytes: the sender is this provider, the record fits its model.

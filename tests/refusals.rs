@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode, header};
@@ -28,6 +30,11 @@ impl Bench {
         let text = std::fs::read_to_string(&file).expect("the site has a weir.toml");
         let text = text.replace("max_body_bytes = 10485760", "max_body_bytes = 65536\nmax_depth = 50");
         std::fs::write(&file, text).expect("it can be written");
+        Bench::of(site)
+    }
+
+    /// A gateway of a site that was made before.
+    fn of(site: DemoSite) -> Bench {
         let gateway = site.start_gateway();
         let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
         Bench { site, _gateway: gateway, runtime }
@@ -121,13 +128,23 @@ fn every_malformed_submission_is_refused_and_nothing_is_accepted() {
     assert_refused(&odd, StatusCode::NOT_FOUND, "no such interface", "path");
     assert_refused(&bench.post("/elsewhere", json, good.clone()), StatusCode::NOT_FOUND, "nothing at this path", "");
 
-    assert_refused(&bench.post("/records/%ff", json, good.clone()), StatusCode::NOT_FOUND, "no such interface", "");
     let slip = bench.post(&format!("{PATH}?dry_run"), json, good.clone());
     assert_refused(&slip, StatusCode::BAD_REQUEST, "a parameter other than dry-run", "");
     assert_refused(&bench.post("/messages/1", json, good.clone()), StatusCode::METHOD_NOT_ALLOWED, "this method", "");
+    assert_refused(&bench.post("/records/%ff", json, good.clone()), StatusCode::NOT_FOUND, "no such interface", "path");
+    let twice = bench.post(&format!("{PATH}?dry-run&dry-run"), json, good.clone());
+    assert_refused(&twice, StatusCode::BAD_REQUEST, "the query", "");
+    let method = bench.post("/messages/00000000-0000-4000-8000-000000000000", json, good.clone());
+    assert_refused(&method, StatusCode::METHOD_NOT_ALLOWED, "this method", "");
 
     let key = bench.post(PATH, &[json[0], ("idempotency-key", "with space")], good.clone());
     assert_refused(&key, StatusCode::BAD_REQUEST, "Idempotency-Key", "");
+    let keys = bench.post(PATH, &[json[0], ("idempotency-key", "a"), ("idempotency-key", "b")], good.clone());
+    assert_refused(&keys, StatusCode::BAD_REQUEST, "idempotency-key stands twice", "");
+    let types = bench.post(PATH, &[json[0], ("content-type", "text/plain")], good.clone());
+    assert_refused(&types, StatusCode::BAD_REQUEST, "content-type stands twice", "");
+    let packed = bench.post(PATH, &[json[0], ("content-encoding", "gzip")], good.clone());
+    assert_refused(&packed, StatusCode::UNSUPPORTED_MEDIA_TYPE, "compressed", "Content-Encoding");
     assert_eq!(bench.accepted(), 0, "nothing was accepted");
 }
 
@@ -167,6 +184,17 @@ fn a_dry_run_shows_what_would_leave_and_accepts_nothing() {
     assert_eq!(shown.status, StatusCode::OK, "{}", shown.json());
     assert_eq!(shown.json()["resourceType"], "Bundle");
     assert_eq!(bench.accepted(), 0);
+}
+
+#[test]
+fn a_record_with_ever_so_many_faults_is_refused_in_time_that_grows_with_its_length_only() {
+    let bench = Bench::of(DemoSite::new());
+    let text = String::from_utf8(bench.site.record("crisis-escalation-minimal.json")).expect("a sample is text");
+    let end = text.rfind('}').expect("it is an object");
+    let faulty = format!("{},\"planSaysWorks\":[{}{{}}]}}", text[..end].trim_end(), "{},".repeat(60_000));
+    let started = Instant::now();
+    assert_refused(&bench.post_json(faulty), StatusCode::UNPROCESSABLE_ENTITY, "more than", "");
+    assert!(started.elapsed() < Duration::from_secs(20), "it took {:?}", started.elapsed());
 }
 
 #[test]

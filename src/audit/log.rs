@@ -7,6 +7,7 @@ use super::checkpoint::{self, Checkpoint, SigningKey};
 use super::event::{Recorder, Step};
 use super::merkle::{self, Frontier};
 use crate::fhir::Instant;
+use crate::identity::{MessageId, PartyId};
 use crate::storage::{self, Filter, MessageRecord, State, Store, StoredCheckpoint};
 
 /// Events read at a time.
@@ -155,19 +156,38 @@ pub async fn recover(
             return Ok(recovered);
         }
         for record in found {
-            let step = Step {
-                record: &record,
-                to: State::Queued,
-                at: now,
-                attempts: record.attempts,
-                next_attempt_at: Some(now),
-                reason: "gateway-restarted",
-                note: "the gateway stopped during an attempt",
-            };
-            store.transition(recorder.transition(step)).await?;
+            let why = ("gateway-restarted", "the gateway stopped during an attempt");
+            store.transition(recorder.transition(again(&record, now, why))).await?;
             recovered.push(record);
         }
     }
+}
+
+/// Queues again what stands in flight for `recipient` although no attempt is `under_way`: the store could not write
+/// what the attempt came to, or the attempt ended abnormally. Like [`recover`], while the gateway runs.
+///
+/// # Errors
+/// What the store says; call again later.
+pub async fn requeue(
+    store: &dyn Store,
+    recorder: &Recorder,
+    recipient: &PartyId,
+    under_way: impl Fn(MessageId) -> bool,
+    now: Instant,
+) -> Result<Vec<MessageRecord>, storage::Error> {
+    let filter = Filter { state: Some(State::InFlight), recipient: Some(recipient.clone()) };
+    let mut found = store.messages(filter, PAGE).await?;
+    found.retain(|record| !under_way(record.id));
+    for record in &found {
+        let why = ("outcome-lost", "what the attempt came to could not be stored");
+        store.transition(recorder.transition(again(record, now, why))).await?;
+    }
+    Ok(found)
+}
+
+fn again<'a>(record: &'a MessageRecord, at: Instant, (reason, note): (&'static str, &'static str)) -> Step<'a> {
+    let (to, next_attempt_at) = (State::Queued, Some(at));
+    Step { record, to, at, attempts: record.attempts, next_attempt_at, reason, note }
 }
 
 #[cfg(test)]
@@ -211,6 +231,24 @@ mod tests {
             assert_eq!(checkpointer.checkpoint().await.expect("nothing is wrong"), None);
             checkpointer = Checkpointer::resume(Arc::clone(&store), key).await.expect("it goes on");
         }
+    }
+
+    #[tokio::test]
+    async fn what_no_attempt_ends_is_queued_again_and_what_is_under_way_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (store, recorder) = (store(&folder), Recorder::new(party("DEMOP"), NAME));
+        let (lost, busy) = (accept(&store, 1).await, accept(&store, 2).await);
+        for id in [lost, busy] {
+            store.transition(step(id, State::Queued, State::InFlight)).await.expect("it is written");
+        }
+        let recipient = store.message(lost).await.expect("it is read").expect("it is there").recipient;
+        let requeue = || requeue(&*store, &recorder, &recipient, |id| id == busy, NOON);
+        assert_eq!(requeue().await.expect("it is written").iter().map(|record| record.id).collect::<Vec<_>>(), [lost]);
+        for (id, state, events) in [(lost, State::Queued, 3), (busy, State::InFlight, 2)] {
+            let record = store.message(id).await.expect("it is read").expect("it is there");
+            assert_eq!((record.state, store.events_of(id).await.expect("they are read").len()), (state, events));
+        }
+        assert!(requeue().await.expect("nothing is left").is_empty());
     }
 
     #[tokio::test]

@@ -14,5 +14,5 @@ pub mod merkle;
 mod verify;
 
 pub use event::{HashKey, KeyedHash, Recorder, Refused, Step, Terms, Viewed};
-pub use log::{Checkpointer, Error, recover};
+pub use log::{Checkpointer, Error, recover, requeue};
 pub use verify::{Fault, Place, Report, verify};

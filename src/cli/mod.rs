@@ -147,6 +147,13 @@ fn start_logging(default: &str) {
     if let Err(error) = started {
         tracing::debug!(%error, "logging was already started");
     }
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+/// Logs where a panic happened, never its message: that may quote the text that a slice or an `expect` failed on.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(place, "a task panicked; please report it");
 }
 
 #[cfg(test)]

@@ -162,7 +162,7 @@ const MOST_CODES: usize = 16;
 
 /// The codes of the OperationOutcome at the root, or of those among a Bundle's entries.
 ///
-/// Texts are left behind, and what does not look like a code too: a peer's outcome may quote a patient.
+/// Texts are left behind, and what is no known code too: a peer's outcome may quote a patient.
 pub fn outcome_codes(document: &Document) -> OutcomeCodes {
     let root = document.root();
     let entries = root.member("entry").into_iter().flat_map(|entries| entries.items());
@@ -171,25 +171,98 @@ pub fn outcome_codes(document: &Document) -> OutcomeCodes {
     let outcomes =
         std::iter::once(root).chain(resources).filter(|resource| resource.resource_type() == Some("OperationOutcome"));
     for issue in outcomes.filter_map(|outcome| outcome.member("issue")).flat_map(|issues| issues.items()) {
-        push_code(&mut codes.issues, issue.member("code"));
+        push_code(&mut codes.issues, issue.member("code"), is_issue_code);
         let details = issue.member("details").and_then(|details| details.member("coding"));
         for coding in details.into_iter().flat_map(|codings| codings.items()) {
-            push_code(&mut codes.details, coding.member("code"));
+            push_code(&mut codes.details, coding.member("code"), is_error_code);
         }
     }
     codes
 }
 
-fn push_code(codes: &mut Vec<Box<str>>, code: Option<super::Node<'_>>) {
+fn push_code(codes: &mut Vec<Box<str>>, code: Option<super::Node<'_>>, is_known: fn(&str) -> bool) {
     let Some(code) = code.and_then(|code| code.text()) else { return };
-    let plain = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'-');
-    let shaped = (1..=64).contains(&code.len()) && code.bytes().all(plain);
-    // Letters only: no number that could be a patient's. HTTP statuses in their place, as `503`, are let through.
-    let status = code.len() == 3 && code.parse::<u16>().is_ok();
-    if codes.len() < MOST_CODES && (shaped || status) && !codes.iter().any(|known| **known == *code) {
+    if codes.len() < MOST_CODES && is_known(&code) && !codes.iter().any(|known| **known == *code) {
         codes.push(code.into());
     }
 }
+
+/// Codes of R4's issue-type, and HTTP statuses in their place, as `503`. No others: a surname is shaped like a code.
+fn is_issue_code(code: &str) -> bool {
+    let is_status = code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit());
+    is_status || ISSUE_TYPES.contains(&code)
+}
+
+/// Codes of http-error-codes: who says it, and one of the words that the code system uses.
+fn is_error_code(code: &str) -> bool {
+    let words = ["REC_", "SEND_", "PROXY_"].iter().find_map(|said_by| code.strip_prefix(said_by));
+    is_issue_code(code) || words.is_some_and(|words| words.split('_').all(|word| ERROR_WORDS.contains(&word)))
+}
+
+/// R4, issue-type.
+const ISSUE_TYPES: [&str; 31] = [
+    "invalid",
+    "structure",
+    "required",
+    "value",
+    "invariant",
+    "security",
+    "login",
+    "unknown",
+    "expired",
+    "forbidden",
+    "suppressed",
+    "processing",
+    "not-supported",
+    "duplicate",
+    "multiple-matches",
+    "not-found",
+    "deleted",
+    "too-long",
+    "code-invalid",
+    "extension",
+    "too-costly",
+    "business-rule",
+    "conflict",
+    "transient",
+    "lock-error",
+    "no-store",
+    "exception",
+    "timeout",
+    "incomplete",
+    "throttled",
+    "informational",
+];
+
+/// The words that the codes of http-error-codes are made of.
+const ERROR_WORDS: [&str; 26] = [
+    "ACCEPTABLE",
+    "ALLOWED",
+    "BAD",
+    "CONFLICT",
+    "EARLY",
+    "ENTITY",
+    "ERROR",
+    "FORBIDDEN",
+    "FOUND",
+    "GATEWAY",
+    "IMPLEMENTED",
+    "INTERNAL",
+    "MANY",
+    "METHOD",
+    "NOT",
+    "REQUEST",
+    "REQUESTS",
+    "SERVER",
+    "SERVICE",
+    "SUPPORTED",
+    "TIMEOUT",
+    "TOO",
+    "UNAUTHORIZED",
+    "UNAVAILABLE",
+    "UNPROCESSABLE",
+    "UNAUTHORISED",
+];
 
 #[cfg(test)]
 mod tests {
@@ -226,12 +299,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_shaped_like_a_code_is_left_behind() {
+    fn every_code_of_ours_is_known() {
+        use ErrorCode::{
+            BadRequest, Conflict, Forbidden, MethodNotAllowed, NotAcceptable, NotFound, ServerError, Timeout, TooEarly,
+            Unavailable, UnprocessableEntity,
+        };
+        let codes = [BadRequest, Conflict, Forbidden, MethodNotAllowed, NotAcceptable, NotFound, ServerError];
+        for code in codes.into_iter().chain([Timeout, TooEarly, Unavailable, UnprocessableEntity]) {
+            assert!(is_error_code(code.code()), "{}", code.code());
+        }
+    }
+
+    #[test]
+    fn what_is_no_known_code_is_left_behind() {
         let json = r#"{"resourceType":"OperationOutcome","issue":[
-            {"code":"Peter Chalmers","details":{"text":"Peter","coding":[{"code":"9476719931"},{"code":"REC_X"}]}},
+            {"code":"Peter Chalmers","details":{"text":"Peter","coding":[{"code":"9476719931"},{"code":"Chalmers"},
+            {"code":"REC_CHALMERS"},{"code":"REC_TOO_EARLY"}]}},{"code":"Chalmers"},
             {"code":503,"diagnostics":"Peter"},{"code":"503","details":{"coding":{"code":""}}},{}]}"#;
         let codes = outcome_codes(&Document::parse(json, &Limits::default()).expect("JSON"));
-        assert_eq!(codes, OutcomeCodes { issues: vec!["503".into()], details: vec!["REC_X".into()] });
+        assert_eq!(codes, OutcomeCodes { issues: vec!["503".into()], details: vec!["REC_TOO_EARLY".into()] });
         for other in ["1", "[]", r#"{"resourceType":"Patient","issue":[{"code":"a"}]}"#, r#"{"entry":[1,{}]}"#] {
             let document = Document::parse(other, &Limits::default()).expect("JSON");
             assert_eq!(outcome_codes(&document), OutcomeCodes::default());

@@ -53,6 +53,9 @@ async fn submit(
     body: Body,
 ) -> Response {
     let started = Stopwatch::now();
+    if let Err(response) = unambiguous(&headers) {
+        return *response;
+    }
     let Some(interface) = path.ok().and_then(|Path(name)| name.parse::<InterfaceName>().ok()) else {
         let issue = Issue::error(IssueType::NotFound, "there is no such interface");
         return outcome(StatusCode::NOT_FOUND, &[issue.hint("check the interface's name in the path")]);
@@ -75,7 +78,7 @@ async fn submit(
         received_at: clock::now(),
     };
     if dry_run {
-        return preview(&service, submission);
+        return preview(&service, submission).await;
     }
     // In a task of its own: a sender that hangs up does not leave a message half-way, stored but not announced.
     match tokio::spawn(async move { accept(&service, submission, started).await }).await {
@@ -115,6 +118,24 @@ async fn accept(service: &Service, submission: Submission, started: Stopwatch) -
     }
 }
 
+/// Refuses what two readers could read in two ways: a header that stands twice, and a body that is not as it was
+/// written (RFC 9110 sections 5.3 and 8.4).
+fn unambiguous(headers: &HeaderMap) -> Result<(), Box<Response>> {
+    for name in [IDEMPOTENCY_KEY, header::CONTENT_TYPE] {
+        if headers.get_all(&name).iter().count() > 1 {
+            let issue = Issue::error(IssueType::Value, format!("the header {name} stands twice"));
+            return Err(Box::new(outcome(StatusCode::BAD_REQUEST, &[issue.hint("send it once")])));
+        }
+    }
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let issue = Issue::error(IssueType::NotSupported, "the record is compressed");
+        let response = outcome(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[issue.hint("send it without Content-Encoding")]);
+        return Err(Box::new(([(header::ACCEPT_ENCODING, "identity")], response).into_response()));
+    }
+    Ok(())
+}
+
 /// The body, within the configured size and time.
 #[expect(clippy::disallowed_methods, reason = "the body is limited")]
 async fn read(service: &Service, body: Body) -> Result<Bytes, Box<Response>> {
@@ -152,8 +173,8 @@ fn accepted(queued: &Queued) -> Response {
 }
 
 /// The Bundle as it would leave, with the paths of what would not.
-fn preview(service: &Service, submission: Submission) -> Response {
-    match pipeline::preview(&service.gateway.stages, submission, clock::now()) {
+async fn preview(service: &Service, submission: Submission) -> Response {
+    match pipeline::dry_run(&service.gateway, submission, clock::now()).await {
         Ok(attested) => {
             let fhir = [(header::CONTENT_TYPE, "application/fhir+json")];
             (StatusCode::OK, fhir, no_store(), attested.disclosable().bundle().source().to_owned()).into_response()

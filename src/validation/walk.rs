@@ -113,8 +113,14 @@ impl<'a> Walk<'a> {
         text: impl Into<String>,
         hint: &str,
     ) {
-        let path = if self.issues.len() < MOST_ISSUES { node.path() } else { ElementPath::root() };
+        let path = self.path_of(node);
         self.report_at(severity, code, node, path, rule, text, hint);
+    }
+
+    /// The path of an issue at `node`. Finding it takes as long as its array is, so that issues which are left out
+    /// have none: a hundred thousand faulty items would cost a hundred thousand walks.
+    fn path_of(&self, node: Node<'a>) -> ElementPath {
+        if self.issues.len() < MOST_ISSUES { node.path() } else { ElementPath::root() }
     }
 
     #[expect(clippy::too_many_arguments, reason = "an issue has this many parts")]
@@ -157,7 +163,7 @@ impl<'a> Walk<'a> {
 
     /// An error about a child of `parent` that is not there.
     pub(super) fn missing(&mut self, parent: Node<'a>, name: &str, rule: &str, text: String) {
-        let mut path = parent.path();
+        let mut path = self.path_of(parent);
         path.push_name(name);
         self.report_at(Severity::Error, IssueType::Required, parent, path, rule, text, "add it");
     }
