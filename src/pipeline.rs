@@ -70,7 +70,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use tracing::{Instrument as _, Span, debug, debug_span, field, info, info_span, warn};
+use tracing::{Instrument as _, Span, debug, debug_span, error, field, info, info_span, warn};
 
 use crate::acknowledgement::{self, Verdict};
 use crate::audit::{self, HashKey, Recorder, Refused, Step, Terms};
@@ -380,6 +380,7 @@ async fn forward_within(gateway: &Gateway, due: Due, now: fn() -> Instant) -> Re
         Ok(dispatch) => dispatch,
         Err(why) => {
             let note = format!("the stored Bundle cannot be sent: {why}");
+            error!(%note, "message is dead: tell the team that sent it");
             let ended = Ended { to: State::Dead, reason: "payload-damaged", note, retry_after: None };
             gateway.store().transition(gateway.recorder.transition(ended.step(&record, now(), None))).await?;
             return Ok(State::Dead);
@@ -399,7 +400,11 @@ async fn forward_within(gateway: &Gateway, due: Due, now: fn() -> Instant) -> Re
     let at = now();
     let wait = || lane.partner().schedule.wait(record.attempts, ended.retry_after, spread(&record));
     let next = (ended.to == State::Queued).then(|| at + wait());
-    info!(state = %ended.to, attempts = record.attempts, note = %ended.note, "attempt ended");
+    match ended.to {
+        State::Dead => error!(note = %ended.note, "message is dead: tell the team that sent it"),
+        State::Refused => warn!(note = %ended.note, "message refused by its partner: tell the team that sent it"),
+        state => info!(%state, attempts = record.attempts, note = %ended.note, "attempt ended"),
+    }
     let step = ended.step(&record, at, next);
     gateway.store().transition(outcome(gateway, lane, step).await?).await?;
     Ok(ended.to)

@@ -211,11 +211,31 @@ fn audit_verify_sees_a_change_to_the_database() {
     assert_eq!(gateway.terminate(), Some(0));
     let verify = || run(&["audit", "verify", "--format", "json", "--site", text(&site.gateway_folder())]);
     assert_eq!(verify().status.code(), Some(0));
-    let database = rusqlite::Connection::open(site.path("gateway/data/weir.sqlite3")).expect("it opens");
-    let changed = database.execute("UPDATE messages SET state = 'refused'", []).expect("it is changed");
-    assert_eq!(changed, 1);
-    drop(database);
-    let report = verify();
-    assert_eq!(report.status.code(), Some(1));
-    assert!(!json_of(&report)["faults"].as_array().expect("it lists faults").is_empty());
+    let file = site.path("gateway/data/weir.sqlite3");
+    let sound = fs::read(&file).expect("the gateway left one file");
+    for (change, says) in [
+        ("UPDATE messages SET state = 'refused'", "in state"),
+        ("DELETE FROM contents", "payload of message"),
+        ("DELETE FROM checkpoints", "no signed head"),
+        (
+            "UPDATE events SET bytes = CAST(replace(CAST(bytes AS TEXT), 'ETREAT', 'TREATX') AS BLOB) WHERE seq = 2",
+            "event 2 was changed",
+        ),
+        ("DELETE FROM events WHERE seq = 1", "events 1 to 1 are missing"),
+    ] {
+        let database = rusqlite::Connection::open(&file).expect("it opens");
+        let changed = database.execute(change, []).unwrap_or_else(|error| panic!("{change}: {error}"));
+        assert!(changed > 0, "{change}");
+        drop(database);
+        let report = verify();
+        assert_eq!(report.status.code(), Some(1), "{change}");
+        let report = json_of(&report);
+        let faults = report["faults"].as_array().expect("it lists faults").iter().filter_map(Value::as_str);
+        assert!(faults.clone().any(|fault| fault.contains(says)), "{change}: {faults:?}");
+        for beside in ["-wal", "-shm"] {
+            let _not_there = fs::remove_file(site.path(&format!("gateway/data/weir.sqlite3{beside}")));
+        }
+        fs::write(&file, &sound).expect("it is restored");
+    }
+    assert_eq!(verify().status.code(), Some(0));
 }

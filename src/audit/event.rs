@@ -12,6 +12,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 use super::merkle;
 use crate::fhir::Instant;
 use crate::fhir::audit_event::{Action, Agent, AuditEvent, Coding, Entity, Outcome, Part, RecordedEvent, What, Who};
+use crate::identity::digest::{hex, sha_256};
 use crate::identity::{AgreementId, InterfaceName, MessageId, PartyId};
 use crate::storage::{Event, MessageRecord, NewMessage, Secret, State, Transition};
 
@@ -97,10 +98,6 @@ impl HashKey {
         }
         KeyedHash(hex(context.sign().as_ref()).into())
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Under which terms a message leaves.
@@ -227,7 +224,7 @@ impl Recorder {
             (detail::RECIPIENT, message.recipient.as_str().into()),
             (detail::TO, State::Queued.code().into()),
             (detail::RECORD, record.as_str().into()),
-            (detail::LINEAGE, hex(&sha256(&message.lineage)).into()),
+            (detail::LINEAGE, hex(&sha_256(&message.lineage)).into()),
         ];
         details.extend(terms.counts());
         let said = AuditEvent {
@@ -402,12 +399,6 @@ fn written(message: Option<MessageId>, said: &AuditEvent<'_>) -> Event {
 fn event_id(at: Instant) -> Uuid {
     let seconds = u64::try_from(at.unix_timestamp()).unwrap_or(0);
     Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, at.nanosecond()))
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
-    hash
 }
 
 #[cfg(test)]

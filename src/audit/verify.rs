@@ -16,7 +16,8 @@ use super::event::{detail, kind};
 use super::merkle::{self, Frontier, Hash};
 use crate::fhir::audit_event::{Part, RecordedEvent};
 use crate::identity::MessageId;
-use crate::storage::{Error, History, State, Store, StoredCheckpoint, StoredEvent};
+use crate::identity::digest::{hex, sha_256};
+use crate::storage::{Content, Error, History, State, Store, StoredCheckpoint, StoredEvent};
 
 /// Rows read at a time.
 const PAGE: usize = 512;
@@ -30,6 +31,8 @@ pub struct Report {
     pub events: u64,
     /// Messages read.
     pub messages: u64,
+    /// Sealed parts of messages opened; 0 when the store was opened without its key.
+    pub contents: u64,
     /// Checkpoints read.
     pub checkpoints: u64,
     /// Events under the newest checkpoint that holds.
@@ -58,10 +61,10 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { events, messages, checkpoints, .. } = self;
-        write!(f, "{events} events, {messages} messages, {checkpoints} signed heads: ")?;
+        let Report { events, messages, contents, checkpoints, .. } = self;
+        write!(f, "{events} events, {messages} messages, {contents} sealed parts, {checkpoints} signed heads: ")?;
         match self.faults.len() as u64 + self.more_faults {
-            0 => write!(f, "nothing is wrong")?,
+            0 => write!(f, "no fault found")?,
             faults => write!(f, "{faults} faults")?,
         }
         if self.not_yet_covered() > 0 {
@@ -124,6 +127,28 @@ pub enum Fault {
         since: u64,
         /// The size of the checkpoint that does not match.
         size: u64,
+    },
+    /// There are events, and no head of the log was ever signed, or all were taken away.
+    #[error("no signed head covers any of the {events} events: the heads are gone, or none was signed yet")]
+    NeverSigned {
+        /// How many.
+        events: u64,
+    },
+    /// A sealed part of a message is gone.
+    #[error("the {what} of message {message} is gone")]
+    ContentMissing {
+        /// Which.
+        message: MessageId,
+        /// `payload`, `provenance` or `lineage`.
+        what: &'static str,
+    },
+    /// A sealed part of a message does not open, or is not the one that was accepted.
+    #[error("the {what} of message {message} was changed")]
+    ContentChanged {
+        /// Which.
+        message: MessageId,
+        /// `payload`, `provenance` or `lineage`.
+        what: &'static str,
     },
     /// A message's row is gone.
     #[error("message {message} is gone; event {seq} is about it")]
@@ -222,6 +247,7 @@ impl<'a> Verifier<'a> {
         let report = Report {
             events: 0,
             messages: 0,
+            contents: 0,
             checkpoints: 0,
             covered: 0,
             size: 0,
@@ -273,7 +299,11 @@ impl<'a> Verifier<'a> {
             }
             self.check_rows_exist(about).await?;
         }
-        self.settle_up_to(u64::MAX).await
+        self.settle_up_to(u64::MAX).await?;
+        if self.report.events > 0 && self.report.checkpoints == 0 {
+            self.fault(Fault::NeverSigned { events: self.report.events });
+        }
+        Ok(())
     }
 
     /// Checks one event alone and appends it; gives the message that must have a row because of it.
@@ -375,8 +405,33 @@ impl<'a> Verifier<'a> {
                 for fault in message_faults(history) {
                     self.fault(fault);
                 }
+                self.check_contents(history).await?;
             }
         }
+    }
+
+    /// Opens every sealed part of a message, and compares its lineage with the digest that was audited.
+    async fn check_contents(&mut self, history: &History) -> Result<(), Error> {
+        let message = history.record.id;
+        for part in [Content::Payload, Content::Provenance, Content::Lineage] {
+            let what = part.column();
+            match self.store.content(message, part).await {
+                Ok(Some(content)) => {
+                    self.report.contents += 1;
+                    let audited = history.events.first().and_then(|stored| RecordedEvent::read(&stored.event.bytes));
+                    let audited = audited.as_ref().and_then(|said| said.detail(detail::LINEAGE));
+                    let differs = audited.is_some_and(|digest| *digest != hex(&sha_256(&content)));
+                    if part == Content::Lineage && differs {
+                        self.fault(Fault::ContentChanged { message, what });
+                    }
+                }
+                Ok(None) => self.fault(Fault::ContentMissing { message, what }),
+                Err(Error::Damaged(_)) => self.fault(Fault::ContentChanged { message, what }),
+                Err(Error::NoKey) => return Ok(()),
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(())
     }
 }
 

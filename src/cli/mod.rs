@@ -101,7 +101,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let output = Output::new(arguments.format);
-    match dispatch(arguments.verb, &output) {
+    let answer = dispatch(arguments.verb, &output).and_then(|answer| match output.failed() {
+        Some(error) => Err(anyhow::anyhow!("the answer could not be written: {error}")),
+        None => Ok(answer),
+    });
+    match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::from(1),
         Err(error) => {

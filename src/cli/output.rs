@@ -1,5 +1,6 @@
 //! Standard output and standard error of the program.
 
+use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 
 use serde_json::Value;
@@ -10,11 +11,26 @@ use super::Format;
 #[derive(Debug)]
 pub(super) struct Output {
     format: Format,
+    /// Why something could not be written, if that was so.
+    failed: Cell<Option<io::ErrorKind>>,
 }
 
 impl Output {
     pub(super) fn new(format: Format) -> Output {
-        Output { format }
+        Output { format, failed: Cell::new(None) }
+    }
+
+    /// Why the answer could not be written; `None` when it was, or when its reader had read enough.
+    pub(super) fn failed(&self) -> Option<io::ErrorKind> {
+        self.failed.get()
+    }
+
+    fn print(&self, mut out: impl Write, text: &str) {
+        let ending = if text.ends_with('\n') { "" } else { "\n" };
+        match write!(out, "{text}{ending}").and_then(|()| out.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => self.failed.set(Some(error.kind())),
+            _ => {}
+        }
     }
 
     /// Whether JSON was asked for.
@@ -25,42 +41,36 @@ impl Output {
     /// A line for people; nothing when JSON was asked for.
     pub(super) fn line(&self, text: &str) {
         if !self.is_json() {
-            print(io::stdout().lock(), text);
+            self.print(io::stdout().lock(), text);
         }
     }
 
     /// The answer, either way: the document itself (a Bundle, an OperationOutcome).
     pub(super) fn document(&self, text: &str) {
-        print(io::stdout().lock(), text);
+        self.print(io::stdout().lock(), text);
     }
 
     /// The answer for programs; nothing when words were asked for.
     pub(super) fn json(&self, value: &Value) {
         if self.is_json() {
-            print(io::stdout().lock(), &value.to_string());
+            self.print(io::stdout().lock(), &value.to_string());
         }
     }
 
     /// A remark beside the answer, on standard error.
     pub(super) fn remark(&self, text: &str) {
-        print(io::stderr().lock(), text);
+        self.print(io::stderr().lock(), text);
     }
 
     /// Why the verb could not do what was asked.
     pub(super) fn failure(&self, error: &anyhow::Error) {
         if self.is_json() {
-            print(io::stderr().lock(), &serde_json::json!({ "error": format!("{error:#}") }).to_string());
+            self.print(io::stderr().lock(), &serde_json::json!({ "error": format!("{error:#}") }).to_string());
         } else {
             let label = if io::stderr().is_terminal() { "\u{1b}[31merror\u{1b}[0m" } else { "error" };
-            print(io::stderr().lock(), &format!("{label}: {error:#}"));
+            self.print(io::stderr().lock(), &format!("{label}: {error:#}"));
         }
     }
-}
-
-/// A reader that closed the pipe has read enough: that is no failure of ours.
-fn print(mut out: impl Write, text: &str) {
-    let ending = if text.ends_with('\n') { "" } else { "\n" };
-    let _closed = write!(out, "{text}{ending}").and_then(|()| out.flush());
 }
 
 /// A JSON document indented for people, its numbers and strings as they were written.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest;
 use http::Uri;
 use rustls::{ClientConfig, ServerConfig};
 use serde::de::DeserializeOwned;
@@ -20,6 +19,7 @@ use crate::delivery::{Lane, Partner, PartnerSection};
 use crate::disclosure::{Agreement, Agreements};
 use crate::fhir::{Document, Limits, instant_text};
 use crate::identity::certificate::{CertificateError, Role};
+use crate::identity::digest::sha_256;
 use crate::identity::tls::{Credentials, TrustAnchors, client_config, server_config, system_clock};
 use crate::identity::{AgreementId, InterfaceName, PartyId};
 use crate::mapping::{CompiledMap, MapFile, Mappings};
@@ -376,7 +376,7 @@ fn load_partners(files: &Files, hashes: &mut Vec<(String, [u8; 32])>, faults: &m
     let mut partners: Vec<Partner> = Vec::new();
     for (name, text) in faults.keep(files.texts("partners", "toml"))? {
         let file = format!("partners/{name}");
-        hashes.push((file.clone(), sha256(&text)));
+        hashes.push((file.clone(), sha_256(text.as_bytes())));
         let section = toml::from_str::<PartnerSection>(&text).map_err(|error| Fault::new(&file, error, ""));
         let Some(section) = faults.keep(section) else { continue };
         let checked = section.check(&files.folder).map_err(|errors| {
@@ -459,7 +459,7 @@ fn load_mappings(
             faults.faults.push(Fault::new(SITE, text, "check the name, or add the file to mappings/"));
             continue;
         };
-        hashes.push((format!("mappings/{}", settings.map), sha256(text)));
+        hashes.push((format!("mappings/{}", settings.map), sha_256(text.as_bytes())));
         let main = MapFile { name: settings.map.clone(), text: text.clone() };
         let others = available.iter().filter(|(name, _)| **name != settings.map);
         let others = others.map(|(name, text)| MapFile { name: name.clone(), text: text.clone() });
@@ -481,15 +481,9 @@ fn load_agreements(
     faults: &mut Faults,
 ) -> Option<Agreements> {
     let texts = faults.keep(files.texts("agreements", "toml"))?;
-    hashes.extend(texts.iter().map(|(name, text)| (format!("agreements/{name}"), sha256(text))));
+    hashes.extend(texts.iter().map(|(name, text)| (format!("agreements/{name}"), sha_256(text.as_bytes()))));
     let required = |profile: &str| validator.map(|known| known.required_elements(profile)).unwrap_or_default();
     let loaded = Agreements::load_for(&texts, &required)
         .map_err(|found| found.into_iter().map(|fault| Fault::new("agreements", &fault, "")).collect());
     faults.keep_all(loaded)
-}
-
-fn sha256(text: &str) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
-    hash
 }
