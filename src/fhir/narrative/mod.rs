@@ -262,17 +262,17 @@ mod tests {
             "occurrencePeriod":{"start":"2026-01-01","end":"2026-01-02"},
             "prediction":[{"outcome":{"text":"A <b> & \"c\"\u0001\nd"},"qualitativeRisk":{"coding":[{"code":"high"}]}}],
             "extension":[{"url":"https://x.example/alleged-source","valueString":"y"}]}"#;
-        let open = r#"<div xmlns="http://www.w3.org/1999/xhtml"><ul><li><b>Risk assessment</b><ul>"#;
+        let open = r#"<div xmlns="http://www.w3.org/1999/xhtml"><ul><li><b>Self harm</b><ul>"#;
         assert_eq!(
             section(risk, ""),
             format!(
-                "{open}<li>Status: final</li><li>Code: Self harm</li><li>Occurrence: 2026-01-01 to 2026-01-02</li>\
+                "{open}<li>Occurrence: from 1 January 2026 to 2 January 2026</li>\
                  <li>Outcome: A &lt;b&gt; &amp; &quot;c&quot;\u{fffd}<br/>d</li><li>Qualitative risk: high</li>\
                  <li>Alleged source: y</li></ul></li></ul></div>"
             )
         );
         assert!(!section(risk, "outcome").contains("A &lt;"));
-        assert!(section(risk, "display").contains("Code: self"));
+        assert!(section(risk, "display").contains("<b>self (s)</b>"));
         assert_eq!(section(r#"{"resourceType":"Flag"}"#, ""), format!("{OPEN}<ul><li><b>Flag</b></li></ul>{CLOSE}"));
     }
 }

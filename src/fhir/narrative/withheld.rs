@@ -1,5 +1,6 @@
 //! What was withheld, by kind: an element of a type of resource. Made of R4's own names, so never of a value.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use super::words::words_of;
@@ -46,20 +47,19 @@ fn lower(name: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct Account {
     start: String,
-    kinds: Vec<String>,
+    /// In the order of the alphabet, so that a Bundle cut down twice says the same.
+    kinds: BTreeSet<String>,
 }
 
 impl Account {
     /// Nothing yet, under the agreement `id` with this `version`.
     pub fn new(id: &impl Display, version: &str) -> Account {
-        Account { start: format!("Withheld under agreement {id} version {version}"), kinds: Vec::new() }
+        Account { start: format!("Withheld under agreement {id} version {version}"), kinds: BTreeSet::new() }
     }
 
     /// Adds a kind, once.
     pub fn add(&mut self, kind: String) {
-        if !self.kinds.contains(&kind) {
-            self.kinds.push(kind);
-        }
+        self.kinds.insert(kind);
     }
 
     /// Adds what earlier narrative says was withheld under the same agreement: only kinds that can be.
@@ -77,7 +77,10 @@ impl Account {
     pub fn sentence(&self) -> String {
         match self.kinds.is_empty() {
             true => format!("{}: some elements.", self.start),
-            false => format!("{}: {}.", self.start, self.kinds.join("; ")),
+            false => {
+                let kinds: Vec<&str> = self.kinds.iter().map(String::as_str).collect();
+                format!("{}: {}.", self.start, kinds.join("; "))
+            }
         }
     }
 }
@@ -109,7 +112,7 @@ mod tests {
         let text = Document::parse(text, &Limits::default()).expect("it is JSON");
         let mut account = Account::new(&"a & b", "1");
         account.carry(text.root());
-        let kept = "note of the service request; part of the name of the patient; all of the coverage";
+        let kept = "all of the coverage; note of the service request; part of the name of the patient";
         assert_eq!(account.sentence(), format!("Withheld under agreement a & b version 1: {kept}."));
         let mut other = Account::new(&"c", "1");
         other.carry(text.root());
