@@ -96,6 +96,13 @@ impl<'d> Decisions<'d> {
         pairs.filter(|(_, leaving)| leaving.is_some()).filter_map(|(entry, _)| entry.resource).collect()
     }
 
+    /// What was withheld so far, in document order.
+    pub(super) fn withheld(&self) -> Vec<NodeId> {
+        let mut nodes: Vec<NodeId> = self.withheld.iter().map(|row| row.node).collect();
+        nodes.sort();
+        nodes
+    }
+
     /// What was withheld, in document order.
     pub(super) fn into_withheld(mut self) -> Vec<Withheld> {
         self.withheld.sort_by_key(|row| row.node);

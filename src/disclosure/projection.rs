@@ -11,7 +11,7 @@ use super::agreement::{Agreement, Interface};
 use super::decision::{Decisions, Verdict, twin};
 use super::manifest::{Kept, Manifest, Why};
 use crate::fhir::bundle::{BUNDLE, COMPOSITION, Entries};
-use crate::fhir::narrative::{self, Shown};
+use crate::fhir::narrative::{self, Account, Head, Shown};
 use crate::fhir::{Document, Kind, Limits, NameId, Node, NodeId, Writer, keys, labels};
 
 /// Levels and values of what is written: a plan is as deep as its longest element path.
@@ -78,20 +78,28 @@ fn narratives<'d>(
     agreement: &Agreement,
     tell_withheld: bool,
 ) -> Narratives {
-    let mut made = Narratives::new();
+    let (mut made, mut remarks) = (Narratives::new(), HashMap::new());
     let compositions: Vec<Node<'d>> = decisions.resources().into_iter().filter(is_composition).collect();
     for &composition in &compositions {
         for section in sections(composition, decisions) {
-            if let Some(div) = section_narrative(section, entries, decisions, tell_withheld) {
+            if let Some((div, remark)) = section_narrative(section, entries, decisions, tell_withheld) {
                 replace(section, &div, bundle.root(), composition, decisions);
                 made.insert(section.id(), div);
+                remarks.extend(remark.map(|remark| (section.id(), remark)));
             }
         }
     }
     for composition in compositions {
-        let mut div = composition_narrative(bundle, composition, decisions, agreement, tell_withheld);
+        let narrative = |decisions: &Decisions<'d>| {
+            let shown = |leaf: Node<'_>| decisions.shows(leaf);
+            let cut = tell_withheld && decisions.is_cut(bundle.root());
+            let note = cut.then(|| account_of_withheld(bundle, composition, entries, decisions, agreement));
+            let (shown, note) = (Shown::new(&shown), note.as_deref());
+            Head { composition, entries, shown, remarks: &remarks, note }.div()
+        };
+        let mut div = narrative(decisions);
         if replace(composition, &div, bundle.root(), composition, decisions) {
-            div = composition_narrative(bundle, composition, decisions, agreement, tell_withheld);
+            div = narrative(decisions);
         }
         made.insert(composition.id(), div);
     }
@@ -113,36 +121,59 @@ fn sections<'d>(parent: Node<'d>, decisions: &Decisions<'_>) -> Vec<Node<'d>> {
     found
 }
 
+/// The narrative of a section, and what to say of the section in the head.
 fn section_narrative(
     section: Node<'_>,
     entries: &Entries<'_>,
     decisions: &Decisions<'_>,
     tell_withheld: bool,
-) -> Option<String> {
-    let references = section.child(keys().entry).into_iter().flat_map(Node::items);
+) -> Option<(String, Option<String>)> {
+    let references = || section.child(keys().entry).into_iter().flat_map(Node::items);
     let shown = |leaf: Node<'_>| decisions.shows(leaf);
     let leaves = |reference: &Node<'_>| reference.child(keys().reference).is_some_and(shown);
-    let targets: Vec<Node<'_>> = references.filter(leaves).filter_map(|reference| entries.target(reference)).collect();
+    let targets: Vec<Node<'_>> = references().filter(leaves).filter_map(|entry| entries.target(entry)).collect();
+    let text = section.child(keys().text);
     if !targets.is_empty() {
-        return Some(narrative::of_section(&targets, Shown::new(&shown)));
+        let cut = targets.len() < references().count() || targets.iter().any(|target| decisions.is_cut(*target));
+        let part = tell_withheld && (cut || text.is_some_and(narrative::tells_part_withheld));
+        let div = narrative::of_section(section, &targets, Shown::new(&shown), part);
+        return Some((div, part.then(|| "part was withheld".to_owned())));
     }
-    let had_content = [keys().entry, keys().text].iter().any(|name| section.child(*name).is_some());
-    had_content.then(|| narrative::of_withheld_section(tell_withheld))
+    let withheld = narrative::of_withheld_section(tell_withheld);
+    let had_entries = section.child(keys().entry).is_some() || text.is_some_and(|text| narrative::is(text, &withheld));
+    if let Some((reason, div)) = narrative::of_empty_section(section, Shown::new(&shown)).filter(|_| !had_entries) {
+        return Some((div, Some(reason)));
+    }
+    (had_entries || text.is_some()).then(|| (withheld, tell_withheld.then(|| "withheld".to_owned())))
 }
 
-fn composition_narrative(
+/// What the agreement withheld, by kind; and what it had withheld when this Bundle was cut down to it before.
+fn account_of_withheld(
     bundle: &Document,
     composition: Node<'_>,
+    entries: &Entries<'_>,
     decisions: &Decisions<'_>,
     agreement: &Agreement,
-    tell_withheld: bool,
 ) -> String {
-    let shown = |leaf: Node<'_>| decisions.shows(leaf);
-    let note = (tell_withheld && decisions.is_cut(bundle.root())).then(|| {
-        let (id, version) = (agreement.id(), agreement.version());
-        format!("Some elements were withheld under the sharing agreement {id} version {version}.")
-    });
-    narrative::of_composition(composition, Shown::new(&shown), note.as_deref())
+    let mut account = Account::new(agreement.id(), agreement.version());
+    for node in decisions.withheld() {
+        let was_withheld_before = bundle.node(node).is_some_and(is_masked);
+        if !was_withheld_before {
+            account.add(narrative::kind_withheld(bundle.root(), entries, node));
+        }
+    }
+    if let Some(text) = composition.child(keys().text) {
+        account.carry(text);
+    }
+    account.sentence()
+}
+
+/// Whether a mask stands in an element already.
+fn is_masked(node: Node<'_>) -> bool {
+    node.items().any(|item| {
+        let mut extensions = item.child(keys().extension).into_iter().flat_map(Node::items);
+        labels::is_masked(item) || extensions.any(labels::is_masked)
+    })
 }
 
 /// Accounts for narrative that stood where `div` goes. Returns whether there was any that says something else.
@@ -261,6 +292,9 @@ impl Projection<'_, '_> {
     fn object(&mut self, node: Node<'_>) {
         self.out.begin_object();
         for child in node.children() {
+            if narrative::follows_text(child.name_id()) {
+                self.narrative(node);
+            }
             self.member(node, child);
         }
         self.narrative(node);
@@ -653,12 +687,12 @@ mod tests {
             let (sent, _) = run(&agreements, &bundle);
             let text = sent.source().replace(r#"\""#, "'");
             assert!(!text.contains("secret"), "{text}");
-            assert!(text.contains("<li><b>Observation</b><ul><li>Value: &lt;v&gt;</li></ul></li>"), "{text}");
+            assert!(text.contains("<li><b>&lt;v&gt;</b></li>"), "{text}");
             let (said, unsaid) = ("The content of this section was withheld.", "Nothing is shared in this section.");
             assert!(
                 text.contains(if tell { said } else { unsaid }) && !text.contains(if tell { unsaid } else { said })
             );
-            assert_eq!(text.contains("withheld under the sharing agreement a version 1"), tell);
+            assert_eq!(text.contains("Withheld under agreement a version 1: "), tell);
             assert_eq!(text.matches("http://www.w3.org/1999/xhtml").count(), 3);
             assert_eq!(run(&agreements, &sent).0.source(), sent.source());
         }

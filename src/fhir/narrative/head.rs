@@ -1,0 +1,155 @@
+//! The head of a summary: whom it is about, what is asked by when, who asks, and what was left out.
+
+use std::collections::HashMap;
+
+use super::words::plain_time;
+use super::{CLOSE, OPEN, Shown, item, lines_of, paragraph};
+use crate::fhir::bundle::Entries;
+use crate::fhir::r4::schema;
+use crate::fhir::{NameId, Node, NodeId, bars, keys};
+
+/// What the narrative of a Composition is made from.
+#[derive(Clone, Copy)]
+pub struct Head<'h> {
+    /// The Composition.
+    pub composition: Node<'h>,
+    /// The Bundle's entries, to follow references in.
+    pub entries: &'h Entries<'h>,
+    /// Which leaves may be shown. A reference that may not be shown is not followed.
+    pub shown: Shown<'h>,
+    /// What to say beside the heading of a section: that it is empty, or withheld.
+    pub remarks: &'h HashMap<NodeId, String>,
+    /// What to say at the end.
+    pub note: Option<&'h str>,
+}
+
+impl<'h> Head<'h> {
+    /// The narrative.
+    pub fn div(&self) -> String {
+        let mut div = String::from(OPEN);
+        let title = self.shown.member(self.composition, "title").unwrap_or_else(|| "Composition".into());
+        paragraph(&mut div, "b", &title);
+        let requests = self.requests();
+        let facts = [
+            (
+                "Person",
+                self.follow(self.composition, "subject").iter().flat_map(|person| self.person(*person)).collect(),
+            ),
+            ("Asked", requests.iter().flat_map(|request| self.asked(*request)).collect()),
+            ("Respond", requests.iter().flat_map(|request| self.by_when(*request)).collect()),
+            ("Asked of", requests.iter().flat_map(|request| self.asked_of(*request)).collect()),
+            ("Asked by, to call back", self.authors()),
+            ("Written", self.shown.words(self.composition, "date")),
+        ];
+        let facts: Vec<(&str, Vec<String>)> = facts.into_iter().filter(|(_, texts)| !texts.is_empty()).collect();
+        list(&mut div, facts.iter().map(|(label, texts)| format!("{label}: {}", texts.join("; "))));
+        list(&mut div, self.sections().filter_map(|section| self.heading(section)));
+        if let Some(note) = self.note {
+            paragraph(&mut div, "i", note);
+        }
+        div.push_str(CLOSE);
+        div
+    }
+
+    fn sections(&self) -> impl Iterator<Item = Node<'h>> {
+        self.composition.child(keys().section).into_iter().flat_map(Node::items)
+    }
+
+    fn heading(&self, section: Node<'_>) -> Option<String> {
+        let title = self.shown.member(section, "title")?;
+        Some(match self.remarks.get(&section.id()) {
+            Some(remark) => format!("{title}: {remark}"),
+            None => title.into_owned(),
+        })
+    }
+
+    /// The resources that an element refers to, where the reference may be shown.
+    fn follow(&self, from: Node<'_>, element: &str) -> Vec<Node<'h>> {
+        let references = from.child(NameId::of(element)).into_iter().flat_map(Node::items);
+        let shown = references.filter(|reference| self.shown.member(*reference, "reference").is_some());
+        shown.filter_map(|reference| self.entries.target(reference)).collect()
+    }
+
+    fn requests(&self) -> Vec<Node<'h>> {
+        let targets = self.sections().flat_map(|section| self.follow(section, "entry"));
+        targets.filter(|target| target.resource_type() == Some("ServiceRequest")).collect()
+    }
+
+    fn person(&self, person: Node<'_>) -> Vec<String> {
+        let words = |name| self.shown.words(person, name);
+        let mut texts = words("name");
+        texts.extend(words("birthDate").into_iter().map(|date| format!("born {date}")));
+        let identifiers = person.child(keys().identifier).into_iter().flat_map(Node::items);
+        for identifier in identifiers {
+            let is_nhs_number =
+                self.shown.member(identifier, "system").is_some_and(|system| system == bars::NHS_NUMBER);
+            let number = self.shown.member(identifier, "value").filter(|_| is_nhs_number);
+            texts.extend(number.map(|number| format!("NHS number {number}")));
+        }
+        texts.extend(words("telecom"));
+        texts.extend(words("address"));
+        texts
+    }
+
+    fn asked(&self, request: Node<'_>) -> Vec<String> {
+        let mut texts = self.shown.words(request, "code");
+        let lines = schema().resource("ServiceRequest").map(|of| lines_of(request, of, self.shown)).unwrap_or_default();
+        let priorities: Vec<String> = lines
+            .into_iter()
+            .filter(|line| line.label.to_lowercase().ends_with("priority"))
+            .map(|line| line.text)
+            .collect();
+        texts.extend((!priorities.is_empty()).then(|| format!("priority: {}", priorities.join(", "))));
+        texts
+    }
+
+    fn by_when(&self, request: Node<'_>) -> Option<String> {
+        let at = |node: Node<'_>| self.shown.text(node).map(|text| plain_time(&text).unwrap_or(text.into_owned()));
+        let period = request.child(NameId::of("occurrencePeriod"));
+        let end = period.and_then(|period| period.child(NameId::of("end")));
+        let by = end.or_else(|| request.child(NameId::of("occurrenceDateTime")));
+        Some(format!("by {}", by.and_then(at)?))
+    }
+
+    fn asked_of(&self, request: Node<'_>) -> Vec<String> {
+        self.follow(request, "performer")
+            .into_iter()
+            .flat_map(|performer| self.shown.words(performer, "name"))
+            .collect()
+    }
+
+    fn authors(&self) -> Vec<String> {
+        let authors = self.follow(self.composition, "author");
+        authors.into_iter().flat_map(|author| self.author(author)).collect()
+    }
+
+    /// A role with its practitioner and team, or whoever else wrote it; each with the numbers to call.
+    fn author(&self, author: Node<'h>) -> Vec<String> {
+        let mut texts = Vec::new();
+        for practitioner in self.follow(author, "practitioner") {
+            texts.extend(self.shown.words(practitioner, "name"));
+        }
+        for name in ["name", "code", "telecom"] {
+            texts.extend(self.shown.words(author, name));
+        }
+        for team in self.follow(author, "organization") {
+            texts.extend(self.shown.words(team, "name"));
+            texts.extend(self.shown.words(team, "telecom"));
+        }
+        texts
+    }
+}
+
+/// A list, unless it is empty.
+fn list(div: &mut String, texts: impl Iterator<Item = String>) {
+    let start = div.len();
+    div.push_str("<ul>");
+    let empty = div.len();
+    for text in texts {
+        item(div, &text);
+    }
+    match div.len() == empty {
+        true => div.truncate(start),
+        false => div.push_str("</ul>"),
+    }
+}

@@ -1,0 +1,278 @@
+//! Narrative, made again from what may be shown: XHTML for a Composition and its sections (FHIR R4 Narrative).
+//!
+//! Enters: nodes, and which of their leaves may be shown. Leaves: a `div`. Invariant: text of a leaf that may not be
+//! shown is never read, and every text is escaped.
+
+mod head;
+mod withheld;
+mod words;
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+pub use head::Head;
+pub use withheld::{Account, kind_withheld};
+
+use super::r4::{TypeDef, schema};
+use super::{NameId, Node, Writer, keys};
+use words::{is_for_machines, value, words_of};
+
+const OPEN: &str = r#"<div xmlns="http://www.w3.org/1999/xhtml">"#;
+const CLOSE: &str = "</div>";
+const GENERATED: &str = "generated";
+const PART_WITHHELD: &str = "<p><i>Part of this section was withheld.</i></p>";
+
+/// Elements of a resource that say what it is about: their text stands first, without a label.
+const HEADLINES: [&str; 3] = ["code", "value", "medication"];
+/// States that go without saying.
+const USUAL_STATES: [&str; 4] = ["final", "completed", "active", "unknown"];
+/// Intents that go without saying.
+const USUAL_INTENTS: [&str; 2] = ["plan", "order"];
+
+/// Which leaves of a document may be shown.
+#[derive(Clone, Copy)]
+pub struct Shown<'v>(&'v dyn Fn(Node<'_>) -> bool);
+
+impl<'v> Shown<'v> {
+    /// Those for which `may` is true.
+    pub fn new(may: &'v dyn Fn(Node<'_>) -> bool) -> Shown<'v> {
+        Shown(may)
+    }
+
+    fn text<'a>(self, leaf: Node<'a>) -> Option<Cow<'a, str>> {
+        (self.0)(leaf).then(|| leaf.scalar()).flatten()
+    }
+
+    fn member<'a>(self, node: Node<'a>, name: &str) -> Option<Cow<'a, str>> {
+        self.text(node.child(NameId::of(name))?)
+    }
+
+    /// All values of an element, as words.
+    fn words(self, node: Node<'_>, name: &str) -> Vec<String> {
+        let name = NameId::of(name);
+        let of = node.resource_type().and_then(|of| schema().resource(of));
+        let to = of.and_then(|of| of.element(name)).and_then(|(_, chosen)| schema().type_named(chosen.code));
+        let (Some(child), Some(to)) = (node.child(name), to) else { return Vec::new() };
+        child.items().filter_map(|item| value(item, to, self)).collect()
+    }
+}
+
+/// The narrative of a section that refers to `targets`, some of whose content may not leave.
+pub fn of_section(section: Node<'_>, targets: &[Node<'_>], shown: Shown<'_>, part_withheld: bool) -> String {
+    let title = shown.member(section, "title").unwrap_or_default();
+    let mut said: Vec<(&str, Line)> = Vec::new();
+    let mut div = String::from(OPEN);
+    div.push_str("<ul>");
+    for target in targets {
+        let Some(of) = target.resource_type().and_then(|name| schema().resource(name)) else { continue };
+        let mut lines = lines_of(*target, of, shown);
+        lines.retain(|line| !says_same(&line.text, &title));
+        // What a resource of another type has said already, as a Task repeats its request.
+        lines.retain(|line| !said.iter().any(|(other, own)| *other != of.name && own == line));
+        describe(&mut div, of, &lines, targets.len() == 1);
+        said.extend(lines.into_iter().filter(|_| targets.len() > 1).map(|line| (of.name, line)));
+    }
+    div.push_str("</ul>");
+    if part_withheld {
+        div.push_str(PART_WITHHELD);
+    }
+    div.push_str(CLOSE);
+    div
+}
+
+/// The narrative of a section of which nothing but the heading is shared.
+pub fn of_withheld_section(tell_withheld: bool) -> String {
+    let sentence = match tell_withheld {
+        true => "The content of this section was withheld.",
+        false => "Nothing is shared in this section.",
+    };
+    format!("{OPEN}<p>{sentence}</p>{CLOSE}")
+}
+
+/// Why a section is empty, when it says so and that may be shown; and the narrative that says it.
+pub fn of_empty_section(section: Node<'_>, shown: Shown<'_>) -> Option<(String, String)> {
+    let reason = value(section.child(keys().empty_reason)?, schema().type_named("CodeableConcept")?, shown)?;
+    let mut div = format!("{OPEN}<p>");
+    escape(&mut div, &reason);
+    div.push_str("</p>");
+    div.push_str(CLOSE);
+    Some((reason, div))
+}
+
+/// Whether narrative says that part of its section was withheld.
+pub fn tells_part_withheld(text: Node<'_>) -> bool {
+    let div = text.child(NameId::of("div")).and_then(Node::text);
+    div.is_some_and(|div| div.strip_suffix(CLOSE).is_some_and(|rest| rest.ends_with(PART_WITHHELD)))
+}
+
+/// Whether an element of a section stands after its narrative, in the order of R4.
+pub fn follows_text(name: NameId) -> bool {
+    let keys = keys();
+    [keys.mode, keys.ordered_by, keys.entry, keys.empty_reason, keys.section].contains(&name)
+}
+
+/// Writes a narrative that this module made.
+pub fn write(out: &mut Writer, div: &str) {
+    out.begin_object();
+    out.field("status", GENERATED);
+    out.field("div", div);
+    out.end_object();
+}
+
+/// Whether `text` is that narrative and nothing more.
+pub fn is(text: Node<'_>, div: &str) -> bool {
+    let has = |name: &str, expected: &str| {
+        text.child(NameId::of(name)).and_then(Node::text).is_some_and(|own| own == expected)
+    };
+    text.children().count() == 2 && has("status", GENERATED) && has("div", div)
+}
+
+/// What one element says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    /// Whether it belongs in the headline.
+    headline: bool,
+    label: String,
+    text: String,
+}
+
+/// What a resource says, without what goes without saying.
+fn lines_of(resource: Node<'_>, of: &TypeDef, shown: Shown<'_>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    collect(resource, of, shown, &mut lines);
+    lines
+}
+
+fn describe(div: &mut String, of: &TypeDef, lines: &[Line], alone: bool) {
+    let headline: Vec<&str> = lines.iter().filter(|line| line.headline).map(|line| &*line.text).collect();
+    let rest: Vec<&Line> = lines.iter().filter(|line| !line.headline).collect();
+    let flat = headline.is_empty() && alone && !rest.is_empty();
+    if !flat {
+        div.push_str("<li><b>");
+        match headline.is_empty() {
+            true => escape(div, &words_of(of.name)),
+            false => escape(div, &headline.join("; ")),
+        }
+        div.push_str("</b>");
+        div.push_str(if rest.is_empty() { "" } else { "<ul>" });
+    }
+    for Line { label, text, .. } in &rest {
+        match label.is_empty() {
+            true => item(div, text),
+            false => item(div, &format!("{label}: {text}")),
+        }
+    }
+    if !flat {
+        div.push_str(if rest.is_empty() { "" } else { "</ul>" });
+        div.push_str("</li>");
+    }
+}
+
+/// One line for each element that has something to show; backbone elements give theirs in turn.
+fn collect(node: Node<'_>, of: &TypeDef, shown: Shown<'_>, lines: &mut Vec<Line>) {
+    for child in node.children().filter(|child| !child.name_id().is_primitive_extension()) {
+        let Some((element, chosen)) = of.element(child.name_id()) else { continue };
+        let Some(to) = schema().type_named(chosen.code) else { continue };
+        if is_for_machines(element.stem, to) {
+            continue;
+        }
+        for each in child.items() {
+            if to.name == "Extension" {
+                extension(each, to, shown, lines);
+            } else if to.name.contains('.') {
+                collect(each, to, shown, lines);
+            } else if let Some(text) = value(each, to, shown).filter(|text| !goes_without_saying(element.stem, text)) {
+                let headline = node.resource_type().is_some() && HEADLINES.contains(&element.stem);
+                let label = if element.stem == "description" { String::new() } else { words_of(element.stem) };
+                lines.push(Line { headline, label, text });
+            }
+        }
+    }
+}
+
+/// An extension is called by the end of its URL.
+fn extension(node: Node<'_>, of: &TypeDef, shown: Shown<'_>, lines: &mut Vec<Line>) {
+    let mut own = Vec::new();
+    collect(node, of, shown, &mut own);
+    let url = shown.member(node, "url").unwrap_or_default();
+    let name = url.rsplit('/').next().unwrap_or_default();
+    let label = words_of(name.strip_prefix("weir-").unwrap_or(name));
+    lines.extend(own.into_iter().map(|line| Line { headline: false, label: label.clone(), text: line.text }));
+}
+
+fn goes_without_saying(stem: &str, text: &str) -> bool {
+    let text = text.to_lowercase();
+    let is_state = stem == "status" || stem.ends_with("Status");
+    (is_state && USUAL_STATES.contains(&&*text)) || (stem == "intent" && USUAL_INTENTS.contains(&&*text))
+}
+
+/// Whether a text says what the section's title says: the same words or more precise ones, in either number.
+fn says_same(text: &str, title: &str) -> bool {
+    let singular = |words: &str| -> Vec<String> {
+        words.split_whitespace().map(|word| word.trim_end_matches('s').to_lowercase()).collect()
+    };
+    let title = singular(title);
+    !title.is_empty() && text.len() <= 60 && singular(text).ends_with(&title)
+}
+
+fn paragraph(div: &mut String, tag: &str, text: &str) {
+    let _infallible = write!(div, "<p><{tag}>");
+    escape(div, text);
+    let _infallible = write!(div, "</{tag}></p>");
+}
+
+fn item(div: &mut String, text: &str) {
+    div.push_str("<li>");
+    escape(div, text);
+    div.push_str("</li>");
+}
+
+/// Appends text as XHTML character data. What XML 1.0 cannot hold becomes U+FFFD.
+fn escape(div: &mut String, text: &str) {
+    for letter in text.chars() {
+        match letter {
+            '&' => div.push_str("&amp;"),
+            '<' => div.push_str("&lt;"),
+            '>' => div.push_str("&gt;"),
+            '"' => div.push_str("&quot;"),
+            '\'' => div.push_str("&#39;"),
+            '\n' => div.push_str("<br/>"),
+            '\t' | '\r' => div.push(' '),
+            '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => div.push('\u{fffd}'),
+            _ => div.push(letter),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fhir::{Document, Limits};
+
+    fn section(resource: &str, hidden: &str) -> String {
+        let document = Document::parse(resource, &Limits::default()).expect("it is JSON");
+        let may = |leaf: Node<'_>| hidden.is_empty() || !leaf.path().as_str().contains(hidden);
+        of_section(document.root(), &[document.root()], Shown::new(&may), false)
+    }
+
+    #[test]
+    fn a_section_shows_what_may_be_shown() {
+        let risk = r#"{"resourceType":"RiskAssessment","id":"x","status":"final",
+            "code":{"coding":[{"system":"s","code":"self","display":"Self harm"}]},
+            "occurrencePeriod":{"start":"2026-01-01","end":"2026-01-02"},
+            "prediction":[{"outcome":{"text":"A <b> & \"c\"\u0001\nd"},"qualitativeRisk":{"coding":[{"code":"high"}]}}],
+            "extension":[{"url":"https://x.example/alleged-source","valueString":"y"}]}"#;
+        let open = r#"<div xmlns="http://www.w3.org/1999/xhtml"><ul><li><b>Self harm</b><ul>"#;
+        assert_eq!(
+            section(risk, ""),
+            format!(
+                "{open}<li>Occurrence: from 1 January 2026 to 2 January 2026</li>\
+                 <li>Outcome: A &lt;b&gt; &amp; &quot;c&quot;\u{fffd}<br/>d</li><li>Qualitative risk: high</li>\
+                 <li>Alleged source: y</li></ul></li></ul></div>"
+            )
+        );
+        assert!(!section(risk, "outcome").contains("A &lt;"));
+        assert!(section(risk, "display").contains("<b>self (s)</b>"));
+        assert_eq!(section(r#"{"resourceType":"Flag"}"#, ""), format!("{OPEN}<ul><li><b>Flag</b></li></ul>{CLOSE}"));
+    }
+}

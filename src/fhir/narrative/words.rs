@@ -1,0 +1,196 @@
+//! Values of data types as words for people.
+
+use std::borrow::Cow;
+
+use super::Shown;
+use crate::fhir::r4::{TypeDef, TypeKind, schema};
+use crate::fhir::{NameId, Node};
+
+/// Elements that say where or in which system something is: for machines.
+const FOR_MACHINES: [&str; 13] = [
+    "system",
+    "reference",
+    "use",
+    "id",
+    "url",
+    "userSelected",
+    "rank",
+    "contentType",
+    "data",
+    "hash",
+    "size",
+    "version",
+    "assigner",
+];
+/// Types that are for machines as a whole.
+const TYPES_FOR_MACHINES: [&str; 4] = ["Narrative", "Meta", "Identifier", "Signature"];
+
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
+/// Whether people have no use for an element.
+pub(super) fn is_for_machines(stem: &str, to: &TypeDef) -> bool {
+    FOR_MACHINES.contains(&stem) || TYPES_FOR_MACHINES.contains(&to.name)
+}
+
+/// A data type as one text: codes by their words, times in plain words, others by their leaves in order.
+pub(super) fn value(node: Node<'_>, of: &TypeDef, shown: Shown<'_>) -> Option<String> {
+    match of.name {
+        "date" | "dateTime" | "instant" => shown.text(node).map(|text| plain_time(&text).unwrap_or(text.into_owned())),
+        _ if of.kind == TypeKind::Primitive => shown.text(node).map(Cow::into_owned),
+        "Coding" => shown.member(node, "display").map(Cow::into_owned).or_else(|| bare_code(node, shown)),
+        "CodeableConcept" => concept(node, shown),
+        "Period" => period(node, shown),
+        "HumanName" => in_order(node, of, &["prefix", "given", "family", "suffix"], shown, " ")
+            .or_else(|| shown.member(node, "text").map(Cow::into_owned)),
+        "Address" => leaves(node, of, shown, ", "),
+        "ContactPoint" => in_order(node, of, &["system", "value"], shown, " "),
+        "Range" => leaves(node, of, shown, " to "),
+        _ => leaves(node, of, shown, " "),
+    }
+}
+
+/// The texts of a complex type's elements, as they stand.
+fn leaves(node: Node<'_>, of: &TypeDef, shown: Shown<'_>, between: &str) -> Option<String> {
+    let mut texts: Vec<String> = Vec::new();
+    for child in node.children().filter(|child| !child.name_id().is_primitive_extension()) {
+        let Some((element, chosen)) = of.element(child.name_id()) else { continue };
+        let Some(to) = schema().type_named(chosen.code) else { continue };
+        if !is_for_machines(element.stem, to) && to.name != "Extension" {
+            texts.extend(child.items().filter_map(|item| value(item, to, shown)));
+        }
+    }
+    (!texts.is_empty()).then(|| texts.join(between))
+}
+
+/// The texts of some elements, in the order asked for.
+fn in_order(node: Node<'_>, of: &TypeDef, names: &[&str], shown: Shown<'_>, between: &str) -> Option<String> {
+    let children = names.iter().filter_map(|name| node.child(NameId::of(name)));
+    let known = children.filter(|child| of.element(child.name_id()).is_some());
+    let texts: Vec<_> = known.flat_map(Node::items).filter_map(|item| shown.text(item)).collect();
+    (!texts.is_empty()).then(|| texts.join(between))
+}
+
+/// The words of its codings, then its text; the codes only where there are no words at all.
+fn concept(node: Node<'_>, shown: Shown<'_>) -> Option<String> {
+    let codings = || node.child(NameId::of("coding")).into_iter().flat_map(Node::items);
+    let mut texts: Vec<String> = Vec::new();
+    let displays = codings().filter_map(|coding| shown.member(coding, "display"));
+    for text in displays.chain(shown.member(node, "text")) {
+        if !texts.iter().any(|known| *known == text) {
+            texts.push(text.into_owned());
+        }
+    }
+    if texts.is_empty() {
+        texts.extend(codings().filter_map(|coding| bare_code(coding, shown)));
+    }
+    (!texts.is_empty()).then(|| texts.join("; "))
+}
+
+/// `DRC (consent-categories-bars)`: a code, and the end of its system.
+fn bare_code(coding: Node<'_>, shown: Shown<'_>) -> Option<String> {
+    let code = shown.member(coding, "code")?;
+    let system = shown.member(coding, "system");
+    let end = system.as_deref().and_then(|system| system.rsplit(['/', ':']).find(|part| !part.is_empty()));
+    Some(end.map_or_else(|| code.clone().into_owned(), |end| format!("{code} ({end})")))
+}
+
+fn period(node: Node<'_>, shown: Shown<'_>) -> Option<String> {
+    let end_of = |name| shown.member(node, name).map(|text| plain_time(&text).unwrap_or(text.into_owned()));
+    match (end_of("start"), end_of("end")) {
+        (Some(start), Some(end)) => Some(format!("from {start} to {end}")),
+        (Some(start), None) => Some(format!("from {start}")),
+        (None, Some(end)) => Some(format!("until {end}")),
+        (None, None) => None,
+    }
+}
+
+/// `18:05 on 2 March 2026 (UTC)` for a dateTime, `2 March 2026` for a date, with the offset as given.
+pub(super) fn plain_time(text: &str) -> Option<String> {
+    let (date, time) = text.split_once('T').map_or((text, None), |(date, time)| (date, Some(time)));
+    let mut parts = date.split('-');
+    let year = parts.next().filter(|year| is_digits(year, 4))?;
+    let month = parts.next().map(|month| number(month).and_then(|month| MONTHS.get(month.checked_sub(1)?)));
+    let day = parts.next().map(|day| number(day).filter(|day| (1..=31).contains(day)));
+    let date = match (month, day, parts.next()) {
+        (None, None, None) => year.to_owned(),
+        (Some(Some(month)), None, None) => format!("{month} {year}"),
+        (Some(Some(month)), Some(Some(day)), None) => format!("{day} {month} {year}"),
+        _ => return None,
+    };
+    let Some(time) = time else { return Some(date) };
+    let clock = time.get(..5).filter(|clock| is_clock(clock))?;
+    let zone = match time.find(['Z', '+', '-']) {
+        Some(at) if &time[at..] == "Z" => " (UTC)".to_owned(),
+        Some(at) if time.get(at + 1..).is_some_and(is_clock) => format!(" (UTC{})", &time[at..]),
+        Some(_) => return None,
+        None => String::new(),
+    };
+    Some(format!("{clock} on {date}{zone}"))
+}
+
+fn is_digits(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn number(text: &str) -> Option<usize> {
+    is_digits(text, 2).then(|| text.parse().ok()).flatten()
+}
+
+/// `18:05`.
+fn is_clock(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(hours, minutes)| is_digits(hours, 2) && is_digits(minutes, 2))
+}
+
+/// `Qualitative risk` for `qualitativeRisk`, `Alleged source` for `alleged-source`.
+pub(super) fn words_of(name: &str) -> String {
+    let mut words = String::with_capacity(name.len() + 4);
+    for (index, letter) in name.chars().enumerate() {
+        match letter {
+            _ if index == 0 => words.extend(letter.to_uppercase()),
+            '-' => words.push(' '),
+            _ if letter.is_uppercase() => {
+                words.push(' ');
+                words.extend(letter.to_lowercase());
+            }
+            _ => words.push(letter),
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_in_plain_words() {
+        for (text, expected) in [
+            ("2026-03-02T18:05:00Z", Some("18:05 on 2 March 2026 (UTC)")),
+            ("2026-03-05T00:00:00.001+01:00", Some("00:00 on 5 March 2026 (UTC+01:00)")),
+            ("2026-11-30T23:59:59-05:00", Some("23:59 on 30 November 2026 (UTC-05:00)")),
+            ("1987-06-14", Some("14 June 1987")),
+            ("2026-03", Some("March 2026")),
+            ("2026", Some("2026")),
+            ("2026-13-01", None),
+            ("2026-03-02T18:05:00<b>", Some("18:05 on 2 March 2026")),
+            ("2026-03-02T18:05:00+<b>", None),
+            ("soon", None),
+            ("é-03", None),
+        ] {
+            assert_eq!(plain_time(text).as_deref(), expected, "{text}");
+        }
+    }
+}
