@@ -626,10 +626,21 @@ impl Parser<'_> {
         if self.at == self.bytes.len() { Ok(()) } else { Err(Fault::Trailing) }
     }
 
+    /// Steps over white space; indentation goes eight blanks at a time.
     #[inline]
     fn space(&mut self) {
+        match self.bytes.get(self.at) {
+            Some(..=b' ') => self.long_space(),
+            _ => {}
+        }
+    }
+
+    fn long_space(&mut self) {
         while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.bytes.get(self.at) {
             self.at += 1;
+            while self.bytes.get(self.at..self.at + 8) == Some(b"        ") {
+                self.at += 8;
+            }
         }
     }
 

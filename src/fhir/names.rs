@@ -82,20 +82,27 @@ struct Table {
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| Table::build(r4::element_names()));
 
-/// Reads at most eight bytes as a little-endian integer.
-fn word(bytes: &[u8]) -> u64 {
-    let mut word = [0; 8];
-    word[..bytes.len()].copy_from_slice(bytes);
-    u64::from_le_bytes(word)
+/// The first `N` bytes.
+fn head<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    *bytes.first_chunk().expect("the caller has matched the length")
 }
 
-/// A multiplicative hash over the first and last eight bytes and the length: few names of R4 share all three.
+/// The last `N` bytes.
+fn tail<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    *bytes.last_chunk().expect("the caller has matched the length")
+}
+
+/// A multiplicative hash over the first and last eight bytes and the length: few names of R4 share all three. Shorter
+/// names are read in two pieces that overlap, so that no length needs a loop.
 fn hash(name: &[u8]) -> usize {
-    let (head, tail) = match name {
-        [.., _, _, _, _, _, _, _, _] => (word(&name[..8]), word(&name[name.len() - 8..])),
-        short => (word(short), 0),
+    let (first, last) = match name.len() {
+        8.. => (u64::from_le_bytes(head(name)), u64::from_le_bytes(tail(name))),
+        4..8 => (u64::from(u32::from_le_bytes(head(name))), u64::from(u32::from_le_bytes(tail(name)))),
+        2..4 => (u64::from(u16::from_le_bytes(head(name))), u64::from(u16::from_le_bytes(tail(name)))),
+        1 => (u64::from(name[0]), 0),
+        _ => (0, 0),
     };
-    let mixed = (head ^ tail.rotate_left(29) ^ name.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mixed = (first ^ last.rotate_left(29) ^ name.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (mixed >> 40) as usize
 }
 
