@@ -629,9 +629,8 @@ impl Parser<'_> {
     /// Steps over white space; indentation goes eight blanks at a time.
     #[inline]
     fn space(&mut self) {
-        match self.bytes.get(self.at) {
-            Some(..=b' ') => self.long_space(),
-            _ => {}
+        if let Some(..=b' ') = self.bytes.get(self.at) {
+            self.long_space();
         }
     }
 
