@@ -1,6 +1,5 @@
 //! `weir minimise`: what of a Bundle would leave under an agreement, and what would not and why.
 
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -12,9 +11,9 @@ use super::output::{Output, indented};
 use super::site::SiteOption;
 use crate::config::Site;
 use crate::disclosure::{self, Agreement, Manifest};
+use crate::fhir::Document;
 use crate::fhir::bundle::Entries;
 use crate::fhir::outcome::Issue;
-use crate::fhir::{Document, Limits};
 use crate::identity::{AgreementId, InterfaceName};
 use crate::server::clock;
 use crate::storage::files::{Readers, write_durably};
@@ -44,10 +43,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answer> {
     let site = arguments.site.load()?;
-    let file = &arguments.bundle;
-    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let bundle = Document::parse(bytes, &Limits::default())
-        .map_err(|error| anyhow::anyhow!("{}: {error}; hint: {}", file.display(), error.hint()))?;
+    let bundle = super::document(&arguments.bundle)?;
     let agreement = site
         .agreement(&arguments.agreement)
         .with_context(|| format!("there is no agreement {} in this site", arguments.agreement))?;

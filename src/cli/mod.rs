@@ -20,11 +20,15 @@ mod validate;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use output::Output;
+
+use crate::fhir::{Document, Limits};
 
 /// A FHIR interoperability gateway between a mental-health provider and its NHS partners.
 #[derive(Debug, Parser)]
@@ -130,6 +134,13 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Audit(verb) => audit::run(&verb, output),
         Verb::Bench(arguments) => load::run(&arguments, output),
     }
+}
+
+/// The JSON document in a file.
+fn document(file: &Path) -> anyhow::Result<Document> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Document::parse(bytes, &Limits::default())
+        .map_err(|error| anyhow::anyhow!("{}: {error}; hint: {}", file.display(), error.hint()))
 }
 
 /// A runtime for a verb that talks to sockets.

@@ -10,7 +10,6 @@ use uuid::Uuid;
 use super::Answer;
 use super::output::{Output, indented};
 use crate::config;
-use crate::fhir::{Document, Limits};
 use crate::mapping::{CompiledMap, MapFile};
 
 /// Compiles an FML map and runs it once.
@@ -40,7 +39,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
         if file.extension().is_some_and(|extension| extension == "map") {
             maps.push(map_file(file)?);
         } else {
-            models.push(document(file)?);
+            models.push(super::document(file)?);
         }
     }
     let map = match CompiledMap::compile(&maps, &models) {
@@ -50,7 +49,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
             anyhow::bail!("the map has {} faults", diagnostics.len());
         }
     };
-    match map.transform(&document(&arguments.source)?, arguments.seed) {
+    match map.transform(&super::document(&arguments.source)?, arguments.seed) {
         Ok(transformed) => {
             let made = transformed.document.source();
             output.document(&if output.is_json() { made.to_owned() } else { indented(made) });
@@ -66,10 +65,4 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
 fn map_file(file: &PathBuf) -> anyhow::Result<MapFile> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(MapFile { name: file.display().to_string(), text })
-}
-
-fn document(file: &PathBuf) -> anyhow::Result<Document> {
-    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    Document::parse(bytes, &Limits::default())
-        .map_err(|error| anyhow::anyhow!("{}: {error}; hint: {}", file.display(), error.hint()))
 }

@@ -18,7 +18,6 @@ pub use manifest::{Kept, Manifest, Why, Withheld};
 pub use stage::{Disclosable, Projected, minimise};
 
 use crate::fhir::Document;
-use crate::fhir::bundle::Entries;
 use crate::fhir::outcome::Issue;
 use crate::identity::{AgreementId, InterfaceName, PartyId};
 
@@ -102,16 +101,6 @@ impl Error {
             ),
         }
     }
-}
-
-/// The recipient of a message: the one organisation that its MessageHeader names as receiver.
-///
-/// # Errors
-/// [`Error::RecipientUnknown`] if there is no receiver with an ODS code, or several.
-pub fn recipient_of(bundle: &Document) -> Result<PartyId, Error> {
-    let receivers = Entries::of(bundle).receivers();
-    let [Some(code)] = &receivers[..] else { return Err(Error::RecipientUnknown) };
-    code.parse().map_err(|_| Error::RecipientUnknown)
 }
 
 /// What would leave of `bundle` over an interface of an agreement, in force or not: for a preview. It proves nothing.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::agreement::{Agreement, Agreements, Interface};
 use super::manifest::Manifest;
-use super::{Error, projection, recipient_of};
+use super::{Error, projection};
 use crate::fhir::Document;
 use crate::fhir::bundle::Entries;
 use crate::fhir::outcome::Issue;
+use crate::identity::PartyId;
 use crate::validation::Validated;
 
 /// A Bundle cut down to an agreement, not yet validated again.
@@ -29,8 +30,8 @@ pub struct Disclosable {
 /// builds what it lets through.
 ///
 /// # Errors
-/// [`Error::SenderMismatch`], [`Error::RecipientUnknown`], [`Error::NoAgreement`], [`Error::NotInForce`], [`Error::Objection`]; [`Error::NotABundle`] and
-/// [`Error::TooLarge`] for what no map of ours makes.
+/// [`Error::SenderMismatch`], [`Error::RecipientUnknown`], [`Error::NoAgreement`], [`Error::NotInForce`],
+/// [`Error::Objection`]; [`Error::NotABundle`] and [`Error::TooLarge`] for what no map of ours makes.
 pub fn minimise(agreements: &Agreements, validated: Validated) -> Result<Projected, Error> {
     let (received, full) = (validated.mapped().received(), validated.mapped().bundle());
     let (sender, name) = (received.sender(), received.interface());
@@ -38,7 +39,7 @@ pub fn minimise(agreements: &Agreements, validated: Validated) -> Result<Project
     if entries.sender().is_none_or(|named| named.parse().as_ref() != Ok(sender)) {
         return Err(Error::SenderMismatch { sender: sender.clone() });
     }
-    let recipient = recipient_of(full)?;
+    let recipient = recipient(&entries)?;
     let agreement = agreements.in_force(sender, &recipient, name, received.received_at())?;
     let no_agreement =
         || Error::NoAgreement { sender: sender.clone(), recipient: recipient.clone(), interface: name.clone() };
@@ -49,6 +50,13 @@ pub fn minimise(agreements: &Agreements, validated: Validated) -> Result<Project
     let (bundle, manifest) = projection::project(full, agreement, interface)?;
     let agreement = Arc::clone(agreement);
     Ok(Projected(Disclosable { validated, agreement, bundle, manifest }))
+}
+
+/// The one organisation that the MessageHeader names as receiver.
+fn recipient(entries: &Entries<'_>) -> Result<PartyId, Error> {
+    let receivers = entries.receivers();
+    let [Some(code)] = &receivers[..] else { return Err(Error::RecipientUnknown) };
+    code.parse().map_err(|_| Error::RecipientUnknown)
 }
 
 impl Projected {
