@@ -7,6 +7,7 @@
 //! of steps, whatever the data. Errors name the place in the expression, never a value.
 
 mod check;
+mod dialect;
 mod environment;
 mod error;
 mod evaluate;
@@ -26,6 +27,7 @@ use plan::Plan;
 
 use crate::fhir::r4::TypeDef;
 
+pub use dialect::Dialect;
 pub use environment::{Environment, STEPS, Variable};
 pub use error::{EvaluationError, Fault, SyntaxError, TypeError};
 pub use item::{Element, Item, Items, Quantity, TypeInfo, Value};
@@ -45,16 +47,15 @@ impl Expression {
     /// # Errors
     /// [`SyntaxError`] with its place; an unknown function or a wrong number of arguments is one.
     pub fn parse(text: &str) -> Result<Expression, SyntaxError> {
-        Expression::parse_with_variables(text, &[])
+        Expression::parse_as(text, Dialect::Strict)
     }
 
-    /// Compiles `text` in which a path may start with the bare name of a variable, as in the FHIR Mapping Language:
-    /// `src.status` means `%src.status` if `variables` has `src`.
+    /// Compiles `text` as written in `dialect`.
     ///
     /// # Errors
     /// See [`Expression::parse`].
-    pub fn parse_with_variables(text: &str, variables: &[&str]) -> Result<Expression, SyntaxError> {
-        Ok(Expression { text: text.into(), plan: parser::parse(text, variables)? })
+    pub fn parse_as(text: &str, dialect: Dialect<'_>) -> Result<Expression, SyntaxError> {
+        Ok(Expression { text: text.into(), plan: parser::parse(text, dialect)? })
     }
 
     /// What is certainly wrong with the expression on a focus of the type `focus`, such as an element that the type

@@ -2,6 +2,7 @@
 
 use regex::{Regex, RegexBuilder};
 
+use super::dialect::Dialect;
 use super::error::SyntaxError;
 use super::function::Function;
 use super::item::{Quantity, Value};
@@ -17,13 +18,13 @@ const LENGTH: usize = 64 * 1024;
 /// Largest compiled pattern, in bytes.
 const PATTERN_SIZE: usize = 1 << 20;
 
-/// Compiles `text`; bare `variables` may start a path.
-pub(super) fn parse(text: &str, variables: &[&str]) -> Result<Plan, SyntaxError> {
+/// Compiles `text`.
+pub(super) fn parse(text: &str, dialect: Dialect<'_>) -> Result<Plan, SyntaxError> {
     if text.len() > LENGTH {
         return Err(SyntaxError::new(LENGTH, "the expression is longer than 64 KB"));
     }
     let tokens = tokens(text)?;
-    let mut parser = Parser { tokens, at: 0, open: 0, variables };
+    let mut parser = Parser { tokens, at: 0, open: 0, dialect };
     let plan = parser.expression(0)?;
     match parser.peek() {
         Token::End => Ok(plan),
@@ -42,7 +43,7 @@ struct Parser<'p> {
     at: usize,
     /// Brackets, arguments and operators that are open.
     open: u16,
-    variables: &'p [&'p str],
+    dialect: Dialect<'p>,
 }
 
 type Parsed = Result<Plan, SyntaxError>;
@@ -279,9 +280,9 @@ impl Parser<'_> {
     }
 
     fn step(&mut self, name: &str, input: Option<Plan>, offset: usize, delimited: bool) -> Parsed {
-        let step = Step::new(name);
+        let step = Step::new(name, self.dialect);
         let Some(input) = input else {
-            if !delimited && self.variables.contains(&name) {
+            if !delimited && self.dialect.variables().contains(&name) {
                 return self.plan(Operation::Variable(name.into()), offset, 0);
             }
             let type_test = TypeTest::new(None, name).filter(|_| name.starts_with(|first: char| first.is_uppercase()));

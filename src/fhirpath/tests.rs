@@ -208,13 +208,62 @@ fn variables_are_found_by_both_spellings() {
     ];
     let environment = Environment { variables: &variables, ..Environment::default() };
     for text in ["src.name.given.first()", "%src.name.given.first()", "%`src`.name.first().given.first()"] {
-        let expression = Expression::parse_with_variables(text, &["src"]).expect("it parses");
+        let expression = Expression::parse_as(text, Dialect::Map { variables: &["src"] }).expect("it parses");
         let items = expression.evaluate(&[], &environment).expect("it evaluates");
         assert_eq!(items[0].as_text().as_deref(), Some("Peter"), "{text}");
     }
     let unknown = compile("%nothing");
     let error = unknown.evaluate(&[], &environment).expect_err("the variable is unknown");
     assert_eq!(error.what, Fault::UnknownVariable("nothing".into()));
+}
+
+#[test]
+fn maps_write_json_names_and_the_value_of_primitives() {
+    let response = parse(
+        r##"{"resourceType":"QuestionnaireResponse","item":[
+        {"linkId":"1","answer":[{"valueString":"a"},{"valueDecimal":1.50},
+            {"valueBoolean":true,"_valueBoolean":{"extension":[{"url":"http://x/m","valueCode":"masked"}]}}]},
+        {"linkId":"2","answer":[{"valueQuantity":{"value":2,"unit":"kg"}}]}]}"##,
+    );
+    let variables = [Variable { name: "record", items: vec![Item::of_document(&response)] }];
+    for (text, lenient, strict) in [
+        ("item.linkId.value", "1,2", ""),
+        ("item.where(linkId.value = '2').answer.valueQuantity.unit", "kg", ""),
+        ("item.answer.valueString", "a", ""),
+        ("item.answer.valueDecimal.value", "1.50", ""),
+        ("item.answer.valueBoolean.extension.valueCode.value", "masked", ""),
+        ("item.answer.value.ofType(Quantity).value.value", "2", ""),
+        ("item.answer.valueString.where($this.value = 'a').value.length()", "1", ""),
+        ("item.answer.valueInteger", "", ""),
+        ("item.answer.value.ofType(string)", "a", "a"),
+        ("'a'.value", "a", ""),
+        ("(3 'kg').value", "3", "3"),
+    ] {
+        let environment = Environment { variables: &variables, ..Environment::default() };
+        let shown = |dialect: Dialect<'_>| {
+            let expression = Expression::parse_as(text, dialect).expect("it parses");
+            let focus = Item::of_document(&response);
+            let items = expression.evaluate(std::slice::from_ref(&focus), &environment).expect("it evaluates");
+            items.iter().filter_map(Item::as_text).collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(
+            (shown(Dialect::Map { variables: &[] }).as_str(), shown(Dialect::Strict).as_str()),
+            (lenient, strict),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn base_definitions_are_told_by_the_type() {
+    check(&[
+        ("conformsTo('http://hl7.org/fhir/StructureDefinition/Patient')", "true"),
+        ("conformsTo('http://hl7.org/fhir/StructureDefinition/DomainResource')", "true"),
+        ("conformsTo('http://hl7.org/fhir/StructureDefinition/Person')", "false"),
+        ("name.first().conformsTo('http://hl7.org/fhir/StructureDefinition/HumanName')", "true"),
+        ("{}.conformsTo('http://x/p')", ""),
+        ("conformsTo('http://x/p')", "conformsTo is not supported here"),
+    ]);
 }
 
 #[test]

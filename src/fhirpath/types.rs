@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
+use super::dialect::Dialect;
 use super::item::{Element, Item, Items, Quantity, TypeInfo, Value};
 use crate::fhir::r4::{TypeDef, TypeKind, schema, types};
 use crate::fhir::{Kind, Name, NameId, Node};
@@ -21,6 +22,9 @@ pub(super) struct Stem {
 }
 
 static STEMS: LazyLock<HashMap<&'static str, Stem>> = LazyLock::new(|| stems(&all_types()));
+
+/// [`STEMS`], and each choice element under its JSON names as well.
+static JSON_NAMES: LazyLock<HashMap<&'static str, Stem>> = LazyLock::new(|| json_names(&all_types()));
 
 /// The spellings of all elements of each type, sorted by the type's address and then by name.
 static MEMBERS: LazyLock<Stem> = LazyLock::new(|| members(&all_types()));
@@ -63,6 +67,22 @@ fn stems(types: &[&'static TypeDef]) -> HashMap<&'static str, Stem> {
     stems
 }
 
+fn json_names(types: &[&'static TypeDef]) -> HashMap<&'static str, Stem> {
+    let mut names = stems(types);
+    for type_def in types {
+        let spelled =
+            |(stem, all): (&'static str, Vec<Spelling>)| all.into_iter().filter(move |each| each.name.text() != stem);
+        for spelling in elements(type_def).flat_map(spelled) {
+            let known = names.entry(spelling.name.text()).or_default();
+            if known.by_type.iter().all(|(owner, _)| *owner != address(type_def)) {
+                known.by_type.push((address(type_def), vec![spelling]));
+            }
+        }
+    }
+    names.values_mut().for_each(Stem::sort);
+    names
+}
+
 fn members(types: &[&'static TypeDef]) -> Stem {
     let all = |type_def: &'static TypeDef| elements(type_def).flat_map(|(_, spellings)| spellings).collect();
     let mut members = Stem { by_type: types.iter().map(|type_def| (address(type_def), all(type_def))).collect() };
@@ -95,11 +115,14 @@ impl Stem {
 pub(super) struct Step {
     name: Name,
     stem: Option<&'static Stem>,
+    /// `value` in a dialect where it may mean the primitive itself.
+    is_own_value: bool,
 }
 
 impl Step {
-    pub(super) fn new(name: &str) -> Step {
-        Step { name: Name::new(name), stem: STEMS.get(name) }
+    pub(super) fn new(name: &str, dialect: Dialect<'_>) -> Step {
+        let stem = if dialect.is_lenient() { JSON_NAMES.get(name) } else { STEMS.get(name) };
+        Step { name: Name::new(name), stem, is_own_value: dialect.is_lenient() && name == "value" }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -108,6 +131,9 @@ impl Step {
 
     /// The types that the element of this name may have in `type_def`, if it has one.
     pub(super) fn types_in(&self, type_def: &'static TypeDef) -> Option<Vec<&'static TypeDef>> {
+        if self.is_own_value && type_def.kind == TypeKind::Primitive {
+            return Some(vec![type_def]);
+        }
         let spellings = self.stem?.in_type(type_def)?;
         Some(spellings.iter().map(|spelling| spelling.type_def).collect())
     }
@@ -115,6 +141,10 @@ impl Step {
     /// The children of `item` with this name.
     #[inline]
     pub(super) fn walk<'a>(&self, item: &Item<'a>, found: &mut Items<'a>) {
+        if self.is_own_value && is_primitive(item) {
+            found.push(item.clone());
+            return;
+        }
         match item {
             Item::Element(element) => match element.type_def() {
                 Some(type_def) => self.walk_typed(element, type_def, found),
@@ -165,6 +195,14 @@ impl Step {
             _ => return,
         };
         found.push(Item::Value(part));
+    }
+}
+
+/// Whether the item is a value without parts.
+fn is_primitive(item: &Item<'_>) -> bool {
+    match item {
+        Item::Element(element) => element.is_primitive(),
+        Item::Value(value) => !matches!(value, Value::Quantity(_) | Value::Type(_)),
     }
 }
 

@@ -117,7 +117,8 @@ fn in_bundle<'a>(arguments: &Arguments<'_, '_, 'a>, root: Node<'a>, reference: &
     Ok(None)
 }
 
-/// Whether a resource conforms to a base definition can be denied by its type alone; more needs the validator.
+/// A base definition is conformed to by its type and those that specialise it; whether the content is right, the
+/// validator says of every element anyway. Other profiles need the validator.
 fn conforms_to<'a>(arguments: &Arguments<'_, '_, 'a>, input: &[Item<'a>]) -> Called<Items<'a>> {
     let Some(url) = arguments.text(0)? else { return Ok(Items::new()) };
     let type_def = match input {
@@ -127,7 +128,7 @@ fn conforms_to<'a>(arguments: &Arguments<'_, '_, 'a>, input: &[Item<'a>]) -> Cal
     };
     let base = url.strip_prefix("http://hl7.org/fhir/StructureDefinition/").and_then(|name| schema().type_named(name));
     match (base, type_def) {
-        (Some(base), Some(own)) if !schema().is_a(own.name, base.name) => Ok(truth(false)),
+        (Some(base), Some(own)) => Ok(truth(schema().is_a(own.name, base.name))),
         _ => Err(Fault::NotSupported("conformsTo").into()),
     }
 }

@@ -2,7 +2,7 @@
 
 use fml_syntax::{AstNode, NodeOrToken, SyntaxKind, SyntaxNode, SyntaxToken, ast};
 
-use crate::fhirpath::Expression;
+use crate::fhirpath::{Dialect, Expression};
 
 use super::super::plan::{ExpressionPlan, Operand};
 use super::super::types::Type;
@@ -25,7 +25,7 @@ impl Compiler<'_> {
         used: Vec<Variable>,
     ) -> Option<ExpressionPlan> {
         let names: Vec<&str> = used.iter().map(|variable| variable.name.as_str()).collect();
-        match Expression::parse_with_variables(text, &names) {
+        match Expression::parse_as(text, Dialect::Map { variables: &names }) {
             Ok(expression) => {
                 let variables = used.iter().map(|each| (each.name.as_str().into(), each.slot)).collect();
                 Some(ExpressionPlan { expression, variables })
