@@ -20,6 +20,8 @@ FHIR = "http://hl7.org/fhir/StructureDefinition/"
 SYSTEM = "http://hl7.org/fhirpath/System."
 # The package adds elements of its own to Meta; R4 does not define them.
 NOT_R4 = {f"Meta.{name}" for name in ("project", "author", "onBehalfOf", "account", "accounts", "compartment")}
+# R4 lets any resource stand here; the package narrows it.
+RETYPED = {"Bundle.entry.response.outcome": "Resource"}
 
 
 def definitions(folder):
@@ -35,7 +37,10 @@ def definitions(folder):
 
 
 def type_of(element):
-    """`string`, `Reference(Patient|Group)`, `#Bundle.link` for a content reference; several joined by a comma."""
+    """`string`, `Reference(Patient|Group)`, `Quantity[SimpleQuantity]` for a profile on the type, `#Bundle.link` for a
+    content reference; several joined by a comma."""
+    if element["path"] in RETYPED:
+        return RETYPED[element["path"]]
     if "contentReference" in element:
         return element["contentReference"]
     names = []
@@ -47,9 +52,26 @@ def type_of(element):
         if code.startswith(SYSTEM):
             code = code.removeprefix(SYSTEM)
             code = code[0].lower() + code[1:]
+        profiles = [profile.removeprefix(FHIR) for profile in each.get("profile", [])]
+        code += f"[{'|'.join(profiles)}]" if profiles else ""
         targets = [target.removeprefix(FHIR) for target in each.get("targetProfile", [])]
         names.append(f"{code}({'|'.join(targets)})" if targets else code)
     return ",".join(names)
+
+
+def sliced_by_url(element):
+    """Whether its occurrences are told apart by `url`; R4 knows no other slicing of a base element."""
+    slicing = element.get("slicing")
+    by_url = [{"type": "value", "path": "url"}]
+    assert slicing is None or (slicing["discriminator"], slicing["rules"]) == (by_url, "open"), element["path"]
+    return slicing is not None
+
+
+def limits(element):
+    """`maxLength=1048576`, `minValueInteger=0`; several joined by a comma."""
+    found = [f"{name}={value}" for name, value in element.items() if name.startswith(("maxLength", "minValue", "maxValue"))]
+    assert not any(name.startswith(("fixed", "pattern")) for name in element), element["path"]
+    return ",".join(found)
 
 
 def flat(text):
@@ -131,25 +153,28 @@ def main(folder):
                 continue
             own = [dict(c) for c in element.get("constraint", []) if c.get("expression")]
             for constraint in own:
-                rule = (constraint["severity"], flat(constraint["expression"]))
+                source = constraint.get("source", definition["type"]).removeprefix(FHIR)
+                rule = (constraint["severity"], flat(constraint["expression"]), source)
                 # A few keys of R4 stand for several rules (inv-1 of Task and TestScript): later ones carry their type.
                 if constraints.get(constraint["key"], rule) != rule:
                     constraint["key"] += "@" + definition["type"]
                 constraints[constraint["key"]] = rule
             if "." not in element["path"]:
                 keys = ",".join(c["key"] for c in own)
-                elements.append(f"\t{element['path']}\t0\t*\t\t\t\t{keys}")
+                elements.append(f"\t{element['path']}\t0\t*\t\t\t\t{keys}".rstrip("\t"))
                 continue
             binding = element.get("binding", {})
             bound = f"{binding['strength']}:{binding['valueSet']}" if "valueSet" in binding else ""
             if bound and binding["strength"] == "required":
                 required.add(binding["valueSet"])
             flags = "M" if element.get("isModifier") else ""
+            flags += "S" if sliced_by_url(element) else ""
             keys = ",".join(c["key"] for c in own if c["key"] not in ("ele-1", "ext-1"))
-            elements.append("\t".join(["", element["path"], str(element["min"]), element["max"], type_of(element),
-                                       bound, flags, keys]))
+            cells = [element["path"], str(element["min"]), element["max"], type_of(element), bound, flags, keys,
+                     limits(element)]
+            elements.append("\t" + "\t".join(cells).rstrip("\t"))
     (OUT / "elements.tsv").write_text("\n".join(elements) + "\n")
-    rows = [f"{key}\t{severity}\t{expression}" for key, (severity, expression) in sorted(constraints.items())]
+    rows = ["\t".join([key, *rule]) for key, rule in sorted(constraints.items())]
     (OUT / "constraints.tsv").write_text("\n".join(rows) + "\n")
     (OUT / "valuesets.tsv").write_text("\n".join(value_sets(folder, required)) + "\n")
 

@@ -18,10 +18,14 @@ pub struct StructureDefinition {
     pub type_name: String,
     /// The canonical URL of what this one constrains.
     pub base: String,
+    /// Whether it adds elements to its base (`specialization`), as logical models do, instead of constraining it.
+    pub specializes: bool,
     /// Where an extension may stand: type of context and expression.
     pub contexts: Vec<(String, String)>,
     /// The elements of the differential, in order; the first is the root.
     pub elements: Vec<ElementDefinition>,
+    /// It has no differential, and `elements` are those of its snapshot.
+    pub is_snapshot: bool,
 }
 
 /// One element of a differential.
@@ -43,6 +47,18 @@ pub struct ElementDefinition {
     pub fixed: Option<Document>,
     /// `pattern[x]`.
     pub pattern: Option<Document>,
+    /// The element whose content this one has: `#Bundle.link`.
+    pub content_reference: Option<String>,
+    /// Most characters of a string.
+    pub max_length: Option<u32>,
+    /// `minValue[x]`.
+    pub min_value: Option<Document>,
+    /// `maxValue[x]`.
+    pub max_value: Option<Document>,
+    /// Whether it must be supported.
+    pub must_support: Option<bool>,
+    /// Whether it changes the meaning of its parent.
+    pub is_modifier: Option<bool>,
     /// Strength and value set, without a version.
     pub binding: Option<(String, String)>,
     /// Invariants.
@@ -54,7 +70,7 @@ pub struct ElementDefinition {
 }
 
 /// A type an element may have.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TypeUse {
     /// `string`, `Reference`.
     pub code: String,
@@ -62,10 +78,14 @@ pub struct TypeUse {
     pub profiles: Vec<String>,
     /// Profiles on what a reference points to; any of them.
     pub targets: Vec<String>,
+    /// Where the target of a reference may be: `contained`, `referenced`, `bundled`; empty for anywhere.
+    pub aggregation: Vec<String>,
+    /// Whether a reference must name a version: `either`, `independent`, `specific`.
+    pub versioning: Option<String>,
 }
 
 /// An invariant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConstraintDefinition {
     /// Its key.
     pub key: String,
@@ -75,10 +95,12 @@ pub struct ConstraintDefinition {
     pub human: String,
     /// FHIRPath; empty if it has none.
     pub expression: String,
+    /// The canonical URL of the definition that states it; in a differential often left out.
+    pub source: Option<String>,
 }
 
 /// How occurrences are told apart.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlicingDefinition {
     /// Type of discriminator and path.
     pub discriminators: Vec<(String, String)>,
@@ -171,14 +193,21 @@ fn canonicals(node: Node<'_>, name: &str) -> Vec<String> {
 
 fn structure(root: Node<'_>, url: String) -> StructureDefinition {
     let contexts = list(root, "context").filter_map(|each| Some((text(each, "type")?, text(each, "expression")?)));
-    let differential = root.member("differential");
+    let elements = |view: &str| -> Vec<ElementDefinition> {
+        root.member(view).into_iter().flat_map(|each| list(each, "element")).map(element).collect()
+    };
+    let differential = elements("differential");
+    let snapshot = if differential.is_empty() { elements("snapshot") } else { Vec::new() };
+    let is_snapshot = !snapshot.is_empty();
     StructureDefinition {
         url,
         kind: text(root, "kind").unwrap_or_default(),
         type_name: text(root, "type").unwrap_or_default(),
         base: text(root, "baseDefinition").map(|base| without_version(&base).to_owned()).unwrap_or_default(),
         contexts: contexts.collect(),
-        elements: differential.into_iter().flat_map(|each| list(each, "element")).map(element).collect(),
+        specializes: text(root, "derivation").as_deref() == Some("specialization"),
+        elements: if is_snapshot { snapshot } else { differential },
+        is_snapshot,
     }
 }
 
@@ -191,6 +220,7 @@ const READ: &[&str] = &[
     "comment",
     "condition",
     "constraint",
+    "contentReference",
     "definition",
     "example",
     "extension",
@@ -201,6 +231,7 @@ const READ: &[&str] = &[
     "label",
     "mapping",
     "max",
+    "maxLength",
     "meaningWhenMissing",
     "min",
     "mustSupport",
@@ -229,16 +260,24 @@ fn element(node: Node<'_>) -> ElementDefinition {
         }),
         constraints: list(node, "constraint").filter_map(constraint).collect(),
         slicing: node.member("slicing").map(slicing),
+        content_reference: text(node, "contentReference"),
+        max_length: text(node, "maxLength").and_then(|length| length.parse().ok()),
+        must_support: node.member("mustSupport").and_then(Node::boolean),
+        is_modifier: node.member("isModifier").and_then(Node::boolean),
         ..ElementDefinition::default()
     };
     for child in node.children() {
         let Some(name) = child.name() else { continue };
-        if let Some(rest) = name.strip_prefix("fixed")
-            && rest.starts_with(|letter: char| letter.is_ascii_uppercase())
-        {
+        let is =
+            |stem: &str| name.strip_prefix(stem).is_some_and(|rest| rest.starts_with(|l: char| l.is_ascii_uppercase()));
+        if is("fixed") {
             element.fixed = copy(child);
-        } else if name.starts_with("pattern") {
+        } else if is("pattern") {
             element.pattern = copy(child);
+        } else if is("minValue") {
+            element.min_value = copy(child);
+        } else if is("maxValue") {
+            element.max_value = copy(child);
         } else if !READ.contains(&&*name) {
             element.other.push(name.into_owned());
         }
@@ -251,7 +290,7 @@ fn copy(node: Node<'_>) -> Option<Document> {
 }
 
 fn type_use(node: Node<'_>) -> Option<TypeUse> {
-    let code = text(node, "code")?;
+    let code = list(node, "extension").find_map(fhir_type).or_else(|| text(node, "code"))?;
     let code = match code.strip_prefix("http://hl7.org/fhirpath/System.") {
         Some(system) => {
             let mut letters = system.chars();
@@ -259,7 +298,19 @@ fn type_use(node: Node<'_>) -> Option<TypeUse> {
         }
         None => code,
     };
-    Some(TypeUse { code, profiles: canonicals(node, "profile"), targets: canonicals(node, "targetProfile") })
+    Some(TypeUse {
+        code,
+        profiles: canonicals(node, "profile"),
+        targets: canonicals(node, "targetProfile"),
+        aggregation: texts(node, "aggregation"),
+        versioning: text(node, "versioning"),
+    })
+}
+
+/// The FHIR type of an element whose type code is that of FHIRPath (`structuredefinition-fhir-type`).
+fn fhir_type(extension: Node<'_>) -> Option<String> {
+    let is_it = text(extension, "url")?.ends_with("/structuredefinition-fhir-type");
+    is_it.then(|| text(extension, "valueUrl"))?
 }
 
 fn constraint(node: Node<'_>) -> Option<ConstraintDefinition> {
@@ -268,6 +319,7 @@ fn constraint(node: Node<'_>) -> Option<ConstraintDefinition> {
         severity: text(node, "severity")?,
         human: text(node, "human").unwrap_or_default(),
         expression: text(node, "expression").unwrap_or_default(),
+        source: text(node, "source").map(|source| without_version(&source).to_owned()),
     })
 }
 
@@ -330,13 +382,13 @@ mod tests {
     fn what_has_no_field_is_named() {
         let text = r#"{"resourceType":"StructureDefinition","url":"https://x|1","kind":"resource","type":"Patient",
             "differential":{"element":[{"id":"Patient","path":"Patient"},{"path":"Patient.name","short":"n","min":1,
-            "maxLength":3,"patternHumanName":{"family":"A"},"type":[{"code":"HumanName","profile":["https://y|2"]}]}]}}"#;
+            "maxLength":3,"valueSetOf":"x","patternHumanName":{"family":"A"},"type":[{"code":"HumanName","profile":["https://y|2"]}]}]}}"#;
         let document = Document::parse(text, &Limits::default()).expect("it is JSON");
         let Some(Definition::Structure(read)) = Definition::read(&document) else { panic!("it is a definition") };
         assert_eq!((read.url.as_str(), read.elements.len()), ("https://x", 2));
         let name = &read.elements[1];
         assert_eq!((name.min, name.max.as_deref(), name.id.as_str()), (Some(1), None, "Patient.name"));
-        assert_eq!(name.other, ["maxLength"]);
+        assert_eq!((name.max_length, name.other.as_slice()), (Some(3), ["valueSetOf".to_owned()].as_slice()));
         assert_eq!(name.pattern.as_ref().map(Document::source), Some(r#"{"family":"A"}"#));
         assert_eq!(name.types.as_ref().expect("it has a type")[0].profiles, ["https://y"]);
     }

@@ -80,7 +80,14 @@ impl Compiler<'_> {
                 Err(error) => self.refuse(profile, &element.id, &format!("constraint {}: {error}", constraint.key)),
             }
         }
-        for other in &element.other {
+        let unchecked = [
+            (element.max_length.is_some(), "maxLength"),
+            (element.min_value.is_some(), "minValue"),
+            (element.max_value.is_some(), "maxValue"),
+            (element.content_reference.is_some(), "contentReference"),
+        ];
+        let unchecked = unchecked.iter().filter(|(is_stated, _)| *is_stated).map(|(_, what)| *what);
+        for other in element.other.iter().map(String::as_str).chain(unchecked) {
             self.note(profile, &element.id, &format!("{other} is not checked"));
         }
         if element.slice_name.as_ref().is_some_and(|name| name.contains('/')) {

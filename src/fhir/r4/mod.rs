@@ -2,12 +2,14 @@
 //!
 //! The tables beside this file are written by `tools/r4-tables.py` from the official definition bundles. A row of
 //! `elements.tsv` either opens a type (`type`, kind, base type) or, indented by a tab, holds one element: path,
-//! minimum, maximum, types, binding (`strength:value set`), flags (`M` modifier), constraint keys. `constraints.tsv`
-//! holds the constraints' expressions, `valuesets.tsv` the codes of every value set that a base element must keep to.
+//! minimum, maximum, types, binding (`strength:value set`), flags (`M` modifier, `S` sliced by `url`), constraint keys,
+//! limits; empty cells at its end are left out. `constraints.tsv` holds the constraints' expressions and the types that
+//! state them, `valuesets.tsv` the codes of every value set that a base element must keep to.
 
 mod schema;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::LazyLock;
 
 pub use schema::{ElementDef, Schema, TypeDef, TypeKind, TypeRef, schema};
 
@@ -22,14 +24,16 @@ pub struct ElementRow {
     pub min: &'static str,
     /// Largest number of occurrences: a number or `*`.
     pub max: &'static str,
-    /// `string`, `Reference(Patient|Group)`, `#Bundle.link`; several joined by a comma.
+    /// `string`, `Reference(Patient|Group)`, `Quantity[SimpleQuantity]`, `#Bundle.link`; several joined by a comma.
     pub types: &'static str,
     /// `required:http://…`, or empty.
     pub binding: &'static str,
-    /// `M` for a modifier element.
+    /// `M` for a modifier element, `S` for extensions told apart by their `url`.
     pub flags: &'static str,
     /// Constraint keys joined by a comma; their expressions stand in `constraints.tsv`.
     pub constraints: &'static str,
+    /// `maxLength=…`, `minValueInteger=…`; several joined by a comma.
+    pub limits: &'static str,
 }
 
 /// A type of R4 with its elements, in the order of the specification.
@@ -58,6 +62,7 @@ impl TypeRow {
                 binding: cell(),
                 flags: cell(),
                 constraints: cell(),
+                limits: cell(),
             }
         })
     }
@@ -84,14 +89,42 @@ pub fn types() -> Vec<TypeRow> {
     types
 }
 
-/// The constraints of R4: key, severity, FHIRPath expression. A key that R4 uses for several rules has `@` and a type
-/// behind it in all but the first.
-pub fn constraints() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+/// The type of R4 called `name`.
+pub fn type_row(name: &str) -> Option<TypeRow> {
+    static ROWS: LazyLock<HashMap<&'static str, TypeRow>> =
+        LazyLock::new(|| types().into_iter().map(|row| (row.name, row)).collect());
+    ROWS.get(name).copied()
+}
+
+/// A constraint of R4.
+#[derive(Clone, Copy, Debug)]
+pub struct ConstraintRow {
+    /// Its key; where R4 uses one key for several rules, with `@` and a type behind it in all but the first.
+    pub key: &'static str,
+    /// `error` or `warning`.
+    pub severity: &'static str,
+    /// FHIRPath.
+    pub expression: &'static str,
+    /// The type that states it.
+    pub source: &'static str,
+}
+
+/// The constraints of R4 with the types that state them.
+pub fn constraint_rows() -> impl Iterator<Item = ConstraintRow> {
     include_str!("constraints.tsv").lines().filter_map(|line| {
-        let (key, rest) = line.split_once('\t')?;
-        let (severity, expression) = rest.split_once('\t')?;
-        Some((key, severity, expression))
+        let mut cells = line.split('\t');
+        Some(ConstraintRow {
+            key: cells.next()?,
+            severity: cells.next()?,
+            expression: cells.next()?,
+            source: cells.next()?,
+        })
     })
+}
+
+/// The constraints of R4: key, severity, FHIRPath expression.
+pub fn constraints() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    constraint_rows().map(|row| (row.key, row.severity, row.expression))
 }
 
 /// The value sets that base elements must keep to: URL, system, codes joined by a comma; one row a system. A value set
@@ -113,9 +146,9 @@ pub fn choice_name(stem: &str, type_name: &str) -> String {
     name
 }
 
-/// The type codes of a row's `types` cell, without reference targets.
+/// The type codes of a row's `types` cell, without profiles and reference targets.
 pub fn type_codes(types: &str) -> impl Iterator<Item = &str> {
-    types.split(',').filter(|code| !code.is_empty()).map(|code| code.split('(').next().unwrap_or(code))
+    types.split(',').filter(|code| !code.is_empty()).map(|code| code.split(['(', '[']).next().unwrap_or(code))
 }
 
 /// Every element name of R4, each choice element in all its spellings, sorted. The strings live as long as the

@@ -238,6 +238,7 @@ fn type_ref(cell: &'static str, path: &'static str) -> TypeRef {
         Some((code, targets)) => (code, targets.trim_end_matches(')').split('|').collect()),
         None => (cell, Vec::new()),
     };
+    let code = code.split('[').next().unwrap_or(code);
     let code = if matches!(code, "BackboneElement" | "Element") { path } else { code };
     let targets = if targets == ["Resource"] { Vec::new() } else { targets };
     TypeRef { code, targets }
