@@ -19,6 +19,7 @@ pub mod outcome;
 mod path;
 pub mod provenance;
 pub mod r4;
+pub mod snapshot;
 mod writer;
 #[cfg(feature = "xml")]
 pub mod xml;
