@@ -1,6 +1,10 @@
-//! Faults of a map, found when it is loaded: file, line, column, what is wrong, and what to write instead.
+//! Faults of a map, found when it is loaded: where from and to, what is wrong, and what to write instead.
+//!
+//! Enters: a byte range of a mapping file and what was found there. Leaves: a [`Diagnostic`], for people as text with
+//! the span underlined, and for editors as fields. Lines and columns count from 1, columns in characters.
 
 use std::fmt;
+use std::ops::Range;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,41 +15,174 @@ pub enum Severity {
     Error,
 }
 
+impl Severity {
+    /// `error`, `warning`
+    pub fn word(self) -> &'static str {
+        match self {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        }
+    }
+}
+
+/// What kind of fault it is: stable, for programs that sort or silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// It is not FML.
+    Syntax,
+    /// A FHIRPath expression that cannot be compiled.
+    Expression,
+    /// No variable of this name is bound here.
+    UnknownVariable,
+    /// The type has no such element.
+    UnknownElement,
+    /// No such type, or its definition was not given.
+    UnknownType,
+    /// No such group in this map and its imports.
+    UnknownGroup,
+    /// No such transform.
+    UnknownTransform,
+    /// No such concept map.
+    UnknownConceptMap,
+    /// A file that is imported was not given.
+    UnknownImport,
+    /// A value cannot stand where it is put.
+    TypeMismatch,
+    /// Two things carry the same name, or cannot be told apart.
+    Duplicate,
+    /// The language has it and this compiler does not.
+    Unsupported,
+    /// Anything else that is wrong with a rule.
+    Rule,
+}
+
+impl Code {
+    /// As it is printed.
+    pub fn word(self) -> &'static str {
+        match self {
+            Code::Syntax => "syntax",
+            Code::Expression => "expression",
+            Code::UnknownVariable => "unknown-variable",
+            Code::UnknownElement => "unknown-element",
+            Code::UnknownType => "unknown-type",
+            Code::UnknownGroup => "unknown-group",
+            Code::UnknownTransform => "unknown-transform",
+            Code::UnknownConceptMap => "unknown-concept-map",
+            Code::UnknownImport => "unknown-import",
+            Code::TypeMismatch => "type-mismatch",
+            Code::Duplicate => "duplicate",
+            Code::Unsupported => "unsupported",
+            Code::Rule => "rule",
+        }
+    }
+}
+
 /// One fault in a mapping file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// The file's name, as the loader was given it.
     pub file: String,
-    /// From 1.
+    /// Where it starts.
     pub line: usize,
-    /// From 1, in characters.
+    /// Where it starts, in characters.
     pub column: usize,
+    /// The line of the last character.
+    pub end_line: usize,
+    /// The column behind the last character.
+    pub end_column: usize,
     /// How bad it is.
     pub severity: Severity,
+    /// What kind of fault it is.
+    pub code: Code,
     /// What is wrong.
     pub message: String,
     /// What to do about it; may be empty.
     pub hint: String,
-    /// The line of the file, for the caret.
+    /// The line of the file where it starts.
     pub text: String,
 }
 
-impl fmt::Display for Diagnostic {
-    /// The place, the message, the line with a caret under the column, the hint.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = if self.severity == Severity::Error { "error" } else { "warning" };
-        writeln!(f, "{word}: {}", self.message)?;
-        writeln!(f, "  --> {}:{}:{}", self.file, self.line, self.column)?;
-        let number = self.line.to_string();
-        let margin = " ".repeat(number.len());
-        writeln!(f, "{margin} |\n{number} | {}", self.text.trim_end())?;
-        let before: String =
-            self.text.chars().take(self.column - 1).map(|each| if each == '\t' { '\t' } else { ' ' }).collect();
-        write!(f, "{margin} | {before}^")?;
-        if !self.hint.is_empty() {
-            write!(f, "\nhint: {}", self.hint)?;
+/// What was found, and what to do about it.
+#[derive(Clone, Debug)]
+pub(super) struct Finding {
+    pub(super) severity: Severity,
+    pub(super) code: Code,
+    pub(super) message: String,
+    pub(super) hint: String,
+}
+
+impl Diagnostic {
+    /// A fault in the bytes `range` of `text`. Of a range over several lines the first line is marked.
+    pub(super) fn new(file: &str, text: &str, range: Range<usize>, finding: Finding) -> Diagnostic {
+        let before = &text[..range.start];
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let whole = text[start..].lines().next().unwrap_or_default();
+        let marked = text[range.start..range.end.max(range.start)].lines().next().unwrap_or_default().trim_end();
+        let (line, column) = (before.matches('\n').count() + 1, before[start..].chars().count() + 1);
+        Diagnostic {
+            file: file.to_owned(),
+            line,
+            column,
+            end_line: line,
+            end_column: column + marked.chars().count().max(1),
+            severity: finding.severity,
+            code: finding.code,
+            message: finding.message,
+            hint: finding.hint,
+            text: whole.to_owned(),
         }
-        Ok(())
+    }
+
+    /// For a terminal: as text, with colours.
+    pub fn coloured(&self) -> String {
+        let colour = if self.severity == Severity::Error { "\u{1b}[1;31m" } else { "\u{1b}[1;33m" };
+        self.render(&Paint {
+            strong: "\u{1b}[1m",
+            colour,
+            margin: "\u{1b}[34m",
+            hint: "\u{1b}[1;36m",
+            off: "\u{1b}[0m",
+        })
+    }
+
+    /// The place, the message, the line with the span underlined, the hint.
+    fn render(&self, paint: &Paint) -> String {
+        let Paint { strong, colour, margin, hint, off } = paint;
+        let number = self.line.to_string();
+        let gap = " ".repeat(number.len());
+        let text = self.text.trim_end();
+        let before = text.chars().chain(std::iter::repeat(' ')).take(self.column - 1);
+        let before: String = before.map(|each| if each == '\t' { '\t' } else { ' ' }).collect();
+        let carets = "^".repeat(self.end_column.saturating_sub(self.column).max(1));
+        let mut out = format!(
+            "{colour}{}[{}]{off}{strong}: {}{off}\n{gap} {margin}-->{off} {}:{}:{}\n{gap} {margin}|{off}\n\
+             {margin}{number} |{off} {text}\n{gap} {margin}|{off} {before}{colour}{carets}{off}",
+            self.severity.word(),
+            self.code.word(),
+            self.message,
+            self.file,
+            self.line,
+            self.column,
+        );
+        if !self.hint.is_empty() {
+            out.push_str(&format!("\n{gap} {margin}={off} {hint}hint{off}: {}", self.hint));
+        }
+        out
+    }
+}
+
+/// What is written around the parts of a diagnostic.
+struct Paint {
+    strong: &'static str,
+    colour: &'static str,
+    margin: &'static str,
+    hint: &'static str,
+    off: &'static str,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(&Paint { strong: "", colour: "", margin: "", hint: "", off: "" }))
     }
 }
 
@@ -53,21 +190,40 @@ impl fmt::Display for Diagnostic {
 mod tests {
     use super::*;
 
+    fn diagnostic(text: &str, range: Range<usize>) -> Diagnostic {
+        let message = "Condition has no element onsetDate".to_owned();
+        let hint = "write onset, or onsetDateTime".to_owned();
+        let finding = Finding { severity: Severity::Error, code: Code::UnknownElement, message, hint };
+        Diagnostic::new("a.map", text, range, finding)
+    }
+
     #[test]
-    fn the_caret_stands_under_the_column() {
-        let diagnostic = Diagnostic {
-            file: "a.map".to_owned(),
-            line: 12,
-            column: 5,
-            severity: Severity::Error,
-            message: "Condition has no element onsetDate".to_owned(),
-            hint: "write onset, or onsetDateTime".to_owned(),
-            text: "\tab cd\n".to_owned(),
-        };
+    fn the_span_is_underlined() {
         assert_eq!(
-            diagnostic.to_string(),
-            "error: Condition has no element onsetDate\n  --> a.map:12:5\n   |\n12 | \tab cd\n   | \t   ^\n\
-             hint: write onset, or onsetDateTime"
+            diagnostic("\n\tab cd\n", 5..7).to_string(),
+            "error[unknown-element]: Condition has no element onsetDate\n  --> a.map:2:5\n  |\n2 | \tab cd\n  | \t   ^^\n  \
+             = hint: write onset, or onsetDateTime"
         );
+    }
+
+    #[test]
+    fn a_span_counts_characters_and_stays_on_its_first_line() {
+        let over = diagnostic("é = ü {\n}\n", 5..11);
+        assert_eq!((over.line, over.column, over.end_line, over.end_column), (1, 5, 1, 8));
+        let at_the_end = diagnostic("ab", 2..2);
+        assert_eq!((at_the_end.column, at_the_end.end_column), (3, 4));
+        assert!(at_the_end.to_string().contains("1 | ab\n  |   ^"), "{at_the_end}");
+        let empty = diagnostic("", 0..0);
+        assert_eq!((empty.line, empty.column), (1, 1));
+    }
+
+    #[test]
+    fn colours_change_nothing_but_the_colour() {
+        let found = diagnostic("ab cd", 3..5);
+        let mut plain = String::new();
+        for (index, part) in found.coloured().split('\u{1b}').enumerate() {
+            plain.push_str(if index == 0 { part } else { part.split_once('m').expect("a colour ends in m").1 });
+        }
+        assert_eq!(plain, found.to_string());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::fhir::ElementPath;
+use crate::fhir::{ElementPath, Position};
 use crate::fhirpath::EvaluationError;
 use crate::identity::InterfaceName;
 
@@ -13,13 +13,15 @@ use super::plan::Rule;
 pub struct Place {
     /// The element of the record that the rule was working on.
     pub path: ElementPath,
+    /// Where it stands in the record's text.
+    pub position: Option<Position>,
     /// The rule.
     pub rule: Rule,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { path, rule } = self;
+        let Place { path, rule, .. } = self;
         let path = if path.as_str().is_empty() { "the record" } else { path.as_str() };
         write!(
             f,

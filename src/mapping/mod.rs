@@ -13,6 +13,7 @@ mod concepts;
 mod diagnostic;
 mod error;
 mod plan;
+mod recorder;
 mod run;
 mod target;
 mod transform;
@@ -29,7 +30,9 @@ use crate::fhir::{self, Document};
 use crate::identity::InterfaceName;
 use crate::intake::Received;
 
-pub use diagnostic::{Diagnostic, Severity};
+use recorder::Recorder;
+
+pub use diagnostic::{Code, Diagnostic, Severity};
 pub use error::{Error, Limit, Place};
 pub use plan::Rule;
 pub use run::LogLine;
@@ -85,6 +88,15 @@ pub struct Transformed {
     pub log: Vec<LogLine>,
 }
 
+/// What one transformation read and ran.
+#[derive(Debug)]
+pub struct Observed {
+    /// For each rule, how many items it ran for.
+    pub ran: Vec<u32>,
+    /// For each node of the record, by the index of its id, whether a rule read it.
+    pub read: Vec<bool>,
+}
+
 impl CompiledMap {
     /// Compiles a map. The first file's first group starts the transformation; `definitions` are the
     /// StructureDefinitions of logical models and profiles that it uses, and its ConceptMaps.
@@ -107,7 +119,21 @@ impl CompiledMap {
     /// # Errors
     /// [`Error`] with the place in the record and the rule.
     pub fn transform(&self, source: &Document, seed: Uuid) -> Result<Transformed, Error> {
-        let (run, root) = run::Run::start(&self.plan, source, seed, &self.limits)?;
+        self.run(source, seed, None)
+    }
+
+    /// [`CompiledMap::transform`], and what it read and ran, also when it failed: for coverage.
+    pub fn observe(&self, source: &Document, seed: Uuid) -> (Result<Transformed, Error>, Observed) {
+        let recorder = Recorder::new(self.plan.rules.len(), source);
+        let transformed = self.run(source, seed, Some(&recorder));
+        let (ran, mut read) = recorder.into_parts();
+        let origins = transformed.iter().flat_map(|made| &made.origins);
+        origins.filter_map(|origin| origin.source).for_each(|node| read[node.index()] = true);
+        (transformed, Observed { ran, read })
+    }
+
+    fn run(&self, source: &Document, seed: Uuid, recorder: Option<&Recorder>) -> Result<Transformed, Error> {
+        let (run, root) = run::Run::start(&self.plan, source, seed, &self.limits, recorder)?;
         let (text, origins) = run.target.write(root).map_err(|refused| run.refused(refused, "the output"))?;
         let limits = fhir::Limits { depth: self.limits.depth, nodes: u32::MAX };
         let document = Document::parse(text, &limits).expect("the writer of the target writes JSON within its depth");

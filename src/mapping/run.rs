@@ -16,6 +16,7 @@ use super::plan::{
     Block, Call, ElementPlan, ExpressionPlan, GroupPlan, Operand, Plan, RulePlan, Slot, SourceListMode, SourcePlan,
     TargetListMode, TargetPlan, Transform,
 };
+use super::recorder::Recorder;
 use super::target::{Origin, Refused, Spec, Target, TargetId, Text};
 use super::types::{Spelling, Type, made};
 use super::{Limits, values};
@@ -60,6 +61,8 @@ pub(super) struct Run<'r> {
     at: Option<Node<'r>>,
     rule: u32,
     pub(super) log: Vec<LogLine>,
+    /// Takes notes for coverage; the gateway has none.
+    recorder: Option<&'r Recorder>,
 }
 
 impl<'r> Run<'r> {
@@ -69,6 +72,7 @@ impl<'r> Run<'r> {
         record: &'r Document,
         seed: Uuid,
         limits: &Limits,
+        recorder: Option<&'r Recorder>,
     ) -> Result<(Run<'r>, TargetId), Error> {
         let mut run = Run {
             plan,
@@ -85,6 +89,7 @@ impl<'r> Run<'r> {
             at: Some(record.root()),
             rule: 0,
             log: Vec::new(),
+            recorder,
         };
         let origin = run.origin(None);
         let root = run.target.detached(plan.root, origin).map_err(|refused| run.refused(refused, "the output"))?;
@@ -113,7 +118,8 @@ impl<'r> Run<'r> {
 
     pub(super) fn place(&self) -> Box<Place> {
         let rule = self.plan.rules[self.rule as usize].clone();
-        Box::new(Place { path: self.at.map_or_else(ElementPath::root, Node::path), rule })
+        let (path, position) = (self.at.map_or_else(ElementPath::root, Node::path), self.at.map(Node::position));
+        Box::new(Place { path, position, rule })
     }
 
     fn step(&mut self) -> Result<(), Error> {
@@ -215,6 +221,9 @@ impl<'r> Run<'r> {
     }
 
     fn fire(&mut self, rule: &'r RulePlan) -> Result<(), Error> {
+        if let Some(recorder) = self.recorder {
+            recorder.rule(rule.rule);
+        }
         for target in &rule.targets {
             let value = self.apply(target)?;
             if let Some(slot) = target.slot {
@@ -323,6 +332,7 @@ impl<'r> Run<'r> {
 
     /// Pushes the children of `context` that one of `spellings` names.
     fn children(&mut self, context: Value<'r>, spellings: &'r [Spelling]) {
+        let start = self.items.len();
         match context {
             Value::Element { value: Some(node), ty, .. } => {
                 let is_record = matches!(ty, Type::Model(_));
@@ -340,6 +350,9 @@ impl<'r> Run<'r> {
             }
             Value::Element { .. } | Value::Text { .. } | Value::Unset => {}
         }
+        if let Some(recorder) = self.recorder {
+            self.items[start..].iter().filter_map(|item| node_of(*item)).for_each(|node| recorder.node(node));
+        }
     }
 
     fn is_true(&mut self, expression: &'r ExpressionPlan, item: Value<'r>) -> Result<bool, Error> {
@@ -356,6 +369,10 @@ impl<'r> Run<'r> {
         plan: &'r ExpressionPlan,
         focus: Option<Value<'r>>,
     ) -> Result<fhirpath::Items<'r>, Error> {
+        if let Some(recorder) = self.recorder {
+            let named = plan.variables.iter().map(|(_, slot)| self.get(*slot)).chain(focus);
+            recorder.expression(&plan.expression, named.filter_map(node_of));
+        }
         let focus: Vec<Item<'r>> = match focus {
             Some(value) => self.item(value).into_iter().collect(),
             None => Vec::new(),

@@ -2,6 +2,8 @@
 
 use serde_json::Value as Json;
 
+use crate::fhir::ElementPath;
+
 use super::*;
 
 const NAMES: &str = r#"
@@ -525,4 +527,20 @@ fn a_received_record_is_mapped_by_the_map_of_its_interface() {
     let error = apply(&mappings, receive("b")).expect_err("b has no map");
     assert_eq!(error.to_string(), "no map is configured for the interface b");
     assert!(!error.hint().is_empty());
+}
+
+#[test]
+fn an_observed_run_tells_what_was_read_and_which_rules_ran() {
+    let map = compiled(&patient(
+        "src.name as n where (src.active) -> tgt.name as name then { src.given as g -> name.given = g; };
+         src.sex as s -> tgt.gender = s;",
+    ));
+    let source = parse(r#"{"name":"x","active":true,"given":["y"],"weight":1}"#);
+    let (made, observed) = map.observe(&source, Uuid::nil());
+    assert!(made.is_ok());
+    assert_eq!(observed.ran, [1, 1, 0]);
+    let leaves = source.nodes().filter(|node| node.children().next().is_none());
+    let unread: Vec<_> = leaves.filter(|node| !observed.read[node.id().index()]).map(|leaf| leaf.path()).collect();
+    let unread: Vec<&str> = unread.iter().map(ElementPath::as_str).collect();
+    assert_eq!(unread, ["weight"]);
 }

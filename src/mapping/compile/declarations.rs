@@ -6,9 +6,9 @@ use crate::fhir::{Document, Node};
 
 use super::super::MapFile;
 use super::super::concepts::Concepts;
-use super::super::diagnostic::Severity;
+use super::super::diagnostic::{Code, Diagnostic, Finding, Severity};
 use super::super::types::Type;
-use super::{Compiler, Declared, File, Mode, Parameter, diagnose, written};
+use super::{Compiler, Declared, File, Mode, Parameter, written};
 
 impl<'a> Compiler<'a> {
     pub(super) fn read_files(&mut self, files: &'a [MapFile]) {
@@ -19,15 +19,20 @@ impl<'a> Compiler<'a> {
                     SyntaxSeverity::Error => Severity::Error,
                     SyntaxSeverity::Warning => Severity::Warning,
                 };
-                let at = usize::from(fault.range.start());
                 let hint = "see the FHIR Mapping Language grammar".to_owned();
-                self.diagnostics.push(diagnose(&file.name, &file.text, at, severity, fault.message.clone(), hint));
+                let finding = Finding { severity, code: Code::Syntax, message: fault.message.clone(), hint };
+                self.diagnostics.push(Diagnostic::new(&file.name, &file.text, fault.range.into(), finding));
             }
             self.files.push(read_file(file, parse.tree()));
         }
         if files.is_empty() {
-            let message = "there is no mapping file".to_owned();
-            self.diagnostics.push(diagnose("", "", 0, Severity::Error, message, String::new()));
+            let finding = Finding {
+                severity: Severity::Error,
+                code: Code::UnknownImport,
+                message: "there is no mapping file".to_owned(),
+                hint: "give at least one .map file".to_owned(),
+            };
+            self.diagnostics.push(Diagnostic::new("", "", 0..0, finding));
         }
         for file in 0..self.files.len() {
             let mut visible = vec![file];
@@ -44,7 +49,13 @@ impl<'a> Compiler<'a> {
             let matching = self.importable(&url);
             if matching.is_empty() && !url.ends_with('*') {
                 let hint = "give the file that declares this map to the loader as well";
-                self.error(file, import.syntax(), format!("no mapping file declares {url}"), hint);
+                self.error_of(
+                    Code::UnknownImport,
+                    file,
+                    import.syntax(),
+                    format!("no mapping file declares {url}"),
+                    hint,
+                );
             }
             for other in matching {
                 if open.contains(&other) {
@@ -89,9 +100,10 @@ impl<'a> Compiler<'a> {
             let url = resource.member("url").and_then(Node::text).unwrap_or_default().into_owned();
             match Concepts::from_resource(resource) {
                 Ok(concepts) => self.add_concepts((None, url), concepts),
-                Err(fault) => {
-                    let diagnostic = diagnose(&url, "", 0, Severity::Error, fault, String::new());
-                    self.diagnostics.push(diagnostic);
+                Err(message) => {
+                    let hint = "correct the ConceptMap resource".to_owned();
+                    let finding = Finding { severity: Severity::Error, code: Code::UnknownConceptMap, message, hint };
+                    self.diagnostics.push(Diagnostic::new(&url, "", 0..0, finding));
                 }
             }
         }
@@ -119,7 +131,13 @@ impl<'a> Compiler<'a> {
                 let name = tree.name().unwrap_or_default();
                 if self.groups.iter().any(|known| known.file == file && known.name == name) {
                     let hint = "give one of the two another name";
-                    self.error(file, tree.syntax(), format!("the group {name} is declared twice"), hint);
+                    self.error_of(
+                        Code::Duplicate,
+                        file,
+                        tree.syntax(),
+                        format!("the group {name} is declared twice"),
+                        hint,
+                    );
                 }
                 let parameters = tree.parameters().filter_map(|each| self.parameter(file, &each)).collect();
                 let extends = tree.extends();
@@ -149,7 +167,7 @@ impl<'a> Compiler<'a> {
         let used = self.files[file].uses.iter().any(|(alias, url)| *alias == name || *url == name);
         if mode == Mode::Target || !used {
             let hint = "declare it with uses, and give its StructureDefinition to the loader";
-            self.error(file, annotation.syntax(), format!("the type {name} is not known"), hint);
+            self.error_of(Code::UnknownType, file, annotation.syntax(), format!("the type {name} is not known"), hint);
         }
         Type::Any
     }

@@ -4,6 +4,7 @@ use fml_syntax::{AstNode, NodeOrToken, SyntaxKind, SyntaxNode, SyntaxToken, ast}
 
 use crate::fhirpath::{Dialect, Expression};
 
+use super::super::diagnostic::Code;
 use super::super::plan::{ExpressionPlan, Operand};
 use super::super::types::Type;
 use super::{Compiler, Mode, Scope, Variable};
@@ -32,7 +33,7 @@ impl Compiler<'_> {
             }
             Err(fault) => {
                 let hint = "see the FHIRPath specification (N1) for what an expression may say";
-                self.error(scope.file, node, fault.what, hint);
+                self.error_of(Code::Expression, scope.file, node, fault.what, hint);
                 None
             }
         }
@@ -147,7 +148,7 @@ impl Compiler<'_> {
     pub(super) fn unknown_variable(&mut self, scope: &Scope, node: &SyntaxNode, name: &str) {
         let known = scope.variables.iter().map(|variable| variable.name.clone());
         let hint = super::hint::nearest(name, known);
-        self.error(scope.file, node, format!("no variable is called {name} here"), hint);
+        self.error_of(Code::UnknownVariable, scope.file, node, format!("no variable is called {name} here"), hint);
     }
 }
 

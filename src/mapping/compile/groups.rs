@@ -2,6 +2,7 @@
 
 use fml_syntax::{AstNode, SyntaxKind, SyntaxNode, ast};
 
+use super::super::diagnostic::Code;
 use super::super::plan::{Block, Call, GroupPlan, Operand, Rule, RulePlan};
 use super::super::types::Type;
 use super::declarations::rule_name;
@@ -108,7 +109,13 @@ impl Compiler<'_> {
         if found.is_none() {
             let known: Vec<String> = self.groups.iter().map(|group| group.name.clone()).collect();
             let hint = super::hint::nearest(name, known);
-            self.error(file, node, format!("no group is called {name} in this map or its imports"), hint);
+            self.error_of(
+                Code::UnknownGroup,
+                file,
+                node,
+                format!("no group is called {name} in this map or its imports"),
+                hint,
+            );
         }
         found
     }
@@ -140,7 +147,13 @@ impl Compiler<'_> {
     fn rule(&mut self, scope: &mut Scope, rule: &ast::Rule) -> Option<RulePlan> {
         if rule.syntax().children().any(|child| child.kind() == SyntaxKind::IdentityList) {
             let hint = "write one rule src.x -> tgt.x for each element";
-            self.error(scope.file, rule.syntax(), "lists of elements to copy are not supported yet", hint);
+            self.error_of(
+                Code::Unsupported,
+                scope.file,
+                rule.syntax(),
+                "lists of elements to copy are not supported yet",
+                hint,
+            );
             return None;
         }
         let outer = scope.variables.len();
@@ -267,7 +280,8 @@ impl Compiler<'_> {
             return Some(declared);
         }
         let (wanted, got) = (self.types.name(declared).to_owned(), self.types.name(given).to_owned());
-        self.error(scope.file, node, format!("{} takes a {wanted} and gets a {got}", parameter.name), "");
+        let message = format!("{} takes a {wanted} and gets a {got}", parameter.name);
+        self.error_of(Code::TypeMismatch, scope.file, node, message, "pass a value of that type, or change the group");
         None
     }
 }

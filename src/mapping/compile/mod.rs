@@ -9,6 +9,7 @@ mod source;
 mod target;
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use fml_syntax::{AstNode, SyntaxNode, TextSize, ast};
 
@@ -16,7 +17,7 @@ use crate::fhir::Document;
 
 use super::MapFile;
 use super::concepts::Concepts;
-use super::diagnostic::{Diagnostic, Severity};
+use super::diagnostic::{Code, Diagnostic, Finding, Severity};
 use super::plan::{GroupPlan, Plan, Rule, Slot};
 use super::types::{Type, Types};
 
@@ -171,13 +172,26 @@ impl Compiler<'_> {
 
     /// Reports a fault at `node`. The same fault of a group that is compiled for several types is reported once.
     fn error(&mut self, file: usize, node: &SyntaxNode, message: impl Into<String>, hint: impl Into<String>) {
-        let start = first_token(node);
-        self.report(file, start, Severity::Error, message.into(), hint.into());
+        self.error_of(Code::Rule, file, node, message, hint);
     }
 
-    fn report(&mut self, file: usize, at: TextSize, severity: Severity, message: String, hint: String) {
+    /// [`Compiler::error`], of a kind that programs can tell.
+    fn error_of(
+        &mut self,
+        code: Code,
+        file: usize,
+        node: &SyntaxNode,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        let finding = Finding { severity: Severity::Error, code, message: message.into(), hint: hint.into() };
+        self.report(file, span(node), finding);
+    }
+
+    /// Reports what was found in these bytes of `file`.
+    fn report(&mut self, file: usize, range: Range<usize>, finding: Finding) {
         let File { name, text, .. } = &self.files[file];
-        let diagnostic = diagnose(name, text, usize::from(at), severity, message, hint);
+        let diagnostic = Diagnostic::new(name, text, range, finding);
         if !self.diagnostics.contains(&diagnostic) {
             self.diagnostics.push(diagnostic);
         }
@@ -194,18 +208,13 @@ fn first_token(node: &SyntaxNode) -> TextSize {
     tokens.find(|token| !token.kind().is_trivia()).map_or(node.text_range(), |token| token.text_range()).start()
 }
 
-fn diagnose(file: &str, text: &str, at: usize, severity: Severity, message: String, hint: String) -> Diagnostic {
-    let before = &text[..at];
-    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Diagnostic {
-        file: file.to_owned(),
-        line: before.matches('\n').count() + 1,
-        column: before[start..].chars().count() + 1,
-        severity,
-        message,
-        hint,
-        text: text[start..].lines().next().unwrap_or_default().to_owned(),
-    }
+/// The bytes of a node, without the space and comments around it.
+fn span(node: &SyntaxNode) -> Range<usize> {
+    let tokens = node.descendants_with_tokens().filter_map(fml_syntax::NodeOrToken::into_token);
+    let mut ranges = tokens.filter(|token| !token.kind().is_trivia()).map(|token| token.text_range());
+    let first = ranges.next().unwrap_or_else(|| node.text_range());
+    let last = ranges.last().unwrap_or(first);
+    usize::from(first.start())..usize::from(last.end())
 }
 
 /// The text of a node as it was written, in one line.

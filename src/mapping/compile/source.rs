@@ -2,6 +2,7 @@
 
 use fml_syntax::{AstNode, SyntaxNode, ast};
 
+use super::super::diagnostic::Code;
 use super::super::plan::{SourceListMode, SourcePlan};
 use super::super::types::{Spelling, Type, Types};
 use super::{Compiler, Mode, Scope, Variable};
@@ -79,7 +80,7 @@ impl Compiler<'_> {
         }
         let hint = super::hint::nearest(name, self.types.names(ty));
         let message = format!("{} has no element {name}", self.types.name(ty));
-        self.error(file, node, message, hint);
+        self.error_of(Code::UnknownElement, file, node, message, hint);
         None
     }
 
@@ -98,7 +99,8 @@ impl Compiler<'_> {
             spellings.retain(|spelling| spelling.ty.is_a(wanted) || !spelling.ty.is_concrete());
         } else if ty.is_concrete() && !ty.is_a(wanted) && !wanted.is_a(ty) {
             let (wanted, ty) = (self.types.name(wanted).to_owned(), self.types.name(ty).to_owned());
-            self.error(file, node, format!("this is never a {wanted}: it is a {ty}"), "");
+            let message = format!("this is never a {wanted}: it is a {ty}");
+            self.error_of(Code::TypeMismatch, file, node, message, "leave the type out, or correct it");
             return None;
         }
         Some(wanted)

@@ -3,6 +3,7 @@
 use fml_syntax::ast::{self, TransformValue};
 use fml_syntax::{AstNode, SyntaxKind, SyntaxNode};
 
+use super::super::diagnostic::Code;
 use super::super::plan::{
     CodingPlan, ElementPlan, Member, Operand, Slot, TargetListMode, TargetPlan, Template, Transform, TranslateTo,
 };
@@ -93,11 +94,11 @@ impl Compiler<'_> {
         if ty.is_concrete() {
             let hint = super::hint::nearest(name, self.types.names(ty));
             let message = format!("{} has no element {name}", self.types.name(ty));
-            self.error(file, node, message, hint);
+            self.error_of(Code::UnknownElement, file, node, message, hint);
         } else {
             let message = format!("the type of {} is not known, so neither is its element {name}", variable.name);
             let hint = "give the parameter a type, or bind the variable with create('Type')";
-            self.error(file, node, message, hint);
+            self.error_of(Code::UnknownType, file, node, message, hint);
         }
         None
     }
@@ -114,7 +115,13 @@ impl Compiler<'_> {
             Some(ast::ListMode::Share(id)) => Some(TargetListMode::Share(shared_slot(scope, id))),
             Some(_) => {
                 let hint = "let each rule add its own item";
-                self.error(scope.file, target.syntax(), "this list mode is not supported yet", hint);
+                self.error_of(
+                    Code::Unsupported,
+                    scope.file,
+                    target.syntax(),
+                    "this list mode is not supported yet",
+                    hint,
+                );
                 None
             }
         }
@@ -190,7 +197,8 @@ impl Compiler<'_> {
             return Some(if wanted.is_concrete() { wanted } else { given });
         }
         let (wanted, given) = (self.types.name(wanted).to_owned(), self.types.name(given).to_owned());
-        self.error(file, node, format!("{} is a {wanted} and cannot be set to a {given}", element.name), "");
+        let message = format!("{} is a {wanted} and cannot be set to a {given}", element.name);
+        self.error_of(Code::TypeMismatch, file, node, message, format!("set it to a {wanted}, or set its elements"));
         None
     }
 
@@ -208,7 +216,7 @@ impl Compiler<'_> {
             true => format!("cast it, such as cast(value, '{}')", names.first().unwrap_or(&"string")),
             false => format!("it can be {}", names.join(", ")),
         };
-        self.error(file, node, message, hint);
+        self.error_of(Code::TypeMismatch, file, node, message, hint);
         None
     }
 
@@ -332,7 +340,8 @@ impl Compiler<'_> {
                 };
                 let names = known.iter().chain(&more).map(|each| (*each).to_owned());
                 let hint = if taken { String::new() } else { super::hint::nearest(name, names) };
-                self.error(scope.file, node, message, hint);
+                let code = if NOT_YET.contains(&name) { Code::Unsupported } else { Code::UnknownTransform };
+                self.error_of(code, scope.file, node, message, hint);
                 None
             }
         }
@@ -373,7 +382,8 @@ impl Compiler<'_> {
                 let found = self.type_named(scope.file, &name).filter(|ty| ty.is_concrete());
                 if found.is_none() {
                     let hint = "name a type of FHIR R4, or a model that the map uses";
-                    self.error(scope.file, node, format!("{name} is not a type that can be created"), hint);
+                    let message = format!("{name} is not a type that can be created");
+                    self.error_of(Code::UnknownType, scope.file, node, message, hint);
                     return None;
                 }
                 found
@@ -418,7 +428,8 @@ impl Compiler<'_> {
         let url = self.constant_text(scope, map)?;
         let Some(map) = self.concept_map(scope.file, &url) else {
             let hint = "write it in this file as conceptmap, or give the ConceptMap resource to the loader";
-            self.error(scope.file, node, format!("no concept map is called {url}"), hint);
+            let message = format!("no concept map is called {url}");
+            self.error_of(Code::UnknownConceptMap, scope.file, node, message, hint);
             return None;
         };
         let (to, ty) = match to {
