@@ -31,6 +31,8 @@ struct Unmapped {
 enum UnmappedTarget {
     Provided(Option<Box<str>>),
     Fixed(Code),
+    /// Another concept map: its URL, and once all are read, its index.
+    Other(Box<str>, usize),
 }
 
 /// A compiled concept map.
@@ -49,20 +51,79 @@ pub(super) enum Translation<'c> {
     Provided(Option<&'c str>),
 }
 
+/// What one concept map says about a code.
+enum Found<'c> {
+    Translation(Translation<'c>),
+    /// Another concept map decides.
+    Other(usize),
+}
+
+/// The translation of `code` by the concept map `first` of `all`; without a system, of a code of that name in any
+/// system.
+pub(super) fn translate<'c>(
+    all: &'c [Concepts],
+    first: usize,
+    system: Option<&str>,
+    code: &str,
+) -> Option<Translation<'c>> {
+    let mut map = first;
+    // Each map is asked at most once: that none leads back to itself is checked when they are read.
+    for _ in all {
+        match all.get(map)?.lookup(system, code)? {
+            Found::Translation(translation) => return Some(translation),
+            Found::Other(next) => map = next,
+        }
+    }
+    None
+}
+
+/// Tells each concept map where the other ones are that it names.
+///
+/// # Errors
+/// The index of a map, and what is wrong: it names one that nobody gave, or leads back to itself.
+pub(super) fn link(all: &mut [Concepts], index: impl Fn(&str) -> Option<usize>) -> Vec<(usize, String)> {
+    let mut faults = Vec::new();
+    for (own, concepts) in all.iter_mut().enumerate() {
+        for unmapped in &mut concepts.unmapped {
+            if let UnmappedTarget::Other(url, other) = &mut unmapped.target {
+                match index(url) {
+                    Some(found) => *other = found,
+                    None => {
+                        faults.push((own, format!("no concept map is called {url}, where unmapped codes are sent")))
+                    }
+                }
+            }
+        }
+    }
+    if faults.is_empty() {
+        let loops = (0..all.len()).filter(|&map| leads_to(all, map, map, &mut vec![false; all.len()]));
+        faults.extend(loops.map(|map| (map, "its unmapped codes are sent back to itself".to_owned())));
+    }
+    faults
+}
+
+fn leads_to(all: &[Concepts], from: usize, to: usize, seen: &mut [bool]) -> bool {
+    let mut others = all[from].unmapped.iter().filter_map(|unmapped| match unmapped.target {
+        UnmappedTarget::Other(_, other) => Some(other),
+        _ => None,
+    });
+    !std::mem::replace(&mut seen[from], true) && others.any(|other| other == to || leads_to(all, other, to, seen))
+}
+
 impl Concepts {
-    /// The translation of `code`; without a system, of a code of that name in any system.
-    pub(super) fn translate(&self, system: Option<&str>, code: &str) -> Option<Translation<'_>> {
+    fn lookup(&self, system: Option<&str>, code: &str) -> Option<Found<'_>> {
         let fits = |source: &Option<Box<str>>| match (system, source.as_deref()) {
             (Some(system), Some(source)) => system == source,
             _ => true,
         };
         if let Some(entry) = self.entries.get(code).and_then(|entries| entries.iter().find(|entry| fits(&entry.source)))
         {
-            return Some(Translation::Code(&entry.target));
+            return Some(Found::Translation(Translation::Code(&entry.target)));
         }
         self.unmapped.iter().find(|rule| fits(&rule.source)).map(|rule| match &rule.target {
-            UnmappedTarget::Provided(system) => Translation::Provided(system.as_deref()),
-            UnmappedTarget::Fixed(code) => Translation::Code(code),
+            UnmappedTarget::Provided(system) => Found::Translation(Translation::Provided(system.as_deref())),
+            UnmappedTarget::Fixed(code) => Found::Translation(Translation::Code(code)),
+            UnmappedTarget::Other(_, other) => Found::Other(*other),
         })
     }
 
@@ -102,7 +163,10 @@ impl Concepts {
                     let source = system(rule.prefix());
                     concepts.unmapped.push(Unmapped { target: UnmappedTarget::Provided(source.clone()), source });
                 }
-                mode => return Err(format!("the unmapped mode {} is not supported yet", mode.unwrap_or("(none)"))),
+                mode => {
+                    let mode = mode.unwrap_or("(none)");
+                    return Err(format!("a concept map in a mapping file knows unmapped = provided only, not {mode}"));
+                }
             }
         }
         Ok(concepts)
@@ -131,9 +195,16 @@ impl Concepts {
     ) -> Result<(), String> {
         let Some(code) = text(element, "code") else { return Ok(()) };
         for target in element.member("target").into_iter().flat_map(Node::items) {
-            let equivalence = text(target, "equivalence");
-            let accepted =
-                matches!(equivalence.as_deref(), None | Some("relatedto" | "equivalent" | "equal" | "wider"));
+            // R4 says `equivalence`, how the target compares to the source; R5 `relationship`, the other way round.
+            let accepted = match (text(target, "equivalence").as_deref(), text(target, "relationship").as_deref()) {
+                (Some(equivalence), _) => {
+                    matches!(equivalence, "relatedto" | "equivalent" | "equal" | "wider" | "subsumes")
+                }
+                (None, Some(relationship)) => {
+                    matches!(relationship, "related-to" | "equivalent" | "source-is-narrower-than-target")
+                }
+                (None, None) => true,
+            };
             let (true, Some(target_code)) = (accepted, text(target, "code")) else { continue };
             let target = Code { system: system.clone(), code: target_code, display: text(target, "display") };
             self.add(source.clone(), code.clone(), target)?;
@@ -148,13 +219,22 @@ impl Concepts {
         system: Option<Box<str>>,
     ) -> Result<(), String> {
         let target = match text(unmapped, "mode").as_deref() {
-            Some("provided") => UnmappedTarget::Provided(source.clone()),
+            Some("provided" | "use-source-code") => UnmappedTarget::Provided(source.clone()),
+            Some("other-map") => {
+                let url = text(unmapped, "url").or_else(|| text(unmapped, "otherMap"));
+                UnmappedTarget::Other(url.ok_or("unmapped.mode is other-map and unmapped.url is missing")?, usize::MAX)
+            }
             Some("fixed") => UnmappedTarget::Fixed(Code {
                 system,
                 code: text(unmapped, "code").ok_or("unmapped.mode is fixed and unmapped.code is missing")?,
                 display: text(unmapped, "display"),
             }),
-            mode => return Err(format!("unmapped.mode {} is not supported yet", mode.unwrap_or("(none)"))),
+            mode => {
+                return Err(format!(
+                    "unmapped.mode is {}, not provided, fixed or other-map",
+                    mode.unwrap_or("missing")
+                ));
+            }
         };
         self.unmapped.push(Unmapped { source, target });
         Ok(())
@@ -171,7 +251,7 @@ mod tests {
     use crate::fhir::{Document, Limits};
 
     fn code(concepts: &Concepts, system: Option<&str>, code: &str) -> Option<String> {
-        concepts.translate(system, code).map(|found| match found {
+        translate(std::slice::from_ref(concepts), 0, system, code).map(|found| match found {
             Translation::Code(found) => found.code.to_string(),
             Translation::Provided(system) => format!("{code} of {system:?}"),
         })
@@ -200,6 +280,35 @@ mod tests {
         let concepts = Concepts::from_resource(document.root()).expect("it is sound");
         assert_eq!(code(&concepts, None, "a").as_deref(), Some("A"));
         assert_eq!(code(&concepts, None, "b").as_deref(), Some("Z"));
+    }
+
+    #[test]
+    fn the_unmapped_may_be_sent_to_another_map() {
+        let resource = |unmapped: &str, code: &str| {
+            let text = format!(
+                r#"{{"resourceType":"ConceptMap","group":[{{"source":"http://s","target":"http://t",
+                "element":[{{"code":"{code}","target":[{{"code":"T-{code}","relationship":"equivalent"}}]}}],
+                "unmapped":{unmapped}}}]}}"#
+            );
+            let document = Document::parse(text, &Limits::default()).expect("it is JSON");
+            Concepts::from_resource(document.root()).expect("it is sound")
+        };
+        let first = || resource(r#"{"mode":"other-map","url":"http://x/second"}"#, "a");
+        let second = resource(r#"{"mode":"use-source-code"}"#, "b");
+        let by_url = |url: &str| ["http://x/first", "http://x/second"].iter().position(|known| *known == url);
+        let mut all = [first(), second];
+        assert_eq!(link(&mut all, by_url), []);
+        let target = |code: &str| match translate(&all, 0, Some("http://s"), code) {
+            Some(Translation::Code(found)) => found.code.to_string(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!((target("a").as_str(), target("b").as_str()), ("T-a", "T-b"));
+        assert_eq!(target("c"), "Some(Provided(Some(\"http://s\")))");
+        let mut looped = [first(), resource(r#"{"mode":"other-map","otherMap":"http://x/first"}"#, "b")];
+        assert_eq!(link(&mut looped, by_url).len(), 2);
+        let mut dangling = [first()];
+        let faults = link(&mut dangling, |_| None);
+        assert_eq!(faults[0].1, "no concept map is called http://x/second, where unmapped codes are sent");
     }
 
     #[test]

@@ -10,11 +10,15 @@
 
 mod compile;
 mod concepts;
+mod date_op;
 mod diagnostic;
 mod error;
+mod escape;
 mod plan;
+mod quantity;
 mod recorder;
 mod run;
+mod snapshots;
 mod target;
 mod transform;
 mod types;
@@ -133,7 +137,9 @@ impl CompiledMap {
     }
 
     fn run(&self, source: &Document, seed: Uuid, recorder: Option<&Recorder>) -> Result<Transformed, Error> {
-        let (run, root) = run::Run::start(&self.plan, source, seed, &self.limits, recorder)?;
+        let snapshots = snapshots::Snapshots::default();
+        let shelf = snapshots.shelf();
+        let (run, root) = run::Run::start(&self.plan, source, shelf, seed, &self.limits, recorder)?;
         let (text, origins) = run.target.write(root).map_err(|refused| run.refused(refused, "the output"))?;
         let limits = fhir::Limits { depth: self.limits.depth, nodes: u32::MAX };
         let document = Document::parse(text, &limits).expect("the writer of the target writes JSON within its depth");

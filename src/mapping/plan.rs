@@ -7,6 +7,9 @@ use crate::fhir::Name;
 use crate::fhirpath::Expression;
 
 use super::concepts::Concepts;
+use super::date_op::DateOp;
+use super::escape::Escaping;
+use super::quantity::Part;
 use super::types::{Spelling, Type, Types};
 
 /// A variable's place in the frame of its group.
@@ -85,6 +88,8 @@ pub(super) struct SourcePlan {
     pub(super) context: Slot,
     /// How the element may be spelled in the source; none for the context itself.
     pub(super) element: Option<Vec<Spelling>>,
+    /// Where a source names more than one element, those behind the first: `c` and `d` of `a.b.c.d`.
+    pub(super) steps: Vec<Vec<Spelling>>,
     /// Keep only items of this type.
     pub(super) only: Option<Type>,
     pub(super) cardinality: Option<(usize, Option<usize>)>,
@@ -143,8 +148,8 @@ pub(super) enum TargetListMode {
     First,
     /// The element that this block has already made under the same id.
     Share(Slot),
-    /// The only item.
-    Single,
+    /// The first item of the list, if there is one (R4 `collate`, R5 `single`).
+    Reuse,
 }
 
 #[derive(Debug)]
@@ -157,6 +162,9 @@ pub(super) enum Transform {
     /// `source.x -> target.y`: a group for the two types, or else a copy.
     Implicit(Operand, Option<usize>),
     Truncate(Operand, usize),
+    /// From one escaping to another.
+    Escape(Operand, Escaping, Escaping),
+    DateOp(Operand, DateOp),
     Append(Vec<Operand>),
     Cast(Operand, Type),
     Translate(Operand, usize, TranslateTo),
@@ -171,6 +179,8 @@ pub(super) enum Transform {
 #[derive(Debug)]
 pub(super) enum TranslateTo {
     Code,
+    Display,
+    System,
     Coding(CodingPlan),
     CodeableConcept(ElementPlan, CodingPlan),
 }
@@ -195,6 +205,8 @@ pub(super) enum Member {
     Value(Operand),
     /// The ContactPoint.system that the look of a value tells.
     ContactSystem(Operand),
+    /// A part of the quantity that a text tells.
+    Quantity(Operand, Part),
     Nested(Template),
 }
 

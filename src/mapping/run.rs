@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use uuid::Uuid;
 
-use crate::fhir::{Document, ElementPath, Node, NodeId};
+use crate::fhir::{self, Document, ElementPath, Node, NodeId};
 use crate::fhirpath::{self, Environment, Item, Variable};
 
 use super::error::{Error, Limit, Place};
@@ -17,6 +17,7 @@ use super::plan::{
     TargetListMode, TargetPlan, Transform,
 };
 use super::recorder::Recorder;
+use super::snapshots::Shelf;
 use super::target::{Origin, Refused, Spec, Target, TargetId, Text};
 use super::types::{Spelling, Type, made};
 use super::{Limits, values};
@@ -48,6 +49,12 @@ pub(super) struct Run<'r> {
     pub(super) plan: &'r Plan,
     pub(super) target: Target<'r>,
     record: Item<'r>,
+    document: &'r Document,
+    /// Where the output is kept as expressions see it.
+    shelf: Shelf<'r>,
+    /// Whether what is being copied comes from the output, and not from the record.
+    copies_output: bool,
+    limits: fhir::Limits,
     frame: Vec<Value<'r>>,
     base: usize,
     /// Items of the sources that are being walked, innermost last.
@@ -70,6 +77,7 @@ impl<'r> Run<'r> {
     pub(super) fn start(
         plan: &'r Plan,
         record: &'r Document,
+        shelf: Shelf<'r>,
         seed: Uuid,
         limits: &Limits,
         recorder: Option<&'r Recorder>,
@@ -78,6 +86,10 @@ impl<'r> Run<'r> {
             plan,
             target: Target::new(limits.elements, limits.depth),
             record: Item::of_document(record),
+            document: record,
+            shelf,
+            copies_output: false,
+            limits: fhir::Limits { depth: limits.depth, nodes: u32::MAX },
             frame: Vec::with_capacity(256),
             base: 0,
             items: Vec::with_capacity(64),
@@ -113,6 +125,7 @@ impl<'r> Run<'r> {
 
     /// Where a new element comes from: the node that its value follows from, else the one the rule works on.
     pub(super) fn origin(&self, source: Option<NodeId>) -> Origin {
+        let source = if self.copies_output { None } else { source };
         Origin { source: source.or(self.at.map(Node::id)), rule: self.rule }
     }
 
@@ -245,6 +258,10 @@ impl<'r> Run<'r> {
             None if matches!(context, Value::Unset) => {}
             None => self.items.push(context),
         }
+        for spellings in &source.steps {
+            let items: Vec<Value<'r>> = self.items.drain(start..).collect();
+            items.into_iter().for_each(|item| self.children(item, spellings));
+        }
         if let (Some(default), true) = (&source.default, self.items.len() == start) {
             let value = self.operand(default)?;
             self.items.extend((!matches!(value, Value::Unset)).then_some(value));
@@ -365,7 +382,7 @@ impl<'r> Run<'r> {
     }
 
     pub(super) fn evaluate(
-        &self,
+        &mut self,
         plan: &'r ExpressionPlan,
         focus: Option<Value<'r>>,
     ) -> Result<fhirpath::Items<'r>, Error> {
@@ -374,14 +391,13 @@ impl<'r> Run<'r> {
             recorder.expression(&plan.expression, named.filter_map(node_of));
         }
         let focus: Vec<Item<'r>> = match focus {
-            Some(value) => self.item(value).into_iter().collect(),
+            Some(value) => self.item(value)?.into_iter().collect(),
             None => Vec::new(),
         };
-        let variables: Vec<Variable<'r>> = plan
-            .variables
-            .iter()
-            .map(|(name, slot)| Variable { name, items: self.item(self.get(*slot)).into_iter().collect() })
-            .collect();
+        let mut variables: Vec<Variable<'r>> = Vec::with_capacity(plan.variables.len());
+        for (name, slot) in &plan.variables {
+            variables.push(Variable { name, items: self.item(self.get(*slot))?.into_iter().collect() });
+        }
         let environment = Environment {
             resource: Some(self.record.clone()),
             root_resource: Some(self.record.clone()),
@@ -393,9 +409,9 @@ impl<'r> Run<'r> {
         found.map_err(|fault| Error::Expression { fault, place: self.place() })
     }
 
-    /// The value as FHIRPath sees it. Objects of the output are not seen: the compiler refuses expressions on them.
-    fn item(&self, value: Value<'r>) -> Option<Item<'r>> {
-        match value {
+    /// The value as FHIRPath sees it.
+    fn item(&mut self, value: Value<'r>) -> Result<Option<Item<'r>>, Error> {
+        Ok(match value {
             Value::Unset => None,
             Value::Element { value, companion, ty } => {
                 let type_def = match ty {
@@ -404,9 +420,28 @@ impl<'r> Run<'r> {
                 };
                 Some(Item::of_primitive(value, companion, type_def))
             }
-            Value::Target(id) => self.target.value(id).map(|text| self.text_item(text, self.target.ty(id))),
+            Value::Target(id) => match (self.target.value(id), self.target.ty(id)) {
+                (Some(text), ty) => Some(self.text_item(text, ty)),
+                (None, ty) if ty.is_primitive() => None,
+                (None, ty) => Some(self.snapshot(id, ty)?),
+            },
             Value::Text { text, ty, .. } => Some(self.text_item(text, ty)),
-        }
+        })
+    }
+
+    /// What has been built of an element so far. Each of its nodes is a step: reading the output again and again as it
+    /// grows must not be free.
+    fn snapshot(&mut self, id: TargetId, ty: Type) -> Result<Item<'r>, Error> {
+        let (text, _) = self.target.write(id).map_err(|refused| self.refused(refused, "the output"))?;
+        let parsed = Document::parse(text, &self.limits);
+        let document = parsed.map_err(|_| Error::Limit { limit: Limit::Depth, place: self.place() })?;
+        let left = self.steps.checked_sub(document.len() as u64);
+        self.steps = left.ok_or_else(|| Error::Limit { limit: Limit::Steps, place: self.place() })?;
+        let type_def = match ty {
+            Type::Fhir(each) => Some(each),
+            _ => None,
+        };
+        Ok(Item::of_node(self.shelf.keep(document).root(), type_def))
     }
 
     fn text_item(&self, text: Text<'r>, ty: Type) -> Item<'r> {
@@ -456,7 +491,9 @@ impl<'r> Run<'r> {
         let value = match item {
             Item::Element(element) => {
                 let ty = element.type_def().map_or(Type::Any, Type::Fhir);
-                return Ok(Value::Element { value: element.value(), companion: element.extension(), ty });
+                let value = Value::Element { value: element.value(), companion: element.extension(), ty };
+                let of_record = element.node().is_none_or(|node| std::ptr::eq(node.document(), self.document));
+                return if of_record { Ok(value) } else { self.copy_of_output(value, ty) };
             }
             Item::Value(value) => value,
         };
@@ -470,6 +507,25 @@ impl<'r> Run<'r> {
             }),
         };
         Ok(Value::Text { text, ty, source: None })
+    }
+
+    /// A copy of an element of the output that an expression found: it stands nowhere yet.
+    fn copy_of_output(&mut self, value: Value<'r>, ty: Type) -> Result<Value<'r>, Error> {
+        let Value::Element { value: Some(node), .. } = value else { return Ok(Value::Unset) };
+        if !node.is_object() {
+            let text = match node.scalar().unwrap_or_default() {
+                std::borrow::Cow::Borrowed(text) => Text::Kept(text),
+                made => self.target.make(|out| out.push_str(&made)),
+            };
+            let ty = if ty == Type::Any { values::json_type(node) } else { ty };
+            return Ok(Value::Text { text, ty, source: None });
+        }
+        let origin = self.origin(None);
+        let copy = self.target.detached(ty, origin).map_err(|refused| self.refused(refused, "the output"))?;
+        self.copies_output = true;
+        let copied = self.copy_object(node, ty, copy);
+        self.copies_output = false;
+        copied.map(|()| Value::Target(copy))
     }
 
     pub(super) fn conversion(&self, element: &str, wanted: &str) -> Error {
@@ -492,10 +548,20 @@ impl<'r> Run<'r> {
                     }
                 }
             }
-            transform => match self.transform(transform)? {
-                Value::Unset => Ok(Value::Unset),
-                value => self.assign(plan, value),
-            },
+            transform => {
+                if let (Transform::Create(ty), Some(known)) = (transform, self.reusable(plan)?) {
+                    let fits = self.target.ty(known).is_a(*ty);
+                    return if fits { Ok(Value::Target(known)) } else { Err(self.mismatch(plan, *ty)) };
+                }
+                let value = match self.transform(transform)? {
+                    Value::Unset => return Ok(Value::Unset),
+                    value => self.assign(plan, value)?,
+                };
+                if let (TargetListMode::Share(slot), Value::Target(_)) = (plan.list_mode, value) {
+                    self.set(slot, value);
+                }
+                Ok(value)
+            }
         }
     }
 
@@ -519,10 +585,8 @@ impl<'r> Run<'r> {
         let Some(context) = plan.context else { return Ok(Value::Unset) };
         let parent = self.destination(context)?;
         let Some(element) = &plan.element else { return Ok(Value::Target(parent)) };
-        if let TargetListMode::Share(slot) = plan.list_mode
-            && let shared @ Value::Target(_) = self.get(slot)
-        {
-            return Ok(shared);
+        if let Some(known) = self.reusable(plan)? {
+            return Ok(Value::Target(known));
         }
         let Some(spelling) = element.spellings.first() else { return Ok(Value::Unset) };
         let existing = if element.is_array { None } else { self.target.existing(parent, element.order) };
@@ -534,6 +598,24 @@ impl<'r> Run<'r> {
             self.set(slot, Value::Target(id));
         }
         Ok(Value::Target(id))
+    }
+
+    /// The element that a target with `share`, `single` or `collate` goes on filling, if it is there already.
+    fn reusable(&self, plan: &TargetPlan) -> Result<Option<TargetId>, Error> {
+        let (Some(context), Some(element)) = (plan.context, &plan.element) else { return Ok(None) };
+        Ok(match plan.list_mode {
+            TargetListMode::Share(slot) => match self.get(slot) {
+                Value::Target(id) => Some(id),
+                _ => None,
+            },
+            TargetListMode::Reuse => self.target.existing(self.destination(context)?, element.order),
+            TargetListMode::First | TargetListMode::Last => None,
+        })
+    }
+
+    fn mismatch(&self, plan: &TargetPlan, ty: Type) -> Error {
+        let element = plan.element.as_ref().map_or("the target", |element| &*element.name);
+        self.conversion(element, self.plan.types.name(ty))
     }
 
     /// Adds an empty element.
@@ -548,9 +630,6 @@ impl<'r> Run<'r> {
     ) -> Result<TargetId, Error> {
         let spec = Spec { name: spelling.name.text(), order: element.order, is_array: element.is_array, ty };
         let origin = self.origin(source);
-        if mode == TargetListMode::Single && self.target.existing(parent, element.order).is_some() {
-            return Err(self.refused(Refused::Occupied, &element.name));
-        }
         let added = self.target.child(parent, spec, mode == TargetListMode::First, origin);
         added.map_err(|refused| self.refused(refused, &element.name))
     }

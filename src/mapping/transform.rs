@@ -4,9 +4,12 @@ use std::borrow::Cow;
 
 use crate::fhir::{NameId, Node, NodeId};
 
-use super::concepts::Translation;
+use super::concepts::{self, Translation};
+use super::date_op::DateOp;
 use super::error::Error;
+use super::escape::Escaping;
 use super::plan::{CodingPlan, ElementPlan, Member, Operand, TargetListMode, Template, Transform, TranslateTo};
+use super::quantity::{Part, Quantity};
 use super::run::{Run, Value, node_of};
 use super::target::{Refused, Spec, TargetId, Text};
 use super::types::{Spelling, Type, made};
@@ -20,6 +23,8 @@ impl<'r> Run<'r> {
             Transform::Create(ty) => self.create(*ty),
             Transform::Copy(operand) => self.operand(operand),
             Transform::Truncate(operand, length) => self.truncate(operand, *length),
+            Transform::Escape(operand, from, to) => self.escape(operand, *from, *to),
+            Transform::DateOp(operand, operation) => self.date_op(operand, operation),
             Transform::Append(operands) => self.append(operands),
             Transform::Cast(operand, ty) => self.cast(operand, *ty),
             Transform::Translate(operand, map, to) => self.translate(operand, *map, to),
@@ -74,6 +79,24 @@ impl<'r> Run<'r> {
         Ok(Value::Text { text, ty: made().string, source })
     }
 
+    fn escape(&mut self, operand: &'r Operand, from: Escaping, to: Escaping) -> Result<Value<'r>, Error> {
+        let Some((text, source)) = self.operand_text(operand)? else { return Ok(Value::Unset) };
+        let Some(plain) = from.decode(self.target.read(text)) else {
+            return Err(self.conversion("escape", "a text that is escaped as the map says"));
+        };
+        let text = self.target.make(|out| to.encode(&plain, out));
+        Ok(Value::Text { text, ty: made().string, source })
+    }
+
+    fn date_op(&mut self, operand: &'r Operand, operation: &DateOp) -> Result<Value<'r>, Error> {
+        let Some((text, source)) = self.operand_text(operand)? else { return Ok(Value::Unset) };
+        let Some((outcome, is_date)) = operation.apply(self.target.read(text)) else {
+            return Err(self.conversion("dateOp", "a date, or a date and time with an offset"));
+        };
+        let text = self.target.make(|out| out.push_str(&outcome));
+        Ok(Value::Text { text, ty: Type::fhir(if is_date { "date" } else { "dateTime" }), source })
+    }
+
     fn append(&mut self, operands: &'r [Operand]) -> Result<Value<'r>, Error> {
         let values = self.operands(operands)?;
         let mut parts = Vec::with_capacity(values.len());
@@ -100,7 +123,7 @@ impl<'r> Run<'r> {
         let source = node_of(value).map(Node::id);
         for (system, code) in self.codes(value) {
             let plan = self.plan;
-            let Some(found) = plan.concepts[map].translate(system.as_deref(), &code) else { continue };
+            let Some(found) = concepts::translate(&plan.concepts, map, system.as_deref(), &code) else { continue };
             let (system, code, display) = match found {
                 Translation::Code(found) => {
                     (found.system.as_deref(), Text::Kept(&found.code), found.display.as_deref().map(Text::Kept))
@@ -109,6 +132,8 @@ impl<'r> Run<'r> {
             };
             return match to {
                 TranslateTo::Code => Ok(Value::Text { text: code, ty: made().code, source }),
+                TranslateTo::Display => Ok(text_or_unset(display, made().string, source)),
+                TranslateTo::System => Ok(text_or_unset(system.map(Text::Kept), made().uri, source)),
                 TranslateTo::Coding(coding) => self.coding(coding, system, code, display, source).map(Value::Target),
                 TranslateTo::CodeableConcept(element, coding) => {
                     let coding = self.coding(coding, system, code, display, source)?;
@@ -206,6 +231,7 @@ impl<'r> Run<'r> {
             let value = match member {
                 Member::Value(operand) => self.operand(operand)?,
                 Member::ContactSystem(operand) => self.contact_system(operand)?,
+                Member::Quantity(operand, part) => self.quantity_part(operand, *part)?,
                 Member::Nested(template) => self.build(template)?,
             };
             if !matches!(value, Value::Unset) {
@@ -213,6 +239,16 @@ impl<'r> Run<'r> {
             }
         }
         Ok(made)
+    }
+
+    fn quantity_part(&mut self, operand: &'r Operand, part: Part) -> Result<Value<'r>, Error> {
+        let Some((text, source)) = self.operand_text(operand)? else { return Ok(Value::Unset) };
+        let Some(quantity) = Quantity::read(self.target.read(text)) else {
+            return Err(self.conversion("qty", "a quantity such as 60.0 kg"));
+        };
+        let Some(found) = quantity.part(part).map(str::to_owned) else { return Ok(Value::Unset) };
+        let text = self.target.make(|out| out.push_str(&found));
+        Ok(Value::Text { text, ty: made().string, source })
     }
 
     fn contact_system(&mut self, operand: &'r Operand) -> Result<Value<'r>, Error> {
@@ -329,7 +365,7 @@ impl<'r> Run<'r> {
     }
 
     /// Copies the members of an object of the record into an element of the type `ty`.
-    fn copy_object(&mut self, node: Node<'r>, ty: Type, to: TargetId) -> Result<(), Error> {
+    pub(super) fn copy_object(&mut self, node: Node<'r>, ty: Type, to: TargetId) -> Result<(), Error> {
         let resource_type = NameId::of("resourceType");
         for member in node.children().filter(|member| member.name_id() != resource_type) {
             let key = member.name().unwrap_or_default();
@@ -371,6 +407,10 @@ impl<'r> Run<'r> {
             _ => self.set_primitive(copy, spelling.name.text(), item),
         }
     }
+}
+
+fn text_or_unset<'r>(text: Option<Text<'r>>, ty: Type, source: Option<NodeId>) -> Value<'r> {
+    text.map_or(Value::Unset, |text| Value::Text { text, ty, source })
 }
 
 fn spec_of<'r>(element: &'r ElementPlan, spelling: &'r Spelling, ty: Type) -> Spec<'r> {

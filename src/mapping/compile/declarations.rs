@@ -1,11 +1,13 @@
 //! What stands at the top of a file: map, uses, imports, constants, concept maps, the heads of the groups.
 
+use std::borrow::Cow;
+
 use fml_syntax::{AstNode, Severity as SyntaxSeverity, ast};
 
 use crate::fhir::{Document, Node};
 
 use super::super::MapFile;
-use super::super::concepts::Concepts;
+use super::super::concepts::{self, Concepts};
 use super::super::diagnostic::{Code, Diagnostic, Finding, Severity};
 use super::super::types::Type;
 use super::{Compiler, Declared, File, Mode, Parameter, written};
@@ -13,7 +15,11 @@ use super::{Compiler, Declared, File, Mode, Parameter, written};
 impl<'a> Compiler<'a> {
     pub(super) fn read_files(&mut self, files: &'a [MapFile]) {
         for file in files {
-            let parse = fml_syntax::parse(&file.text);
+            let written = fml_syntax::parse(&file.text);
+            let parse = match super::legacy::modern(&file.text, &written.tree()) {
+                Cow::Borrowed(_) => written,
+                Cow::Owned(text) => fml_syntax::parse(&text),
+            };
             for fault in parse.diagnostics() {
                 let severity = match fault.severity {
                     SyntaxSeverity::Error => Severity::Error,
@@ -100,12 +106,21 @@ impl<'a> Compiler<'a> {
             let url = resource.member("url").and_then(Node::text).unwrap_or_default().into_owned();
             match Concepts::from_resource(resource) {
                 Ok(concepts) => self.add_concepts((None, url), concepts),
-                Err(message) => {
-                    let hint = "correct the ConceptMap resource".to_owned();
-                    let finding = Finding { severity: Severity::Error, code: Code::UnknownConceptMap, message, hint };
-                    self.diagnostics.push(Diagnostic::new(&url, "", 0..0, finding));
-                }
+                Err(fault) => drop(self.faulty_concepts.insert(url, fault)),
             }
+        }
+        self.link_concept_maps();
+    }
+
+    /// A ConceptMap that nobody translates by may be as it likes: packages bring many.
+    fn link_concept_maps(&mut self) {
+        let mut all = std::mem::take(&mut self.concepts);
+        let faults = concepts::link(&mut all, |url| self.concept_names.get(&(None, plain(url))).copied());
+        self.concepts = all;
+        for (index, fault) in faults {
+            let urls = self.concept_names.iter().filter(|(_, known)| **known == index);
+            let urls: Vec<String> = urls.map(|((_, url), _)| url.clone()).collect();
+            self.faulty_concepts.extend(urls.into_iter().map(|url| (url, fault.clone())));
         }
     }
 
@@ -119,9 +134,18 @@ impl<'a> Compiler<'a> {
         if let Some(id) = url.strip_prefix('#') {
             return self.concept_names.get(&(Some(file), id.to_owned())).copied();
         }
-        let plain = url.split('|').next().unwrap_or_default().to_owned();
-        let embedded = self.concept_names.get(&(Some(file), plain.clone()));
-        embedded.or_else(|| self.concept_names.get(&(None, plain))).copied()
+        // `http://map#id` names a concept map that stands in another mapping file.
+        if let Some((map, id)) = url.split_once('#') {
+            let other = self.files.iter().position(|file| file.url == map)?;
+            return self.concept_names.get(&(Some(other), id.to_owned())).copied();
+        }
+        let embedded = self.concept_names.get(&(Some(file), plain(url)));
+        embedded.or_else(|| self.concept_names.get(&(None, plain(url)))).copied()
+    }
+
+    /// What is wrong with the ConceptMap resource called `url`.
+    pub(super) fn concept_map_fault(&self, url: &str) -> Option<String> {
+        self.faulty_concepts.get(&plain(url)).cloned()
     }
 
     pub(super) fn declare_groups(&mut self) {
@@ -178,6 +202,11 @@ impl<'a> Compiler<'a> {
         let used = uses.iter().find(|(alias, _)| alias == name).map_or(name, |(_, url)| url.as_str());
         self.types.named(used)
     }
+}
+
+/// A canonical URL without its version.
+fn plain(url: &str) -> String {
+    url.split('|').next().unwrap_or_default().to_owned()
 }
 
 fn read_file(file: &MapFile, tree: ast::SourceFile) -> File<'_> {

@@ -7,7 +7,7 @@ use crate::fhirpath::{Dialect, Expression};
 use super::super::diagnostic::Code;
 use super::super::plan::{ExpressionPlan, Operand};
 use super::super::types::Type;
-use super::{Compiler, Mode, Scope, Variable};
+use super::{Compiler, Scope, Variable};
 
 impl Compiler<'_> {
     /// Compiles an expression and notes which variables it names.
@@ -82,14 +82,7 @@ impl Compiler<'_> {
         used: &mut Vec<Variable>,
     ) -> Option<()> {
         if let Some(variable) = scope.readable(name).cloned() {
-            let readable = variable.mode == Mode::Source || variable.ty.is_primitive();
-            if !readable && explicit {
-                let message = format!("an expression cannot read {name}, which the map builds");
-                let hint = "read the source instead, or keep the value in a variable of its own";
-                self.error(scope.file, &token.parent()?, message, hint);
-                return None;
-            }
-            if readable && !used.iter().any(|known| known.name == name) {
+            if !used.iter().any(|known| known.name == name) {
                 used.push(variable);
             }
         } else if let Some(constant) = self.constant(scope.file, name) {

@@ -1,12 +1,14 @@
 //! Groups and rules: each group compiled for the types it is called with.
 
-use fml_syntax::{AstNode, SyntaxKind, SyntaxNode, ast};
+use fml_syntax::{AstNode, NodeOrToken, SyntaxKind, SyntaxNode, SyntaxToken, ast};
 
 use super::super::diagnostic::Code;
-use super::super::plan::{Block, Call, GroupPlan, Operand, Rule, RulePlan};
+use super::super::plan::{
+    Block, Call, GroupPlan, Operand, Rule, RulePlan, Slot, SourcePlan, TargetListMode, TargetPlan,
+};
 use super::super::types::Type;
 use super::declarations::rule_name;
-use super::{Compiler, INSTANCES, Mode, Parameter, Scope};
+use super::{Compiler, INSTANCES, Located, Mode, Parameter, Scope, Variable, written};
 
 impl Compiler<'_> {
     /// Compiles the first group and all it calls, then every other group whose types are declared, so that a fault in
@@ -145,42 +147,97 @@ impl Compiler<'_> {
     }
 
     fn rule(&mut self, scope: &mut Scope, rule: &ast::Rule) -> Option<RulePlan> {
-        if rule.syntax().children().any(|child| child.kind() == SyntaxKind::IdentityList) {
-            let hint = "write one rule src.x -> tgt.x for each element";
-            self.error_of(
-                Code::Unsupported,
-                scope.file,
-                rule.syntax(),
-                "lists of elements to copy are not supported yet",
-                hint,
-            );
-            return None;
-        }
         let outer = scope.variables.len();
-        let plan = self.rule_parts(scope, rule);
+        let list = rule.syntax().children().find(|child| child.kind() == SyntaxKind::IdentityList);
+        let plan = match list {
+            Some(list) => self.copied_elements(scope, rule, &list),
+            None => self.rule_parts(scope, rule),
+        };
         scope.variables.truncate(outer);
         plan
     }
 
     fn rule_parts(&mut self, scope: &mut Scope, rule: &ast::Rule) -> Option<RulePlan> {
-        let index = self.rule_index(scope, rule);
-        let written: Vec<ast::Source> = rule.sources().collect();
+        let index = self.rule_index(scope, rule.syntax(), rule_name(rule));
+        let sources_written: Vec<ast::Source> = rule.sources().collect();
         let mut sources = Vec::new();
         let mut source_types = Vec::new();
-        for source in &written {
+        for source in &sources_written {
             let (plan, ty) = self.source(scope, source)?;
             sources.push(plan);
             source_types.push(ty);
         }
-        let implicit = is_implicit(rule, &written).then(|| (sources[0].slot, source_types[0]));
+        let implicit = is_implicit(rule, &sources_written).then(|| (sources[0].slot, source_types[0]));
         let mut targets = Vec::new();
         for target in rule.targets() {
-            targets.push(self.target(scope, &target, implicit)?);
+            targets.extend(self.target(scope, &target, implicit)?.0);
         }
         let calls = self.calls(scope, rule);
         let nested = rule.dependent().and_then(|then| then.rules());
         let block = nested.map(|nested| self.block(scope, nested.rules())).unwrap_or_default();
         Some(RulePlan { rule: index, sources, targets, calls, block })
+    }
+
+    /// `source -> target : a, b`: a rule `source.a -> target.a` for each element that is listed.
+    fn copied_elements(&mut self, scope: &mut Scope, rule: &ast::Rule, list: &SyntaxNode) -> Option<RulePlan> {
+        let (mut sources, mut targets) = (rule.sources(), rule.targets());
+        let (Some(source), None, Some(target), None) = (sources.next(), sources.next(), targets.next(), targets.next())
+        else {
+            let hint = "write source -> target : a, b";
+            self.error(scope.file, rule.syntax(), "a list of elements stands with one source and one target", hint);
+            return None;
+        };
+        if let Some(value) = target.transform() {
+            let hint = "leave the list out, or the value";
+            self.error(scope.file, value.syntax(), "a target with a list of elements has no value of its own", hint);
+            return None;
+        }
+        let index = self.rule_index(scope, rule.syntax(), rule_name(rule));
+        let (source, source_type) = self.source(scope, &source)?;
+        let (mut plans, target_type) = self.target(scope, &target, None)?;
+        let slot = scope.new_slot();
+        plans.last_mut()?.slot = Some(slot);
+        let context = Variable { name: written(&target), mode: Mode::Target, slot, ty: target_type };
+        let fields = list.children_with_tokens().filter_map(NodeOrToken::into_token);
+        let mut rules = Vec::new();
+        for field in fields.filter(|token| matches!(token.kind(), SyntaxKind::Ident | SyntaxKind::DelimitedIdent)) {
+            let plan = self.copied_element(scope, &field, (source.slot, source_type), &context);
+            rules.extend(self.report_if_dropped(scope.file, list, plan));
+        }
+        let block = Block { rules, shared: Vec::new() };
+        Some(RulePlan { rule: index, sources: vec![source], targets: plans, calls: Vec::new(), block })
+    }
+
+    fn copied_element(
+        &mut self,
+        scope: &mut Scope,
+        field: &SyntaxToken,
+        source: (Slot, Type),
+        target: &Variable,
+    ) -> Option<RulePlan> {
+        let name = ast::name_text(field);
+        let rule = self.rule_index(scope, field, name.clone());
+        let (element, ty) = self.source_element(scope.file, field, source.1, &name)?;
+        let slot = scope.new_slot();
+        let source = SourcePlan {
+            context: source.0,
+            element,
+            steps: Vec::new(),
+            only: None,
+            cardinality: None,
+            default: None,
+            list_mode: None,
+            condition: None,
+            check: None,
+            log: None,
+            slot,
+        };
+        let mut element = self.target_element(scope.file, field, target, &name)??;
+        let (transform, _) = self.implicit(scope, field, &mut element, slot, ty)?;
+        let (context, list_mode) = (Some(target.slot), TargetListMode::Last);
+        let target = TargetPlan { context, element: Some(element), transform, list_mode, slot: None };
+        let block = Block::default();
+        Some(RulePlan { rule, sources: vec![source], targets: vec![target], calls: Vec::new(), block })
     }
 
     /// What cannot be compiled must not be dropped in silence: if nothing was reported, this is.
@@ -191,8 +248,8 @@ impl Compiler<'_> {
         compiled
     }
 
-    fn rule_index(&mut self, scope: &Scope, rule: &ast::Rule) -> u32 {
-        let key = (scope.file, rule.syntax().text_range().start());
+    fn rule_index(&mut self, scope: &Scope, place: &impl Located, name: String) -> u32 {
+        let key = (scope.file, place.span().start);
         if let Some(&known) = self.rule_places.get(&key) {
             return known;
         }
@@ -201,9 +258,9 @@ impl Compiler<'_> {
         let entry = Rule {
             map: file.url.clone(),
             group: scope.group.clone(),
-            name: rule_name(rule),
+            name,
             file: file.name.to_owned(),
-            line: self.line(scope.file, rule.syntax()),
+            line: self.line(scope.file, key.1),
         };
         self.rules.push(entry);
         self.rule_places.insert(key, index);

@@ -5,13 +5,14 @@ mod declarations;
 mod expression;
 mod groups;
 mod hint;
+mod legacy;
 mod source;
 mod target;
 
 use std::collections::HashMap;
 use std::ops::Range;
 
-use fml_syntax::{AstNode, SyntaxNode, TextSize, ast};
+use fml_syntax::{AstNode, NodeOrToken, SyntaxNode, SyntaxToken, ast};
 
 use crate::fhir::Document;
 
@@ -105,11 +106,13 @@ pub(super) struct Compiler<'a> {
     concepts: Vec<Concepts>,
     /// By file, for embedded ones, and URL.
     concept_names: HashMap<(Option<usize>, String), usize>,
+    /// ConceptMap resources that cannot be used, by URL, and why.
+    faulty_concepts: HashMap<String, String>,
     instances: HashMap<(usize, Vec<Type>), usize>,
     plans: Vec<GroupPlan>,
     rules: Vec<Rule>,
-    rule_places: HashMap<(usize, TextSize), u32>,
-    uuids: HashMap<(usize, TextSize), u32>,
+    rule_places: HashMap<(usize, usize), u32>,
+    uuids: HashMap<(usize, usize), u32>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -121,6 +124,7 @@ pub(super) fn compile(files: &[MapFile], definitions: &[Document]) -> Result<(Pl
         groups: Vec::new(),
         concepts: Vec::new(),
         concept_names: HashMap::new(),
+        faulty_concepts: HashMap::new(),
         instances: HashMap::new(),
         plans: Vec::new(),
         rules: Vec::new(),
@@ -171,8 +175,8 @@ impl Compiler<'_> {
     }
 
     /// Reports a fault at `node`. The same fault of a group that is compiled for several types is reported once.
-    fn error(&mut self, file: usize, node: &SyntaxNode, message: impl Into<String>, hint: impl Into<String>) {
-        self.error_of(Code::Rule, file, node, message, hint);
+    fn error(&mut self, file: usize, place: &impl Located, message: impl Into<String>, hint: impl Into<String>) {
+        self.error_of(Code::Rule, file, place, message, hint);
     }
 
     /// [`Compiler::error`], of a kind that programs can tell.
@@ -180,12 +184,12 @@ impl Compiler<'_> {
         &mut self,
         code: Code,
         file: usize,
-        node: &SyntaxNode,
+        place: &impl Located,
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
         let finding = Finding { severity: Severity::Error, code, message: message.into(), hint: hint.into() };
-        self.report(file, span(node), finding);
+        self.report(file, place.span(), finding);
     }
 
     /// Reports what was found in these bytes of `file`.
@@ -197,24 +201,32 @@ impl Compiler<'_> {
         }
     }
 
-    fn line(&self, file: usize, node: &SyntaxNode) -> usize {
+    fn line(&self, file: usize, at: usize) -> usize {
         let text = self.files[file].text;
-        text[..usize::from(first_token(node))].matches('\n').count() + 1
+        text[..at].matches('\n').count() + 1
     }
 }
 
-fn first_token(node: &SyntaxNode) -> TextSize {
-    let mut tokens = node.descendants_with_tokens().filter_map(fml_syntax::NodeOrToken::into_token);
-    tokens.find(|token| !token.kind().is_trivia()).map_or(node.text_range(), |token| token.text_range()).start()
+/// A part of a file that a fault can point at.
+trait Located {
+    /// Its bytes, without the space and comments around it.
+    fn span(&self) -> Range<usize>;
 }
 
-/// The bytes of a node, without the space and comments around it.
-fn span(node: &SyntaxNode) -> Range<usize> {
-    let tokens = node.descendants_with_tokens().filter_map(fml_syntax::NodeOrToken::into_token);
-    let mut ranges = tokens.filter(|token| !token.kind().is_trivia()).map(|token| token.text_range());
-    let first = ranges.next().unwrap_or_else(|| node.text_range());
-    let last = ranges.last().unwrap_or(first);
-    usize::from(first.start())..usize::from(last.end())
+impl Located for SyntaxNode {
+    fn span(&self) -> Range<usize> {
+        let tokens = self.descendants_with_tokens().filter_map(NodeOrToken::into_token);
+        let mut ranges = tokens.filter(|token| !token.kind().is_trivia()).map(|token| token.text_range());
+        let first = ranges.next().unwrap_or_else(|| self.text_range());
+        let last = ranges.last().unwrap_or(first);
+        usize::from(first.start())..usize::from(last.end())
+    }
+}
+
+impl Located for SyntaxToken {
+    fn span(&self) -> Range<usize> {
+        self.text_range().into()
+    }
 }
 
 /// The text of a node as it was written, in one line.

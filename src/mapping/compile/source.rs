@@ -5,30 +5,36 @@ use fml_syntax::{AstNode, SyntaxNode, ast};
 use super::super::diagnostic::Code;
 use super::super::plan::{SourceListMode, SourcePlan};
 use super::super::types::{Spelling, Type, Types};
-use super::{Compiler, Mode, Scope, Variable};
+use super::{Compiler, Located, Mode, Scope, Variable};
 
 impl Compiler<'_> {
     /// Compiles a source and binds its variable. With it, the type of its items.
     pub(super) fn source(&mut self, scope: &mut Scope, source: &ast::Source) -> Option<(SourcePlan, Type)> {
         let path = source.path()?;
-        let (context, element) = self.source_path(scope, &path)?;
-        let (mut element, mut ty) = match element {
-            Some(name) => self.source_element(scope.file, path.syntax(), context.ty, &name)?,
-            None => (None, context.ty),
-        };
+        let (context, names) = self.source_path(scope, &path)?;
+        let (mut elements, mut ty) = (Vec::new(), context.ty);
+        for name in &names {
+            let (spellings, next) = self.source_element(scope.file, path.syntax(), ty, name)?;
+            elements.extend(spellings);
+            ty = next;
+        }
+        let mut last = elements.pop();
         let mut only = None;
         if let Some(annotation) = source.type_annotation() {
             let wanted = self.annotated(scope.file, &annotation, Mode::Source);
             only = (wanted != Type::Any).then_some(wanted);
             if wanted != Type::Any {
-                ty = self.narrow(scope.file, annotation.syntax(), &mut element, ty, wanted)?;
+                ty = self.narrow(scope.file, annotation.syntax(), &mut last, ty, wanted)?;
             }
         }
+        elements.extend(last);
+        let mut steps = elements.into_iter();
         let slot = scope.new_slot();
         scope.bind(source.alias(), Mode::Source, slot, ty);
         let plan = SourcePlan {
             context: context.slot,
-            element,
+            element: steps.next(),
+            steps: steps.collect(),
             only,
             cardinality: self.cardinality(scope, source)?,
             default: self.default_value(scope, source)?,
@@ -41,17 +47,12 @@ impl Compiler<'_> {
         Some((plan, ty))
     }
 
-    fn source_path(&mut self, scope: &Scope, path: &ast::QualifiedName) -> Option<(Variable, Option<String>)> {
+    /// The variable that a source names, and its elements, one inside the other.
+    fn source_path(&mut self, scope: &Scope, path: &ast::QualifiedName) -> Option<(Variable, Vec<String>)> {
         let mut segments = path.segments().into_iter();
         let name = segments.next()?;
-        let element = segments.next().map(|name| name.trim_end_matches("[x]").to_owned());
-        if segments.next().is_some() {
-            let hint = "bind each step with as, and go on from there in then { … }";
-            self.error(scope.file, path.syntax(), "a source names one variable and one element", hint);
-            return None;
-        }
         match scope.readable(&name).cloned() {
-            Some(variable) => Some((variable, element)),
+            Some(variable) => Some((variable, segments.map(|name| name.trim_end_matches("[x]").to_owned()).collect())),
             None => {
                 self.unknown_variable(scope, path.syntax(), &name);
                 None
@@ -64,7 +65,7 @@ impl Compiler<'_> {
     pub(super) fn source_element(
         &mut self,
         file: usize,
-        node: &SyntaxNode,
+        node: &impl Located,
         ty: Type,
         name: &str,
     ) -> Option<(Option<Vec<Spelling>>, Type)> {

@@ -3,17 +3,38 @@
 use fml_syntax::ast::{self, TransformValue};
 use fml_syntax::{AstNode, SyntaxKind, SyntaxNode};
 
+use super::super::date_op::DateOp;
 use super::super::diagnostic::Code;
+use super::super::escape::Escaping;
 use super::super::plan::{
     CodingPlan, ElementPlan, Member, Operand, Slot, TargetListMode, TargetPlan, Template, Transform, TranslateTo,
 };
+use super::super::quantity::{Part, Quantity};
 use super::super::types::Type;
 use super::super::values::is_well_formed;
 use super::expression::literal_operand;
-use super::{Compiler, Mode, Scope, Variable};
+use super::{Compiler, Located, Mode, Scope, Variable};
 
-/// The transforms of the language that are not built yet.
-const NOT_YET: &[&str] = &["dateOp", "escape"];
+/// The transforms of the language, with how they are written.
+const TRANSFORMS: &[(&str, &str)] = &[
+    ("create", "create('Type')"),
+    ("copy", "copy(value)"),
+    ("truncate", "truncate(value, length)"),
+    ("escape", "escape(value, 'plain', 'xml')"),
+    ("cast", "cast(value, 'type')"),
+    ("append", "append(value, …)"),
+    ("translate", "translate(value, 'concept map', 'code')"),
+    ("reference", "reference(resource)"),
+    ("dateOp", "dateOp(value), dateOp(value, 'date') or dateOp(value, 5, 'days')"),
+    ("uuid", "uuid()"),
+    ("pointer", "pointer(resource)"),
+    ("evaluate", "evaluate(value, expression)"),
+    ("cc", "cc('text') or cc('system', 'code', 'display')"),
+    ("c", "c('system', 'code', 'display')"),
+    ("qty", "qty('5 mg') or qty(value, 'unit', 'system', 'code')"),
+    ("id", "id('system', value, 'type')"),
+    ("cp", "cp(value) or cp('phone', value)"),
+];
 
 impl Compiler<'_> {
     /// Compiles a target and binds its variable. `implicit` is the source of a rule that only says `a.x -> b.y`.
@@ -22,10 +43,11 @@ impl Compiler<'_> {
         scope: &mut Scope,
         target: &ast::Target,
         implicit: Option<(Slot, Type)>,
-    ) -> Option<TargetPlan> {
+    ) -> Option<(Vec<TargetPlan>, Type)> {
+        let mut plans = Vec::new();
         let (context, mut element) = match target.path() {
             Some(path) => {
-                let (variable, element) = self.target_path(scope, &path)?;
+                let (variable, element) = self.target_path(scope, &path, &mut plans)?;
                 (Some(variable), element)
             }
             None => (None, None),
@@ -40,46 +62,57 @@ impl Compiler<'_> {
                 let ty = self.fit(scope.file, target.syntax(), element.as_mut(), context_type, ty)?;
                 (transform, ty)
             }
-            (None, Some((slot, source))) => self.implicit(scope, target, element.as_mut()?, slot, source)?,
-            (None, None) => self.element_transform(scope, target, context.as_ref()?, element.as_ref())?,
+            (None, Some((slot, source))) => self.implicit(scope, target.syntax(), element.as_mut()?, slot, source)?,
+            (None, None) => self.element_transform(scope, target.syntax(), context.as_ref()?, element.as_ref())?,
         };
         let slot = target.alias().map(|_| scope.new_slot());
         if let Some(slot) = slot {
             scope.bind(target.alias(), Mode::Target, slot, ty);
         }
-        Some(TargetPlan { context: context.map(|variable| variable.slot), element, transform, list_mode, slot })
+        plans.push(TargetPlan { context: context.map(|variable| variable.slot), element, transform, list_mode, slot });
+        Some((plans, ty))
     }
 
-    fn target_path(&mut self, scope: &Scope, path: &ast::QualifiedName) -> Option<(Variable, Option<ElementPlan>)> {
-        let mut segments = path.segments().into_iter();
-        let name = segments.next()?;
-        let element = segments.next().map(|name| name.trim_end_matches("[x]").to_owned());
-        if segments.next().is_some() {
-            let hint = "bind each step with as: a.b as b, b.c = …";
-            self.error(scope.file, path.syntax(), "a target names one variable and one element", hint);
-            return None;
+    /// The variable and element that a target sets. For `a.b.c` it is the `c` of a `b` that `plans` then make.
+    fn target_path(
+        &mut self,
+        scope: &mut Scope,
+        path: &ast::QualifiedName,
+        plans: &mut Vec<TargetPlan>,
+    ) -> Option<(Variable, Option<ElementPlan>)> {
+        let segments = path.segments();
+        let (name, elements) = segments.split_first()?;
+        let mut variable = self.target_variable(scope, path, name)?;
+        let Some((last, between)) = elements.split_last() else { return Some((variable, None)) };
+        for name in between {
+            let name = name.trim_end_matches("[x]");
+            let element = self.target_element(scope.file, path.syntax(), &variable, name)?;
+            let (_, ty) = self.element_transform(scope, path.syntax(), &variable, element.as_ref())?;
+            let slot = scope.new_slot();
+            let (context, transform) = (Some(variable.slot), Transform::Element);
+            plans.push(TargetPlan { context, element, transform, list_mode: TargetListMode::Last, slot: Some(slot) });
+            variable = Variable { name: name.to_owned(), mode: Mode::Target, slot, ty };
         }
-        let Some(variable) = scope.find(&name, Mode::Target).cloned() else {
-            match scope.find(&name, Mode::Source) {
+        let element = self.target_element(scope.file, path.syntax(), &variable, last.trim_end_matches("[x]"))?;
+        Some((variable, element))
+    }
+
+    fn target_variable(&mut self, scope: &Scope, path: &ast::QualifiedName, name: &str) -> Option<Variable> {
+        let Some(variable) = scope.find(name, Mode::Target).cloned() else {
+            match scope.find(name, Mode::Source) {
                 Some(_) => self.error(scope.file, path.syntax(), format!("{name} is a source and cannot be set"), ""),
-                None => self.unknown_variable(scope, path.syntax(), &name),
+                None => self.unknown_variable(scope, path.syntax(), name),
             }
             return None;
         };
-        match element {
-            Some(element) => {
-                let plan = self.target_element(scope.file, path.syntax(), &variable, &element)?;
-                Some((variable, plan))
-            }
-            None => Some((variable, None)),
-        }
+        Some(variable)
     }
 
     /// The element `name` of a target; `None` inside for the value of a primitive, which is the primitive itself.
-    fn target_element(
+    pub(super) fn target_element(
         &mut self,
         file: usize,
-        node: &SyntaxNode,
+        node: &impl Located,
         variable: &Variable,
         name: &str,
     ) -> Option<Option<ElementPlan>> {
@@ -107,21 +140,17 @@ impl Compiler<'_> {
         match target.list_mode() {
             None | Some(ast::ListMode::Last) => Some(TargetListMode::Last),
             Some(ast::ListMode::First) => Some(TargetListMode::First),
-            Some(ast::ListMode::Single) => Some(TargetListMode::Single),
-            Some(ast::ListMode::Share(_)) if target.transform().is_some() => {
-                self.error(scope.file, target.syntax(), "share stands with an element that has no transform", "");
+            Some(ast::ListMode::Single | ast::ListMode::Collate | ast::ListMode::Share(_)) if !goes_on(target) => {
+                let hint = "leave the list mode out, or set the elements of the item one by one";
+                let message = "share, single and collate stand with an element that is made, not with a value";
+                self.error(scope.file, target.syntax(), message, hint);
                 None
             }
+            Some(ast::ListMode::Single | ast::ListMode::Collate) => Some(TargetListMode::Reuse),
             Some(ast::ListMode::Share(id)) => Some(TargetListMode::Share(shared_slot(scope, id))),
             Some(_) => {
-                let hint = "let each rule add its own item";
-                self.error_of(
-                    Code::Unsupported,
-                    scope.file,
-                    target.syntax(),
-                    "this list mode is not supported yet",
-                    hint,
-                );
+                let hint = "a target takes first, last, single, collate, or share with a name";
+                self.error(scope.file, target.syntax(), "this list mode is one of a source", hint);
                 None
             }
         }
@@ -131,7 +160,7 @@ impl Compiler<'_> {
     fn element_transform(
         &mut self,
         scope: &Scope,
-        target: &ast::Target,
+        node: &impl Located,
         context: &Variable,
         element: Option<&ElementPlan>,
     ) -> Option<(Transform, Type)> {
@@ -142,15 +171,15 @@ impl Compiler<'_> {
         }
         let message = format!("{} can be of several types", element.name);
         let hint = format!("say which: {}.{} = create('Type')", context.name, element.name);
-        self.error(scope.file, target.syntax(), message, hint);
+        self.error(scope.file, node, message, hint);
         None
     }
 
     /// `source.x -> target.y`: by the group for the two types, or else a copy of the same type.
-    fn implicit(
+    pub(super) fn implicit(
         &mut self,
         scope: &Scope,
-        target: &ast::Target,
+        node: &impl Located,
         element: &mut ElementPlan,
         slot: Slot,
         source: Type,
@@ -162,7 +191,7 @@ impl Compiler<'_> {
                 return Some((Transform::Implicit(Operand::Slot(slot), Some(group)), ty));
             }
         }
-        let ty = self.fit(scope.file, target.syntax(), Some(element), None, source)?;
+        let ty = self.fit(scope.file, node, Some(element), None, source)?;
         Some((Transform::Implicit(Operand::Slot(slot), None), ty))
     }
 
@@ -171,7 +200,7 @@ impl Compiler<'_> {
     fn fit(
         &mut self,
         file: usize,
-        node: &SyntaxNode,
+        node: &impl Located,
         element: Option<&mut ElementPlan>,
         context: Option<Type>,
         given: Type,
@@ -202,7 +231,7 @@ impl Compiler<'_> {
         None
     }
 
-    fn fit_choice(&mut self, file: usize, node: &SyntaxNode, element: &mut ElementPlan, given: Type) -> Option<Type> {
+    fn fit_choice(&mut self, file: usize, node: &impl Located, element: &mut ElementPlan, given: Type) -> Option<Type> {
         if given == Type::Any {
             return Some(Type::Any);
         }
@@ -329,27 +358,81 @@ impl Compiler<'_> {
             ("evaluate", [expression]) => self.evaluate(scope, None, expression),
             ("evaluate", [focus, expression]) => self.evaluate(scope, Some(focus), expression),
             ("cc" | "c" | "qty" | "id" | "cp", _) => self.build(scope, node, name, arguments),
+            ("escape", [value, to]) => self.escape(scope, node, value, "plain", &self.text_of(to)),
+            ("escape", [value, from, to]) => self.escape(scope, node, value, &self.text_of(from), &self.text_of(to)),
+            ("dateOp", [value, rest @ ..]) => self.date_op(scope, node, value, rest),
             _ => {
-                let known = ["create", "copy", "truncate", "append", "cast", "translate", "reference", "pointer"];
-                let more = ["uuid", "evaluate", "cc", "c", "qty", "id", "cp"];
-                let taken = known.iter().chain(&more).any(|each| *each == name);
-                let message = match (NOT_YET.contains(&name), taken) {
-                    (true, _) => format!("the transform {name} is not supported yet"),
-                    (_, true) => format!("{name} does not take {} arguments", arguments.len()),
-                    _ => format!("there is no transform {name}"),
-                };
-                let names = known.iter().chain(&more).map(|each| (*each).to_owned());
-                let hint = if taken { String::new() } else { super::hint::nearest(name, names) };
-                let code = if NOT_YET.contains(&name) { Code::Unsupported } else { Code::UnknownTransform };
-                self.error_of(code, scope.file, node, message, hint);
+                self.no_such_transform(scope, node, name, arguments.len());
                 None
             }
         }
     }
 
+    fn no_such_transform(&mut self, scope: &Scope, node: &SyntaxNode, name: &str, arguments: usize) {
+        match TRANSFORMS.iter().find(|(known, _)| *known == name) {
+            Some((_, form)) => {
+                let message = format!("{name} does not take {arguments} arguments");
+                self.error_of(Code::UnknownTransform, scope.file, node, message, format!("write {form}"));
+            }
+            None => {
+                let hint = super::hint::nearest(name, TRANSFORMS.iter().map(|(known, _)| (*known).to_owned()));
+                let message = format!("there is no transform {name}");
+                self.error_of(Code::UnknownTransform, scope.file, node, message, hint);
+            }
+        }
+    }
+
+    fn escape(
+        &mut self,
+        scope: &Scope,
+        node: &SyntaxNode,
+        value: &ast::Expr,
+        from: &str,
+        to: &str,
+    ) -> Option<(Transform, Type)> {
+        let (operand, _) = self.operand(scope, value)?;
+        match (Escaping::named(from), Escaping::named(to)) {
+            (Some(from), Some(to)) => Some((Transform::Escape(operand, from, to), Type::fhir("string"))),
+            (known, _) => {
+                let wrong = if known.is_some() { to } else { from };
+                self.error(scope.file, node, format!("{wrong} is no escaping"), "name plain, java, xml or json");
+                None
+            }
+        }
+    }
+
+    fn date_op(
+        &mut self,
+        scope: &Scope,
+        node: &SyntaxNode,
+        value: &ast::Expr,
+        rest: &[ast::Expr],
+    ) -> Option<(Transform, Type)> {
+        let (operand, given) = self.operand(scope, value)?;
+        let texts: Vec<String> = rest.iter().map(|each| self.text_of(each)).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let (operation, ty) = match texts.as_slice() {
+            [] => (Some(DateOp::Read), given),
+            ["date"] => (Some(DateOp::CutToDate), Type::fhir("date")),
+            [amount, unit] => (DateOp::moving(amount, unit), given),
+            _ => (None, given),
+        };
+        let Some(operation) = operation else {
+            let hint = "write dateOp(value), dateOp(value, 'date') or dateOp(value, 5, 'days')";
+            self.error(scope.file, node, "dateOp does not take these arguments", hint);
+            return None;
+        };
+        let ty = match ty.fhir_name() {
+            Some("date") => ty,
+            Some("dateTime" | "instant") => Type::fhir("dateTime"),
+            _ => Type::Any,
+        };
+        Some((Transform::DateOp(operand, operation), ty))
+    }
+
     fn uuid(&mut self, scope: &Scope, node: &SyntaxNode) -> u32 {
         let next = self.uuids.len() as u32;
-        *self.uuids.entry((scope.file, node.text_range().start())).or_insert(next)
+        *self.uuids.entry((scope.file, node.span().start)).or_insert(next)
     }
 
     fn text_of(&self, expr: &ast::Expr) -> String {
@@ -426,6 +509,11 @@ impl Compiler<'_> {
     ) -> Option<(Transform, Type)> {
         let (operand, _) = self.operand(scope, value)?;
         let url = self.constant_text(scope, map)?;
+        if let Some(fault) = self.concept_map_fault(&url).filter(|_| !url.contains('#')) {
+            let hint = "give the code one target, or translate by another concept map";
+            self.error(scope.file, node, format!("the concept map {url} cannot be used: {fault}"), hint);
+            return None;
+        }
         let Some(map) = self.concept_map(scope.file, &url) else {
             let hint = "write it in this file as conceptmap, or give the ConceptMap resource to the loader";
             let message = format!("no concept map is called {url}");
@@ -434,14 +522,16 @@ impl Compiler<'_> {
         };
         let (to, ty) = match to {
             "code" => (TranslateTo::Code, Type::fhir("code")),
+            "display" | "string" => (TranslateTo::Display, Type::fhir("string")),
+            "system" | "uri" => (TranslateTo::System, Type::fhir("uri")),
             "Coding" | "coding" => (TranslateTo::Coding(self.coding_plan()?), Type::fhir("Coding")),
             "CodeableConcept" => {
                 let coding = ElementPlan::fhir(&self.types, "CodeableConcept", "coding")?;
                 (TranslateTo::CodeableConcept(coding, self.coding_plan()?), Type::fhir("CodeableConcept"))
             }
             other => {
-                let hint = "ask for 'code', 'Coding' or 'CodeableConcept'";
-                self.error(scope.file, node, format!("translate to {other} is not supported yet"), hint);
+                let hint = "ask for code, system, display, Coding or CodeableConcept";
+                self.error(scope.file, node, format!("translate gives no {other}"), hint);
                 return None;
             }
         };
@@ -467,9 +557,13 @@ impl Compiler<'_> {
         };
         let plan = match written.unparenthesized().syntax().kind() {
             SyntaxKind::Literal if focus.is_some() => {
-                let readable = |each: &&Variable| each.mode == Mode::Source || each.ty.is_primitive();
-                let used = scope.variables.iter().filter(readable).cloned().collect();
-                self.expression_of(scope, written.syntax(), &self.text_of(written), used)?
+                let text = self.text_of(written);
+                let mut used: Vec<Variable> = Vec::new();
+                for variable in scope.variables.iter().rev().filter(|each| text.contains(&each.name)) {
+                    let readable = scope.readable(&variable.name).is_some_and(|each| each.slot == variable.slot);
+                    used.extend(readable.then(|| variable.clone()));
+                }
+                self.expression_of(scope, written.syntax(), &text, used)?
             }
             _ => self.expression(scope, written)?,
         };
@@ -490,12 +584,14 @@ impl Compiler<'_> {
             ("cc", 1) => ("CodeableConcept", &["text"]),
             ("qty", 2) => ("Quantity", &["value", "unit"]),
             ("qty", 4) => ("Quantity", &["value", "unit", "system", "code"]),
-            ("id", 2) => ("Identifier", &["system", "value"]),
+            ("qty", 1) => return self.quantity(scope, &arguments[0]),
+            ("qty", 3) => ("Quantity", &["value", "unit", "system"]),
+            ("id", 1) => ("Identifier", &["value"]),
+            ("id", 2 | 3) => ("Identifier", &["system", "value"]),
             ("cp", 1) => ("ContactPoint", &["value"]),
             ("cp", 2) => ("ContactPoint", &["system", "value"]),
             _ => {
-                let message = format!("{name} with {} arguments is not supported yet", arguments.len());
-                self.error(scope.file, node, message, "");
+                self.no_such_transform(scope, node, name, arguments.len());
                 return None;
             }
         };
@@ -508,6 +604,10 @@ impl Compiler<'_> {
             let (operand, _) = self.operand(scope, argument)?;
             members.push((ElementPlan::fhir(&self.types, ty, member)?, Member::Value(operand)));
         }
+        if let ("id", [_, _, code]) = (name, arguments) {
+            let code = self.operand(scope, code)?.0;
+            members.push((ElementPlan::fhir(&self.types, ty, "type")?, Member::Nested(self.identifier_type(code)?)));
+        }
         let template = Template { ty: Type::fhir(ty), members };
         if name != "cc" || ty != "Coding" {
             return Some((Transform::Build(template), Type::fhir(ty)));
@@ -516,6 +616,48 @@ impl Compiler<'_> {
         let coding = ElementPlan::fhir(&self.types, "CodeableConcept", "coding")?;
         let template = Template { ty: concept, members: vec![(coding, Member::Nested(template))] };
         Some((Transform::Build(template), concept))
+    }
+
+    /// `qty(text)`: comparator, value and unit as the text tells them.
+    fn quantity(&mut self, scope: &Scope, text: &ast::Expr) -> Option<(Transform, Type)> {
+        let mut members = Vec::new();
+        for (name, part) in [("comparator", Part::Comparator), ("value", Part::Value), ("unit", Part::Unit)] {
+            let (operand, _) = self.operand(scope, text)?;
+            if let Operand::Constant(constant, _) = &operand
+                && Quantity::read(constant).is_none()
+            {
+                let hint = "write a number and a unit, such as qty('5 mg')";
+                self.error(scope.file, text.syntax(), format!("{constant} is no quantity"), hint);
+                return None;
+            }
+            members.push((ElementPlan::fhir(&self.types, "Quantity", name)?, Member::Quantity(operand, part)));
+        }
+        let ty = Type::fhir("Quantity");
+        Some((Transform::Build(Template { ty, members }), ty))
+    }
+
+    /// `Identifier.type` of a code of the identifier types (HL7 v2 table 0203).
+    fn identifier_type(&self, code: Operand) -> Option<Template> {
+        let constant = |text: &str| Member::Value(Operand::Constant(text.into(), Type::fhir("string")));
+        let system = constant("http://terminology.hl7.org/CodeSystem/v2-0203");
+        let coding = Template {
+            ty: Type::fhir("Coding"),
+            members: vec![
+                (ElementPlan::fhir(&self.types, "Coding", "system")?, system),
+                (ElementPlan::fhir(&self.types, "Coding", "code")?, Member::Value(code)),
+            ],
+        };
+        let codings = ElementPlan::fhir(&self.types, "CodeableConcept", "coding")?;
+        Some(Template { ty: Type::fhir("CodeableConcept"), members: vec![(codings, Member::Nested(coding))] })
+    }
+}
+
+/// Whether a target goes on filling an item: it has no value of its own.
+fn goes_on(target: &ast::Target) -> bool {
+    match target.transform() {
+        None => true,
+        Some(TransformValue::Invocation(made)) => made.name().as_deref() == Some("create"),
+        Some(_) => false,
     }
 }
 
