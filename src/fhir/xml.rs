@@ -55,7 +55,9 @@ type R4 = Element<{ FhirReleases::R4 }>;
 /// # Errors
 /// [`XmlError`]; never with a value from the text.
 pub fn from_xml(text: &str, limits: &Limits) -> Result<Document, XmlError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     inspect(text, limits)?;
+    let text = without_declaration(text)?;
     let element: R4 = fhirbolt::xml::from_str(text, None).map_err(|_| XmlError::NotFhir)?;
     let json = fhirbolt::json::to_string(&element, None).map_err(|_| XmlError::NotFhir)?;
     Ok(Document::parse(json, limits)?)
@@ -145,6 +147,20 @@ fn inspect(text: &str, limits: &Limits) -> Result<(), XmlError> {
     if open.is_empty() { Ok(()) } else { Err(refuse(text.len(), "the text ends inside an element")) }
 }
 
+/// The text behind the XML declaration. Encoding names are the same in upper and lower case (XML 1.0, 4.3.3); fhirbolt
+/// knows only the one spelling.
+fn without_declaration(text: &str) -> Result<&str, XmlError> {
+    let Some((declaration, rest)) = text.strip_prefix("<?xml ").and_then(|rest| rest.split_once("?>")) else {
+        return Ok(text);
+    };
+    let named = declaration.split_once("encoding").and_then(|(_, behind)| behind.split(['"', '\'']).nth(1));
+    if named.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("utf-8")) {
+        let what = "the declaration names another encoding than UTF-8";
+        return Err(XmlError::Refused { what, position: super::document::position_in(text, 0) });
+    }
+    Ok(rest)
+}
+
 /// The length of the tag, comment or declaration that `rest` starts with.
 fn tag_length(rest: &str, is_start: bool) -> Result<usize, &'static str> {
     if let Some(comment) = rest.strip_prefix("<!--") {
@@ -207,6 +223,20 @@ mod tests {
     fn the_resource_type_may_stand_anywhere() {
         let xml = to_xml(&parse(r#"{"active":true,"resourceType":"Patient"}"#)).expect("it is written");
         assert!(xml.contains("<Patient xmlns"), "{xml}");
+    }
+
+    #[test]
+    fn a_declaration_and_a_byte_order_mark_are_read_over() {
+        let patient = "<Patient xmlns=\"http://hl7.org/fhir\"><active value=\"true\"/></Patient>";
+        for start in
+            ["<?xml version=\"1.0\" encoding=\"utf-8\"?>\r\n", "\u{feff}<?xml version='1.0' encoding='UTF-8'?>", ""]
+        {
+            let read = from_xml(&format!("{start}{patient}"), &Limits::default()).expect(start);
+            assert_eq!(read.source(), r#"{"resourceType":"Patient","active":true}"#);
+        }
+        let latin = format!("<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?>{patient}");
+        let refused = from_xml(&latin, &Limits::default()).expect_err("it is not UTF-8");
+        assert!(refused.to_string().contains("another encoding"), "{refused}");
     }
 
     #[test]
