@@ -36,6 +36,44 @@ def definitions(folder):
             yield resource
 
 
+# What a differential says that bears on validation; texts are left out.
+FACETS = ("id", "path", "sliceName", "min", "max", "contentReference", "maxLength", "mustSupport", "isModifier")
+FACET_STEMS = ("fixed", "pattern", "minValue", "maxValue")
+
+
+def facts(element):
+    """An element of a differential without its texts."""
+    kept = {name: value for name, value in element.items()
+            if name in FACETS or (name.startswith(FACET_STEMS) and isinstance(value, (str, int, float, dict)))}
+    if "slicing" in element:
+        slicing = element["slicing"]
+        kept["slicing"] = {name: slicing[name] for name in ("discriminator", "ordered", "rules") if name in slicing}
+    if "type" in element:
+        names = ("code", "profile", "targetProfile", "aggregation", "versioning")
+        kept["type"] = [{name: each[name] for name in names if name in each} for each in element["type"]]
+    if "valueSet" in element.get("binding", {}):
+        kept["binding"] = {name: element["binding"][name] for name in ("strength", "valueSet")}
+    if "constraint" in element:
+        names = ("key", "severity", "expression", "source")
+        kept["constraint"] = [{name: each[name] for name in names if name in each} for each in element["constraint"]]
+    return kept
+
+
+def profiles(folder):
+    """R4's own profiles and extensions, one a line: URL, tab, what their differentials say."""
+    for file in ("profiles-types.json", "profiles-others.json", "extension-definitions.json"):
+        for entry in json.loads((folder / file).read_text())["entry"]:
+            resource = entry["resource"]
+            if resource.get("derivation") != "constraint" or resource.get("fhirVersion") != "4.0.1":
+                continue
+            names = ("resourceType", "url", "kind", "type", "baseDefinition", "derivation")
+            kept = {name: resource[name] for name in names}
+            if "context" in resource:
+                kept["context"] = resource["context"]
+            kept["differential"] = {"element": [facts(element) for element in resource["differential"]["element"]]}
+            yield f"{kept['url']}\t{json.dumps(kept, ensure_ascii=False, separators=(',', ':'))}"
+
+
 def type_of(element):
     """`string`, `Reference(Patient|Group)`, `Quantity[SimpleQuantity]` for a profile on the type, `#Bundle.link` for a
     content reference; several joined by a comma."""
@@ -54,7 +92,9 @@ def type_of(element):
             code = code[0].lower() + code[1:]
         profiles = [profile.removeprefix(FHIR) for profile in each.get("profile", [])]
         code += f"[{'|'.join(profiles)}]" if profiles else ""
-        targets = [target.removeprefix(FHIR) for target in each.get("targetProfile", [])]
+        # The package lets some references lead to resources of its own.
+        targets = [target for target in each.get("targetProfile", []) if target.startswith(FHIR)]
+        targets = [target.removeprefix(FHIR) for target in targets]
         names.append(f"{code}({'|'.join(targets)})" if targets else code)
     return ",".join(names)
 
@@ -159,12 +199,12 @@ def main(folder):
                 if constraints.get(constraint["key"], rule) != rule:
                     constraint["key"] += "@" + definition["type"]
                 constraints[constraint["key"]] = rule
-            if "." not in element["path"]:
-                keys = ",".join(c["key"] for c in own)
-                elements.append(f"\t{element['path']}\t0\t*\t\t\t\t{keys}".rstrip("\t"))
-                continue
             binding = element.get("binding", {})
             bound = f"{binding['strength']}:{binding['valueSet']}" if "valueSet" in binding else ""
+            if "." not in element["path"]:
+                keys = ",".join(c["key"] for c in own)
+                elements.append(f"\t{element['path']}\t0\t*\t\t{bound}\t\t{keys}".rstrip("\t"))
+                continue
             if bound and binding["strength"] == "required":
                 required.add(binding["valueSet"])
             flags = "M" if element.get("isModifier") else ""
@@ -177,6 +217,7 @@ def main(folder):
     rows = ["\t".join([key, *rule]) for key, rule in sorted(constraints.items())]
     (OUT / "constraints.tsv").write_text("\n".join(rows) + "\n")
     (OUT / "valuesets.tsv").write_text("\n".join(value_sets(folder, required)) + "\n")
+    (OUT / "profiles.tsv").write_text("\n".join(sorted(profiles(folder))) + "\n")
 
 
 if len(sys.argv) > 1:

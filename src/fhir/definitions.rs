@@ -61,6 +61,8 @@ pub struct ElementDefinition {
     pub is_modifier: Option<bool>,
     /// Strength and value set, without a version.
     pub binding: Option<(String, String)>,
+    /// The strength, also where a differential names no value set and means that of the base.
+    pub binding_strength: Option<String>,
     /// Invariants.
     pub constraints: Vec<ConstraintDefinition>,
     /// How its occurrences are told apart.
@@ -194,7 +196,15 @@ fn canonicals(node: Node<'_>, name: &str) -> Vec<String> {
 fn structure(root: Node<'_>, url: String) -> StructureDefinition {
     let contexts = list(root, "context").filter_map(|each| Some((text(each, "type")?, text(each, "expression")?)));
     let elements = |view: &str| -> Vec<ElementDefinition> {
-        root.member(view).into_iter().flat_map(|each| list(each, "element")).map(element).collect()
+        let mut elements = Vec::new();
+        for node in root.member(view).into_iter().flat_map(|each| list(each, "element")) {
+            let mut element = element(node);
+            if element.id.is_empty() {
+                element.id = id_of(&element, &elements);
+            }
+            elements.push(element);
+        }
+        elements
     };
     let differential = elements("differential");
     let snapshot = if differential.is_empty() { elements("snapshot") } else { Vec::new() };
@@ -248,7 +258,7 @@ const READ: &[&str] = &[
 fn element(node: Node<'_>) -> ElementDefinition {
     let path = text(node, "path").unwrap_or_default();
     let mut element = ElementDefinition {
-        id: text(node, "id").unwrap_or_else(|| path.clone()),
+        id: text(node, "id").unwrap_or_default(),
         path,
         slice_name: text(node, "sliceName"),
         min: text(node, "min").and_then(|min| min.parse().ok()),
@@ -258,6 +268,7 @@ fn element(node: Node<'_>) -> ElementDefinition {
             let url = text(binding, "valueSet")?;
             Some((text(binding, "strength")?, without_version(&url).to_owned()))
         }),
+        binding_strength: node.member("binding").and_then(|binding| text(binding, "strength")),
         constraints: list(node, "constraint").filter_map(constraint).collect(),
         slicing: node.member("slicing").map(slicing),
         content_reference: text(node, "contentReference"),
@@ -283,6 +294,22 @@ fn element(node: Node<'_>) -> ElementDefinition {
         }
     }
     element
+}
+
+/// The id of an element that was written without one: it stands below the last element before it that has its parent's
+/// path.
+fn id_of(element: &ElementDefinition, before: &[ElementDefinition]) -> String {
+    let slice = element.slice_name.as_ref().map(|name| format!(":{name}")).unwrap_or_default();
+    below_parent(&element.path, before) + &slice
+}
+
+fn below_parent(path: &str, before: &[ElementDefinition]) -> String {
+    let Some((parent, name)) = path.rsplit_once('.') else { return path.to_owned() };
+    let above = match before.iter().rev().find(|other| other.path == parent) {
+        Some(other) => other.id.clone(),
+        None => below_parent(parent, before),
+    };
+    format!("{above}.{name}")
 }
 
 fn copy(node: Node<'_>) -> Option<Document> {

@@ -4,13 +4,16 @@
 //! `elements.tsv` either opens a type (`type`, kind, base type) or, indented by a tab, holds one element: path,
 //! minimum, maximum, types, binding (`strength:value set`), flags (`M` modifier, `S` sliced by `url`), constraint keys,
 //! limits; empty cells at its end are left out. `constraints.tsv` holds the constraints' expressions and the types that
-//! state them, `valuesets.tsv` the codes of every value set that a base element must keep to.
+//! state them, `valuesets.tsv` the codes of every value set that a base element must keep to, `profiles.tsv` what R4's own
+//! profiles and extensions change.
 
+mod profiles;
 mod schema;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
+pub use profiles::{profile, profile_urls};
 pub use schema::{ElementDef, Schema, TypeDef, TypeKind, TypeRef, schema};
 
 const ELEMENTS: &str = include_str!("elements.tsv");

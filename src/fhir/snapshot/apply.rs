@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::merge::merge;
+use super::merge::{add_constraint, merge};
 use super::place::{Step, spelled, steps};
 use super::tree::Tree;
 use super::{Error, R4, SnapshotElement, Snapshots, base};
@@ -38,6 +38,7 @@ impl Snapshots<'_> {
             application.element(&mut tree, element, &place)?;
             places.push(place);
         }
+        raise_minimums(&mut tree, &mut Vec::new(), &places);
         Ok(tree)
     }
 }
@@ -54,7 +55,36 @@ impl Application<'_, '_> {
             return self.refuse(format!("its path does not begin with {}", root.name));
         }
         let place = self.descend(root, rest)?;
+        self.profiled(place, stated)?;
+        if self.definition.specializes {
+            self.inherit(place, stated)?;
+        }
         merge(&mut place.element, stated, &self.definition.url);
+        Ok(())
+    }
+
+    /// An extension stands no more often than its definition allows.
+    fn profiled(&mut self, place: &mut Tree, stated: &ElementDefinition) -> Result<(), Error> {
+        if let Some([only]) = stated.types.as_deref()
+            && only.code == "Extension"
+            && let [profile] = only.profiles.as_slice()
+            && let Ok(root) = self.snapshots.tree(profile)
+        {
+            place.element.max = [place.element.max, root.element.max].into_iter().flatten().min();
+            place.element.is_modifier |= root.element.is_modifier;
+            root.element.constraints.iter().for_each(|each| add_constraint(&mut place.element, each));
+        }
+        Ok(())
+    }
+
+    /// An element that a specialization adds has the constraints that every element of its complex type has.
+    fn inherit(&mut self, added: &mut Tree, stated: &ElementDefinition) -> Result<(), Error> {
+        if let Some([only]) = stated.types.as_deref()
+            && only.code.starts_with(|letter: char| letter.is_ascii_uppercase())
+        {
+            let root = self.snapshots.tree(&content_of(only))?;
+            root.element.constraints.iter().for_each(|each| add_constraint(&mut added.element, each));
+        }
         Ok(())
     }
 
@@ -99,9 +129,19 @@ impl Application<'_, '_> {
             return self.slice(&mut unsliced.slices[place], name, is_last);
         }
         let own = |slice: &Tree| slice.element.slice_name.as_deref() == Some(name);
-        if let Some(place) = unsliced.slices.iter().position(own) {
-            return Ok(&mut unsliced.slices[place]);
+        let place = match unsliced.slices.iter().position(own) {
+            Some(place) => place,
+            None => self.new_slice(unsliced, name, is_last)?,
+        };
+        let slice = &mut unsliced.slices[place];
+        // What is asked of the children of all is asked of those of the slice.
+        if !is_last && slice.children.is_empty() && !has_profile(&slice.element) {
+            slice.children.clone_from(&unsliced.children);
         }
+        Ok(slice)
+    }
+
+    fn new_slice(&mut self, unsliced: &mut Tree, name: &str, is_last: bool) -> Result<usize, Error> {
         let codes = unsliced.element.types.iter().map(|each| each.code.as_str());
         let of_type = spelled(&unsliced.name, name, codes).map(str::to_owned);
         if !is_last && of_type.is_none() {
@@ -115,10 +155,8 @@ impl Application<'_, '_> {
                 _ => return self.refuse(format!("it is slice {name} of an element without slicing")),
             };
         }
-        let slice = slice_of(unsliced, name, of_type.as_deref());
-        unsliced.slices.push(slice);
-        let last = unsliced.slices.len() - 1;
-        Ok(&mut unsliced.slices[last])
+        unsliced.slices.push(slice_of(unsliced, name, of_type.as_deref()));
+        Ok(unsliced.slices.len() - 1)
     }
 
     /// Gives an element that has none its children: those of the element it refers to, or of its type.
@@ -156,12 +194,44 @@ fn content_of(used: &TypeUse) -> String {
     }
 }
 
+fn has_profile(element: &SnapshotElement) -> bool {
+    element.types.iter().any(|used| !used.profiles.is_empty())
+}
+
 /// The element that `#Bundle.link` names.
 fn referenced<'t>(root: &'t Tree, reference: &str) -> Option<&'t Tree> {
     let (_, path) = reference.split_once('#')?;
     let mut steps = path.split('.');
     steps.next().filter(|first| **first == *root.name)?;
     steps.try_fold(root, |at, step| at.child(step).map(|place| &at.children[place]))
+}
+
+/// An element whose slices the differential constrains without restating the element itself stands at least as often
+/// as the slices must together.
+fn raise_minimums(at: &mut Tree, above: &mut Vec<Step>, stated: &[Vec<Step>]) {
+    let slice = at.element.slice_name.as_deref().map(str::to_owned);
+    above.push(Step { name: at.name.to_string(), slice: slice.clone() });
+    at.children.iter_mut().chain(&mut at.slices).for_each(|each| {
+        let is_slice = each.element.slice_name.is_some() && each.name == at.name;
+        let own = if is_slice { above.pop() } else { None };
+        raise_minimums(each, above, stated);
+        above.extend(own);
+    });
+    let names_slice = |steps: &&Vec<Step>| {
+        let is_here = steps.len() == above.len() && steps[..above.len() - 1] == above[..above.len() - 1];
+        is_here && steps.last().is_some_and(|last| *last.name == *at.name && last.slice.is_some())
+    };
+    let least: u32 = at.slices.iter().map(|slice| slice.element.min).sum();
+    let is_restated = stated.iter().any(|steps| steps == above);
+    if slice.is_none()
+        && least > at.element.min
+        && !at.is_choice()
+        && !is_restated
+        && stated.iter().any(|s| names_slice(&s))
+    {
+        at.element.min = least;
+    }
+    above.pop();
 }
 
 /// A slice starts as what the unsliced element says; how often it stands is for the slice to say.
@@ -179,7 +249,6 @@ fn slice_of(unsliced: &Tree, name: &str, of_type: Option<&str>) -> Tree {
             types,
             ..unsliced.element.clone()
         },
-        children: unsliced.children.clone(),
-        slices: Vec::new(),
+        ..Tree::default()
     }
 }

@@ -44,14 +44,16 @@ fn by(kind: &str, path: &str) -> Arc<SlicingDefinition> {
 /// A type of R4 with its elements.
 pub(super) fn tree(row: TypeRow) -> Tree {
     let mut rows = row.elements();
-    let mut root = rows.next().map(|first| node(&first)).unwrap_or_default();
+    let is_resource = row.kind.starts_with("resource");
+    let mut root = rows.next().map(|first| node(&first, false)).unwrap_or_default();
     for each in rows {
+        let is_resource_id = is_resource && each.path.strip_prefix(row.name) == Some(".id");
         let mut at = &mut root;
         let mut steps = each.path.split('.').skip(1).peekable();
         while let Some(step) = steps.next() {
             match at.child(step) {
                 Some(place) if steps.peek().is_some() => at = &mut at.children[place],
-                _ => at.children.push(node(&each)),
+                _ => at.children.push(node(&each, is_resource_id)),
             }
             if steps.peek().is_none() {
                 break;
@@ -61,12 +63,14 @@ pub(super) fn tree(row: TypeRow) -> Tree {
     root
 }
 
-fn node(row: &ElementRow) -> Tree {
+fn node(row: &ElementRow, is_resource_id: bool) -> Tree {
     let name = row.path.rsplit('.').next().unwrap_or(row.path).into();
     let is_root = !row.path.contains('.');
     let content_reference = row.types.starts_with('#').then(|| row.types.into());
     let types: Vec<TypeUse> = match content_reference {
         Some(_) => Vec::new(),
+        // R4 types the id of a resource as a string; its rule is that of id (FHIR R4, 2.26.3.1).
+        None if is_resource_id => split("id", ',').map(type_use).collect(),
         None => split(row.types, ',').map(type_use).collect(),
     };
     let mut element = SnapshotElement {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{BindingUse, SnapshotElement};
 use crate::fhir::definitions::{ConstraintDefinition, ElementDefinition, SlicingDefinition};
+use crate::fhir::r4::schema;
 
 /// Lays `stated` over `element`; constraints without a source are those of `profile`.
 pub(super) fn merge(element: &mut SnapshotElement, stated: &ElementDefinition, profile: &str) {
@@ -16,10 +17,7 @@ pub(super) fn merge(element: &mut SnapshotElement, stated: &ElementDefinition, p
     if let Some(types) = stated.types.as_ref().filter(|types| !types.is_empty()) {
         element.types = types.as_slice().into();
     }
-    if let Some((strength, value_set)) = &stated.binding {
-        let binding = BindingUse { strength: strength.as_str().into(), value_set: value_set.as_str().into() };
-        element.binding = Some(Arc::new(binding));
-    }
+    bind(element, stated);
     let replace = |place: &mut Option<_>, value: &Option<_>| {
         if let Some(value) = value {
             *place = Some(Arc::new(Clone::clone(value)));
@@ -39,6 +37,23 @@ pub(super) fn merge(element: &mut SnapshotElement, stated: &ElementDefinition, p
         let source = Some(constraint.source.clone().unwrap_or_else(|| profile.to_owned()));
         add_constraint(element, &Arc::new(ConstraintDefinition { source, ..constraint.clone() }));
     }
+}
+
+fn bind(element: &mut SnapshotElement, stated: &ElementDefinition) {
+    let own = stated.binding.as_ref().map(|(_, value_set)| value_set.as_str());
+    let value_set = own.or_else(|| element.binding.as_ref().map(|binding| &*binding.value_set));
+    if let (Some(strength), Some(value_set)) = (&stated.binding_strength, value_set) {
+        element.binding =
+            Some(Arc::new(BindingUse { strength: strength.as_str().into(), value_set: value_set.into() }));
+    }
+    if !element.types.is_empty() && !element.types.iter().any(|used| is_coded(&used.code)) {
+        element.binding = None;
+    }
+}
+
+/// Whether a binding means something on the type (FHIR R4, ElementDefinition eld-11).
+fn is_coded(code: &str) -> bool {
+    matches!(code, "code" | "Coding" | "CodeableConcept" | "string" | "uri") || schema().is_a(code, "Quantity")
 }
 
 /// Adds a constraint, unless it is there already.

@@ -147,7 +147,7 @@ impl<'d> Snapshots<'d> {
             let base = if row.base.is_empty() { "".into() } else { format!("{R4}{}", row.base).into() };
             return Ok(finished(url, row.name, base, base::tree(row)));
         }
-        let Some(&definition) = self.definitions.get(url) else {
+        let Some(definition) = self.definitions.get(url).copied().or_else(|| r4::profile(url)) else {
             return Err(Error::NotLoaded { url: url.to_owned() });
         };
         let tree = self.apply(definition)?;

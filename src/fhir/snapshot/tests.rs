@@ -97,3 +97,104 @@ fn what_does_not_exist_is_refused_with_its_place() {
     let refused = Snapshots::of([&round]).snapshot("https://x/p").expect_err("it goes round");
     assert_eq!(refused, Error::Circle { url: "https://x/p".to_owned() });
 }
+
+#[test]
+fn a_content_reference_is_unfolded_where_its_children_are_constrained() {
+    let definition = profile(
+        "https://x/p",
+        &format!("{R4}Bundle"),
+        r#"{"id":"Bundle.entry.link.relation","path":"Bundle.entry.link.relation","fixedString":"self"}"#,
+    );
+    let snapshot = Snapshots::of([&definition]).snapshot("https://x/p").expect("it is sound");
+    let link = snapshot.element("Bundle.entry.link").expect("it is there");
+    assert_eq!((link.content_reference.is_none(), link.types[0].code.as_str()), (true, "BackboneElement"));
+    let relation = snapshot.element("Bundle.entry.link.relation").expect("it is there");
+    assert_eq!((relation.min, relation.fixed.as_deref().map(Document::source)), (1, Some(r#""self""#)));
+    assert!(snapshot.element("Bundle.link.relation").is_some_and(|each| each.fixed.is_none()));
+}
+
+#[test]
+fn an_extension_slice_has_the_elements_of_its_definition() {
+    let extension = profile(
+        "https://x/e",
+        &format!("{R4}Extension"),
+        r#"{"id":"Extension","path":"Extension","max":"1"},
+        {"id":"Extension.url","path":"Extension.url","fixedUri":"https://x/e"},
+        {"id":"Extension.value[x]","path":"Extension.value[x]","min":1,"type":[{"code":"Coding"}]}"#,
+    );
+    let definition = profile(
+        "https://x/p",
+        &format!("{R4}Patient"),
+        r#"{"id":"Patient.extension:e","path":"Patient.extension","sliceName":"e","type":[{"code":"Extension","profile":["https://x/e"]}]},
+        {"id":"Patient.extension:e.value[x].code","path":"Patient.extension.value[x].code","min":1}"#,
+    );
+    let snapshot = Snapshots::of([&extension, &definition]).snapshot("https://x/p").expect("it is sound");
+    let unsliced = snapshot.element("Patient.extension").and_then(|each| each.slicing.clone()).expect("it is sliced");
+    assert_eq!(unsliced.discriminators, [("value".to_owned(), "url".to_owned())]);
+    let of = |id: &str| snapshot.element(id).unwrap_or_else(|| panic!("{id} is there"));
+    assert_eq!(of("Patient.extension:e").max, Some(1));
+    assert_eq!(of("Patient.extension:e.url").fixed.as_deref().map(Document::source), Some(r#""https://x/e""#));
+    let value = of("Patient.extension:e.value[x]");
+    assert_eq!((value.min, value.types.len(), value.types[0].code.as_str()), (1, 1, "Coding"));
+    assert_eq!(of("Patient.extension:e.value[x].code").min, 1);
+}
+
+#[test]
+fn a_slice_of_a_slice_starts_as_the_slice() {
+    let snapshot = of_patient(
+        r#"{"id":"Patient.identifier","path":"Patient.identifier","slicing":{"rules":"open",
+        "discriminator":[{"type":"value","path":"system"}]}},
+        {"id":"Patient.identifier:a","path":"Patient.identifier","sliceName":"a","max":"2","slicing":{"rules":"closed",
+        "discriminator":[{"type":"value","path":"use"}]}},
+        {"id":"Patient.identifier:a.system","path":"Patient.identifier.system","min":1},
+        {"id":"Patient.identifier:a/b","path":"Patient.identifier","sliceName":"a/b"},
+        {"id":"Patient.identifier:a/b.use","path":"Patient.identifier.use","min":1}"#,
+    )
+    .expect("it is sound");
+    let inner = snapshot.element("Patient.identifier:a/b").expect("it is there");
+    assert_eq!((inner.slice_name.as_deref(), inner.max, inner.slicing.is_none()), (Some("a/b"), Some(2), true));
+    let of = |id: &str| snapshot.element(id).map(|each| each.min);
+    assert_eq!((of("Patient.identifier:a/b.system"), of("Patient.identifier:a/b.use")), (Some(1), Some(1)));
+    assert_eq!(of("Patient.identifier:a.use"), Some(0));
+}
+
+#[test]
+fn ids_are_made_from_paths_where_they_are_missing() {
+    let snapshot = of_patient(
+        r#"{"path":"Patient.identifier","slicing":{"rules":"open","discriminator":[{"type":"value","path":"system"}]}},
+        {"path":"Patient.identifier","sliceName":"one"},{"path":"Patient.identifier.value","min":1},
+        {"path":"Patient.identifier","sliceName":"two"},{"path":"Patient.identifier.system","min":1}"#,
+    )
+    .expect("it is sound");
+    let of = |id: &str| snapshot.element(id).map(|each| each.min);
+    assert_eq!((of("Patient.identifier:one.value"), of("Patient.identifier:two.value")), (Some(1), Some(0)));
+    assert_eq!((of("Patient.identifier:one.system"), of("Patient.identifier:two.system")), (Some(0), Some(1)));
+    assert_eq!(of("Patient.identifier.value"), None);
+}
+
+#[test]
+fn bindings_and_minimums_follow_what_is_stated() {
+    let base = profile(
+        "https://x/b",
+        &format!("{R4}Patient"),
+        r#"{"id":"Patient.maritalStatus","path":"Patient.maritalStatus","binding":{"strength":"required"}},
+        {"id":"Patient.identifier","path":"Patient.identifier","slicing":{"rules":"open",
+        "discriminator":[{"type":"value","path":"system"}]}},
+        {"id":"Patient.identifier:a","path":"Patient.identifier","sliceName":"a","min":1}"#,
+    );
+    let narrower = profile(
+        "https://x/p",
+        "https://x/b",
+        r#"{"id":"Patient.identifier:b","path":"Patient.identifier","sliceName":"b","min":1},
+        {"id":"Patient.extension","path":"Patient.extension","binding":{"strength":"required","valueSet":"https://x/v"}}"#,
+    );
+    let narrower = StructureDefinition { type_name: "Patient".to_owned(), ..narrower };
+    let mut snapshots = Snapshots::of([&base, &narrower]);
+    let own = snapshots.snapshot("https://x/b").expect("it is sound");
+    let status = own.element("Patient.maritalStatus").and_then(|each| each.binding.clone()).expect("it is bound");
+    assert_eq!((&*status.strength, &*status.value_set), ("required", "http://hl7.org/fhir/ValueSet/marital-status"));
+    assert_eq!(own.element("Patient.identifier").map(|each| each.min), Some(0));
+    let derived = snapshots.snapshot("https://x/p").expect("it is sound");
+    assert_eq!(derived.element("Patient.identifier").map(|each| each.min), Some(2));
+    assert!(derived.element("Patient.extension").is_some_and(|each| each.binding.is_none()));
+}
