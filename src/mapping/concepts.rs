@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use fml_syntax::ast;
+use fml_syntax::{AstNode, SyntaxNode, ast};
 
 use crate::fhir::Node;
 
@@ -138,12 +138,19 @@ impl Concepts {
     }
 
     /// A concept map written in a mapping file.
-    pub(super) fn from_map(written: &ast::ConceptMap) -> Result<Concepts, String> {
+    /// What is wrong with it comes with the place.
+    pub(super) fn from_map(written: &ast::ConceptMap) -> Result<Concepts, (SyntaxNode, String)> {
         let prefixes: HashMap<String, Box<str>> = written
             .prefixes()
             .filter_map(|prefix| Some((prefix.name()?, prefix.url()?.value()?.into_boxed_str())))
             .collect();
-        let system = |prefix: Option<String>| prefix.and_then(|prefix| prefixes.get(&prefix).cloned());
+        let system = |node: &SyntaxNode, prefix: Option<String>| match prefix {
+            None => Ok(None),
+            Some(prefix) => match prefixes.get(&prefix) {
+                Some(url) => Ok(Some(url.clone())),
+                None => Err((node.clone(), format!("the prefix {prefix} is not declared in this concept map"))),
+            },
+        };
         let mut concepts = Concepts::default();
         for entry in written.entries() {
             let relation = entry.relation().unwrap_or_default();
@@ -152,20 +159,26 @@ impl Concepts {
             match relation.as_str() {
                 "-" | "=" | "==" | "<=" => {}
                 "!=" | ">=" | "~" | "<" | ">" => continue,
-                other => return Err(format!("the relationship {other} is not one of - = == != <= >= ~")),
+                other => {
+                    let fault = format!("the relationship {other} is not one of - = == != <= >= ~");
+                    return Err((entry.syntax().clone(), fault));
+                }
             }
-            let target = Code { system: system(target.prefix()), code: target_code.into(), display: None };
-            concepts.add(system(source.prefix()), code.into(), target)?;
+            let to = system(target.syntax(), target.prefix())?;
+            let target = Code { system: to, code: target_code.into(), display: None };
+            let from = system(source.syntax(), source.prefix())?;
+            concepts.add(from, code.into(), target).map_err(|fault| (entry.syntax().clone(), fault))?;
         }
         for rule in written.unmapped() {
             match rule.mode().as_deref() {
                 Some("provided") => {
-                    let source = system(rule.prefix());
+                    let source = system(rule.syntax(), rule.prefix())?;
                     concepts.unmapped.push(Unmapped { target: UnmappedTarget::Provided(source.clone()), source });
                 }
                 mode => {
                     let mode = mode.unwrap_or("(none)");
-                    return Err(format!("a concept map in a mapping file knows unmapped = provided only, not {mode}"));
+                    let fault = format!("a concept map in a mapping file knows unmapped = provided only, not {mode}");
+                    return Err((rule.syntax().clone(), fault));
                 }
             }
         }

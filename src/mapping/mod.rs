@@ -47,7 +47,7 @@ pub use target::Origin;
 pub struct MapFile {
     /// Its name, for diagnostics and lineage.
     pub name: String,
-    /// FML.
+    /// FML, or a StructureMap resource as JSON: then faults point into the map that it says.
     pub text: String,
 }
 

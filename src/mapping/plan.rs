@@ -92,6 +92,8 @@ pub(super) struct SourcePlan {
     pub(super) steps: Vec<Vec<Spelling>>,
     /// Keep only items of this type.
     pub(super) only: Option<Type>,
+    /// Whether the type allows several items.
+    pub(super) repeats: bool,
     pub(super) cardinality: Option<(usize, Option<usize>)>,
     pub(super) default: Option<Operand>,
     pub(super) list_mode: Option<SourceListMode>,
@@ -218,6 +220,28 @@ pub(super) enum Operand {
     Path(Slot, Vec<Vec<Spelling>>),
     Constant(Box<str>, Type),
     Expression(Box<ExpressionPlan>, Option<Slot>),
+}
+
+impl SourcePlan {
+    /// Whether the rule may run for several items, as far as the map tells.
+    pub(super) fn may_give_several(&self) -> bool {
+        let one_at_most = matches!(self.cardinality, Some((_, Some(0 | 1))))
+            || matches!(self.list_mode, Some(SourceListMode::First | SourceListMode::Last | SourceListMode::OnlyOne));
+        self.element.is_some() && self.repeats && !one_at_most && self.condition.is_none()
+    }
+
+    /// Whether it gives its context, once and always.
+    pub(super) fn always_gives_its_context(&self) -> bool {
+        self.element.is_none() && self.only.is_none() && self.condition.is_none() && self.check.is_none()
+    }
+}
+
+impl TargetPlan {
+    /// Whether it sets a value, and does not go on with what is there.
+    pub(super) fn sets_a_value(&self) -> bool {
+        let goes_on = matches!(self.list_mode, TargetListMode::Reuse | TargetListMode::Share(_));
+        !matches!(self.transform, Transform::Element) && !goes_on
+    }
 }
 
 impl ElementPlan {

@@ -608,7 +608,11 @@ impl<'r> Run<'r> {
                 Value::Target(id) => Some(id),
                 _ => None,
             },
-            TargetListMode::Reuse => self.target.existing(self.destination(context)?, element.order),
+            TargetListMode::Reuse => {
+                let first = self.target.existing(self.destination(context)?, element.order);
+                let spelled = |id: &TargetId| element.names().any(|name| name.text() == self.target.spec(*id).name);
+                first.filter(spelled)
+            }
             TargetListMode::First | TargetListMode::Last => None,
         })
     }

@@ -6,6 +6,7 @@ use crate::fhir::ElementPath;
 
 use super::*;
 
+mod faults;
 mod language;
 
 const NAMES: &str = r#"
@@ -460,7 +461,7 @@ fn run_time_faults_name_record_and_rule() {
 
 #[test]
 fn limits_end_what_would_not_end() {
-    let map = "group Main(source s : Record, target t : Patient) { s -> t then Main(s, t); }";
+    let map = "group Main(source s : Record, target t : Patient) { s where (true) -> t then Main(s, t); }";
     assert!(matches!(run(map, "{}"), Err(Error::Limit { limit: Limit::Groups, .. })));
     let limited = |limits| compiled(&patient("src.given as g -> tgt.name as n, n.given = g;")).with_limits(limits);
     let source = parse(r#"{"given":["a","b","c"]}"#);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use fml_syntax::{AstNode, Severity as SyntaxSeverity, ast};
 
-use crate::fhir::{Document, Node};
+use crate::fhir::{Document, Limits, Node};
 
 use super::super::MapFile;
 use super::super::concepts::{self, Concepts};
@@ -15,8 +15,9 @@ use super::{Compiler, Declared, File, Mode, Parameter, written};
 impl<'a> Compiler<'a> {
     pub(super) fn read_files(&mut self, files: &'a [MapFile]) {
         for file in files {
-            let written = fml_syntax::parse(&file.text);
-            let parse = match super::legacy::modern(&file.text, &written.tree()) {
+            let text = self.fml_of(file);
+            let written = fml_syntax::parse(&text);
+            let parse = match super::legacy::modern(&text, &written.tree()) {
                 Cow::Borrowed(_) => written,
                 Cow::Owned(text) => fml_syntax::parse(&text),
             };
@@ -27,9 +28,9 @@ impl<'a> Compiler<'a> {
                 };
                 let hint = "see the FHIR Mapping Language grammar".to_owned();
                 let finding = Finding { severity, code: Code::Syntax, message: fault.message.clone(), hint };
-                self.diagnostics.push(Diagnostic::new(&file.name, &file.text, fault.range.into(), finding));
+                self.diagnostics.push(Diagnostic::new(&file.name, &text, fault.range.into(), finding));
             }
-            self.files.push(read_file(file, parse.tree()));
+            self.files.push(read_file(file, text, parse.tree()));
         }
         if files.is_empty() {
             let finding = Finding {
@@ -45,6 +46,24 @@ impl<'a> Compiler<'a> {
             self.follow_imports(file, &mut visible, &mut vec![file]);
             self.files[file].visible = visible;
         }
+    }
+
+    /// The text of a file; of a StructureMap resource, what it says in the mapping language.
+    fn fml_of(&mut self, file: &'a MapFile) -> Cow<'a, str> {
+        let text = file.text.trim_start_matches('\u{feff}');
+        if !text.trim_start().starts_with('{') {
+            return Cow::Borrowed(&file.text);
+        }
+        let parsed = Document::parse(text.trim_end(), &Limits::default());
+        let message = match parsed.as_ref().map(super::structure_map::as_fml) {
+            Ok(Some(text)) => return Cow::Owned(text),
+            Ok(None) => "this resource is no StructureMap".to_owned(),
+            Err(fault) => format!("this is no JSON: {fault}"),
+        };
+        let hint = "give a map, or a StructureMap resource as JSON".to_owned();
+        let finding = Finding { severity: Severity::Error, code: Code::Syntax, message, hint };
+        self.diagnostics.push(Diagnostic::new(&file.name, &file.text, 0..0, finding));
+        Cow::Borrowed("")
     }
 
     /// Adds the files that `file` imports, and theirs. A file that leads back to itself is a fault.
@@ -97,7 +116,10 @@ impl<'a> Compiler<'a> {
                 let url = map.url().and_then(|url| url.value()).unwrap_or_default();
                 match Concepts::from_map(&map) {
                     Ok(concepts) => self.add_concepts((Some(file), url.trim_start_matches('#').to_owned()), concepts),
-                    Err(fault) => self.error(file, map.syntax(), fault, ""),
+                    Err((place, fault)) => {
+                        let hint = "declare the prefix, correct the entry, or give the concept map as a resource";
+                        self.error(file, &place, fault, hint);
+                    }
                 }
             }
         }
@@ -209,7 +231,7 @@ fn plain(url: &str) -> String {
     url.split('|').next().unwrap_or_default().to_owned()
 }
 
-fn read_file(file: &MapFile, tree: ast::SourceFile) -> File<'_> {
+fn read_file<'a>(file: &'a MapFile, text: Cow<'a, str>, tree: ast::SourceFile) -> File<'a> {
     let metadata = |wanted: &str| {
         let mut found = tree.metadata().filter(|each| each.key().is_some_and(|key| key.text() == wanted));
         found.next().and_then(|each| each.value()?.value())
@@ -225,7 +247,7 @@ fn read_file(file: &MapFile, tree: ast::SourceFile) -> File<'_> {
         })
         .collect();
     let constants = tree.constants().filter_map(|each| Some((each.name()?, each.expression()?))).collect();
-    File { name: &file.name, text: &file.text, url, uses, visible: Vec::new(), constants, tree }
+    File { name: &file.name, text, url, uses, visible: Vec::new(), constants, tree }
 }
 
 /// A rule's name: as given, or else its source.

@@ -2,7 +2,7 @@
 
 use fml_syntax::{AstNode, NodeOrToken, SyntaxKind, SyntaxNode, SyntaxToken, ast};
 
-use super::super::diagnostic::Code;
+use super::super::diagnostic::{Code, Finding, Severity};
 use super::super::plan::{
     Block, Call, GroupPlan, Operand, Rule, RulePlan, Slot, SourcePlan, TargetListMode, TargetPlan,
 };
@@ -42,6 +42,7 @@ impl Compiler<'_> {
         if self.rules.is_empty() {
             self.error(0, tree.syntax(), "the map has no rule", "write source.element -> target.element; in its group");
         }
+        self.check_calls_end();
         Some((source.ty, target.ty))
     }
 
@@ -170,7 +171,9 @@ impl Compiler<'_> {
         let implicit = is_implicit(rule, &sources_written).then(|| (sources[0].slot, source_types[0]));
         let mut targets = Vec::new();
         for target in rule.targets() {
-            targets.extend(self.target(scope, &target, implicit)?.0);
+            let (plans, _) = self.target(scope, &target, implicit)?;
+            self.check_occurrences(scope, &target, &sources, &targets, plans.last()?);
+            targets.extend(plans);
         }
         let calls = self.calls(scope, rule);
         let nested = rule.dependent().and_then(|then| then.rules());
@@ -208,6 +211,37 @@ impl Compiler<'_> {
         Some(RulePlan { rule: index, sources: vec![source], targets: plans, calls: Vec::new(), block })
     }
 
+    /// An element that may occur once is set once: not twice in a rule, nor for each of several items.
+    fn check_occurrences(
+        &mut self,
+        scope: &Scope,
+        written: &ast::Target,
+        sources: &[SourcePlan],
+        before: &[TargetPlan],
+        plan: &TargetPlan,
+    ) {
+        let Some(element) = plan.element.as_ref().filter(|element| !element.is_array && plan.sets_a_value()) else {
+            return;
+        };
+        let same = |other: &&TargetPlan| {
+            let order = other.element.as_ref().map(|element| element.order);
+            other.context == plan.context && order == Some(element.order) && other.sets_a_value()
+        };
+        if before.iter().find(same).is_some() {
+            let message = format!("{} may occur once and is set twice in this rule", element.name);
+            self.error(scope.file, written.syntax(), message, "leave one of the two out");
+            return;
+        }
+        let is_new = before.iter().any(|other| other.slot.is_some() && other.slot == plan.context);
+        let several = sources.iter().any(SourcePlan::may_give_several);
+        if several && !is_new && plan.context.is_some() {
+            let message = format!("{} may occur once, and this rule may set it for several items", element.name);
+            let hint = "take one item with first, or choose it with where".to_owned();
+            let finding = Finding { severity: Severity::Warning, code: Code::Rule, message, hint };
+            self.report(scope.file, written.syntax().span(), finding);
+        }
+    }
+
     fn copied_element(
         &mut self,
         scope: &mut Scope,
@@ -224,6 +258,7 @@ impl Compiler<'_> {
             element,
             steps: Vec::new(),
             only: None,
+            repeats: true,
             cardinality: None,
             default: None,
             list_mode: None,
@@ -284,7 +319,9 @@ impl Compiler<'_> {
         let parameters = self.groups[group].parameters.clone();
         if written.len() != parameters.len() {
             let message = format!("{name} takes {} arguments and gets {}", parameters.len(), written.len());
-            self.error(scope.file, invocation.syntax(), message, "");
+            let names: Vec<&str> = parameters.iter().map(|each| each.name.as_str()).collect();
+            let hint = format!("write {name}({})", names.join(", "));
+            self.error(scope.file, invocation.syntax(), message, hint);
             return None;
         }
         let mut arguments = Vec::new();
@@ -338,7 +375,13 @@ impl Compiler<'_> {
         }
         let (wanted, got) = (self.types.name(declared).to_owned(), self.types.name(given).to_owned());
         let message = format!("{} takes a {wanted} and gets a {got}", parameter.name);
-        self.error_of(Code::TypeMismatch, scope.file, node, message, "pass a value of that type, or change the group");
+        self.error_of(
+            Code::TypeMismatch,
+            scope.file,
+            node,
+            message,
+            format!("pass a {wanted}, or leave the type of the parameter out"),
+        );
         None
     }
 }

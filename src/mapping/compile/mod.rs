@@ -6,9 +6,12 @@ mod expression;
 mod groups;
 mod hint;
 mod legacy;
+mod recursion;
 mod source;
+mod structure_map;
 mod target;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -28,7 +31,8 @@ const INSTANCES: usize = 10_000;
 /// A parsed mapping file.
 struct File<'a> {
     name: &'a str,
-    text: &'a str,
+    /// FML: the file's, or what a StructureMap resource says in it.
+    text: Cow<'a, str>,
     tree: ast::SourceFile,
     url: String,
     /// Alias, URL.
@@ -202,7 +206,7 @@ impl Compiler<'_> {
     }
 
     fn line(&self, file: usize, at: usize) -> usize {
-        let text = self.files[file].text;
+        let text = &self.files[file].text;
         text[..at].matches('\n').count() + 1
     }
 }

@@ -5,15 +5,16 @@ use fml_syntax::{AstNode, SyntaxNode, ast};
 use super::super::diagnostic::Code;
 use super::super::plan::{SourceListMode, SourcePlan};
 use super::super::types::{Spelling, Type, Types};
-use super::{Compiler, Located, Mode, Scope, Variable};
+use super::{Compiler, Located, Mode, Scope, Variable, written};
 
 impl Compiler<'_> {
     /// Compiles a source and binds its variable. With it, the type of its items.
     pub(super) fn source(&mut self, scope: &mut Scope, source: &ast::Source) -> Option<(SourcePlan, Type)> {
         let path = source.path()?;
         let (context, names) = self.source_path(scope, &path)?;
-        let (mut elements, mut ty) = (Vec::new(), context.ty);
+        let (mut elements, mut ty, mut repeats) = (Vec::new(), context.ty, false);
         for name in &names {
+            repeats |= self.types.field(ty, name).is_none_or(|field| field.is_array);
             let (spellings, next) = self.source_element(scope.file, path.syntax(), ty, name)?;
             elements.extend(spellings);
             ty = next;
@@ -36,7 +37,8 @@ impl Compiler<'_> {
             element: steps.next(),
             steps: steps.collect(),
             only,
-            cardinality: self.cardinality(scope, source)?,
+            repeats,
+            cardinality: self.cardinality(scope, source, repeats)?,
             default: self.default_value(scope, source)?,
             list_mode: self.source_list_mode(scope, source)?,
             condition: self.clause(scope, source.where_clause())?,
@@ -101,21 +103,32 @@ impl Compiler<'_> {
         } else if ty.is_concrete() && !ty.is_a(wanted) && !wanted.is_a(ty) {
             let (wanted, ty) = (self.types.name(wanted).to_owned(), self.types.name(ty).to_owned());
             let message = format!("this is never a {wanted}: it is a {ty}");
-            self.error_of(Code::TypeMismatch, file, node, message, "leave the type out, or correct it");
+            self.error_of(Code::TypeMismatch, file, node, message, "leave the type out, or name one that it can be");
             return None;
         }
         Some(wanted)
     }
 
-    fn cardinality(&mut self, scope: &Scope, source: &ast::Source) -> Option<Option<(usize, Option<usize>)>> {
+    fn cardinality(
+        &mut self,
+        scope: &Scope,
+        source: &ast::Source,
+        repeats: bool,
+    ) -> Option<Option<(usize, Option<usize>)>> {
         let Some((min, max)) = source.cardinality() else { return Some(None) };
         let bounds = match (min.parse(), max.as_str(), max.parse()) {
             (Ok(min), "*", _) => Some((min, None)),
-            (Ok(min), _, Ok(max)) => Some((min, Some(max))),
+            (Ok(min), _, Ok(max)) if min <= max => Some((min, Some(max))),
             _ => None,
         };
-        if bounds.is_none() {
-            self.error(scope.file, source.syntax(), "this cardinality cannot be read", "write 0..1 or 1..*");
+        match bounds {
+            None => self.error(scope.file, source.syntax(), "this cardinality cannot be read", "write 0..1 or 1..*"),
+            Some((2.., _)) if !repeats => {
+                let message = format!("{} occurs once at most, so never {min}..{max}", written(&source.path()?));
+                self.error(scope.file, source.syntax(), message, "write 0..1 or 1..1");
+                return None;
+            }
+            Some(_) => {}
         }
         bounds.map(Some)
     }

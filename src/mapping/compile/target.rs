@@ -225,9 +225,10 @@ impl Compiler<'_> {
         if fits {
             return Some(if wanted.is_concrete() { wanted } else { given });
         }
+        let hint = how_to_make(wanted, &element.name);
         let (wanted, given) = (self.types.name(wanted).to_owned(), self.types.name(given).to_owned());
         let message = format!("{} is a {wanted} and cannot be set to a {given}", element.name);
-        self.error_of(Code::TypeMismatch, file, node, message, format!("set it to a {wanted}, or set its elements"));
+        self.error_of(Code::TypeMismatch, file, node, message, hint);
         None
     }
 
@@ -264,7 +265,8 @@ impl Compiler<'_> {
             return Some(());
         }
         let message = format!("{} is a {}, and {text} is none", element.name, self.types.name(only_type(element)));
-        self.error(file, node, message, "");
+        let hint = if only_type(element) == Type::fhir("boolean") { "write true or false" } else { "write a number" };
+        self.error(file, node, message, hint);
         None
     }
 
@@ -335,25 +337,34 @@ impl Compiler<'_> {
             ("truncate", [value, length]) => {
                 let length = self.constant_text(scope, length)?;
                 let Ok(length) = length.parse() else {
-                    self.error(scope.file, node, "truncate takes a number of characters", "");
+                    let hint = "write truncate(value, 20)";
+                    self.error(scope.file, node, "truncate takes a number of characters", hint);
                     return None;
                 };
-                Some((Transform::Truncate(self.operand(scope, value)?.0, length), Type::fhir("string")))
+                Some((Transform::Truncate(self.primitive(scope, name, value)?.0, length), Type::fhir("string")))
             }
             ("append", [_, ..]) => {
                 let operands =
-                    arguments.iter().map(|each| Some(self.operand(scope, each)?.0)).collect::<Option<_>>()?;
+                    arguments.iter().map(|each| Some(self.primitive(scope, name, each)?.0)).collect::<Option<_>>()?;
                 Some((Transform::Append(operands), Type::fhir("string")))
             }
-            ("cast", [value, ty]) => self.cast(scope, node, value, ty),
-            ("cast", [_]) => {
-                self.error(scope.file, node, "cast needs the type to cast to", "write cast(value, 'string')");
-                None
+            ("cast", [value, ty]) => {
+                let ty = self.text_of(ty);
+                self.cast(scope, node, value, Type::fhir(&ty), &ty)
             }
+            ("cast", [value]) => match hole.filter(|hole| hole.is_primitive()) {
+                Some(ty) => self.cast(scope, node, value, ty, ""),
+                None => {
+                    self.error(scope.file, node, "cast needs the type to cast to", "write cast(value, 'string')");
+                    None
+                }
+            },
             ("translate", [value, map, to]) => self.translate(scope, node, value, map, &self.text_of(to)),
             ("translate", [value, map]) => self.translate(scope, node, value, map, "Coding"),
-            ("reference", [value]) => Some((Transform::Reference(self.operand(scope, value)?.0), Type::fhir("string"))),
-            ("pointer", [value]) => Some((Transform::Pointer(self.operand(scope, value)?.0), Type::fhir("uri"))),
+            ("reference", [value]) => {
+                Some((Transform::Reference(self.resource(scope, name, value)?), Type::fhir("string")))
+            }
+            ("pointer", [value]) => Some((Transform::Pointer(self.resource(scope, name, value)?), Type::fhir("uri"))),
             ("uuid", []) => Some((Transform::Uuid(self.uuid(scope, node)), Type::fhir("id"))),
             ("evaluate", [expression]) => self.evaluate(scope, None, expression),
             ("evaluate", [focus, expression]) => self.evaluate(scope, Some(focus), expression),
@@ -368,10 +379,40 @@ impl Compiler<'_> {
         }
     }
 
+    /// An argument that must be a primitive.
+    fn primitive(&mut self, scope: &Scope, transform: &str, value: &ast::Expr) -> Option<(Operand, Type)> {
+        let (operand, ty) = self.operand(scope, value)?;
+        if ty.is_concrete() && !ty.is_primitive() {
+            let message = format!("{transform} takes a primitive, and {} is a {}", value.text(), self.types.name(ty));
+            self.error_of(
+                Code::TypeMismatch,
+                scope.file,
+                value.syntax(),
+                message,
+                "name the element that holds the value",
+            );
+            return None;
+        }
+        Some((operand, ty))
+    }
+
+    /// An argument that must be a resource.
+    fn resource(&mut self, scope: &Scope, transform: &str, value: &ast::Expr) -> Option<Operand> {
+        let (operand, ty) = self.operand(scope, value)?;
+        if ty.is_concrete() && !ty.is_resource() {
+            let message = format!("{transform} takes a resource, and {} is a {}", value.text(), self.types.name(ty));
+            let hint = "pass the variable that create('Type') has bound";
+            self.error_of(Code::TypeMismatch, scope.file, value.syntax(), message, hint);
+            return None;
+        }
+        Some(operand)
+    }
+
     fn no_such_transform(&mut self, scope: &Scope, node: &SyntaxNode, name: &str, arguments: usize) {
         match TRANSFORMS.iter().find(|(known, _)| *known == name) {
             Some((_, form)) => {
-                let message = format!("{name} does not take {arguments} arguments");
+                let plural = if arguments == 1 { "" } else { "s" };
+                let message = format!("{name} does not take {arguments} argument{plural}");
                 self.error_of(Code::UnknownTransform, scope.file, node, message, format!("write {form}"));
             }
             None => {
@@ -390,7 +431,7 @@ impl Compiler<'_> {
         from: &str,
         to: &str,
     ) -> Option<(Transform, Type)> {
-        let (operand, _) = self.operand(scope, value)?;
+        let (operand, _) = self.primitive(scope, "escape", value)?;
         match (Escaping::named(from), Escaping::named(to)) {
             (Some(from), Some(to)) => Some((Transform::Escape(operand, from, to), Type::fhir("string"))),
             (known, _) => {
@@ -408,7 +449,7 @@ impl Compiler<'_> {
         value: &ast::Expr,
         rest: &[ast::Expr],
     ) -> Option<(Transform, Type)> {
-        let (operand, given) = self.operand(scope, value)?;
+        let (operand, given) = self.primitive(scope, "dateOp", value)?;
         let texts: Vec<String> = rest.iter().map(|each| self.text_of(each)).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let (operation, ty) = match texts.as_slice() {
@@ -464,7 +505,12 @@ impl Compiler<'_> {
                 let name = self.constant_text(scope, name)?;
                 let found = self.type_named(scope.file, &name).filter(|ty| ty.is_concrete());
                 if found.is_none() {
-                    let hint = "name a type of FHIR R4, or a model that the map uses";
+                    let aliases = self.files[scope.file].uses.iter().map(|(alias, _)| alias.clone());
+                    let known = crate::fhir::r4::types().into_iter().map(|row| row.name.to_owned()).chain(aliases);
+                    let hint = match super::hint::nearest(&name, known.collect::<Vec<_>>()) {
+                        hint if hint.is_empty() => "name a type of FHIR R4, or a model that the map uses".to_owned(),
+                        hint => hint,
+                    };
                     let message = format!("{name} is not a type that can be created");
                     self.error_of(Code::UnknownType, scope.file, node, message, hint);
                     return None;
@@ -487,15 +533,15 @@ impl Compiler<'_> {
         scope: &Scope,
         node: &SyntaxNode,
         value: &ast::Expr,
-        ty: &ast::Expr,
+        ty: Type,
+        name: &str,
     ) -> Option<(Transform, Type)> {
-        let (operand, _) = self.operand(scope, value)?;
-        let name = self.text_of(ty);
-        let ty = Type::fhir(&name);
         if !ty.is_primitive() {
-            self.error(scope.file, node, format!("{name} is not a primitive type of FHIR"), "");
+            let hint = super::hint::nearest(name, primitives());
+            self.error(scope.file, node, format!("{name} is not a primitive type of FHIR"), hint);
             return None;
         }
+        let (operand, _) = self.primitive(scope, "cast", value)?;
         Some((Transform::Cast(operand, ty), ty))
     }
 
@@ -601,7 +647,7 @@ impl Compiler<'_> {
             members.push((ElementPlan::fhir(&self.types, ty, "system")?, Member::ContactSystem(operand)));
         }
         for (member, argument) in names.iter().zip(arguments) {
-            let (operand, _) = self.operand(scope, argument)?;
+            let (operand, _) = self.primitive(scope, name, argument)?;
             members.push((ElementPlan::fhir(&self.types, ty, member)?, Member::Value(operand)));
         }
         if let ("id", [_, _, code]) = (name, arguments) {
@@ -622,7 +668,7 @@ impl Compiler<'_> {
     fn quantity(&mut self, scope: &Scope, text: &ast::Expr) -> Option<(Transform, Type)> {
         let mut members = Vec::new();
         for (name, part) in [("comparator", Part::Comparator), ("value", Part::Value), ("unit", Part::Unit)] {
-            let (operand, _) = self.operand(scope, text)?;
+            let (operand, _) = self.primitive(scope, "qty", text)?;
             if let Operand::Constant(constant, _) = &operand
                 && Quantity::read(constant).is_none()
             {
@@ -649,6 +695,28 @@ impl Compiler<'_> {
         };
         let codings = ElementPlan::fhir(&self.types, "CodeableConcept", "coding")?;
         Some(Template { ty: Type::fhir("CodeableConcept"), members: vec![(codings, Member::Nested(coding))] })
+    }
+}
+
+/// The names of the primitive types.
+fn primitives() -> impl Iterator<Item = String> {
+    let names = crate::fhir::r4::types().into_iter().map(|row| row.name);
+    names.filter(|name| Type::fhir(name).is_primitive()).map(str::to_owned)
+}
+
+/// How a map makes a value of a type, as a hint.
+fn how_to_make(wanted: Type, element: &str) -> String {
+    match wanted.fhir_name() {
+        Some("CodeableConcept") => "make one with cc('system', code), or translate(…, 'CodeableConcept')".to_owned(),
+        Some("Coding") => "make one with c('system', code), or translate(…, 'Coding')".to_owned(),
+        Some("Quantity") => "make one with qty(value, 'unit')".to_owned(),
+        Some("Identifier") => "make one with id('system', value)".to_owned(),
+        Some("ContactPoint") => "make one with cp('phone', value)".to_owned(),
+        Some("Reference") => {
+            format!("bind it, and set its reference: {element} as r, r.reference = reference(resource)")
+        }
+        _ if wanted.is_primitive() => "name the element that holds the value".to_owned(),
+        _ => format!("bind it with as, and set its elements: {element} as x, x.… = …"),
     }
 }
 
