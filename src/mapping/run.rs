@@ -351,7 +351,7 @@ impl<'r> Run<'r> {
     fn children(&mut self, context: Value<'r>, spellings: &'r [Spelling]) {
         let start = self.items.len();
         match context {
-            Value::Element { value: Some(node), ty, .. } => {
+            Value::Element { value: Some(node), ty, .. } if node.is_object() => {
                 let is_record = matches!(ty, Type::Model(_));
                 spellings.iter().for_each(|spelling| values::children(node, spelling, is_record, &mut self.items));
             }
@@ -645,6 +645,11 @@ impl<'r> Run<'r> {
         match &plan.element {
             Some(element) => self.set_element(parent, element, value, plan.list_mode),
             None => {
+                // The value alone: extensions are elements of their own, which groups for the types copy.
+                let value = match value {
+                    Value::Element { value, ty, .. } => Value::Element { value, companion: None, ty },
+                    other => other,
+                };
                 self.set_primitive(parent, "the target", value)?;
                 Ok(Value::Target(parent))
             }

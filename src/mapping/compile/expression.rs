@@ -87,7 +87,12 @@ impl Compiler<'_> {
             }
         } else if let Some(constant) = self.constant(scope.file, name) {
             if depth > 16 {
-                self.error(scope.file, &token.parent()?, format!("the constant {name} leads to itself"), "");
+                self.error(
+                    scope.file,
+                    &token.parent()?,
+                    format!("the constant {name} leads to itself"),
+                    "give it a value of its own",
+                );
                 return None;
             }
             if explicit {

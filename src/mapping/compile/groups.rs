@@ -21,7 +21,12 @@ impl Compiler<'_> {
         };
         let (tree, parameters) = (first.tree.clone(), first.parameters.clone());
         let [source, target] = parameters.as_slice() else {
-            self.error(0, tree.syntax(), "the first group must take one source and one target", "");
+            self.error(
+                0,
+                tree.syntax(),
+                "the first group must take one source and one target",
+                "write group Name(source a : A, target b : B)",
+            );
             return None;
         };
         if source.mode != Mode::Source || target.mode != Mode::Target || !target.ty.is_concrete() {
@@ -56,7 +61,12 @@ impl Compiler<'_> {
         self.instances.insert((group, types.clone()), index);
         let (file, tree) = (self.groups[group].file, self.groups[group].tree.clone());
         if index >= INSTANCES {
-            self.error(file, tree.syntax(), "the groups of this map are called with too many types", "");
+            self.error(
+                file,
+                tree.syntax(),
+                "the groups of this map are called with too many types",
+                "give their parameters types",
+            );
             return index;
         }
         let mut scope =
@@ -79,7 +89,12 @@ impl Compiler<'_> {
         let mut at = Some(base);
         while let Some(ancestor) = at {
             if ancestor == group {
-                self.error(file, tree.syntax(), format!("the group {} extends itself", scope.group), "");
+                self.error(
+                    file,
+                    tree.syntax(),
+                    format!("the group {} extends itself", scope.group),
+                    "leave out one of the extends",
+                );
                 return None;
             }
             let next = self.groups[ancestor].extends.clone();
@@ -94,7 +109,8 @@ impl Compiler<'_> {
                 Some(variable) => arguments.push((Operand::Slot(variable.slot), variable.ty)),
                 None => {
                     let message = format!("{name} takes {}, which {} does not", parameter.name, scope.group);
-                    self.error(file, tree.syntax(), message, "");
+                    let hint = format!("add {} to the parameters of {}", parameter.name, scope.group);
+                    self.error(file, tree.syntax(), message, hint);
                     return None;
                 }
             }

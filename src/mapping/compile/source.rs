@@ -160,7 +160,12 @@ impl Compiler<'_> {
             Some(ast::ListMode::NotLast) => SourceListMode::NotLast,
             Some(ast::ListMode::OnlyOne) => SourceListMode::OnlyOne,
             Some(_) => {
-                self.error(scope.file, source.syntax(), "this list mode is not one of a source", "");
+                self.error(
+                    scope.file,
+                    source.syntax(),
+                    "this list mode is one of a target",
+                    "a source takes first, last, not_first, not_last or only_one",
+                );
                 return None;
             }
         }))

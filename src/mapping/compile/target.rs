@@ -100,7 +100,15 @@ impl Compiler<'_> {
     fn target_variable(&mut self, scope: &Scope, path: &ast::QualifiedName, name: &str) -> Option<Variable> {
         let Some(variable) = scope.find(name, Mode::Target).cloned() else {
             match scope.find(name, Mode::Source) {
-                Some(_) => self.error(scope.file, path.syntax(), format!("{name} is a source and cannot be set"), ""),
+                Some(_) => {
+                    let message = format!("{name} is a source and cannot be set");
+                    self.error(
+                        scope.file,
+                        path.syntax(),
+                        message,
+                        "set a target of the group, or bind a new one with as",
+                    );
+                }
                 None => self.unknown_variable(scope, path.syntax(), name),
             }
             return None;
@@ -486,7 +494,12 @@ impl Compiler<'_> {
         match self.operand(scope, expr)?.0 {
             Operand::Constant(text, _) => Some(text.into()),
             _ => {
-                self.error(scope.file, expr.syntax(), "this argument must be a literal", "");
+                self.error(
+                    scope.file,
+                    expr.syntax(),
+                    "this argument must be a literal",
+                    "write it in quotes, or as a constant (let)",
+                );
                 None
             }
         }

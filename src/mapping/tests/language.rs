@@ -239,6 +239,40 @@ fn a_concept_map_of_another_file_is_named_with_its_map() {
 }
 
 #[test]
+fn extensions_of_primitives_are_read_and_set() {
+    check(
+        "group Main(source src : Patient, target tgt : Patient) {
+           src.birthDate as b -> tgt.birthDate as d, d.value = b, d.extension as e, e.url = 'urn:made' then {
+             b.extension as x where (url = 'urn:time') then { x.value as v -> e.value = v; };
+             b.extension as x -> tgt.extension = x; }; }",
+        r#"{"resourceType":"Patient","birthDate":"2000-01-02","_birthDate":{"extension":[
+            {"url":"urn:time","valueDateTime":"2000-01-02T03:04:05.10+05:30"}]}}"#,
+        r#"{"resourceType":"Patient","extension":[{"url":"urn:time","valueDateTime":"2000-01-02T03:04:05.10+05:30"}],
+            "birthDate":"2000-01-02","_birthDate":{"extension":[{"url":"urn:made","valueDateTime":"2000-01-02T03:04:05.10+05:30"}]}}"#,
+    );
+}
+
+#[test]
+fn a_map_may_be_a_structure_map_resource() {
+    let resource = r#"{"resourceType":"StructureMap","url":"http://x/map","name":"m",
+        "structure":[{"url":"http://hl7.org/fhir/StructureDefinition/Patient","mode":"source","alias":"Patient"}],
+        "group":[{"name":"g","input":[{"name":"s","type":"Patient","mode":"source"},{"name":"t","type":"Patient","mode":"target"}],
+        "rule":[{"name":"sex","source":[{"context":"s","element":"gender","variable":"v"}],
+        "target":[{"context":"t","element":"ELEMENT","transform":"copy","parameter":[{"valueId":"v"}]}]}]}]}"#;
+    let compile = |text: String| CompiledMap::compile(&[MapFile { name: "map.json".to_owned(), text }], &[]);
+    let map = compile(resource.replace("ELEMENT", "gender")).expect("it compiles");
+    let output = map.transform(&parse(r#"{"resourceType":"Patient","gender":"male"}"#), Uuid::nil()).expect("it runs");
+    assert_eq!(output.document.source(), r#"{"resourceType":"Patient","gender":"male"}"#);
+    let faults = compile(resource.replace("ELEMENT", "gendr")).expect_err("there is no such element");
+    let (fault, text) = (&faults[0], "  s.gender as v -> t.gendr = v \"sex\";");
+    assert_eq!((fault.file.as_str(), fault.column, fault.text.as_str()), ("map.json", 20, text));
+    let faults = compile(r#"{"resourceType":"Patient"}"#.to_owned()).expect_err("it is another resource");
+    assert_eq!(faults[0].message, "this resource is no StructureMap");
+    let faults = compile("{".to_owned()).expect_err("it is no JSON");
+    assert!(faults[0].message.starts_with("this is no JSON"), "{}", faults[0].message);
+}
+
+#[test]
 fn ids_and_references_follow_from_the_seed() {
     let map = "group Main(source src : Record, target b : Bundle) {
         src.given as g -> b.entry as e, e.resource = create('Patient') as p, b.entry as f,
