@@ -49,7 +49,7 @@ pub enum Kind {
 
 /// The place of a node in its document: an index in document order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NodeId(u32);
+pub struct NodeId(pub(super) u32);
 
 impl NodeId {
     /// The index in document order; the root is 0.
@@ -135,29 +135,30 @@ impl ParseError {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Slot {
+/// A node, as the parser and the [`Builder`](super::Builder) make it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
     /// First byte of the value.
-    start: u32,
+    pub(super) start: u32,
     /// One past its last byte.
-    end: u32,
+    pub(super) end: u32,
     /// Index of the first node after this subtree.
-    after: u32,
+    pub(super) after: u32,
     /// Offset of the key's opening quote, [`NO_KEY`] for the root and for array items.
-    key: u32,
-    name: NameId,
-    kind: Kind,
+    pub(super) key: u32,
+    pub(super) name: NameId,
+    pub(super) kind: Kind,
     /// A string with at least one escape.
-    escaped: bool,
+    pub(super) escaped: bool,
 }
 
-const NO_KEY: u32 = u32::MAX;
+pub(super) const NO_KEY: u32 = u32::MAX;
 
 /// A parsed JSON document: its bytes, and a tree of spans over them.
 #[derive(Clone)]
 pub struct Document {
-    source: Box<str>,
-    slots: Vec<Slot>,
+    pub(super) source: Box<str>,
+    pub(super) slots: Vec<Slot>,
 }
 
 impl fmt::Debug for Document {
@@ -205,6 +206,12 @@ impl Document {
                 Err(ParseError { what, position: position_in(&source, at), path: path_of_open(&source, &open) })
             }
         }
+    }
+
+    /// Whether parsing the text gives this tree, node by node.
+    pub(super) fn is_as_parsed(&self) -> bool {
+        let limits = Limits { depth: u16::MAX, nodes: u32::MAX };
+        Document::parse(self.source.as_bytes(), &limits).is_ok_and(|parsed| parsed.slots == self.slots)
     }
 
     /// The bytes that were parsed, unchanged.
@@ -399,7 +406,14 @@ impl<'a> Node<'a> {
 
     /// The member called `name`. For code that runs once; a compiled plan keeps a [`Name`].
     pub fn member(self, name: &str) -> Option<Node<'a>> {
-        self.get(&Name::new(name))
+        if !self.is_object() {
+            return None;
+        }
+        let id = NameId::of(name);
+        let is_it = |child: &Node<'_>| {
+            child.name_id() == id && (id != NameId::UNKNOWN || child.name().as_deref() == Some(name))
+        };
+        self.children().find(is_it)
     }
 
     /// The items of an array; the value itself as the only item otherwise.

@@ -5,6 +5,7 @@
 
 pub mod audit_event;
 pub mod bars;
+mod builder;
 pub mod bundle;
 mod capability;
 pub mod definitions;
@@ -24,6 +25,7 @@ mod writer;
 #[cfg(feature = "xml")]
 pub mod xml;
 
+pub use builder::Builder;
 pub use capability::capability_statement;
 pub use document::{Children, Document, Fault, Kind, Limits, Node, NodeId, ParseError, Position};
 pub use instant::{Instant, instant_text};

@@ -5,9 +5,11 @@
 //! id of `birthDate`, marked by one bit. A name outside R4, as a provider's record has, is [`NameId::UNKNOWN`] and is
 //! compared by its text: [`Name`] does both.
 
+use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
 
 use super::r4;
+use super::writer::escape_into;
 
 /// An element name that base R4 defines, or [`NameId::UNKNOWN`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,6 +41,17 @@ impl NameId {
         TABLE.names[usize::from(self.0 & !UNDERSCORE)]
     }
 
+    /// The id of `_name`, for a name without its underscore.
+    pub(super) fn with_underscore(self) -> NameId {
+        if self == NameId::UNKNOWN { self } else { NameId(self.0 | UNDERSCORE) }
+    }
+
+    /// The known name as a plan keeps it, without its underscore; the empty name for [`NameId::UNKNOWN`].
+    pub fn name(self) -> &'static Name {
+        static NAMES: LazyLock<Vec<Name>> = LazyLock::new(|| TABLE.names.iter().map(|name| Name::new(name)).collect());
+        &NAMES[usize::from(self.0 & !UNDERSCORE)]
+    }
+
     pub(super) fn index(self) -> usize {
         usize::from(self.0 & !UNDERSCORE) * 2 + usize::from(self.0 >> 15)
     }
@@ -49,17 +62,24 @@ impl NameId {
     }
 }
 
-/// A name as a compiled plan keeps it: compared by id where R4 knows it, by text where it does not.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A name as a compiled plan keeps it: compared by id where R4 knows it, by text where it does not, and ready to be
+/// written.
+#[derive(Clone, Debug)]
 pub struct Name {
     id: NameId,
-    text: Box<str>,
+    /// `"birthDate":`, as an object has it before the value.
+    key: Box<str>,
+    /// The name as it is, where JSON cannot write it without an escape.
+    unescaped: Option<Box<str>>,
 }
 
 impl Name {
     /// Interns `text`.
     pub fn new(text: &str) -> Name {
-        Name { id: NameId::of(text), text: text.into() }
+        let mut key = String::with_capacity(text.len() + 3);
+        let escaped = escape_into(&mut key, text);
+        key.push(':');
+        Name { id: NameId::of(text), key: key.into(), unescaped: escaped.then(|| text.into()) }
     }
 
     /// The id, [`NameId::UNKNOWN`] for a name outside R4.
@@ -69,7 +89,26 @@ impl Name {
 
     /// The name as written.
     pub fn text(&self) -> &str {
-        &self.text
+        self.unescaped.as_deref().unwrap_or(&self.key[1..self.key.len() - 2])
+    }
+
+    /// The key of a member: quotes, escapes and colon.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Name) -> bool {
+        self.id == other.id && (self.id != NameId::UNKNOWN || self.key == other.key)
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
     }
 }
 
@@ -153,6 +192,17 @@ mod tests {
             assert_eq!(NameId::of(name).text(), name);
         }
         assert!(r4::element_names().len() > 1000);
+    }
+
+    #[test]
+    fn a_name_is_ready_to_be_written() {
+        for (text, key) in [("birthDate", "\"birthDate\":"), ("", "\"\":"), ("a\"b", "\"a\\\"b\":")] {
+            let name = Name::new(text);
+            assert_eq!((name.text(), name.key()), (text, key));
+            assert!(name == Name::new(text) && name != Name::new("other"));
+        }
+        assert_eq!(NameId::of("_birthDate").name(), &Name::new("birthDate"));
+        assert_eq!(NameId::of("birthDate").with_underscore(), NameId::of("_birthDate"));
     }
 
     #[test]

@@ -108,8 +108,9 @@ impl Writer {
     }
 }
 
-/// Appends `text` as a JSON string: quotes, backslashes and control characters escaped, all else as it is.
-fn escape_into(out: &mut String, text: &str) {
+/// Appends `text` as a JSON string: quotes, backslashes and control characters escaped, all else as it is. Whether it
+/// has an escape.
+pub(super) fn escape_into(out: &mut String, text: &str) -> bool {
     out.push('"');
     let mut rest = text;
     loop {
@@ -127,6 +128,7 @@ fn escape_into(out: &mut String, text: &str) {
         rest = &special[1..];
     }
     out.push('"');
+    rest.len() < text.len()
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use uuid::Uuid;
 
-use crate::fhir::{self, Document};
+use crate::fhir::Document;
 use crate::identity::InterfaceName;
 use crate::intake::Received;
 
@@ -140,9 +140,7 @@ impl CompiledMap {
         let snapshots = snapshots::Snapshots::default();
         let shelf = snapshots.shelf();
         let (run, root) = run::Run::start(&self.plan, source, shelf, seed, &self.limits, recorder)?;
-        let (text, origins) = run.target.write(root).map_err(|refused| run.refused(refused, "the output"))?;
-        let limits = fhir::Limits { depth: self.limits.depth, nodes: u32::MAX };
-        let document = Document::parse(text, &limits).expect("the writer of the target writes JSON within its depth");
+        let (document, origins) = run.target.write(root).map_err(|refused| run.refused(refused, "the output"))?;
         debug_assert_eq!(document.len(), origins.len(), "each value of the output has an origin");
         Ok(Transformed { document, origins, log: run.log })
     }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use uuid::Uuid;
 
-use crate::fhir::{self, Document, ElementPath, Node, NodeId};
+use crate::fhir::{self, Document, ElementPath, Name, Node, NodeId};
 use crate::fhirpath::{self, Environment, Item, Variable};
 
 use super::error::{Error, Limit, Place};
@@ -156,6 +156,7 @@ impl<'r> Run<'r> {
         match refused {
             Refused::Occupied => Error::Occupied { element: element.to_owned(), place },
             Refused::TooMany => Error::Limit { limit: Limit::Elements, place },
+            Refused::TooLong => Error::Limit { limit: Limit::Bytes, place },
             Refused::TooDeep | Refused::Cycle => Error::Limit { limit: Limit::Depth, place },
         }
     }
@@ -359,11 +360,8 @@ impl<'r> Run<'r> {
                 spellings.iter().for_each(|spelling| values::children(node, spelling, false, &mut self.items));
             }
             Value::Target(id) => {
-                let named = |child: &TargetId| {
-                    let name = self.target.spec(*child).name;
-                    spellings.iter().any(|spelling| spelling.name.text() == name)
-                };
-                self.items.extend(self.target.children(id).filter(named).map(Value::Target));
+                let is_name = |name: &Name| spellings.iter().any(|spelling| spelling.name == *name);
+                self.items.extend(self.target.named(id, is_name).map(Value::Target));
             }
             Value::Element { .. } | Value::Text { .. } | Value::Unset => {}
         }
@@ -590,7 +588,7 @@ impl<'r> Run<'r> {
         }
         let Some(spelling) = element.spellings.first() else { return Ok(Value::Unset) };
         let existing = if element.is_array { None } else { self.target.existing(parent, element.order) };
-        let id = match existing.filter(|id| self.target.spec(*id).name == spelling.name.text()) {
+        let id = match existing.filter(|id| *self.target.spec(*id).name == spelling.name) {
             Some(id) => id,
             None => self.add(parent, element, spelling, spelling.ty, plan.list_mode, None)?,
         };
@@ -632,7 +630,7 @@ impl<'r> Run<'r> {
         mode: TargetListMode,
         source: Option<NodeId>,
     ) -> Result<TargetId, Error> {
-        let spec = Spec { name: spelling.name.text(), order: element.order, is_array: element.is_array, ty };
+        let spec = Spec { name: &spelling.name, order: element.order, is_array: element.is_array, ty };
         let origin = self.origin(source);
         let added = self.target.child(parent, spec, mode == TargetListMode::First, origin);
         added.map_err(|refused| self.refused(refused, &element.name))

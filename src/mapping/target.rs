@@ -1,12 +1,12 @@
-//! What the rules build: a tree of elements in an arena, written as JSON at the end.
+//! What the rules build: a tree of elements in an arena, written as a document at the end.
 //!
 //! Children keep the order of their type's elements, whatever order the rules made them in, so that the output is
 //! stable. Texts are spans of the record or of the plan, or of one buffer of made texts: nothing is allocated for an
 //! element but its slot. Elements without a value and without children are not written: FHIR has no empty objects.
 
-use crate::fhir::{NodeId, Writer};
+use crate::fhir::{Builder, Document, Name, NodeId};
 
-use super::types::Type;
+use super::types::{Type, made};
 
 /// The place of an element in the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) enum Text<'r> {
 /// The name and place of an element in its parent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spec<'r> {
-    pub(super) name: &'r str,
+    pub(super) name: &'r Name,
     pub(super) order: u16,
     pub(super) is_array: bool,
     pub(super) ty: Type,
@@ -59,11 +59,13 @@ pub(super) enum Refused {
     TooDeep,
     /// It would stand inside itself.
     Cycle,
+    /// The text is longer than a document can be.
+    TooLong,
 }
 
 #[derive(Clone, Debug)]
 struct Slot<'r> {
-    name: &'r str,
+    name: &'r Name,
     order: u16,
     is_array: bool,
     /// Whether it, or something in it, has a value.
@@ -75,6 +77,9 @@ struct Slot<'r> {
     first: u32,
     last: u32,
     next: u32,
+    /// The other end of its list: of the first sibling of an order the last one, of the last the first; itself if it is
+    /// alone. A search steps over a whole list at once.
+    other_end: u32,
     origin: Origin,
 }
 
@@ -102,7 +107,7 @@ impl<'r> Target<'r> {
         }
         let id = self.slots.len() as u32;
         self.slots.push(Slot {
-            name: "",
+            name: &made().no_name,
             order: 0,
             is_array: false,
             filled: ty.is_resource(),
@@ -113,6 +118,7 @@ impl<'r> Target<'r> {
             first: NONE,
             last: NONE,
             next: NONE,
+            other_end: id,
             origin,
         });
         Ok(TargetId(id))
@@ -163,20 +169,20 @@ impl<'r> Target<'r> {
     /// Links `child` behind the last sibling of its order or a lower one; with `at_start` before those of its order.
     fn link(&mut self, parent: TargetId, child: TargetId, at_start: bool) {
         let order = self.slot(child).order;
-        let stays_before = |other: u16| if at_start { other < order } else { other <= order };
-        let Slot { first, last, .. } = *self.slot(parent);
-        let before = if last != NONE && stays_before(self.slots[last as usize].order) {
-            last
-        } else {
-            let mut before = NONE;
-            let mut at = first;
-            while at != NONE && stays_before(self.slots[at as usize].order) {
-                before = at;
-                at = self.slots[at as usize].next;
+        let (lower, lead) = self.place(parent, order);
+        let (before, next) = match lead {
+            Some(lead) if !at_start => {
+                let tail = self.slots[lead as usize].other_end;
+                self.join_ends(lead, child.0);
+                (tail, self.slots[tail as usize].next)
             }
-            before
+            Some(lead) => {
+                self.join_ends(child.0, self.slots[lead as usize].other_end);
+                (lower, lead)
+            }
+            None if lower == NONE => (NONE, self.slot(parent).first),
+            None => (lower, self.slots[lower as usize].next),
         };
-        let next = if before == NONE { first } else { self.slots[before as usize].next };
         self.slots[child.0 as usize].next = next;
         match before {
             NONE => self.slots[parent.0 as usize].first = child.0,
@@ -185,6 +191,25 @@ impl<'r> Target<'r> {
         if next == NONE {
             self.slots[parent.0 as usize].last = child.0;
         }
+    }
+
+    fn join_ends(&mut self, lead: u32, tail: u32) {
+        self.slots[lead as usize].other_end = tail;
+        self.slots[tail as usize].other_end = lead;
+    }
+
+    /// The last child of a lower order and the first child of this order. Looks at the end first, for rules mostly make elements in order; then steps from list to list.
+    fn place(&self, parent: TargetId, order: u16) -> (u32, Option<u32>) {
+        let Slot { first, last, .. } = *self.slot(parent);
+        if last != NONE && self.slots[last as usize].order < order {
+            return (last, None);
+        }
+        let (mut lower, mut at) = (NONE, first);
+        while at != NONE && self.slots[at as usize].order < order {
+            lower = self.slots[at as usize].other_end;
+            at = self.slots[lower as usize].next;
+        }
+        (lower, (at != NONE && self.slots[at as usize].order == order).then_some(at))
     }
 
     fn slot(&self, id: TargetId) -> &Slot<'r> {
@@ -211,7 +236,7 @@ impl<'r> Target<'r> {
 
     /// The child of this order that is already there.
     pub(super) fn existing(&self, parent: TargetId, order: u16) -> Option<TargetId> {
-        self.children(parent).find(|child| self.slot(*child).order == order)
+        self.place(parent, order).1.map(TargetId)
     }
 
     /// The children, in the order in which they are written.
@@ -259,9 +284,25 @@ impl<'r> Target<'r> {
         Spec { name, order, is_array, ty }
     }
 
-    /// The child called `name`.
-    pub(super) fn named(&self, parent: TargetId, name: &str) -> Option<TargetId> {
-        self.children(parent).find(|child| self.slot(*child).name == name)
+    /// The children whose name passes, in the order in which they are written.
+    pub(super) fn named<'s>(
+        &'s self,
+        parent: TargetId,
+        mut is_name: impl FnMut(&Name) -> bool + 's,
+    ) -> impl Iterator<Item = TargetId> + 's {
+        let mut at = self.slot(parent).first;
+        let mut behind = at;
+        std::iter::from_fn(move || {
+            while at == behind && at != NONE {
+                behind = self.behind(at);
+                if !is_name(self.slots[at as usize].name) {
+                    at = behind;
+                }
+            }
+            let id = (at != NONE).then_some(TargetId(at))?;
+            at = self.slots[at as usize].next;
+            Some(id)
+        })
     }
 
     /// Keeps a text that a rule has made.
@@ -300,24 +341,26 @@ impl<'r> Target<'r> {
         }
     }
 
-    /// The tree under `root` as JSON, and for each of its values, in document order, where it comes from.
-    pub(super) fn write(&self, root: TargetId) -> Result<(String, Vec<Origin>), Refused> {
+    /// The tree under `root` as a document, and for each of its values, in document order, where it comes from.
+    pub(super) fn write(&self, root: TargetId) -> Result<(Document, Vec<Origin>), Refused> {
+        let nodes = self.slots.len() + self.slots.len() / 2;
         let mut out = Output {
-            writer: Writer::with_capacity(self.slots.len() * 48),
-            origins: Vec::with_capacity(self.slots.len() * 2),
+            builder: Builder::with_capacity(self.slots.len() * 24 + self.set, nodes),
+            origins: Vec::with_capacity(nodes),
             left: self.deepest,
         };
         self.write_object(root, true, &mut out)?;
-        Ok((out.writer.finish(), out.origins))
+        let document = out.builder.finish().ok_or(Refused::TooLong)?;
+        Ok((document, out.origins))
     }
 
     fn write_object(&self, id: TargetId, with_type: bool, out: &mut Output) -> Result<(), Refused> {
         out.left = out.left.checked_sub(1).ok_or(Refused::TooDeep)?;
         let slot = self.slot(id);
         out.origins.push(slot.origin);
-        out.writer.begin_object();
+        let open = out.builder.begin_object();
         if let (true, true, Some(name)) = (with_type, slot.ty.is_resource(), slot.ty.fhir_name()) {
-            out.writer.field("resourceType", name);
+            out.builder.field(&made().resource_type, name);
             out.origins.push(slot.origin);
         }
         let mut at = slot.first;
@@ -326,19 +369,14 @@ impl<'r> Target<'r> {
             self.write_element(at, behind, out)?;
             at = behind;
         }
-        out.writer.end_object();
+        out.builder.end(open);
         out.left += 1;
         Ok(())
     }
 
-    /// The first sibling that is not of the same element.
+    /// The first sibling that is not of the same element as `first`, the first of its element.
     fn behind(&self, first: u32) -> u32 {
-        let order = self.slots[first as usize].order;
-        let mut at = first;
-        while at != NONE && self.slots[at as usize].order == order {
-            at = self.slots[at as usize].next;
-        }
-        at
+        self.slots[self.slots[first as usize].other_end as usize].next
     }
 
     fn occurrences(&self, first: u32, behind: u32) -> impl Iterator<Item = TargetId> + Clone + '_ {
@@ -359,20 +397,20 @@ impl<'r> Target<'r> {
         let Some(lead) = self.occurrences(first, behind).next() else { return Ok(()) };
         let Slot { name, is_array, ty, .. } = *self.slot(lead);
         if !ty.is_primitive() {
-            out.writer.key(name);
+            out.builder.key(name);
             return self.write_list(lead, is_array, out, |out| {
                 self.occurrences(first, behind).try_for_each(|id| self.write_object(id, true, out))
             });
         }
         if self.occurrences(first, behind).any(|id| self.slot(id).value.is_some()) {
-            out.writer.key(name);
+            out.builder.key(name);
             self.write_list(lead, is_array, out, |out| {
                 self.occurrences(first, behind).for_each(|id| self.write_value(id, out));
                 Ok(())
             })?;
         }
         if self.occurrences(first, behind).any(|id| self.has_children(id)) {
-            out.writer.companion_key(name);
+            out.builder.companion_key(name);
             self.write_list(lead, is_array, out, |out| {
                 self.occurrences(first, behind).try_for_each(|id| self.write_extension(id, out))
             })?;
@@ -392,9 +430,9 @@ impl<'r> Target<'r> {
         }
         out.left = out.left.checked_sub(1).ok_or(Refused::TooDeep)?;
         out.origins.push(self.slot(lead).origin);
-        out.writer.begin_array();
+        let open = out.builder.begin_array();
         items(out)?;
-        out.writer.end_array();
+        out.builder.end(open);
         out.left += 1;
         Ok(())
     }
@@ -403,9 +441,9 @@ impl<'r> Target<'r> {
         let slot = self.slot(id);
         out.origins.push(slot.origin);
         match slot.value.map(|text| self.read(text)) {
-            None => out.writer.raw("null"),
-            Some(text) if is_bare(slot.ty) => out.writer.raw(text),
-            Some(text) => out.writer.string(text),
+            None => out.builder.scalar("null"),
+            Some(text) if is_bare(slot.ty) => out.builder.scalar(text),
+            Some(text) => out.builder.string(text),
         }
     }
 
@@ -418,14 +456,14 @@ impl<'r> Target<'r> {
             return self.write_object(id, false, out);
         }
         out.origins.push(self.slot(id).origin);
-        out.writer.raw("null");
+        out.builder.scalar("null");
         Ok(())
     }
 }
 
-/// The text, its origins, and how many more levels it may open.
+/// The document, its origins, and how many more levels it may open.
 struct Output {
-    writer: Writer,
+    builder: Builder,
     origins: Vec<Origin>,
     left: u16,
 }
@@ -433,4 +471,35 @@ struct Output {
 /// Whether JSON writes the type without quotes (FHIR R4 JSON, 2.6.2.2).
 pub(super) fn is_bare(ty: Type) -> bool {
     matches!(ty.fhir_name(), Some("boolean" | "integer" | "decimal" | "unsignedInt" | "positiveInt"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever is added in whatever order, children stand sorted by order, and within an order as they were added.
+        #[test]
+        fn children_stand_in_order(added in prop::collection::vec((0_u16..6, any::<bool>()), 0..40)) {
+            let origin = Origin { source: None, rule: 0 };
+            let mut target = Target::new(1000, 100);
+            let parent = target.detached(Type::Any, origin).expect("there is room");
+            let names: Vec<Name> = (0..6).map(|order| Name::new(&format!("n{order}"))).collect();
+            let mut lists: Vec<Vec<TargetId>> = vec![Vec::new(); 6];
+            for (order, at_start) in added {
+                let spec = Spec { name: &names[usize::from(order)], order, is_array: true, ty: Type::Any };
+                let child = target.child(parent, spec, at_start, origin).expect("it is an array");
+                let list = &mut lists[usize::from(order)];
+                list.insert(if at_start { 0 } else { list.len() }, child);
+                for (order, list) in lists.iter().enumerate() {
+                    prop_assert_eq!(target.existing(parent, order as u16), list.first().copied());
+                    let named: Vec<TargetId> = target.named(parent, |name| *name == names[order]).collect();
+                    prop_assert_eq!(&named, list);
+                }
+                prop_assert_eq!(target.children(parent).collect::<Vec<_>>(), lists.concat());
+            }
+        }
+    }
 }

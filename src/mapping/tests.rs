@@ -34,7 +34,7 @@ const RECORD: &str = r##"{"resourceType":"StructureDefinition","url":"http://x/R
  {"path":"Record.concept","max":"1","type":[{"code":"CodeableConcept"}]}]}}"##;
 
 fn parse(text: &str) -> Document {
-    Document::parse(text, &fhir::Limits::default()).unwrap_or_else(|error| panic!("{text}: {error}"))
+    Document::parse(text, &crate::fhir::Limits::default()).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 fn compile_text(map: &str) -> Result<CompiledMap, Vec<Diagnostic>> {
@@ -513,7 +513,8 @@ fn a_received_record_is_mapped_by_the_map_of_its_interface() {
         received_at: time::macros::datetime!(2026-01-01 00:00 UTC),
     };
     let receive = |interface| {
-        crate::intake::receive(submission(interface), &fhir::Limits::default(), |_| vec![]).expect("it is received")
+        crate::intake::receive(submission(interface), &crate::fhir::Limits::default(), |_| vec![])
+            .expect("it is received")
     };
     let map = Arc::new(compiled(&patient("src -> tgt.id = uuid(); src.sex -> tgt.gender;")));
     let mappings: Mappings = [("a".parse().expect("a name"), Arc::clone(&map))].into_iter().collect();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::fhir::{NameId, Node, NodeId};
+use crate::fhir::{NameId, Node, NodeId, keys};
 
 use super::concepts::{self, Translation};
 use super::date_op::DateOp;
@@ -211,14 +211,15 @@ impl<'r> Run<'r> {
 
     /// The id of a resource that the map builds; one is made if it has none.
     fn id_of_target(&mut self, resource: TargetId) -> Result<Text<'r>, Error> {
-        if let Some(text) = self.target.named(resource, "id").and_then(|id| self.target.value(id)) {
+        let known = self.target.named(resource, |name| name.id() == keys().id).next();
+        if let Some(text) = known.and_then(|id| self.target.value(id)) {
             return Ok(text);
         }
         let Value::Text { text, .. } = self.element_uuid(resource.index()) else {
             return Err(self.conversion("reference", "a resource"));
         };
         let origin = self.origin(None);
-        let spec = Spec { name: "id", order: 0, is_array: false, ty: made().id };
+        let spec = Spec { name: keys().id.name(), order: 0, is_array: false, ty: made().id };
         let id = self.target.child(resource, spec, false, origin).map_err(|refused| self.refused(refused, "id"))?;
         self.target.set_value(id, text, origin);
         Ok(text)
@@ -355,7 +356,7 @@ impl<'r> Run<'r> {
         for child in children {
             let spec = self.target.spec(child);
             let copy = self.target.child(to, spec, false, origin);
-            let copy = copy.map_err(|refused| self.refused(refused, spec.name))?;
+            let copy = copy.map_err(|refused| self.refused(refused, spec.name.text()))?;
             if let Some(text) = self.target.value(child) {
                 self.target.set_value(copy, text, origin);
             }
@@ -414,5 +415,5 @@ fn text_or_unset<'r>(text: Option<Text<'r>>, ty: Type, source: Option<NodeId>) -
 }
 
 fn spec_of<'r>(element: &'r ElementPlan, spelling: &'r Spelling, ty: Type) -> Spec<'r> {
-    Spec { name: spelling.name.text(), order: element.order, is_array: element.is_array, ty }
+    Spec { name: &spelling.name, order: element.order, is_array: element.is_array, ty }
 }

@@ -78,6 +78,10 @@ pub(super) struct Made {
     pub(super) decimal: Type,
     pub(super) coding: Type,
     pub(super) codeable_concept: Type,
+    /// `resourceType`.
+    pub(super) resource_type: Name,
+    /// The name of an element that stands nowhere.
+    pub(super) no_name: Name,
 }
 
 /// See [`Made`].
@@ -92,6 +96,8 @@ pub(super) fn made() -> &'static Made {
         decimal: Type::fhir("decimal"),
         coding: Type::fhir("Coding"),
         codeable_concept: Type::fhir("CodeableConcept"),
+        resource_type: Name::new("resourceType"),
+        no_name: Name::new(""),
     });
     &MADE
 }
@@ -278,13 +284,13 @@ impl Types {
         Some((spelling, order, is_array))
     }
 
-    /// The text of a name that [`Types::spelled`] found, for as long as the types live.
-    pub(super) fn kept_name(&self, name: &Name) -> &str {
+    /// A name that [`Types::spelled`] found, for as long as the types live.
+    pub(super) fn kept_name(&self, name: &Name) -> &Name {
         if name.id() != NameId::UNKNOWN {
-            return name.id().text();
+            return name.id().name();
         }
         let spellings = self.models.iter().flat_map(|model| &model.fields).flat_map(|(_, field)| &field.spellings);
-        spellings.map(|spelling| &spelling.name).find(|known| *known == name).map_or("", Name::text)
+        spellings.map(|spelling| &spelling.name).find(|known| *known == name).unwrap_or(&made().no_name)
     }
 
     fn model_field(&self, index: u32, name: &str) -> Option<Field> {

@@ -1,0 +1,232 @@
+//! A document built: the text and the tree over it, written in one pass.
+//!
+//! Enters: values in document order, as to a [`Writer`](super::Writer). Leaves: the [`Document`] that parsing the text
+//! would give, node by node, without a parse. The caller opens and closes in pairs, gives every member of an object
+//! one key, and each key once.
+
+use super::document::{Document, Kind, NO_KEY, NodeId, Slot};
+use super::names::{Name, NameId};
+use super::writer::escape_into;
+
+/// Builds one document.
+#[derive(Debug)]
+pub struct Builder {
+    text: String,
+    slots: Vec<Slot>,
+    /// The key of the next value and its name.
+    key: u32,
+    name: NameId,
+    /// Whether a value stands before the next one in the innermost open object or array.
+    comma: bool,
+}
+
+impl Builder {
+    /// An empty document with room for `bytes` of text and `nodes` values.
+    pub fn with_capacity(bytes: usize, nodes: usize) -> Builder {
+        Builder {
+            text: String::with_capacity(bytes),
+            slots: Vec::with_capacity(nodes),
+            key: NO_KEY,
+            name: NameId::UNKNOWN,
+            comma: false,
+        }
+    }
+
+    /// The key of the next value.
+    #[inline]
+    pub fn key(&mut self, name: &Name) {
+        self.separate();
+        (self.key, self.name) = (self.text.len() as u32, name.id());
+        self.text.push_str(name.key());
+        self.comma = false;
+    }
+
+    /// The key `_name` of the next value: what a primitive has besides its value.
+    pub fn companion_key(&mut self, name: &Name) {
+        self.separate();
+        (self.key, self.name) = (self.text.len() as u32, name.id().with_underscore());
+        self.text.push_str("\"_");
+        self.text.push_str(&name.key()[1..]);
+        self.comma = false;
+    }
+
+    /// Opens an object; [`Builder::end`] closes it.
+    #[inline]
+    pub fn begin_object(&mut self) -> NodeId {
+        self.begin(Kind::Object, '{')
+    }
+
+    /// Opens an array; [`Builder::end`] closes it.
+    #[inline]
+    pub fn begin_array(&mut self) -> NodeId {
+        self.begin(Kind::Array, '[')
+    }
+
+    /// Closes `open`, the innermost open object or array.
+    #[inline]
+    pub fn end(&mut self, open: NodeId) {
+        let after = self.slots.len() as u32;
+        let slot = &mut self.slots[open.index()];
+        self.text.push(if slot.kind == Kind::Object { '}' } else { ']' });
+        slot.end = self.text.len() as u32;
+        slot.after = after;
+        self.comma = true;
+    }
+
+    /// A string value, escaped.
+    #[inline]
+    pub fn string(&mut self, text: &str) {
+        let id = self.push(Kind::String);
+        let escaped = escape_into(&mut self.text, text);
+        self.slots[id.index()].escaped = escaped;
+        self.complete(id);
+    }
+
+    /// A number as its digits, `true`, `false` or `null`.
+    #[inline]
+    pub fn scalar(&mut self, json: &str) {
+        let id = self.push(match json.as_bytes().first() {
+            Some(b't' | b'f') => Kind::Boolean,
+            Some(b'n') => Kind::Null,
+            _ => Kind::Number,
+        });
+        self.text.push_str(json);
+        self.complete(id);
+    }
+
+    /// A key with a string value.
+    pub fn field(&mut self, name: &Name, text: &str) {
+        self.key(name);
+        self.string(text);
+    }
+
+    /// The document; `None` if its text is too long for one, at 4 GiB.
+    pub fn finish(self) -> Option<Document> {
+        if self.text.len() >= NO_KEY as usize {
+            return None;
+        }
+        let document = Document { source: self.text.into_boxed_str(), slots: self.slots };
+        debug_assert!(document.is_as_parsed(), "a built document is the one that its text parses to");
+        Some(document)
+    }
+
+    fn begin(&mut self, kind: Kind, bracket: char) -> NodeId {
+        let id = self.push(kind);
+        self.text.push(bracket);
+        self.comma = false;
+        id
+    }
+
+    /// A node that starts here, under the key that was given for it.
+    #[inline]
+    fn push(&mut self, kind: Kind) -> NodeId {
+        self.separate();
+        let id = self.slots.len() as u32;
+        let start = self.text.len() as u32;
+        self.slots.push(Slot {
+            start,
+            end: start,
+            after: id + 1,
+            key: self.key,
+            name: self.name,
+            kind,
+            escaped: false,
+        });
+        (self.key, self.name) = (NO_KEY, NameId::UNKNOWN);
+        NodeId(id)
+    }
+
+    #[inline]
+    fn complete(&mut self, id: NodeId) {
+        self.slots[id.index()].end = self.text.len() as u32;
+        self.comma = true;
+    }
+
+    #[inline]
+    fn separate(&mut self) {
+        if self.comma {
+            self.text.push(',');
+            self.comma = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fhir::{Limits, Node};
+
+    fn copy(node: Node<'_>, out: &mut Builder) {
+        match node.kind() {
+            Kind::Object => {
+                let open = out.begin_object();
+                for member in node.children() {
+                    let key = member.name().expect("a member has a name");
+                    match key.strip_prefix('_') {
+                        Some(rest) => out.companion_key(&Name::new(rest)),
+                        None => out.key(&Name::new(&key)),
+                    }
+                    copy(member, out);
+                }
+                out.end(open);
+            }
+            Kind::Array => {
+                let open = out.begin_array();
+                node.children().for_each(|item| copy(item, out));
+                out.end(open);
+            }
+            Kind::String => out.string(&node.text().expect("a string has a text")),
+            Kind::Number | Kind::Boolean | Kind::Null => out.scalar(node.raw()),
+        }
+    }
+
+    fn rebuilt(document: &Document) -> Document {
+        let mut out = Builder::with_capacity(0, 0);
+        copy(document.root(), &mut out);
+        out.finish().expect("it is short")
+    }
+
+    #[test]
+    fn what_is_built_is_what_is_parsed() {
+        for text in [
+            "1",
+            "[]",
+            r#"{"resourceType":"Patient","active":true,"x":{},"y":[null,[-1.50e3,{}],"é\n\u0001\"\\"]}"#,
+            r#"{"_birthDate":{"extension":[{"url":"a"}]},"birthDate":"1970","_x":1,"a\"b":{"_a\\":[]}}"#,
+        ] {
+            let document = Document::parse(text, &Limits::default()).expect("it is JSON");
+            let built = rebuilt(&document);
+            assert_eq!((built.source(), &built.slots), (document.source(), &document.slots));
+        }
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+        ];
+        let name = prop_oneof![Just("id".to_owned()), Just("_given".to_owned()), "_?[a-z\"\\\\]{0,3}"];
+        leaf.prop_recursive(5, 60, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::hash_map(name.clone(), inner, 0..6)
+                    .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_tree_is_built_as_its_text_is_parsed(value in json()) {
+            let document = Document::parse(value.to_string(), &Limits::default()).expect("serde_json writes JSON");
+            let built = rebuilt(&document);
+            let parsed = Document::parse(built.source(), &Limits::default()).expect("it is JSON");
+            prop_assert_eq!(&built.slots, &parsed.slots);
+            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(built.source()).expect("it is JSON"), value);
+        }
+    }
+}
