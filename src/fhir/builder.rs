@@ -4,7 +4,7 @@
 //! would give, node by node, without a parse. The caller opens and closes in pairs, gives every member of an object
 //! one key, and each key once.
 
-use super::document::{Document, Kind, NO_KEY, NodeId, Slot};
+use super::document::{Document, ESCAPED, Kind, NO_KEY, NodeId, Slot};
 use super::names::{Name, NameId};
 use super::writer::escape_into;
 
@@ -13,9 +13,10 @@ use super::writer::escape_into;
 pub struct Builder {
     text: String,
     slots: Vec<Slot>,
-    /// The key of the next value and its name.
+    /// The key of the next value, its name, and for an unknown name its tag.
     key: u32,
     name: NameId,
+    tag: u8,
     /// Whether a value stands before the next one in the innermost open object or array.
     comma: bool,
 }
@@ -28,6 +29,7 @@ impl Builder {
             slots: Vec::with_capacity(nodes),
             key: NO_KEY,
             name: NameId::UNKNOWN,
+            tag: 0,
             comma: false,
         }
     }
@@ -36,17 +38,18 @@ impl Builder {
     #[inline]
     pub fn key(&mut self, name: &Name) {
         self.separate();
-        (self.key, self.name) = (self.text.len() as u32, name.id());
-        self.text.push_str(name.key());
+        (self.key, self.name, self.tag) = (self.text.len() as u32, name.id(), name.tag());
+        name.write_key(&mut self.text);
         self.comma = false;
     }
 
     /// The key `_name` of the next value: what a primitive has besides its value.
     pub fn companion_key(&mut self, name: &Name) {
         self.separate();
-        (self.key, self.name) = (self.text.len() as u32, name.id().with_underscore());
-        self.text.push_str("\"_");
-        self.text.push_str(&name.key()[1..]);
+        self.key = self.text.len() as u32;
+        (self.name, self.tag) = name.companion();
+        escape_into(&mut self.text, &format!("_{}", name.text()));
+        self.text.push(':');
         self.comma = false;
     }
 
@@ -77,8 +80,9 @@ impl Builder {
     #[inline]
     pub fn string(&mut self, text: &str) {
         let id = self.push(Kind::String);
-        let escaped = escape_into(&mut self.text, text);
-        self.slots[id.index()].escaped = escaped;
+        if escape_into(&mut self.text, text) {
+            self.slots[id.index()].marks |= ESCAPED;
+        }
         self.complete(id);
     }
 
@@ -123,16 +127,9 @@ impl Builder {
         self.separate();
         let id = self.slots.len() as u32;
         let start = self.text.len() as u32;
-        self.slots.push(Slot {
-            start,
-            end: start,
-            after: id + 1,
-            key: self.key,
-            name: self.name,
-            kind,
-            escaped: false,
-        });
-        (self.key, self.name) = (NO_KEY, NameId::UNKNOWN);
+        let (key, name, marks) = (self.key, self.name, self.tag);
+        self.slots.push(Slot { start, end: start, after: id + 1, key, name, kind, marks });
+        (self.key, self.name, self.tag) = (NO_KEY, NameId::UNKNOWN, 0);
         NodeId(id)
     }
 

@@ -148,9 +148,12 @@ pub(super) struct Slot {
     pub(super) key: u32,
     pub(super) name: NameId,
     pub(super) kind: Kind,
-    /// A string with at least one escape.
-    pub(super) escaped: bool,
+    /// [`ESCAPED`], and the tag of a key whose name is not known.
+    pub(super) marks: u8,
 }
+
+/// The mark of a string with at least one escape.
+pub(super) const ESCAPED: u8 = 0x80;
 
 pub(super) const NO_KEY: u32 = u32::MAX;
 
@@ -379,7 +382,9 @@ impl<'a> Node<'a> {
     /// Whether this member has `name`.
     pub fn is_named(self, name: &Name) -> bool {
         let slot = self.slot();
-        slot.name == name.id() && (slot.name != NameId::UNKNOWN || self.name().is_some_and(|own| own == name.text()))
+        slot.name == name.id()
+            && (slot.name != NameId::UNKNOWN
+                || (slot.marks & !ESCAPED == name.tag() && self.name().is_some_and(|own| own == name.text())))
     }
 
     /// Members of an object or items of an array; nothing for other kinds.
@@ -437,7 +442,7 @@ impl<'a> Node<'a> {
             return None;
         }
         let inner = &self.document.source[slot.start as usize + 1..slot.end as usize - 1];
-        Some(if slot.escaped { Cow::Owned(unescape(inner)) } else { Cow::Borrowed(inner) })
+        Some(if slot.marks & ESCAPED != 0 { Cow::Owned(unescape(inner)) } else { Cow::Borrowed(inner) })
     }
 
     /// The text of a string, or a number or boolean as written: what FHIR calls the value of a primitive.
@@ -468,7 +473,7 @@ impl<'a> Node<'a> {
     pub fn resource_type(self) -> Option<&'a str> {
         let node = self.child(keys().resource_type)?;
         let slot = node.slot();
-        (slot.kind == Kind::String && !slot.escaped)
+        (slot.kind == Kind::String && slot.marks & ESCAPED == 0)
             .then(|| &self.document.source[slot.start as usize + 1..slot.end as usize - 1])
     }
 
@@ -635,7 +640,7 @@ impl Parser<'_> {
         if self.at == self.bytes.len() {
             return Err(Fault::Empty);
         }
-        self.value(NO_KEY, NameId::UNKNOWN, 0)?;
+        self.value(NO_KEY, (NameId::UNKNOWN, 0), 0)?;
         self.space();
         if self.at == self.bytes.len() { Ok(()) } else { Err(Fault::Trailing) }
     }
@@ -657,7 +662,7 @@ impl Parser<'_> {
         }
     }
 
-    fn value(&mut self, key: u32, name: NameId, depth: u16) -> Result<(), Fault> {
+    fn value(&mut self, key: u32, (name, tag): (NameId, u8), depth: u16) -> Result<(), Fault> {
         let index = self.slots.len();
         if index >= self.limits.nodes as usize {
             return Err(Fault::TooLarge);
@@ -676,9 +681,10 @@ impl Parser<'_> {
         if nested && depth >= self.limits.depth {
             return Err(Fault::TooDeep);
         }
-        self.slots.push(Slot { start, end: 0, after: 0, key, name, kind, escaped: false });
+        self.slots.push(Slot { start, end: 0, after: 0, key, name, kind, marks: tag });
         match kind {
-            Kind::String => self.slots[index].escaped = self.string()?,
+            Kind::String if self.string()? => self.slots[index].marks |= ESCAPED,
+            Kind::String => {}
             Kind::Object => self.object(index, depth + 1)?,
             Kind::Array => self.array(depth + 1)?,
             Kind::Number => self.number()?,
@@ -719,9 +725,9 @@ impl Parser<'_> {
             }
             let escaped = self.string()?;
             let inner = &self.text[key + 1..self.at - 1];
-            let name = if escaped { NameId::of(&unescape(inner)) } else { NameId::of(inner) };
+            let name = if escaped { NameId::with_tag(&unescape(inner)) } else { NameId::with_tag(inner) };
             members += 1;
-            unknown += usize::from(name == NameId::UNKNOWN);
+            unknown += usize::from(name.0 == NameId::UNKNOWN);
             self.space();
             match self.bytes.get(self.at) {
                 Some(b':') => self.at += 1,
@@ -777,7 +783,7 @@ impl Parser<'_> {
             return Ok(());
         }
         loop {
-            self.value(NO_KEY, NameId::UNKNOWN, depth)?;
+            self.value(NO_KEY, (NameId::UNKNOWN, 0), depth)?;
             self.space();
             match self.bytes.get(self.at) {
                 Some(b',') => self.at += 1,

@@ -26,6 +26,14 @@ impl NameId {
         TABLE.lookup(name.as_bytes())
     }
 
+    /// The id of `name`, and if it is unknown its tag: seven bits that differ for most other names.
+    pub(super) fn with_tag(name: &str) -> (NameId, u8) {
+        match NameId::of(name) {
+            NameId::UNKNOWN => (NameId::UNKNOWN, (hash(name.as_bytes()) >> 8) as u8 & 0x7F),
+            known => (known, 0),
+        }
+    }
+
     /// Whether this is the `_name` spelling that holds a primitive's id and extensions (FHIR R4 JSON, 2.6.2).
     pub fn is_primitive_extension(self) -> bool {
         self.0 & UNDERSCORE != 0
@@ -62,24 +70,19 @@ impl NameId {
     }
 }
 
-/// A name as a compiled plan keeps it: compared by id where R4 knows it, by text where it does not, and ready to be
-/// written.
+/// A name as a compiled plan keeps it: compared by id where R4 knows it, by text where it does not.
 #[derive(Clone, Debug)]
 pub struct Name {
     id: NameId,
-    /// `"birthDate":`, as an object has it before the value.
-    key: Box<str>,
-    /// The name as it is, where JSON cannot write it without an escape.
-    unescaped: Option<Box<str>>,
+    tag: u8,
+    text: Box<str>,
 }
 
 impl Name {
     /// Interns `text`.
     pub fn new(text: &str) -> Name {
-        let mut key = String::with_capacity(text.len() + 3);
-        let escaped = escape_into(&mut key, text);
-        key.push(':');
-        Name { id: NameId::of(text), key: key.into(), unescaped: escaped.then(|| text.into()) }
+        let (id, tag) = NameId::with_tag(text);
+        Name { id, tag, text: text.into() }
     }
 
     /// The id, [`NameId::UNKNOWN`] for a name outside R4.
@@ -89,18 +92,37 @@ impl Name {
 
     /// The name as written.
     pub fn text(&self) -> &str {
-        self.unescaped.as_deref().unwrap_or(&self.key[1..self.key.len() - 2])
+        &self.text
     }
 
-    /// The key of a member: quotes, escapes and colon.
-    pub(super) fn key(&self) -> &str {
-        &self.key
+    /// For a name outside R4, seven bits that differ for most other names.
+    pub(super) fn tag(&self) -> u8 {
+        self.tag
+    }
+
+    /// Id and tag of `_name`.
+    pub(super) fn companion(&self) -> (NameId, u8) {
+        match self.id {
+            NameId::UNKNOWN => NameId::with_tag(&format!("_{}", self.text)),
+            known => (known.with_underscore(), 0),
+        }
+    }
+
+    /// Appends the key of a member: `"birthDate":`. One text for all plans where R4 knows the name.
+    #[inline]
+    pub(super) fn write_key(&self, out: &mut String) {
+        if self.id == NameId::UNKNOWN || self.id.is_primitive_extension() {
+            escape_into(out, &self.text);
+            out.push(':');
+        } else {
+            out.push_str(&TABLE.keys[usize::from(self.id.0)]);
+        }
     }
 }
 
 impl PartialEq for Name {
     fn eq(&self, other: &Name) -> bool {
-        self.id == other.id && (self.id != NameId::UNKNOWN || self.key == other.key)
+        self.id == other.id && (self.id != NameId::UNKNOWN || self.text == other.text)
     }
 }
 
@@ -108,13 +130,15 @@ impl Eq for Name {}
 
 impl Hash for Name {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key.hash(state);
+        self.text.hash(state);
     }
 }
 
 struct Table {
     /// Index 0 is `UNKNOWN`.
     names: Vec<&'static str>,
+    /// `"birthDate":`, as an object has it before the value.
+    keys: Vec<Box<str>>,
     /// Open addressing over `names`; 0 is an empty slot. The length is a power of two.
     slots: Vec<u16>,
 }
@@ -157,7 +181,8 @@ impl Table {
             }
             slots[at] = id;
         }
-        Table { names, slots }
+        let keys = names.iter().map(|name| format!("\"{name}\":").into()).collect();
+        Table { names, keys, slots }
     }
 
     fn find(&self, name: &[u8]) -> u16 {
@@ -197,8 +222,9 @@ mod tests {
     #[test]
     fn a_name_is_ready_to_be_written() {
         for (text, key) in [("birthDate", "\"birthDate\":"), ("", "\"\":"), ("a\"b", "\"a\\\"b\":")] {
-            let name = Name::new(text);
-            assert_eq!((name.text(), name.key()), (text, key));
+            let (name, mut written) = (Name::new(text), String::new());
+            name.write_key(&mut written);
+            assert_eq!((name.text(), &*written), (text, key));
             assert!(name == Name::new(text) && name != Name::new("other"));
         }
         assert_eq!(NameId::of("_birthDate").name(), &Name::new("birthDate"));

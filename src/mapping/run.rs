@@ -6,9 +6,10 @@
 
 use std::fmt::Write as _;
 
+use smallvec::SmallVec;
 use uuid::Uuid;
 
-use crate::fhir::{self, Document, ElementPath, Name, Node, NodeId};
+use crate::fhir::{Document, ElementPath, Name, Node, NodeId};
 use crate::fhirpath::{self, Environment, Item, Variable};
 
 use super::error::{Error, Limit, Place};
@@ -54,7 +55,6 @@ pub(super) struct Run<'r> {
     shelf: Shelf<'r>,
     /// Whether what is being copied comes from the output, and not from the record.
     copies_output: bool,
-    limits: fhir::Limits,
     frame: Vec<Value<'r>>,
     base: usize,
     /// Items of the sources that are being walked, innermost last.
@@ -89,7 +89,6 @@ impl<'r> Run<'r> {
             document: record,
             shelf,
             copies_output: false,
-            limits: fhir::Limits { depth: limits.depth, nodes: u32::MAX },
             frame: Vec::with_capacity(256),
             base: 0,
             items: Vec::with_capacity(64),
@@ -111,7 +110,8 @@ impl<'r> Run<'r> {
             return Err(run.conversion("the record", plan.types.name(ty)));
         }
         let source = Value::Element { value: Some(record.root()), companion: None, ty };
-        run.enter(0, &[source, Value::Target(root)])?;
+        run.frame.extend([source, Value::Target(root)]);
+        run.enter(0, 0)?;
         Ok((run, root))
     }
 
@@ -162,17 +162,16 @@ impl<'r> Run<'r> {
     }
 
     fn call(&mut self, call: &'r Call) -> Result<(), Error> {
-        let start = self.items.len();
+        let base = self.frame.len();
         for argument in &call.arguments {
             let value = self.operand(argument)?;
             if let Value::Unset = value {
                 let variable = format!("an argument of {}", self.group_name(call.group));
                 return Err(Error::Unset { variable, place: self.place() });
             }
-            self.items.push(value);
+            self.frame.push(value);
         }
-        let arguments: Vec<Value<'r>> = self.items.drain(start..).collect();
-        self.enter(call.group, &arguments)
+        self.enter(call.group, base)
     }
 
     fn group_name(&self, group: usize) -> &str {
@@ -180,14 +179,13 @@ impl<'r> Run<'r> {
         first.map_or("a group", |rule| &self.plan.rules[rule.rule as usize].group)
     }
 
-    fn enter(&mut self, group: usize, arguments: &[Value<'r>]) -> Result<(), Error> {
+    /// Runs a group whose arguments stand in the frames from `base` on.
+    fn enter(&mut self, group: usize, base: usize) -> Result<(), Error> {
         let Some(left) = self.calls.checked_sub(1) else {
             return Err(Error::Limit { limit: Limit::Groups, place: self.place() });
         };
         self.calls = left;
         let plan: &'r GroupPlan = &self.plan.groups[group];
-        let base = self.frame.len();
-        self.frame.extend_from_slice(arguments);
         self.frame.resize(base + plan.slots as usize, Value::Unset);
         let caller = std::mem::replace(&mut self.base, base);
         if let Some(base_group) = &plan.extends {
@@ -388,11 +386,11 @@ impl<'r> Run<'r> {
             let named = plan.variables.iter().map(|(_, slot)| self.get(*slot)).chain(focus);
             recorder.expression(&plan.expression, named.filter_map(node_of));
         }
-        let focus: Vec<Item<'r>> = match focus {
-            Some(value) => self.item(value)?.into_iter().collect(),
-            None => Vec::new(),
+        let focus = match focus {
+            Some(value) => self.item(value)?,
+            None => None,
         };
-        let mut variables: Vec<Variable<'r>> = Vec::with_capacity(plan.variables.len());
+        let mut variables: SmallVec<[Variable<'r>; 4]> = SmallVec::new();
         for (name, slot) in &plan.variables {
             variables.push(Variable { name, items: self.item(self.get(*slot))?.into_iter().collect() });
         }
@@ -403,7 +401,7 @@ impl<'r> Run<'r> {
             variables: &variables,
             steps: None,
         };
-        let found = plan.expression.evaluate(&focus, &environment);
+        let found = plan.expression.evaluate(focus.as_slice(), &environment);
         found.map_err(|fault| Error::Expression { fault, place: self.place() })
     }
 
@@ -430,9 +428,7 @@ impl<'r> Run<'r> {
     /// What has been built of an element so far. Each of its nodes is a step: reading the output again and again as it
     /// grows must not be free.
     fn snapshot(&mut self, id: TargetId, ty: Type) -> Result<Item<'r>, Error> {
-        let (text, _) = self.target.write(id).map_err(|refused| self.refused(refused, "the output"))?;
-        let parsed = Document::parse(text, &self.limits);
-        let document = parsed.map_err(|_| Error::Limit { limit: Limit::Depth, place: self.place() })?;
+        let (document, _) = self.target.write(id).map_err(|refused| self.refused(refused, "the output"))?;
         let left = self.steps.checked_sub(document.len() as u64);
         self.steps = left.ok_or_else(|| Error::Limit { limit: Limit::Steps, place: self.place() })?;
         let type_def = match ty {
@@ -541,7 +537,9 @@ impl<'r> Run<'r> {
                     None => self.assign(plan, value),
                     Some(group) => {
                         let made = self.make(plan)?;
-                        self.enter(group, &[value, made])?;
+                        let base = self.frame.len();
+                        self.frame.extend([value, made]);
+                        self.enter(group, base)?;
                         Ok(made)
                     }
                 }
@@ -658,8 +656,11 @@ impl<'r> Run<'r> {
     pub(super) fn uuid(&mut self, counter: u32) -> Value<'r> {
         let ran = &mut self.counters[counter as usize];
         *ran += 1;
-        let id = Uuid::new_v5(&self.seed, format!("uuid {counter} {ran}").as_bytes());
-        self.uuid_text(id)
+        let mut name = [0; 12];
+        name[..4].copy_from_slice(b"uuid");
+        name[4..8].copy_from_slice(&counter.to_be_bytes());
+        name[8..].copy_from_slice(&ran.to_be_bytes());
+        self.uuid_text(Uuid::new_v5(&self.seed, &name))
     }
 
     /// A deterministic UUID for an element of the output that has no id.
@@ -674,7 +675,7 @@ impl<'r> Run<'r> {
     }
 
     /// A place for several values while a transform works on them.
-    pub(super) fn operands(&mut self, operands: &'r [Operand]) -> Result<Vec<Value<'r>>, Error> {
+    pub(super) fn operands(&mut self, operands: &'r [Operand]) -> Result<SmallVec<[Value<'r>; 4]>, Error> {
         operands.iter().map(|operand| self.operand(operand)).collect()
     }
 }

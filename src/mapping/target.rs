@@ -83,6 +83,15 @@ struct Slot<'r> {
     origin: Origin,
 }
 
+/// Where a child goes.
+#[derive(Clone, Copy)]
+struct Gap {
+    /// The sibling in front of it.
+    before: u32,
+    /// The first sibling of its own order.
+    lead: u32,
+}
+
 /// The arena.
 #[derive(Debug)]
 pub(super) struct Target<'r> {
@@ -97,7 +106,7 @@ pub(super) struct Target<'r> {
 impl<'r> Target<'r> {
     /// An empty arena for at most `most` elements and `deepest` levels of JSON.
     pub(super) fn new(most: usize, deepest: u16) -> Target<'r> {
-        Target { slots: Vec::with_capacity(512), made: String::with_capacity(4096), set: 0, most, deepest }
+        Target { slots: Vec::with_capacity(1024), made: String::with_capacity(4096), set: 0, most, deepest }
     }
 
     /// An element that stands nowhere yet.
@@ -132,8 +141,9 @@ impl<'r> Target<'r> {
         at_start: bool,
         origin: Origin,
     ) -> Result<TargetId, Refused> {
+        let (depth, gap) = self.room(parent, &spec, at_start)?;
         let child = self.detached(spec.ty, origin)?;
-        self.attach(parent, spec, at_start, child)?;
+        self.link(parent, child, spec, depth, gap);
         Ok(child)
     }
 
@@ -145,51 +155,68 @@ impl<'r> Target<'r> {
         at_start: bool,
         child: TargetId,
     ) -> Result<(), Refused> {
-        if !spec.is_array && self.existing(parent, spec.order).is_some() {
-            return Err(Refused::Occupied);
-        }
+        let (depth, gap) = self.room(parent, &spec, at_start)?;
         if self.is_inside(parent, child) {
             return Err(Refused::Cycle);
         }
-        let depth = self.slot(parent).depth + 1 + u16::from(spec.is_array);
-        if depth > self.deepest {
-            return Err(Refused::TooDeep);
-        }
-        let slot = &mut self.slots[child.0 as usize];
-        (slot.name, slot.order, slot.is_array, slot.depth) = (spec.name, spec.order, spec.is_array, depth);
-        slot.parent = parent.0;
-        let filled = slot.filled;
-        self.link(parent, child, at_start);
-        if filled {
-            self.fill(parent);
-        }
+        self.link(parent, child, spec, depth, gap);
         Ok(())
     }
 
-    /// Links `child` behind the last sibling of its order or a lower one; with `at_start` before those of its order.
-    fn link(&mut self, parent: TargetId, child: TargetId, at_start: bool) {
-        let order = self.slot(child).order;
-        let (lower, lead) = self.place(parent, order);
-        let (before, next) = match lead {
-            Some(lead) if !at_start => {
-                let tail = self.slots[lead as usize].other_end;
-                self.join_ends(lead, child.0);
-                (tail, self.slots[tail as usize].next)
-            }
-            Some(lead) => {
-                self.join_ends(child.0, self.slots[lead as usize].other_end);
-                (lower, lead)
-            }
-            None if lower == NONE => (NONE, self.slot(parent).first),
-            None => (lower, self.slots[lower as usize].next),
-        };
-        self.slots[child.0 as usize].next = next;
-        match before {
-            NONE => self.slots[parent.0 as usize].first = child.0,
-            before => self.slots[before as usize].next = child.0,
+    /// Whether `parent` can take the element: at which level it would stand, and where.
+    fn room(&self, parent: TargetId, spec: &Spec<'r>, at_start: bool) -> Result<(u16, Gap), Refused> {
+        let gap = self.gap(parent, spec.order, at_start);
+        if !spec.is_array && gap.lead != NONE {
+            return Err(Refused::Occupied);
         }
+        let depth = self.slot(parent).depth + 1 + u16::from(spec.is_array);
+        if depth > self.deepest { Err(Refused::TooDeep) } else { Ok((depth, gap)) }
+    }
+
+    /// Where a child of this order goes: behind its list, with `at_start` before it. Looks at the end first, for rules
+    /// mostly make elements in order; then steps from list to list, never from item to item.
+    fn gap(&self, parent: TargetId, order: u16, at_start: bool) -> Gap {
+        let parent = self.slot(parent);
+        if parent.last == NONE {
+            return Gap { before: NONE, lead: NONE };
+        }
+        let end = &self.slots[parent.last as usize];
+        if end.order < order {
+            return Gap { before: parent.last, lead: NONE };
+        }
+        if end.order == order && !at_start {
+            return Gap { before: parent.last, lead: end.other_end };
+        }
+        let (mut before, mut at) = (NONE, parent.first);
+        while at != NONE && self.slots[at as usize].order < order {
+            before = self.slots[at as usize].other_end;
+            at = self.slots[before as usize].next;
+        }
+        if at == NONE || self.slots[at as usize].order != order {
+            return Gap { before, lead: NONE };
+        }
+        Gap { before: if at_start { before } else { self.slots[at as usize].other_end }, lead: at }
+    }
+
+    /// Links `child` into its gap.
+    fn link(&mut self, parent: TargetId, child: TargetId, spec: Spec<'r>, depth: u16, gap: Gap) {
+        let next = match gap.before {
+            NONE => std::mem::replace(&mut self.slots[parent.0 as usize].first, child.0),
+            before => std::mem::replace(&mut self.slots[before as usize].next, child.0),
+        };
         if next == NONE {
             self.slots[parent.0 as usize].last = child.0;
+        }
+        match gap.lead {
+            NONE => {}
+            lead if lead == next => self.join_ends(child.0, self.slots[lead as usize].other_end),
+            lead => self.join_ends(lead, child.0),
+        }
+        let slot = &mut self.slots[child.0 as usize];
+        (slot.name, slot.order, slot.is_array, slot.depth) = (spec.name, spec.order, spec.is_array, depth);
+        (slot.parent, slot.next) = (parent.0, next);
+        if slot.filled {
+            self.fill(parent);
         }
     }
 
@@ -198,25 +225,14 @@ impl<'r> Target<'r> {
         self.slots[tail as usize].other_end = lead;
     }
 
-    /// The last child of a lower order and the first child of this order. Looks at the end first, for rules mostly make elements in order; then steps from list to list.
-    fn place(&self, parent: TargetId, order: u16) -> (u32, Option<u32>) {
-        let Slot { first, last, .. } = *self.slot(parent);
-        if last != NONE && self.slots[last as usize].order < order {
-            return (last, None);
-        }
-        let (mut lower, mut at) = (NONE, first);
-        while at != NONE && self.slots[at as usize].order < order {
-            lower = self.slots[at as usize].other_end;
-            at = self.slots[lower as usize].next;
-        }
-        (lower, (at != NONE && self.slots[at as usize].order == order).then_some(at))
-    }
-
     fn slot(&self, id: TargetId) -> &Slot<'r> {
         &self.slots[id.0 as usize]
     }
 
     fn is_inside(&self, inner: TargetId, outer: TargetId) -> bool {
+        if self.slot(outer).first == NONE {
+            return inner == outer;
+        }
         let mut at = inner.0;
         while at != NONE {
             if at == outer.0 {
@@ -236,7 +252,8 @@ impl<'r> Target<'r> {
 
     /// The child of this order that is already there.
     pub(super) fn existing(&self, parent: TargetId, order: u16) -> Option<TargetId> {
-        self.place(parent, order).1.map(TargetId)
+        let lead = self.gap(parent, order, false).lead;
+        (lead != NONE).then_some(TargetId(lead))
     }
 
     /// The children, in the order in which they are written.
@@ -343,9 +360,11 @@ impl<'r> Target<'r> {
 
     /// The tree under `root` as a document, and for each of its values, in document order, where it comes from.
     pub(super) fn write(&self, root: TargetId) -> Result<(Document, Vec<Origin>), Refused> {
-        let nodes = self.slots.len() + self.slots.len() / 2;
+        let is_whole = root.0 == 0;
+        let nodes = if is_whole { self.slots.len() + self.slots.len() / 2 } else { 0 };
+        let bytes = if is_whole { self.slots.len() * 24 + self.set } else { 0 };
         let mut out = Output {
-            builder: Builder::with_capacity(self.slots.len() * 24 + self.set, nodes),
+            builder: Builder::with_capacity(bytes, nodes),
             origins: Vec::with_capacity(nodes),
             left: self.deepest,
         };
@@ -365,8 +384,13 @@ impl<'r> Target<'r> {
         }
         let mut at = slot.first;
         while at != NONE {
-            let behind = self.behind(at);
-            self.write_element(at, behind, out)?;
+            let first = &self.slots[at as usize];
+            let behind = self.slots[first.other_end as usize].next;
+            match first.is_array {
+                true => self.write_list_element(at, behind, out)?,
+                false if first.filled => self.write_single(TargetId(at), out)?,
+                false => {}
+            }
             at = behind;
         }
         out.builder.end(open);
@@ -393,25 +417,44 @@ impl<'r> Target<'r> {
         })
     }
 
-    fn write_element(&self, first: u32, behind: u32, out: &mut Output) -> Result<(), Refused> {
+    /// An element that may occur once.
+    fn write_single(&self, id: TargetId, out: &mut Output) -> Result<(), Refused> {
+        let slot = self.slot(id);
+        if !slot.ty.is_primitive() {
+            out.builder.key(slot.name);
+            return self.write_object(id, true, out);
+        }
+        if slot.value.is_some() {
+            out.builder.key(slot.name);
+            self.write_value(id, out);
+        }
+        if self.has_children(id) {
+            out.builder.companion_key(slot.name);
+            self.write_object(id, false, out)?;
+        }
+        Ok(())
+    }
+
+    /// An element that may occur more than once: the items from `first` to before `behind`.
+    fn write_list_element(&self, first: u32, behind: u32, out: &mut Output) -> Result<(), Refused> {
         let Some(lead) = self.occurrences(first, behind).next() else { return Ok(()) };
-        let Slot { name, is_array, ty, .. } = *self.slot(lead);
+        let Slot { name, ty, .. } = *self.slot(lead);
         if !ty.is_primitive() {
             out.builder.key(name);
-            return self.write_list(lead, is_array, out, |out| {
+            return self.write_list(lead, out, |out| {
                 self.occurrences(first, behind).try_for_each(|id| self.write_object(id, true, out))
             });
         }
         if self.occurrences(first, behind).any(|id| self.slot(id).value.is_some()) {
             out.builder.key(name);
-            self.write_list(lead, is_array, out, |out| {
+            self.write_list(lead, out, |out| {
                 self.occurrences(first, behind).for_each(|id| self.write_value(id, out));
                 Ok(())
             })?;
         }
         if self.occurrences(first, behind).any(|id| self.has_children(id)) {
             out.builder.companion_key(name);
-            self.write_list(lead, is_array, out, |out| {
+            self.write_list(lead, out, |out| {
                 self.occurrences(first, behind).try_for_each(|id| self.write_extension(id, out))
             })?;
         }
@@ -421,13 +464,9 @@ impl<'r> Target<'r> {
     fn write_list(
         &self,
         lead: TargetId,
-        is_array: bool,
         out: &mut Output,
         items: impl FnOnce(&mut Output) -> Result<(), Refused>,
     ) -> Result<(), Refused> {
-        if !is_array {
-            return items(out);
-        }
         out.left = out.left.checked_sub(1).ok_or(Refused::TooDeep)?;
         out.origins.push(self.slot(lead).origin);
         let open = out.builder.begin_array();
@@ -470,7 +509,7 @@ struct Output {
 
 /// Whether JSON writes the type without quotes (FHIR R4 JSON, 2.6.2.2).
 pub(super) fn is_bare(ty: Type) -> bool {
-    matches!(ty.fhir_name(), Some("boolean" | "integer" | "decimal" | "unsignedInt" | "positiveInt"))
+    made().bare.contains(&ty)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use crate::fhir::{NameId, Node, NodeId, keys};
 
 use super::concepts::{self, Translation};
@@ -99,7 +101,7 @@ impl<'r> Run<'r> {
 
     fn append(&mut self, operands: &'r [Operand]) -> Result<Value<'r>, Error> {
         let values = self.operands(operands)?;
-        let mut parts = Vec::with_capacity(values.len());
+        let mut parts: SmallVec<[(Text<'r>, Option<NodeId>); 4]> = SmallVec::new();
         for value in values {
             parts.extend(self.text(value));
         }

@@ -78,6 +78,8 @@ pub(super) struct Made {
     pub(super) decimal: Type,
     pub(super) coding: Type,
     pub(super) codeable_concept: Type,
+    /// Those that JSON writes without quotes.
+    pub(super) bare: [Type; 5],
     /// `resourceType`.
     pub(super) resource_type: Name,
     /// The name of an element that stands nowhere.
@@ -96,6 +98,7 @@ pub(super) fn made() -> &'static Made {
         decimal: Type::fhir("decimal"),
         coding: Type::fhir("Coding"),
         codeable_concept: Type::fhir("CodeableConcept"),
+        bare: ["boolean", "integer", "decimal", "unsignedInt", "positiveInt"].map(Type::fhir),
         resource_type: Name::new("resourceType"),
         no_name: Name::new(""),
     });
