@@ -602,22 +602,33 @@ fn path_of_open(source: &str, slots: &[Slot]) -> ElementPath {
 /// How many bytes from the start neither end a JSON string nor need an escape in one, eight at a time.
 #[inline]
 pub(super) fn plain_length(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGHS: u64 = ONES * 0x80;
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, &word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(word);
-        let zero_byte = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-        let quote = zero_byte(word ^ (ONES * u64::from(b'"')));
-        let slash = zero_byte(word ^ (ONES * u64::from(b'\\')));
-        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-        let special = quote | slash | control;
+        let special = special_bytes(word);
         if special != 0 {
             return index * 8 + (special.trailing_zeros() / 8) as usize;
         }
     }
-    let plain = rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | ..0x20)).count();
-    words.len() * 8 + plain
+    // The last word again, overlapping: what stands before the rest in it is known to be plain.
+    if let Some(&last) = bytes.last_chunk::<8>() {
+        let special = special_bytes(last);
+        let at = bytes.len() - 8 + (special.trailing_zeros() / 8) as usize;
+        return if special == 0 { bytes.len() } else { at };
+    }
+    rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | ..0x20)).count()
+}
+
+/// The high bit of each byte of a word that ends a JSON string or needs an escape; above the first one it may err.
+#[inline]
+fn special_bytes(word: [u8; 8]) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES * 0x80;
+    let word = u64::from_le_bytes(word);
+    let zero_byte = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let quote = zero_byte(word ^ (ONES * u64::from(b'"')));
+    let slash = zero_byte(word ^ (ONES * u64::from(b'\\')));
+    let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+    quote | slash | control
 }
 
 struct Parser<'a> {

@@ -110,8 +110,22 @@ impl Writer {
 
 /// Appends `text` as a JSON string: quotes, backslashes and control characters escaped, all else as it is. Whether it
 /// has an escape.
+#[inline]
 pub(super) fn escape_into(out: &mut String, text: &str) -> bool {
+    out.reserve(text.len() + 2);
     out.push('"');
+    let has_escapes = plain_length(text.as_bytes()) < text.len();
+    if has_escapes {
+        escape_text(out, text);
+    } else {
+        out.push_str(text);
+    }
+    out.push('"');
+    has_escapes
+}
+
+#[cold]
+fn escape_text(out: &mut String, text: &str) {
     let mut rest = text;
     loop {
         let (plain, special) = rest.split_at(plain_length(rest.as_bytes()));
@@ -127,8 +141,6 @@ pub(super) fn escape_into(out: &mut String, text: &str) -> bool {
         }
         rest = &special[1..];
     }
-    out.push('"');
-    rest.len() < text.len()
 }
 
 #[cfg(test)]

@@ -115,15 +115,18 @@ impl<'r> Run<'r> {
         Ok((run, root))
     }
 
+    #[inline]
     fn get(&self, slot: Slot) -> Value<'r> {
         self.frame[self.base + slot as usize]
     }
 
+    #[inline]
     fn set(&mut self, slot: Slot, value: Value<'r>) {
         self.frame[self.base + slot as usize] = value;
     }
 
     /// Where a new element comes from: the node that its value follows from, else the one the rule works on.
+    #[inline]
     pub(super) fn origin(&self, source: Option<NodeId>) -> Origin {
         let source = if self.copies_output { None } else { source };
         Origin { source: source.or(self.at.map(Node::id)), rule: self.rule }
@@ -135,20 +138,27 @@ impl<'r> Run<'r> {
         Box::new(Place { path, position, rule })
     }
 
+    #[inline]
     fn step(&mut self) -> Result<(), Error> {
         match self.steps.checked_sub(1) {
             Some(left) => self.steps = left,
-            None => return Err(Error::Limit { limit: Limit::Steps, place: self.place() }),
+            None => return Err(self.beyond(Limit::Steps)),
         }
         self.check_bytes()
     }
 
+    #[cold]
+    fn beyond(&self, limit: Limit) -> Error {
+        Error::Limit { limit, place: self.place() }
+    }
+
     /// Ends a run whose texts grow too large: a rule may copy one long field many times.
+    #[inline]
     pub(super) fn check_bytes(&self) -> Result<(), Error> {
         if self.target.bytes() <= self.bytes {
             return Ok(());
         }
-        Err(Error::Limit { limit: Limit::Bytes, place: self.place() })
+        Err(self.beyond(Limit::Bytes))
     }
 
     pub(super) fn refused(&self, refused: Refused, element: &str) -> Error {
@@ -232,6 +242,7 @@ impl<'r> Run<'r> {
         Ok(())
     }
 
+    #[inline]
     fn fire(&mut self, rule: &'r RulePlan) -> Result<(), Error> {
         if let Some(recorder) = self.recorder {
             recorder.rule(rule.rule);
@@ -249,6 +260,7 @@ impl<'r> Run<'r> {
     }
 
     /// Pushes the items of one source: found, filtered, checked, chosen.
+    #[inline]
     fn collect(&mut self, source: &'r SourcePlan) -> Result<(), Error> {
         let start = self.items.len();
         let context = self.get(source.context);
@@ -569,6 +581,7 @@ impl<'r> Run<'r> {
         self.plan.by_types.iter().find(fits).map(|known| known.2)
     }
 
+    #[inline]
     fn destination(&self, slot: Slot) -> Result<TargetId, Error> {
         match self.get(slot) {
             Value::Target(id) => Ok(id),
@@ -672,11 +685,6 @@ impl<'r> Run<'r> {
     fn uuid_text(&mut self, id: Uuid) -> Value<'r> {
         let text = self.target.make(|out| out.push_str(id.hyphenated().encode_lower(&mut [0; 36])));
         Value::Text { text, ty: made().id, source: None }
-    }
-
-    /// A place for several values while a transform works on them.
-    pub(super) fn operands(&mut self, operands: &'r [Operand]) -> Result<SmallVec<[Value<'r>; 4]>, Error> {
-        operands.iter().map(|operand| self.operand(operand)).collect()
     }
 }
 

@@ -68,6 +68,8 @@ struct Slot<'r> {
     name: &'r Name,
     order: u16,
     is_array: bool,
+    /// Whether JSON writes its value without quotes.
+    is_bare: bool,
     /// Whether it, or something in it, has a value.
     filled: bool,
     depth: u16,
@@ -110,6 +112,7 @@ impl<'r> Target<'r> {
     }
 
     /// An element that stands nowhere yet.
+    #[inline]
     pub(super) fn detached(&mut self, ty: Type, origin: Origin) -> Result<TargetId, Refused> {
         if self.slots.len() >= self.most {
             return Err(Refused::TooMany);
@@ -119,6 +122,7 @@ impl<'r> Target<'r> {
             name: &made().no_name,
             order: 0,
             is_array: false,
+            is_bare: false,
             filled: ty.is_resource(),
             depth: 1,
             ty,
@@ -134,6 +138,7 @@ impl<'r> Target<'r> {
     }
 
     /// A new element in `parent`, at the end of its list or at the start.
+    #[inline]
     pub(super) fn child(
         &mut self,
         parent: TargetId,
@@ -143,6 +148,25 @@ impl<'r> Target<'r> {
     ) -> Result<TargetId, Refused> {
         let (depth, gap) = self.room(parent, &spec, at_start)?;
         let child = self.detached(spec.ty, origin)?;
+        self.link(parent, child, spec, depth, gap);
+        Ok(child)
+    }
+
+    /// A new primitive with its value, and whether JSON writes that without quotes.
+    #[inline]
+    pub(super) fn primitive(
+        &mut self,
+        parent: TargetId,
+        spec: Spec<'r>,
+        at_start: bool,
+        (text, is_bare): (Text<'r>, bool),
+        origin: Origin,
+    ) -> Result<TargetId, Refused> {
+        let (depth, gap) = self.room(parent, &spec, at_start)?;
+        let child = self.detached(spec.ty, origin)?;
+        self.set += self.read(text).len();
+        let slot = &mut self.slots[child.0 as usize];
+        (slot.value, slot.is_bare, slot.filled) = (Some(text), is_bare, true);
         self.link(parent, child, spec, depth, gap);
         Ok(child)
     }
@@ -164,6 +188,7 @@ impl<'r> Target<'r> {
     }
 
     /// Whether `parent` can take the element: at which level it would stand, and where.
+    #[inline]
     fn room(&self, parent: TargetId, spec: &Spec<'r>, at_start: bool) -> Result<(u16, Gap), Refused> {
         let gap = self.gap(parent, spec.order, at_start);
         if !spec.is_array && gap.lead != NONE {
@@ -175,6 +200,7 @@ impl<'r> Target<'r> {
 
     /// Where a child of this order goes: behind its list, with `at_start` before it. Looks at the end first, for rules
     /// mostly make elements in order; then steps from list to list, never from item to item.
+    #[inline]
     fn gap(&self, parent: TargetId, order: u16, at_start: bool) -> Gap {
         let parent = self.slot(parent);
         if parent.last == NONE {
@@ -199,6 +225,7 @@ impl<'r> Target<'r> {
     }
 
     /// Links `child` into its gap.
+    #[inline]
     fn link(&mut self, parent: TargetId, child: TargetId, spec: Spec<'r>, depth: u16, gap: Gap) {
         let next = match gap.before {
             NONE => std::mem::replace(&mut self.slots[parent.0 as usize].first, child.0),
@@ -225,6 +252,7 @@ impl<'r> Target<'r> {
         self.slots[tail as usize].other_end = lead;
     }
 
+    #[inline]
     fn slot(&self, id: TargetId) -> &Slot<'r> {
         &self.slots[id.0 as usize]
     }
@@ -243,6 +271,7 @@ impl<'r> Target<'r> {
         false
     }
 
+    #[inline]
     fn fill(&mut self, id: TargetId) {
         let mut at = id.0;
         while at != NONE && !std::mem::replace(&mut self.slots[at as usize].filled, true) {
@@ -275,6 +304,7 @@ impl<'r> Target<'r> {
         }
         self.set += length;
         slot.value = Some(text);
+        slot.is_bare = is_bare(slot.ty);
         slot.origin = origin;
         self.fill(id);
         true
@@ -418,6 +448,7 @@ impl<'r> Target<'r> {
     }
 
     /// An element that may occur once.
+    #[inline]
     fn write_single(&self, id: TargetId, out: &mut Output) -> Result<(), Refused> {
         let slot = self.slot(id);
         if !slot.ty.is_primitive() {
@@ -476,12 +507,13 @@ impl<'r> Target<'r> {
         Ok(())
     }
 
+    #[inline]
     fn write_value(&self, id: TargetId, out: &mut Output) {
         let slot = self.slot(id);
         out.origins.push(slot.origin);
         match slot.value.map(|text| self.read(text)) {
             None => out.builder.scalar("null"),
-            Some(text) if is_bare(slot.ty) => out.builder.scalar(text),
+            Some(text) if slot.is_bare => out.builder.scalar(text),
             Some(text) => out.builder.string(text),
         }
     }

@@ -13,7 +13,7 @@ use super::escape::Escaping;
 use super::plan::{CodingPlan, ElementPlan, Member, Operand, TargetListMode, Template, Transform, TranslateTo};
 use super::quantity::{Part, Quantity};
 use super::run::{Run, Value, node_of};
-use super::target::{Refused, Spec, TargetId, Text};
+use super::target::{self, Refused, Spec, TargetId, Text};
 use super::types::{Spelling, Type, made};
 use super::values;
 
@@ -100,14 +100,17 @@ impl<'r> Run<'r> {
     }
 
     fn append(&mut self, operands: &'r [Operand]) -> Result<Value<'r>, Error> {
-        let values = self.operands(operands)?;
-        let mut parts: SmallVec<[(Text<'r>, Option<NodeId>); 4]> = SmallVec::new();
-        for value in values {
-            parts.extend(self.text(value));
+        let mut parts: SmallVec<[Text<'r>; 4]> = SmallVec::new();
+        let mut source = None;
+        for operand in operands {
+            let value = self.operand(operand)?;
+            if let Some((text, from)) = self.text(value) {
+                parts.push(text);
+                source = source.or(from);
+            }
         }
-        let source = parts.iter().find_map(|(_, source)| *source);
         let start = self.target.made_len();
-        parts.iter().for_each(|(text, _)| self.target.append(*text));
+        parts.iter().for_each(|text| self.target.append(*text));
         let text = Text::Made(start, self.target.made_len());
         Ok(Value::Text { text, ty: made().string, source })
     }
@@ -274,6 +277,11 @@ impl<'r> Run<'r> {
     ) -> Result<Value<'r>, Error> {
         let spelling = self.spelling(element, value)?;
         if spelling.ty.is_primitive() {
+            if !matches!(value, Value::Element { companion: Some(_), .. })
+                && let Some((text, source)) = self.text(value)
+            {
+                return self.add_primitive(parent, element, spelling, mode, text, source);
+            }
             let source = node_of(value).map(Node::id);
             let id = self.add(parent, element, spelling, spelling.ty, mode, source)?;
             self.set_primitive(id, &element.name, value)?;
@@ -302,6 +310,31 @@ impl<'r> Run<'r> {
                 Ok(Value::Target(copy))
             }
             _ => Err(self.conversion(&element.name, self.plan.types.name(spelling.ty))),
+        }
+    }
+
+    /// Adds a primitive with its value.
+    fn add_primitive(
+        &mut self,
+        parent: TargetId,
+        element: &'r ElementPlan,
+        spelling: &'r Spelling,
+        mode: TargetListMode,
+        text: Text<'r>,
+        source: Option<NodeId>,
+    ) -> Result<Value<'r>, Error> {
+        let is_bare = target::is_bare(spelling.ty);
+        if is_bare && !values::is_well_formed(self.target.read(text), spelling.ty) {
+            return Err(self.conversion(&element.name, self.plan.types.name(spelling.ty)));
+        }
+        let spec = spec_of(element, spelling, spelling.ty);
+        let (origin, at_start) = (self.origin(source), mode == TargetListMode::First);
+        match self.target.primitive(parent, spec, at_start, (text, is_bare), origin) {
+            Ok(id) => {
+                self.check_bytes()?;
+                Ok(Value::Target(id))
+            }
+            Err(refused) => Err(self.refused(refused, &element.name)),
         }
     }
 
