@@ -619,7 +619,7 @@ impl<'r> Run<'r> {
             },
             TargetListMode::Reuse => {
                 let first = self.target.existing(self.destination(context)?, element.order);
-                let spelled = |id: &TargetId| element.names().any(|name| name.text() == self.target.spec(*id).name);
+                let spelled = |id: &TargetId| element.names().any(|name| name == self.target.spec(*id).name);
                 first.filter(spelled)
             }
             TargetListMode::First | TargetListMode::Last => None,
