@@ -52,6 +52,8 @@ pub enum Code {
     Duplicate,
     /// The language has it and this compiler does not.
     Unsupported,
+    /// More than the compiler takes: of text, of nesting, of types.
+    Limit,
     /// Anything else that is wrong with a rule.
     Rule,
 }
@@ -72,6 +74,7 @@ impl Code {
             Code::TypeMismatch => "type-mismatch",
             Code::Duplicate => "duplicate",
             Code::Unsupported => "unsupported",
+            Code::Limit => "limit",
             Code::Rule => "rule",
         }
     }

@@ -10,18 +10,24 @@ use super::super::MapFile;
 use super::super::concepts::{self, Concepts};
 use super::super::diagnostic::{Code, Diagnostic, Finding, Severity};
 use super::super::types::Type;
-use super::{Compiler, Declared, File, Mode, Parameter, written};
+use super::{Compiler, Declared, FAULTS, File, Mode, Parameter, written};
 
 impl<'a> Compiler<'a> {
     pub(super) fn read_files(&mut self, files: &'a [MapFile]) {
         for file in files {
-            let text = self.fml_of(file);
+            let mut text = self.fml_of(file);
+            if let Some((at, what)) = super::bounds::excess(&text) {
+                let hint = "cut the map into several files and groups".to_owned();
+                let finding = Finding { severity: Severity::Error, code: Code::Limit, message: what.to_owned(), hint };
+                self.diagnostics.push(Diagnostic::new(&file.name, &text, at..at, finding));
+                text = Cow::Borrowed("");
+            }
             let written = fml_syntax::parse(&text);
             let parse = match super::legacy::modern(&text, &written.tree()) {
                 Cow::Borrowed(_) => written,
                 Cow::Owned(text) => fml_syntax::parse(&text),
             };
-            for fault in parse.diagnostics() {
+            for fault in parse.diagnostics().iter().take(FAULTS) {
                 let severity = match fault.severity {
                     SyntaxSeverity::Error => Severity::Error,
                     SyntaxSeverity::Warning => Severity::Warning,

@@ -9,6 +9,11 @@ use super::super::plan::{ExpressionPlan, Operand};
 use super::super::types::Type;
 use super::{Compiler, Scope, Variable};
 
+/// How many constants may lead from one to the next.
+const CONSTANTS: usize = 16;
+/// Longest text of an expression with its constants in place, in bytes.
+const EXPANDED: usize = 64 * 1024;
+
 impl Compiler<'_> {
     /// Compiles an expression and notes which variables it names.
     pub(super) fn expression(&mut self, scope: &Scope, written: &ast::Expr) -> Option<ExpressionPlan> {
@@ -26,6 +31,7 @@ impl Compiler<'_> {
         used: Vec<Variable>,
     ) -> Option<ExpressionPlan> {
         let names: Vec<&str> = used.iter().map(|variable| variable.name.as_str()).collect();
+        self.afford(scope.file, node, text.len())?;
         match Expression::parse_as(text, Dialect::Map { variables: &names }) {
             Ok(expression) => {
                 let variables = used.iter().map(|each| (each.name.as_str().into(), each.slot)).collect();
@@ -86,7 +92,7 @@ impl Compiler<'_> {
                 used.push(variable);
             }
         } else if let Some(constant) = self.constant(scope.file, name) {
-            if depth > 16 {
+            if depth > CONSTANTS {
                 self.error(
                     scope.file,
                     &token.parent()?,
@@ -103,10 +109,32 @@ impl Compiler<'_> {
             text.push('(');
             text.push_str(&inner);
             text.push(')');
+            if text.len() > EXPANDED {
+                let message = format!("the expression is longer than 64 KB with the constant {name} in it");
+                self.error(scope.file, &token.parent()?, message, "shorten the constants that it names");
+                return None;
+            }
             return Some(());
         }
         text.push_str(token.text());
         Some(())
+    }
+
+    /// What a constant is in the end, if it is only the name of another; `None` if it leads to itself.
+    pub(super) fn named_constant(&self, scope: &Scope, name: &str) -> Option<ast::Expr> {
+        let mut value = self.constant(scope.file, name)?;
+        for _ in 0..CONSTANTS {
+            let inner = value.unparenthesized();
+            let next = match inner.syntax().kind() {
+                SyntaxKind::NameRef => name_of(inner.syntax()).filter(|next| scope.readable(next).is_none()),
+                _ => None,
+            };
+            match next.and_then(|next| self.constant(scope.file, &next)) {
+                Some(next) => value = next,
+                None => return Some(value),
+            }
+        }
+        None
     }
 
     fn constant(&self, file: usize, name: &str) -> Option<ast::Expr> {
@@ -125,11 +153,9 @@ impl Compiler<'_> {
                 let name = name_of(expr.syntax())?;
                 match scope.readable(&name) {
                     Some(variable) => Some((Operand::Slot(variable.slot), variable.ty)),
-                    None => match self.constant(scope.file, &name) {
-                        Some(constant) if constant.unparenthesized().syntax() != expr.syntax() => {
-                            self.operand(scope, &constant)
-                        }
-                        _ => {
+                    None => match self.named_constant(scope, &name) {
+                        Some(constant) => self.operand(scope, &constant),
+                        None => {
                             self.unknown_variable(scope, expr.syntax(), &name);
                             None
                         }

@@ -10,6 +10,11 @@ use super::super::types::Type;
 use super::declarations::rule_name;
 use super::{Compiler, INSTANCES, Located, Mode, Parameter, Scope, Variable, written};
 
+/// How many sources a rule may have: it runs for each combination of their items.
+const SOURCES: usize = 16;
+/// How many targets a rule may have.
+const TARGETS: usize = 1_000;
+
 impl Compiler<'_> {
     /// Compiles the first group and all it calls, then every other group whose types are declared, so that a fault in
     /// it is found too. The types of the first group's source and target.
@@ -35,6 +40,7 @@ impl Compiler<'_> {
             return None;
         }
         self.instance(0, vec![source.ty, target.ty]);
+        self.compile_pending();
         for group in 1..self.groups.len() {
             let types: Vec<Type> = self.groups[group].parameters.iter().map(|each| each.ty).collect();
             let open = |each: &Parameter| each.mode == Mode::Target && each.ty == Type::Any;
@@ -42,6 +48,7 @@ impl Compiler<'_> {
             let by_type = self.groups[group].tree.type_mode().is_some();
             if (by_type || !called) && !self.groups[group].parameters.iter().any(open) {
                 self.instance(group, types);
+                self.compile_pending();
             }
         }
         if self.rules.is_empty() {
@@ -51,7 +58,42 @@ impl Compiler<'_> {
         Some((source.ty, target.ty))
     }
 
-    /// The plan of `group` for arguments of these types.
+    /// Makes the plans that are promised, and those they promise: one after the other, so that groups may call each
+    /// other in a chain of any length.
+    fn compile_pending(&mut self) {
+        while let Some((index, group, types)) = self.pending.pop_front() {
+            let (file, tree) = (self.groups[group].file, self.groups[group].tree.clone());
+            if self.afford(file, tree.syntax(), usize::from(tree.syntax().text_range().len())).is_none() {
+                self.pending.clear();
+                return;
+            }
+            self.plans[index] = self.group_plan(group, types);
+        }
+    }
+
+    /// Takes `bytes` of what may still be compiled; a fault once nothing is left.
+    pub(super) fn afford(&mut self, file: usize, node: &SyntaxNode, bytes: usize) -> Option<()> {
+        match self.budget.checked_sub(bytes) {
+            Some(left) => {
+                self.budget = left;
+                Some(())
+            }
+            None => {
+                self.budget = 0;
+                let hint = "give the parameters of groups their types, and shorten the constants";
+                self.error_of(
+                    Code::Limit,
+                    file,
+                    node,
+                    "there is too much text to compile, counting groups once for each of their types",
+                    hint,
+                );
+                None
+            }
+        }
+    }
+
+    /// The place of the plan of `group` for arguments of these types.
     pub(super) fn instance(&mut self, group: usize, types: Vec<Type>) -> usize {
         if let Some(&known) = self.instances.get(&(group, types.clone())) {
             return known;
@@ -59,16 +101,20 @@ impl Compiler<'_> {
         let index = self.plans.len();
         self.plans.push(GroupPlan::default());
         self.instances.insert((group, types.clone()), index);
-        let (file, tree) = (self.groups[group].file, self.groups[group].tree.clone());
-        if index >= INSTANCES {
-            self.error(
-                file,
-                tree.syntax(),
-                "the groups of this map are called with too many types",
-                "give their parameters types",
-            );
-            return index;
+        if index < INSTANCES {
+            self.pending.push_back((index, group, types));
+        } else {
+            let (file, tree) = (self.groups[group].file, self.groups[group].tree.clone());
+            self.pending.clear();
+            let hint = "give the parameters of groups their types";
+            let message = "the groups of this map are called with too many types";
+            self.error_of(Code::Limit, file, tree.syntax(), message, hint);
         }
+        index
+    }
+
+    fn group_plan(&mut self, group: usize, types: Vec<Type>) -> GroupPlan {
+        let (file, tree) = (self.groups[group].file, self.groups[group].tree.clone());
         let mut scope =
             Scope { file, group: self.groups[group].name.clone(), variables: Vec::new(), shared: Vec::new(), slots: 0 };
         for (parameter, ty) in self.groups[group].parameters.iter().zip(types) {
@@ -77,8 +123,7 @@ impl Compiler<'_> {
         }
         let extends = self.extended(group, &scope);
         let block = tree.body().map(|body| self.block(&mut scope, body.rules())).unwrap_or_default();
-        self.plans[index] = GroupPlan { slots: scope.slots, extends, block };
-        index
+        GroupPlan { slots: scope.slots, extends, block }
     }
 
     /// The call of the group that `group` extends, with the parameters of the same names.
@@ -86,19 +131,17 @@ impl Compiler<'_> {
         let name = self.groups[group].extends.clone()?;
         let (file, tree) = (scope.file, self.groups[group].tree.clone());
         let base = self.group_called(file, tree.syntax(), &name)?;
-        let mut at = Some(base);
+        let (mut at, mut passed) = (Some(base), vec![group]);
         while let Some(ancestor) = at {
-            if ancestor == group {
-                self.error(
-                    file,
-                    tree.syntax(),
-                    format!("the group {} extends itself", scope.group),
-                    "leave out one of the extends",
-                );
+            if passed.contains(&ancestor) {
+                let name = self.groups[ancestor].name.clone();
+                let hint = "leave out one of the extends";
+                self.error(file, tree.syntax(), format!("the group {name} extends itself"), hint);
                 return None;
             }
+            passed.push(ancestor);
             let next = self.groups[ancestor].extends.clone();
-            at = next.and_then(|next| self.find_group(self.groups[ancestor].file, &next)).filter(|next| *next != base);
+            at = next.and_then(|next| self.find_group(self.groups[ancestor].file, &next));
         }
         let parameters = self.groups[base].parameters.clone();
         let mut arguments = Vec::new();
@@ -155,6 +198,9 @@ impl Compiler<'_> {
     pub(super) fn block(&mut self, scope: &mut Scope, rules: impl Iterator<Item = ast::Rule>) -> Block {
         scope.shared.push(Vec::new());
         let compiled = rules.filter_map(|rule| {
+            if self.is_hopeless() {
+                return None;
+            }
             let plan = self.rule(scope, &rule);
             self.report_if_dropped(scope.file, rule.syntax(), plan)
         });
@@ -177,6 +223,11 @@ impl Compiler<'_> {
     fn rule_parts(&mut self, scope: &mut Scope, rule: &ast::Rule) -> Option<RulePlan> {
         let index = self.rule_index(scope, rule.syntax(), rule_name(rule));
         let sources_written: Vec<ast::Source> = rule.sources().collect();
+        if sources_written.len() > SOURCES {
+            let hint = "bind the others in rules inside then { … }";
+            self.error_of(Code::Limit, scope.file, rule.syntax(), "a rule has at most 16 sources", hint);
+            return None;
+        }
         let mut sources = Vec::new();
         let mut source_types = Vec::new();
         for source in &sources_written {
@@ -186,6 +237,11 @@ impl Compiler<'_> {
         }
         let implicit = is_implicit(rule, &sources_written).then(|| (sources[0].slot, source_types[0]));
         let mut targets = Vec::new();
+        if rule.targets().count() > TARGETS {
+            let hint = "cut it into several rules";
+            self.error_of(Code::Limit, scope.file, rule.syntax(), "a rule has at most 1,000 targets", hint);
+            return None;
+        }
         for target in rule.targets() {
             let (plans, _) = self.target(scope, &target, implicit)?;
             self.check_occurrences(scope, &target, &sources, &targets, plans.last()?);

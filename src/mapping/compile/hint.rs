@@ -2,10 +2,16 @@
 
 /// The name among `known` that is nearest to `wrong`, as a hint; empty if none is near.
 pub(super) fn nearest(wrong: &str, known: impl IntoIterator<Item = String>) -> String {
+    /// Longer names, in bytes, are not compared: the time grows with the product of both lengths.
+    const LONGEST: usize = 200;
+    if wrong.len() > LONGEST {
+        return String::new();
+    }
+    let known = known.into_iter().filter(|name| name.len() <= LONGEST);
     let distance = |name: &String| {
         if name.starts_with(wrong) || wrong.starts_with(name.as_str()) { 1 } else { edits(wrong, name) }
     };
-    let best = known.into_iter().map(|name| (distance(&name), name)).min_by_key(|(distance, _)| *distance);
+    let best = known.map(|name| (distance(&name), name)).min_by_key(|(distance, _)| *distance);
     match best {
         Some((distance, name)) if distance <= 1 + wrong.len() / 4 => format!("write {name}?"),
         _ => String::new(),

@@ -1,6 +1,7 @@
 //! From FML text to a plan: every name resolved, every type known or known to be unknown, every fault reported with
 //! its line and column. Nothing that the executor cannot do gets past here.
 
+mod bounds;
 mod declarations;
 mod expression;
 mod groups;
@@ -12,7 +13,7 @@ mod structure_map;
 mod target;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
 use fml_syntax::{AstNode, NodeOrToken, SyntaxNode, SyntaxToken, ast};
@@ -27,6 +28,10 @@ use super::types::{Type, Types};
 
 /// How many combinations of groups and types a map may need.
 const INSTANCES: usize = 10_000;
+/// How many bytes of groups and expressions may be compiled, each group as often as it has combinations of types.
+const COMPILED: usize = 8 << 20;
+/// How many faults are told.
+const FAULTS: usize = 200;
 
 /// A parsed mapping file.
 struct File<'a> {
@@ -114,6 +119,10 @@ pub(super) struct Compiler<'a> {
     faulty_concepts: HashMap<String, String>,
     instances: HashMap<(usize, Vec<Type>), usize>,
     plans: Vec<GroupPlan>,
+    /// Plans that are promised and not made yet, with their group and types.
+    pending: VecDeque<(usize, usize, Vec<Type>)>,
+    /// Bytes of groups and expressions that may still be compiled.
+    budget: usize,
     rules: Vec<Rule>,
     rule_places: HashMap<(usize, usize), u32>,
     uuids: HashMap<(usize, usize), u32>,
@@ -131,6 +140,8 @@ pub(super) fn compile(files: &[MapFile], definitions: &[Document]) -> Result<(Pl
         faulty_concepts: HashMap::new(),
         instances: HashMap::new(),
         plans: Vec::new(),
+        pending: VecDeque::new(),
+        budget: COMPILED,
         rules: Vec::new(),
         rule_places: HashMap::new(),
         uuids: HashMap::new(),
@@ -178,6 +189,11 @@ impl Compiler<'_> {
         self.diagnostics.iter().any(|each| each.severity == Severity::Error)
     }
 
+    /// Whether so much is wrong that no more is looked at.
+    fn is_hopeless(&self) -> bool {
+        self.diagnostics.len() >= FAULTS && self.has_errors()
+    }
+
     /// Reports a fault at `node`. The same fault of a group that is compiled for several types is reported once.
     fn error(&mut self, file: usize, place: &impl Located, message: impl Into<String>, hint: impl Into<String>) {
         self.error_of(Code::Rule, file, place, message, hint);
@@ -198,6 +214,9 @@ impl Compiler<'_> {
 
     /// Reports what was found in these bytes of `file`.
     fn report(&mut self, file: usize, range: Range<usize>, finding: Finding) {
+        if self.is_hopeless() {
+            return;
+        }
         let File { name, text, .. } = &self.files[file];
         let diagnostic = Diagnostic::new(name, text, range, finding);
         if !self.diagnostics.contains(&diagnostic) {

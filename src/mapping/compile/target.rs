@@ -317,8 +317,7 @@ impl Compiler<'_> {
             };
             return Some((operand, ty));
         }
-        let constant = self.files[scope.file].constants.iter().find(|(known, _)| known == name);
-        match constant.map(|(_, value)| value.clone()) {
+        match self.named_constant(scope, name) {
             Some(value) if steps.is_empty() => self.operand(scope, &value),
             _ => {
                 self.unknown_variable(scope, path.syntax(), name);
