@@ -8,7 +8,7 @@ use super::super::plan::{
 };
 use super::super::types::Type;
 use super::declarations::rule_name;
-use super::{Compiler, INSTANCES, Located, Mode, Parameter, Scope, Variable, written};
+use super::{Compiler, Declared, INSTANCES, Located, Mode, Parameter, Scope, Variable, written};
 
 /// How many sources a rule may have: it runs for each combination of their items.
 const SOURCES: usize = 16;
@@ -162,12 +162,36 @@ impl Compiler<'_> {
     }
 
     fn find_group(&self, file: usize, name: &str) -> Option<usize> {
-        let visible = &self.files[file].visible;
-        visible.iter().find_map(|&file| self.groups.iter().position(|each| each.file == file && each.name == name))
+        self.groups_where(file, |group| group.name == name).first().copied()
+    }
+
+    /// The groups of a file that `fits` takes; if it has none, those of its imports.
+    fn groups_where(&self, file: usize, fits: impl Fn(&Declared) -> bool) -> Vec<usize> {
+        let of = |files: &[usize]| {
+            let groups = self.groups.iter().enumerate();
+            let fitting = groups.filter(|(_, group)| files.contains(&group.file) && fits(group));
+            fitting.map(|(index, _)| index).collect::<Vec<usize>>()
+        };
+        let own = of(&[file]);
+        if own.is_empty() { of(&self.files[file].visible) } else { own }
+    }
+
+    /// Reports that several groups are meant where there can be one.
+    fn check_one_group(&mut self, file: usize, node: &impl Located, groups: &[usize]) {
+        if let [first, second, ..] = groups {
+            let place = |group: &usize| {
+                let Declared { file, name, .. } = &self.groups[*group];
+                format!("{name} of {}", self.files[*file].name)
+            };
+            let message = format!("two groups are meant: {} and {}", place(first), place(second));
+            self.error_of(Code::Duplicate, file, node, message, "import one of the two, or rename it");
+        }
     }
 
     fn group_called(&mut self, file: usize, node: &SyntaxNode, name: &str) -> Option<usize> {
-        let found = self.find_group(file, name);
+        let meant = self.groups_where(file, |group| group.name == name);
+        self.check_one_group(file, node, &meant);
+        let found = meant.first().copied();
         if found.is_none() {
             let known: Vec<String> = self.groups.iter().map(|group| group.name.clone()).collect();
             let hint = super::hint::nearest(name, known);
@@ -183,16 +207,22 @@ impl Compiler<'_> {
     }
 
     /// The group that is the default for two types (`<<types>>`, `<<type+>>`).
-    pub(super) fn group_for_types(&mut self, file: usize, source: Type, target: Type) -> Option<usize> {
+    pub(super) fn group_for_types(
+        &mut self,
+        file: usize,
+        node: &impl Located,
+        source: Type,
+        target: Type,
+    ) -> Option<usize> {
         if source == Type::Any {
             return None;
         }
-        let visible = self.files[file].visible.clone();
-        let group = self.groups.iter().position(|group| {
+        let meant = self.groups_where(file, |group| {
             let takes = matches!(group.parameters.as_slice(), [one, other] if one.ty == source && other.ty == target);
-            takes && visible.contains(&group.file) && group.tree.type_mode().is_some()
-        })?;
-        Some(self.instance(group, vec![source, target]))
+            takes && group.tree.type_mode().is_some()
+        });
+        self.check_one_group(file, node, &meant);
+        Some(self.instance(*meant.first()?, vec![source, target]))
     }
 
     pub(super) fn block(&mut self, scope: &mut Scope, rules: impl Iterator<Item = ast::Rule>) -> Block {

@@ -194,7 +194,7 @@ impl Compiler<'_> {
     ) -> Option<(Transform, Type)> {
         for index in 0..element.spellings.len() {
             let ty = element.spellings[index].ty;
-            if let Some(group) = self.group_for_types(scope.file, source, ty) {
+            if let Some(group) = self.group_for_types(scope.file, node, source, ty) {
                 element.spellings = vec![element.spellings.swap_remove(index)];
                 return Some((Transform::Implicit(Operand::Slot(slot), Some(group)), ty));
             }

@@ -237,6 +237,31 @@ fn a_concept_map_that_is_not_used_may_be_faulty() {
 }
 
 #[test]
+fn groups_that_cannot_be_told_apart_are_refused() {
+    let library = |name: &str, group: &str| MapFile {
+        name: format!("{name}.map"),
+        text: format!("map \"http://x/lib/{name}\" = \"{name}\"\n{NAMES}{group}"),
+    };
+    let compile = |rule: &str, group: &str| {
+        let text = format!("map \"http://x/main\" = \"m\"{NAMES}imports \"http://x/lib/*\"\n{}", patient(rule));
+        let main = MapFile { name: "main.map".to_owned(), text };
+        CompiledMap::compile(&[main, library("a", group), library("b", group)], &[parse(RECORD)])
+    };
+    let named = "group P(source s : Record, target t : Patient) { s.sex -> t.gender; }";
+    let faults = compile("\n  src -> tgt then P(src, tgt);", named).expect_err("which P is meant cannot be known");
+    let (fault, line) = (&faults[0], NAMES.lines().count() + 3);
+    assert_eq!((fault.file.as_str(), fault.line, fault.column), ("main.map", line, 19));
+    assert_eq!(fault.message, "two groups are meant: P of a.map and P of b.map");
+    assert_eq!(fault.hint, "import one of the two, or rename it");
+    let typed = "group C(source s : code, target t : code) <<types>> { s.value as v -> t.value = v; }";
+    let faults = compile("src.sex -> tgt.gender;", typed).expect_err("two groups map a code to a code");
+    assert_eq!(faults[0].message, "two groups are meant: C of a.map and C of b.map");
+    let own =
+        format!("src -> tgt then P(src, tgt); }} {} group Q(source s, target t) {{", named.replace("s.sex", "s.name"));
+    compile(&own, named).expect("the file's own group is meant");
+}
+
+#[test]
 fn groups_without_end_and_imports_in_circles_are_refused() {
     let map = "group Main(source s : Record, target t : Patient) {\n s -> t then A(s, t); }\ngroup A(source s, target t) { s -> t then B(s, t); }\n  group B(source s, target t) { s -> t then { s -> t then A(s, t); }; }";
     let (line, column, message, hint) = first(map);
