@@ -11,6 +11,7 @@ mod load;
 mod map;
 mod minimise;
 mod output;
+mod package;
 mod partner;
 mod send;
 mod serve;
@@ -73,6 +74,9 @@ enum Verb {
     /// Work with a site's configuration
     #[command(subcommand)]
     Config(config::Verb),
+    /// Work with FHIR packages: those of a site, and whether a package can be used
+    #[command(subcommand)]
+    Package(package::Verb),
     /// Work with a site's audit log
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -131,6 +135,7 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Minimise(arguments) => minimise::run(&arguments, output),
         Verb::Explain(arguments) => explain::run(&arguments, output),
         Verb::Config(verb) => config::run(&verb, output),
+        Verb::Package(verb) => package::run(&verb, output),
         Verb::Audit(verb) => audit::run(&verb, output),
         Verb::Bench(arguments) => load::run(&arguments, output),
     }

@@ -24,15 +24,16 @@ pub(super) struct Arguments {
     /// Also check against this profile (canonical URL)
     #[arg(long, value_name = "URL")]
     profile: Vec<String>,
-    /// More definitions: a folder of StructureDefinition, ValueSet and CodeSystem files (JSON)
-    #[arg(long, value_name = "DIR")]
+    /// More definitions: a FHIR package (.tgz file, folder, or NAME#VERSION of the package cache) or a plain folder of
+    /// StructureDefinition, ValueSet and CodeSystem files
+    #[arg(long, value_name = "DIR|TGZ")]
     package: Vec<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answer> {
     let validator = config::validator(&arguments.package)?;
     for profile in &arguments.profile {
-        anyhow::ensure!(validator.knows(profile), "there is no profile {profile}; add its folder with --package");
+        anyhow::ensure!(validator.knows(profile), "there is no profile {profile}; add its package with --package");
     }
     for note in NOT_CHECKED.iter().copied().chain(validator.not_checked().iter().map(String::as_str)) {
         output.remark(&format!("not checked: {note}"));

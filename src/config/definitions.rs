@@ -1,42 +1,108 @@
-//! Profiles, value sets, code systems and logical models: the built-in ones and those of a site or package folder.
+//! Profiles, value sets, code systems and logical models: the built-in ones, those of packages, and those of folders.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::builtin::{self, TextFile};
 use super::faults::{Fault, Faults};
-use crate::fhir::{Document, Limits};
+use super::packages::{self, Cache, Package, PackageStore};
+use crate::fhir::definitions::{Definition, StructureDefinition, without_version};
+use crate::fhir::snapshot::{self, Snapshots};
+use crate::fhir::{Document, Limits, r4};
 use crate::validation::Validator;
 
-/// The built-in definitions and those in `folders`.
+/// The built-in definitions and those at `sources`: plain folders of JSON (and XML) files, FHIR packages (`.tgz` files,
+/// folders, `NAME#VERSION` of the package cache) with what they depend on.
 ///
 /// # Errors
-/// Files that cannot be read or are not JSON.
-pub fn definitions(folders: &[PathBuf]) -> Result<Vec<Document>, Faults> {
-    let mut faults = Faults::default();
-    let mut files = builtin::profiles();
-    for folder in folders {
-        files.extend(faults.keep(texts(folder, "json")).unwrap_or_default());
-    }
-    let mut documents: Vec<(Option<String>, Document)> = Vec::new();
-    for document in files.into_iter().filter_map(|file| faults.keep(parse(file))) {
-        // A folder's definition takes the place of one with the same URL that was read before it.
-        let url = document.root().member("url").and_then(|url| url.text()).map(|url| url.into_owned());
-        documents.retain(|(other, _)| url.is_none() || *other != url);
-        documents.push((url, document));
-    }
-    if !faults.faults.is_empty() {
-        return Err(faults);
-    }
-    Ok(documents.into_iter().map(|(_, document)| document).collect())
+/// Files that cannot be read or are not JSON, packages that are not there.
+pub fn definitions(sources: &[PathBuf]) -> Result<Vec<Document>, Faults> {
+    let (packages, folders) = sorted(sources);
+    of_packages(&packages::resolve(&packages, &cache_beside(&packages))?, &folders)
 }
 
-/// A validator of the built-in definitions and those in `folders`.
+/// The definitions that the site in `folder` loads, and those at `sources`.
+///
+/// # Errors
+/// As [`definitions`], and packages of the site that are not what it pins.
+pub fn site_definitions(folder: &Path, sources: &[PathBuf]) -> Result<Vec<Document>, Faults> {
+    let mut packages = PackageStore::of(folder).load()?;
+    let (more, mut folders) = sorted(sources);
+    packages.extend(packages::resolve(&more, &cache_beside(&more))?);
+    folders.extend(Some(folder.join("profiles")).filter(|own| own.is_dir()));
+    of_packages(&packages, &folders)
+}
+
+/// Packages and plain folders among paths.
+fn sorted(sources: &[PathBuf]) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    sources.iter().cloned().partition(|source| packages::is_package(source))
+}
+
+/// Dependencies stand beside a package that is itself in a cache.
+fn cache_beside(packages: &[PathBuf]) -> Cache {
+    let beside: Vec<PathBuf> = packages.iter().filter_map(|path| Some(path.parent()?.to_owned())).collect();
+    Cache::usual(&beside)
+}
+
+/// The built-in definitions, those of packages, and those in plain folders. Of two with one URL the last holds.
+pub(super) fn of_packages(packages: &[Package], folders: &[PathBuf]) -> Result<Vec<Document>, Faults> {
+    let mut faults = Faults::default();
+    let mut known = Known::default();
+    for file in builtin::profiles() {
+        faults.keep(parse(file)).into_iter().for_each(|document| known.add(document));
+    }
+    for package in packages {
+        for file in faults.keep(package.texts()).unwrap_or_default() {
+            let document = faults.keep(parse(file)).filter(is_definition);
+            document.into_iter().for_each(|document| known.add(document));
+        }
+    }
+    for folder in folders {
+        for file in faults.keep(definition_files(folder)).unwrap_or_default() {
+            faults.keep(parse(file)).into_iter().for_each(|document| known.add(document));
+        }
+    }
+    if faults.faults.is_empty() { Ok(known.documents.into_iter().flatten().collect()) } else { Err(faults) }
+}
+
+/// Definitions by URL.
+#[derive(Default)]
+struct Known {
+    documents: Vec<Option<Document>>,
+    places: HashMap<String, usize>,
+}
+
+impl Known {
+    /// A definition takes the place of one with the same URL that was read before it.
+    fn add(&mut self, document: Document) {
+        let url = document.root().member("url").and_then(|url| url.text()).map(|url| url.into_owned());
+        if let Some(before) = url.and_then(|url| self.places.insert(url, self.documents.len())) {
+            self.documents[before] = None;
+        }
+        self.documents.push(Some(document));
+    }
+}
+
+/// What of a package a validator reads. R4's own types and profiles are built in, and stay what they are.
+fn is_definition(document: &Document) -> bool {
+    match document.resource_type() {
+        Some("ValueSet" | "CodeSystem") => true,
+        Some("StructureDefinition") => {
+            let url = document.root().member("url").and_then(|url| url.text()).unwrap_or_default();
+            let is_type = url.strip_prefix(snapshot::R4).is_some_and(|name| r4::type_row(name).is_some());
+            !is_type && r4::profile(without_version(&url)).is_none()
+        }
+        _ => false,
+    }
+}
+
+/// A validator of the built-in definitions and those at `sources`, as [`definitions`] reads them.
 ///
 /// # Errors
 /// As [`definitions`], and definitions that contradict themselves.
-pub fn validator(folders: &[PathBuf]) -> Result<Validator, Faults> {
-    compile(&definitions(folders)?)
+pub fn validator(sources: &[PathBuf]) -> Result<Validator, Faults> {
+    compile(&definitions(sources)?)
 }
 
 /// A validator of these definitions.
@@ -52,8 +118,55 @@ pub(super) fn compile(definitions: &[Document]) -> Result<Validator, Faults> {
     })
 }
 
+/// Whether a profile can be used, as `weir package check` shows it.
+#[derive(Debug)]
+pub struct Checked {
+    /// The profile's canonical URL.
+    pub url: String,
+    /// The number of elements of its snapshot, or why it has none.
+    pub elements: Result<usize, snapshot::Error>,
+}
+
+/// Makes the snapshot of every StructureDefinition among `documents`, in their order.
+pub fn check_snapshots(documents: &[Document]) -> Vec<Checked> {
+    let structures: Vec<StructureDefinition> = documents
+        .iter()
+        .filter_map(|document| match Definition::read(document)? {
+            Definition::Structure(structure) => Some(*structure),
+            Definition::ValueSet(_) | Definition::CodeSystem(_) => None,
+        })
+        .collect();
+    let mut snapshots = Snapshots::of(&structures);
+    let mut check = |structure: &StructureDefinition| Checked {
+        url: structure.url.clone(),
+        elements: snapshots.snapshot(&structure.url).map(|snapshot| snapshot.elements.len()),
+    };
+    structures.iter().map(&mut check).collect()
+}
+
 fn parse((name, text): TextFile) -> Result<Document, Fault> {
+    if text.trim_start_matches('\u{feff}').trim_start().starts_with('<') {
+        return parse_xml(name, &text);
+    }
     Document::parse(text, &Limits::default()).map_err(|error| Fault::new(name, &error, error.hint()))
+}
+
+#[cfg(feature = "xml")]
+fn parse_xml(name: String, text: &str) -> Result<Document, Fault> {
+    crate::fhir::xml::from_xml(text, &Limits::default()).map_err(|error| Fault::new(name, &error, error.hint()))
+}
+
+#[cfg(not(feature = "xml"))]
+fn parse_xml(name: String, _text: &str) -> Result<Document, Fault> {
+    Err(Fault::new(name, "this program was built without FHIR XML", "give JSON, or build with the feature xml"))
+}
+
+/// The files of a plain folder that may be definitions.
+fn definition_files(folder: &Path) -> Result<Vec<TextFile>, Fault> {
+    let mut files = texts(folder, "json")?;
+    files.retain(|(name, _)| name != "package.json" && !name.starts_with('.'));
+    files.extend(texts(folder, "xml")?);
+    Ok(files)
 }
 
 /// The text files of one folder with this extension, by name.

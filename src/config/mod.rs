@@ -1,16 +1,18 @@
 //! A site's files → the checked settings that each module defines for itself. `serve` and `config check` share it.
 //!
-//! Enters: a folder with `weir.toml`, `agreements/`, `partners/`, `pki/`, and, beside the built-in ones, `profiles/` and
-//! `mappings/`. Leaves: a [`Site`], or every fault that was found. Invariant: what loads here runs.
+//! Enters: a folder with `weir.toml`, `agreements/`, `partners/`, `pki/`, and, beside the built-in ones, `profiles/`,
+//! `packages/` and `mappings/`. Leaves: a [`Site`], or every fault that was found. Invariant: what loads here runs.
 
 mod builtin;
 mod definitions;
 mod faults;
+mod packages;
 mod partner;
 mod site;
 mod written;
 
-pub use definitions::{definitions, validator};
+pub use definitions::{Checked, check_snapshots, definitions, site_definitions, validator};
 pub use faults::{Fault, Faults};
+pub use packages::{Addition, Listed, PackageStore};
 pub use partner::PartnerSite;
 pub use site::{Endpoint, Parts, Site};

@@ -10,8 +10,9 @@ use http::Uri;
 use rustls::{ClientConfig, ServerConfig};
 use serde::de::DeserializeOwned;
 
-use super::definitions::{self, definitions, texts};
+use super::definitions::{self, texts};
 use super::faults::{Fault, Faults, plural};
+use super::packages::PackageStore;
 use super::{builtin, written};
 use crate::audit::checkpoint::{SigningKey, VerifierKey};
 use crate::audit::{Checkpointer, HashKey, Recorder};
@@ -403,7 +404,11 @@ fn load_stages(
 ) -> Option<Stages> {
     let own_profiles = files.path(Path::new("profiles"));
     let folders = if own_profiles.is_dir() { vec![own_profiles] } else { Vec::new() };
-    let definitions = faults.keep_all(definitions(&folders).map_err(|faults| faults.faults));
+    let packages = faults.keep_all(PackageStore::of(&files.folder).load().map_err(|faults| faults.faults));
+    let packages = packages.unwrap_or_default();
+    hashes.extend(packages.iter().map(|package| (format!("packages/{}", package.id), package.sha_256)));
+    let definitions = definitions::of_packages(&packages, &folders);
+    let definitions = faults.keep_all(definitions.map_err(|faults| faults.faults));
     let validator = definitions.as_deref().map(|known| definitions::compile(known).map_err(|faults| faults.faults));
     let validator = validator.and_then(|compiled| faults.keep_all(compiled));
     let mappings = definitions.as_deref().and_then(|models| load_mappings(files, written, models, hashes, faults));
@@ -432,7 +437,11 @@ fn load_interfaces(
         for (key, url) in [("record", &interface.record), ("profile", &interface.profile)] {
             if validator.is_some_and(|validator| !validator.knows(url)) {
                 let text = format!("interfaces.{name}.{key}: there is no definition {url}");
-                faults.faults.push(Fault::new(SITE, text, "check the URL, or add the definition to profiles/"));
+                faults.faults.push(Fault::new(
+                    SITE,
+                    text,
+                    "check the URL, or add the definition to profiles/ or its package",
+                ));
             }
         }
     }
