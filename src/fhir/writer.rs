@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::document::plain_length;
+use super::document::{is_plain, plain_length};
 
 /// Writes one JSON value into a buffer.
 #[derive(Debug, Default)]
@@ -114,7 +114,7 @@ impl Writer {
 pub(super) fn escape_into(out: &mut String, text: &str) -> bool {
     out.reserve(text.len() + 2);
     out.push('"');
-    let has_escapes = plain_length(text.as_bytes()) < text.len();
+    let has_escapes = !is_plain(text.as_bytes());
     if has_escapes {
         escape_text(out, text);
     } else {
@@ -168,6 +168,17 @@ mod tests {
 
     #[test]
     fn any_text_survives_a_round_trip() {
+        for length in 0..70 {
+            for at in 0..length {
+                for special in ['"', '\\', '\n', '\u{1f}', ' ', '\u{7f}'] {
+                    let text: String = (0..length).map(|index| if index == at { special } else { 'x' }).collect();
+                    let mut out = Writer::new();
+                    out.string(&text);
+                    let parsed = Document::parse(out.finish(), &Limits::default()).expect("it is JSON");
+                    assert_eq!(parsed.root().text().as_deref(), Some(&*text));
+                }
+            }
+        }
         let text: String = (0..0x250).chain(0x1F600..0x1F610).filter_map(char::from_u32).collect();
         let mut out = Writer::new();
         out.string(&text);

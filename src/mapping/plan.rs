@@ -95,11 +95,11 @@ pub(super) struct SourcePlan {
     /// Whether the type allows several items.
     pub(super) repeats: bool,
     pub(super) cardinality: Option<(usize, Option<usize>)>,
-    pub(super) default: Option<Operand>,
+    pub(super) default: Option<Box<Operand>>,
     pub(super) list_mode: Option<SourceListMode>,
-    pub(super) condition: Option<ExpressionPlan>,
-    pub(super) check: Option<ExpressionPlan>,
-    pub(super) log: Option<ExpressionPlan>,
+    pub(super) condition: Option<Box<ExpressionPlan>>,
+    pub(super) check: Option<Box<ExpressionPlan>>,
+    pub(super) log: Option<Box<ExpressionPlan>>,
     /// Where the item is kept while the rule runs.
     pub(super) slot: Slot,
 }
@@ -119,6 +119,9 @@ pub(super) struct ExpressionPlan {
     pub(super) expression: Expression,
     pub(super) variables: Vec<(Box<str>, Slot)>,
 }
+
+// A run walks every target of its map: what is rare stands in boxes, so that more of the plan stays in the cache.
+const _: () = assert!(size_of::<TargetPlan>() <= 136 && size_of::<SourcePlan>() <= 160);
 
 #[derive(Debug)]
 pub(super) struct TargetPlan {
@@ -166,16 +169,16 @@ pub(super) enum Transform {
     Truncate(Operand, usize),
     /// From one escaping to another.
     Escape(Operand, Escaping, Escaping),
-    DateOp(Operand, DateOp),
+    DateOp(Operand, Box<DateOp>),
     Append(Vec<Operand>),
     Cast(Operand, Type),
-    Translate(Operand, usize, TranslateTo),
+    Translate(Operand, usize, Box<TranslateTo>),
     Reference(Operand),
     Pointer(Operand),
     /// The number of its counter.
     Uuid(u32),
     /// `cc`, `c`, `qty`, `id`, `cp`.
-    Build(Template),
+    Build(Box<Template>),
 }
 
 #[derive(Debug)]

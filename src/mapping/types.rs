@@ -60,6 +60,7 @@ impl Type {
             return true;
         }
         match (self, other) {
+            (Type::Fhir(own), Type::Fhir(other)) if other.name == "Resource" => own.kind == TypeKind::Resource,
             (Type::Fhir(own), Type::Fhir(other)) => schema().is_a(own.name, other.name),
             _ => false,
         }
@@ -404,6 +405,15 @@ mod tests {
         let quantity = types.field(Type::fhir("Observation"), "valueQuantity").expect("the spelling is known");
         assert_eq!((quantity.only_type(), quantity.order), (Type::fhir("Quantity"), value.order));
         assert!(types.field(Type::fhir("Condition"), "onsetDate").is_none());
+    }
+
+    #[test]
+    fn a_type_is_what_it_specialises() {
+        for each in schema().all() {
+            let expected = schema().is_a(each.name, "Resource");
+            assert_eq!(Type::Fhir(each).is_a(Type::fhir("Resource")), expected, "{}", each.name);
+        }
+        assert!(Type::fhir("Age").is_a(Type::fhir("Quantity")) && !Type::fhir("Quantity").is_a(Type::fhir("Age")));
     }
 
     #[test]

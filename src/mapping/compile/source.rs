@@ -39,11 +39,11 @@ impl Compiler<'_> {
             only,
             repeats,
             cardinality: self.cardinality(scope, source, repeats)?,
-            default: self.default_value(scope, source)?,
+            default: self.default_value(scope, source)?.map(Box::new),
             list_mode: self.source_list_mode(scope, source)?,
-            condition: self.clause(scope, source.where_clause())?,
-            check: self.clause(scope, source.check_clause())?,
-            log: self.clause(scope, source.log_clause())?,
+            condition: self.clause(scope, source.where_clause())?.map(Box::new),
+            check: self.clause(scope, source.check_clause())?.map(Box::new),
+            log: self.clause(scope, source.log_clause())?.map(Box::new),
             slot,
         };
         Some((plan, ty))

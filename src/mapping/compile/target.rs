@@ -475,7 +475,7 @@ impl Compiler<'_> {
             Some("dateTime" | "instant") => Type::fhir("dateTime"),
             _ => Type::Any,
         };
-        Some((Transform::DateOp(operand, operation), ty))
+        Some((Transform::DateOp(operand, Box::new(operation)), ty))
     }
 
     fn uuid(&mut self, scope: &Scope, node: &SyntaxNode) -> u32 {
@@ -593,7 +593,7 @@ impl Compiler<'_> {
                 return None;
             }
         };
-        Some((Transform::Translate(operand, map, to), ty))
+        Some((Transform::Translate(operand, map, Box::new(to)), ty))
     }
 
     fn coding_plan(&self) -> Option<CodingPlan> {
@@ -668,12 +668,12 @@ impl Compiler<'_> {
         }
         let template = Template { ty: Type::fhir(ty), members };
         if name != "cc" || ty != "Coding" {
-            return Some((Transform::Build(template), Type::fhir(ty)));
+            return Some((Transform::Build(Box::new(template)), Type::fhir(ty)));
         }
         let concept = Type::fhir("CodeableConcept");
         let coding = ElementPlan::fhir(&self.types, "CodeableConcept", "coding")?;
         let template = Template { ty: concept, members: vec![(coding, Member::Nested(template))] };
-        Some((Transform::Build(template), concept))
+        Some((Transform::Build(Box::new(template)), concept))
     }
 
     /// `qty(text)`: comparator, value and unit as the text tells them.
@@ -691,7 +691,7 @@ impl Compiler<'_> {
             members.push((ElementPlan::fhir(&self.types, "Quantity", name)?, Member::Quantity(operand, part)));
         }
         let ty = Type::fhir("Quantity");
-        Some((Transform::Build(Template { ty, members }), ty))
+        Some((Transform::Build(Box::new(Template { ty, members })), ty))
     }
 
     /// `Identifier.type` of a code of the identifier types (HL7 v2 table 0203).

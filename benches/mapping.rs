@@ -1,0 +1,72 @@
+//! Mapping, from the bytes of a record to the bytes of its Bundle, beside the yardstick: serde_json parsing the record
+//! and serialising the same Bundle. Then records with many rows: the time must grow with them and no faster.
+//!
+//! For a fair yardstick run it with `--no-default-features`: FHIR XML brings serde_json's arbitrary_precision along.
+
+use std::fs;
+use std::hint::black_box;
+use std::path::Path;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use serde_json::Value;
+use uuid::Uuid;
+use weir::config;
+use weir::fhir::{Document, Limits};
+use weir::mapping::{CompiledMap, MapFile, Transformed};
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn compile() -> CompiledMap {
+    let definitions = config::definitions(&[]).expect("the built-in definitions are JSON");
+    let name = "crisis-escalation.map".to_owned();
+    let files = [MapFile { text: read("mappings/crisis-escalation.map"), name }];
+    CompiledMap::compile(&files, &definitions).expect("the built-in map compiles")
+}
+
+fn map(map: &CompiledMap, record: &str) -> Transformed {
+    let record = Document::parse(record.as_bytes().to_vec(), &Limits::default()).expect("the record is JSON");
+    map.transform(&record, Uuid::from_u128(0x6f1d_2c3b_8a90_4e5f_9a7b_0c1d_2e3f_4a5b)).expect("the record is mapped")
+}
+
+/// The sample with `rows` medications.
+fn with_rows(record: &str, rows: usize) -> String {
+    let mut record: Value = serde_json::from_str(record).expect("the sample is JSON");
+    let row = record["medications"][0].clone();
+    assert!(row.is_object(), "the sample has a medication");
+    record["medications"] = Value::Array(vec![row; rows]);
+    record.to_string()
+}
+
+fn sides(criterion: &mut Criterion) {
+    let (compiled, record) = (compile(), read("demo/records/crisis-escalation-complete.json"));
+    let bundle: Value = serde_json::from_str(map(&compiled, &record).document.source()).expect("the Bundle is JSON");
+    let mut group = criterion.benchmark_group("mapping the sample escalation");
+    group.bench_function("yardstick: serde_json parses the record, serialises the Bundle", |bencher| {
+        bencher.iter(|| {
+            let record = serde_json::from_str::<Value>(black_box(&record)).expect("it is JSON");
+            (record, serde_json::to_vec(black_box(&bundle)).expect("it can be written"))
+        });
+    });
+    group.bench_function("bytes to bytes", |bencher| bencher.iter(|| map(&compiled, black_box(&record))));
+    group.finish();
+}
+
+fn rows(criterion: &mut Criterion) {
+    let (compiled, record) = (compile(), read("demo/records/crisis-escalation-complete.json"));
+    let mut group = criterion.benchmark_group("mapping a record of many rows");
+    group.sample_size(20);
+    for rows in [100, 1_000, 10_000] {
+        let record = with_rows(&record, rows);
+        group.throughput(Throughput::Elements(rows as u64));
+        group.bench_with_input(BenchmarkId::from_parameter(rows), &record, |bencher, record| {
+            bencher.iter(|| map(&compiled, record));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, sides, rows);
+criterion_main!(benches);
