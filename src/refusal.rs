@@ -111,6 +111,9 @@ impl Refusal {
             Refusal::Mapping(error) => {
                 let found = Issue::error(self.code(), self.to_string()).hint(self.hint());
                 vec![match error.place() {
+                    Some(mapping::Place { path, position: Some(position), .. }) => {
+                        found.at(path.clone()).position(*position)
+                    }
                     Some(place) => found.at(place.path.clone()),
                     None => found,
                 }]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::mapping::Diagnostic;
+
 /// One thing that a start would refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -11,12 +13,21 @@ pub struct Fault {
     pub text: String,
     /// What to do; may be empty.
     pub hint: String,
+    /// The place in a mapping file.
+    pub diagnostic: Option<Box<Diagnostic>>,
 }
 
 impl Fault {
     /// A fault in `file`.
     pub fn new(file: impl Into<String>, text: impl fmt::Display, hint: impl Into<String>) -> Fault {
-        Fault { file: file.into(), text: text.to_string(), hint: hint.into() }
+        Fault { file: file.into(), text: text.to_string(), hint: hint.into(), diagnostic: None }
+    }
+
+    /// A fault of a mapping file of the site.
+    pub(super) fn of_map(mut diagnostic: Diagnostic) -> Fault {
+        diagnostic.file = format!("mappings/{}", diagnostic.file);
+        let (file, text, hint) = (diagnostic.file.clone(), diagnostic.to_string(), diagnostic.hint.clone());
+        Fault { file, text, hint, diagnostic: Some(Box::new(diagnostic)) }
     }
 }
 
@@ -39,16 +50,30 @@ impl Faults {
     }
 }
 
-impl fmt::Display for Faults {
+impl Faults {
+    /// How many there are.
+    pub fn heading(&self) -> String {
+        format!("{} in the configuration", plural(self.faults.len(), "fault"))
+    }
+}
+
+impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in the configuration", plural(self.faults.len(), "fault"))?;
-        for fault in &self.faults {
-            write!(f, "\n{}: {}", fault.file, fault.text.trim_end())?;
-            if !fault.hint.is_empty() {
-                write!(f, "\n  hint: {}", fault.hint)?;
-            }
+        if self.diagnostic.is_some() {
+            return f.write_str(&self.text);
+        }
+        write!(f, "{}: {}", self.file, self.text.trim_end())?;
+        if !self.hint.is_empty() {
+            write!(f, "\n  hint: {}", self.hint)?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.heading())?;
+        self.faults.iter().try_for_each(|fault| write!(f, "\n{fault}"))
     }
 }
 

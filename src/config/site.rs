@@ -23,7 +23,7 @@ use crate::identity::certificate::{CertificateError, Role};
 use crate::identity::digest::sha_256;
 use crate::identity::tls::{Credentials, TrustAnchors, client_config, server_config, system_clock};
 use crate::identity::{AgreementId, InterfaceName, PartyId};
-use crate::mapping::{CompiledMap, MapFile, Mappings};
+use crate::mapping::{CompiledMap, Diagnostic, MapFile, Mappings};
 use crate::pipeline::{Gateway, Interface, Stages};
 use crate::provenance;
 use crate::server::{RequestLimits, Settings, clock};
@@ -282,6 +282,20 @@ impl Site {
         )
     }
 
+    /// What the maps' compiler found strange, and let pass.
+    pub fn map_warnings(&self) -> Vec<Diagnostic> {
+        let mut warnings: Vec<Diagnostic> = Vec::new();
+        for map in self.stages.interfaces.keys().filter_map(|interface| self.stages.mappings.get(interface)) {
+            for warning in map.warnings() {
+                let warning = Diagnostic { file: format!("mappings/{}", warning.file), ..warning.clone() };
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+        }
+        warnings
+    }
+
     /// What validation does not check yet.
     pub fn not_checked(&self) -> &[String] {
         self.stages.validator.not_checked()
@@ -475,9 +489,14 @@ fn load_mappings(
         let all: Vec<MapFile> = std::iter::once(main).chain(others).collect();
         match CompiledMap::compile(&all, models) {
             Ok(map) => compiled.push((interface.clone(), Arc::new(map))),
-            Err(diagnostics) => faults.faults.extend(diagnostics.into_iter().map(|diagnostic| {
-                Fault::new(format!("mappings/{}", diagnostic.file), &diagnostic, diagnostic.hint.clone())
-            })),
+            Err(diagnostics) => {
+                // Every map is checked with all others beside it: a fault of one would be said for each interface.
+                for fault in diagnostics.into_iter().map(Fault::of_map) {
+                    if !faults.faults.contains(&fault) {
+                        faults.faults.push(fault);
+                    }
+                }
+            }
         }
     }
     Some(compiled.into_iter().collect())

@@ -129,6 +129,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// What went wrong, without the place.
+    pub fn what(&self) -> String {
+        let whole = self.to_string();
+        let place = self.place().map(|place| format!(", {place}")).unwrap_or_default();
+        whole.strip_suffix(&place).map(str::to_owned).unwrap_or(whole)
+    }
+
     /// What to do about it, and whose move it is.
     pub fn hint(&self) -> String {
         match self {

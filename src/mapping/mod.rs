@@ -10,6 +10,7 @@
 
 mod compile;
 mod concepts;
+mod coverage;
 mod date_op;
 mod diagnostic;
 mod error;
@@ -20,6 +21,7 @@ mod recorder;
 mod run;
 mod snapshots;
 mod target;
+mod trace;
 mod transform;
 mod types;
 mod values;
@@ -36,11 +38,13 @@ use crate::intake::Received;
 
 use recorder::Recorder;
 
+pub use coverage::{Coverage, Report, Unfilled, Unread, without_indices};
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use error::{Error, Limit, Place};
 pub use plan::Rule;
 pub use run::LogLine;
 pub use target::Origin;
+pub use trace::{Traced, trace};
 
 /// A mapping file.
 #[derive(Clone, Debug)]
@@ -136,7 +140,7 @@ impl CompiledMap {
         (transformed, Observed { ran, read })
     }
 
-    fn run(&self, source: &Document, seed: Uuid, recorder: Option<&Recorder>) -> Result<Transformed, Error> {
+    fn run(&self, source: &Document, seed: Uuid, recorder: Option<&Recorder<'_>>) -> Result<Transformed, Error> {
         let snapshots = snapshots::Snapshots::default();
         let shelf = snapshots.shelf();
         let (run, root) = run::Run::start(&self.plan, source, shelf, seed, &self.limits, recorder)?;
@@ -223,6 +227,11 @@ impl Mapped {
     /// The Bundle, whole: nothing is withheld yet.
     pub fn bundle(&self) -> &Document {
         &self.bundle
+    }
+
+    /// The Bundle alone.
+    pub fn into_bundle(self) -> Document {
+        self.bundle
     }
 
     /// For each node of the Bundle, by the index of its id, where it comes from.

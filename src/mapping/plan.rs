@@ -53,6 +53,8 @@ pub struct Rule {
 pub(super) struct GroupPlan {
     /// How many slots its frame has; the parameters come first.
     pub(super) slots: u32,
+    /// The types of its parameters.
+    pub(super) types: Vec<Type>,
     /// The group it extends, and for each of that group's parameters the own slot that is handed on.
     pub(super) extends: Option<Call>,
     pub(super) block: Block,
@@ -244,6 +246,17 @@ impl TargetPlan {
     pub(super) fn sets_a_value(&self) -> bool {
         let goes_on = matches!(self.list_mode, TargetListMode::Reuse | TargetListMode::Share(_));
         !matches!(self.transform, Transform::Element) && !goes_on
+    }
+}
+
+impl Template {
+    /// What its values are taken from.
+    pub(super) fn operands(&self) -> Vec<&Operand> {
+        let members = self.members.iter().flat_map(|(_, member)| match member {
+            Member::Value(operand) | Member::ContactSystem(operand) | Member::Quantity(operand, _) => vec![operand],
+            Member::Nested(template) => template.operands(),
+        });
+        members.collect()
     }
 }
 

@@ -11,17 +11,18 @@ use crate::fhirpath::Expression;
 
 /// The notes of one run.
 #[derive(Debug)]
-pub(super) struct Recorder {
+pub(super) struct Recorder<'d> {
+    record: &'d Document,
     /// For each rule, how often it ran for an item.
     ran: RefCell<Vec<u32>>,
     /// For each node of the record, whether it was read.
     read: RefCell<Vec<bool>>,
 }
 
-impl Recorder {
+impl<'d> Recorder<'d> {
     /// For a run of a plan with this many rules on `record`.
-    pub(super) fn new(rules: usize, record: &Document) -> Recorder {
-        Recorder { ran: RefCell::new(vec![0; rules]), read: RefCell::new(vec![false; record.len()]) }
+    pub(super) fn new(rules: usize, record: &'d Document) -> Recorder<'d> {
+        Recorder { record, ran: RefCell::new(vec![0; rules]), read: RefCell::new(vec![false; record.len()]) }
     }
 
     /// A rule runs for an item of its sources.
@@ -31,18 +32,20 @@ impl Recorder {
         }
     }
 
-    /// A source or a path found this node.
+    /// A source or a path found this node, of the record or of what was already made.
     pub(super) fn node(&self, node: Node<'_>) {
-        self.mark(node.id());
+        if std::ptr::eq(node.document(), self.record) {
+            self.mark(node.id());
+        }
     }
 
     /// An expression is evaluated with these nodes as its focus and variables: whatever it names below them counts as
     /// read.
     pub(super) fn expression<'a>(&self, expression: &Expression, nodes: impl Iterator<Item = Node<'a>>) {
-        let names = names(expression.text());
+        let names = words(expression.text());
         let reads_all = ["children", "descendants", "repeat"].iter().any(|all| names.contains(*all));
         let is_global = ["resource", "rootResource", "context"].iter().any(|global| names.contains(*global));
-        for node in nodes {
+        for node in nodes.filter(|node| std::ptr::eq(node.document(), self.record)) {
             self.below(if is_global { node.document().root() } else { node }, &names, reads_all);
         }
     }
@@ -81,7 +84,7 @@ fn is_choice(name: &str, names: &HashSet<String>) -> bool {
 }
 
 /// The words of an expression, without what stands in string literals.
-fn names(text: &str) -> HashSet<String> {
+pub(super) fn words(text: &str) -> HashSet<String> {
     let mut names = HashSet::new();
     let (mut word, mut quote, mut escaped) = (String::new(), false, false);
     for letter in text.chars().chain([' ']) {

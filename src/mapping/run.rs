@@ -69,7 +69,7 @@ pub(super) struct Run<'r> {
     rule: u32,
     pub(super) log: Vec<LogLine>,
     /// Takes notes for coverage; the gateway has none.
-    recorder: Option<&'r Recorder>,
+    recorder: Option<&'r Recorder<'r>>,
 }
 
 impl<'r> Run<'r> {
@@ -80,7 +80,7 @@ impl<'r> Run<'r> {
         shelf: Shelf<'r>,
         seed: Uuid,
         limits: &Limits,
-        recorder: Option<&'r Recorder>,
+        recorder: Option<&'r Recorder<'r>>,
     ) -> Result<(Run<'r>, TargetId), Error> {
         let mut run = Run {
             plan,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use fml_syntax::{AstNode, Severity as SyntaxSeverity, ast};
+use fml_syntax::{AstNode, SyntaxKind, SyntaxNode, ast};
 
 use crate::fhir::{Document, Limits, Node};
 
@@ -10,7 +10,8 @@ use super::super::MapFile;
 use super::super::concepts::{self, Concepts};
 use super::super::diagnostic::{Code, Diagnostic, Finding, Severity};
 use super::super::types::Type;
-use super::{Compiler, Declared, FAULTS, File, Mode, Parameter, written};
+use super::slip::Slip;
+use super::{Compiler, Declared, FAULTS, File, Located as _, Mode, Parameter, written};
 
 impl<'a> Compiler<'a> {
     pub(super) fn read_files(&mut self, files: &'a [MapFile]) {
@@ -20,25 +21,23 @@ impl<'a> Compiler<'a> {
                 let hint = "cut the map into several files and groups".to_owned();
                 let finding = Finding { severity: Severity::Error, code: Code::Limit, message: what.to_owned(), hint };
                 self.diagnostics.push(Diagnostic::new(&file.name, &text, at..at, finding));
+                self.unreadable = true;
                 text = Cow::Borrowed("");
             }
             let written = fml_syntax::parse(&text);
-            let parse = match super::legacy::modern(&text, &written.tree()) {
+            let modern = super::legacy::modern(&text, &written.tree());
+            let parse = match &modern {
                 Cow::Borrowed(_) => written,
-                Cow::Owned(text) => fml_syntax::parse(&text),
+                Cow::Owned(text) => fml_syntax::parse(text),
             };
-            for fault in parse.diagnostics().iter().take(FAULTS) {
-                let severity = match fault.severity {
-                    SyntaxSeverity::Error => Severity::Error,
-                    SyntaxSeverity::Warning => Severity::Warning,
-                };
-                let hint = "see the FHIR Mapping Language grammar".to_owned();
-                let finding = Finding { severity, code: Code::Syntax, message: fault.message.clone(), hint };
-                self.diagnostics.push(Diagnostic::new(&file.name, &text, fault.range.into(), finding));
+            let faults = parse.diagnostics();
+            for slip in super::slip::slips(&modern, &faults[..faults.len().min(FAULTS)]) {
+                self.read_slip(&file.name, &text, &parse.syntax(), slip);
             }
             self.files.push(read_file(file, text, parse.tree()));
         }
         if files.is_empty() {
+            self.unreadable = true;
             let finding = Finding {
                 severity: Severity::Error,
                 code: Code::UnknownImport,
@@ -69,7 +68,25 @@ impl<'a> Compiler<'a> {
         let hint = "give a map, or a StructureMap resource as JSON".to_owned();
         let finding = Finding { severity: Severity::Error, code: Code::Syntax, message, hint };
         self.diagnostics.push(Diagnostic::new(&file.name, &file.text, 0..0, finding));
+        self.unreadable = true;
         Cow::Borrowed("")
+    }
+
+    /// Reports a slip, and notes what around it cannot be trusted.
+    fn read_slip(&mut self, file: &str, text: &str, tree: &SyntaxNode, slip: Slip) {
+        let Slip { range, severity, message, hint, is_consequence, is_harmless, is_local } = slip;
+        let rules = tree.descendants().filter(|node| node.kind() == SyntaxKind::Rule).map(|rule| rule.span());
+        let around = rules.filter(|rule| rule.start <= range.start && range.start <= rule.end).last();
+        match around {
+            _ if is_harmless => {}
+            Some(rule) => self.broken.push((self.files.len(), rule.start..rule.end + 1)),
+            None => {}
+        }
+        self.unreadable |= !is_local;
+        if !is_consequence {
+            let finding = Finding { severity, code: Code::Syntax, message, hint };
+            self.diagnostics.push(Diagnostic::new(file, text, range, finding));
+        }
     }
 
     /// Adds the files that `file` imports, and theirs. A file that leads back to itself is a fault.

@@ -171,9 +171,26 @@ impl Compiler<'_> {
 
     pub(super) fn unknown_variable(&mut self, scope: &Scope, node: &SyntaxNode, name: &str) {
         let known = scope.variables.iter().map(|variable| variable.name.clone());
-        let hint = super::hint::nearest(name, known);
+        let mut hint = unbound(node, name).unwrap_or_else(|| super::hint::nearest(name, known));
+        if hint.is_empty() {
+            let mut names: Vec<&str> = scope.variables.iter().map(|variable| variable.name.as_str()).collect();
+            names.dedup();
+            hint = format!("the variables here are {}", names.join(", "));
+        }
         self.error_of(Code::UnknownVariable, scope.file, node, format!("no variable is called {name} here"), hint);
     }
+}
+
+/// A source or target around `node` that has an element of this name and no variable: its alias was forgotten.
+fn unbound(node: &SyntaxNode, name: &str) -> Option<String> {
+    let rules = node.ancestors().filter_map(ast::Rule::cast);
+    let paths = rules.flat_map(|rule| {
+        let sources = rule.sources().filter(|source| source.alias().is_none()).filter_map(|source| source.path());
+        let targets = rule.targets().filter(|target| target.alias().is_none()).filter_map(|target| target.path());
+        sources.chain(targets).collect::<Vec<_>>()
+    });
+    let mut named = paths.filter(|path| path.segments().get(1).is_some_and(|element| element == name));
+    named.next().map(|path| format!("bind it where it is found: {} as {name}", super::written(&path)))
 }
 
 fn opens_call(rest: &[SyntaxToken]) -> bool {

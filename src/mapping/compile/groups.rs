@@ -1,5 +1,7 @@
 //! Groups and rules: each group compiled for the types it is called with.
 
+use std::collections::HashSet;
+
 use fml_syntax::{AstNode, NodeOrToken, SyntaxKind, SyntaxNode, SyntaxToken, ast};
 
 use super::super::diagnostic::{Code, Finding, Severity};
@@ -117,13 +119,13 @@ impl Compiler<'_> {
         let (file, tree) = (self.groups[group].file, self.groups[group].tree.clone());
         let mut scope =
             Scope { file, group: self.groups[group].name.clone(), variables: Vec::new(), shared: Vec::new(), slots: 0 };
-        for (parameter, ty) in self.groups[group].parameters.iter().zip(types) {
+        for (parameter, ty) in self.groups[group].parameters.iter().zip(types.iter().copied()) {
             let slot = scope.new_slot();
             scope.bind(Some(parameter.name.clone()), parameter.mode, slot, ty);
         }
         let extends = self.extended(group, &scope);
         let block = tree.body().map(|body| self.block(&mut scope, body.rules())).unwrap_or_default();
-        GroupPlan { slots: scope.slots, extends, block }
+        GroupPlan { slots: scope.slots, types, extends, block }
     }
 
     /// The call of the group that `group` extends, with the parameters of the same names.
@@ -227,7 +229,9 @@ impl Compiler<'_> {
 
     pub(super) fn block(&mut self, scope: &mut Scope, rules: impl Iterator<Item = ast::Rule>) -> Block {
         scope.shared.push(Vec::new());
-        let compiled = rules.filter_map(|rule| {
+        let rules: Vec<ast::Rule> = rules.collect();
+        self.warn_of_likeness(scope.file, &rules);
+        let compiled = rules.into_iter().filter_map(|rule| {
             if self.is_hopeless() {
                 return None;
             }
@@ -237,6 +241,31 @@ impl Compiler<'_> {
         let rules = compiled.collect();
         let shared = scope.shared.pop().unwrap_or_default().into_iter().map(|(_, slot)| slot).collect();
         Block { rules, shared }
+    }
+
+    /// Two rules without a name that read and fill the same cannot be told apart in errors and lineage.
+    fn warn_of_likeness(&mut self, file: usize, rules: &[ast::Rule]) {
+        let look = |rule: &ast::Rule| {
+            let sources: Vec<String> = rule.sources().map(|source| written(&source)).collect();
+            let targets: Vec<String> =
+                rule.targets().filter_map(|target| target.path()).map(|path| written(&path)).collect();
+            (sources, targets)
+        };
+        let mut seen = HashSet::new();
+        for rule in rules.iter().filter(|rule| rule.name().is_none()) {
+            let own = look(rule);
+            let is_empty = own.1.is_empty();
+            if !seen.insert(own) && !is_empty {
+                let finding = Finding {
+                    severity: Severity::Warning,
+                    code: Code::Duplicate,
+                    message: "this rule looks like one before it, and neither has a name".to_owned(),
+                    hint: "write a name before the ; of each, such as \"born\": errors and lineage tell rules by it"
+                        .to_owned(),
+                };
+                self.report(file, rule.syntax().span(), finding);
+            }
+        }
     }
 
     fn rule(&mut self, scope: &mut Scope, rule: &ast::Rule) -> Option<RulePlan> {
@@ -260,10 +289,23 @@ impl Compiler<'_> {
         }
         let mut sources = Vec::new();
         let mut source_types = Vec::new();
+        let mut is_whole = true;
         for source in &sources_written {
-            let (plan, ty) = self.source(scope, source)?;
-            sources.push(plan);
-            source_types.push(ty);
+            match self.source(scope, source) {
+                Some((plan, ty)) => {
+                    sources.push(plan);
+                    source_types.push(ty);
+                }
+                None => {
+                    is_whole = false;
+                    let slot = scope.new_slot();
+                    scope.bind(source.alias(), Mode::Source, slot, Type::Any);
+                }
+            }
+        }
+        if !is_whole {
+            self.check_rest(scope, rule);
+            return None;
         }
         let implicit = is_implicit(rule, &sources_written).then(|| (sources[0].slot, source_types[0]));
         let mut targets = Vec::new();
@@ -273,9 +315,23 @@ impl Compiler<'_> {
             return None;
         }
         for target in rule.targets() {
-            let (plans, _) = self.target(scope, &target, implicit)?;
-            self.check_occurrences(scope, &target, &sources, &targets, plans.last()?);
-            targets.extend(plans);
+            match self.target(scope, &target, implicit) {
+                Some((plans, _)) => {
+                    if let Some(last) = plans.last() {
+                        self.check_occurrences(scope, &target, &sources, &targets, last);
+                    }
+                    targets.extend(plans);
+                }
+                None => {
+                    is_whole = false;
+                    let slot = scope.new_slot();
+                    scope.bind(target.alias(), Mode::Target, slot, Type::Any);
+                }
+            }
+        }
+        if !is_whole {
+            self.check_block(scope, rule);
+            return None;
         }
         let calls = self.calls(scope, rule);
         let nested = rule.dependent().and_then(|then| then.rules());
@@ -377,6 +433,37 @@ impl Compiler<'_> {
         Some(RulePlan { rule, sources: vec![source], targets: vec![target], calls: Vec::new(), block })
     }
 
+    /// Finds the faults of the targets and the block of a rule whose sources are faulty.
+    fn check_rest(&mut self, scope: &mut Scope, rule: &ast::Rule) {
+        let before = self.diagnostics.len();
+        for target in rule.targets().filter(|target| target.transform().is_some() || target.alias().is_some()) {
+            if self.target(scope, &target, None).is_none() {
+                let slot = scope.new_slot();
+                scope.bind(target.alias(), Mode::Target, slot, Type::Any);
+            }
+        }
+        self.drop_consequences(before);
+        self.check_block(scope, rule);
+    }
+
+    /// Finds the faults of the block of a rule that is faulty itself.
+    fn check_block(&mut self, scope: &mut Scope, rule: &ast::Rule) {
+        let before = self.diagnostics.len();
+        if let Some(nested) = rule.dependent().and_then(|then| then.rules()) {
+            self.block(scope, nested.rules());
+        }
+        self.drop_consequences(before);
+    }
+
+    /// Forgets what only follows from a variable whose rule is faulty, and so has no type.
+    fn drop_consequences(&mut self, before: usize) {
+        let mut index = 0;
+        self.diagnostics.retain(|each| {
+            index += 1;
+            index <= before || each.code != Code::UnknownType || !each.message.starts_with("the type of ")
+        });
+    }
+
     /// What cannot be compiled must not be dropped in silence: if nothing was reported, this is.
     fn report_if_dropped<T>(&mut self, file: usize, node: &SyntaxNode, compiled: Option<T>) -> Option<T> {
         if compiled.is_none() && !self.has_errors() {
@@ -421,8 +508,11 @@ impl Compiler<'_> {
         let parameters = self.groups[group].parameters.clone();
         if written.len() != parameters.len() {
             let message = format!("{name} takes {} arguments and gets {}", parameters.len(), written.len());
-            let names: Vec<&str> = parameters.iter().map(|each| each.name.as_str()).collect();
-            let hint = format!("write {name}({})", names.join(", "));
+            let names = parameters.iter().map(|each| match each.mode {
+                Mode::Source => format!("source {}", each.name),
+                Mode::Target => format!("target {}", each.name),
+            });
+            let hint = format!("it is declared {name}({})", names.collect::<Vec<_>>().join(", "));
             self.error(scope.file, invocation.syntax(), message, hint);
             return None;
         }

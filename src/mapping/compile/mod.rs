@@ -8,6 +8,7 @@ mod groups;
 mod hint;
 mod legacy;
 mod recursion;
+mod slip;
 mod source;
 mod structure_map;
 mod target;
@@ -127,6 +128,10 @@ pub(super) struct Compiler<'a> {
     rule_places: HashMap<(usize, usize), u32>,
     uuids: HashMap<(usize, usize), u32>,
     diagnostics: Vec<Diagnostic>,
+    /// Rules that do not parse, by file: what is found in them may only follow from that.
+    broken: Vec<(usize, Range<usize>)>,
+    /// Whether a file does not parse beyond a single rule.
+    unreadable: bool,
 }
 
 /// Compiles `files`, of which the first starts the transformation, against R4 and `definitions`.
@@ -146,17 +151,19 @@ pub(super) fn compile(files: &[MapFile], definitions: &[Document]) -> Result<(Pl
         rule_places: HashMap::new(),
         uuids: HashMap::new(),
         diagnostics: Vec::new(),
+        broken: Vec::new(),
+        unreadable: false,
     };
     compiler.read_files(files);
     compiler.read_concept_maps(definitions);
-    if compiler.has_errors() {
-        return Err(compiler.diagnostics);
+    if compiler.unreadable {
+        return Err(compiler.sorted());
     }
     compiler.declare_groups();
     let root = compiler.compile_all();
     match root {
         Some((source, target)) if !compiler.has_errors() => Ok(compiler.into_plan(source, target)),
-        _ => Err(compiler.diagnostics),
+        _ => Err(compiler.sorted()),
     }
 }
 
@@ -183,6 +190,14 @@ impl Compiler<'_> {
             by_types,
         };
         (plan, self.diagnostics)
+    }
+
+    /// What was found, file by file and from top to bottom.
+    fn sorted(mut self) -> Vec<Diagnostic> {
+        let files: Vec<&str> = self.files.iter().map(|file| file.name).collect();
+        let file = |each: &Diagnostic| files.iter().position(|name| *name == each.file);
+        self.diagnostics.sort_by_key(|each| (file(each), each.line, each.column));
+        self.diagnostics
     }
 
     fn has_errors(&self) -> bool {
@@ -214,7 +229,8 @@ impl Compiler<'_> {
 
     /// Reports what was found in these bytes of `file`.
     fn report(&mut self, file: usize, range: Range<usize>, finding: Finding) {
-        if self.is_hopeless() {
+        let follows = |(other, rule): &(usize, Range<usize>)| *other == file && rule.contains(&range.start);
+        if self.is_hopeless() || self.broken.iter().any(follows) {
             return;
         }
         let File { name, text, .. } = &self.files[file];

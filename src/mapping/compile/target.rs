@@ -101,13 +101,10 @@ impl Compiler<'_> {
         let Some(variable) = scope.find(name, Mode::Target).cloned() else {
             match scope.find(name, Mode::Source) {
                 Some(_) => {
-                    let message = format!("{name} is a source and cannot be set");
-                    self.error(
-                        scope.file,
-                        path.syntax(),
-                        message,
-                        "set a target of the group, or bind a new one with as",
-                    );
+                    let targets = scope.variables.iter().filter(|known| known.mode == Mode::Target);
+                    let targets: Vec<&str> = targets.map(|known| known.name.as_str()).collect();
+                    let hint = format!("set an element of a target; here that is {}", targets.join(", "));
+                    self.error(scope.file, path.syntax(), format!("{name} is a source and cannot be set"), hint);
                 }
                 None => self.unknown_variable(scope, path.syntax(), name),
             }
@@ -573,7 +570,12 @@ impl Compiler<'_> {
             return None;
         }
         let Some(map) = self.concept_map(scope.file, &url) else {
-            let hint = "write it in this file as conceptmap, or give the ConceptMap resource to the loader";
+            let known = self.concept_names.keys().filter(|(file, _)| file.is_none_or(|file| file == scope.file));
+            let near = super::hint::nearest(url.trim_start_matches('#'), known.map(|(_, url)| url.clone()));
+            let hint = match near.is_empty() {
+                true => "write it in this file as conceptmap, or give the ConceptMap resource to the loader".to_owned(),
+                false => near,
+            };
             let message = format!("no concept map is called {url}");
             self.error_of(Code::UnknownConceptMap, scope.file, node, message, hint);
             return None;
