@@ -30,10 +30,10 @@ fn usage_errors_are_2_and_every_verb_has_help() {
     for verb in ["demo", "serve", "partner", "send", "map", "transform", "validate", "minimise", "explain", "bench"] {
         let help = run(&[verb, "--help"]);
         assert_eq!(help.status.code(), Some(0), "{verb}");
-        assert!(stdout(&help).contains("Example:"), "{verb} has no example");
+        assert!(stdout(&help).contains("Example"), "{verb} has no example");
     }
     for verb in [["config", "check"], ["audit", "verify"]] {
-        assert!(stdout(&run(&[verb[0], verb[1], "--help"])).contains("Example:"), "{verb:?}");
+        assert!(stdout(&run(&[verb[0], verb[1], "--help"])).contains("Example"), "{verb:?}");
     }
 }
 
@@ -99,7 +99,7 @@ fn transform_runs_any_map_and_shows_where_a_map_is_wrong() {
     let wrong = write("birthDay");
     assert_eq!(wrong.status.code(), Some(2));
     let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
-    for part in ["copy.map", "birthDay", "^"] {
+    for part in ["copy.map", "birthDay", "\"column\":28,\"endLine\":7,\"endColumn\":40"] {
         assert!(said.contains(part), "`{part}` is missing in {said}");
     }
 }

@@ -1,11 +1,13 @@
 //! `weir config`: the checks that a start or reload would make.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Answer;
 use super::output::Output;
 use super::site::SiteOption;
+use crate::config::{Fault, Faults};
+use crate::mapping::{Diagnostic, Severity};
 
 /// What to do with a configuration.
 #[derive(Debug, Subcommand)]
@@ -16,7 +18,9 @@ pub(super) enum Verb {
 
 /// Reads every file of a site and compiles what it names; prints each fault with file and place.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  weir config check --site site/gateway")]
+#[command(after_help = "Examples:\n  weir config check --site site/gateway\n  \
+    weir config check --site site/gateway --format json\n\nFaults and warnings of maps have line, column, endLine, \
+    endColumn, severity, code, message and hint in JSON; the columns behind the end are not included.")]
 pub(super) struct Check {
     #[command(flatten)]
     site: SiteOption,
@@ -28,22 +32,80 @@ pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
     match arguments.site.load() {
         Ok(site) => {
             let summary = site.summary();
+            let warnings = site.map_warnings();
+            warnings.iter().for_each(|warning| output.line(&output.painted(warning)));
             output.line(&format!("no faults: {summary}"));
             for note in site.not_checked() {
                 output.line(&format!("not checked: {note}"));
             }
-            output.json(&json!({ "faults": [], "summary": summary, "notChecked": site.not_checked() }));
+            let warnings: Vec<Value> = warnings.iter().map(diagnostic_json).collect();
+            output.json(&json!({
+                "faults": [], "warnings": warnings, "summary": summary, "notChecked": site.not_checked(),
+            }));
             Ok(Answer::Yes)
         }
         Err(faults) => {
-            output.line(&faults.to_string());
-            let rows: Vec<_> = faults
-                .faults
-                .iter()
-                .map(|fault| json!({ "file": fault.file, "text": fault.text, "hint": fault.hint }))
-                .collect();
+            output.line(&super::config::text_of(&faults, |diagnostic| output.painted(diagnostic)));
+            let rows: Vec<Value> = faults.faults.iter().map(fault_json).collect();
             output.json(&json!({ "faults": rows }));
             Ok(Answer::No)
         }
     }
+}
+
+/// The faults as text, those of maps with the span underlined.
+fn text_of(faults: &Faults, paint: impl Fn(&Diagnostic) -> String) -> String {
+    let mut text = faults.heading();
+    for fault in &faults.faults {
+        text.push('\n');
+        match &fault.diagnostic {
+            Some(diagnostic) => text.push_str(&paint(diagnostic)),
+            None => text.push_str(&fault.to_string()),
+        }
+    }
+    text
+}
+
+/// Says on standard error why a site cannot be used.
+pub(super) fn show_faults(faults: &Faults, output: &Output) {
+    if output.is_json() {
+        faults.faults.iter().for_each(|fault| output.remark(&fault_json(fault).to_string()));
+    } else {
+        output.remark(&text_of(faults, |diagnostic| output.painted_for_errors(diagnostic)));
+    }
+}
+
+/// Says on standard error why a map cannot be used.
+pub(super) fn show_diagnostics(diagnostics: &[Diagnostic], output: &Output) {
+    diagnostics.iter().for_each(|diagnostic| output.diagnostic(diagnostic));
+    let count = |severity| diagnostics.iter().filter(|each| each.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    if !output.is_json() {
+        let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        output.remark(&format!("the map has {} and {}", plural(errors, "error"), plural(warnings, "warning")));
+    }
+}
+
+fn fault_json(fault: &Fault) -> Value {
+    let Some(diagnostic) = &fault.diagnostic else {
+        return json!({ "file": fault.file, "text": fault.text, "hint": fault.hint });
+    };
+    let mut row = diagnostic_json(diagnostic);
+    row["text"] = json!(fault.text);
+    row
+}
+
+/// A diagnostic for an editor.
+pub(super) fn diagnostic_json(diagnostic: &Diagnostic) -> Value {
+    json!({
+        "file": diagnostic.file,
+        "line": diagnostic.line,
+        "column": diagnostic.column,
+        "endLine": diagnostic.end_line,
+        "endColumn": diagnostic.end_column,
+        "severity": diagnostic.severity.word(),
+        "code": diagnostic.code.word(),
+        "message": diagnostic.message,
+        "hint": diagnostic.hint,
+    })
 }

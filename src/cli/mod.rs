@@ -5,19 +5,26 @@
 mod audit;
 pub mod client;
 mod config;
+mod conversion;
+mod coverage;
 mod demo;
 mod explain;
+mod failure;
 mod load;
 mod map;
 mod minimise;
 mod output;
 mod package;
 mod partner;
+mod records;
+mod results;
 mod send;
 mod serve;
 mod site;
+mod trace;
 mod transform;
 mod validate;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -91,6 +98,8 @@ enum Answer {
     Yes,
     /// Exit code 1.
     No,
+    /// Exit code 2: usage or configuration, and it is said what is wrong with it.
+    Broken,
 }
 
 impl From<bool> for Answer {
@@ -116,6 +125,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::from(1),
+        Ok(Answer::Broken) => ExitCode::from(2),
         Err(error) => {
             output.failure(&error);
             ExitCode::from(2)

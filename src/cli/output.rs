@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use serde_json::Value;
 
 use super::Format;
+use crate::mapping::Diagnostic;
 
 /// Where a verb prints, in the format that was asked for.
 #[derive(Debug)]
@@ -13,11 +14,13 @@ pub(super) struct Output {
     format: Format,
     /// Why something could not be written, if that was so.
     failed: Cell<Option<io::ErrorKind>>,
+    /// Whether whoever read standard output has gone.
+    closed: Cell<bool>,
 }
 
 impl Output {
     pub(super) fn new(format: Format) -> Output {
-        Output { format, failed: Cell::new(None) }
+        Output { format, failed: Cell::new(None), closed: Cell::new(false) }
     }
 
     /// Why the answer could not be written; `None` when it was, or when its reader had read enough.
@@ -29,8 +32,14 @@ impl Output {
         let ending = if text.ends_with('\n') { "" } else { "\n" };
         match write!(out, "{text}{ending}").and_then(|()| out.flush()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => self.failed.set(Some(error.kind())),
+            Err(_) => self.closed.set(true),
             _ => {}
         }
+    }
+
+    /// Whether whoever read the answer has gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get()
     }
 
     /// Whether JSON was asked for.
@@ -62,15 +71,43 @@ impl Output {
         self.print(io::stderr().lock(), text);
     }
 
+    /// A fault of a map, on standard error: underlined for people, an object a line for editors.
+    pub(super) fn diagnostic(&self, diagnostic: &Diagnostic) {
+        if self.is_json() {
+            self.remark(&super::config::diagnostic_json(diagnostic).to_string());
+        } else {
+            self.remark(&self.painted_for_errors(diagnostic));
+        }
+    }
+
+    /// A fault of a map as standard output shows it.
+    pub(super) fn painted(&self, diagnostic: &Diagnostic) -> String {
+        paint(diagnostic, has_colours(&io::stdout()))
+    }
+
+    /// A fault of a map as standard error shows it.
+    pub(super) fn painted_for_errors(&self, diagnostic: &Diagnostic) -> String {
+        paint(diagnostic, has_colours(&io::stderr()))
+    }
+
     /// Why the verb could not do what was asked.
     pub(super) fn failure(&self, error: &anyhow::Error) {
         if self.is_json() {
             self.print(io::stderr().lock(), &serde_json::json!({ "error": format!("{error:#}") }).to_string());
         } else {
-            let label = if io::stderr().is_terminal() { "\u{1b}[31merror\u{1b}[0m" } else { "error" };
+            let label = if has_colours(&io::stderr()) { "\u{1b}[31merror\u{1b}[0m" } else { "error" };
             self.print(io::stderr().lock(), &format!("{label}: {error:#}"));
         }
     }
+}
+
+fn paint(diagnostic: &Diagnostic, colours: bool) -> String {
+    if colours { diagnostic.coloured() } else { diagnostic.to_string() }
+}
+
+/// Whether colours are wanted: on a terminal, unless `NO_COLOR` is set to something (no-color.org).
+fn has_colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// A JSON document indented for people, its numbers and strings as they were written.

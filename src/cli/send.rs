@@ -1,13 +1,13 @@
 //! `weir send`: submit a record and follow it to its acknowledgement.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use hyper::header;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant as Deadline, sleep};
 
 use super::Answer;
@@ -15,11 +15,7 @@ use super::client::Client;
 use super::output::Output;
 use super::site::SiteOption;
 use crate::config::Endpoint;
-use crate::fhir::outcome::operation_outcome;
-use crate::identity::{InterfaceName, PartyId};
-use crate::intake::Submission;
-use crate::refusal::Refusal;
-use crate::server::clock;
+use crate::identity::InterfaceName;
 
 /// Submits a record to a running gateway and follows the message until its partner has acknowledged it.
 #[derive(Debug, Args)]
@@ -114,36 +110,5 @@ pub(super) async fn follow(
         }
         sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(500));
-    }
-}
-
-/// A record read from a file, as if `sender` had submitted it now.
-pub(super) fn submission(file: &Path, interface: &InterfaceName, sender: PartyId) -> anyhow::Result<Submission> {
-    let body = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(Submission {
-        sender,
-        interface: interface.clone(),
-        content_type: Some("application/json".to_owned()),
-        idempotency_key: None,
-        body,
-        received_at: clock::now(),
-    })
-}
-
-/// Prints why a record would be refused.
-pub(super) fn show_refusal(refusal: &Refusal, output: &Output) {
-    if output.is_json() {
-        let outcome: Value = serde_json::from_str(&operation_outcome(&refusal.issues())).unwrap_or_else(|_| json!({}));
-        output.json(&outcome);
-        return;
-    }
-    output.line(&format!("refused at {}: {refusal}", refusal.stage()));
-    for issue in refusal.issues() {
-        let place = issue.path.as_ref().map(|path| format!(" at {path}")).unwrap_or_default();
-        let position = issue.position.map(|position| format!(" ({position})")).unwrap_or_default();
-        output.line(&format!("  {}: {}{place}{position}", issue.severity.code(), issue.text));
-        if !issue.hint.is_empty() {
-            output.line(&format!("    hint: {}", issue.hint));
-        }
     }
 }

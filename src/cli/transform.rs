@@ -1,30 +1,40 @@
 //! `weir transform`: any FML map on any source.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
 use uuid::Uuid;
 
 use super::Answer;
-use super::output::{Output, indented};
+use super::conversion::{self, Converter, Observation, RunOptions};
+use super::failure::Failure;
+use super::output::Output;
 use crate::config;
+use crate::fhir::{Document, Limits};
 use crate::mapping::{CompiledMap, MapFile};
+use crate::validation::Validator;
 
-/// Compiles an FML map and runs it once.
+/// Compiles an FML map and runs it on one source or many.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  weir transform --map mappings/crisis-escalation.map record.json\n\nIds that the map \
-    makes are derived from --seed, so that the same source gives the same bytes."
-)]
+#[command(after_help = "Examples:\n  \
+    weir transform --map referral.map referral.json --with model.json --with codes.json\n  \
+    weir transform --map referral.map referrals.ndjson --with definitions/ --output bundles/\n  \
+    weir transform --map referral.map referral.json --with definitions/ --watch\n  \
+    weir transform --map referral.map referral.json --with definitions/ --trace\n  \
+    weir transform --map referral.map referrals.ndjson --with definitions/ --coverage\n\n\
+    Ids that the map makes follow from --seed, so that the same source gives the same bytes; in a batch they follow \
+    from each source's bytes too. Of several sources each result is one line; one that fails is said on standard error \
+    and stops no other.\n\
+    Exit code 0 when all were mapped, 1 when any was refused, 2 when the map cannot be used.")]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    run: RunOptions,
     /// The map
     #[arg(long, value_name = "FILE.map")]
     map: PathBuf,
-    /// What to transform (JSON)
-    source: PathBuf,
-    /// More files the map needs: imported maps (.map), logical models and ConceptMaps (.json)
+    /// More that the map needs: imported maps (.map), logical models and ConceptMaps (.json), or a folder of them
     #[arg(long, value_name = "FILE")]
     with: Vec<PathBuf>,
     /// What ids are derived from
@@ -33,36 +43,91 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answer> {
+    let mut watched = vec![arguments.map.clone()];
+    watched.extend_from_slice(&arguments.with);
+    conversion::run(&arguments.run, &watched, &|| load(arguments, output), output)
+}
+
+fn load(arguments: &Arguments, output: &Output) -> anyhow::Result<Option<Box<dyn Converter>>> {
     let mut maps = vec![map_file(&arguments.map)?];
     let mut models = config::definitions(&[])?;
-    for file in &arguments.with {
-        if file.extension().is_some_and(|extension| extension == "map") {
-            maps.push(map_file(file)?);
-        } else {
-            models.push(super::document(file)?);
+    for path in &arguments.with {
+        for file in with_files(path)? {
+            match file.extension().is_some_and(|extension| extension == "map") {
+                true if same_file(&file, &arguments.map) => {}
+                true => maps.push(map_file(&file)?),
+                false => models.push(super::document(&file)?),
+            }
         }
     }
     let map = match CompiledMap::compile(&maps, &models) {
         Ok(map) => map,
         Err(diagnostics) => {
-            diagnostics.iter().for_each(|diagnostic| output.remark(&diagnostic.to_string()));
-            anyhow::bail!("the map has {} faults", diagnostics.len());
+            super::config::show_diagnostics(&diagnostics, output);
+            return Ok(None);
         }
     };
-    match map.transform(&super::document(&arguments.source)?, arguments.seed) {
-        Ok(transformed) => {
-            let made = transformed.document.source();
-            output.document(&if output.is_json() { made.to_owned() } else { indented(made) });
-            Ok(Answer::Yes)
-        }
-        Err(error) => {
-            output.remark(&format!("{error}\nhint: {}", error.hint()));
-            Ok(Answer::No)
-        }
+    // Profiles that contradict themselves are no fault of the map: then coverage says nothing about them.
+    let validator = if arguments.run.coverage { Validator::compile(&models).ok() } else { None };
+    Ok(Some(Box::new(Map { map, seed: arguments.seed, validator })))
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
+/// The file, or the maps and definitions in a folder.
+fn with_files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = fs::read_dir(path).with_context(|| format!("cannot read the folder {}", path.display()))?;
+    let files: Result<Vec<PathBuf>, std::io::Error> = entries.map(|entry| Ok(entry?.path())).collect();
+    let mut files = files?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "map" || extension == "json"));
+    files.sort();
+    Ok(files)
+}
+
+fn map_file(file: &Path) -> anyhow::Result<MapFile> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(MapFile { name: file.display().to_string(), text })
+}
+
+/// A compiled map.
+struct Map {
+    map: CompiledMap,
+    seed: Uuid,
+    validator: Option<Validator>,
+}
+
+impl Map {
+    /// What the ids of a source follow from.
+    fn seed(&self, bytes: &[u8], alone: bool) -> Uuid {
+        if alone { self.seed } else { Uuid::new_v5(&self.seed, bytes) }
     }
 }
 
-fn map_file(file: &PathBuf) -> anyhow::Result<MapFile> {
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(MapFile { name: file.display().to_string(), text })
+impl Converter for Map {
+    fn convert(&self, bytes: Vec<u8>, alone: bool) -> Result<Document, Failure> {
+        let seed = self.seed(&bytes, alone);
+        let source = Document::parse(bytes, &Limits::default())?;
+        Ok(self.map.transform(&source, seed)?.document)
+    }
+
+    fn observe(&self, bytes: Vec<u8>, alone: bool) -> Result<Observation, Failure> {
+        let seed = self.seed(&bytes, alone);
+        let record = Document::parse(bytes, &Limits::default())?;
+        let (made, observed) = self.map.observe(&record, seed);
+        Ok(Observation { made: made?, record, observed })
+    }
+
+    fn map(&self) -> &CompiledMap {
+        &self.map
+    }
+
+    fn missing(&self, made: &Document) -> Vec<String> {
+        let issues = self.validator.iter().flat_map(|validator| validator.check_document(made, None));
+        conversion::required(issues.collect())
+    }
 }

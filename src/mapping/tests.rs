@@ -429,7 +429,7 @@ fn faults_of_a_map_name_their_place() {
             "group Main(source s : Record, target t : Patient) {\n  s.name as n -> t.id = n\n}",
             2,
             26,
-            "expected `;`, found `}`",
+            "this rule does not end with `;`",
         ),
         ("group Main(source s : Record, target t : Patient) {\n  s where (nothing()) -> t.id = 'a';\n}", 2, 11, ""),
         (

@@ -1,0 +1,131 @@
+//! The pages under `docs/` that show commands: each `console` block is run as it stands, in a copy of the examples, and
+//! prints what the page shows. A line `…` stands for any number of lines; a time for any time.
+
+#![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A command as it is typed, and what it prints.
+#[derive(Debug)]
+struct Shown {
+    command: String,
+    prints: Vec<String>,
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn shown(page: &str) -> Vec<Shown> {
+    let mut shown: Vec<Shown> = Vec::new();
+    for block in page.split("```console\n").skip(1) {
+        let (block, _) = block.split_once("\n```").expect("a block ends");
+        for line in block.lines() {
+            match (line.strip_prefix("$ "), shown.last_mut()) {
+                (Some(command), _) => shown.push(Shown { command: command.to_owned(), prints: Vec::new() }),
+                (None, Some(last)) if last.prints.is_empty() && last.command.ends_with('\\') => {
+                    last.command.push('\n');
+                    last.command.push_str(line);
+                }
+                (None, Some(last)) => last.prints.push(line.trim_end().to_owned()),
+                (None, None) => panic!("a block starts with a command: {line}"),
+            }
+        }
+    }
+    shown
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("the folder can be made");
+    for entry in fs::read_dir(from).expect("the folder is there") {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).expect("it can be read");
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else {
+            fs::copy(&path, to.join(name)).expect("it is copied");
+        }
+    }
+}
+
+/// The line with a time of day replaced.
+fn without_time(line: &str) -> String {
+    let words = line.split(' ').map(|word| {
+        let is_time = word.len() == 9 && word.ends_with('Z') && word.matches(':').count() == 2;
+        if is_time { "hh:mm:ssZ" } else { word }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Whether `found` is what the page shows, line by line.
+fn fits(expected: &[String], found: &[String]) -> bool {
+    match (expected.first().map(|line| line.trim()), found.first()) {
+        (None, None) => true,
+        (Some("…"), _) => (0..=found.len()).any(|skipped| fits(&expected[1..], &found[skipped..])),
+        (Some(_), Some(line)) => without_time(&expected[0]) == without_time(line) && fits(&expected[1..], &found[1..]),
+        _ => false,
+    }
+}
+
+fn lines(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.trim_end().lines().map(|line| line.trim_end().to_owned()).collect()
+}
+
+/// Runs a command; one that watches is ended by Ctrl-C when it has printed what the page shows.
+fn run(shown: &Shown, folder: &Path) -> Vec<String> {
+    let printed = folder.parent().expect("it has a parent").join("printed");
+    let out = File::create(&printed).expect("it can be written");
+    let program = Path::new(env!("CARGO_BIN_EXE_weir")).parent().expect("it lies in a folder");
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap_or_default());
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(&shown.command).current_dir(folder).env("PATH", path).stdin(Stdio::null());
+    shell.stderr(out.try_clone().expect("it can be shared")).stdout(out);
+    let mut child = shell.spawn().expect("sh runs");
+    if shown.command.contains("--watch") {
+        let give_up = Instant::now() + Duration::from_secs(60);
+        while !fits(&shown.prints, &lines(&printed)) && Instant::now() < give_up {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let pids = Command::new("ps").args(["-o", "pid=", "--ppid", &child.id().to_string()]).output();
+        let pids = String::from_utf8(pids.expect("ps runs").stdout).expect("ps prints text");
+        let pids = pids.split_whitespace().map(str::to_owned).chain([child.id().to_string()]);
+        Command::new("kill").arg("-INT").args(pids).status().expect("kill runs");
+    }
+    child.wait().expect("it is our child");
+    lines(&printed)
+}
+
+#[test]
+fn the_mapping_page_is_true() {
+    let page = fs::read_to_string(root().join("docs/mapping.md")).expect("the page is there");
+    let scratch = TempDir::new().expect("a folder can be made");
+    let folder = scratch.path().join("mapping");
+    copy(&root().join("docs/examples/mapping"), &folder);
+    let all = shown(&page);
+    assert!(all.len() >= 10, "{} commands", all.len());
+    for each in &all {
+        let found = run(each, &folder);
+        let (expected, found_text) = (each.prints.join("\n"), found.join("\n"));
+        assert!(fits(&each.prints, &found), "$ {}\nthe page:\n{expected}\nfound:\n{found_text}", each.command);
+    }
+}
+
+#[test]
+fn the_files_that_the_page_shows_are_the_examples() {
+    let page = fs::read_to_string(root().join("docs/mapping.md")).expect("the page is there");
+    let mut seen = 0;
+    for block in page.split("<!-- file: ").skip(1) {
+        let (name, rest) = block.split_once(" -->\n").expect("the marker ends");
+        let (_, rest) = rest.split_once('\n').expect("a block follows");
+        let (text, _) = rest.split_once("\n```").expect("the block ends");
+        let file = fs::read_to_string(root().join("docs/examples/mapping").join(name)).expect("the example is there");
+        assert_eq!(text.trim_end(), file.trim_end(), "{name}");
+        seen += 1;
+    }
+    assert!(seen >= 2, "{seen} files");
+}
