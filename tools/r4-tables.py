@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write src/fhir/r4/*.tsv: the facts of FHIR R4 (4.0.1) that the gateway compiles its plans from.
+"""Write src/fhir/r4/elements.tsv and constraints.tsv: the facts of FHIR R4 (4.0.1) that the gateway compiles its plans from.
 
 Usage: tools/r4-tables.py [FOLDER_WITH_DEFINITIONS]
 
@@ -118,72 +118,8 @@ def flat(text):
     return re.sub(r"\s+", " ", text).strip()
 
 
-def terminology(folder):
-    """The value sets and code systems of the package, by URL."""
-    sets, systems = {}, {}
-    for file in ("valuesets.json", "v3-codesystems.json", "v2-tables.json"):
-        for entry in json.loads((folder / file).read_text())["entry"]:
-            resource = entry["resource"]
-            if resource["resourceType"] == "ValueSet":
-                sets.setdefault(resource["url"], resource)
-            elif resource["resourceType"] == "CodeSystem":
-                systems.setdefault(resource["url"], resource)
-    return sets, systems
-
-
-def concepts(system):
-    """Every code of a complete code system that may be used, parents before children."""
-    rest = list(system.get("concept", []))
-    while rest:
-        concept = rest.pop(0)
-        rest = concept.get("concept", []) + rest
-        flags = {p["code"]: p.get("valueBoolean") for p in concept.get("property", [])}
-        if not flags.get("notSelectable"):
-            yield concept["code"]
-
-
-def expand(url, sets, systems, open_sets=()):
-    """`{system: [code]}` of a value set, or None where its codes cannot all be listed from the package."""
-    value_set = sets.get(url.split("|")[0])
-    if value_set is None or url in open_sets or "exclude" in value_set.get("compose", {}):
-        return None
-    found = {}
-    for include in value_set.get("compose", {}).get("include", []):
-        if "filter" in include:
-            return None
-        if "system" in include and "valueSet" in include:
-            return None
-        for nested in include.get("valueSet", []):
-            inner = expand(nested, sets, systems, (*open_sets, url))
-            if inner is None or len(include["valueSet"]) > 1:
-                return None
-            for system, codes in inner.items():
-                found.setdefault(system, {}).update(dict.fromkeys(codes))
-        if "concept" in include:
-            codes = [concept["code"] for concept in include["concept"]]
-        elif "system" in include:
-            system = systems.get(include["system"])
-            if system is None or system.get("content") != "complete":
-                return None
-            codes = concepts(system)
-        else:
-            continue
-        found.setdefault(include["system"], {}).update(dict.fromkeys(codes))
-    return {system: list(codes) for system, codes in found.items()} or None
-
-
-def value_sets(folder, urls):
-    """One row a value set and system; a value set that cannot be listed has one row with neither."""
-    sets, systems = terminology(folder)
-    for url in sorted(urls):
-        found = expand(url, sets, systems)
-        for system, codes in sorted((found or {"": []}).items()):
-            assert not any("\t" in code or "," in code for code in codes), url
-            yield f"{url.split('|')[0]}\t{system}\t{','.join(codes)}"
-
-
 def main(folder):
-    elements, constraints, required = [], {}, set()
+    elements, constraints = [], {}
     for definition in definitions(folder):
         base = definition.get("baseDefinition", "").removeprefix(FHIR)
         kind = definition["kind"] + ("!" if definition.get("abstract") else "")
@@ -205,8 +141,6 @@ def main(folder):
                 keys = ",".join(c["key"] for c in own)
                 elements.append(f"\t{element['path']}\t0\t*\t\t{bound}\t\t{keys}".rstrip("\t"))
                 continue
-            if bound and binding["strength"] == "required":
-                required.add(binding["valueSet"])
             flags = "M" if element.get("isModifier") else ""
             flags += "S" if sliced_by_url(element) else ""
             keys = ",".join(c["key"] for c in own if c["key"] not in ("ele-1", "ext-1"))
@@ -216,7 +150,6 @@ def main(folder):
     (OUT / "elements.tsv").write_text("\n".join(elements) + "\n")
     rows = ["\t".join([key, *rule]) for key, rule in sorted(constraints.items())]
     (OUT / "constraints.tsv").write_text("\n".join(rows) + "\n")
-    (OUT / "valuesets.tsv").write_text("\n".join(value_sets(folder, required)) + "\n")
     (OUT / "profiles.tsv").write_text("\n".join(sorted(profiles(folder))) + "\n")
 
 

@@ -1,10 +1,9 @@
 //! StructureDefinition, ValueSet and CodeSystem read from documents: what a validator compiles.
 //!
 //! Reading loses nothing silently: a constraint that these types have no field for is named in
-//! [`ElementDefinition::other`] or [`Include::other`], so that whoever compiles them can say that it is not checked.
+//! [`ElementDefinition::other`], so that whoever compiles them can say that it is not checked.
 
-use std::collections::BTreeSet;
-
+use super::terminology::{CodeSystemDefinition, ValueSetDefinition, code_system, value_set};
 use super::{Document, Limits, Node};
 
 /// A StructureDefinition with its differential.
@@ -110,41 +109,6 @@ pub struct SlicingDefinition {
     pub ordered: bool,
     /// `open`, `closed`, `openAtEnd`.
     pub rules: String,
-}
-
-/// A ValueSet's definition.
-#[derive(Debug)]
-pub struct ValueSetDefinition {
-    /// The canonical URL.
-    pub url: String,
-    /// `compose.include`.
-    pub include: Vec<Include>,
-    /// `compose.exclude`.
-    pub exclude: Vec<Include>,
-}
-
-/// One include or exclude.
-#[derive(Debug)]
-pub struct Include {
-    /// The code system, or empty.
-    pub system: String,
-    /// The codes, or empty for all of the system.
-    pub codes: Vec<String>,
-    /// Value sets that its codes must all be in.
-    pub value_sets: Vec<String>,
-    /// Constraining members that have no field here: `filter`.
-    pub other: Vec<String>,
-}
-
-/// A CodeSystem.
-#[derive(Debug)]
-pub struct CodeSystemDefinition {
-    /// The canonical URL.
-    pub url: String,
-    /// Whether all its codes are listed (`content` is `complete`).
-    pub complete: bool,
-    /// The codes, at all levels.
-    pub codes: Vec<String>,
 }
 
 /// A definition that a validator compiles.
@@ -358,38 +322,6 @@ fn slicing(node: Node<'_>) -> SlicingDefinition {
         ordered: node.member("ordered").and_then(Node::boolean).unwrap_or(false),
         rules: text(node, "rules").unwrap_or_default(),
     }
-}
-
-fn value_set(root: Node<'_>, url: String) -> ValueSetDefinition {
-    let compose = root.member("compose");
-    let read = |name: &str| compose.into_iter().flat_map(|each| list(each, name)).map(include).collect();
-    ValueSetDefinition { url, include: read("include"), exclude: read("exclude") }
-}
-
-fn include(node: Node<'_>) -> Include {
-    let known = ["system", "version", "concept", "valueSet", "extension", "id"];
-    Include {
-        system: text(node, "system").unwrap_or_default(),
-        codes: list(node, "concept").filter_map(|each| text(each, "code")).collect(),
-        value_sets: canonicals(node, "valueSet"),
-        other: node
-            .children()
-            .filter_map(Node::name)
-            .filter(|name| !known.contains(&&**name))
-            .map(Into::into)
-            .collect(),
-    }
-}
-
-fn code_system(root: Node<'_>, url: String) -> CodeSystemDefinition {
-    let mut codes = BTreeSet::new();
-    let mut rest: Vec<Node<'_>> = list(root, "concept").collect();
-    while let Some(concept) = rest.pop() {
-        codes.extend(text(concept, "code"));
-        rest.extend(list(concept, "concept"));
-    }
-    let complete = text(root, "content").as_deref() == Some("complete");
-    CodeSystemDefinition { url, complete, codes: codes.into_iter().collect() }
 }
 
 #[cfg(test)]

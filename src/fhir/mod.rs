@@ -21,6 +21,7 @@ mod path;
 pub mod provenance;
 pub mod r4;
 pub mod snapshot;
+pub mod terminology;
 mod writer;
 #[cfg(feature = "xml")]
 pub mod xml;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::plan::{BasePlan, Binding, Content, ElementPlan, Invariant, Strength, TypePlan};
 use super::primitives::Format;
 use super::terminology::Terminology;
-use crate::fhir::definitions::without_version;
 use crate::fhir::outcome::Severity;
 use crate::fhir::r4::{ElementDef, TypeDef, TypeKind, constraints, schema};
 use crate::fhirpath::Expression;
@@ -14,6 +13,9 @@ use crate::fhirpath::Expression;
 /// Invariants that the walk or the reference check implements in Rust, because FHIRPath cannot say them in linear time
 /// or at all (`htmlChecks()`).
 const NATIVE: &[&str] = &["ele-1", "ext-1", "dom-3", "txt-1", "txt-2", "ref-1", "bdl-7"];
+
+/// Expressions of R4 that say something else than the text beside them, as the text has it. Corrected in later versions.
+const ERRATA: &[(&str, &str)] = &[("que-12", "enableWhen.count() > 1 implies enableBehavior.exists()")];
 
 /// Compiles base R4. Says in `notes` which invariants cannot be run.
 pub(super) fn compile(terminology: &mut Terminology, notes: &mut Vec<String>) -> BasePlan {
@@ -28,6 +30,7 @@ pub(super) fn compile(terminology: &mut Terminology, notes: &mut Vec<String>) ->
 fn invariants(notes: &mut Vec<String>) -> HashMap<&'static str, Arc<Invariant>> {
     let mut all = HashMap::new();
     for (key, severity, expression) in constraints().filter(|(key, ..)| !NATIVE.contains(key)) {
+        let expression = ERRATA.iter().find(|(own, _)| *own == key).map_or(expression, |(_, corrected)| *corrected);
         match Expression::parse(expression) {
             Ok(parsed) => {
                 let severity = if severity == "warning" { Severity::Warning } else { Severity::Error };
@@ -77,6 +80,10 @@ fn content(element: &ElementDef, code: &str, by_name: &HashMap<&'static str, usi
 
 fn binding(element: &ElementDef, terminology: &mut Terminology) -> Option<Binding> {
     let (strength, url) = element.binding.split_once(':')?;
-    let value_set = (strength == "required").then(|| terminology.id_of(without_version(url)))?;
-    Some(Binding { strength: Strength::Required, value_set })
+    let strength = match strength {
+        "required" => Strength::Required,
+        "extensible" => Strength::Extensible,
+        _ => return None, // Base R4's preferred bindings are advice to profiles.
+    };
+    Some(Binding { strength, value_set: terminology.id_of(url) })
 }

@@ -1,23 +1,30 @@
-//! References: inside a resource, inside a Bundle, and to what they may point; and the rules of Bundles.
+//! References: inside a resource, inside a Bundle or Parameters, and to what they may point; and the rules of Bundles.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::rc::Rc;
+
+use smallvec::SmallVec;
 
 use super::plan::Shape;
-use super::walk::{Found, Scope, Shapes, Walk};
+use super::walk::{Found, Place, Scope, Shapes, Walk};
 use crate::fhir::definitions::without_version;
-use crate::fhir::outcome::IssueType;
+use crate::fhir::outcome::{IssueType, Severity};
 use crate::fhir::r4::schema;
 use crate::fhir::{Node, keys};
 
-/// The resources of a Bundle by what a reference may call them.
+/// The resources of a Bundle or of Parameters by what a reference may call them.
 pub(super) struct BundleIndex<'a> {
-    /// A reference that names no entry is an error: the Bundle is a message or a document.
+    /// How bad it is if a reference that could only lead to an entry leads to none.
+    dangling: Severity,
+    /// A relative reference must name an entry: the Bundle is a message or a document.
     is_closed: bool,
-    by_url: HashMap<Cow<'a, str>, Node<'a>>,
-    by_id: HashMap<(&'a str, Cow<'a, str>), Node<'a>>,
+    by_url: HashMap<Cow<'a, str>, Versions<'a>>,
+    by_id: HashMap<String, Versions<'a>>,
 }
+
+/// Versions of one resource.
+type Versions<'a> = SmallVec<[Node<'a>; 1]>;
 
 /// Where a reference leads.
 enum Target<'a> {
@@ -28,52 +35,109 @@ enum Target<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// Indexes the entries of a Bundle and checks what concerns all of them.
-    pub(super) fn index(&mut self, bundle: Node<'a>) {
+    /// Indexes the entries of a Bundle, or the resources of Parameters, and checks what concerns all of them.
+    pub(super) fn index(&mut self, node: Node<'a>) {
         let keys = keys();
-        let kind = bundle.child(keys.kind).and_then(Node::text).unwrap_or_default();
-        let is_closed = matches!(&*kind, "message" | "document");
-        let mut index = BundleIndex { is_closed, by_url: HashMap::new(), by_id: HashMap::new() };
-        let mut versions = HashMap::new();
+        let is_bundle = node.resource_type() == Some("Bundle");
+        let kind = node.child(keys.kind).and_then(Node::text).unwrap_or_default();
+        let is_closed = is_bundle && matches!(&*kind, "message" | "document");
+        let acts = is_bundle && matches!(&*kind, "transaction" | "batch");
+        let dangling = if is_closed || acts { Severity::Error } else { Severity::Warning };
+        let (by_url, by_id) = (HashMap::new(), HashMap::new());
+        let mut index = BundleIndex { dangling, is_closed, by_url, by_id };
+        if is_bundle {
+            self.entries(node, &kind, &mut index);
+        } else {
+            parameters(node, &mut index);
+        }
+        self.bundle = Some(Rc::new(index));
+    }
+
+    fn entries(&mut self, bundle: Node<'a>, kind: &str, index: &mut BundleIndex<'a>) {
+        let keys = keys();
         let entries = bundle.child(keys.entry);
         for entry in entries.into_iter().flat_map(Node::items) {
             let resource = entry.child(keys.resource);
             let url = entry.child(keys.full_url).and_then(Node::text);
             if let Some(resource) = resource {
-                self.full_url(entry, resource, url.as_deref(), &kind);
-                if let Some((name, id)) = resource.resource_type().zip(resource.child(keys.id).and_then(Node::text)) {
-                    index.by_id.insert((name, id), resource);
-                }
+                self.full_url(entry, resource, kind);
+                index.add(resource);
             }
-            let Some(url) = url else { continue };
-            let version = resource.and_then(|each| each.child(keys.meta)?.child(keys.version_id)?.text());
-            match versions.entry((url.clone(), version)) {
-                Entry::Vacant(place) => _ = place.insert(()),
-                Entry::Occupied(_) if kind == "history" => {}
-                Entry::Occupied(_) => {
-                    let text = "two entries have the same fullUrl and version";
-                    self.error(IssueType::Duplicate, entry, "bdl-7", text, "give each entry its own fullUrl");
-                }
+            let Some((url, resource)) = url.zip(resource) else { continue };
+            let others = index.by_url.entry(url).or_default();
+            let same = |other: &Node<'a>| version(*other) == version(resource);
+            if kind != "history" && others.iter().any(same) {
+                let text = "two entries have the same fullUrl and version";
+                self.error(IssueType::Duplicate, entry, "bdl-7", text, "give each entry its own fullUrl");
             }
-            if let Some(resource) = resource {
-                index.by_url.insert(url, resource);
-            }
+            others.push(resource);
         }
-        if is_closed && entries.is_none() {
+        if index.is_closed && entries.is_none() {
             let text = format!("a Bundle of type {kind} has at least one entry");
             self.error(IssueType::Required, bundle, "r4-bundle", text, "add its entries");
         }
-        self.bundle = Some(index);
+        self.links(bundle);
+        if kind == "searchset" {
+            self.search_results(bundle);
+        }
     }
 
-    fn full_url(&mut self, entry: Node<'a>, resource: Node<'a>, url: Option<&str>, kind: &str) {
-        let Some(url) = url else {
+    /// Each kind of link stands once.
+    fn links(&mut self, bundle: Node<'a>) {
+        let mut seen: Vec<Cow<'a, str>> = Vec::new();
+        for link in bundle.member("link").into_iter().flat_map(Node::items) {
+            let Some(relation) = link.member("relation").and_then(Node::text) else { continue };
+            if seen.contains(&relation) && matches!(&*relation, "self" | "first" | "previous" | "next" | "last") {
+                let text = format!("the Bundle has two links of the relation {relation}");
+                self.error(IssueType::Duplicate, link, "r4-bundle", text, "keep one of them");
+            }
+            seen.push(relation);
+        }
+    }
+
+    /// What a search found is what its self link asked for.
+    fn search_results(&mut self, bundle: Node<'a>) {
+        let keys = keys();
+        let links = bundle.member("link").into_iter().flat_map(Node::items);
+        let own = links.filter(|link| link.member("relation").and_then(Node::text).as_deref() == Some("self")).last();
+        let Some(url) = own.and_then(|link| link.child(keys.url)?.text()) else { return };
+        let wanted = searched_types(&url);
+        for entry in bundle.child(keys.entry).into_iter().flat_map(Node::items) {
+            let Some(resource) = entry.child(keys.resource) else { continue };
+            let Some(name) = resource.resource_type() else { continue };
+            let mode = entry.member("search").and_then(|search| search.child(keys.mode)?.text()).unwrap_or_default();
+            if mode == "outcome" {
+                if name != "OperationOutcome" {
+                    let text =
+                        format!("the entry is an outcome of the search: OperationOutcome expected, {name} found");
+                    self.error(IssueType::Invalid, resource, "r4-bundle", text, "correct search.mode");
+                }
+                continue;
+            }
+            if resource.child(keys.id).is_none() {
+                let text = "a resource that a search found has an id".to_owned();
+                self.missing(resource, "id", "r4-bundle", text);
+            }
+            if mode == "match" && !wanted.is_empty() && !wanted.contains(&name) {
+                let text = format!("the search asks for {}, and this match is a {name}", wanted.join(" or "));
+                self.error(IssueType::Invalid, resource, "r4-bundle", text, "correct search.mode, or the self link");
+            }
+        }
+    }
+
+    fn full_url(&mut self, entry: Node<'a>, resource: Node<'a>, kind: &str) {
+        let Some((value, url)) = entry.child(keys().full_url).and_then(|value| Some((value, value.text()?))) else {
             if !matches!(kind, "transaction" | "batch" | "batch-response" | "transaction-response") {
                 let text = "Bundle.entry.fullUrl is missing: an entry with a resource has one".to_owned();
                 self.missing(entry, "fullUrl", "r4-full-url", text);
             }
             return;
         };
+        if !is_absolute(&url) {
+            let hint = "write the URL of the resource, or urn:uuid: and a UUID";
+            self.error(IssueType::Value, value, "r4-full-url", "the fullUrl is not an absolute URL", hint);
+            return;
+        }
         let id = resource.child(keys().id).and_then(Node::text);
         let (Some(id), Some(name)) = (id, resource.resource_type()) else { return };
         if url.starts_with("http") && !url.ends_with(&format!("/{name}/{id}")) {
@@ -106,8 +170,7 @@ impl<'a> Walk<'a> {
             let text = format!("the reference says that it leads to a {declared}, and leads to a {name}");
             self.error(IssueType::Value, value, "r4-reference-target", text, "correct Reference.type");
         }
-        let followed = if self.follow { shapes } else { &[] };
-        for shape in followed {
+        for shape in shapes {
             self.target_profiles(shape, value, &target, name);
         }
     }
@@ -131,35 +194,71 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Whether a resource is of a base type, or keeps to a profile.
+    pub(super) fn is_of_profile(&self, resource: Node<'a>, url: &str) -> bool {
+        let name = resource.resource_type().unwrap_or_default();
+        match self.validator.type_of(without_version(url)) {
+            Some(wanted) => schema().is_a(name, wanted) && self.conforms(resource, without_version(url)),
+            None => url.rsplit('/').next().is_some_and(|wanted| schema().is_a(name, wanted)),
+        }
+    }
+
+    /// The resource that a Reference leads to, if it is here.
+    pub(super) fn led_to(&self, reference: Node<'a>, scope: &Scope<'a>) -> Option<Node<'a>> {
+        let text = reference.child(keys().reference)?.text()?;
+        if let Some(id) = text.strip_prefix('#') {
+            return contained(id, scope);
+        }
+        let (text, version) = match text.split_once("/_history/") {
+            Some((text, version)) => (text, Some(version)),
+            None => (&*text, None),
+        };
+        let found = self.bundle.as_ref()?.find(text, !is_absolute(text), scope);
+        found.iter().find(|each| version.is_none_or(|wanted| version_is(**each, wanted))).copied()
+    }
+
     /// Whether the resource claims the profile or one derived from it; what it claims is checked where it stands.
     fn claims(&self, resource: Node<'a>, profile: &str) -> bool {
         let keys = keys();
         let claimed = resource.child(keys.meta).and_then(|meta| meta.child(keys.profile));
-        claimed.into_iter().flat_map(Node::items).filter_map(Node::text).any(|url| {
-            let mut chain = Shapes::new();
-            self.validator.activate(&url, &mut chain);
-            chain.iter().any(|shape| &*shape.profile == profile)
-        })
+        claimed
+            .into_iter()
+            .flat_map(Node::items)
+            .filter_map(Node::text)
+            .any(|url| self.validator.derives(&url, profile))
     }
 
-    /// Whether the resource keeps to a profile that it does not claim.
-    fn conforms(&self, resource: Node<'a>, profile: &str) -> bool {
+    /// Whether the resource keeps to a profile that something else asks of it. Tried once: a profile that is being tried
+    /// further up, on a circle of references, is taken as kept.
+    pub(super) fn conforms(&self, resource: Node<'a>, profile: &str) -> bool {
+        let key = (resource.id(), Box::from(profile));
+        if let Some(&known) = self.tried.borrow().get(&key) {
+            return known;
+        }
+        self.tried.borrow_mut().insert(key.clone(), true);
         let mut shapes = Shapes::new();
         self.validator.activate(profile, &mut shapes);
         let mut trial = Walk::new(self.validator, self.document);
-        trial.follow = false;
-        trial.resource(resource, None, None, &shapes);
-        let rules = |rule: &str| shapes.iter().any(|shape| rule.starts_with(&*shape.profile));
-        !trial.issues.iter().any(|issue| issue.is_error() && rules(&issue.rule))
+        trial.bundle = self.bundle.clone();
+        trial.tried = Rc::clone(&self.tried);
+        trial.is_trial = true;
+        trial.resource(resource, &Place::default(), &shapes);
+        // What base R4 asks for is checked where the resource stands; the rules of profiles are named by a URL.
+        let conforms = !trial.issues.iter().any(|issue| issue.is_error() && issue.rule.contains(':'));
+        self.tried.borrow_mut().insert(key, conforms);
+        conforms
     }
 
     fn resolve(&mut self, text: &str, value: Node<'a>, scope: &Scope<'a>) -> Target<'a> {
         if let Some(id) = text.strip_prefix('#') {
             return self.resolve_contained(id, value, scope);
         }
-        let text = text.split("/_history/").next().unwrap_or(text);
+        let (text, version) = match text.split_once("/_history/") {
+            Some((text, version)) => (text, Some(version)),
+            None => (text, None),
+        };
         let text = text.split('#').next().unwrap_or(text);
-        let is_absolute = text.split('/').next().is_some_and(|scheme| scheme.contains(':'));
+        let is_absolute = is_absolute(text);
         let local = if is_absolute { None } else { type_and_id(text) };
         if !is_absolute && local.is_none_or(|(before, ..)| !before.is_empty()) {
             let hint = "write Type/id, a full URL, urn:uuid:… or #id";
@@ -167,45 +266,44 @@ impl<'a> Walk<'a> {
             return Target::Nowhere;
         }
         let elsewhere = || Target::Elsewhere(type_and_id(text).map(|(_, name, _)| name.to_owned()));
-        let Some(index) = &self.bundle else { return elsewhere() };
-        let found = match local {
-            None => index.by_url.get(text),
-            Some((_, name, id)) => {
-                let full_url = scope.full_url.and_then(Node::text);
-                let base = full_url.as_deref().and_then(type_and_id).map(|(base, ..)| base);
-                base.and_then(|base| index.by_url.get(&*format!("{base}{text}")))
-                    .or_else(|| index.by_id.get(&(name, Cow::Borrowed(id))))
-            }
-        };
-        match found {
+        let Some(index) = self.bundle.clone() else { return elsewhere() };
+        let found = index.find(text, local.is_some(), scope);
+        let is_versioned = |resource: &&Node<'a>| version.is_none_or(|wanted| version_is(**resource, wanted));
+        let mut matching = found.iter().filter(is_versioned);
+        let first = matching.next();
+        let differs = |other: Node<'a>| first.is_some_and(|first| self::version(*first) != self::version(other));
+        if version.is_none() && index.is_closed && matching.any(|other| differs(*other)) {
+            let text = "the reference names a resource of which the Bundle has several versions";
+            self.error(IssueType::Duplicate, value, "r4-reference", text, "say which version: …/_history/version");
+        }
+        match first {
             Some(resource) => Target::Resource(*resource),
-            None if text.starts_with("urn:uuid:")
-                || text.starts_with("urn:oid:")
-                || (index.is_closed && !is_absolute) =>
-            {
-                let hint = "add the resource, or correct the reference";
-                self.error(
-                    IssueType::NotFound,
-                    value,
-                    "r4-reference",
-                    "the reference leads to no entry of the Bundle",
-                    hint,
-                );
-                Target::Nowhere
-            }
-            None => elsewhere(),
+            None => self.dangling(text, is_absolute, &index, value).unwrap_or_else(elsewhere),
         }
     }
 
+    /// A reference that leads to no entry, where that matters.
+    fn dangling(
+        &mut self,
+        text: &str,
+        is_absolute: bool,
+        index: &BundleIndex<'a>,
+        value: Node<'a>,
+    ) -> Option<Target<'a>> {
+        let is_local = text.starts_with("urn:uuid:") || text.starts_with("urn:oid:");
+        let severity = match (is_local || (index.is_closed && !is_absolute), self.validator.strictness) {
+            (true, _) => index.dangling,
+            (false, strictness) if strictness.resolved_references && !is_absolute => Severity::Error,
+            _ => return None,
+        };
+        let hint = "add the resource, or correct the reference";
+        let text = "the reference leads to no entry of the Bundle";
+        self.report(severity, IssueType::NotFound, value, "r4-reference", text, hint);
+        Some(Target::Nowhere)
+    }
+
     fn resolve_contained(&mut self, id: &str, value: Node<'a>, scope: &Scope<'a>) -> Target<'a> {
-        if id.is_empty() {
-            return Target::Resource(scope.root);
-        }
-        let keys = keys();
-        let contained = scope.root.child(keys.contained).into_iter().flat_map(Node::items);
-        let mut matching =
-            contained.filter(|each| each.child(keys.id).and_then(Node::text).is_some_and(|own| own == id));
-        match matching.next() {
+        match contained(id, scope) {
             Some(resource) => Target::Resource(resource),
             None => {
                 let text = "the reference leads to no contained resource";
@@ -240,6 +338,74 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// The contained resource with this id; the container itself for `#`.
+fn contained<'a>(id: &str, scope: &Scope<'a>) -> Option<Node<'a>> {
+    if id.is_empty() {
+        return Some(scope.root);
+    }
+    let contained = scope.root.child(keys().contained).into_iter().flat_map(Node::items);
+    contained.into_iter().find(|each| each.child(keys().id).and_then(Node::text).is_some_and(|own| own == id))
+}
+
+impl<'a> BundleIndex<'a> {
+    fn add(&mut self, resource: Node<'a>) {
+        if let Some((name, id)) = resource.resource_type().zip(resource.child(keys().id).and_then(Node::text)) {
+            self.by_id.entry(format!("{name}/{id}")).or_default().push(resource);
+        }
+    }
+
+    /// The resources that a reference without its version may mean.
+    fn find(&self, text: &str, is_local: bool, scope: &Scope<'a>) -> Versions<'a> {
+        let found = if is_local {
+            let full_url = scope.full_url.and_then(Node::text);
+            let base = full_url.as_deref().and_then(type_and_id).map(|(base, ..)| base);
+            let by_url = base.and_then(|base| self.by_url.get(&*format!("{base}{text}")));
+            // Where the reference is relative to the URL of its entry, an entry of another server is not meant.
+            by_url.or_else(|| self.by_id.get(text).filter(|_| base.is_none() || !self.is_closed))
+        } else {
+            self.by_url.get(text)
+        };
+        found.cloned().unwrap_or_default()
+    }
+}
+
+/// Adds the resources of Parameters, at any depth.
+fn parameters<'a>(node: Node<'a>, index: &mut BundleIndex<'a>) {
+    let mut rest: Vec<Node<'a>> = node.member("parameter").into_iter().flat_map(Node::items).collect();
+    while let Some(parameter) = rest.pop() {
+        if let Some(resource) = parameter.child(keys().resource) {
+            index.add(resource);
+        }
+        rest.extend(parameter.member("part").into_iter().flat_map(Node::items));
+    }
+}
+
+fn version(resource: Node<'_>) -> Option<Cow<'_, str>> {
+    resource.child(keys().meta)?.child(keys().version_id)?.text()
+}
+
+/// Whether a resource is the version asked for; one that does not say which it is may be.
+fn version_is(resource: Node<'_>, wanted: &str) -> bool {
+    version(resource).is_none_or(|own| own == wanted)
+}
+
+/// The resource types that the URL of a search asks for.
+fn searched_types(url: &str) -> Vec<&str> {
+    let (path, query) = url.split_once('?').unwrap_or((url, ""));
+    let named = path.rsplit('/').next().filter(|name| schema().resource(name).is_some());
+    let listed = query.split('&').find_map(|part| part.strip_prefix("_type="));
+    named.into_iter().chain(listed.into_iter().flat_map(|list| list.split(','))).collect()
+}
+
+/// Whether text is a URL with a scheme (RFC 3986, 3.1).
+pub(super) fn is_absolute(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(scheme, rest)| {
+        !rest.is_empty()
+            && scheme.starts_with(|letter: char| letter.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+    })
 }
 
 /// `http://x/Patient/1` or `Patient/1`: what stands before, the type, the id.

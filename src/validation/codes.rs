@@ -2,8 +2,12 @@
 
 use std::borrow::Cow;
 
+use super::bundle::is_absolute;
 use super::plan::{Binding, Shape, Strength};
+use super::primitives::Format;
+use super::questionnaire::decoded_length;
 use super::shapes::{Code, codes_of};
+use super::strictness::Strictness;
 use super::terminology::Membership;
 use super::uk;
 use super::walk::{Found, Occurrence, Scope, Walk};
@@ -63,7 +67,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Counts a code that nobody here knows; reported once for each system at the end.
-    fn note_unlisted(&mut self, of: Cow<'a, str>, node: Node<'a>) {
+    pub(super) fn note_unlisted(&mut self, of: Cow<'a, str>, node: Node<'a>) {
         match self.unlisted.iter_mut().find(|(own, ..)| *own == of) {
             Some((_, count, _)) => *count += 1,
             None => self.unlisted.push((of, 1, node)),
@@ -90,6 +94,7 @@ impl<'a> Walk<'a> {
         scope: &Scope<'a>,
     ) {
         match def.name {
+            "Attachment" => self.attachment(node),
             "Coding" => self.coding(node),
             "Identifier" => self.identifier(node),
             "Reference" => self.reference(node, found, shapes, scope),
@@ -100,7 +105,9 @@ impl<'a> Walk<'a> {
     fn coding(&mut self, node: Node<'a>) {
         let keys = keys();
         let text = |name| node.child(name).and_then(Node::text);
-        let (Some(system), Some(code)) = (text(keys.system), text(keys.code)) else { return };
+        let Some(system) = text(keys.system) else { return };
+        self.coding_system(node, &system);
+        let Some(code) = text(keys.code) else { return };
         if system == uk::SNOMED_CT && code.bytes().all(|byte| byte.is_ascii_digit()) && !uk::is_snomed_id(&code) {
             let node = node.child(keys.code).unwrap_or(node);
             let text = format!("{} is no SNOMED CT identifier: its check digit is wrong", shown(&code));
@@ -114,6 +121,56 @@ impl<'a> Walk<'a> {
                 let text = format!("{} is no code of {system}", shown(&code));
                 self.error(IssueType::CodeInvalid, node, "r4-code", text, "use a code of that system");
             }
+        }
+    }
+
+    /// The system of a coding is the URL of a code system.
+    fn coding_system(&mut self, node: Node<'a>, system: &str) {
+        let terminology = &self.validator.terminology;
+        let (text, hint) = if !is_absolute(system) {
+            ("the system of the coding is not an absolute URL", "write the whole URL of the code system")
+        } else if terminology.is_supplement(system) {
+            ("the system of the coding is a supplement, which has no codes", "name the system that it adds to")
+        } else if terminology.is_value_set(system) {
+            ("the system of the coding is a value set", "name the code system that the code is from")
+        } else {
+            return;
+        };
+        let node = node.child(keys().system).unwrap_or(node);
+        self.error(IssueType::Invalid, node, "r4-coding-system", text, hint);
+    }
+
+    /// What an attachment says of its size is so.
+    fn attachment(&mut self, node: Node<'a>) {
+        let Some(data) = node.member("data").and_then(Node::text) else { return };
+        let Some(size) = node.member("size").and_then(|size| size.raw().parse::<usize>().ok()) else { return };
+        let actual = decoded_length(&data);
+        if Format::Base64Binary.accepts_text(&data) && size != actual {
+            let text = format!("the attachment says that it has {size} bytes, and it has {actual}");
+            self.error(IssueType::Value, node, "r4-attachment-size", text, "correct Attachment.size");
+        }
+    }
+
+    /// Rules on the text of a primitive that its format does not state, by strictness.
+    pub(super) fn text_rules(&mut self, node: Node<'a>, format: Format) {
+        let strictness = self.validator.strictness;
+        let is_text = matches!(format, Format::String | Format::Markdown);
+        let is_url = matches!(format, Format::Uri | Format::Url | Format::Canonical);
+        if !(strictness.no_markup && is_text || is_url) {
+            return;
+        }
+        let Some(text) = node.text() else { return };
+        if is_text && has_tag(&text) {
+            let text = "the text looks like it has HTML tags";
+            self.error(IssueType::Security, node, "r4-markup", text, "write plain text");
+        }
+        if is_url && strictness.no_example_urls && Strictness::is_example(&text) {
+            let text = "the URL is one that examples use";
+            self.error(IssueType::Invalid, node, "r4-example-url", text, "use a URL of your own");
+        }
+        if format == Format::Canonical && !text.starts_with('#') && !is_absolute(&text) {
+            let text = "a canonical URL is absolute, or # and the id of a contained resource";
+            self.error(IssueType::Value, node, "r4-canonical", text, "write the whole URL");
         }
     }
 
@@ -134,6 +191,15 @@ impl<'a> Walk<'a> {
             _ => {}
         }
     }
+}
+
+/// Whether text has what may be the start of an HTML tag.
+fn has_tag(text: &str) -> bool {
+    let starts = |at: usize| {
+        let rest = text[at + 1..].strip_prefix('/').unwrap_or(&text[at + 1..]);
+        rest.starts_with(|letter: char| letter.is_ascii_alphabetic()) || rest.starts_with("!--")
+    };
+    text.match_indices('<').any(|(at, _)| starts(at))
 }
 
 /// A code as a message may show it: in quotes, and only as long as codes are.

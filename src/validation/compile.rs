@@ -1,52 +1,116 @@
 //! StructureDefinitions compiled into [`Shape`] trees.
 //!
-//! Enters: a differential. Leaves: a tree by element and slice. What the differential asks for and the walk cannot
-//! check is named in the notes; what makes no sense (an unknown element, an expression that does not parse) is an issue.
+//! Enters: the snapshot of a profile, so that what its bases say is in it. Leaves: a tree by element and slice that
+//! holds what differs from base R4, which the walk checks anyway: most elements of a snapshot leave nothing. What a
+//! profile asks for and the walk cannot check is named in the notes; what makes no sense (an unknown element, an
+//! expression that does not parse) is an issue. A logical model has no base: its differential is compiled.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::plan::{Binding, Child, Invariant, Matcher, Shape, Slice, Slicing, Step, Strength, Test, TypeRule};
+use super::Profile;
+use super::discriminators::matchers;
+use super::plan::{Binding, Child, Invariant, Limit, Shape, Slice, Slicing, Strength, TypeRule};
 use super::terminology::Terminology;
-use crate::fhir::definitions::{ElementDefinition, SlicingDefinition, StructureDefinition};
+use crate::fhir::definitions::{ConstraintDefinition, StructureDefinition, TypeUse};
 use crate::fhir::outcome::{Issue, IssueType, Severity};
-use crate::fhir::r4::schema;
-use crate::fhir::{Document, ElementPath, Limits, Name};
+use crate::fhir::r4::{self, ElementDef, TypeDef, schema};
+use crate::fhir::snapshot::{Error, SnapshotElement, Snapshots};
+use crate::fhir::{Document, ElementPath, Name, NameId};
 use crate::fhirpath::Expression;
 
 /// Canonical URLs of base R4 start so.
 pub(super) const BASE: &str = "http://hl7.org/fhir/StructureDefinition/";
 
-/// A shape in the making.
+/// A binding of R4's vital signs that says of all components' values what holds for some; later versions have it not.
+const NOT_BOUND: (&str, &str) = ("Observation.component.value[x]", "http://hl7.org/fhir/ValueSet/ucum-vitals-common");
+
+/// An extension that R4's own definitions have on another element than it says.
+const FHIR_TYPE: &str = "http://hl7.org/fhir/StructureDefinition/structuredefinition-fhir-type";
+
+/// An element of a snapshot with its children and slices.
 #[derive(Debug, Default)]
-struct Draft {
-    shape: Shape,
-    slicing: Option<SlicingDefinition>,
-    slices: Vec<(String, Draft)>,
-    children: Vec<(String, Draft)>,
+pub(super) struct Draft {
+    pub(super) element: SnapshotElement,
+    pub(super) slices: Vec<(String, Draft)>,
+    pub(super) children: Vec<(String, Draft)>,
 }
 
 /// What a compilation reads and reports to.
-pub(super) struct Compiler<'t> {
+pub(super) struct Compiler<'t, 'd> {
     pub(super) terminology: &'t mut Terminology,
+    pub(super) snapshots: Snapshots<'d>,
+    /// Invariants by rule, each compiled once.
+    pub(super) invariants: HashMap<String, Arc<Invariant>>,
     /// What is not checked.
     pub(super) notes: Vec<String>,
     pub(super) issues: Vec<Issue>,
 }
 
-impl Compiler<'_> {
+/// What base R4 says where an element stands.
+#[derive(Clone, Copy, Default)]
+struct Base {
+    /// A logical model, which has no base.
+    is_logical: bool,
+    element: Option<&'static ElementDef>,
+    /// The type whose elements are the element's children.
+    content: Option<&'static TypeDef>,
+}
+
+impl Compiler<'_, '_> {
+    /// The profiles and extensions that R4 defines. What of them is not checked is not worth a note: nobody asked. A few
+    /// make no sense as R4 publishes them, and are left out like profiles that are not loaded.
+    pub(super) fn built_in(&mut self) -> HashMap<Box<str>, Profile> {
+        let (notes, issues) = (std::mem::take(&mut self.notes), std::mem::take(&mut self.issues));
+        let mut profiles = HashMap::new();
+        for structure in r4::profile_urls().filter_map(r4::profile) {
+            let shape = self.structure(structure);
+            if !std::mem::take(&mut self.issues).is_empty() {
+                continue;
+            }
+            let mut profile = Profile::new(structure, shape);
+            if structure.url == FHIR_TYPE {
+                profile.contexts.push(("element".to_owned(), "ElementDefinition.type".to_owned()));
+            }
+            profiles.insert(structure.url.as_str().into(), profile);
+        }
+        (self.notes, self.issues) = (notes, issues);
+        profiles
+    }
+
     /// Compiles one profile, extension or logical model.
     pub(super) fn structure(&mut self, definition: &StructureDefinition) -> Shape {
         let profile: Arc<str> = definition.url.as_str().into();
         let mut root = Draft::default();
-        for element in &definition.elements {
-            if definition.kind != "logical" && !is_known(&element.path) {
-                self.refuse(&profile, &element.id, "the element does not exist in R4");
-                continue;
+        if definition.kind == "logical" {
+            for element in &definition.elements {
+                root.at(&element.id).element = stated(element);
             }
-            let draft = root.at(&element.id);
-            self.fill(draft, element, &profile);
+            return self.shape(&root, Base { is_logical: true, ..Base::default() }, false, &profile);
         }
-        self.finish(root, &profile)
+        match self.snapshots.snapshot(&definition.url) {
+            Ok(snapshot) => {
+                for element in &snapshot.elements {
+                    root.at(&element.id).element = element.clone();
+                }
+            }
+            Err(Error::Element { element, what, .. }) => self.refuse(&profile, &element, &what),
+            Err(error) => {
+                let issue = Issue::error(IssueType::NotFound, error.to_string()).rule(&*profile).hint(error.hint());
+                self.issues.push(issue);
+            }
+        }
+        self.note_other(definition, &profile);
+        let content = schema().type_named(&definition.type_name);
+        self.shape(&root, Base { content, ..Base::default() }, false, &profile)
+    }
+
+    fn note_other(&mut self, definition: &StructureDefinition, profile: &str) {
+        for element in &definition.elements {
+            for other in &element.other {
+                self.note(profile, &element.id, &format!("{other} is not checked"));
+            }
+        }
     }
 
     fn refuse(&mut self, profile: &str, element: &str, what: &str) {
@@ -57,48 +121,99 @@ impl Compiler<'_> {
         self.issues.push(issue);
     }
 
-    fn note(&mut self, profile: &str, element: &str, what: &str) {
+    pub(super) fn note(&mut self, profile: &str, element: &str, what: &str) {
         self.notes.push(format!("{profile} {element}: {what}"));
     }
 
-    fn fill(&mut self, draft: &mut Draft, element: &ElementDefinition, profile: &Arc<str>) {
-        let shape = &mut draft.shape;
-        shape.min = element.min.unwrap_or(0);
-        shape.max = element.max.as_deref().and_then(|max| max.parse().ok());
-        shape.types = element.types.iter().flatten().map(type_rule).collect();
-        shape.fixed = element.fixed.clone();
-        shape.pattern = element.pattern.clone();
-        shape.binding = self.binding(element, profile);
-        for constraint in &element.constraints {
-            match Expression::parse(&constraint.expression) {
-                Ok(expression) => shape.invariants.push(Invariant {
-                    rule: format!("{profile}#{}", constraint.key).into(),
-                    severity: if constraint.severity == "warning" { Severity::Warning } else { Severity::Error },
-                    text: constraint.human.as_str().into(),
-                    expression,
-                }),
-                Err(error) => self.refuse(profile, &element.id, &format!("constraint {}: {error}", constraint.key)),
+    /// The shape of an element: what it asks for beyond `base`.
+    fn shape(&mut self, draft: &Draft, base: Base, is_slice: bool, profile: &Arc<str>) -> Shape {
+        let mut shape = self.facets(&draft.element, base.element, is_slice, profile);
+        shape.slicing = self.slicing(draft, base, profile);
+        for (name, child) in &draft.children {
+            let (below, is_spelled) = base.below(name, &child.element);
+            let inner = self.shape(child, below, is_spelled, profile);
+            if base.is_logical || !inner.is_empty() {
+                let name = Name::new(name.strip_suffix("[x]").unwrap_or(name));
+                shape.children.push(Child { name, shape: inner });
             }
         }
-        let unchecked = [
-            (element.max_length.is_some(), "maxLength"),
-            (element.min_value.is_some(), "minValue"),
-            (element.max_value.is_some(), "maxValue"),
-            (element.content_reference.is_some(), "contentReference"),
-        ];
-        let unchecked = unchecked.iter().filter(|(is_stated, _)| *is_stated).map(|(_, what)| *what);
-        for other in element.other.iter().map(String::as_str).chain(unchecked) {
-            self.note(profile, &element.id, &format!("{other} is not checked"));
-        }
-        if element.slice_name.as_ref().is_some_and(|name| name.contains('/')) {
-            self.note(profile, &element.id, "slices of slices are not told apart");
-        }
-        draft.slicing = element.slicing.clone();
+        shape
     }
 
-    fn binding(&mut self, element: &ElementDefinition, profile: &str) -> Option<Binding> {
-        let (strength, url) = element.binding.as_ref()?;
-        let strength = match strength.as_str() {
+    fn facets(
+        &mut self,
+        element: &SnapshotElement,
+        base: Option<&'static ElementDef>,
+        is_slice: bool,
+        profile: &Arc<str>,
+    ) -> Shape {
+        let same_min = !is_slice && base.is_some_and(|base| base.min == element.min);
+        let same_max = base.is_some_and(|base| base.max == element.max);
+        let same_types = base.is_some_and(|base| allows_the_same(&element.types, base));
+        Shape {
+            profile: Arc::clone(profile),
+            id: element.id.clone(),
+            min: if same_min { 0 } else { element.min },
+            max: if same_max { None } else { element.max },
+            types: if same_types { Vec::new() } else { element.types.iter().map(type_rule).collect() },
+            fixed: element.fixed.clone(),
+            pattern: element.pattern.clone(),
+            limit: limit(element, base),
+            binding: self.binding(element, base, profile),
+            invariants: self.constraints(element, profile),
+            slicing: None,
+            children: Vec::new(),
+        }
+    }
+
+    fn constraints(&mut self, element: &SnapshotElement, profile: &Arc<str>) -> Vec<Arc<Invariant>> {
+        let mut invariants = Vec::new();
+        for constraint in element.constraints.iter().filter(|constraint| !constraint.expression.is_empty()) {
+            let source = constraint.source.as_deref().unwrap_or(profile);
+            if source.strip_prefix(BASE).is_some_and(|name| schema().type_named(name).is_some()) {
+                continue;
+            }
+            match self.invariant(constraint, source) {
+                Ok(invariant) => invariants.push(invariant),
+                Err(what) => self.refuse(profile, &element.id, &what),
+            }
+        }
+        invariants
+    }
+
+    fn invariant(&mut self, constraint: &ConstraintDefinition, source: &str) -> Result<Arc<Invariant>, String> {
+        let rule = format!("{source}#{}", constraint.key);
+        if let Some(known) = self.invariants.get(&rule)
+            && known.expression.text() == constraint.expression
+        {
+            return Ok(Arc::clone(known));
+        }
+        let expression = Expression::parse(&constraint.expression)
+            .map_err(|error| format!("constraint {}: {error}", constraint.key))?;
+        let text = if constraint.human.is_empty() { &constraint.expression } else { &constraint.human };
+        let severity = if constraint.severity == "warning" { Severity::Warning } else { Severity::Error };
+        let invariant = Invariant { rule: rule.as_str().into(), severity, text: text.as_str().into(), expression };
+        let invariant = Arc::new(invariant);
+        self.invariants.insert(rule, Arc::clone(&invariant));
+        Ok(invariant)
+    }
+
+    fn binding(
+        &mut self,
+        element: &SnapshotElement,
+        base: Option<&'static ElementDef>,
+        profile: &str,
+    ) -> Option<Binding> {
+        let binding = element.binding.as_ref()?;
+        let (strength, url) = (&*binding.strength, &*binding.value_set);
+        if (&*element.path, url) == NOT_BOUND {
+            return None;
+        }
+        let same = |(own, set): (&str, &str)| own == strength && set.split('|').next() == Some(url);
+        if base.and_then(|base| base.binding.split_once(':')).is_some_and(same) {
+            return None;
+        }
+        let strength = match strength {
             "required" => Strength::Required,
             "extensible" => Strength::Extensible,
             "preferred" => Strength::Preferred,
@@ -111,97 +226,140 @@ impl Compiler<'_> {
         Some(Binding { strength, value_set })
     }
 
-    fn finish(&mut self, draft: Draft, profile: &Arc<str>) -> Shape {
-        let slicing = self.slicing(&draft, profile);
-        let Draft { mut shape, slices, children, .. } = draft;
-        shape.profile = Arc::clone(profile);
-        let mut compiled = Vec::with_capacity(slices.len());
-        for ((name, slice), matchers) in slices.into_iter().zip(slicing) {
-            compiled.push(Slice { name: name.into(), matchers, shape: self.finish(slice, profile) });
+    fn slicing(&mut self, draft: &Draft, base: Base, profile: &Arc<str>) -> Option<Slicing> {
+        let mut slices = Vec::with_capacity(draft.slices.len());
+        for (name, slice) in &draft.slices {
+            let matchers = matchers(self, draft, slice, profile);
+            let shape = self.shape(slice, base, true, profile);
+            slices.push(Slice { name: name.as_str().into(), matchers, shape });
         }
-        let closed = draft.slicing.as_ref().is_some_and(|slicing| slicing.rules == "closed");
-        if draft.slicing.as_ref().is_some_and(|slicing| slicing.ordered || slicing.rules == "openAtEnd") {
-            self.note(profile, &shape.id, "the order of slices is not checked");
-        }
-        shape.slicing = (!compiled.is_empty()).then_some(Slicing { closed, slices: compiled });
-        for (name, child) in children {
-            let name = Name::new(name.strip_suffix("[x]").unwrap_or(&name));
-            shape.children.push(Child { name, shape: self.finish(child, profile) });
-        }
-        shape
+        let rules = draft.element.slicing.as_ref();
+        let own = |test: &str| rules.is_some_and(|slicing| slicing.rules == test);
+        let ordered = rules.is_some_and(|slicing| slicing.ordered);
+        let slicing = Slicing { closed: own("closed"), open_at_end: own("openAtEnd"), ordered, slices };
+        (!slicing.slices.is_empty()).then_some(slicing)
     }
+}
 
-    /// The matchers of each slice.
-    fn slicing(&mut self, draft: &Draft, profile: &str) -> Vec<Option<Vec<Matcher>>> {
-        let discriminators = match &draft.slicing {
-            Some(slicing) => slicing.discriminators.clone(),
-            None => vec![("value".to_owned(), "url".to_owned())],
-        };
-        let mut all = Vec::new();
-        for (_, slice) in &draft.slices {
-            let mut matchers = Some(Vec::new());
-            for (kind, path) in &discriminators {
-                let matcher = matcher(slice, kind, path);
-                if matcher.is_none() {
-                    let what = format!("the slice is not told apart by {kind} of {path} and so not checked");
-                    self.note(profile, &slice.shape.id, &what);
-                }
-                matchers = matchers.zip(matcher).map(|(mut all, each)| {
-                    all.push(each);
-                    all
-                });
-            }
-            all.push(matchers.filter(|matchers| !matchers.is_empty()));
+impl Base {
+    /// What base R4 says of the child `name`, and whether the name spells one type of a choice.
+    fn below(self, name: &str, child: &SnapshotElement) -> (Base, bool) {
+        if self.is_logical {
+            return (self, false);
         }
-        all
+        let stem = name.strip_suffix("[x]").unwrap_or(name);
+        let by_stem = self.content.and_then(|content| content.element_by_stem(stem));
+        let spelled = || self.content.and_then(|content| content.element(NameId::of(name)));
+        let (element, chosen) = match by_stem {
+            Some(element) => (Some(element), None),
+            None => spelled().map_or((None, None), |(element, chosen)| (Some(element), Some(chosen.code))),
+        };
+        let of_child = || match &*child.types {
+            [only] => Some(only.code.as_str()),
+            _ => None,
+        };
+        let only = |element: &'static ElementDef| match element.types.as_slice() {
+            [only] if only.code != "Resource" => Some(only.code),
+            _ => None,
+        };
+        let code = chosen.or_else(|| element.and_then(only)).or_else(of_child);
+        let content = code.and_then(|code| schema().type_named(code));
+        (Base { is_logical: false, element, content }, chosen.is_some())
     }
+}
+
+/// What a differential says, for a logical model.
+fn stated(element: &crate::fhir::definitions::ElementDefinition) -> SnapshotElement {
+    let binding = element.binding.as_ref().map(|(strength, value_set)| {
+        let (strength, value_set) = (strength.as_str().into(), value_set.as_str().into());
+        Arc::new(crate::fhir::snapshot::BindingUse { strength, value_set })
+    });
+    SnapshotElement {
+        id: element.id.as_str().into(),
+        path: element.path.as_str().into(),
+        min: element.min.unwrap_or(0),
+        max: element.max.as_deref().and_then(|max| max.parse().ok()),
+        types: element.types.iter().flatten().cloned().collect(),
+        fixed: element.fixed.clone().map(Arc::new),
+        pattern: element.pattern.clone().map(Arc::new),
+        max_length: element.max_length,
+        min_value: element.min_value.clone().map(Arc::new),
+        max_value: element.max_value.clone().map(Arc::new),
+        binding,
+        constraints: element.constraints.iter().cloned().map(Arc::new).collect(),
+        ..SnapshotElement::default()
+    }
+}
+
+fn limit(element: &SnapshotElement, base: Option<&'static ElementDef>) -> Option<Box<Limit>> {
+    let typed = |value: &Arc<Document>| Arc::clone(value);
+    let limit = Limit {
+        min_value: element.min_value.as_ref().map(typed),
+        max_value: element.max_value.as_ref().map(typed),
+        max_length: element.max_length,
+    };
+    // The limits of R4's own number types are part of their formats.
+    let is_stated = base.is_none_or(|base| !matches!(base.types[0].code, "positiveInt" | "unsignedInt" | "integer"));
+    let is_any = limit.min_value.is_some() || limit.max_value.is_some() || limit.max_length.is_some();
+    (is_any && is_stated).then(|| Box::new(limit))
+}
+
+/// Whether an element may have the types that base R4 gives it, and no profile on them.
+fn allows_the_same(types: &[TypeUse], base: &'static ElementDef) -> bool {
+    // R4 types the id of a resource as a string; its rule is that of id, which the snapshot says.
+    let is_backbone = |code: &str| matches!(code, "BackboneElement" | "Element") || (code == "id" && base.stem == "id");
+    let same = |(own, known): (&TypeUse, &r4::TypeRef)| {
+        let targets = own.targets.iter().map(|url| url.strip_prefix(BASE).unwrap_or(url));
+        let targets: Vec<&str> = targets.filter(|target| *target != "Resource").collect();
+        (own.code == known.code || is_backbone(&own.code)) && own.profiles.is_empty() && targets == known.targets
+    };
+    types.is_empty() || (types.len() == base.types.len() && types.iter().zip(&base.types).all(same))
 }
 
 impl Draft {
     /// The draft of the element with this id, made if it is new.
     fn at(&mut self, id: &str) -> &mut Draft {
         let mut at = self;
-        let mut so_far = String::new();
-        for (depth, step) in id.split('.').enumerate() {
-            so_far.push_str(if depth > 0 { "." } else { "" });
-            so_far.push_str(step);
-            if depth > 0 {
-                let (name, slice) = step.split_once(':').map_or((step, None), |(name, slice)| (name, Some(slice)));
-                // `value[x]:valueString` is the same as `valueString`.
-                let is_type = name.ends_with("[x]") && slice.is_some();
-                at = entry(&mut at.children, if is_type { slice.unwrap_or(name) } else { name });
-                if let Some(slice) = slice.filter(|_| !is_type) {
-                    at = entry(&mut at.slices, slice);
+        for step in id.split('.').skip(1) {
+            let (name, slice) = step.split_once(':').map_or((step, None), |(name, slice)| (name, Some(slice)));
+            // `value[x]:valueString` is the same as `valueString`.
+            let stem = name.strip_suffix("[x]");
+            let spells = |slice: &&str| stem.is_some_and(|stem| is_spelled(slice, stem));
+            match slice.filter(spells) {
+                Some(spelled) => at = entry(&mut at.children, spelled),
+                None => {
+                    at = entry(&mut at.children, name);
+                    let ends = slice.into_iter().flat_map(|slice| {
+                        slice.match_indices('/').map(|(end, _)| &slice[..end]).chain(std::iter::once(slice))
+                    });
+                    for end in ends {
+                        at = entry(&mut at.slices, end);
+                    }
                 }
             }
-            at.shape.id = so_far.as_str().into();
         }
         at
     }
+}
 
-    /// The draft at the end of `path` among the children.
-    fn below(&self, path: &[Step]) -> Option<&Draft> {
-        let mut at = self;
-        for step in path {
-            at = match step {
-                Step::Name(name) => {
-                    at.children.iter().find(|(own, _)| own.strip_suffix("[x]").unwrap_or(own) == name.text())
-                }
-                Step::Extension(url) => {
-                    let extension = at.children.iter().find(|(own, _)| own == "extension")?;
-                    extension.1.slices.iter().find(|(_, slice)| slice.shape.profiles().any(|profile| profile == &**url))
-                }
-            }
-            .map(|(_, draft)| draft)?;
-        }
-        Some(at)
-    }
+/// Whether `name` is `stem` with a type behind it: `valueString` for `value`.
+pub(super) fn is_spelled(name: &str, stem: &str) -> bool {
+    name.strip_prefix(stem).is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_uppercase()))
 }
 
 impl Shape {
-    /// The profiles that the element's value must be of.
-    pub(super) fn profiles(&self) -> impl Iterator<Item = &str> {
-        self.types.iter().flat_map(|rule| &rule.profiles).map(|url| &**url)
+    /// Whether it asks for nothing.
+    fn is_empty(&self) -> bool {
+        self.min == 0
+            && self.max.is_none()
+            && self.types.is_empty()
+            && self.fixed.is_none()
+            && self.pattern.is_none()
+            && self.limit.is_none()
+            && self.binding.is_none()
+            && self.invariants.is_empty()
+            && self.slicing.is_none()
+            && self.children.is_empty()
     }
 }
 
@@ -213,7 +371,7 @@ fn entry<'a>(drafts: &'a mut Vec<(String, Draft)>, name: &str) -> &'a mut Draft 
     &mut drafts[place].1
 }
 
-fn type_rule(used: &crate::fhir::definitions::TypeUse) -> TypeRule {
+fn type_rule(used: &TypeUse) -> TypeRule {
     let base_name = |url: &String| url.strip_prefix(BASE).unwrap_or(url).into();
     let own = |url: &&String| url.strip_prefix(BASE).is_none_or(|name| schema().type_named(name).is_none());
     let any = used.targets.iter().any(|url| url.strip_prefix(BASE) == Some("Resource"));
@@ -222,89 +380,4 @@ fn type_rule(used: &crate::fhir::definitions::TypeUse) -> TypeRule {
         profiles: used.profiles.iter().filter(own).map(|url| url.as_str().into()).collect(),
         targets: if any { Vec::new() } else { used.targets.iter().map(base_name).collect() },
     }
-}
-
-/// What a slice expects of a discriminator; `None` if it cannot be told.
-fn matcher(slice: &Draft, kind: &str, path: &str) -> Option<Matcher> {
-    let path = steps(path)?;
-    let target = slice.below(&path);
-    match kind {
-        "value" | "pattern" => value_matcher(slice, target, path),
-        "exists" => {
-            let target = target?;
-            let test = Test::Exists(target.shape.max != Some(0));
-            (target.shape.min > 0 || target.shape.max == Some(0)).then_some(Matcher { path, test })
-        }
-        "type" => {
-            let codes: Vec<_> = target?.shape.types.iter().map(|rule| rule.code.clone()).collect();
-            (!codes.is_empty()).then_some(Matcher { path, test: Test::Type(codes) })
-        }
-        _ => None,
-    }
-}
-
-fn value_matcher(slice: &Draft, target: Option<&Draft>, mut path: Vec<Step>) -> Option<Matcher> {
-    let is_url = matches!(path.as_slice(), [Step::Name(name)] if name.text() == "url");
-    if is_url && let Some(url) = slice.shape.profiles().next() {
-        let url = Document::parse(format!("\"{url}\""), &Limits::default()).ok()?;
-        return Some(Matcher { path, test: Test::Fixed(url) });
-    }
-    if let Some(test) = target.and_then(value_test) {
-        return Some(Matcher { path, test });
-    }
-    // A pattern further up says what stands below it.
-    while path.pop().is_some() {
-        if let Some(test) = slice.below(&path).and_then(value_test) {
-            return Some(Matcher { path, test });
-        }
-    }
-    None
-}
-
-fn value_test(draft: &Draft) -> Option<Test> {
-    let shape = &draft.shape;
-    let required = shape.binding.filter(|binding| binding.strength == Strength::Required);
-    let fixed = shape.fixed.clone().map(Test::Fixed);
-    fixed.or_else(|| shape.pattern.clone().map(Test::Pattern)).or(required.map(|each| Test::ValueSet(each.value_set)))
-}
-
-/// `$this`, `system`, `code.coding`, `extension('url').value`; `None` for functions that are not supported.
-fn steps(path: &str) -> Option<Vec<Step>> {
-    let mut steps = Vec::new();
-    let mut rest = path;
-    while !rest.is_empty() && rest != "$this" {
-        if let Some(inner) = rest.strip_prefix("extension('") {
-            let (url, behind) = inner.split_once("')")?;
-            steps.push(Step::Extension(url.into()));
-            rest = behind.strip_prefix('.').unwrap_or(behind);
-            continue;
-        }
-        let (name, behind) = rest.split_once('.').unwrap_or((rest, ""));
-        if name.contains('(') {
-            return None;
-        }
-        if name != "$this" {
-            steps.push(Step::Name(Name::new(name)));
-        }
-        rest = behind;
-    }
-    Some(steps)
-}
-
-/// Whether R4 has an element at this path. Below a choice of several types, and below a resource, any name will do.
-fn is_known(path: &str) -> bool {
-    let mut names = path.split('.');
-    let Some(mut at) = names.next().and_then(|root| schema().type_named(root)) else { return false };
-    for name in names {
-        let stem = name.strip_suffix("[x]").unwrap_or(name);
-        let element = at.element_by_stem(stem).or_else(|| Some(at.element(crate::fhir::NameId::of(name))?.0));
-        let Some(element) = element else { return false };
-        let types = &element.types;
-        let next = if types.len() == 1 { schema().type_named(types[0].code) } else { None };
-        match next {
-            Some(next) if next.name != "Resource" => at = next,
-            _ => return true,
-        }
-    }
-    true
 }

@@ -12,15 +12,22 @@
 //! `not-checked` for what nobody here knows.
 
 mod base;
+mod bounds;
 mod bundle;
 mod codes;
 mod compile;
+mod conformance;
+mod discriminators;
+mod ecl;
+mod measure;
 mod narrative;
 mod plan;
 mod primitives;
 mod proof;
+mod questionnaire;
 mod record;
 mod shapes;
+mod strictness;
 mod terminology;
 #[cfg(test)]
 mod tests;
@@ -32,14 +39,15 @@ use std::collections::HashMap;
 use self::compile::Compiler;
 use self::plan::{BasePlan, Shape};
 pub use self::proof::{Error, Validated, check};
+pub use self::strictness::Strictness;
 use self::terminology::Terminology;
-use self::walk::{Scope, Shapes, Walk};
-use crate::fhir::definitions::{
-    CodeSystemDefinition, Definition, StructureDefinition, ValueSetDefinition, without_version,
-};
+use self::walk::{Place, Scope, Shapes, Walk};
+use crate::fhir::definitions::{Definition, StructureDefinition, without_version};
 use crate::fhir::outcome::{Issue, IssueType};
 use crate::fhir::r4::schema;
-use crate::fhir::{Document, ElementPath};
+use crate::fhir::snapshot::Snapshots;
+use crate::fhir::terminology::{CodeSystemDefinition, ValueSetDefinition};
+use crate::fhir::{Document, ElementPath, Node, keys};
 
 /// Issues reported on one document; more are counted as one.
 const MOST_ISSUES: usize = 1000;
@@ -47,12 +55,10 @@ const MOST_ISSUES: usize = 1000;
 /// What no validator of this version checks, whatever is loaded. Shown by `weir validate`.
 pub const NOT_CHECKED: &[&str] = &[
     "codes of SNOMED CT, LOINC, dm+d and other systems that are not loaded (SNOMED CT check digits are checked)",
-    "extensible and preferred bindings of base R4 elements",
+    "preferred bindings of base R4 elements",
     "display texts of codings",
-    "slices told apart by position or profile, or through resolve() or ofType(); the order of slices; slices of slices",
-    "several profiles on one type of an element, of which any would do",
-    "base profiles of R4 that are not base types (vital signs)",
-    "maxLength, minValue[x], maxValue[x] and content references of profiles",
+    "slices told apart by their position",
+    "several profiles on one data type of an element, of which any would do",
     "FHIR data types inside a logical model",
     "content of extensions whose definition is not loaded, and extension contexts by FHIRPath",
     "profiles that a resource claims and that are not loaded (a warning says so)",
@@ -66,7 +72,14 @@ pub struct Validator {
     terminology: Terminology,
     profiles: HashMap<Box<str>, Profile>,
     models: HashMap<Box<str>, Shape>,
+    questionnaires: HashMap<Box<str>, Document>,
+    measures: HashMap<Box<str>, Document>,
+    /// Profiles that an ImplementationGuide sets for all resources of a type (`global`).
+    globals: Vec<(Box<str>, Box<str>)>,
+    /// The definitions that were loaded, for what is said about other definitions.
+    structures: Vec<StructureDefinition>,
     notes: Vec<String>,
+    strictness: Strictness,
 }
 
 /// A profile or extension definition.
@@ -76,48 +89,80 @@ struct Profile {
     /// The profile it derives from, unless that is a base type.
     base: Option<Box<str>>,
     type_name: Box<str>,
+    /// For an extension: whether it changes the meaning of what it stands in.
+    is_modifier: bool,
     contexts: Vec<(String, String)>,
 }
 
 impl Validator {
-    /// Compiles definitions; base R4 is always there.
+    /// Compiles definitions; base R4 is always there, with the extensions and profiles that it defines.
     ///
     /// # Errors
     /// The issues of definitions that make no sense: an unknown element or base, a constraint that does not parse.
     pub fn compile(definitions: &[Document]) -> Result<Validator, Vec<Issue>> {
+        let (validator, issues) = Validator::compile_what_can_be(definitions);
+        if issues.is_empty() { Ok(validator) } else { Err(issues) }
+    }
+
+    /// The same without the definitions that make no sense, whose issues stand beside it: for packages of others, of
+    /// which one broken profile must not keep the rest from being used.
+    pub fn compile_what_can_be(definitions: &[Document]) -> (Validator, Vec<Issue>) {
         let mut sorted = Definitions::default();
         for document in definitions {
             sorted.add(document);
         }
-        let Definitions { structures, value_sets, code_systems, mut notes, mut issues } = sorted;
-        let mut terminology = Terminology::load(code_systems, &value_sets, &mut notes);
+        let Definitions { structures, value_sets, code_systems, questionnaires, measures, globals, mut notes, issues } =
+            sorted;
+        let mut terminology = Terminology::load(code_systems, value_sets, &mut notes);
         let base = base::compile(&mut terminology, &mut notes);
-        let mut compiler = Compiler { terminology: &mut terminology, notes, issues: Vec::new() };
-        let mut profiles: HashMap<Box<str>, Profile> = HashMap::new();
+        let snapshots = Snapshots::of(&structures);
+        let invariants = HashMap::new();
+        let mut compiler = Compiler { terminology: &mut terminology, snapshots, invariants, notes, issues };
+        let mut profiles = compiler.built_in();
         let mut models: HashMap<Box<str>, Shape> = HashMap::new();
         for structure in &structures {
+            let before = compiler.issues.len();
             let shape = compiler.structure(structure);
+            if compiler.issues.len() > before {
+                continue;
+            }
             if structure.kind == "logical" {
                 models.insert(structure.url.as_str().into(), shape);
             } else {
                 profiles.insert(structure.url.as_str().into(), Profile::new(structure, shape));
             }
         }
-        issues.append(&mut compiler.issues);
-        let mut notes = compiler.notes;
+        let Compiler { mut notes, issues, .. } = compiler;
         for structure in &structures {
-            issues.extend(unknown_base(structure, &profiles));
-        }
-        for (url, shape) in profiles.iter().map(|(url, profile)| (url, &profile.shape)) {
-            note_unloaded(url, shape, &profiles, &mut notes);
+            if let Some(profile) = profiles.get(&*structure.url) {
+                note_unloaded(&structure.url, &profile.shape, &profiles, &mut notes);
+            }
         }
         for (url, shape) in &models {
             note_model(url, shape, true, &mut notes);
         }
         notes.sort();
         notes.dedup();
-        let validator = Validator { base, terminology, profiles, models, notes };
-        if issues.is_empty() { Ok(validator) } else { Err(issues) }
+        let strictness = Strictness::default();
+        let validator = Validator {
+            base,
+            terminology,
+            profiles,
+            models,
+            questionnaires,
+            measures,
+            globals,
+            structures,
+            notes,
+            strictness,
+        };
+        (validator, issues)
+    }
+
+    /// The same, asking for more than the specification does.
+    #[must_use]
+    pub fn with(self, strictness: Strictness) -> Validator {
+        Validator { strictness, ..self }
     }
 
     /// Checks a FHIR resource against R4, the profiles it claims that are loaded, and `profile`.
@@ -132,11 +177,7 @@ impl Validator {
             let issue = Issue::error(IssueType::NotFound, text).at(ElementPath::root()).rule("not-checked");
             issues.push(issue.hint("load the package that holds the profile"));
         }
-        let root = document.root();
-        if root.resource_type() == Some("Bundle") {
-            walk.index(root);
-        }
-        walk.resource(root, None, None, &shapes);
+        walk.resource(document.root(), &Place::default(), &shapes);
         issues.append(&mut walk.finish());
         issues
     }
@@ -186,23 +227,37 @@ impl Validator {
         &self.notes
     }
 
-    /// Adds the shapes of a profile and of those it derives from; false if it is not loaded.
+    /// Adds the shape of a profile, in which what it derives from is included; false if it is not loaded.
     fn activate<'a>(&'a self, url: &str, shapes: &mut Shapes<'a>) -> bool {
-        let mut at = self.profiles.get(without_version(url));
-        let known = at.is_some();
-        while let Some(profile) = at {
-            if shapes.iter().any(|shape| std::ptr::eq(*shape, &raw const profile.shape)) {
-                break;
-            }
+        let Some(profile) = self.profiles.get(without_version(url)) else { return false };
+        if !shapes.iter().any(|shape| std::ptr::eq(*shape, &raw const profile.shape)) {
             shapes.push(&profile.shape);
-            at = profile.base.as_ref().and_then(|base| self.profiles.get(base));
         }
-        known
+        true
+    }
+
+    /// Whether the profile `url` is `ancestor` or derives from it.
+    fn derives(&self, url: &str, ancestor: &str) -> bool {
+        let mut at = Some(without_version(url));
+        // A circle of bases has been refused when the snapshots were made; the bound costs nothing.
+        for _ in 0..100 {
+            match at {
+                Some(url) if url == ancestor => return true,
+                Some(url) => at = self.profiles.get(url).and_then(|profile| profile.base.as_deref()),
+                None => return false,
+            }
+        }
+        false
     }
 
     /// The resource or data type that a loaded profile constrains.
     fn type_of(&self, url: &str) -> Option<&str> {
         self.profiles.get(url).map(|profile| &*profile.type_name)
+    }
+
+    /// Whether an extension may stand among modifier extensions, and only there.
+    fn is_modifier(&self, url: &str) -> bool {
+        self.profiles.get(without_version(url)).is_some_and(|profile| profile.is_modifier)
     }
 
     /// Where an extension may stand: type of context and expression.
@@ -226,7 +281,8 @@ impl Profile {
     fn new(structure: &StructureDefinition, shape: Shape) -> Profile {
         let base = (!structure.base.starts_with(compile::BASE)).then(|| structure.base.as_str().into());
         let type_name = structure.type_name.as_str().into();
-        Profile { shape, base, type_name, contexts: structure.contexts.clone() }
+        let is_modifier = structure.elements.first().is_some_and(|root| root.is_modifier == Some(true));
+        Profile { shape, base, type_name, is_modifier, contexts: structure.contexts.clone() }
     }
 }
 
@@ -236,6 +292,9 @@ struct Definitions {
     structures: Vec<StructureDefinition>,
     value_sets: Vec<ValueSetDefinition>,
     code_systems: Vec<CodeSystemDefinition>,
+    questionnaires: HashMap<Box<str>, Document>,
+    measures: HashMap<Box<str>, Document>,
+    globals: Vec<(Box<str>, Box<str>)>,
     notes: Vec<String>,
     issues: Vec<Issue>,
 }
@@ -252,6 +311,9 @@ impl Definitions {
             }
             Some(Definition::ValueSet(set)) => self.value_sets.push(set),
             Some(Definition::CodeSystem(system)) => self.code_systems.push(system),
+            None if document.resource_type() == Some("Questionnaire") => keep(document, &mut self.questionnaires),
+            None if document.resource_type() == Some("Measure") => keep(document, &mut self.measures),
+            None if document.resource_type() == Some("ImplementationGuide") => self.add_globals(document.root()),
             None => {
                 let what = document.resource_type().unwrap_or("a document without resourceType");
                 self.notes.push(format!("{what} is no definition that a validator reads"));
@@ -260,14 +322,21 @@ impl Definitions {
     }
 }
 
-fn unknown_base(structure: &StructureDefinition, profiles: &HashMap<Box<str>, Profile>) -> Option<Issue> {
-    let base = structure.base.strip_prefix(compile::BASE);
-    let is_known = match base {
-        Some(name) => schema().type_named(name).is_some(),
-        None => structure.kind == "logical" || profiles.contains_key(&*structure.base),
-    };
-    let text = format!("{} derives from {}, which is not loaded", structure.url, structure.base);
-    (!is_known).then(|| Issue::error(IssueType::NotFound, text).rule(&*structure.url).hint("load its base too"))
+fn keep(document: &Document, known: &mut HashMap<Box<str>, Document>) {
+    if let Some(url) = document.root().child(keys().url).and_then(Node::text) {
+        known.insert(without_version(&url).into(), document.clone());
+    }
+}
+
+impl Definitions {
+    fn add_globals(&mut self, guide: Node<'_>) {
+        for global in guide.member("global").into_iter().flat_map(Node::items) {
+            let text = |name| global.child(name).and_then(Node::text);
+            if let (Some(kind), Some(profile)) = (text(keys().kind), text(keys().profile)) {
+                self.globals.push((kind.into(), without_version(&profile).into()));
+            }
+        }
+    }
 }
 
 /// Notes the profiles that a shape refers to and nobody has loaded.

@@ -67,14 +67,17 @@ const ELEMENTS: &[&str] = &[
 /// Elements of that list that can load or run something.
 const UNSAFE_ELEMENTS: &[&str] = &["object", "param", "style", "map", "area"];
 
-/// Checks the text of a `div`; the error says what is wrong, without any of its content.
-pub(super) fn check(text: &str) -> Result<(), &'static str> {
+/// Checks the text of a `div`; the error says what is wrong, without any of its content. Yields the ids that its links
+/// ask for and that are not its own.
+pub(super) fn check(text: &str) -> Result<Vec<String>, &'static str> {
     let text = text.trim();
     if !text.starts_with("<div") {
         return Err("the narrative must be one XHTML div");
     }
     let mut open: Vec<&str> = Vec::new();
     let mut has_content = false;
+    let mut anchors = Anchors::default();
+    entities(text)?;
     let mut rest = text;
     while let Some(less) = rest.find('<') {
         has_content |= !rest[..less].trim().is_empty();
@@ -97,7 +100,7 @@ pub(super) fn check(text: &str) -> Result<(), &'static str> {
         }
         let (body, is_closed) = tag.strip_suffix('/').map_or((tag, false), |body| (body, true));
         let name = body.split(|letter: char| letter.is_ascii_whitespace()).next().unwrap_or_default();
-        element(name, &body[name.len()..])?;
+        element(name, &body[name.len()..], &mut anchors)?;
         has_content |= name == "img";
         if !is_closed {
             open.push(name);
@@ -108,7 +111,30 @@ pub(super) fn check(text: &str) -> Result<(), &'static str> {
     if !open.is_empty() || !rest.trim().is_empty() {
         return Err("the narrative must be one XHTML div, with every tag closed");
     }
-    if has_content { Ok(()) } else { Err("the narrative has no content") }
+    if !has_content {
+        return Err("the narrative has no content");
+    }
+    let Anchors { mut links, ids } = anchors;
+    links.retain(|link| !ids.contains(link));
+    Ok(links)
+}
+
+/// Links inside the resource, and what they may lead to.
+#[derive(Default)]
+struct Anchors {
+    links: Vec<String>,
+    ids: Vec<String>,
+}
+
+/// The entities of XML and character references are all that XML without a DTD has.
+fn entities(text: &str) -> Result<(), &'static str> {
+    for (at, _) in text.match_indices('&') {
+        let name = text[at + 1..].split(';').next().unwrap_or_default();
+        if !name.starts_with('#') && !matches!(name, "amp" | "lt" | "gt" | "quot" | "apos") {
+            return Err("the narrative has an entity that XML does not have; write the character itself");
+        }
+    }
+    Ok(())
 }
 
 /// The place of the `>` that ends a tag, outside quotes.
@@ -125,7 +151,7 @@ fn tag_end(tag: &str) -> Option<usize> {
     })
 }
 
-fn element(name: &str, attributes: &str) -> Result<(), &'static str> {
+fn element(name: &str, attributes: &str, anchors: &mut Anchors) -> Result<(), &'static str> {
     if !ELEMENTS.contains(&name) || UNSAFE_ELEMENTS.contains(&name) {
         return Err("the narrative has an element that FHIR does not allow there");
     }
@@ -137,6 +163,11 @@ fn element(name: &str, attributes: &str) -> Result<(), &'static str> {
         let quote = quote.ok_or("an attribute of the narrative is not quoted")?;
         let (value, behind) = behind[1..].split_once(quote).ok_or("an attribute of the narrative does not end")?;
         attribute(key.trim(), value)?;
+        match (key.trim(), value.strip_prefix('#')) {
+            ("href", Some(link)) if !link.is_empty() => anchors.links.push(link.to_owned()),
+            ("id" | "name", _) => anchors.ids.push(value.to_owned()),
+            _ => {}
+        }
         rest = behind.trim_start();
     }
     Ok(())
@@ -165,10 +196,16 @@ mod tests {
     fn plain_formatting_is_safe() {
         for text in [
             r#"<div xmlns="http://www.w3.org/1999/xhtml"><p class="x">a &gt; b<br/></p></div>"#,
-            "<div xmlns='http://www.w3.org/1999/xhtml'><!-- > --><img src='#a' alt='a > b'/></div>",
+            "<div xmlns='http://www.w3.org/1999/xhtml'><!-- > --><img src='#a' alt='a > b'/> &amp; &#160;</div>",
         ] {
-            assert_eq!(check(text), Ok(()), "{text}");
+            assert_eq!(check(text), Ok(vec![]), "{text}");
         }
+    }
+
+    #[test]
+    fn links_that_lead_out_of_the_narrative_are_told() {
+        let text = r##"<div><a href="#a">x</a><p id="a"><a href="#b">y</a><a href="https://x/#c">z</a></p></div>"##;
+        assert_eq!(check(text), Ok(vec!["b".to_owned()]));
     }
 
     #[test]
@@ -187,6 +224,7 @@ mod tests {
             "<div><iframe src=\"x\">a</iframe></div>",
             "<div><p a>b</p></div>",
             "<div><!-- a</div>",
+            "<div>a&nbsp;b</div>",
         ] {
             assert!(check(text).is_err(), "{text}");
         }

@@ -96,10 +96,11 @@ pub(super) struct Shape {
     pub(super) max: Option<u32>,
     /// Empty where the profile allows what the base does.
     pub(super) types: Vec<TypeRule>,
-    pub(super) fixed: Option<Document>,
-    pub(super) pattern: Option<Document>,
+    pub(super) fixed: Option<Arc<Document>>,
+    pub(super) pattern: Option<Arc<Document>>,
+    pub(super) limit: Option<Box<Limit>>,
     pub(super) binding: Option<Binding>,
-    pub(super) invariants: Vec<Invariant>,
+    pub(super) invariants: Vec<Arc<Invariant>>,
     pub(super) slicing: Option<Slicing>,
     pub(super) children: Vec<Child>,
 }
@@ -115,6 +116,15 @@ impl Shape {
             }
         }
     }
+}
+
+/// How large or long a value may be.
+#[derive(Debug)]
+pub(super) struct Limit {
+    pub(super) min_value: Option<Arc<Document>>,
+    pub(super) max_value: Option<Arc<Document>>,
+    /// In characters.
+    pub(super) max_length: Option<u32>,
 }
 
 /// What a profile says about an element of the element.
@@ -140,6 +150,10 @@ pub(super) struct TypeRule {
 pub(super) struct Slicing {
     /// Occurrences that are in no slice are refused.
     pub(super) closed: bool,
+    /// Occurrences that are in no slice stand behind those that are.
+    pub(super) open_at_end: bool,
+    /// The slices stand in their order.
+    pub(super) ordered: bool,
     pub(super) slices: Vec<Slice>,
 }
 
@@ -161,25 +175,31 @@ pub(super) struct Matcher {
 }
 
 /// A step of a discriminator's path.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Step {
     /// `system`
     Name(Name),
     /// `extension('url')`
     Extension(Box<str>),
+    /// `resolve()`: from a Reference to what it leads to.
+    Resolve,
+    /// `ofType(Quantity)`
+    OfType(Box<str>),
 }
 
 /// What a discriminator compares with.
 #[derive(Debug)]
 pub(super) enum Test {
     /// `fixed[x]`: the value is the same.
-    Fixed(Document),
+    Fixed(Arc<Document>),
     /// `pattern[x]`: the value contains this.
-    Pattern(Document),
+    Pattern(Arc<Document>),
     /// The value's code is in this value set.
     ValueSet(ValueSetId),
     /// There is a value, or there is none.
     Exists(bool),
     /// The value is of one of these types.
     Type(Vec<Box<str>>),
+    /// The value keeps to one of these profiles.
+    Profile(Vec<Box<str>>),
 }

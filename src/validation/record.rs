@@ -31,7 +31,7 @@ impl<'a> Walk<'a> {
             let text = format!("{} is missing: at least {} expected", child.name.text(), child.shape.min);
             self.missing(node, child.name.text(), &shape.profile, text);
         }
-        self.run(shape.invariants.iter(), &Item::of_node(node, None), node, scope);
+        self.run(shape.invariants.iter().map(|each| &**each), &Item::of_node(node, None), node, scope);
     }
 
     fn field(&mut self, node: Node<'a>, child: &'a Child, scope: &Scope<'a>) {
@@ -84,7 +84,7 @@ impl<'a> Walk<'a> {
         if let Some(binding) = shape.binding {
             self.bound(occurrence, def, binding, &shape.profile);
         }
-        self.run(shape.invariants.iter(), &Item::of_node(node, Some(def)), node, scope);
+        self.run(shape.invariants.iter().map(|each| &**each), &Item::of_node(node, Some(def)), node, scope);
     }
 }
 

@@ -1,10 +1,14 @@
 //! What profiles ask for: cardinality, types, slices, fixed and pattern values, extension definitions.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use smallvec::SmallVec;
 
-use super::plan::{Child, Matcher, Shape, Slice, Step, Test, TypeRule};
+use super::bounds::compare;
+use super::compile::is_spelled;
+use super::plan::{Child, Matcher, Shape, Slice, Slicing, Step, Test, TypeRule};
+use super::strictness::Strictness;
 use super::terminology::Membership;
 use super::walk::{Found, Occurrence, Scope, Shapes, Walk};
 use crate::fhir::labels::DATA_ABSENT_REASON;
@@ -20,6 +24,15 @@ impl Child {
     }
 }
 
+/// The occurrences of an element that a slicing looks at.
+#[derive(Clone, Copy)]
+struct Sliced<'s, 'a> {
+    occurrences: &'s [Occurrence<'a>],
+    /// Which of them.
+    places: &'s [usize],
+    scope: &'s Scope<'a>,
+}
+
 impl<'a> Walk<'a> {
     /// Checks how often the values of one element stand, their types and slices; adds to `active` the shapes that each
     /// value must keep to.
@@ -29,6 +42,7 @@ impl<'a> Walk<'a> {
         found: &Found<'a>,
         occurrences: &[Occurrence<'a>],
         shapes: &[&'a Shape],
+        scope: &Scope<'a>,
         active: &mut [Shapes<'a>],
     ) {
         for &shape in shapes {
@@ -38,7 +52,8 @@ impl<'a> Walk<'a> {
                     self.narrowed(*occurrence, found, &child.shape, active);
                     active.push(&child.shape);
                 }
-                self.slices(parent, found, occurrences, &child.shape, active);
+                let places: SmallVec<[usize; 8]> = (0..occurrences.len()).collect();
+                self.slices(parent, found, Sliced { occurrences, places: &places, scope }, &child.shape, active);
             }
         }
     }
@@ -87,51 +102,103 @@ impl<'a> Walk<'a> {
             self.error(IssueType::Value, node, &shape.profile, text, "use a type that the profile allows");
             return;
         };
-        if let [profile] = rule.profiles.as_slice()
-            && declared != "Extension"
-        {
-            self.validator.activate(profile, active);
+        match rule.profiles.as_slice() {
+            [profile] if declared != "Extension" => self.type_profile(node, profile, shape, active),
+            [_, _, ..] if node.resource_type().is_some() => self.any_profile(node, &rule.profiles, shape),
+            _ => {}
         }
     }
 
+    /// Activates the profile on a type.
+    fn type_profile(&mut self, node: Node<'a>, profile: &'a str, shape: &'a Shape, active: &mut Shapes<'a>) {
+        if !self.validator.activate(profile, active) && node.resource_type().is_some() {
+            let text = format!("{profile}, which {} asks for, is not loaded and cannot be checked", shape.id);
+            self.error(IssueType::NotFound, node, "not-checked", text, "load the package that holds the profile");
+        }
+    }
+
+    /// The resource keeps to one of several profiles.
+    fn any_profile(&mut self, node: Node<'a>, profiles: &'a [Box<str>], shape: &'a Shape) {
+        let is_unknown = |url: &str| self.validator.type_of(url).is_none() && !self.validator.is_base(url);
+        if profiles.iter().any(|url| is_unknown(url)) || profiles.iter().any(|url| self.is_of_profile(node, url)) {
+            return;
+        }
+        let text = format!("the resource in {} is of none of the profiles {}", shape.id, profiles.join(", "));
+        self.error(IssueType::Structure, node, &shape.profile, text, "make it fit one of them");
+    }
+
+    /// Sorts the occurrences at `places` into slices, and slices of slices, and checks each.
     fn slices(
         &mut self,
         parent: Node<'a>,
         found: &Found<'a>,
-        occurrences: &[Occurrence<'a>],
+        sliced: Sliced<'_, 'a>,
         shape: &'a Shape,
         active: &mut [Shapes<'a>],
     ) {
         let Some(slicing) = &shape.slicing else { return };
-        let mut matched = vec![false; occurrences.len()];
-        for slice in &slicing.slices {
+        let Sliced { occurrences, places, scope } = sliced;
+        let mut slice_of: SmallVec<[Option<usize>; 8]> = smallvec::smallvec![None; places.len()];
+        for (number, slice) in slicing.slices.iter().enumerate() {
             let Some(matchers) = &slice.matchers else { continue };
-            let mut own: SmallVec<[Occurrence<'a>; 2]> = SmallVec::new();
-            for (index, occurrence) in occurrences.iter().enumerate() {
-                if matchers.iter().all(|matcher| self.matches(matcher, *occurrence)) {
-                    matched[index] = true;
-                    own.push(*occurrence);
-                    self.narrowed(*occurrence, found, &slice.shape, &mut active[index]);
-                    active[index].push(&slice.shape);
+            let mut own: SmallVec<[usize; 4]> = SmallVec::new();
+            for (slot, &place) in slice_of.iter_mut().zip(places) {
+                if matchers.iter().all(|matcher| self.matches(matcher, occurrences[place], scope)) {
+                    slot.get_or_insert(number);
+                    own.push(place);
+                    self.narrowed(occurrences[place], found, &slice.shape, &mut active[place]);
+                    active[place].push(&slice.shape);
                 }
             }
-            self.count(parent, found.element.def.stem, &own, &slice.shape);
+            let matched: SmallVec<[Occurrence<'a>; 4]> = own.iter().map(|&place| occurrences[place]).collect();
+            self.count(parent, found.element.def.stem, &matched, &slice.shape);
+            self.slices(parent, found, Sliced { places: &own, ..sliced }, &slice.shape, active);
         }
-        let known = slicing.slices.iter().all(|slice| slice.matchers.is_some());
-        for (occurrence, _) in
-            occurrences.iter().zip(&matched).filter(|(_, matched)| slicing.closed && known && !**matched)
-        {
-            let names = slicing.slices.iter().map(|slice: &Slice| &*slice.name).collect::<Vec<_>>().join(", ");
-            let text = format!("the value is in no slice of {}, which is closed: {names} expected", shape.id);
-            let node = occurrence.node().unwrap_or(parent);
-            self.error(IssueType::Structure, node, &shape.profile, text, "remove it, or make it fit a slice");
+        self.unsliced(parent, slicing, shape, sliced, &slice_of);
+    }
+
+    /// Occurrences in no slice where that is closed, and slices out of order.
+    fn unsliced(
+        &mut self,
+        parent: Node<'a>,
+        slicing: &'a Slicing,
+        shape: &'a Shape,
+        sliced: Sliced<'_, 'a>,
+        slice_of: &[Option<usize>],
+    ) {
+        if slicing.slices.iter().any(|slice| slice.matchers.is_none()) {
+            return;
+        }
+        let mut last = 0;
+        for (&place, slice) in sliced.places.iter().zip(slice_of) {
+            let node = sliced.occurrences[place].node().unwrap_or(parent);
+            match *slice {
+                None if slicing.closed => {
+                    let names = slicing.slices.iter().map(|slice: &Slice| &*slice.name).collect::<Vec<_>>().join(", ");
+                    let text = format!("the value is in no slice of {}, which is closed: {names} expected", shape.id);
+                    let hint = "remove it, or make it fit a slice";
+                    self.error(IssueType::Structure, node, &shape.profile, text, hint);
+                }
+                None => last = if slicing.open_at_end { slicing.slices.len() } else { last },
+                Some(number) if number < last && (slicing.ordered || slicing.open_at_end) => {
+                    let text = format!("the slices of {} do not stand in their order", shape.id);
+                    self.error(
+                        IssueType::Structure,
+                        node,
+                        &shape.profile,
+                        text,
+                        "put them in the order of the profile",
+                    );
+                }
+                Some(number) => last = if slicing.ordered { number } else { last },
+            }
         }
     }
 
-    fn matches(&self, matcher: &Matcher, occurrence: Occurrence<'a>) -> bool {
+    fn matches(&self, matcher: &Matcher, occurrence: Occurrence<'a>, scope: &Scope<'a>) -> bool {
         let mut nodes: SmallVec<[Node<'a>; 2]> = occurrence.value.into_iter().collect();
         for step in &matcher.path {
-            nodes = nodes.iter().flat_map(|node| follow(*node, step)).collect();
+            nodes = nodes.iter().flat_map(|node| self.follow(*node, step, scope)).collect();
         }
         match &matcher.test {
             Test::Exists(expected) => nodes.is_empty() != *expected,
@@ -142,7 +209,17 @@ impl<'a> Walk<'a> {
                     self.validator.terminology.membership(*set, system.as_deref(), code) == Membership::In
                 })
             }),
+            Test::Profile(urls) => nodes
+                .iter()
+                .any(|node| node.resource_type().is_some() && urls.iter().any(|url| self.is_of_profile(*node, url))),
             Test::Type(codes) => nodes.iter().any(|node| codes.iter().any(|code| is_of_type(*node, code))),
+        }
+    }
+
+    fn follow(&self, node: Node<'a>, step: &Step, scope: &Scope<'a>) -> SmallVec<[Node<'a>; 2]> {
+        match step {
+            Step::Resolve => self.led_to(node, scope).into_iter().collect(),
+            step => follow(node, step),
         }
     }
 
@@ -159,12 +236,31 @@ impl<'a> Walk<'a> {
         for &shape in shapes {
             if !exempt {
                 self.fixed_values(occurrence, node, shape);
+                self.limits(occurrence, def, shape);
                 if let Some(binding) = shape.binding {
                     self.bound(occurrence, def, binding, &shape.profile);
                 }
             }
             let item = Item::of_primitive(occurrence.value, occurrence.extension, Some(def));
-            self.run(shape.invariants.iter(), &item, node, scope);
+            self.run(shape.invariants.iter().map(|each| &**each), &item, node, scope);
+        }
+    }
+
+    /// `minValue[x]`, `maxValue[x]`, `maxLength`.
+    fn limits(&mut self, occurrence: Occurrence<'a>, def: &'static TypeDef, shape: &'a Shape) {
+        let (Some(limit), Some(node)) = (&shape.limit, occurrence.value) else { return };
+        let bounds = [(&limit.min_value, Ordering::Less, "less"), (&limit.max_value, Ordering::Greater, "more")];
+        for (bound, wrong, what) in bounds {
+            let Some(bound) = bound else { continue };
+            if compare((node, def.name), (bound.root(), def.name)) == Some(wrong) {
+                let text = format!("the value of {} is {what} than the profile allows", shape.id);
+                self.error(IssueType::Value, node, &shape.profile, text, "check the value");
+            }
+        }
+        let length = limit.max_length.and_then(|most| Some((most as usize, node.text()?.chars().count())));
+        if let Some((most, length)) = length.filter(|(most, length)| length > most) {
+            let text = format!("the text of {} has {length} characters: at most {most} expected", shape.id);
+            self.error(IssueType::TooLong, node, &shape.profile, text, "shorten it");
         }
     }
 
@@ -191,7 +287,7 @@ impl<'a> Walk<'a> {
     ) {
         let keys = keys();
         let is_simple = node.child(keys.extension).is_none();
-        let has_value = node.children().any(|child| child.name().is_some_and(|name| is_choice_of(&name, "value")));
+        let has_value = node.children().any(|child| child.name().is_some_and(|name| is_spelled(&name, "value")));
         if node.is_object() && is_simple != has_value {
             let text = "an extension has either a value or extensions of its own";
             self.error(IssueType::Invariant, node, "ext-1", text, "keep one of the two");
@@ -205,10 +301,21 @@ impl<'a> Walk<'a> {
             self.unknown_extension(node, &url, element);
             return;
         }
+        if url.contains('|') {
+            let text = "the URL of an extension has no version";
+            self.error(IssueType::Extension, node, "r4-extension-url", text, "leave the version out");
+        }
+        if self.validator.is_modifier(&url) != (element == "modifierExtension") {
+            let text = match element {
+                "modifierExtension" => "the extension is no modifier, and stands among modifier extensions",
+                _ => "the extension is a modifier, and stands among extensions that are none",
+            };
+            self.error(IssueType::Extension, node, "r4-modifier-extension", text, "move it to the other list");
+        }
         let profile = shapes[before..].first().map(|shape| &*shape.profile).unwrap_or_default();
         let contexts = self.validator.contexts(profile);
         let stands = |context: &(String, String)| {
-            context.0 != "element" || context.1 == at || schema().is_a(host.name, &context.1)
+            context.0 != "element" || context.1 == at || context.1 == "Element" || schema().is_a(host.name, &context.1)
         };
         if !contexts.is_empty() && !contexts.iter().any(stands) {
             let places = contexts.iter().map(|context| context.1.as_str()).collect::<Vec<_>>().join(", ");
@@ -221,6 +328,12 @@ impl<'a> Walk<'a> {
         if element == "modifierExtension" {
             let text = "a modifier extension that is not known may change the meaning of what it stands in";
             self.error(IssueType::Extension, node, "r4-modifier-extension", text, "load its definition, or remove it");
+        } else if self.validator.strictness.known_extensions
+            && !Strictness::is_example(url)
+            && !Strictness::is_of_another_version(url)
+        {
+            let text = "the definition of the extension is not loaded, and the extension not allowed here";
+            self.error(IssueType::Extension, node, "r4-unknown-extension", text, "load its definition, or remove it");
         } else if url != DATA_ABSENT_REASON {
             let text = "the definition of the extension is not loaded, and its content not checked";
             self.report(Severity::Information, IssueType::NotSupported, node, "not-checked", text, "");
@@ -233,7 +346,7 @@ fn follow<'a>(node: Node<'a>, step: &Step) -> SmallVec<[Node<'a>; 2]> {
     match step {
         Step::Name(name) => {
             let named = |child: &Node<'a>| {
-                child.is_named(name) || child.name().is_some_and(|own| is_choice_of(&own, name.text()))
+                child.is_named(name) || child.name().is_some_and(|own| is_spelled(&own, name.text()))
             };
             node.children().filter(|_| node.is_object()).filter(named).flat_map(Node::items).collect()
         }
@@ -243,12 +356,9 @@ fn follow<'a>(node: Node<'a>, step: &Step) -> SmallVec<[Node<'a>; 2]> {
                 .filter(|each| each.child(keys.url).and_then(Node::text).is_some_and(|own| own == **url))
                 .collect()
         }
+        Step::OfType(code) => std::iter::once(node).filter(|node| is_of_type(*node, code)).collect(),
+        Step::Resolve => SmallVec::new(), // Needs the Bundle around it: see `Walk::follow`.
     }
-}
-
-/// Whether `name` is `stem` with a type behind it: `valueString` for `value`.
-fn is_choice_of(name: &str, stem: &str) -> bool {
-    name.strip_prefix(stem).is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_uppercase()))
 }
 
 fn is_of_type(node: Node<'_>, code: &str) -> bool {

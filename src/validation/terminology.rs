@@ -1,12 +1,17 @@
-//! Value sets expanded at load, and the answer to "is this code in it?" with "nobody here knows" as a third answer.
+//! Value sets expanded when they are first asked for, and the answer to "is this code in it?" with "nobody here knows"
+//! as a third answer.
 //!
-//! Base R4's required value sets come from the tables, ours from their definitions. The codes of a system that is not
-//! loaded (SNOMED CT, LOINC, dm+d) are [`Membership::Unlisted`]: neither right nor wrong.
+//! Code systems and value sets come from what is loaded, and from the tables of R4 (with v2 and v3). The codes of a
+//! system that is in neither (SNOMED CT, LOINC, dm+d) are [`Membership::Unlisted`]: neither right nor wrong.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
 
-use crate::fhir::definitions::{CodeSystemDefinition, Include, ValueSetDefinition};
+use regex::RegexBuilder;
+
+use crate::fhir::definitions::without_version;
 use crate::fhir::r4;
+use crate::fhir::terminology::{CodeSystemDefinition, Concept, Content, Filter, Include, Text, ValueSetDefinition};
 
 /// A value set's place in the [`Terminology`].
 pub(super) type ValueSetId = usize;
@@ -20,90 +25,205 @@ pub(super) enum Membership {
     Unlisted,
 }
 
-#[derive(Debug)]
+/// Codes of one system.
+#[derive(Clone, Debug)]
 enum Codes {
-    Listed(HashSet<Box<str>>),
+    Listed(HashSet<Text>),
     /// All codes of a system that is not loaded, or a selection that cannot be computed.
     Unlisted,
 }
 
 /// An expanded value set.
-#[derive(Debug)]
-pub(super) struct ValueSet {
-    url: Box<str>,
-    systems: Vec<(Box<str>, Codes)>,
+#[derive(Debug, Default)]
+struct ValueSet {
+    systems: Vec<(Text, Codes)>,
     /// Its definition is not loaded, or has a part that cannot be computed.
     unlisted: bool,
+}
+
+/// A code system, for look-ups.
+#[derive(Debug)]
+struct System {
+    content: Content,
+    concepts: Vec<Concept>,
+    /// Places in `concepts`; a code that stands at several has the first.
+    places: HashMap<Text, usize>,
+    /// Code and type of the properties that concepts may have.
+    properties: Vec<(String, String)>,
 }
 
 /// The code systems and value sets that are loaded.
 #[derive(Debug, Default)]
 pub(super) struct Terminology {
-    systems: HashMap<Box<str>, HashSet<Box<str>>>,
-    /// Codes that base R4's required value sets list; not all of their systems.
-    base: HashMap<&'static str, HashSet<&'static str>>,
-    sets: Vec<ValueSet>,
+    systems: HashMap<Box<str>, System>,
+    /// Those of R4, each read when it is first asked for.
+    base: HashMap<&'static str, OnceLock<Option<System>>>,
+    definitions: HashMap<Box<str>, ValueSetDefinition>,
+    sets: Vec<(Box<str>, OnceLock<ValueSet>)>,
     by_url: HashMap<Box<str>, ValueSetId>,
 }
 
 impl Terminology {
-    /// Expands the value sets of base R4 and those given. Says in `notes` what cannot be expanded.
+    /// Takes code systems and value sets in. Says in `notes` what of them cannot be expanded.
     pub(super) fn load(
         systems: Vec<CodeSystemDefinition>,
-        sets: &[ValueSetDefinition],
+        sets: Vec<ValueSetDefinition>,
         notes: &mut Vec<String>,
     ) -> Terminology {
-        let mut terminology = Terminology::default();
-        for system in systems.into_iter().filter(|each| each.complete) {
-            let codes = system.codes.into_iter().map(Into::into).collect();
-            terminology.systems.insert(system.url.into(), codes);
+        let base = r4::code_system_urls().map(|url| (url, OnceLock::new())).collect();
+        let mut terminology = Terminology { base, ..Terminology::default() };
+        for system in systems {
+            terminology.systems.insert(system.url.as_str().into(), System::of(system));
         }
-        terminology.add_base();
-        for set in sets {
-            terminology.expand(&set.url, sets, &mut Vec::new(), notes);
+        let urls: Vec<Box<str>> = sets.iter().map(|set| set.url.as_str().into()).collect();
+        terminology.definitions = urls.iter().cloned().zip(sets).collect();
+        for url in urls {
+            let id = terminology.id_of(&url);
+            if terminology.set(id).unlisted {
+                let what = "a part of it cannot be expanded, codes in that part are not checked";
+                notes.push(format!("value set {url}: {what}"));
+            }
         }
         terminology
     }
 
-    fn add_base(&mut self) {
-        for (url, system, codes) in r4::value_sets() {
-            let id = self.id_of(url);
-            let set = &mut self.sets[id];
-            if codes.is_empty() {
-                continue;
-            }
-            set.unlisted = false;
-            self.base.entry(system).or_default().extend(codes.split(','));
-            set.systems.push((system.into(), Codes::Listed(codes.split(',').map(Into::into).collect())));
-        }
-    }
-
-    /// The value set with this URL; one that is not loaded lists nothing.
+    /// The place of the value set with this URL, which need not be loaded.
     pub(super) fn id_of(&mut self, url: &str) -> ValueSetId {
+        let url = without_version(url);
         if let Some(&id) = self.by_url.get(url) {
             return id;
         }
         let id = self.sets.len();
-        self.sets.push(ValueSet { url: url.into(), systems: Vec::new(), unlisted: true });
+        self.sets.push((url.into(), OnceLock::new()));
         self.by_url.insert(url.into(), id);
         id
     }
 
+    fn set(&self, id: ValueSetId) -> &ValueSet {
+        let (url, set) = &self.sets[id];
+        set.get_or_init(|| self.expanded(url, &mut Vec::new()))
+    }
+
     /// The canonical URL of a value set.
     pub(super) fn url(&self, id: ValueSetId) -> &str {
-        &self.sets[id].url
+        &self.sets[id].0
     }
 
     /// Whether anything is known of the set.
     pub(super) fn is_loaded(&self, id: ValueSetId) -> bool {
-        !self.sets[id].unlisted || !self.sets[id].systems.is_empty()
+        self.is_value_set(&self.sets[id].0)
+    }
+
+    /// Whether a value set with this URL is loaded or R4's.
+    pub(super) fn is_value_set(&self, url: &str) -> bool {
+        let url = without_version(url);
+        self.definitions.contains_key(url) || r4::value_set(url).is_some()
     }
 
     /// Whether `code` of `system` is in the set. Without a system (an element of type code) any system of the set will do.
     pub(super) fn membership(&self, id: ValueSetId, system: Option<&str>, code: &str) -> Membership {
-        let set = &self.sets[id];
-        let mut unlisted = set.unlisted;
-        for (own, codes) in &set.systems {
+        self.set(id).membership(system, code)
+    }
+
+    /// The same for a value set by its URL.
+    pub(super) fn membership_of(&self, url: &str, system: Option<&str>, code: &str) -> Membership {
+        match self.by_url.get(without_version(url)) {
+            Some(&id) => self.membership(id, system, code),
+            None => self.expanded(without_version(url), &mut Vec::new()).membership(system, code),
+        }
+    }
+
+    /// Whether `code` is one of `system`'s.
+    pub(super) fn in_system(&self, url: &str, code: &str) -> Membership {
+        match self.system(url) {
+            Some(system) if system.places.contains_key(code) => Membership::In,
+            Some(system) if system.content == Content::Complete => Membership::Out,
+            _ => Membership::Unlisted,
+        }
+    }
+
+    /// Whether the URL is that of a supplement, which has no codes of its own.
+    pub(super) fn is_supplement(&self, url: &str) -> bool {
+        self.system(url).is_some_and(|system| system.content == Content::Supplement)
+    }
+
+    /// The type of a property that a code system declares.
+    pub(super) fn property_type(&self, url: &str, code: &str) -> Option<&str> {
+        let properties = &self.system(url)?.properties;
+        properties.iter().find(|(own, _)| own == code).map(|(_, kind)| kind.as_str())
+    }
+
+    fn system(&self, url: &str) -> Option<&System> {
+        let url = without_version(url);
+        if let Some(system) = self.systems.get(url) {
+            return Some(system);
+        }
+        self.base.get(url)?.get_or_init(|| r4::code_system(url).map(System::of)).as_ref()
+    }
+
+    /// The codes of a value set; `open` holds those that are being expanded around it.
+    fn expanded(&self, url: &str, open: &mut Vec<String>) -> ValueSet {
+        let base;
+        let definition = match self.definitions.get(url) {
+            Some(definition) => Some(definition),
+            None => {
+                base = r4::value_set(url);
+                base.as_ref()
+            }
+        };
+        let Some(definition) = definition.filter(|_| !open.iter().any(|each| each == url)) else {
+            return ValueSet { systems: Vec::new(), unlisted: true };
+        };
+        open.push(url.to_owned());
+        let mut set = ValueSet::default();
+        for include in &definition.include {
+            set.add(self.selected(include, open));
+        }
+        for exclude in &definition.exclude {
+            let gone = self.selected(exclude, open);
+            set.remove(&gone);
+        }
+        open.pop();
+        set
+    }
+
+    /// What an include or exclude selects.
+    fn selected(&self, include: &Include, open: &mut Vec<String>) -> ValueSet {
+        let mut own = (!include.system.is_empty()).then(|| ValueSet {
+            systems: vec![(include.system.clone(), self.of_system(include))],
+            unlisted: !include.other.is_empty(),
+        });
+        for nested in &include.value_sets {
+            let nested = self.expanded(nested, open);
+            own = Some(match own {
+                Some(own) => own.common(&nested),
+                None => nested,
+            });
+        }
+        own.unwrap_or(ValueSet { systems: Vec::new(), unlisted: true })
+    }
+
+    fn of_system(&self, include: &Include) -> Codes {
+        if !include.codes.is_empty() {
+            return Codes::Listed(include.codes.iter().cloned().collect());
+        }
+        let Some(system) = self.system(&include.system).filter(|system| system.content == Content::Complete) else {
+            return Codes::Unlisted;
+        };
+        let mut codes: Vec<bool> = system.concepts.iter().map(|concept| concept.selectable).collect();
+        for filter in &include.filters {
+            let Some(selected) = system.filtered(filter) else { return Codes::Unlisted };
+            codes.iter_mut().zip(selected).for_each(|(code, selected)| *code &= selected);
+        }
+        let chosen = system.concepts.iter().zip(codes).filter(|(_, chosen)| *chosen);
+        Codes::Listed(chosen.map(|(concept, _)| concept.code.clone()).collect())
+    }
+}
+
+impl ValueSet {
+    fn membership(&self, system: Option<&str>, code: &str) -> Membership {
+        let mut unlisted = self.unlisted;
+        for (own, codes) in &self.systems {
             if system.is_some_and(|system| system != &**own) {
                 continue;
             }
@@ -116,101 +236,117 @@ impl Terminology {
         if unlisted { Membership::Unlisted } else { Membership::Out }
     }
 
-    /// Whether `code` is one of `system`'s.
-    pub(super) fn in_system(&self, system: &str, code: &str) -> Membership {
-        match self.systems.get(system) {
-            Some(codes) if codes.contains(code) => Membership::In,
-            Some(_) => Membership::Out,
-            None if self.is_base_code(system, code) => Membership::In,
-            None => Membership::Unlisted,
+    fn add(&mut self, other: ValueSet) {
+        self.unlisted |= other.unlisted;
+        self.systems.extend(other.systems);
+    }
+
+    /// Takes away what `gone` has. What may or may not be in `gone` may or may not stay.
+    fn remove(&mut self, gone: &ValueSet) {
+        for (system, codes) in &mut self.systems {
+            for (_, gone) in gone.systems.iter().filter(|(other, _)| other == system) {
+                match (&mut *codes, gone) {
+                    (Codes::Listed(codes), Codes::Listed(gone)) => codes.retain(|code| !gone.contains(code)),
+                    (codes, Codes::Unlisted) => *codes = Codes::Unlisted,
+                    (Codes::Unlisted, _) => {}
+                }
+            }
+            if gone.unlisted {
+                *codes = Codes::Unlisted;
+            }
         }
     }
 
-    /// Whether a required value set of base R4 lists the code.
-    fn is_base_code(&self, system: &str, code: &str) -> bool {
-        self.base.get(system).is_some_and(|codes| codes.contains(code))
-    }
-
-    fn expand(
-        &mut self,
-        url: &str,
-        sets: &[ValueSetDefinition],
-        open: &mut Vec<String>,
-        notes: &mut Vec<String>,
-    ) -> ValueSetId {
-        let id = self.id_of(url);
-        let Some(set) = sets.iter().find(|set| set.url == url) else { return id };
-        if !self.sets[id].unlisted || open.iter().any(|each| each == url) {
-            return id;
-        }
-        open.push(url.to_owned());
+    /// What both have.
+    fn common(self, other: &ValueSet) -> ValueSet {
         let mut systems = Vec::new();
-        let mut unlisted = false;
-        for include in &set.include {
-            unlisted |= !self.include(include, sets, &mut systems, open, notes);
+        for (system, codes) in self.systems {
+            if other.unlisted {
+                systems.push((system.clone(), Codes::Unlisted));
+                continue;
+            }
+            for (_, others) in other.systems.iter().filter(|(name, _)| *name == system) {
+                let both = match (&codes, others) {
+                    (Codes::Listed(codes), Codes::Listed(others)) => {
+                        Codes::Listed(codes.intersection(others).cloned().collect())
+                    }
+                    _ => Codes::Unlisted,
+                };
+                systems.push((system.clone(), both));
+            }
         }
-        for exclude in &set.exclude {
-            unlisted |= !remove(exclude, &mut systems);
+        ValueSet { systems, unlisted: self.unlisted }
+    }
+}
+
+impl System {
+    fn of(definition: CodeSystemDefinition) -> System {
+        let CodeSystemDefinition { content, concepts, properties, .. } = definition;
+        let mut places = HashMap::with_capacity(concepts.len());
+        for (place, concept) in concepts.iter().enumerate() {
+            places.entry(concept.code.clone()).or_insert(place);
         }
-        open.pop();
-        if unlisted {
-            notes.push(format!("value set {url}: a part of it cannot be expanded, codes in that part are not checked"));
-        }
-        self.sets[id].systems = systems;
-        self.sets[id].unlisted = unlisted;
-        id
+        System { content, concepts, places, properties }
     }
 
-    /// Adds what an include selects; false if that cannot be computed.
-    fn include(
-        &mut self,
-        include: &Include,
-        sets: &[ValueSetDefinition],
-        systems: &mut Vec<(Box<str>, Codes)>,
-        open: &mut Vec<String>,
-        notes: &mut Vec<String>,
-    ) -> bool {
-        if let [nested] = include.value_sets.as_slice()
-            && include.system.is_empty()
-        {
-            let id = self.expand(nested, sets, open, notes);
-            systems.extend(self.sets[id].systems.iter().map(|(system, codes)| (system.clone(), codes.copied())));
-            return !self.sets[id].unlisted;
-        }
-        if !include.value_sets.is_empty() || !include.other.is_empty() || include.system.is_empty() {
-            return false;
-        }
-        let codes = match (include.codes.is_empty(), self.systems.get(&*include.system)) {
-            (false, _) => Codes::Listed(include.codes.iter().map(|code| code.as_str().into()).collect()),
-            (true, Some(all)) => Codes::Listed(all.clone()),
-            (true, None) => Codes::Unlisted,
+    /// For each concept, whether the filter selects it; `None` if that cannot be computed.
+    fn filtered(&self, filter: &Filter) -> Option<Vec<bool>> {
+        let value = &*filter.value;
+        let is_code = matches!(&*filter.property, "concept" | "code");
+        let each = |test: &dyn Fn(&Concept) -> bool| Some(self.concepts.iter().map(test).collect());
+        let has = |concept: &Concept, test: &dyn Fn(&str) -> bool| match is_code {
+            true => test(&concept.code),
+            false => concept.properties.iter().any(|(name, own)| *name == *filter.property && test(own)),
         };
-        systems.push((include.system.as_str().into(), codes));
-        true
-    }
-}
-
-/// Takes away what an exclude selects; false if that cannot be computed.
-fn remove(exclude: &Include, systems: &mut [(Box<str>, Codes)]) -> bool {
-    if exclude.system.is_empty() || !exclude.value_sets.is_empty() || !exclude.other.is_empty() {
-        return false;
-    }
-    for (_, codes) in systems.iter_mut().filter(|(system, _)| **system == *exclude.system) {
-        let Codes::Listed(codes) = codes else { return false };
-        if exclude.codes.is_empty() {
-            codes.clear();
+        match &*filter.op {
+            "is-a" if is_code => Some(self.below(value, true)),
+            "descendent-of" if is_code => Some(self.below(value, false)),
+            "is-not-a" if is_code => Some(self.below(value, true).into_iter().map(|is| !is).collect()),
+            "generalizes" if is_code => Some(self.above(value)),
+            "=" if &*filter.property == "parent" => Some(self.children(value)),
+            "=" => each(&|concept| has(concept, &|own| own == value)),
+            "in" => each(&|concept| has(concept, &|own| value.split(',').any(|one| one.trim() == own))),
+            "not-in" => each(&|concept| !has(concept, &|own| value.split(',').any(|one| one.trim() == own))),
+            "exists" => each(&|concept| has(concept, &|_| true) == (value == "true")),
+            "regex" => {
+                let pattern = RegexBuilder::new(&format!("^(?:{value})$")).size_limit(1 << 20).build().ok()?;
+                each(&|concept| has(concept, &|own| pattern.is_match(own)))
+            }
+            _ => None,
         }
-        codes.retain(|code| !exclude.codes.iter().any(|gone| **gone == **code));
     }
-    true
-}
 
-impl Codes {
-    fn copied(&self) -> Codes {
-        match self {
-            Codes::Listed(codes) => Codes::Listed(codes.clone()),
-            Codes::Unlisted => Codes::Unlisted,
+    /// The concepts below a code, and with `own` the code itself.
+    fn below(&self, code: &str, own: bool) -> Vec<bool> {
+        let mut selected = vec![false; self.concepts.len()];
+        // A code may stand at several places of the hierarchy.
+        for (place, concept) in self.concepts.iter().enumerate().filter(|(_, concept)| concept.code == code) {
+            selected[place] = own;
+            let below = self.concepts[place + 1..].iter().take_while(|other| other.level > concept.level).count();
+            selected[place + 1..=place + below].fill(true);
         }
+        // And what is selected at one place is selected at all.
+        let codes: HashSet<&Text> =
+            self.concepts.iter().zip(&selected).filter(|(_, is)| **is).map(|(each, _)| &each.code).collect();
+        self.concepts.iter().map(|concept| codes.contains(&concept.code)).collect()
+    }
+
+    /// A code and those it stands below.
+    fn above(&self, code: &str) -> Vec<bool> {
+        self.concepts.iter().map(|concept| concept.code == code || self.is_above(&concept.code, code)).collect()
+    }
+
+    fn is_above(&self, ancestor: &str, code: &str) -> bool {
+        self.places.get(code).is_some_and(|&place| self.below(ancestor, false)[place])
+    }
+
+    fn children(&self, code: &str) -> Vec<bool> {
+        let mut selected = self.below(code, false);
+        let level = self.places.get(code).map_or(0, |&place| self.concepts[place].level);
+        for (selected, concept) in selected.iter_mut().zip(&self.concepts) {
+            *selected &= concept.level == level + 1;
+        }
+        selected
     }
 }
 
@@ -218,39 +354,57 @@ impl Codes {
 mod tests {
     use super::*;
 
-    fn include(system: &str, codes: &[&str], value_sets: &[&str]) -> Include {
-        Include {
-            system: system.to_owned(),
-            codes: codes.iter().map(|&code| code.to_owned()).collect(),
-            value_sets: value_sets.iter().map(|&url| url.to_owned()).collect(),
-            other: Vec::new(),
-        }
+    fn texts(texts: &[&'static str]) -> Vec<Text> {
+        texts.iter().map(|&text| text.into()).collect()
+    }
+
+    fn include(system: &'static str, codes: &[&'static str], value_sets: &[&'static str]) -> Include {
+        let (codes, value_sets) = (texts(codes), texts(value_sets));
+        Include { system: system.into(), codes, value_sets, ..Include::default() }
+    }
+
+    fn filter(property: &'static str, op: &'static str, value: &'static str) -> Include {
+        let filters = vec![Filter { property: property.into(), op: op.into(), value: value.into() }];
+        Include { system: "tree".into(), filters, ..Include::default() }
     }
 
     fn set(url: &str, include: Vec<Include>, exclude: Vec<Include>) -> ValueSetDefinition {
         ValueSetDefinition { url: url.to_owned(), include, exclude }
     }
 
+    fn system(url: &str, concepts: &[(&'static str, usize)]) -> CodeSystemDefinition {
+        let concept = |&(code, level): &(&'static str, usize)| Concept {
+            code: code.into(),
+            level,
+            selectable: !code.starts_with('_'),
+            properties: vec![("length".to_owned(), code.len().to_string())],
+        };
+        let concepts = concepts.iter().map(concept).collect();
+        CodeSystemDefinition { url: url.to_owned(), content: Content::Complete, concepts, properties: vec![] }
+    }
+
     #[test]
     fn a_code_is_in_or_out_or_nobody_knows() {
-        let system =
-            CodeSystemDefinition { url: "s".to_owned(), complete: true, codes: vec!["a".to_owned(), "b".to_owned()] };
-        let sets = [
+        let sets = vec![
             set("nested", vec![include("", &[], &["all"])], vec![include("s", &["b"], &[])]),
             set("all", vec![include("s", &[], &[])], vec![]),
             set("mixed", vec![include("http://snomed.info/sct", &[], &[]), include("s", &["a"], &[])], vec![]),
             set("loop", vec![include("", &[], &["loop"])], vec![]),
+            set("both", vec![include("s", &[], &["nested"])], vec![]),
         ];
         let mut notes = Vec::new();
-        let mut terminology = Terminology::load(vec![system], &sets, &mut notes);
+        let mut terminology = Terminology::load(vec![system("s", &[("a", 0), ("b", 0)])], sets, &mut notes);
         let mut check = |url: &str, system, code| {
             let id = terminology.id_of(url);
+            assert_eq!(terminology.membership_of(url, system, code), terminology.membership(id, system, code));
             terminology.membership(id, system, code)
         };
         assert_eq!(check("all", Some("s"), "b"), Membership::In);
         assert_eq!(check("nested", Some("s"), "a"), Membership::In);
         assert_eq!(check("nested", Some("s"), "b"), Membership::Out);
         assert_eq!(check("nested", Some("t"), "a"), Membership::Out);
+        assert_eq!(check("both", Some("s"), "a"), Membership::In);
+        assert_eq!(check("both", Some("s"), "b"), Membership::Out);
         assert_eq!(check("mixed", Some("s"), "b"), Membership::Out);
         assert_eq!(check("mixed", Some("http://snomed.info/sct"), "1"), Membership::Unlisted);
         assert_eq!(check("mixed", None, "a"), Membership::In);
@@ -259,6 +413,35 @@ mod tests {
         assert_eq!(check("http://hl7.org/fhir/ValueSet/administrative-gender", None, "male"), Membership::In);
         assert_eq!(check("http://hl7.org/fhir/ValueSet/administrative-gender", None, "man"), Membership::Out);
         assert_eq!(check("http://hl7.org/fhir/ValueSet/mimetypes", None, "text/plain"), Membership::Unlisted);
+        let encounter = "http://terminology.hl7.org/ValueSet/v3-ActEncounterCode";
+        assert_eq!(check(encounter, None, "AMB"), Membership::In);
+        assert_eq!(check(encounter, None, "_ActEncounterCode"), Membership::Out);
         assert_eq!(notes.len(), 1);
+    }
+
+    #[test]
+    fn filters_select_by_hierarchy_code_and_property() {
+        let tree = || system("tree", &[("_top", 0), ("bb", 1), ("c", 2), ("dd", 1), ("e", 0)]);
+        let chosen = |include: Include| {
+            let mut terminology = Terminology::load(vec![tree()], vec![set("s", vec![include], vec![])], &mut vec![]);
+            let id = terminology.id_of("s");
+            let verdict = |code| match terminology.membership(id, None, code) {
+                Membership::In => code,
+                Membership::Out => "",
+                Membership::Unlisted => "?",
+            };
+            ["_top", "bb", "c", "dd", "e"].map(verdict).concat()
+        };
+        assert_eq!(chosen(filter("concept", "is-a", "_top")), "bbcdd");
+        assert_eq!(chosen(filter("concept", "is-a", "bb")), "bbc");
+        assert_eq!(chosen(filter("concept", "descendent-of", "bb")), "c");
+        assert_eq!(chosen(filter("concept", "is-not-a", "bb")), "dde");
+        assert_eq!(chosen(filter("concept", "generalizes", "c")), "bbc");
+        assert_eq!(chosen(filter("parent", "=", "_top")), "bbdd");
+        assert_eq!(chosen(filter("code", "regex", "[b-c]+")), "bbc");
+        assert_eq!(chosen(filter("length", "=", "1")), "ce");
+        assert_eq!(chosen(filter("concept", "in", "c, e")), "ce");
+        assert_eq!(chosen(filter("length", "not-in", "1")), "bbdd");
+        assert_eq!(chosen(filter("concept", "child-of", "bb")), "?????");
     }
 }

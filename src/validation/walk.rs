@@ -3,18 +3,37 @@
 //! Every element is visited once, with the shapes that are active there. Problems are collected, none stops the walk.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use smallvec::SmallVec;
 
 use super::bundle::BundleIndex;
+use super::compile::BASE;
 use super::plan::{Content, ElementPlan, Invariant, Shape, TypePlan};
 use super::primitives::Format;
 use super::{MOST_ISSUES, Validator, narrative};
 use crate::fhir::labels::DATA_ABSENT_REASON;
 use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::r4::{TypeDef, schema};
-use crate::fhir::{Document, ElementPath, Kind, NameId, Node, keys};
+use crate::fhir::{Document, ElementPath, Kind, NameId, Node, NodeId, keys};
 use crate::fhirpath::{Environment, Item};
+
+/// The LOINC codes of R4's vital signs, and the profile that an Observation with the code keeps to (R4
+/// observation-vitalsigns).
+const VITAL_SIGNS: &[(&str, &str)] = &[
+    ("85353-1", "vitalspanel"),
+    ("9279-1", "resprate"),
+    ("8867-4", "heartrate"),
+    ("2708-6", "oxygensat"),
+    ("8310-5", "bodytemp"),
+    ("8302-2", "bodyheight"),
+    ("9843-4", "headcircum"),
+    ("29463-7", "bodyweight"),
+    ("39156-5", "bmi"),
+    ("85354-9", "bp"),
+];
 
 /// The shapes that are active at an element.
 pub(super) type Shapes<'a> = SmallVec<[&'a Shape; 4]>;
@@ -68,6 +87,17 @@ pub(super) struct Scope<'a> {
     pub(super) full_url: Option<Node<'a>>,
 }
 
+/// Where a resource stands.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Place<'s, 'a> {
+    /// The resource that it stands in.
+    pub(super) holder: Option<&'s Scope<'a>>,
+    /// Whether it is one of that resource's `contained`.
+    pub(super) contained: bool,
+    /// `fullUrl` of the entry that holds it.
+    pub(super) full_url: Option<Node<'a>>,
+}
+
 impl<'a> Scope<'a> {
     /// The surroundings of a record's elements.
     pub(super) fn of_record(record: &'a Document) -> Scope<'a> {
@@ -76,18 +106,26 @@ impl<'a> Scope<'a> {
     }
 }
 
+/// Whether resources keep to profiles that were tried on them.
+pub(super) type Tried = HashMap<(NodeId, Box<str>), bool>;
+
 /// One validation.
 pub(super) struct Walk<'a> {
     pub(super) validator: &'a Validator,
     pub(super) document: &'a Document,
-    pub(super) bundle: Option<BundleIndex<'a>>,
+    /// The entries of the Bundle, or the parameters, around the element.
+    pub(super) bundle: Option<Rc<BundleIndex<'a>>>,
+    /// The ids of elements, each with the resource it is in.
+    ids: HashSet<(NodeId, Cow<'a, str>)>,
+    /// Whether this is a trial of one profile alone.
+    pub(super) is_trial: bool,
+    /// Whether a resource keeps to a profile that something else asks of it, as far as it was tried.
+    pub(super) tried: Rc<RefCell<Tried>>,
     pub(super) issues: Vec<Issue>,
     /// Where each issue stands in the text, until [`Walk::finish`] turns it into line and column.
     offsets: Vec<usize>,
     /// Systems and value sets whose codes nobody here knows: how many codes, and where the first stands.
     pub(super) unlisted: Vec<(Cow<'a, str>, usize, Node<'a>)>,
-    /// Whether references are followed; not while a target is tried against a profile.
-    pub(super) follow: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -96,10 +134,12 @@ impl<'a> Walk<'a> {
             validator,
             document,
             bundle: None,
+            ids: HashSet::new(),
+            is_trial: false,
+            tried: Rc::default(),
             issues: Vec::new(),
             offsets: Vec::new(),
             unlisted: Vec::new(),
-            follow: true,
         }
     }
 
@@ -168,14 +208,10 @@ impl<'a> Walk<'a> {
         self.report_at(Severity::Error, IssueType::Required, parent, path, rule, text, "add it");
     }
 
-    /// Checks a resource: `outer` is the resource that contains it, `extra` the shapes asked for by its surroundings.
-    pub(super) fn resource(
-        &mut self,
-        node: Node<'a>,
-        outer: Option<&Scope<'a>>,
-        full_url: Option<Node<'a>>,
-        extra: &[&'a Shape],
-    ) {
+    /// Checks a resource: `extra` are the shapes asked for by its surroundings.
+    pub(super) fn resource(&mut self, node: Node<'a>, place: &Place<'_, 'a>, extra: &[&'a Shape]) {
+        let Place { holder, contained, full_url } = *place;
+        let outer = holder.filter(|_| contained);
         if !node.is_object() {
             self.wrong_kind(node, "an object with a resourceType");
             return;
@@ -195,13 +231,41 @@ impl<'a> Walk<'a> {
         let (root, root_type) = outer.map_or((node, Some(plan.def)), |outer| (outer.root, outer.root_type));
         let scope = Scope { resource: node, resource_type: Some(plan.def), root, root_type, full_url };
         let mut shapes: Shapes<'a> = SmallVec::from_slice(extra);
-        self.claimed(node, &mut shapes);
+        if !self.is_trial {
+            self.claimed(node, &mut shapes);
+            self.implied(node, plan.def.name, &mut shapes);
+        }
         shapes.retain(|shape| self.of_type(shape, plan.def, node));
+        let around = self.bundle.clone();
+        if matches!(plan.def.name, "Bundle" | "Parameters") {
+            self.index(node);
+        }
         self.object(node, plan, &shapes, plan.def.name, &scope);
-        let own = Occurrence { value: Some(node), extension: None };
-        self.shape_rules(own, plan.def, &shapes, &scope);
+        self.resource_rules(node, plan.def, &shapes, holder, &scope);
+        self.bundle = around;
         if outer.is_none() {
             self.contained_are_used(node);
+        }
+    }
+
+    /// The rules on the resource as a whole. Those that a profile of its holder has on the element that it is in see
+    /// the holder as `%resource`.
+    fn resource_rules(
+        &mut self,
+        node: Node<'a>,
+        def: &'static TypeDef,
+        shapes: &[&'a Shape],
+        holder: Option<&Scope<'a>>,
+        scope: &Scope<'a>,
+    ) {
+        let own = Occurrence { value: Some(node), extension: None };
+        let (outer, inner): (Shapes<'a>, Shapes<'a>) = shapes.iter().copied().partition(|shape| shape.id.contains('.'));
+        self.shape_rules(own, def, &outer, holder.unwrap_or(scope));
+        self.shape_rules(own, def, &inner, scope);
+        match def.name {
+            "QuestionnaireResponse" => self.questionnaire_response(node, scope),
+            "MeasureReport" => self.measure_report(node),
+            _ => self.definition(node, def),
         }
     }
 
@@ -218,6 +282,27 @@ impl<'a> Walk<'a> {
             let text = "the profile that the resource claims is not loaded, and not checked";
             let hint = "load the package that holds the profile";
             self.report(Severity::Warning, IssueType::NotFound, claim, "not-checked", text, hint);
+        }
+    }
+
+    /// Adds the shapes that hold whether they are claimed or not: those that an ImplementationGuide sets for all
+    /// resources of the type, and the vital signs of R4 for Observations with one of their codes.
+    fn implied(&mut self, node: Node<'a>, name: &str, shapes: &mut Shapes<'a>) {
+        let validator = self.validator;
+        for (_, profile) in validator.globals.iter().filter(|(kind, _)| **kind == *name) {
+            validator.activate(profile, shapes);
+        }
+        let code = node.child(keys().code).filter(|_| name == "Observation");
+        let codings = code.and_then(|code| code.child(keys().coding)).into_iter().flat_map(Node::items);
+        for coding in codings {
+            let text = |name| coding.child(name).and_then(Node::text);
+            let Some((_, profile)) = VITAL_SIGNS.iter().find(|(known, _)| text(keys().code).as_deref() == Some(*known))
+            else {
+                continue;
+            };
+            if text(keys().system).as_deref() == Some("http://loinc.org") {
+                validator.activate(&format!("{BASE}{profile}"), shapes);
+            }
         }
     }
 
@@ -252,6 +337,13 @@ impl<'a> Walk<'a> {
             let text = "the element is empty";
             self.error(IssueType::Invariant, node, "ele-1", text, "remove it, or give it a value or children");
         }
+        // An ElementDefinition's id names its path, in differential and snapshot alike.
+        if node != scope.resource
+            && plan.def.name != "ElementDefinition"
+            && let Some(id) = node.child(keys().id)
+        {
+            self.element_id(id, scope);
+        }
         for &required in &plan.required {
             let element = &plan.elements[required];
             if !found.iter().any(|each| std::ptr::eq(each.element, element)) {
@@ -264,6 +356,15 @@ impl<'a> Walk<'a> {
         }
         self.absent_children(node, &found, shapes);
         self.run(plan.invariants.iter().map(|each| &**each), &Item::of_node(node, Some(plan.def)), node, scope);
+    }
+
+    /// The id of an element stands once in its resource (R4 element, 2.24.0.2).
+    fn element_id(&mut self, id: Node<'a>, scope: &Scope<'a>) {
+        let Some(text) = id.text() else { return };
+        if !self.ids.insert((scope.resource.id(), text)) {
+            let text = "another element of the resource has the same id";
+            self.error(IssueType::Duplicate, id, "r4-element-id", text, "give each element its own id");
+        }
     }
 
     /// The members of an object as elements of its type. Reports those that are none.
@@ -320,7 +421,7 @@ impl<'a> Walk<'a> {
         let occurrences = self.occurrences(found);
         let mut active: SmallVec<[Shapes<'a>; 1]> = smallvec::smallvec![Shapes::new(); occurrences.len()];
         if !shapes.is_empty() {
-            self.shape_children(parent, found, &occurrences, shapes, &mut active);
+            self.shape_children(parent, found, &occurrences, shapes, scope, &mut active);
         }
         let is_extension = matches!(found.element.def.types[found.chosen].code, "Extension");
         let full_url = (plan.def.name == "Bundle.entry").then(|| parent.child(keys().full_url)).flatten();
@@ -407,8 +508,8 @@ impl<'a> Walk<'a> {
                 plan.def
             }
             Content::Resource => {
-                let outer = (element.def.stem == "contained").then_some(scope);
-                self.resource(node, outer, full_url, shapes);
+                let contained = element.def.stem == "contained";
+                self.resource(node, &Place { holder: Some(scope), contained, full_url }, shapes);
                 return;
             }
         };
@@ -436,7 +537,9 @@ impl<'a> Walk<'a> {
                 let text = format!("the value is not a {}: {} expected", def.name, format.rule());
                 self.error(IssueType::Value, node, "r4-primitive", text, "correct the value");
             } else if format == Format::Xhtml {
-                self.narrative(node);
+                self.narrative(node, scope);
+            } else {
+                self.text_rules(node, format);
             }
         }
         match occurrence.extension {
@@ -452,10 +555,31 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn narrative(&mut self, node: Node<'a>) {
+    fn narrative(&mut self, node: Node<'a>, scope: &Scope<'a>) {
         let Some(text) = node.text() else { return };
-        if let Err(what) = narrative::check(&text) {
-            self.error(IssueType::Invalid, node, "txt-1", what, "leave only the formatting that FHIR allows");
+        let hint = "leave only the formatting that FHIR allows";
+        let links = match narrative::check(&text) {
+            Ok(links) => links,
+            Err(what) => return self.error(IssueType::Invalid, node, "txt-1", what, hint),
+        };
+        if links.is_empty() {
+            return;
+        }
+        let id = keys().id;
+        let inside = scope.resource.id().index()..scope.resource.end_index();
+        let ids: Vec<Cow<'a, str>> = (self.document.nodes().skip(inside.start).take(inside.len()))
+            .filter(|node| node.name_id() == id)
+            .filter_map(Node::text)
+            .collect();
+        if links.iter().any(|link| !ids.iter().any(|id| id == link)) {
+            let text = "a link of the narrative leads to nothing in the narrative or its resource";
+            self.error(
+                IssueType::Invalid,
+                node,
+                "r4-narrative-link",
+                text,
+                "correct the link, or give its target an id",
+            );
         }
     }
 

@@ -4,8 +4,8 @@
 //! `elements.tsv` either opens a type (`type`, kind, base type) or, indented by a tab, holds one element: path,
 //! minimum, maximum, types, binding (`strength:value set`), flags (`M` modifier, `S` sliced by `url`), constraint keys,
 //! limits; empty cells at its end are left out. `constraints.tsv` holds the constraints' expressions and the types that
-//! state them, `valuesets.tsv` the codes of every value set that a base element must keep to, `profiles.tsv` what R4's own
-//! profiles and extensions change.
+//! state them, `profiles.tsv` what R4's own profiles and extensions change. `codesystems.tsv` and `valuesets.tsv`, written
+//! by `tools/r4-terminology.py`, hold the code systems and value sets of R4, v2 and v3.
 
 mod profiles;
 mod schema;
@@ -15,6 +15,8 @@ use std::sync::LazyLock;
 
 pub use profiles::{profile, profile_urls};
 pub use schema::{ElementDef, Schema, TypeDef, TypeKind, TypeRef, schema};
+
+use super::terminology::{CodeSystemDefinition, Include, ValueSetDefinition};
 
 const ELEMENTS: &str = include_str!("elements.tsv");
 
@@ -130,14 +132,44 @@ pub fn constraints() -> impl Iterator<Item = (&'static str, &'static str, &'stat
     constraint_rows().map(|row| (row.key, row.severity, row.expression))
 }
 
-/// The value sets that base elements must keep to: URL, system, codes joined by a comma; one row a system. A value set
-/// whose codes cannot all be listed (media types, units) has one row with neither system nor codes.
-pub fn value_sets() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    include_str!("valuesets.tsv").lines().filter_map(|line| {
-        let (url, rest) = line.split_once('\t')?;
-        let (system, codes) = rest.split_once('\t')?;
-        Some((url, system, codes))
-    })
+/// Rows of a table by their first cell; rows with the same one stand together.
+type Rows = HashMap<&'static str, &'static str>;
+
+fn rows(table: &'static str) -> Rows {
+    let mut rows: HashMap<&'static str, (usize, usize)> = HashMap::new();
+    let mut at = 0;
+    for line in table.split_inclusive('\n') {
+        let key = line.split('\t').next().unwrap_or_default();
+        let end = at + line.len();
+        rows.entry(key).and_modify(|row| row.1 = end).or_insert((at, end));
+        at = end;
+    }
+    rows.into_iter().map(|(key, (start, end))| (key, &table[start..end])).collect()
+}
+
+static CODE_SYSTEMS: LazyLock<Rows> = LazyLock::new(|| rows(include_str!("codesystems.tsv")));
+
+/// The URLs of the code systems that [`code_system`] finds.
+pub fn code_system_urls() -> impl Iterator<Item = &'static str> {
+    CODE_SYSTEMS.keys().copied()
+}
+
+/// The code system of R4, v2 or v3 with this URL, if the tables list it.
+pub fn code_system(url: &str) -> Option<CodeSystemDefinition> {
+    let mut cells = CODE_SYSTEMS.get(url)?.trim_end_matches('\n').splitn(3, '\t').skip(1);
+    Some(CodeSystemDefinition::of_row(url, cells.next()?, cells.next()?))
+}
+
+/// The value set of R4, v2 or v3 with this URL.
+pub fn value_set(url: &str) -> Option<ValueSetDefinition> {
+    static ROWS: LazyLock<Rows> = LazyLock::new(|| rows(include_str!("valuesets.tsv")));
+    let mut definition = ValueSetDefinition { url: url.to_owned(), ..ValueSetDefinition::default() };
+    for line in ROWS.get(url)?.lines() {
+        let (sign, cells) = line.split_once('\t')?.1.split_once('\t')?;
+        let side = if sign == "-" { &mut definition.exclude } else { &mut definition.include };
+        side.push(Include::of_cells(cells));
+    }
+    Some(definition)
 }
 
 /// `valueQuantity` for `value[x]` and `Quantity`: the spelling of a choice element in JSON (FHIR R4, 2.6.2.1).
@@ -205,10 +237,16 @@ mod tests {
     }
 
     #[test]
-    fn value_sets_list_their_codes() {
-        let gender = value_sets().find(|row| row.0 == "http://hl7.org/fhir/ValueSet/administrative-gender");
-        assert_eq!(gender.map(|row| row.2), Some("male,female,other,unknown"));
-        assert!(value_sets().any(|row| row == ("http://hl7.org/fhir/ValueSet/mimetypes", "", "")));
+    fn value_sets_and_systems_are_found_by_url() {
+        let set = value_set("http://hl7.org/fhir/ValueSet/administrative-gender").expect("R4 has it");
+        assert_eq!(set.include[0].system, "http://hl7.org/fhir/administrative-gender");
+        let system = code_system(&set.include[0].system).expect("R4 has it");
+        let codes: Vec<&str> = system.concepts.iter().map(|concept| &*concept.code).collect();
+        assert_eq!(codes, ["male", "female", "other", "unknown"]);
+        let act = value_set("http://terminology.hl7.org/ValueSet/v3-ActEncounterCode").expect("v3 has it");
+        assert_eq!(act.include.iter().map(|each| each.filters.len()).sum::<usize>(), 1);
+        assert!(value_set("http://hl7.org/fhir/ValueSet/nothing").is_none());
+        assert!(code_system("http://snomed.info/sct").is_none());
     }
 
     #[test]

@@ -1,0 +1,197 @@
+//! ValueSets and CodeSystems: what they select and list. Read from documents, and from the tables of base R4.
+//!
+//! Reading loses nothing silently: a constraint that these types have no field for is named in [`Include::other`], so
+//! that whoever expands it can say that it is not checked.
+
+use std::borrow::Cow;
+
+use super::Node;
+use super::definitions::without_version;
+
+/// Text that is built in, or was read.
+pub type Text = Cow<'static, str>;
+
+/// A ValueSet's definition.
+#[derive(Debug, Default)]
+pub struct ValueSetDefinition {
+    /// The canonical URL, without a version.
+    pub url: String,
+    /// `compose.include`.
+    pub include: Vec<Include>,
+    /// `compose.exclude`.
+    pub exclude: Vec<Include>,
+}
+
+/// One include or exclude.
+#[derive(Debug, Default)]
+pub struct Include {
+    /// The code system, or empty.
+    pub system: Text,
+    /// The codes; where there are neither codes nor filters, all of the system.
+    pub codes: Vec<Text>,
+    /// Filters that all must hold.
+    pub filters: Vec<Filter>,
+    /// Value sets that its codes must all be in.
+    pub value_sets: Vec<Text>,
+    /// Constraining members that have no field here.
+    pub other: Vec<String>,
+}
+
+/// A condition on the codes of a system.
+#[derive(Debug)]
+pub struct Filter {
+    /// `concept`, `code`, or a property of the system.
+    pub property: Text,
+    /// `is-a`, `regex`.
+    pub op: Text,
+    /// What it is compared with.
+    pub value: Text,
+}
+
+/// How much of a code system is listed (`CodeSystem.content`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// All its codes.
+    Complete,
+    /// Some, or none.
+    Partial,
+    /// None: it adds to another system.
+    Supplement,
+}
+
+/// A CodeSystem.
+#[derive(Debug)]
+pub struct CodeSystemDefinition {
+    /// The canonical URL, without a version.
+    pub url: String,
+    /// How much of it is listed.
+    pub content: Content,
+    /// The concepts, each followed by those below it.
+    pub concepts: Vec<Concept>,
+    /// The properties that its concepts may have: code and type.
+    pub properties: Vec<(String, String)>,
+}
+
+/// A concept of a code system.
+#[derive(Debug)]
+pub struct Concept {
+    /// Its code.
+    pub code: Text,
+    /// How many concepts stand above it.
+    pub level: usize,
+    /// Whether it may be used as a value (it is not abstract).
+    pub selectable: bool,
+    /// Its properties: code and value.
+    pub properties: Vec<(String, String)>,
+}
+
+/// A ValueSet from a document.
+pub(super) fn value_set(root: Node<'_>, url: String) -> ValueSetDefinition {
+    let compose = root.member("compose");
+    let read = |name: &str| compose.into_iter().flat_map(|each| list(each, name)).map(include).collect();
+    ValueSetDefinition { url, include: read("include"), exclude: read("exclude") }
+}
+
+fn text(node: Node<'_>, name: &str) -> Option<String> {
+    Some(node.member(name)?.scalar()?.into_owned())
+}
+
+fn list<'a>(node: Node<'a>, name: &str) -> impl Iterator<Item = Node<'a>> {
+    node.member(name).into_iter().flat_map(Node::items)
+}
+
+fn include(node: Node<'_>) -> Include {
+    let known = ["system", "version", "concept", "valueSet", "filter", "extension", "id"];
+    let filter = |each: Node<'_>| {
+        let part = |name: &str| text(each, name).unwrap_or_default().into();
+        Filter { property: part("property"), op: part("op"), value: part("value") }
+    };
+    Include {
+        system: text(node, "system").unwrap_or_default().into(),
+        codes: list(node, "concept").filter_map(|each| text(each, "code").map(Into::into)).collect(),
+        filters: list(node, "filter").map(filter).collect(),
+        value_sets: list(node, "valueSet")
+            .filter_map(|each| Some(without_version(&each.scalar()?).to_owned().into()))
+            .collect(),
+        other: node
+            .children()
+            .filter_map(Node::name)
+            .filter(|name| !known.contains(&&**name))
+            .map(Into::into)
+            .collect(),
+    }
+}
+
+/// A CodeSystem from a document.
+pub(super) fn code_system(root: Node<'_>, url: String) -> CodeSystemDefinition {
+    let content = match text(root, "content").as_deref() {
+        _ if root.member("supplements").is_some() => Content::Supplement,
+        Some("complete") => Content::Complete,
+        Some("supplement") => Content::Supplement,
+        _ => Content::Partial,
+    };
+    let mut concepts = Vec::new();
+    let mut open = vec![list(root, "concept")];
+    while let Some(level) = open.last_mut() {
+        let Some(node) = level.next() else {
+            open.pop();
+            continue;
+        };
+        if let Some(code) = text(node, "code") {
+            concepts.push(concept(node, code, open.len() - 1));
+            open.push(list(node, "concept"));
+        }
+    }
+    let properties = list(root, "property").filter_map(|each| text(each, "code").zip(text(each, "type"))).collect();
+    CodeSystemDefinition { url, content, concepts, properties }
+}
+
+fn concept(node: Node<'_>, code: String, level: usize) -> Concept {
+    let mut properties = Vec::new();
+    for property in list(node, "property") {
+        let value = property.children().find(|child| child.name().is_some_and(|name| name.starts_with("value")));
+        let value = value.and_then(|value| value.scalar().or_else(|| value.member("code")?.scalar()));
+        properties.extend(text(property, "code").zip(value.map(Cow::into_owned)));
+    }
+    let is_abstract =
+        |(name, value): &(String, String)| matches!(name.as_str(), "notSelectable" | "abstract") && value == "true";
+    let selectable = !properties.iter().any(is_abstract);
+    Concept { code: code.into(), level, selectable, properties }
+}
+
+impl CodeSystemDefinition {
+    /// A row of `codesystems.tsv`, whose URL is known.
+    pub(super) fn of_row(url: &str, content: &str, codes: &'static str) -> CodeSystemDefinition {
+        let content = match content {
+            "complete" => Content::Complete,
+            "supplement" => Content::Supplement,
+            _ => Content::Partial,
+        };
+        let concept = |cell: &'static str| {
+            let code = cell.trim();
+            let level = cell.len() - cell.trim_start().len();
+            Concept { code: code.into(), level, selectable: !cell.ends_with(' '), properties: Vec::new() }
+        };
+        let concepts = codes.split('|').filter(|cell| !cell.is_empty()).map(concept).collect();
+        CodeSystemDefinition { url: url.to_owned(), content, concepts, properties: Vec::new() }
+    }
+}
+
+impl Include {
+    /// The cells of a row of `valuesets.tsv` behind its URL and sign.
+    pub(super) fn of_cells(cells: &'static str) -> Include {
+        let mut cells = cells.split('\t');
+        let system = cells.next().unwrap_or_default().into();
+        let texts = |cell: Option<&'static str>| -> Vec<Text> {
+            cell.unwrap_or_default().split('|').filter(|text| !text.is_empty()).map(Into::into).collect()
+        };
+        let (codes, value_sets, rest) = (texts(cells.next()), texts(cells.next()), cells.next());
+        let filter = |text: &'static str| {
+            let mut parts = text.splitn(3, ' ').map(Into::into);
+            let mut part = || parts.next().unwrap_or_default();
+            Filter { property: part(), op: part(), value: part() }
+        };
+        let filters = rest.unwrap_or_default().split('|').filter(|text| !text.is_empty()).map(filter).collect();
+        Include { system, codes, filters, value_sets, other: Vec::new() }
+    }
+}
