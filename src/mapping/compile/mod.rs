@@ -194,6 +194,8 @@ impl Compiler<'_> {
 
     /// What was found, file by file and from top to bottom.
     fn sorted(mut self) -> Vec<Diagnostic> {
+        // A group that a faulty rule calls lacks the types of that call: what is only strange there may follow from it.
+        self.diagnostics.retain(|each| each.severity == Severity::Error || each.code != Code::Rule);
         let files: Vec<&str> = self.files.iter().map(|file| file.name).collect();
         let file = |each: &Diagnostic| files.iter().position(|name| *name == each.file);
         self.diagnostics.sort_by_key(|each| (file(each), each.line, each.column));
