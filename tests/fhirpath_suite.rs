@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 use weir::fhir::{Document, Limits};
-use weir::fhirpath::{Environment, Expression, Item, Value};
+use weir::fhirpath::{DataType, Environment, Expression, Item, Typing, Value};
 
 /// The folder of the suite, if it is present.
 fn suite() -> Option<PathBuf> {
@@ -45,7 +45,7 @@ fn evaluate(case: &Json, document: &Document) -> Result<Vec<(String, String)>, S
     let focus = Item::of_document(document);
     if case["mode"] == "strict" || case["invalid"] == "semantic" {
         let type_def = focus.as_element().and_then(|element| element.type_def()).expect("the input has a type");
-        if let Some(fault) = expression.check(type_def).into_iter().next() {
+        if let Some(fault) = expression.check(&Typing::of(DataType::Fhir(type_def))).into_iter().next() {
             return Err(fault.to_string());
         }
     }

@@ -20,12 +20,16 @@ impl SyntaxError {
 
 /// Why an expression cannot be meant on a type: found before any data is there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} (at byte {offset} of the expression)")]
+#[error("{what} (at byte {offset} of the expression){}{hint}", if hint.is_empty() { "" } else { "; " })]
 pub struct TypeError {
     /// Byte offset in the text of the expression.
     pub offset: usize,
     /// What is wrong.
     pub what: String,
+    /// What to write instead; may be empty.
+    pub hint: String,
+    /// Whether it cannot be right: `false` for what has a meaning, but hardly the one intended.
+    pub is_certain: bool,
 }
 
 /// Why an expression has no result on this data.

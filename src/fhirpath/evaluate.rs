@@ -79,7 +79,8 @@ impl<'e, 'a> Evaluator<'e, 'a> {
             Operation::Index => Ok(Items::from_iter([Item::Value(Value::Integer(frame.index as i64))])),
             Operation::Total => Ok(frame.total.cloned().unwrap_or_default()),
             Operation::Variable(name) => self.variable(name).map_err(|what| plan.fail(what)),
-            Operation::Start(test, step) => {
+            Operation::Start(named) => {
+                let (test, step) = &**named;
                 if frame.focus.first().is_some_and(|item| test.is(item)) {
                     return Ok(frame.focus.iter().cloned().collect());
                 }

@@ -15,6 +15,11 @@ macro_rules! functions {
                 }
             }
 
+            /// The names of all functions.
+            pub(super) fn names() -> impl Iterator<Item = &'static str> {
+                [$($name),*].into_iter()
+            }
+
             /// Its name in expressions.
             pub(super) fn name(self) -> &'static str {
                 match self { $(Function::$variant => $name),* }

@@ -170,11 +170,16 @@ impl<'a> Item<'a> {
 }
 
 impl<'a> Element<'a> {
+    /// A resource that is only known to be one gets the type it names.
+    #[inline]
     pub(super) fn new(
         value: Option<Node<'a>>,
         extension: Option<Node<'a>>,
-        type_def: Option<&'static TypeDef>,
+        mut type_def: Option<&'static TypeDef>,
     ) -> Element<'a> {
+        if type_def.is_some_and(|each| each.is_abstract && each.kind == TypeKind::Resource) {
+            type_def = value.and_then(Node::resource_type).and_then(|name| schema().resource(name));
+        }
         Element { value, extension, type_def }
     }
 

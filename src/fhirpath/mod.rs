@@ -15,30 +15,36 @@ mod function;
 mod functions;
 mod item;
 mod lexer;
+mod nearest;
 mod operators;
 mod parser;
 mod plan;
 mod temporal;
+mod shape;
+mod signature;
 mod types;
+mod typing;
 mod units;
 
 use evaluate::{Evaluator, Frame};
 use plan::Plan;
 
-use crate::fhir::r4::TypeDef;
-
 pub use dialect::Dialect;
 pub use environment::{Environment, STEPS, Variable};
 pub use error::{EvaluationError, Fault, SyntaxError, TypeError};
 pub use item::{Element, Item, Items, Quantity, TypeInfo, Value};
+pub use nearest::nearest;
 pub use rust_decimal::Decimal;
 pub use temporal::{Date, DateTime, Precision, Time};
+pub use typing::{DataType, TypeModel, Typing};
 
 /// A compiled expression; cheap to share between threads, evaluated many times.
 #[derive(Debug)]
 pub struct Expression {
     text: Box<str>,
     plan: Plan,
+    /// See [`Dialect`].
+    lenient: bool,
 }
 
 impl Expression {
@@ -55,13 +61,13 @@ impl Expression {
     /// # Errors
     /// See [`Expression::parse`].
     pub fn parse_as(text: &str, dialect: Dialect<'_>) -> Result<Expression, SyntaxError> {
-        Ok(Expression { text: text.into(), plan: parser::parse(text, dialect)? })
+        Ok(Expression { text: text.into(), plan: parser::parse(text, dialect)?, lenient: dialect.is_lenient() })
     }
 
-    /// What is certainly wrong with the expression on a focus of the type `focus`, such as an element that the type
-    /// does not have.
-    pub fn check(&self, focus: &'static TypeDef) -> Vec<TypeError> {
-        check::check(&self.plan, focus)
+    /// What is certainly wrong with the expression where `typing` says what it will find: an element that a type does
+    /// not have, values that are never equal, an argument of the wrong type.
+    pub fn check(&self, typing: &Typing<'_>) -> Vec<TypeError> {
+        check::check(&self.plan, typing, self.lenient)
     }
 
     /// The expression as it was written.

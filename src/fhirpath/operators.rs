@@ -96,7 +96,11 @@ pub(super) fn equals_text(item: &Item<'_>, expected: &str) -> Option<bool> {
 /// Equality of two items; `None` where precision or units leave it open.
 fn item_equal(left: &Item<'_>, right: &Item<'_>) -> Option<bool> {
     match (left.value(), right.value()) {
-        (Some(left), Some(right)) => value_equal(&left, &right),
+        (Some(mut first), Some(mut second)) => {
+            read_temporal(left, &mut first, &second);
+            read_temporal(right, &mut second, &first);
+            value_equal(&first, &second)
+        }
         (None, None) => match (left, right) {
             (Item::Element(left), Item::Element(right)) => Some(elements_equal(left, right)),
             _ => Some(false),

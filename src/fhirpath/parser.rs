@@ -7,6 +7,7 @@ use super::error::SyntaxError;
 use super::function::Function;
 use super::item::{Quantity, Value};
 use super::lexer::{Token, tokens};
+use super::nearest::nearest;
 use super::operators::calendar_unit;
 use super::plan::{Binary, Call, Operation, Plan, Single};
 use super::types::{Step, TypeTest};
@@ -287,12 +288,12 @@ impl Parser<'_> {
             }
             let type_test = TypeTest::new(None, name).filter(|_| name.starts_with(|first: char| first.is_uppercase()));
             return match type_test.and_then(|test| test.fhir().map(|_| test)) {
-                Some(test) => self.plan(Operation::Start(test, step), offset, 0),
-                None => self.plan(Operation::Child(None, step), offset, 0),
+                Some(test) => self.plan(Operation::Start(Box::new((test, step))), offset, 0),
+                None => self.plan(Operation::Child(None, Box::new(step)), offset, 0),
             };
         };
         let below = input.depth;
-        self.plan(Operation::Child(Some(Box::new(input)), step), offset, below)
+        self.plan(Operation::Child(Some(Box::new(input)), Box::new(step)), offset, below)
     }
 
     /// A call; its opening bracket has been read.
@@ -301,13 +302,11 @@ impl Parser<'_> {
             return self.type_function(name, input, offset);
         }
         let Some((function, least, most)) = Function::find(name) else {
-            return Err(SyntaxError::new(offset, format!("there is no function {name}()")));
+            return Err(unknown_function(name, offset));
         };
         let arguments = self.arguments()?;
         if !(least..=most).contains(&arguments.len()) {
-            let count = if least == most { least.to_string() } else { format!("{least} to {most}") };
-            let what = format!("{name}() takes {count} arguments and was given {}", arguments.len());
-            return Err(SyntaxError::new(offset, what));
+            return Err(wrong_count(name, least, most, arguments.len(), offset));
         }
         let below = arguments.iter().chain(&input).map(|plan| plan.depth).max().unwrap_or(0);
         let pattern = literal_pattern(function, &arguments)?;
@@ -364,6 +363,19 @@ impl Parser<'_> {
             _ => Err(SyntaxError::new(offset, "the name of a type was expected")),
         }
     }
+}
+
+#[cold]
+fn unknown_function(name: &str, offset: usize) -> SyntaxError {
+    let hint = nearest(name, Function::names().map(str::to_owned));
+    let hint = if hint.is_empty() { hint } else { format!("; {hint}") };
+    SyntaxError::new(offset, format!("there is no function {name}(){hint}"))
+}
+
+#[cold]
+fn wrong_count(name: &str, least: usize, most: usize, given: usize, offset: usize) -> SyntaxError {
+    let count = if least == most { least.to_string() } else { format!("{least} to {most}") };
+    SyntaxError::new(offset, format!("{name}() takes {count} arguments and was given {given}"))
 }
 
 #[derive(Clone, Copy)]

@@ -32,9 +32,9 @@ pub(super) enum Operation {
     /// `%name`, or a declared variable by its bare name.
     Variable(Box<str>),
     /// A name at the start of a path: the focus itself if it is of that type, otherwise its children.
-    Start(TypeTest, Step),
+    Start(Box<(TypeTest, Step)>),
     /// `.name`; without a base on the focus.
-    Child(Option<Box<Plan>>, Step),
+    Child(Option<Box<Plan>>, Box<Step>),
     /// `[…]`
     Indexer(Box<Plan>, Box<Plan>),
     Call(Box<Call>),

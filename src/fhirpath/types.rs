@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use super::dialect::Dialect;
 use super::item::{Element, Item, Items, Quantity, TypeInfo, Value};
+use super::temporal::{Date, DateTime, Time};
 use crate::fhir::r4::{TypeDef, TypeKind, schema, types};
 use crate::fhir::{Kind, Name, NameId, Node};
 
@@ -248,11 +249,7 @@ fn push_one<'a>(
     if value.is_none() && extension.is_none() {
         return;
     }
-    let mut own_type = Some(type_def);
-    if type_def.kind == TypeKind::Resource && type_def.is_abstract {
-        own_type = value.and_then(Node::resource_type).and_then(|name| schema().resource(name));
-    }
-    found.push(Item::of_primitive(value, extension, own_type));
+    found.push(Item::of_primitive(value, extension, Some(type_def)));
 }
 
 /// Adds a member of a plain record; arrays give their items.
@@ -313,6 +310,21 @@ impl TypeTest {
             .then_some(TypeTest { fhir, system })
     }
 
+    /// What it is called in messages.
+    pub(super) fn name(&self) -> &'static str {
+        self.fhir.map(|type_def| type_def.name).or(self.system).unwrap_or("of a type that does not exist")
+    }
+
+    /// Whether it is the system type of that name.
+    pub(super) fn is_system_named(&self, name: &str) -> bool {
+        self.system == Some(name)
+    }
+
+    /// Whether every value is of the type.
+    pub(super) fn is_any(&self) -> bool {
+        self.system == Some("Any")
+    }
+
     pub(super) fn fhir(&self) -> Option<&'static TypeDef> {
         self.fhir
     }
@@ -324,7 +336,7 @@ impl TypeTest {
                 Some(type_def) => self
                     .fhir
                     .is_some_and(|fhir| std::ptr::eq(fhir, type_def) || schema().is_a(type_def.name, fhir.name)),
-                None => item.value().is_some_and(|value| self.is_system(&value)),
+                None => item.value().is_some_and(|value| self.is_system(&value) || self.fits_plain(&value)),
             },
             Item::Value(value) => self.is_system(value),
         }
@@ -338,6 +350,20 @@ impl TypeTest {
                     || element.type_def().is_none() && self.is(item)
             }
             _ => self.is(item),
+        }
+    }
+
+    /// Whether a value in a record, which carries no type, is written as the primitive type writes it.
+    fn fits_plain(&self, value: &Value<'_>) -> bool {
+        let Some(fhir) = self.fhir.filter(|fhir| fhir.kind == TypeKind::Primitive) else { return false };
+        match (fhir.name, value) {
+            ("boolean", Value::Boolean(_)) | ("decimal", Value::Integer(_) | Value::Decimal(_)) => true,
+            ("integer" | "positiveInt" | "unsignedInt", Value::Integer(_)) => true,
+            ("boolean" | "decimal" | "integer" | "positiveInt" | "unsignedInt", _) => false,
+            ("date", Value::String(text)) => Date::parse(text).is_some(),
+            ("dateTime" | "instant", Value::String(text)) => DateTime::parse(text).is_some(),
+            ("time", Value::String(text)) => Time::parse(text).is_some(),
+            (_, value) => matches!(value, Value::String(_)),
         }
     }
 

@@ -431,7 +431,7 @@ fn faults_of_a_map_name_their_place() {
             26,
             "this rule does not end with `;`",
         ),
-        ("group Main(source s : Record, target t : Patient) {\n  s where (nothing()) -> t.id = 'a';\n}", 2, 11, ""),
+        ("group Main(source s : Record, target t : Patient) {\n  s where (nothing()) -> t.id = 'a';\n}", 2, 12, ""),
         (
             "group Main(source s : Record, target t : Patient) { }\ngroup Never(source s : Record, target t : Patient) {\n s -> t.nmae = 'x'; }",
             3,

@@ -1,60 +1,124 @@
 //! FHIRPath in a map, and the arguments of transforms and calls.
 
+use std::ops::Range;
+
 use fml_syntax::{AstNode, NodeOrToken, SyntaxKind, SyntaxNode, SyntaxToken, ast};
 
-use crate::fhirpath::{Dialect, Expression};
+use crate::fhirpath::{DataType, Dialect, Expression, Typing};
 
-use super::super::diagnostic::Code;
+use super::super::diagnostic::{Code, Finding, Severity};
 use super::super::plan::{ExpressionPlan, Operand};
 use super::super::types::Type;
-use super::{Compiler, Scope, Variable};
+use super::{Compiler, Located, Scope, Variable};
 
 /// How many constants may lead from one to the next.
 const CONSTANTS: usize = 16;
 /// Longest text of an expression with its constants in place, in bytes.
 const EXPANDED: usize = 64 * 1024;
 
-impl Compiler<'_> {
-    /// Compiles an expression and notes which variables it names.
-    pub(super) fn expression(&mut self, scope: &Scope, written: &ast::Expr) -> Option<ExpressionPlan> {
-        let node = written.unparenthesized();
-        let (text, used) = self.expression_text(scope, node.syntax(), 0)?;
-        self.expression_of(scope, written.syntax(), &text, used)
+/// An expression as FHIRPath writes it: strings in single quotes, constants of the map in place of their names.
+#[derive(Default)]
+pub(super) struct Written {
+    pub(super) text: String,
+    /// The variables that it names.
+    pub(super) used: Vec<Variable>,
+    /// Where pieces of the text come from: offset in the text, bytes of the file.
+    pub(super) places: Vec<(usize, Range<usize>)>,
+}
+
+impl Written {
+    fn push(&mut self, text: &str, token: &SyntaxToken) {
+        self.places.push((self.text.len(), token.text_range().into()));
+        self.text.push_str(text);
     }
 
-    /// Compiles the text of an expression that stands at `node`.
-    pub(super) fn expression_of(
+    /// Where the piece at this offset of the text stands in the file.
+    fn place(&self, offset: usize) -> Option<Range<usize>> {
+        let (start, place) = self.places.iter().rev().find(|(start, _)| *start <= offset)?;
+        let inside = place.start + (offset - start);
+        Some(if inside < place.end { inside..place.end } else { place.clone() })
+    }
+}
+
+impl Compiler<'_> {
+    /// Compiles an expression that is evaluated on nothing.
+    pub(super) fn expression(&mut self, scope: &Scope, written: &ast::Expr) -> Option<ExpressionPlan> {
+        self.expression_on(scope, written, None)
+    }
+
+    /// Compiles an expression that is evaluated on an item of the type `focus`, if on any.
+    pub(super) fn expression_on(
+        &mut self,
+        scope: &Scope,
+        written: &ast::Expr,
+        focus: Option<Type>,
+    ) -> Option<ExpressionPlan> {
+        let text = self.written(scope, written)?;
+        self.checked(scope, written.syntax(), text, focus, false)
+    }
+
+    /// Compiles a condition on an item of the type `focus`.
+    pub(super) fn condition(&mut self, scope: &Scope, written: &ast::Expr, focus: Type) -> Option<ExpressionPlan> {
+        let text = self.written(scope, written)?;
+        self.checked(scope, written.syntax(), text, Some(focus), true)
+    }
+
+    fn written(&mut self, scope: &Scope, written: &ast::Expr) -> Option<Written> {
+        let mut text = Written::default();
+        self.write_expression(scope, written.unparenthesized().syntax(), 0, &mut text)?;
+        Some(text)
+    }
+
+    /// Compiles an expression that stands at `node` and checks it against the types.
+    pub(super) fn checked(
         &mut self,
         scope: &Scope,
         node: &SyntaxNode,
-        text: &str,
-        used: Vec<Variable>,
+        written: Written,
+        focus: Option<Type>,
+        is_condition: bool,
     ) -> Option<ExpressionPlan> {
-        let names: Vec<&str> = used.iter().map(|variable| variable.name.as_str()).collect();
-        self.afford(scope.file, node, text.len())?;
-        match Expression::parse_as(text, Dialect::Map { variables: &names }) {
-            Ok(expression) => {
-                let variables = used.iter().map(|each| (each.name.as_str().into(), each.slot)).collect();
-                Some(ExpressionPlan { expression, variables })
-            }
+        let names: Vec<&str> = written.used.iter().map(|variable| variable.name.as_str()).collect();
+        let place = |offset: usize| written.place(offset).unwrap_or_else(|| node.span());
+        self.afford(scope.file, node, written.text.len())?;
+        let expression = match Expression::parse_as(&written.text, Dialect::Map { variables: &names }) {
+            Ok(expression) => expression,
             Err(fault) => {
                 let hint = "see the FHIRPath specification (N1) for what an expression may say";
-                self.error_of(Code::Expression, scope.file, node, fault.what, hint);
-                None
+                let range = place(fault.offset);
+                let hint = hint.to_owned();
+                let finding = Finding { severity: Severity::Error, code: Code::Expression, message: fault.what, hint };
+                self.report(scope.file, range, finding);
+                return None;
             }
+        };
+        let variables: Vec<(&str, DataType)> =
+            written.used.iter().map(|variable| (variable.name.as_str(), variable.ty.into())).collect();
+        let typing =
+            Typing { focus: focus.map(Type::into), model: Some(&self.types), variables: &variables, is_condition };
+        for fault in expression.check(&typing) {
+            let severity = if fault.is_certain { Severity::Error } else { Severity::Warning };
+            let range = place(fault.offset);
+            let finding = Finding { severity, code: Code::Expression, message: fault.what, hint: fault.hint };
+            self.report(scope.file, range, finding);
         }
+        let variables = written.used.iter().map(|each| (each.name.as_str().into(), each.slot)).collect();
+        Some(ExpressionPlan { expression, variables })
     }
 
-    /// The expression as FHIRPath writes it: strings in single quotes, constants of the map in place of their names.
-    /// With it, the variables that it names.
-    fn expression_text(&mut self, scope: &Scope, node: &SyntaxNode, depth: usize) -> Option<(String, Vec<Variable>)> {
+    fn write_expression(
+        &mut self,
+        scope: &Scope,
+        node: &SyntaxNode,
+        depth: usize,
+        written: &mut Written,
+    ) -> Option<()> {
         let tokens: Vec<SyntaxToken> = node.descendants_with_tokens().filter_map(NodeOrToken::into_token).collect();
-        let (mut text, mut used) = (String::new(), Vec::new());
         let mut before: Option<SyntaxKind> = None;
         for (index, token) in tokens.iter().enumerate() {
             let kind = token.kind();
             if kind.is_trivia() {
-                text.push(' ');
+                written.text.push(' ');
                 continue;
             }
             let explicit = before == Some(SyntaxKind::Percent);
@@ -63,35 +127,31 @@ impl Compiler<'_> {
                 && !opens_call(&tokens[index + 1..]);
             match kind {
                 SyntaxKind::DoubleQuotedString => {
-                    text.push_str(&fml_syntax::quote_fhirpath_string(&ast::unescape(token.text())));
+                    written.push(&fml_syntax::quote_fhirpath_string(&ast::unescape(token.text())), token);
                 }
-                _ if named => {
-                    let name = ast::name_text(token);
-                    self.name_in_expression(scope, token, &name, explicit, depth, &mut text, &mut used)?;
-                }
-                _ => text.push_str(token.text()),
+                _ if named => self.write_name(scope, token, explicit, depth, written)?,
+                _ => written.push(token.text(), token),
             }
             before = Some(kind);
         }
-        Some((text, used))
+        Some(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one step of expression_text")]
-    fn name_in_expression(
+    /// The name of a variable, of a constant of the map, or of an element of the focus.
+    fn write_name(
         &mut self,
         scope: &Scope,
         token: &SyntaxToken,
-        name: &str,
         explicit: bool,
         depth: usize,
-        text: &mut String,
-        used: &mut Vec<Variable>,
+        written: &mut Written,
     ) -> Option<()> {
-        if let Some(variable) = scope.readable(name).cloned() {
-            if !used.iter().any(|known| known.name == name) {
-                used.push(variable);
+        let name = ast::name_text(token);
+        if let Some(variable) = scope.readable(&name).cloned() {
+            if !written.used.iter().any(|known| known.name == name) {
+                written.used.push(variable);
             }
-        } else if let Some(constant) = self.constant(scope.file, name) {
+        } else if let Some(constant) = self.constant(scope.file, &name) {
             if depth > CONSTANTS {
                 self.error(
                     scope.file,
@@ -102,21 +162,19 @@ impl Compiler<'_> {
                 return None;
             }
             if explicit {
-                text.pop();
+                written.text.pop();
             }
-            let (inner, more) = self.expression_text(scope, constant.unparenthesized().syntax(), depth + 1)?;
-            used.extend(more);
-            text.push('(');
-            text.push_str(&inner);
-            text.push(')');
-            if text.len() > EXPANDED {
+            written.text.push('(');
+            self.write_expression(scope, constant.unparenthesized().syntax(), depth + 1, written)?;
+            written.text.push(')');
+            if written.text.len() > EXPANDED {
                 let message = format!("the expression is longer than 64 KB with the constant {name} in it");
                 self.error(scope.file, &token.parent()?, message, "shorten the constants that it names");
                 return None;
             }
             return Some(());
         }
-        text.push_str(token.text());
+        written.push(token.text(), token);
         Some(())
     }
 
@@ -216,4 +274,91 @@ pub(super) fn literal_operand(literal: &ast::Literal) -> Option<(Operand, Type)>
     };
     let ty = Type::fhir(name);
     Some((Operand::Constant(text.into(), ty), ty))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{CompiledMap, Diagnostic, MapFile};
+    use crate::fhir::{Document, Limits};
+
+    const MODEL: &str = r#"{"resourceType":"StructureDefinition","url":"http://x/R","kind":"logical","type":"http://x/R",
+        "differential":{"element":[{"path":"R"},{"path":"R.person","max":"1"},
+        {"path":"R.person.given","max":"*","type":[{"code":"string"}]},
+        {"path":"R.when","max":"1","type":[{"code":"dateTime"}]},
+        {"path":"R.result[x]","max":"1","type":[{"code":"string"},{"code":"integer"}]}]}}"#;
+
+    /// What is said of a map with these rules, which begin on its sixth line.
+    fn said(rules: &str) -> Vec<String> {
+        let text = format!(
+            "map 'http://x/M' = 'M'\nuses 'http://x/R' alias R as source\n\
+             uses 'http://hl7.org/fhir/StructureDefinition/Patient' alias P as target\nlet limit = 'x'.lenght();\n\
+             group Main(source src : R, target tgt : P) {{\n{rules}\n}}"
+        );
+        let model = Document::parse(MODEL, &Limits::default()).expect("it is JSON");
+        let files = [MapFile { name: "m.map".to_owned(), text }];
+        let shown = |each: &Diagnostic| {
+            format!("{:?} {}:{}: {}; {}", each.severity, each.line, each.column, each.message, each.hint)
+        };
+        match CompiledMap::compile(&files, &[model]) {
+            Ok(map) => map.warnings().iter().map(shown).collect(),
+            Err(faults) => faults.iter().map(shown).collect(),
+        }
+    }
+
+    #[test]
+    fn a_fault_stands_under_the_name_in_the_map() {
+        for (rules, expected) in [
+            (
+                "src.person as p where (given.exists()\n  and givne = 'a') -> tgt.id = 'x';",
+                "Error 7:7: R.person has no element givne; write given?",
+            ),
+            (
+                "src where person.givne.exists() -> tgt.id = 'x';",
+                "Error 6:18: R.person has no element givne; write given?",
+            ),
+            (
+                "src.person as p check p.give = 'a' -> tgt.id = 'x';",
+                "Error 6:25: R.person has no element give; write given?",
+            ),
+            ("src log whne -> tgt.id = 'x';", "Error 6:9: R has no element whne; write when?"),
+            ("src -> tgt.id = (src.person.givne);", "Error 6:29: R.person has no element givne; write given?"),
+            ("src.person as p -> tgt.id = (given);", "Error 6:30: nothing is called given here; "),
+            ("src -> tgt.id = evaluate(src, person.givne);", "Error 6:38: R.person has no element givne; write given?"),
+            (
+                "src -> tgt.id = evaluate(src, 'person.givne');",
+                "Error 6:39: R.person has no element givne; write given?",
+            ),
+            ("src.when as w default (src.wehn) -> tgt.id = 'x';", "Error 6:28: R has no element wehn; write when?"),
+            (
+                "src.person as p where (p.given.exist()) -> tgt.id = 'x';",
+                "Error 6:32: there is no function exist(); write exists?; see the FHIRPath specification (N1) for what an expression may say",
+            ),
+            (
+                "src where (limit > 3) -> tgt.id = 'x';",
+                "Error 4:17: there is no function lenght(); write length?; see the FHIRPath specification (N1) for what an expression may say",
+            ),
+            ("src where (result = 'a') -> tgt.id = 'x';", "Error 6:12: R has no element result; write resultString?"),
+            (
+                "src where (person.given = 1) -> tgt.id = 'x';",
+                "Error 6:25: string is never equal to Integer; compare values of one kind, or convert one of them",
+            ),
+            (
+                "src where (person) -> tgt.id = 'x';",
+                "Warning 6:12: a condition is true or false, and this is R.person; ask with exists(), or compare it with something",
+            ),
+        ] {
+            assert_eq!(said(rules), [expected], "{rules}");
+        }
+    }
+
+    #[test]
+    fn names_of_records_are_read_as_published_maps_write_them() {
+        for rules in [
+            "src where (person.given.value = 'a' and resultString.exists()) -> tgt.id = 'x';",
+            "src.person as p where (given = %src.resultInteger.toString()) -> tgt.id = (p.given.first() & 'x');",
+            "src.when as w where ($this > @2020 or w.value = src.when) -> tgt.id = 'x';",
+        ] {
+            assert_eq!(said(rules), [] as [String; 0], "{rules}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod hint;
 mod legacy;
 mod recursion;
 mod slip;
+mod model;
 mod source;
 mod structure_map;
 mod target;

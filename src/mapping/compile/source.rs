@@ -3,7 +3,7 @@
 use fml_syntax::{AstNode, SyntaxNode, ast};
 
 use super::super::diagnostic::Code;
-use super::super::plan::{SourceListMode, SourcePlan};
+use super::super::plan::{ExpressionPlan, SourceListMode, SourcePlan};
 use super::super::types::{Spelling, Type, Types};
 use super::{Compiler, Located, Mode, Scope, Variable, written};
 
@@ -41,9 +41,9 @@ impl Compiler<'_> {
             cardinality: self.cardinality(scope, source, repeats)?,
             default: self.default_value(scope, source)?.map(Box::new),
             list_mode: self.source_list_mode(scope, source)?,
-            condition: self.clause(scope, source.where_clause())?.map(Box::new),
-            check: self.clause(scope, source.check_clause())?.map(Box::new),
-            log: self.clause(scope, source.log_clause())?.map(Box::new),
+            condition: self.clause(scope, source.where_clause(), ty)?.map(Box::new),
+            check: self.clause(scope, source.check_clause(), ty)?.map(Box::new),
+            log: self.logged(scope, source.log_clause(), ty)?.map(Box::new),
             slot,
         };
         Some((plan, ty))
@@ -140,13 +140,16 @@ impl Compiler<'_> {
         }
     }
 
-    fn clause(
-        &mut self,
-        scope: &Scope,
-        clause: Option<ast::Expr>,
-    ) -> Option<Option<super::super::plan::ExpressionPlan>> {
+    fn clause(&mut self, scope: &Scope, clause: Option<ast::Expr>, ty: Type) -> Option<Option<ExpressionPlan>> {
         match clause {
-            Some(expression) => self.expression(scope, &expression).map(Some),
+            Some(expression) => self.condition(scope, &expression, ty).map(Some),
+            None => Some(None),
+        }
+    }
+
+    fn logged(&mut self, scope: &Scope, clause: Option<ast::Expr>, ty: Type) -> Option<Option<ExpressionPlan>> {
+        match clause {
+            Some(expression) => self.expression_on(scope, &expression, Some(ty)).map(Some),
             None => Some(None),
         }
     }

@@ -12,7 +12,7 @@ use super::super::plan::{
 use super::super::quantity::{Part, Quantity};
 use super::super::types::Type;
 use super::super::values::is_well_formed;
-use super::expression::literal_operand;
+use super::expression::{Written, literal_operand};
 use super::{Compiler, Located, Mode, Scope, Variable};
 
 /// The transforms of the language, with how they are written.
@@ -608,7 +608,7 @@ impl Compiler<'_> {
         let focus = match focus {
             None => None,
             Some(expr) => match scope.readable(&expr.text()) {
-                Some(variable) => Some(variable.slot),
+                Some(variable) => Some((variable.slot, variable.ty)),
                 None => {
                     self.unknown_variable(scope, expr.syntax(), &expr.text());
                     return None;
@@ -623,11 +623,15 @@ impl Compiler<'_> {
                     let readable = scope.readable(&variable.name).is_some_and(|each| each.slot == variable.slot);
                     used.extend(readable.then(|| variable.clone()));
                 }
-                self.expression_of(scope, written.syntax(), &text, used)?
+                // Behind the opening quote.
+                let start = written.syntax().span().start + 1;
+                let places = vec![(0, start..start + text.len())];
+                self.checked(scope, written.syntax(), Written { text, used, places }, focus.map(|(_, ty)| ty), false)?
             }
-            _ => self.expression(scope, written)?,
+            _ => self.expression_on(scope, written, focus.map(|(_, ty)| ty))?,
         };
-        Some((Transform::Copy(Operand::Expression(Box::new(plan), focus)), Type::Any))
+        let slot = focus.map(|(slot, _)| slot);
+        Some((Transform::Copy(Operand::Expression(Box::new(plan), slot)), Type::Any))
     }
 
     /// The transforms that make a data type of several values.
