@@ -1,6 +1,8 @@
 //! What an expression may know besides its focus: the resources around it, the time, variables.
 
-use super::item::Item;
+use std::fmt;
+
+use super::item::{Element, Item};
 use crate::fhir::Instant;
 
 /// The surroundings of an evaluation.
@@ -18,6 +20,19 @@ pub struct Environment<'e, 'a> {
     pub variables: &'e [Variable<'a>],
     /// Bound on steps; `None` for [`STEPS`].
     pub steps: Option<u64>,
+    /// Who answers `memberOf()` and `conformsTo()`; without one they are errors.
+    pub knowledge: Option<&'e dyn Knowledge>,
+}
+
+/// What the engine asks of the terminology and the profiles that are loaded.
+pub trait Knowledge: fmt::Debug {
+    /// Whether the value set has the code, of any system if none is given; `None` if nobody here can tell.
+    fn is_member(&self, value_set: &str, system: Option<&str>, code: &str) -> Option<bool>;
+
+    /// Whether the element conforms to the profile; `None` if nobody here can tell.
+    fn conforms(&self, _element: &Element<'_>, _profile: &str) -> Option<bool> {
+        None
+    }
 }
 
 /// A named collection.

@@ -11,7 +11,7 @@ use super::functions;
 use super::item::{Item, Items, UCUM, Value};
 use super::operators;
 use super::plan::{Binary, Call, Operation, Plan, Single};
-use super::types::Step;
+use super::types::{Step, children};
 
 /// What an evaluation yields.
 pub(super) type Evaluated<T> = Result<T, EvaluationError>;
@@ -88,8 +88,9 @@ impl<'e, 'a> Evaluator<'e, 'a> {
             }
             Operation::Child(None, step) => self.walk(plan, frame.focus, step),
             Operation::Child(Some(base), step) => {
-                let base = self.items(base, frame)?;
-                self.walk(plan, &base, step)
+                let mut held = Items::new();
+                let base = self.seen(base, frame, &mut held)?;
+                self.walk(plan, base, step)
             }
             Operation::Indexer(base, index) => self.indexed(plan, base, index, frame),
             Operation::Call(call) => self.call(plan, call, frame),
@@ -111,6 +112,53 @@ impl<'e, 'a> Evaluator<'e, 'a> {
                 }
             }
         }
+    }
+
+    /// What `plan` yields, to be looked at only: without a copy where it is there already.
+    fn seen<'f>(&'f self, plan: &'a Plan, frame: Frame<'f, 'a>, held: &'f mut Items<'a>) -> Evaluated<&'f [Item<'a>]> {
+        let there = match &plan.operation {
+            Operation::This => Some(frame.focus),
+            Operation::Start(named) if frame.focus.first().is_some_and(|item| named.0.is(item)) => Some(frame.focus),
+            Operation::Variable(name) => self.known_variable(name),
+            _ => None,
+        };
+        match there {
+            Some(items) => {
+                self.charge(1).map_err(|what| plan.fail(what))?;
+                Ok(items)
+            }
+            None => {
+                *held = self.items(plan, frame)?;
+                Ok(held)
+            }
+        }
+    }
+
+    /// What a function works on, to be looked at only.
+    fn seen_input<'f>(
+        &'f self,
+        input: Option<&'a Plan>,
+        frame: Frame<'f, 'a>,
+        held: &'f mut Items<'a>,
+    ) -> Evaluated<&'f [Item<'a>]> {
+        match input {
+            Some(input) => self.seen(input, frame, held),
+            None => Ok(frame.focus),
+        }
+    }
+
+    /// `%resource` and its like, unless the environment has a variable of that name.
+    fn known_variable(&self, name: &str) -> Option<&[Item<'a>]> {
+        if !self.environment.variables.is_empty() {
+            return None;
+        }
+        let environment = self.environment;
+        let item = match name {
+            "resource" => environment.resource.as_ref(),
+            "rootResource" => environment.root_resource.as_ref().or(environment.resource.as_ref()),
+            _ => return None,
+        };
+        item.map(std::slice::from_ref)
     }
 
     /// What a function or operator works on: its own input, or the focus.
@@ -188,11 +236,25 @@ impl<'e, 'a> Evaluator<'e, 'a> {
                     Some(input) => Ok(self.truth(input, frame)?.map(|truth| !truth)),
                     None => Ok(single_truth(frame.focus).map_err(|what| plan.fail(what))?.map(|truth| !truth)),
                 },
+                Function::HasValue => {
+                    let mut held = Items::new();
+                    let input = self.seen_input(call.input.as_ref(), frame, &mut held)?;
+                    Ok(Some(matches!(input, [item] if functions::has_value(item))))
+                }
+                Function::Exists | Function::All => {
+                    let mut held = Items::new();
+                    let input = self.seen_input(call.input.as_ref(), frame, &mut held)?;
+                    self.charge(input.len()).map_err(|what| plan.fail(what))?;
+                    let holds =
+                        if call.function == Function::All { functions::all_where } else { functions::any_where };
+                    Ok(Some(holds(self, call, input)?))
+                }
                 _ => self.truth_of_items(plan, frame),
             },
             Operation::Is(input, test) => {
-                let items = self.input(input.as_deref(), frame)?;
-                match &items[..] {
+                let mut held = Items::new();
+                let items = self.seen_input(input.as_deref(), frame, &mut held)?;
+                match items {
                     [] => Ok(None),
                     [item] => Ok(Some(test.is(item))),
                     _ => Err(plan.fail(Fault::NotSingleton)),
@@ -246,16 +308,67 @@ impl<'e, 'a> Evaluator<'e, 'a> {
         frame: Frame<'_, 'a>,
     ) -> Evaluated<Option<bool>> {
         self.charge(1).map_err(|what| plan.fail(what))?;
-        let left = self.items(&sides.0, frame)?;
+        if matches!(binary, Binary::Equal | Binary::NotEqual) && sides.0.is_truth() && sides.1.is_truth() {
+            let (left, right) = (self.truth(&sides.0, frame)?, self.truth(&sides.1, frame)?);
+            return Ok(left.zip(right).map(|(left, right)| (left == right) == (binary == Binary::Equal)));
+        }
+        if let Some(order) = self.count_compared(binary, sides, frame)? {
+            return Ok(Some(order));
+        }
+        let mut held = Items::new();
+        let left = self.seen(&sides.0, frame, &mut held)?;
         if let (Operation::Literal(Value::String(expected)), Binary::Equal | Binary::NotEqual, [item]) =
-            (&sides.1.operation, binary, &left[..])
+            (&sides.1.operation, binary, left)
             && let Some(equal) = operators::equals_text(item, expected)
         {
             return Ok(Some(equal == (binary == Binary::Equal)));
         }
         let right = self.items(&sides.1, frame)?;
         self.charge(left.len() + right.len()).map_err(|what| plan.fail(what))?;
-        operators::compare(self, binary, &left, &right).map_err(|what| plan.fail(what))
+        operators::compare(self, binary, left, &right).map_err(|what| plan.fail(what))
+    }
+
+    /// `x.count()` beside a number: counted no further than it takes to know. `None` for anything else.
+    fn count_compared(&self, binary: Binary, sides: &'a (Plan, Plan), frame: Frame<'_, 'a>) -> Evaluated<Option<bool>> {
+        let (Some(counted), true) = (sides.0.counted(), binary.compares()) else { return Ok(None) };
+        let number = match (&sides.1.operation, sides.1.counted()) {
+            (Operation::Literal(Value::Integer(integer)), _) => *integer,
+            (_, Some(other)) => self.count(other, frame, usize::MAX)? as i64,
+            _ => return Ok(None),
+        };
+        let most = usize::try_from(number).unwrap_or(0).saturating_add(1);
+        let count = self.count(counted, frame, most)? as i64;
+        Ok(Some(match binary {
+            Binary::Equal => count == number,
+            Binary::NotEqual => count != number,
+            Binary::Less => count < number,
+            Binary::LessOrEqual => count <= number,
+            Binary::Greater => count > number,
+            _ => count >= number,
+        }))
+    }
+
+    /// How many items `plan` yields; at least `most` if there are more.
+    fn count(&self, plan: &'a Plan, frame: Frame<'_, 'a>, most: usize) -> Evaluated<usize> {
+        let (mut held, mut found) = (Items::new(), Items::new());
+        match &plan.operation {
+            Operation::Child(base, step) => {
+                for item in self.seen_input(base.as_deref(), frame, &mut held)? {
+                    step.walk(item, &mut found);
+                    if found.len() >= most {
+                        break;
+                    }
+                }
+            }
+            Operation::Call(call) if call.function == Function::Children => {
+                for item in self.seen_input(call.input.as_ref(), frame, &mut held)? {
+                    children(item, &mut found, most);
+                }
+            }
+            _ => return Ok(self.seen(plan, frame, &mut held)?.len()),
+        }
+        self.charge(1 + found.len()).map_err(|what| plan.fail(what))?;
+        Ok(found.len())
     }
 
     /// Whether `input` yields any item; stops at the first.
@@ -263,14 +376,8 @@ impl<'e, 'a> Evaluator<'e, 'a> {
         let Some(plan) = input else { return Ok(!frame.focus.is_empty()) };
         match &plan.operation {
             Operation::Child(base, step) => {
-                let held;
-                let base = match base {
-                    Some(base) => {
-                        held = self.items(base, frame)?;
-                        &held[..]
-                    }
-                    None => frame.focus,
-                };
+                let mut held = Items::new();
+                let base = self.seen_input(base.as_deref(), frame, &mut held)?;
                 self.charge(base.len()).map_err(|what| plan.fail(what))?;
                 let mut found = Items::new();
                 Ok(base.iter().any(|item| {
@@ -279,8 +386,9 @@ impl<'e, 'a> Evaluator<'e, 'a> {
                 }))
             }
             Operation::Call(call) if call.function == Function::Where => {
-                let items = self.input(call.input.as_ref(), frame)?;
-                functions::any_where(self, call, &items)
+                let mut held = Items::new();
+                let items = self.seen_input(call.input.as_ref(), frame, &mut held)?;
+                functions::any_where(self, call, items)
             }
             _ => Ok(!self.items(plan, frame)?.is_empty()),
         }
@@ -288,8 +396,9 @@ impl<'e, 'a> Evaluator<'e, 'a> {
 
     fn call(&self, plan: &'a Plan, call: &'a Call, frame: Frame<'_, 'a>) -> Evaluated<Items<'a>> {
         match call.function {
-            Function::Empty | Function::Not => Ok(boolean(self.truth(plan, frame)?)),
-            Function::Exists if call.arguments.is_empty() => Ok(boolean(self.truth(plan, frame)?)),
+            Function::Empty | Function::Not | Function::HasValue | Function::Exists | Function::All => {
+                Ok(boolean(self.truth(plan, frame)?))
+            }
             _ => {
                 let input = self.input(call.input.as_ref(), frame)?;
                 functions::call(self, call, input, frame)

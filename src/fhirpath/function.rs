@@ -139,6 +139,15 @@ functions! {
 }
 
 impl Function {
+    /// Whether it yields true or false, whatever it is called on; on several items it may fail.
+    pub(super) fn is_truth(self) -> bool {
+        use Function as F;
+        matches!(
+            self,
+            F::Empty | F::Exists | F::All | F::HasValue | F::AllTrue | F::AnyTrue | F::AllFalse | F::AnyFalse
+        )
+    }
+
     /// Whether the first argument is a pattern to compile at parse.
     pub(super) fn takes_pattern(self) -> bool {
         matches!(self, Function::Matches | Function::MatchesFull | Function::ReplaceMatches)

@@ -30,7 +30,7 @@ use evaluate::{Evaluator, Frame};
 use plan::Plan;
 
 pub use dialect::Dialect;
-pub use environment::{Environment, STEPS, Variable};
+pub use environment::{Environment, Knowledge, STEPS, Variable};
 pub use error::{EvaluationError, Fault, SyntaxError, TypeError};
 pub use item::{Element, Item, Items, Quantity, TypeInfo, Value};
 pub use nearest::nearest;

@@ -36,7 +36,12 @@ pub(super) fn parse(text: &str, dialect: Dialect<'_>) -> Result<Plan, SyntaxErro
 /// A pattern as FHIRPath means it: it may match anywhere, and a dot matches line ends.
 pub(super) fn pattern(text: &str, whole: bool) -> Option<Regex> {
     let anchored = if whole { format!("^(?:{text})$") } else { text.to_owned() };
-    RegexBuilder::new(&anchored).dot_matches_new_line(true).size_limit(PATTERN_SIZE).build().ok()
+    RegexBuilder::new(&anchored)
+        .dot_matches_new_line(true)
+        .size_limit(PATTERN_SIZE)
+        .dfa_size_limit(PATTERN_SIZE)
+        .build()
+        .ok()
 }
 
 struct Parser<'p> {

@@ -100,6 +100,39 @@ impl Plan {
     pub(super) fn fail(&self, what: Fault) -> EvaluationError {
         EvaluationError { what, offset: self.offset as usize }
     }
+
+    /// Whether it yields one boolean or nothing, so that its truth is its value.
+    pub(super) fn is_truth(&self) -> bool {
+        match &self.operation {
+            Operation::Call(call) => call.function.is_truth(),
+            Operation::Binary(binary, _) => binary.is_truth(),
+            Operation::Is(..) | Operation::Literal(Value::Boolean(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// What is counted, if this is `count()` on something.
+    pub(super) fn counted(&self) -> Option<&Plan> {
+        match &self.operation {
+            Operation::Call(call) if call.function == Function::Count => call.input.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+impl Binary {
+    /// Whether it compares two numbers.
+    pub(super) fn compares(self) -> bool {
+        use Binary as B;
+        matches!(self, B::Equal | B::NotEqual | B::Less | B::LessOrEqual | B::Greater | B::GreaterOrEqual)
+    }
+
+    /// Whether it yields true, false or nothing.
+    fn is_truth(self) -> bool {
+        use Binary as B;
+        let logic = matches!(self, B::Implies | B::Or | B::Xor | B::And | B::In | B::Contains);
+        logic || self.compares() || matches!(self, B::Equivalent | B::NotEquivalent)
+    }
 }
 
 impl Call {

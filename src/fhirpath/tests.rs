@@ -264,7 +264,67 @@ fn base_definitions_are_told_by_the_type() {
         ("conformsTo('http://hl7.org/fhir/StructureDefinition/Person')", "false"),
         ("name.first().conformsTo('http://hl7.org/fhir/StructureDefinition/HumanName')", "true"),
         ("{}.conformsTo('http://x/p')", ""),
-        ("conformsTo('http://x/p')", "conformsTo is not supported here"),
+        ("conformsTo('http://x/p')", "conformsTo() of a profile that is not loaded is not supported here"),
+        ("gender.memberOf('http://x/v')", ""),
+        ("'male'.memberOf('http://x/v')", "memberOf() of a value set whose codes are not loaded is not supported here"),
+    ]);
+}
+
+/// Knows one value set and one profile.
+#[derive(Debug)]
+struct Known;
+
+impl Knowledge for Known {
+    fn is_member(&self, value_set: &str, system: Option<&str>, code: &str) -> Option<bool> {
+        (value_set == "http://x/v").then(|| system.is_none_or(|system| system == "s") && code == "a")
+    }
+
+    fn conforms(&self, element: &Element<'_>, profile: &str) -> Option<bool> {
+        (profile == "http://x/p").then(|| element.value().is_some_and(|node| node.member("code").is_some()))
+    }
+}
+
+#[test]
+fn value_sets_and_profiles_are_asked_of_the_caller() {
+    let document = parse(
+        r#"{"resourceType":"Observation","status":"final","code":{"coding":[{"system":"t","code":"a"},{"system":"s","code":"a"}]},
+        "category":[{"coding":[{"system":"s","code":"b"}]},{"text":"c"}],"language":"a"}"#,
+    );
+    let focus = Item::of_document(&document);
+    let environment = Environment { knowledge: Some(&Known), ..Environment::default() };
+    for (text, expected) in [
+        ("code.memberOf('http://x/v')", Some(true)),
+        ("category[0].memberOf('http://x/v')", Some(false)),
+        ("code.coding.first().memberOf('http://x/v')", Some(false)),
+        ("code.coding.last().memberOf('http://x/v')", Some(true)),
+        ("status.memberOf('http://x/v')", Some(false)),
+        ("language.memberOf('http://x/v') and 'a'.memberOf('http://x/v')", Some(true)),
+        ("conformsTo('http://x/p')", Some(true)),
+        ("code.conformsTo('http://x/p')", Some(false)),
+        ("code.memberOf('http://x/w')", None),
+        ("category[1].memberOf('http://x/v')", None),
+        ("conformsTo('http://x/q')", None),
+    ] {
+        let expression = compile(text);
+        let found = expression.evaluate(std::slice::from_ref(&focus), &environment);
+        assert_eq!(found.ok().map(|items| items[0].as_boolean() == Some(true)), expected, "{text}");
+    }
+}
+
+#[test]
+fn counts_and_truths_agree_with_collections() {
+    check(&[
+        ("name.given.count() > 2 and name.given.count() >= 3 and name.given.count() < 4", "true"),
+        ("name.given.count() != 3 or name.given.count() <= 2 or name.given.count() = 2", "false"),
+        ("children().count() > id.count() and id.children().count() = 0", "true"),
+        ("name.count() = contact.count() or name.count() < contact.count()", "false"),
+        ("name.count() > -1 and (name.count() < -1).not()", "true"),
+        ("name.exists() = contact.exists() and (name.exists() != photo.exists())", "true"),
+        ("name.exists(use = 'usual') and name.all(given.exists()) and name.all(family.exists()).not()", "true"),
+        ("(active = true) = name.exists()", "true"),
+        ("(photo.url = 'x') = name.exists()", ""),
+        ("birthDate.hasValue() and name.hasValue().not() and photo.hasValue().not()", "true"),
+        ("(%resource.name.count() = 2) = (%context.name.count() = 2)", "true"),
     ]);
 }
 

@@ -16,10 +16,12 @@ struct Spelling {
     type_def: &'static TypeDef,
 }
 
-/// What one element name finds in each type that has it, sorted by the type's address.
+/// What one element name finds in each type that has it, by the type's address.
 #[derive(Debug, Default)]
 pub(super) struct Stem {
     by_type: Vec<(usize, Vec<Spelling>)>,
+    /// Open addressing over `by_type`, each place plus one; 0 is an empty slot. The length is a power of two.
+    slots: Vec<u16>,
 }
 
 static STEMS: LazyLock<HashMap<&'static str, Stem>> = LazyLock::new(|| stems(&all_types()));
@@ -64,7 +66,7 @@ fn stems(types: &[&'static TypeDef]) -> HashMap<&'static str, Stem> {
             stems.entry(stem).or_default().by_type.push((address(type_def), spellings));
         }
     }
-    stems.values_mut().for_each(Stem::sort);
+    stems.values_mut().for_each(Stem::finish);
     stems
 }
 
@@ -80,14 +82,15 @@ fn json_names(types: &[&'static TypeDef]) -> HashMap<&'static str, Stem> {
             }
         }
     }
-    names.values_mut().for_each(Stem::sort);
+    names.values_mut().for_each(Stem::finish);
     names
 }
 
 fn members(types: &[&'static TypeDef]) -> Stem {
     let all = |type_def: &'static TypeDef| elements(type_def).flat_map(|(_, spellings)| spellings).collect();
-    let mut members = Stem { by_type: types.iter().map(|type_def| (address(type_def), all(type_def))).collect() };
-    members.sort();
+    let mut members =
+        Stem { by_type: types.iter().map(|type_def| (address(type_def), all(type_def))).collect(), slots: Vec::new() };
+    members.finish();
     members
 }
 
@@ -98,16 +101,36 @@ fn child_type(parent: &TypeDef, stem: &str, code: &str) -> Option<&'static TypeD
 }
 
 impl Stem {
-    fn sort(&mut self) {
-        self.by_type.sort_by_key(|entry| entry.0);
+    /// Makes it ready to be searched.
+    fn finish(&mut self) {
         for (_, spellings) in &mut self.by_type {
             spellings.sort_by_key(|spelling| spelling.name);
         }
+        self.slots = vec![0; (self.by_type.len() * 2).next_power_of_two()];
+        for (place, (owner, _)) in (1..).zip(&self.by_type) {
+            let mut at = self.slot(*owner);
+            while self.slots[at] != 0 {
+                at = (at + 1) & (self.slots.len() - 1);
+            }
+            self.slots[at] = place;
+        }
+    }
+
+    #[inline]
+    fn slot(&self, owner: usize) -> usize {
+        ((owner as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize & (self.slots.len() - 1)
     }
 
     fn in_type(&self, type_def: &'static TypeDef) -> Option<&[Spelling]> {
-        let at = self.by_type.binary_search_by_key(&address(type_def), |entry| entry.0).ok()?;
-        Some(&self.by_type[at].1)
+        let owner = address(type_def);
+        let mut at = self.slot(owner);
+        loop {
+            let (own, spellings) = &self.by_type[usize::from(self.slots[at]).checked_sub(1)?];
+            if *own == owner {
+                return Some(spellings);
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
     }
 }
 
@@ -261,8 +284,8 @@ pub(super) fn push_record<'a>(node: Node<'a>, found: &mut Items<'a>) {
     }
 }
 
-/// All children of `item`, in document order.
-pub(super) fn children<'a>(item: &Item<'a>, found: &mut Items<'a>) {
+/// All children of `item`, in document order; no more than needed to have `most` in `found`.
+pub(super) fn children<'a>(item: &Item<'a>, found: &mut Items<'a>, most: usize) {
     let Item::Element(element) = item else { return };
     let Some(type_def) = element.type_def() else {
         if let Some(node) = element.value().filter(|node| node.is_object()) {
@@ -274,6 +297,9 @@ pub(super) fn children<'a>(item: &Item<'a>, found: &mut Items<'a>) {
     let Some(node) = node.filter(|node| node.is_object()) else { return };
     let Some(members) = MEMBERS.in_type(type_def) else { return };
     for child in node.children() {
+        if found.len() >= most {
+            return;
+        }
         let name = child.name_id();
         let Some(spelling) = find(members, name.without_underscore()) else { continue };
         let is_sibling = |other: &Node<'a>| {

@@ -412,6 +412,7 @@ impl<'r> Run<'r> {
             now: None,
             variables: &variables,
             steps: None,
+            knowledge: None,
         };
         let found = plan.expression.evaluate(focus.as_slice(), &environment);
         found.map_err(|fault| Error::Expression { fault, place: self.place() })

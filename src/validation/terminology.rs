@@ -12,6 +12,7 @@ use regex::RegexBuilder;
 use crate::fhir::definitions::without_version;
 use crate::fhir::r4;
 use crate::fhir::terminology::{CodeSystemDefinition, Concept, Content, Filter, Include, Text, ValueSetDefinition};
+use crate::fhirpath::Knowledge;
 
 /// A value set's place in the [`Terminology`].
 pub(super) type ValueSetId = usize;
@@ -220,6 +221,17 @@ impl Terminology {
     }
 }
 
+/// Answers `memberOf()` in invariants.
+impl Knowledge for Terminology {
+    fn is_member(&self, value_set: &str, system: Option<&str>, code: &str) -> Option<bool> {
+        match self.membership_of(value_set, system, code) {
+            Membership::In => Some(true),
+            Membership::Out => Some(false),
+            Membership::Unlisted => None,
+        }
+    }
+}
+
 impl ValueSet {
     fn membership(&self, system: Option<&str>, code: &str) -> Membership {
         let mut unlisted = self.unlisted;
@@ -417,6 +429,11 @@ mod tests {
         assert_eq!(check(encounter, None, "AMB"), Membership::In);
         assert_eq!(check(encounter, None, "_ActEncounterCode"), Membership::Out);
         assert_eq!(notes.len(), 1);
+        let asked = |url: &str, system, code| Knowledge::is_member(&terminology, url, system, code);
+        assert_eq!(asked("nested|1.0", Some("s"), "a"), Some(true));
+        assert_eq!(asked("nested", Some("s"), "b"), Some(false));
+        assert_eq!(asked("mixed", Some("http://snomed.info/sct"), "1"), None);
+        assert_eq!(asked("never named", None, "a"), None);
     }
 
     #[test]

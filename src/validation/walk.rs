@@ -601,6 +601,7 @@ impl<'a> Walk<'a> {
             let environment = Environment {
                 resource: Some(Item::of_node(scope.resource, scope.resource_type)),
                 root_resource: Some(Item::of_node(scope.root, scope.root_type)),
+                knowledge: Some(&self.validator.terminology),
                 ..Environment::default()
             };
             match invariant.expression.holds(item, &environment) {

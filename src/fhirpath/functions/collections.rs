@@ -23,6 +23,17 @@ pub(crate) fn any_where<'a>(evaluator: &Evaluator<'_, 'a>, call: &'a Call, items
     Ok(false)
 }
 
+/// Whether all of `items` meet the criterion of `all(…)`.
+pub(crate) fn all_where<'a>(evaluator: &Evaluator<'_, 'a>, call: &'a Call, items: &[Item<'a>]) -> Evaluated<bool> {
+    let Some(criterion) = call.arguments.first() else { return Ok(true) };
+    for (index, item) in items.iter().enumerate() {
+        if evaluator.truth(criterion, Frame::of(item, index))? != Some(true) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Functions whose arguments are evaluated once for each item.
 pub(super) fn with_criteria<'a>(
     evaluator: &Evaluator<'_, 'a>,
@@ -42,14 +53,7 @@ pub(super) fn with_criteria<'a>(
             }
             Ok(found)
         }
-        (Function::All, Some(criterion)) => {
-            for (index, item) in input.iter().enumerate() {
-                if evaluator.truth(criterion, Frame::of(item, index))? != Some(true) {
-                    return Ok(truth(false));
-                }
-            }
-            Ok(truth(true))
-        }
+        (Function::All, _) => Ok(truth(all_where(evaluator, call, &input)?)),
         (Function::Repeat, Some(projection)) => repeat(evaluator, call, projection, input),
         (Function::Aggregate, Some(aggregator)) => aggregate(evaluator, call, aggregator, &input, frame),
         _ => Ok(truth(any_where(evaluator, call, &input)?)),
@@ -240,7 +244,7 @@ pub(super) fn call<'a>(arguments: &mut Arguments<'_, '_, 'a>, mut input: Items<'
         }
         Function::Children => {
             let mut found = Items::new();
-            input.iter().for_each(|item| children(item, &mut found));
+            input.iter().for_each(|item| children(item, &mut found, usize::MAX));
             evaluator.charge(found.len())?;
             Ok(found)
         }
@@ -263,11 +267,11 @@ fn descendants<'a>(evaluator: &Evaluator<'_, 'a>, input: Items<'a>) -> Result<It
     let mut found = Items::new();
     let mut open: Vec<Item<'a>> = Vec::new();
     let mut level = Items::new();
-    input.iter().for_each(|item| children(item, &mut level));
+    input.iter().for_each(|item| children(item, &mut level, usize::MAX));
     open.extend(level.drain(..).rev());
     while let Some(item) = open.pop() {
         evaluator.charge(1)?;
-        children(&item, &mut level);
+        children(&item, &mut level, usize::MAX);
         open.extend(level.drain(..).rev());
         found.push(item);
     }

@@ -15,7 +15,8 @@ use super::plan::Call;
 use super::temporal::{Date, DateTime, Time};
 use super::types::type_info;
 
-pub(super) use collections::{any_where, union};
+pub(super) use collections::{all_where, any_where, union};
+pub(super) use references::has_value;
 
 /// Calls a function on `input`.
 pub(super) fn call<'a>(

@@ -11,7 +11,8 @@ use crate::fhirpath::types::children;
 /// Whether `function` is one of these.
 pub(super) fn has(function: Function) -> bool {
     use Function as F;
-    matches!(function, F::Extension | F::HasValue | F::GetValue | F::Resolve | F::HtmlChecks | F::ConformsTo)
+    let asks = matches!(function, F::ConformsTo | F::MemberOf);
+    asks || matches!(function, F::Extension | F::HasValue | F::GetValue | F::Resolve | F::HtmlChecks)
 }
 
 pub(super) fn call<'a>(arguments: &mut Arguments<'_, '_, 'a>, input: Items<'a>) -> Called<Items<'a>> {
@@ -24,11 +25,13 @@ pub(super) fn call<'a>(arguments: &mut Arguments<'_, '_, 'a>, input: Items<'a>) 
         },
         Function::Resolve => resolve(arguments, &input),
         Function::ConformsTo => conforms_to(arguments, &input),
+        Function::MemberOf => member_of(arguments, &input),
         _ => Ok(truth(input.iter().all(narrative_is_safe))),
     }
 }
 
-fn has_value(item: &Item<'_>) -> bool {
+/// Whether a primitive has a value, not only extensions.
+pub(crate) fn has_value(item: &Item<'_>) -> bool {
     match item {
         Item::Element(element) => {
             element.is_primitive()
@@ -45,7 +48,7 @@ fn extension<'a>(arguments: &Arguments<'_, '_, 'a>, input: &[Item<'a>]) -> Calle
     let mut found = Items::new();
     for item in input {
         let mut all = Items::new();
-        children(item, &mut all);
+        children(item, &mut all, usize::MAX);
         let wanted = |item: &Item<'a>| {
             let is_extension = item.as_element().and_then(|element| element.type_def());
             is_extension.is_some_and(|type_def| type_def.name == "Extension")
@@ -129,8 +132,45 @@ fn conforms_to<'a>(arguments: &Arguments<'_, '_, 'a>, input: &[Item<'a>]) -> Cal
     let base = url.strip_prefix("http://hl7.org/fhir/StructureDefinition/").and_then(|name| schema().type_named(name));
     match (base, type_def) {
         (Some(base), Some(own)) => Ok(truth(schema().is_a(own.name, base.name))),
-        _ => Err(Fault::NotSupported("conformsTo").into()),
+        _ => {
+            let element = input.first().and_then(Item::as_element);
+            let answer = arguments.evaluator.environment.knowledge.zip(element);
+            match answer.and_then(|(knowledge, element)| knowledge.conforms(element, &url)) {
+                Some(conforms) => Ok(truth(conforms)),
+                None => Err(Fault::NotSupported("conformsTo() of a profile that is not loaded").into()),
+            }
+        }
     }
+}
+
+/// Whether a code, a Coding or one of the codings of a CodeableConcept is in the value set (FHIR R4, fhirpath.html).
+fn member_of<'a>(arguments: &Arguments<'_, '_, 'a>, input: &[Item<'a>]) -> Called<Items<'a>> {
+    const UNKNOWN: Fault = Fault::NotSupported("memberOf() of a value set whose codes are not loaded");
+    let Some(url) = arguments.text(0)? else { return Ok(Items::new()) };
+    let item = match input {
+        [] => return Ok(Items::new()),
+        [item] => item,
+        _ => return Err(Fault::NotSingleton.into()),
+    };
+    let knowledge = arguments.evaluator.environment.knowledge.ok_or(UNKNOWN)?;
+    let coded = |node: Node<'a>| {
+        let code = node.member("code")?.text()?;
+        let system = node.member("system").and_then(Node::text);
+        knowledge.is_member(&url, system.as_deref(), &code)
+    };
+    let answer = match item.node().filter(|node| node.is_object()) {
+        None => knowledge.is_member(&url, None, &item.as_text().ok_or(Fault::WrongType("memberOf"))?),
+        Some(node) => match node.member("coding") {
+            None => coded(node),
+            Some(codings) => {
+                let answers: Vec<Option<bool>> = codings.items().map(coded).collect();
+                let unknown = answers.contains(&None);
+                let found = answers.contains(&Some(true));
+                (found || !unknown).then_some(found)
+            }
+        },
+    };
+    Ok(truth(answer.ok_or(UNKNOWN)?))
 }
 
 /// Elements that narrative may not hold (R4, narrative.html, 2.4.1), nor any attribute that runs a script.
