@@ -84,14 +84,17 @@ impl Known {
     }
 }
 
-/// What of a package a validator reads. R4's own types and profiles are built in, and stay what they are.
+/// What of a package a validator reads. R4's own types and profiles are built in and stay what they are; no package
+/// can add a type to R4.
 fn is_definition(document: &Document) -> bool {
+    let member = |name: &str| document.root().member(name).and_then(|member| member.text()).unwrap_or_default();
     match document.resource_type() {
         Some("ValueSet" | "CodeSystem") => true,
         Some("StructureDefinition") => {
-            let url = document.root().member("url").and_then(|url| url.text()).unwrap_or_default();
+            let url = member("url");
             let is_type = url.strip_prefix(snapshot::R4).is_some_and(|name| r4::type_row(name).is_some());
-            !is_type && r4::profile(without_version(&url)).is_none()
+            let adds_type = member("derivation") == "specialization" && member("kind") != "logical";
+            !is_type && !adds_type && r4::profile(without_version(&url)).is_none()
         }
         _ => false,
     }
@@ -186,4 +189,26 @@ pub(super) fn texts(folder: &Path, extension: &str) -> Result<Vec<TextFile>, Fau
     }
     files.sort();
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_adds_profiles_and_models_but_no_types() {
+        let structure = |url: &str, kind: &str, derivation: &str| {
+            let text = format!(
+                r#"{{"resourceType":"StructureDefinition","url":"{url}","kind":"{kind}","derivation":"{derivation}"}}"#
+            );
+            is_definition(&Document::parse(text, &Limits::default()).expect("it is JSON"))
+        };
+        assert!(structure("https://x/p", "resource", "constraint"));
+        assert!(structure("https://x/m", "logical", "specialization"));
+        assert!(!structure("http://hl7.org/fhir/StructureDefinition/SubscriptionStatus", "resource", "specialization"));
+        assert!(!structure("http://hl7.org/fhir/StructureDefinition/Patient", "resource", "specialization"));
+        assert!(!structure("http://hl7.org/fhir/StructureDefinition/vitalsigns", "resource", "constraint"));
+        let example = Document::parse(r#"{"resourceType":"Patient"}"#, &Limits::default()).expect("it is JSON");
+        assert!(!is_definition(&example));
+    }
 }

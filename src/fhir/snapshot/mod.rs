@@ -5,6 +5,10 @@
 //! followed by its own children. Invariant: a snapshot is made whole or not at all; a differential that names what does
 //! not exist is an [`Error`] with the element's id.
 //!
+//! What is said of an element holds for its slices too, whether or not a slice lists children of its own: a slice's
+//! children are listed once a differential constrains one of them. They start as those of the unsliced element, of the
+//! slice's own profile, or of its type.
+//!
 //! Facets that bear on validation are kept. Texts (short, definition, comment, mapping) are not: nothing reads them at
 //! run time.
 
