@@ -315,7 +315,12 @@ impl<'a> Walk<'a> {
         let profile = shapes[before..].first().map(|shape| &*shape.profile).unwrap_or_default();
         let contexts = self.validator.contexts(profile);
         let stands = |context: &(String, String)| {
-            context.0 != "element" || context.1 == at || context.1 == "Element" || schema().is_a(host.name, &context.1)
+            let (kind, place) = (context.0.as_str(), context.1.as_str());
+            kind != "element"
+                || place == at
+                || place == "Element"
+                || schema().is_a(host.name, place)
+                || is_type_at(at, place)
         };
         if !contexts.is_empty() && !contexts.iter().any(stands) {
             let places = contexts.iter().map(|context| context.1.as_str()).collect::<Vec<_>>().join(", ");
@@ -370,6 +375,14 @@ fn is_of_type(node: Node<'_>, code: &str) -> bool {
                 && name.as_bytes()[name.len() - code.len()].is_ascii_uppercase()
         }),
     }
+}
+
+/// Whether the element at a path of R4 may have the type: `string` for `Coding.display`.
+fn is_type_at(path: &str, name: &str) -> bool {
+    let Some((owner, step)) = path.rsplit_once('.') else { return false };
+    let stem = step.strip_suffix("[x]").unwrap_or(step);
+    let element = schema().type_named(owner).and_then(|owner| owner.element_by_stem(stem));
+    element.is_some_and(|element| element.types.iter().any(|each| schema().is_a(each.code, name)))
 }
 
 /// A system, unless the element has none (type code), and a code.

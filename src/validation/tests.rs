@@ -559,6 +559,18 @@ fn the_profiles_of_r4_are_built_in() {
 }
 
 #[test]
+fn an_extension_stands_on_a_primitive_of_its_context() {
+    let check = |element: &str, path: &str| {
+        let translation = r#"{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/translation","extension":[{"url":"lang","valueCode":"cy"},{"url":"content","valueString":"a"}]}]}"#;
+        let patient = format!(r#"{{"resourceType":"Patient",{}}}"#, element.replace('$', translation));
+        let validator = Validator::compile(&[]).expect("nothing compiles");
+        assert_eq!(errors(&validator.check_document(&parse(&patient), None)), path);
+    };
+    check(r#""name":[{"text":"A","_text":$}]"#, "");
+    check(r#""active":true,"_active":$"#, "error extension Patient.active.extension[0] translation");
+}
+
+#[test]
 fn search_results_are_what_was_searched_for() {
     let bundle = |entry: &str| {
         format!(
