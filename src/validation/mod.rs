@@ -5,9 +5,11 @@
 //! what could not be checked is said, at load in [`Validator::not_checked`] or as an information issue, never passed
 //! over.
 //!
-//! Validating is one walk (`walk`) over the tree: base R4 by the compiled tables (`base`), profiles by the shapes active
-//! at each element (`shapes`), codes and identifiers (`codes`), references and Bundle rules (`bundle`), records against
-//! their logical model (`record`). Rule names: an invariant's key (`per-1`), a profile's URL with `#key` behind it for
+//! Validating is one walk (`walk`) over the tree: base R4 by the compiled tables (`base`), profiles by the shapes that
+//! `compile` and `discriminators` make of their snapshots (`shapes`), codes and identifiers (`codes`, `terminology`),
+//! references and Bundle rules (`bundle`), answers against their Questionnaire (`questionnaire`), reports against their
+//! Measure (`measure`), definitions (`conformance`), records against their logical model (`record`). What a receiver may
+//! ask for beyond the specification is [`Strictness`]. Rule names: an invariant's key (`per-1`), a profile's URL with `#key` behind it for
 //! its own invariants, `r4-…` for rules that the specification has no key for, `uk-…` for those of the NHS,
 //! `not-checked` for what nobody here knows.
 
