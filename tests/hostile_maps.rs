@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 use weir::fhir::{self, Document};
-use weir::mapping::{CompiledMap, Diagnostic, MapFile};
+use weir::mapping::{CompiledMap, Diagnostic, Error, Limit, MapFile};
 
 /// The stack of a worker of the gateway.
 const STACK: usize = 2 << 20;
@@ -86,11 +86,11 @@ fn expressions_without_end_are_refused() {
 #[test]
 fn texts_without_end_are_refused() {
     assert_refused("\n".repeat(2 << 20), "longer than 1 MiB");
-    assert_refused("§".repeat(7_000), "unexpected character");
-    assert_refused("§\n".repeat(300_000), "unexpected character");
-    assert_refused(group(&"} ;\n".repeat(200_000)), "expected");
+    assert_refused("§".repeat(7_000), "no sign of this language");
+    assert_refused("§\n".repeat(300_000), "no sign of this language");
+    assert_refused(group(&"} ;\n".repeat(200_000)), "a `}` too many");
     assert_refused("/// a = 1 ".repeat(90_000), "longer than 16 KiB");
-    assert_refused("/// a = 1 /// a = 1 /// a = 1\n".repeat(30_000), "single literal");
+    assert_refused("/// a = 1 /// a = 1 /// a = 1\n".repeat(30_000), "error[syntax]");
     let name = "x".repeat(7_000);
     assert_refused(group(&format!("src -> tgt.{name} = 1;\nsrc -> tgt.{name}y = 1;")), "has no element");
     assert_refused(
@@ -203,4 +203,127 @@ fn rules_of_too_many_parts_are_refused() {
         group(&format!("src -> tgt.active = true{};", ",\ntgt.id as x".repeat(60_000))),
         "at most 1,000 targets",
     );
+}
+
+/// What a run of `rules` on `record` ends in.
+fn outcome(map: String, record: String) -> Result<usize, Error> {
+    within(120, move || {
+        let map = compile(&map).unwrap_or_else(|faults| panic!("{}", faults[0]));
+        let record = Document::parse(record, &fhir::Limits::default()).expect("it is JSON");
+        map.transform(&record, Uuid::nil()).map(|output| output.document.len())
+    })
+}
+
+fn assert_ends(map: impl Into<String>, record: impl Into<String>, limit: Limit) {
+    let map = map.into();
+    let ended = outcome(map.clone(), record.into());
+    let as_expected = matches!(&ended, Err(Error::Limit { limit: reached, .. }) if *reached == limit);
+    assert!(as_expected, "{}: {ended:?}", &map[..map.floor_char_boundary(300)]);
+}
+
+fn basic(extensions: usize) -> String {
+    let one = r#"{"url":"http://x","valueString":"abcdefgh"}"#;
+    format!(r#"{{"resourceType":"Basic","id":"a","extension":[{}]}}"#, vec![one; extensions].join(","))
+}
+
+#[test]
+fn rules_without_end_reach_a_limit() {
+    assert_ends(
+        "group Main(source s : Basic, target t : Patient) { s where (id.exists()) -> t then Main(s, t); }",
+        basic(0),
+        Limit::Groups,
+    );
+    let ring = "group Main(source s : Basic, target t : Patient) { s -> t then B(s, t); }
+        group B(source s, target t : Patient) { s where (id.exists()) -> t then C(s, t); }
+        group C(source s, target t : Patient) { s -> t then B(s, t); }";
+    assert_ends(ring, basic(0), Limit::Groups);
+    let (open, close) = ("s -> t then {\n".repeat(90), "};\n".repeat(90));
+    let deep = format!(
+        "group Main(source s : Basic, target t : Patient) {{ {open} s where (id.exists()) -> t then Main(s, t); {close} }}"
+    );
+    assert_ends(deep, basic(0), Limit::Groups);
+    let joined = "src.extension as a, src.extension as b, src.extension as c;";
+    assert_ends(group(joined), basic(300), Limit::Steps);
+    let first = "src.extension as a then { src.extension first as b then { src.extension last as c; }; };";
+    assert_ends(group(first), basic(4_000), Limit::Steps);
+    let elements = "src.extension as a then { src.extension as b -> tgt.name as n; };";
+    let few = fhir::Limits::default();
+    let map = compile(&group(elements)).expect("it compiles");
+    let map = map.with_limits(weir::mapping::Limits { elements: 1_000, ..Default::default() });
+    let record = Document::parse(basic(100), &few).expect("it is JSON");
+    let ended = map.transform(&record, Uuid::nil()).map(|_| ());
+    assert!(matches!(ended, Err(Error::Limit { limit: Limit::Elements, .. })), "{ended:?}");
+    let nested = "group Main(source s : Basic, target t : Patient) { s -> t.extension as e then More(s, e); }
+        group More(source s, target t : Extension) { s where (id.exists()) -> t.extension as e then More(s, e); }";
+    assert_ends(nested, basic(0), Limit::Depth);
+}
+
+#[test]
+fn texts_that_grow_reach_a_limit() {
+    let doubled: String = (0..60).map(|n| format!(", append(v{n}, v{n}) as v{}\n", n + 1)).collect();
+    assert_ends(group(&format!("src.id as i -> append(i, 'x') as v0{doubled};")), basic(0), Limit::Bytes);
+    let doubled: String = (0..60).map(|n| format!(", (v{n} & v{n}) as v{}\n", n + 1)).collect();
+    let ended = outcome(group(&format!("src.id as i -> append(i, 'x') as v0{doubled};")), basic(0));
+    assert!(matches!(ended, Err(Error::Limit { .. } | Error::Expression { .. })), "{ended:?}");
+    let long = format!(
+        r#"{{"resourceType":"Basic","id":"{}","extension":[{}]}}"#,
+        "x".repeat(100_000),
+        vec!["{}"; 2_000].join(",")
+    );
+    assert_ends(group("src.extension as e log (%src.id + 'x');"), long.clone(), Limit::Bytes);
+    assert_ends(group("src.extension as e -> tgt.name as n, n.text = (%src.id);"), long.clone(), Limit::Bytes);
+    assert_ends(group("src.extension as e -> append(src.id, 'x') as y;"), long.clone(), Limit::Bytes);
+    let seen = "src.id as i -> tgt.name as n, n.text = i then { src.extension as e where (%n.text.exists()); };";
+    let ended = outcome(group(seen), long);
+    assert!(matches!(ended, Err(Error::Limit { limit: Limit::Bytes | Limit::Steps, .. })), "{ended:?}");
+}
+
+#[test]
+fn expressions_that_cost_too_much_reach_a_limit() {
+    let walks = "src.extension as e where (%src.descendants().where($this is string).count() > 0) -> tgt.name as n;";
+    let ended = outcome(group(walks), basic(3_000));
+    assert!(matches!(ended, Err(Error::Expression { .. })), "{ended:?}");
+    let patterns =
+        r"src.extension as e where ('aaaaaaaa'.matches(%src.id & '(a|b)*a(a|b){300}' & value)) -> tgt.name as n;";
+    let ended = outcome(group(patterns), basic(3_000));
+    assert!(matches!(ended, Err(Error::Expression { .. })), "{ended:?}");
+    let text = format!(r#"{{"resourceType":"Basic","id":"{}"}}"#, "ab".repeat(300_000));
+    for condition in [
+        r"id.matches('(a|b)*a(a|b){400}c')",
+        r"id.replaceMatches('.*', '$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0').replaceMatches('.*', '$0$0$0$0$0$0') = 'x'",
+        r"id.toChars().select($this & %src.id).count() > 0",
+        r"(id & id & id & id & id & id & id & id & id & id).toChars().combine('x').count() > 0",
+        r"id.toChars().repeat($this & 'x').count() > 0",
+    ] {
+        let ended = outcome(group(&format!("src where ({condition}) -> tgt.active = true;")), text.clone());
+        assert!(matches!(ended, Err(Error::Expression { .. })), "{condition}: {ended:?}");
+    }
+}
+
+#[test]
+fn patterns_that_take_too_much_memory_are_refused() {
+    assert_refused(
+        group("src where (id.matches('(((\\\\w{50}){50}){50})')) -> tgt.active = true;"),
+        "not valid or too large",
+    );
+    let many: String =
+        (0..300).map(|n| format!("src where (id.matches('\\\\w{{1,12}}{n}')) -> tgt.active = true;\n")).collect();
+    assert_refused(group(&many), "too large together");
+}
+
+#[test]
+fn wide_objects_are_paid_for() {
+    let members: String = (0..20_000).map(|n| format!(",\"m{n}\":1")).collect();
+    let record = format!(r#"{{"resourceType":"Basic","extension":[{}]{members}}}"#, vec!["{}"; 20_000].join(","));
+    assert_ends(group("src.extension as e then { src.author as a -> tgt.active = true; };"), record, Limit::Steps);
+}
+
+#[test]
+fn deep_records_are_refused_before_a_map_sees_them() {
+    for open in ["[", "{\"a\":", "[{\"a\":"] {
+        let text = open.repeat(200_000);
+        let fault =
+            within(60, move || Document::parse(text, &fhir::Limits::default()).map(|_| ()).expect_err("it has no end"));
+        assert!(fault.to_string().contains("nests too deeply"), "{fault}");
+    }
 }

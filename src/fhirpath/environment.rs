@@ -1,5 +1,6 @@
 //! What an expression may know besides its focus: the resources around it, the time, variables.
 
+use std::cell::Cell;
 use std::fmt;
 
 use super::item::{Element, Item};
@@ -20,6 +21,8 @@ pub struct Environment<'e, 'a> {
     pub variables: &'e [Variable<'a>],
     /// Bound on steps; `None` for [`STEPS`].
     pub steps: Option<u64>,
+    /// Where the steps that each evaluation takes are added, for a bound on many evaluations together.
+    pub taken: Option<&'e Cell<u64>>,
     /// Who answers `memberOf()` and `conformsTo()`; without one they are errors.
     pub knowledge: Option<&'e dyn Knowledge>,
 }

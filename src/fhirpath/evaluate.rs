@@ -54,6 +54,14 @@ impl<'e, 'a> Evaluator<'e, 'a> {
         Evaluator { environment, context, steps_left: Cell::new(environment.steps.unwrap_or(STEPS)) }
     }
 
+    /// Tells the environment how many steps were taken.
+    pub(super) fn settle(&self) {
+        if let Some(taken) = self.environment.taken {
+            let bound = self.environment.steps.unwrap_or(STEPS);
+            taken.set(taken.get().saturating_add(bound - self.steps_left.get()));
+        }
+    }
+
     /// Takes `count` steps off the bound.
     #[inline]
     pub(super) fn charge(&self, count: usize) -> Result<(), Fault> {

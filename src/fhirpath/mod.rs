@@ -18,6 +18,7 @@ mod lexer;
 mod nearest;
 mod operators;
 mod parser;
+mod pattern;
 mod plan;
 mod temporal;
 mod shape;
@@ -43,6 +44,8 @@ pub use typing::{DataType, TypeModel, Typing};
 pub struct Expression {
     text: Box<str>,
     plan: Plan,
+    /// What its patterns weigh, in bytes.
+    patterns: usize,
     /// See [`Dialect`].
     lenient: bool,
 }
@@ -61,13 +64,19 @@ impl Expression {
     /// # Errors
     /// See [`Expression::parse`].
     pub fn parse_as(text: &str, dialect: Dialect<'_>) -> Result<Expression, SyntaxError> {
-        Ok(Expression { text: text.into(), plan: parser::parse(text, dialect)?, lenient: dialect.is_lenient() })
+        let (plan, patterns) = parser::parse(text, dialect)?;
+        Ok(Expression { text: text.into(), plan, patterns, lenient: dialect.is_lenient() })
     }
 
     /// What is certainly wrong with the expression where `typing` says what it will find: an element that a type does
     /// not have, values that are never equal, an argument of the wrong type.
     pub fn check(&self, typing: &Typing<'_>) -> Vec<TypeError> {
         check::check(&self.plan, typing, self.lenient)
+    }
+
+    /// How much memory its regular expressions may take, in bytes.
+    pub fn pattern_bytes(&self) -> usize {
+        self.patterns
     }
 
     /// The expression as it was written.
@@ -85,7 +94,10 @@ impl Expression {
         environment: &Environment<'_, 'a>,
     ) -> Result<Items<'a>, EvaluationError> {
         let frame = Frame { focus, index: 0, total: None };
-        Evaluator::new(focus, environment).items(&self.plan, frame)
+        let evaluator = Evaluator::new(focus, environment);
+        let found = evaluator.items(&self.plan, frame);
+        evaluator.settle();
+        found
     }
 
     /// Whether an invariant holds on `focus`: `false` breaks it, an empty result and `true` do not, nor does a single
@@ -96,7 +108,10 @@ impl Expression {
     pub fn holds<'a>(&'a self, focus: &Item<'a>, environment: &Environment<'_, 'a>) -> Result<bool, EvaluationError> {
         let focus = std::slice::from_ref(focus);
         let frame = Frame { focus, index: 0, total: None };
-        Ok(Evaluator::new(focus, environment).truth(&self.plan, frame)?.unwrap_or(true))
+        let evaluator = Evaluator::new(focus, environment);
+        let truth = evaluator.truth(&self.plan, frame);
+        evaluator.settle();
+        Ok(truth?.unwrap_or(true))
     }
 }
 

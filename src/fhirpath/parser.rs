@@ -1,7 +1,5 @@
 //! Tokens → [`Plan`]: the grammar of FHIRPath N1 by precedence climbing, bounded in depth.
 
-use regex::{Regex, RegexBuilder};
-
 use super::dialect::Dialect;
 use super::error::SyntaxError;
 use super::function::Function;
@@ -9,6 +7,7 @@ use super::item::{Quantity, Value};
 use super::lexer::{Token, tokens};
 use super::nearest::nearest;
 use super::operators::calendar_unit;
+use super::pattern::Pattern;
 use super::plan::{Binary, Call, Operation, Plan, Single};
 use super::types::{Step, TypeTest};
 
@@ -16,32 +15,21 @@ use super::types::{Step, TypeTest};
 const DEPTH: u16 = 200;
 /// Longest expression, in bytes.
 const LENGTH: usize = 64 * 1024;
-/// Largest compiled pattern, in bytes.
-const PATTERN_SIZE: usize = 1 << 20;
+/// What the patterns of an expression may weigh together, in bytes.
+const PATTERNS: usize = 4 << 20;
 
-/// Compiles `text`.
-pub(super) fn parse(text: &str, dialect: Dialect<'_>) -> Result<Plan, SyntaxError> {
+/// Compiles `text`. With the plan, what its patterns weigh.
+pub(super) fn parse(text: &str, dialect: Dialect<'_>) -> Result<(Plan, usize), SyntaxError> {
     if text.len() > LENGTH {
         return Err(SyntaxError::new(LENGTH, "the expression is longer than 64 KB"));
     }
     let tokens = tokens(text)?;
-    let mut parser = Parser { tokens, at: 0, open: 0, dialect };
+    let mut parser = Parser { tokens, at: 0, open: 0, patterns: 0, dialect };
     let plan = parser.expression(0)?;
     match parser.peek() {
-        Token::End => Ok(plan),
+        Token::End => Ok((plan, parser.patterns)),
         _ => parser.fail("an operator or the end of the expression was expected"),
     }
-}
-
-/// A pattern as FHIRPath means it: it may match anywhere, and a dot matches line ends.
-pub(super) fn pattern(text: &str, whole: bool) -> Option<Regex> {
-    let anchored = if whole { format!("^(?:{text})$") } else { text.to_owned() };
-    RegexBuilder::new(&anchored)
-        .dot_matches_new_line(true)
-        .size_limit(PATTERN_SIZE)
-        .dfa_size_limit(PATTERN_SIZE)
-        .build()
-        .ok()
 }
 
 struct Parser<'p> {
@@ -49,6 +37,8 @@ struct Parser<'p> {
     at: usize,
     /// Brackets, arguments and operators that are open.
     open: u16,
+    /// What the patterns so far weigh, in bytes.
+    patterns: usize,
     dialect: Dialect<'p>,
 }
 
@@ -315,6 +305,10 @@ impl Parser<'_> {
         }
         let below = arguments.iter().chain(&input).map(|plan| plan.depth).max().unwrap_or(0);
         let pattern = literal_pattern(function, &arguments)?;
+        self.patterns += pattern.as_ref().map_or(0, Pattern::weight);
+        if self.patterns > PATTERNS {
+            return Err(SyntaxError::new(offset, "the regular expressions are too large together"));
+        }
         let place = u32::try_from(offset).unwrap_or(u32::MAX);
         let call = Call { function, input, arguments, pattern, offset: place };
         self.plan(Operation::Call(Box::new(call)), offset, below)
@@ -390,14 +384,14 @@ enum Infix {
     As,
 }
 
-fn literal_pattern(function: Function, arguments: &[Plan]) -> Result<Option<Regex>, SyntaxError> {
+fn literal_pattern(function: Function, arguments: &[Plan]) -> Result<Option<Pattern>, SyntaxError> {
     let Some(Plan { operation: Operation::Literal(Value::String(text)), offset, .. }) = arguments.first() else {
         return Ok(None);
     };
     if !function.takes_pattern() {
         return Ok(None);
     }
-    match pattern(text, function == Function::MatchesFull) {
+    match Pattern::new(text, function == Function::MatchesFull) {
         Some(pattern) => Ok(Some(pattern)),
         None => Err(SyntaxError::new(*offset as usize, "the regular expression is not valid or too large")),
     }

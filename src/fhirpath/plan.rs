@@ -1,10 +1,9 @@
 //! The compiled form of an expression.
 
-use regex::Regex;
-
 use super::error::{EvaluationError, Fault};
 use super::function::Function;
 use super::item::Value;
+use super::pattern::Pattern;
 use super::types::{Step, TypeTest};
 
 /// A compiled subexpression.
@@ -65,7 +64,7 @@ pub(super) struct Call {
     pub(super) input: Option<Plan>,
     pub(super) arguments: Vec<Plan>,
     /// The first argument as a pattern, if it is a literal.
-    pub(super) pattern: Option<Regex>,
+    pub(super) pattern: Option<Pattern>,
     pub(super) offset: u32,
 }
 

@@ -60,6 +60,8 @@ pub struct MapFile {
 pub struct Limits {
     /// Rules run, and items they run for. Default 1,000,000.
     pub steps: u64,
+    /// Steps of FHIRPath, of all expressions together. Default 20,000,000.
+    pub expressions: u64,
     /// Elements of the output. Default 1,000,000.
     pub elements: usize,
     /// Bytes of text in the output, and of text made on the way. Default 64 MiB.
@@ -72,7 +74,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { steps: 1_000_000, elements: 1_000_000, bytes: 64 << 20, depth: 100, groups: 64 }
+        Limits {
+            steps: 1_000_000,
+            expressions: 20_000_000,
+            elements: 1_000_000,
+            bytes: 64 << 20,
+            depth: 100,
+            groups: 64,
+        }
     }
 }
 

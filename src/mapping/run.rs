@@ -4,6 +4,7 @@
 //! and calls are bounded. The frame of a group holds its variables; a rule sets its own on each turn, so an iteration
 //! sees what the enclosing rules bound and nothing of the turn before.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 
 use smallvec::SmallVec;
@@ -45,6 +46,11 @@ pub struct LogLine {
     pub text: String,
 }
 
+/// Blocks of rules inside each other, over all groups that call each other: each takes its part of the stack.
+const LEVELS: u32 = 250;
+/// Steps that one expression may take: fewer than FHIRPath allows by itself, for each step may keep an item.
+const EXPRESSION: u64 = 4_000_000;
+
 /// One transformation under way.
 pub(super) struct Run<'r> {
     pub(super) plan: &'r Plan,
@@ -60,8 +66,14 @@ pub(super) struct Run<'r> {
     /// Items of the sources that are being walked, innermost last.
     items: Vec<Value<'r>>,
     steps: u64,
+    /// Steps of FHIRPath that are left for all expressions together.
+    expressions: u64,
     bytes: usize,
+    /// Bytes of text that is kept beside the output: log lines, and the output as expressions saw it.
+    aside: usize,
     calls: u32,
+    /// Blocks of rules that may still be opened inside each other.
+    levels: u32,
     counters: Vec<u32>,
     seed: Uuid,
     /// The node that the running rule works on.
@@ -93,8 +105,11 @@ impl<'r> Run<'r> {
             base: 0,
             items: Vec::with_capacity(64),
             steps: limits.steps,
+            expressions: limits.expressions,
             bytes: limits.bytes,
+            aside: 0,
             calls: limits.groups,
+            levels: LEVELS,
             counters: vec![0; plan.uuids as usize],
             seed,
             at: Some(record.root()),
@@ -140,11 +155,18 @@ impl<'r> Run<'r> {
 
     #[inline]
     fn step(&mut self) -> Result<(), Error> {
-        match self.steps.checked_sub(1) {
+        self.charge(1)?;
+        self.check_bytes()
+    }
+
+    /// Takes steps for work that is not a rule or an item: none for what ordinary records have.
+    #[inline]
+    pub(super) fn charge(&mut self, steps: usize) -> Result<(), Error> {
+        match self.steps.checked_sub(steps as u64) {
             Some(left) => self.steps = left,
             None => return Err(self.beyond(Limit::Steps)),
         }
-        self.check_bytes()
+        Ok(())
     }
 
     #[cold]
@@ -155,7 +177,7 @@ impl<'r> Run<'r> {
     /// Ends a run whose texts grow too large: a rule may copy one long field many times.
     #[inline]
     pub(super) fn check_bytes(&self) -> Result<(), Error> {
-        if self.target.bytes() <= self.bytes {
+        if self.target.bytes() + self.aside <= self.bytes {
             return Ok(());
         }
         Err(self.beyond(Limit::Bytes))
@@ -196,6 +218,7 @@ impl<'r> Run<'r> {
         };
         self.calls = left;
         let plan: &'r GroupPlan = &self.plan.groups[group];
+        self.charge(plan.slots as usize / 64)?;
         self.frame.resize(base + plan.slots as usize, Value::Unset);
         let caller = std::mem::replace(&mut self.base, base);
         if let Some(base_group) = &plan.extends {
@@ -209,6 +232,14 @@ impl<'r> Run<'r> {
     }
 
     fn block(&mut self, block: &'r Block) -> Result<(), Error> {
+        if block.rules.is_empty() {
+            return Ok(());
+        }
+        let Some(left) = self.levels.checked_sub(1) else {
+            return Err(self.beyond(Limit::Groups));
+        };
+        self.levels = left;
+        self.charge(block.shared.len() / 64)?;
         for &slot in &block.shared {
             self.set(slot, Value::Unset);
         }
@@ -219,6 +250,7 @@ impl<'r> Run<'r> {
             self.join(rule, 0)?;
             (self.rule, self.at) = outer;
         }
+        self.levels += 1;
         Ok(())
     }
 
@@ -247,8 +279,10 @@ impl<'r> Run<'r> {
         if let Some(recorder) = self.recorder {
             recorder.rule(rule.rule);
         }
+        self.charge(rule.targets.len() / 8)?;
         for target in &rule.targets {
             let value = self.apply(target)?;
+            self.check_bytes()?;
             if let Some(slot) = target.slot {
                 self.set(slot, value);
             }
@@ -269,6 +303,7 @@ impl<'r> Run<'r> {
             None if matches!(context, Value::Unset) => {}
             None => self.items.push(context),
         }
+        self.charge(self.searched(context) + (self.items.len() - start) / 16)?;
         for spellings in &source.steps {
             let items: Vec<Value<'r>> = self.items.drain(start..).collect();
             items.into_iter().for_each(|item| self.children(item, spellings));
@@ -337,7 +372,10 @@ impl<'r> Run<'r> {
             if let Some(log) = &source.log {
                 let found = self.evaluate(log, Some(item))?;
                 let text: Vec<_> = found.iter().filter_map(Item::as_text).collect();
-                self.log.push(LogLine { rule: self.rule, text: text.join(", ") });
+                let text = text.join(", ");
+                self.aside += text.len();
+                self.check_bytes()?;
+                self.log.push(LogLine { rule: self.rule, text });
             }
         }
         Ok(())
@@ -356,6 +394,15 @@ impl<'r> Run<'r> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The steps that looking through the members of an object is worth: none, unless it has very many.
+    fn searched(&self, context: Value<'r>) -> usize {
+        const MANY: usize = 1_000;
+        match node_of(context).filter(|node| node.is_object() && node.end_index() - node.id().index() > MANY) {
+            Some(node) => node.children().count() / 64,
+            None => 0,
+        }
     }
 
     /// Pushes the children of `context` that one of `spellings` names.
@@ -406,15 +453,18 @@ impl<'r> Run<'r> {
         for (name, slot) in &plan.variables {
             variables.push(Variable { name, items: self.item(self.get(*slot))?.into_iter().collect() });
         }
+        let taken = Cell::new(0);
         let environment = Environment {
             resource: Some(self.record.clone()),
             root_resource: Some(self.record.clone()),
             now: None,
             variables: &variables,
-            steps: None,
+            steps: Some(self.expressions.min(EXPRESSION)),
+            taken: Some(&taken),
             knowledge: None,
         };
         let found = plan.expression.evaluate(focus.as_slice(), &environment);
+        self.expressions = self.expressions.saturating_sub(taken.get());
         found.map_err(|fault| Error::Expression { fault, place: self.place() })
     }
 
@@ -430,11 +480,11 @@ impl<'r> Run<'r> {
                 Some(Item::of_primitive(value, companion, type_def))
             }
             Value::Target(id) => match (self.target.value(id), self.target.ty(id)) {
-                (Some(text), ty) => Some(self.text_item(text, ty)),
+                (Some(text), ty) => Some(self.text_item(text, ty)?),
                 (None, ty) if ty.is_primitive() => None,
                 (None, ty) => Some(self.snapshot(id, ty)?),
             },
-            Value::Text { text, ty, .. } => Some(self.text_item(text, ty)),
+            Value::Text { text, ty, .. } => Some(self.text_item(text, ty)?),
         })
     }
 
@@ -442,8 +492,9 @@ impl<'r> Run<'r> {
     /// grows must not be free.
     fn snapshot(&mut self, id: TargetId, ty: Type) -> Result<Item<'r>, Error> {
         let (document, _) = self.target.write(id).map_err(|refused| self.refused(refused, "the output"))?;
-        let left = self.steps.checked_sub(document.len() as u64);
-        self.steps = left.ok_or_else(|| Error::Limit { limit: Limit::Steps, place: self.place() })?;
+        self.charge(document.len())?;
+        self.aside += document.source().len();
+        self.check_bytes()?;
         let type_def = match ty {
             Type::Fhir(each) => Some(each),
             _ => None,
@@ -451,11 +502,12 @@ impl<'r> Run<'r> {
         Ok(Item::of_node(self.shelf.keep(document).root(), type_def))
     }
 
-    fn text_item(&self, text: Text<'r>, ty: Type) -> Item<'r> {
-        match text {
+    fn text_item(&mut self, text: Text<'r>, ty: Type) -> Result<Item<'r>, Error> {
+        self.charge(self.target.read(text).len() / 256)?;
+        Ok(match text {
             Text::Kept(kept) => values::item_of_text(kept.into(), ty),
             made => values::item_of_text(self.target.read(made).to_owned().into(), ty),
-        }
+        })
     }
 
     /// The value of an operand: [`Value::Unset`] if there is none.
@@ -481,6 +533,7 @@ impl<'r> Run<'r> {
             let start = self.items.len();
             self.children(value, spellings);
             let found = self.items.len() - start;
+            self.charge(self.searched(value) + found / 16)?;
             value = self.items.get(start).copied().unwrap_or(Value::Unset);
             self.items.truncate(start);
             if found > 1 {

@@ -64,7 +64,10 @@ impl<'r> Run<'r> {
     fn operand_text(&mut self, operand: &'r Operand) -> Result<Option<(Text<'r>, Option<NodeId>)>, Error> {
         let value = self.operand(operand)?;
         match (self.text(value), value) {
-            (Some(text), _) => Ok(Some(text)),
+            (Some(text), _) => {
+                self.charge(self.target.read(text.0).len() / 256)?;
+                Ok(Some(text))
+            }
             (None, Value::Unset | Value::Element { value: None, .. }) => Ok(None),
             (None, _) => Err(self.conversion("the argument of a transform", "a primitive")),
         }
@@ -110,7 +113,11 @@ impl<'r> Run<'r> {
             }
         }
         let start = self.target.made_len();
-        parts.iter().for_each(|text| self.target.append(*text));
+        for text in &parts {
+            self.charge(self.target.read(*text).len() / 256)?;
+            self.target.append(*text);
+            self.check_bytes()?;
+        }
         let text = Text::Made(start, self.target.made_len());
         Ok(Value::Text { text, ty: made().string, source })
     }
@@ -375,6 +382,7 @@ impl<'r> Run<'r> {
                 _ => Err(self.conversion(element, self.plan.types.name(ty))),
             };
         };
+        self.charge(self.target.read(text).len() / 256)?;
         if !values::is_well_formed(self.target.read(text), ty) || !ty.is_primitive() {
             return Err(self.conversion(element, self.plan.types.name(ty)));
         }

@@ -10,7 +10,7 @@ use super::{Arguments, Called, one, truth};
 use crate::fhirpath::error::Fault;
 use crate::fhirpath::function::Function;
 use crate::fhirpath::item::{Item, Items, Value};
-use crate::fhirpath::parser::pattern;
+use crate::fhirpath::pattern::Pattern;
 use crate::identity::digest::hex;
 
 /// Whether `function` is one of these.
@@ -63,7 +63,11 @@ pub(super) fn call<'a>(arguments: &mut Arguments<'_, '_, 'a>, input: &[Item<'a>]
         F::Lower => Ok(string(text.to_lowercase())),
         F::Trim => Ok(string(text.trim().to_owned())),
         F::Length => Ok(one(Some(Value::Integer(text.chars().count() as i64)))),
-        F::ToChars => Ok(text.chars().map(|letter| Item::of_text(letter.to_string())).collect()),
+        F::ToChars => {
+            // Each letter becomes an item.
+            arguments.evaluator.charge(text.len())?;
+            Ok(text.chars().map(|letter| Item::of_text(letter.to_string())).collect())
+        }
         F::Substring => substring(arguments, &text),
         F::Matches | F::MatchesFull | F::ReplaceMatches => matches(arguments, &text),
         F::Replace => replace(arguments, &text),
@@ -86,8 +90,11 @@ fn with_text<'a>(arguments: &Arguments<'_, '_, 'a>, text: &str) -> Called<Items<
         F::Contains => truth(text.contains(argument)),
         F::IndexOf => place(text.find(argument)),
         F::LastIndexOf => place(text.rfind(argument)),
-        F::Split if argument.is_empty() => string(text.to_owned()),
-        F::Split => text.split(argument).map(|part| Item::of_text(part.to_owned())).collect(),
+        F::Split if !argument.is_empty() => {
+            arguments.evaluator.charge(text.matches(argument).count())?;
+            text.split(argument).map(|part| Item::of_text(part.to_owned())).collect()
+        }
+        F::Split => string(text.to_owned()),
         F::Encode => one(encode(text, argument).map(|text| Value::String(text.into()))),
         F::Decode => one(decode(text, argument).map(|text| Value::String(text.into()))),
         F::Escape => one(escape(text, argument).map(|text| Value::String(text.into()))),
@@ -131,53 +138,23 @@ fn replace<'a>(arguments: &Arguments<'_, '_, 'a>, text: &str) -> Called<Items<'a
 }
 
 fn matches<'a>(arguments: &Arguments<'_, '_, 'a>, text: &str) -> Called<Items<'a>> {
-    /// Steps that compiling a pattern costs.
-    const COMPILING: usize = 2_000;
     let function = arguments.function();
+    let charge = |steps| arguments.evaluator.charge(steps);
     let compiled;
     let pattern = match &arguments.call.pattern {
         Some(pattern) => pattern,
         None => {
             let Some(source) = arguments.text(0)? else { return Ok(Items::new()) };
-            arguments.evaluator.charge(COMPILING)?;
-            compiled = pattern(&source, function == Function::MatchesFull).ok_or(Fault::BadPattern)?;
+            compiled = Pattern::new(&source, function == Function::MatchesFull).ok_or(Fault::BadPattern)?;
+            charge(compiled.compiling())?;
             &compiled
         }
     };
     if function != Function::ReplaceMatches {
-        return Ok(truth(pattern.is_match(text)));
+        return Ok(truth(pattern.is_match(text, charge)?));
     }
     let Some(replacement) = arguments.text(1)? else { return Ok(Items::new()) };
-    if pattern.as_str().is_empty() {
-        return Ok(string(text.to_owned()));
-    }
-    let replacement = braced_groups(&replacement);
-    arguments.pay(pattern.find_iter(text).count().saturating_mul(replacement.len() + text.len() / 4))?;
-    Ok(string(pattern.replace_all(text, replacement.as_str()).into_owned()))
-}
-
-/// `$1x` as the regex crate writes it: `${1}x`. A backslash makes the next character plain.
-fn braced_groups(replacement: &str) -> String {
-    let mut braced = String::with_capacity(replacement.len() + 4);
-    let mut letters = replacement.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '$' => {
-                let mut group = String::new();
-                while let Some(digit) = letters.next_if(char::is_ascii_digit) {
-                    group.push(digit);
-                }
-                braced.push_str(&if group.is_empty() { "$".to_owned() } else { format!("${{{group}}}") });
-            }
-            '\\' => match letters.next() {
-                Some('$') => braced.push_str("$$"),
-                Some(other) => braced.push(other),
-                None => {}
-            },
-            other => braced.push(other),
-        }
-    }
-    braced
+    Ok(string(pattern.replace(text, &replacement, charge)?))
 }
 
 fn encode(text: &str, format: &str) -> Option<String> {

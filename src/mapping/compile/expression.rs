@@ -92,6 +92,13 @@ impl Compiler<'_> {
                 return None;
             }
         };
+        let Some(left) = self.patterns.checked_sub(expression.pattern_bytes()) else {
+            let hint = "write fewer or shorter patterns, and give the parameters of groups their types";
+            let message = "the regular expressions of this map are too large together";
+            self.error_of(Code::Limit, scope.file, node, message, hint);
+            return None;
+        };
+        self.patterns = left;
         let variables: Vec<(&str, DataType)> =
             written.used.iter().map(|variable| (variable.name.as_str(), variable.ty.into())).collect();
         let typing =

@@ -32,7 +32,9 @@ use super::types::{Type, Types};
 const INSTANCES: usize = 10_000;
 /// How many bytes of groups and expressions may be compiled, each group as often as it has combinations of types.
 const COMPILED: usize = 8 << 20;
-/// How many faults are told.
+/// How many bytes the regular expressions of all instances may take.
+const PATTERNS: usize = 64 << 20;
+/// How many faults are told, and how many warnings.
 const FAULTS: usize = 200;
 
 /// A parsed mapping file.
@@ -125,6 +127,8 @@ pub(super) struct Compiler<'a> {
     pending: VecDeque<(usize, usize, Vec<Type>)>,
     /// Bytes of groups and expressions that may still be compiled.
     budget: usize,
+    /// Bytes that regular expressions may still take.
+    patterns: usize,
     rules: Vec<Rule>,
     rule_places: HashMap<(usize, usize), u32>,
     uuids: HashMap<(usize, usize), u32>,
@@ -148,6 +152,7 @@ pub(super) fn compile(files: &[MapFile], definitions: &[Document]) -> Result<(Pl
         plans: Vec::new(),
         pending: VecDeque::new(),
         budget: COMPILED,
+        patterns: PATTERNS,
         rules: Vec::new(),
         rule_places: HashMap::new(),
         uuids: HashMap::new(),
@@ -209,7 +214,11 @@ impl Compiler<'_> {
 
     /// Whether so much is wrong that no more is looked at.
     fn is_hopeless(&self) -> bool {
-        self.diagnostics.len() >= FAULTS && self.has_errors()
+        self.is_told_enough(Severity::Error)
+    }
+
+    fn is_told_enough(&self, severity: Severity) -> bool {
+        self.diagnostics.iter().filter(|each| each.severity == severity).count() >= FAULTS
     }
 
     /// Reports a fault at `node`. The same fault of a group that is compiled for several types is reported once.
@@ -233,7 +242,7 @@ impl Compiler<'_> {
     /// Reports what was found in these bytes of `file`.
     fn report(&mut self, file: usize, range: Range<usize>, finding: Finding) {
         let follows = |(other, rule): &(usize, Range<usize>)| *other == file && rule.contains(&range.start);
-        if self.is_hopeless() || self.broken.iter().any(follows) {
+        if self.is_told_enough(finding.severity) || self.broken.iter().any(follows) {
             return;
         }
         let File { name, text, .. } = &self.files[file];
