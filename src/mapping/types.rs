@@ -326,24 +326,28 @@ impl Types {
     /// How an element of unknown type may be spelled: its own name, or as any choice element of R4 with that stem.
     pub(super) fn any_spellings(name: &str) -> Vec<Spelling> {
         let mut spellings = vec![Spelling { name: Name::new(name), ty: Type::Any }];
-        for chosen in schema_choices(name) {
-            if !spellings.iter().any(|known| known.name == chosen.name) {
-                spellings.push(chosen);
-            }
-        }
+        spellings.extend(schema_choices(name).iter().filter(|chosen| chosen.name.text() != name).cloned());
         spellings
     }
 }
 
-fn schema_choices(stem: &str) -> Vec<Spelling> {
-    let types = crate::fhir::r4::types();
-    let owners = types.iter().flat_map(|row| row.elements());
-    let choice =
-        owners.filter(|row| row.path.rsplit('.').next().is_some_and(|last| last.strip_suffix("[x]") == Some(stem)));
-    choice
-        .flat_map(|row| crate::fhir::r4::type_codes(row.types))
-        .map(|code| Spelling { name: Name::new(&choice_name(stem, code)), ty: Type::fhir(code) })
-        .collect()
+/// The choice elements of R4 with this stem, in each of their spellings.
+fn schema_choices(stem: &str) -> &'static [Spelling] {
+    static CHOICES: LazyLock<HashMap<&'static str, Vec<Spelling>>> = LazyLock::new(|| {
+        let mut choices: HashMap<&'static str, Vec<Spelling>> = HashMap::new();
+        for row in crate::fhir::r4::types().iter().flat_map(|row| row.elements()) {
+            let Some(stem) = row.path.rsplit('.').next().and_then(|last| last.strip_suffix("[x]")) else { continue };
+            let known = choices.entry(stem).or_default();
+            for code in crate::fhir::r4::type_codes(row.types) {
+                let name = Name::new(&choice_name(stem, code));
+                if !known.iter().any(|other| other.name == name) {
+                    known.push(Spelling { name, ty: Type::fhir(code) });
+                }
+            }
+        }
+        choices
+    });
+    CHOICES.get(stem).map_or(&[], Vec::as_slice)
 }
 
 fn fhir_field(each: &'static TypeDef, name: &str) -> Option<Field> {
