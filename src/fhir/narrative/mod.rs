@@ -108,7 +108,7 @@ pub fn tells_part_withheld(text: Node<'_>) -> bool {
 /// Whether an element of a section stands after its narrative, in the order of R4.
 pub fn follows_text(name: NameId) -> bool {
     let keys = keys();
-    [keys.mode, keys.ordered_by, keys.entry, keys.empty_reason, keys.section].contains(&name)
+    [keys.mode, keys.ordered_by, keys.entry, keys.empty_reason, keys.section].contains(&name.without_underscore())
 }
 
 /// Writes a narrative that this module made.
