@@ -121,7 +121,7 @@ fn calls_are_checked() {
         assert_eq!(first(&map), (2, column, message.to_owned(), hint.to_owned()));
     };
     call("Nam(s, n)", 35, "no group is called Nam in this map or its imports", "write Name?");
-    call("Name(s)", 35, "Name takes 2 arguments and gets 1", "write Name(a, b)");
+    call("Name(s)", 35, "Name takes 2 arguments and gets 1", "it is declared Name(source a, target b)");
     call("Name(s, s)", 43, "b takes a target, and s is none", "pass a variable that a target has bound with as");
     call(
         "Name(h, n)",
