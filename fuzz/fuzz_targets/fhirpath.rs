@@ -1,0 +1,39 @@
+//! Expressions on documents.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+use weir_fuzz::{maps, mutate};
+
+static WORDS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let mut words = maps::words();
+    words.extend([
+        "%resource",
+        "%context",
+        "%ucum",
+        "now()",
+        "today()",
+        "'kg'",
+        "1000000000000",
+        "0.0000000001",
+        "'1 day'",
+        "'2020-01'",
+    ]);
+    words
+});
+
+fuzz_target!(|data: &[u8]| weir_fuzz::fhirpath(data));
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    match std::str::from_utf8(&data[..size]) {
+        Ok(text) if seed % 6 != 0 => {
+            let mutated = mutate::mutate(text, &WORDS, seed);
+            let length = mutated.floor_char_boundary(max_size);
+            data[..length].copy_from_slice(&mutated.as_bytes()[..length]);
+            length
+        }
+        _ => fuzzer_mutate(data, size, max_size),
+    }
+});
