@@ -86,6 +86,18 @@ impl Builder {
         self.complete(id);
     }
 
+    /// A string value in which nothing needs an escape.
+    #[inline]
+    pub fn plain_string(&mut self, text: &str) {
+        debug_assert!(super::document::is_plain(text.as_bytes()), "the caller knows the text");
+        let id = self.push(Kind::String);
+        self.text.reserve(text.len() + 2);
+        self.text.push('"');
+        self.text.push_str(text);
+        self.text.push('"');
+        self.complete(id);
+    }
+
     /// A number as its digits, `true`, `false` or `null`.
     #[inline]
     pub fn scalar(&mut self, json: &str) {

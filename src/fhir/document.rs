@@ -331,6 +331,7 @@ impl PartialEq for Node<'_> {
 }
 
 impl<'a> Node<'a> {
+    #[inline]
     fn slot(self) -> &'a Slot {
         &self.document.slots[self.id.index()]
     }
@@ -351,21 +352,25 @@ impl<'a> Node<'a> {
     }
 
     /// The kind of value.
+    #[inline]
     pub fn kind(self) -> Kind {
         self.slot().kind
     }
 
     /// Whether it is an object.
+    #[inline]
     pub fn is_object(self) -> bool {
         self.kind() == Kind::Object
     }
 
     /// Whether it is an array.
+    #[inline]
     pub fn is_array(self) -> bool {
         self.kind() == Kind::Array
     }
 
     /// The interned name of an object's member; [`NameId::UNKNOWN`] for the root, array items, names outside R4.
+    #[inline]
     pub fn name_id(self) -> NameId {
         self.slot().name
     }
@@ -380,20 +385,30 @@ impl<'a> Node<'a> {
     }
 
     /// Whether this member has `name`.
+    #[inline]
     pub fn is_named(self, name: &Name) -> bool {
         let slot = self.slot();
         slot.name == name.id()
-            && (slot.name != NameId::UNKNOWN
-                || (slot.marks & !ESCAPED == name.tag() && self.name().is_some_and(|own| own == name.text())))
+            && (slot.name != NameId::UNKNOWN || (slot.marks & !ESCAPED == name.tag() && self.is_spelled(name.text())))
+    }
+
+    /// Whether the key is `text`: mostly it stands there letter for letter.
+    fn is_spelled(self, text: &str) -> bool {
+        let key = self.slot().key;
+        let Some(written) = self.document.source.as_bytes().get(key as usize + 1..) else { return false };
+        let is_it = written.get(text.len()) == Some(&b'"') && written[..text.len()] == *text.as_bytes();
+        (is_it && is_plain(text.as_bytes())) || self.name().is_some_and(|own| own == text)
     }
 
     /// Members of an object or items of an array; nothing for other kinds.
+    #[inline]
     pub fn children(self) -> Children<'a> {
         let slot = self.slot();
         Children { document: self.document, next: self.id.0 + 1, end: slot.after }
     }
 
     /// The member with `name`.
+    #[inline]
     pub fn get(self, name: &Name) -> Option<Node<'a>> {
         if !self.is_object() {
             return None;
@@ -513,6 +528,7 @@ pub struct Children<'a> {
 impl<'a> Iterator for Children<'a> {
     type Item = Node<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Node<'a>> {
         if self.next >= self.end {
             return None;
@@ -629,6 +645,11 @@ pub(super) fn is_plain(bytes: &[u8]) -> bool {
         Some(last) => bytes.as_chunks::<16>().0.iter().all(block_is_plain) && block_is_plain(last),
         None => plain_length(bytes) == bytes.len(),
     }
+}
+
+/// Whether JSON writes `text` as a string without an escape.
+pub(crate) fn is_plain_text(text: &str) -> bool {
+    is_plain(text.as_bytes())
 }
 
 /// The high bit of each byte of a word that ends a JSON string or needs an escape; above the first one it may err.

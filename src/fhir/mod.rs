@@ -28,6 +28,7 @@ pub mod xml;
 
 pub use builder::Builder;
 pub use capability::capability_statement;
+pub(crate) use document::is_plain_text;
 pub use document::{Children, Document, Fault, Kind, Limits, Node, NodeId, ParseError, Position};
 pub use instant::{Instant, instant_text};
 pub use keys::{Keys, keys};

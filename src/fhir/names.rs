@@ -86,6 +86,7 @@ impl Name {
     }
 
     /// The id, [`NameId::UNKNOWN`] for a name outside R4.
+    #[inline]
     pub fn id(&self) -> NameId {
         self.id
     }
@@ -96,6 +97,7 @@ impl Name {
     }
 
     /// For a name outside R4, seven bits that differ for most other names.
+    #[inline]
     pub(super) fn tag(&self) -> u8 {
         self.tag
     }

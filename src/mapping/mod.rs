@@ -152,8 +152,9 @@ impl CompiledMap {
     fn run(&self, source: &Document, seed: Uuid, recorder: Option<&Recorder<'_>>) -> Result<Transformed, Error> {
         let snapshots = snapshots::Snapshots::default();
         let shelf = snapshots.shelf();
-        let (run, root) = run::Run::start(&self.plan, source, shelf, seed, &self.limits, recorder)?;
-        let (document, origins) = run.target.write(root).map_err(|refused| run.refused(refused, "the output"))?;
+        let (run, root) =
+            run::Run::start(&self.plan, source, shelf, seed, &self.limits, recorder).map_err(|error| *error)?;
+        let (document, origins) = run.target.write(root).map_err(|refused| *run.refused(refused, "the output"))?;
         debug_assert_eq!(document.len(), origins.len(), "each value of the output has an origin");
         Ok(Transformed { document, origins, log: run.log })
     }

@@ -3,13 +3,14 @@
 //! A group is compiled once for each combination of types it is called with, so that elements are known at load even
 //! where a parameter declares no type. Variables are slots of the group's frame.
 
-use crate::fhir::Name;
+use crate::fhir::{Name, is_plain_text};
 use crate::fhirpath::Expression;
 
 use super::concepts::Concepts;
 use super::date_op::DateOp;
 use super::escape::Escaping;
 use super::quantity::Part;
+use super::target::Form;
 use super::types::{Spelling, Type, Types};
 
 /// A variable's place in the frame of its group.
@@ -104,6 +105,10 @@ pub(super) struct SourcePlan {
     pub(super) log: Option<Box<ExpressionPlan>>,
     /// Where the item is kept while the rule runs.
     pub(super) slot: Slot,
+    /// Whether it is its context, as it is and always.
+    pub(super) is_context: bool,
+    /// Whether anything but the first element decides on its items.
+    pub(super) is_filtered: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +128,7 @@ pub(super) struct ExpressionPlan {
 }
 
 // A run walks every target of its map: what is rare stands in boxes, so that more of the plan stays in the cache.
-const _: () = assert!(size_of::<TargetPlan>() <= 136 && size_of::<SourcePlan>() <= 160);
+const _: () = assert!(size_of::<TargetPlan>() <= 144 && size_of::<SourcePlan>() <= 160);
 
 #[derive(Debug)]
 pub(super) struct TargetPlan {
@@ -134,6 +139,17 @@ pub(super) struct TargetPlan {
     pub(super) transform: Transform,
     pub(super) list_mode: TargetListMode,
     pub(super) slot: Option<Slot>,
+    /// For a target that adds an element of one primitive type.
+    pub(super) primitive: Option<PrimitivePlan>,
+}
+
+/// What is known of a target that adds a primitive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PrimitivePlan {
+    /// The variable whose element is set.
+    pub(super) context: Slot,
+    /// How JSON writes its value; of a constant it is known whether it needs escapes.
+    pub(super) form: Form,
 }
 
 /// An element of a target.
@@ -228,6 +244,15 @@ pub(super) enum Operand {
 }
 
 impl SourcePlan {
+    /// The same, with what the executor asks first worked out.
+    pub(super) fn ready(mut self) -> SourcePlan {
+        let chooses = self.only.is_some() || self.cardinality.is_some() || self.list_mode.is_some();
+        let looks = self.condition.is_some() || self.check.is_some() || self.log.is_some();
+        self.is_filtered = chooses || looks || self.default.is_some() || !self.steps.is_empty();
+        self.is_context = self.element.is_none() && !self.is_filtered;
+        self
+    }
+
     /// Whether the rule may run for several items, as far as the map tells.
     pub(super) fn may_give_several(&self) -> bool {
         let one_at_most = matches!(self.cardinality, Some((_, Some(0 | 1))))
@@ -242,10 +267,35 @@ impl SourcePlan {
 }
 
 impl TargetPlan {
+    /// A target, with what the executor asks first worked out.
+    pub(super) fn new(
+        context: Option<Slot>,
+        element: Option<ElementPlan>,
+        transform: Transform,
+        list_mode: TargetListMode,
+        slot: Option<Slot>,
+    ) -> TargetPlan {
+        let adds = matches!(list_mode, TargetListMode::First | TargetListMode::Last);
+        let ty = match element.as_ref().map(|element| element.spellings.as_slice()) {
+            Some([one]) if adds && one.ty.is_primitive() => Some(one.ty),
+            _ => None,
+        };
+        let primitive = context.zip(ty).map(|(context, ty)| PrimitivePlan { context, form: form(ty, &transform) });
+        TargetPlan { context, element, transform, list_mode, slot, primitive }
+    }
+
     /// Whether it sets a value, and does not go on with what is there.
     pub(super) fn sets_a_value(&self) -> bool {
         let goes_on = matches!(self.list_mode, TargetListMode::Reuse | TargetListMode::Share(_));
         !matches!(self.transform, Transform::Element) && !goes_on
+    }
+}
+
+/// How JSON writes the value of a target: of a constant it is known whether it needs escapes.
+fn form(ty: Type, transform: &Transform) -> Form {
+    match (Form::of(ty), transform) {
+        (Form::Text, Transform::Copy(Operand::Constant(text, _))) if is_plain_text(text) => Form::Plain,
+        (form, _) => form,
     }
 }
 

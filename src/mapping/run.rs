@@ -4,6 +4,7 @@
 //! and calls are bounded. The frame of a group holds its variables; a rule sets its own on each turn, so an iteration
 //! sees what the enclosing rules bound and nothing of the turn before.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt::Write as _;
 
@@ -20,7 +21,7 @@ use super::plan::{
 };
 use super::recorder::Recorder;
 use super::snapshots::Shelf;
-use super::target::{Origin, Refused, Spec, Target, TargetId, Text};
+use super::target::{Form, Origin, Refused, Spec, Target, TargetId, Text};
 use super::types::{Spelling, Type, made};
 use super::{Limits, values};
 
@@ -50,6 +51,15 @@ pub struct LogLine {
 const LEVELS: u32 = 250;
 /// Steps that one expression may take: fewer than FHIRPath allows by itself, for each step may keep an item.
 const EXPRESSION: u64 = 4_000_000;
+
+/// A primitive's value that needs no transform.
+struct Ready<'r> {
+    /// The variable whose element it becomes.
+    context: Slot,
+    text: Text<'r>,
+    form: Form,
+    source: Option<NodeId>,
+}
 
 /// One transformation under way.
 pub(super) struct Run<'r> {
@@ -93,7 +103,7 @@ impl<'r> Run<'r> {
         seed: Uuid,
         limits: &Limits,
         recorder: Option<&'r Recorder<'r>>,
-    ) -> Result<(Run<'r>, TargetId), Error> {
+    ) -> Result<(Run<'r>, TargetId), Box<Error>> {
         let mut run = Run {
             plan,
             target: Target::new(limits.elements, limits.depth),
@@ -154,14 +164,14 @@ impl<'r> Run<'r> {
     }
 
     #[inline]
-    fn step(&mut self) -> Result<(), Error> {
+    fn step(&mut self) -> Result<(), Box<Error>> {
         self.charge(1)?;
         self.check_bytes()
     }
 
     /// Takes steps for work that is not a rule or an item: none for what ordinary records have.
     #[inline]
-    pub(super) fn charge(&mut self, steps: usize) -> Result<(), Error> {
+    pub(super) fn charge(&mut self, steps: usize) -> Result<(), Box<Error>> {
         match self.steps.checked_sub(steps as u64) {
             Some(left) => self.steps = left,
             None => return Err(self.beyond(Limit::Steps)),
@@ -170,36 +180,36 @@ impl<'r> Run<'r> {
     }
 
     #[cold]
-    fn beyond(&self, limit: Limit) -> Error {
-        Error::Limit { limit, place: self.place() }
+    fn beyond(&self, limit: Limit) -> Box<Error> {
+        Box::new(Error::Limit { limit, place: self.place() })
     }
 
     /// Ends a run whose texts grow too large: a rule may copy one long field many times.
     #[inline]
-    pub(super) fn check_bytes(&self) -> Result<(), Error> {
+    pub(super) fn check_bytes(&self) -> Result<(), Box<Error>> {
         if self.target.bytes() + self.aside <= self.bytes {
             return Ok(());
         }
         Err(self.beyond(Limit::Bytes))
     }
 
-    pub(super) fn refused(&self, refused: Refused, element: &str) -> Error {
+    pub(super) fn refused(&self, refused: Refused, element: &str) -> Box<Error> {
         let place = self.place();
-        match refused {
+        Box::new(match refused {
             Refused::Occupied => Error::Occupied { element: element.to_owned(), place },
             Refused::TooMany => Error::Limit { limit: Limit::Elements, place },
             Refused::TooLong => Error::Limit { limit: Limit::Bytes, place },
             Refused::TooDeep | Refused::Cycle => Error::Limit { limit: Limit::Depth, place },
-        }
+        })
     }
 
-    fn call(&mut self, call: &'r Call) -> Result<(), Error> {
+    fn call(&mut self, call: &'r Call) -> Result<(), Box<Error>> {
         let base = self.frame.len();
         for argument in &call.arguments {
             let value = self.operand(argument)?;
             if let Value::Unset = value {
                 let variable = format!("an argument of {}", self.group_name(call.group));
-                return Err(Error::Unset { variable, place: self.place() });
+                return Err(Box::new(Error::Unset { variable, place: self.place() }));
             }
             self.frame.push(value);
         }
@@ -212,9 +222,9 @@ impl<'r> Run<'r> {
     }
 
     /// Runs a group whose arguments stand in the frames from `base` on.
-    fn enter(&mut self, group: usize, base: usize) -> Result<(), Error> {
+    fn enter(&mut self, group: usize, base: usize) -> Result<(), Box<Error>> {
         let Some(left) = self.calls.checked_sub(1) else {
-            return Err(Error::Limit { limit: Limit::Groups, place: self.place() });
+            return Err(Box::new(Error::Limit { limit: Limit::Groups, place: self.place() }));
         };
         self.calls = left;
         let plan: &'r GroupPlan = &self.plan.groups[group];
@@ -231,7 +241,7 @@ impl<'r> Run<'r> {
         Ok(())
     }
 
-    fn block(&mut self, block: &'r Block) -> Result<(), Error> {
+    fn block(&mut self, block: &'r Block) -> Result<(), Box<Error>> {
         if block.rules.is_empty() {
             return Ok(());
         }
@@ -255,8 +265,11 @@ impl<'r> Run<'r> {
     }
 
     /// Runs the rule for every combination of items of its sources from `index` on.
-    fn join(&mut self, rule: &'r RulePlan, index: usize) -> Result<(), Error> {
+    fn join(&mut self, rule: &'r RulePlan, index: usize) -> Result<(), Box<Error>> {
         let Some(source) = rule.sources.get(index) else { return self.fire(rule) };
+        if source.is_context {
+            return self.join_context(rule, index, source);
+        }
         let start = self.items.len();
         self.collect(source)?;
         let end = self.items.len();
@@ -274,14 +287,32 @@ impl<'r> Run<'r> {
         Ok(())
     }
 
+    /// The same for a source that gives its context, as it is and always.
     #[inline]
-    fn fire(&mut self, rule: &'r RulePlan) -> Result<(), Error> {
+    fn join_context(&mut self, rule: &'r RulePlan, index: usize, source: &'r SourcePlan) -> Result<(), Box<Error>> {
+        let value = self.get(source.context);
+        if let Value::Unset = value {
+            return Ok(());
+        }
+        self.step()?;
+        self.set(source.slot, value);
+        if let (0, Some(node)) = (index, node_of(value)) {
+            self.at = Some(node);
+        }
+        self.join(rule, index + 1)
+    }
+
+    #[inline]
+    fn fire(&mut self, rule: &'r RulePlan) -> Result<(), Box<Error>> {
         if let Some(recorder) = self.recorder {
             recorder.rule(rule.rule);
         }
         self.charge(rule.targets.len() / 8)?;
         for target in &rule.targets {
-            let value = self.apply(target)?;
+            let value = match self.ready(target) {
+                Some((element, ready)) => self.set_ready(target, element, ready)?,
+                None => self.apply(target)?,
+            };
             self.check_bytes()?;
             if let Some(slot) = target.slot {
                 self.set(slot, value);
@@ -293,9 +324,46 @@ impl<'r> Run<'r> {
         self.block(&rule.block)
     }
 
+    /// The value of a target that sets one primitive to what stands ready: a constant, or a variable's primitive.
+    #[inline]
+    fn ready(&self, plan: &'r TargetPlan) -> Option<(&'r ElementPlan, Ready<'r>)> {
+        let (Some(primitive), Some(element), Transform::Copy(operand)) =
+            (&plan.primitive, &plan.element, &plan.transform)
+        else {
+            return None;
+        };
+        let (text, form, source) = match operand {
+            Operand::Constant(text, _) => (Text::Kept(text), primitive.form, None),
+            Operand::Slot(slot) => match &self.frame[self.base + *slot as usize] {
+                Value::Text { text, source, .. } => (*text, primitive.form, *source),
+                // What a string of the record holds without unescaping, JSON writes without escaping.
+                Value::Element { value: Some(node), companion: None, .. } => match node.scalar()? {
+                    Cow::Borrowed(text) => (Text::Kept(text), primitive.form.of_record(), Some(node.id())),
+                    Cow::Owned(_) => return None,
+                },
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some((element, Ready { context: primitive.context, text, form, source }))
+    }
+
+    #[inline]
+    fn set_ready(
+        &mut self,
+        plan: &'r TargetPlan,
+        element: &'r ElementPlan,
+        ready: Ready<'r>,
+    ) -> Result<Value<'r>, Box<Error>> {
+        let parent = self.destination(ready.context)?;
+        let value = (ready.text, ready.form);
+        let made = self.add_primitive(parent, element, &element.spellings[0], plan.list_mode, value, ready.source);
+        made.map(Value::Target)
+    }
+
     /// Pushes the items of one source: found, filtered, checked, chosen.
     #[inline]
-    fn collect(&mut self, source: &'r SourcePlan) -> Result<(), Error> {
+    fn collect(&mut self, source: &'r SourcePlan) -> Result<(), Box<Error>> {
         let start = self.items.len();
         let context = self.get(source.context);
         match &source.element {
@@ -304,6 +372,9 @@ impl<'r> Run<'r> {
             None => self.items.push(context),
         }
         self.charge(self.searched(context) + (self.items.len() - start) / 16)?;
+        if !source.is_filtered {
+            return Ok(());
+        }
         for spellings in &source.steps {
             let items: Vec<Value<'r>> = self.items.drain(start..).collect();
             items.into_iter().for_each(|item| self.children(item, spellings));
@@ -334,8 +405,8 @@ impl<'r> Run<'r> {
     fn keep(
         &mut self,
         start: usize,
-        mut keeps: impl FnMut(&mut Run<'r>, Value<'r>) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
+        mut keeps: impl FnMut(&mut Run<'r>, Value<'r>) -> Result<bool, Box<Error>>,
+    ) -> Result<(), Box<Error>> {
         let mut kept = start;
         for index in start..self.items.len() {
             let item = self.items[index];
@@ -348,15 +419,16 @@ impl<'r> Run<'r> {
         Ok(())
     }
 
-    fn count(&self, found: usize, (min, max): (usize, Option<usize>)) -> Result<(), Error> {
+    fn count(&self, found: usize, (min, max): (usize, Option<usize>)) -> Result<(), Box<Error>> {
         if found >= min && max.is_none_or(|max| found <= max) {
             return Ok(());
         }
         let most = max.map_or("*".to_owned(), |max| max.to_string());
-        Err(Error::Cardinality { found, expected: format!("{min}..{most}"), place: self.place() })
+        let expected = format!("{min}..{most}");
+        Err(Box::new(Error::Cardinality { found, expected, place: self.place() }))
     }
 
-    fn check_and_log(&mut self, source: &'r SourcePlan, start: usize) -> Result<(), Error> {
+    fn check_and_log(&mut self, source: &'r SourcePlan, start: usize) -> Result<(), Box<Error>> {
         if source.check.is_none() && source.log.is_none() {
             return Ok(());
         }
@@ -367,7 +439,7 @@ impl<'r> Run<'r> {
                 && !self.is_true(check, item)?
             {
                 self.at = node_of(item).or(self.at);
-                return Err(Error::Check { place: self.place() });
+                return Err(Box::new(Error::Check { place: self.place() }));
             }
             if let Some(log) = &source.log {
                 let found = self.evaluate(log, Some(item))?;
@@ -381,7 +453,7 @@ impl<'r> Run<'r> {
         Ok(())
     }
 
-    fn choose(&mut self, mode: SourceListMode, start: usize) -> Result<(), Error> {
+    fn choose(&mut self, mode: SourceListMode, start: usize) -> Result<(), Box<Error>> {
         let found = self.items.len() - start;
         match mode {
             SourceListMode::First => self.items.truncate(start + 1),
@@ -389,7 +461,7 @@ impl<'r> Run<'r> {
             SourceListMode::Last if found > 0 => drop(self.items.drain(start..start + found - 1)),
             SourceListMode::NotLast if found > 0 => drop(self.items.pop()),
             SourceListMode::OnlyOne if found > 1 => {
-                return Err(Error::Cardinality { found, expected: "0..1".to_owned(), place: self.place() });
+                return Err(Box::new(Error::Cardinality { found, expected: "0..1".to_owned(), place: self.place() }));
             }
             _ => {}
         }
@@ -427,7 +499,7 @@ impl<'r> Run<'r> {
         }
     }
 
-    fn is_true(&mut self, expression: &'r ExpressionPlan, item: Value<'r>) -> Result<bool, Error> {
+    fn is_true(&mut self, expression: &'r ExpressionPlan, item: Value<'r>) -> Result<bool, Box<Error>> {
         let found = self.evaluate(expression, Some(item))?;
         Ok(match found.as_slice() {
             [] => false,
@@ -440,7 +512,7 @@ impl<'r> Run<'r> {
         &mut self,
         plan: &'r ExpressionPlan,
         focus: Option<Value<'r>>,
-    ) -> Result<fhirpath::Items<'r>, Error> {
+    ) -> Result<fhirpath::Items<'r>, Box<Error>> {
         if let Some(recorder) = self.recorder {
             let named = plan.variables.iter().map(|(_, slot)| self.get(*slot)).chain(focus);
             recorder.expression(&plan.expression, named.filter_map(node_of));
@@ -465,11 +537,11 @@ impl<'r> Run<'r> {
         };
         let found = plan.expression.evaluate(focus.as_slice(), &environment);
         self.expressions = self.expressions.saturating_sub(taken.get());
-        found.map_err(|fault| Error::Expression { fault, place: self.place() })
+        found.map_err(|fault| Box::new(Error::Expression { fault, place: self.place() }))
     }
 
     /// The value as FHIRPath sees it.
-    fn item(&mut self, value: Value<'r>) -> Result<Option<Item<'r>>, Error> {
+    fn item(&mut self, value: Value<'r>) -> Result<Option<Item<'r>>, Box<Error>> {
         Ok(match value {
             Value::Unset => None,
             Value::Element { value, companion, ty } => {
@@ -490,7 +562,7 @@ impl<'r> Run<'r> {
 
     /// What has been built of an element so far. Each of its nodes is a step: reading the output again and again as it
     /// grows must not be free.
-    fn snapshot(&mut self, id: TargetId, ty: Type) -> Result<Item<'r>, Error> {
+    fn snapshot(&mut self, id: TargetId, ty: Type) -> Result<Item<'r>, Box<Error>> {
         let (document, _) = self.target.write(id).map_err(|refused| self.refused(refused, "the output"))?;
         self.charge(document.len())?;
         self.aside += document.source().len();
@@ -502,7 +574,7 @@ impl<'r> Run<'r> {
         Ok(Item::of_node(self.shelf.keep(document).root(), type_def))
     }
 
-    fn text_item(&mut self, text: Text<'r>, ty: Type) -> Result<Item<'r>, Error> {
+    fn text_item(&mut self, text: Text<'r>, ty: Type) -> Result<Item<'r>, Box<Error>> {
         self.charge(self.target.read(text).len() / 256)?;
         Ok(match text {
             Text::Kept(kept) => values::item_of_text(kept.into(), ty),
@@ -511,7 +583,8 @@ impl<'r> Run<'r> {
     }
 
     /// The value of an operand: [`Value::Unset`] if there is none.
-    pub(super) fn operand(&mut self, operand: &'r Operand) -> Result<Value<'r>, Error> {
+    #[inline]
+    pub(super) fn operand(&mut self, operand: &'r Operand) -> Result<Value<'r>, Box<Error>> {
         match operand {
             Operand::Slot(slot) => Ok(self.get(*slot)),
             Operand::Constant(text, ty) => Ok(Value::Text { text: Text::Kept(text), ty: *ty, source: None }),
@@ -527,7 +600,7 @@ impl<'r> Run<'r> {
         }
     }
 
-    fn path(&mut self, slot: Slot, steps: &'r [Vec<Spelling>]) -> Result<Value<'r>, Error> {
+    fn path(&mut self, slot: Slot, steps: &'r [Vec<Spelling>]) -> Result<Value<'r>, Box<Error>> {
         let mut value = self.get(slot);
         for spellings in steps {
             let start = self.items.len();
@@ -543,11 +616,11 @@ impl<'r> Run<'r> {
         Ok(value)
     }
 
-    fn expected_one(&self, found: usize) -> Error {
-        Error::Cardinality { found, expected: "0..1".to_owned(), place: self.place() }
+    fn expected_one(&self, found: usize) -> Box<Error> {
+        Box::new(Error::Cardinality { found, expected: "0..1".to_owned(), place: self.place() })
     }
 
-    fn value_of(&mut self, item: Item<'r>) -> Result<Value<'r>, Error> {
+    fn value_of(&mut self, item: Item<'r>) -> Result<Value<'r>, Box<Error>> {
         let value = match item {
             Item::Element(element) => {
                 let ty = element.type_def().map_or(Type::Any, Type::Fhir);
@@ -570,7 +643,7 @@ impl<'r> Run<'r> {
     }
 
     /// A copy of an element of the output that an expression found: it stands nowhere yet.
-    fn copy_of_output(&mut self, value: Value<'r>, ty: Type) -> Result<Value<'r>, Error> {
+    fn copy_of_output(&mut self, value: Value<'r>, ty: Type) -> Result<Value<'r>, Box<Error>> {
         let Value::Element { value: Some(node), .. } = value else { return Ok(Value::Unset) };
         if !node.is_object() {
             let text = match node.scalar().unwrap_or_default() {
@@ -588,12 +661,12 @@ impl<'r> Run<'r> {
         copied.map(|()| Value::Target(copy))
     }
 
-    pub(super) fn conversion(&self, element: &str, wanted: &str) -> Error {
-        Error::Conversion { element: element.to_owned(), wanted: wanted.to_owned(), place: self.place() }
+    pub(super) fn conversion(&self, element: &str, wanted: &str) -> Box<Error> {
+        Box::new(Error::Conversion { element: element.to_owned(), wanted: wanted.to_owned(), place: self.place() })
     }
 
     /// Does one target: makes its element or sets it. What the target's variable then holds.
-    fn apply(&mut self, plan: &'r TargetPlan) -> Result<Value<'r>, Error> {
+    fn apply(&mut self, plan: &'r TargetPlan) -> Result<Value<'r>, Box<Error>> {
         match &plan.transform {
             Transform::Element => self.make(plan),
             Transform::Implicit(operand, group) => {
@@ -636,15 +709,16 @@ impl<'r> Run<'r> {
     }
 
     #[inline]
-    fn destination(&self, slot: Slot) -> Result<TargetId, Error> {
+    fn destination(&self, slot: Slot) -> Result<TargetId, Box<Error>> {
         match self.get(slot) {
             Value::Target(id) => Ok(id),
-            _ => Err(Error::Unset { variable: "the target's variable".to_owned(), place: self.place() }),
+            _ => Err(Box::new(Error::Unset { variable: "the target's variable".to_owned(), place: self.place() })),
         }
     }
 
     /// The element of a target without a transform: shared, already there, or new.
-    fn make(&mut self, plan: &'r TargetPlan) -> Result<Value<'r>, Error> {
+    #[inline]
+    fn make(&mut self, plan: &'r TargetPlan) -> Result<Value<'r>, Box<Error>> {
         let Some(context) = plan.context else { return Ok(Value::Unset) };
         let parent = self.destination(context)?;
         let Some(element) = &plan.element else { return Ok(Value::Target(parent)) };
@@ -664,7 +738,11 @@ impl<'r> Run<'r> {
     }
 
     /// The element that a target with `share`, `single` or `collate` goes on filling, if it is there already.
-    fn reusable(&self, plan: &TargetPlan) -> Result<Option<TargetId>, Error> {
+    #[inline]
+    fn reusable(&self, plan: &TargetPlan) -> Result<Option<TargetId>, Box<Error>> {
+        if let TargetListMode::First | TargetListMode::Last = plan.list_mode {
+            return Ok(None);
+        }
         let (Some(context), Some(element)) = (plan.context, &plan.element) else { return Ok(None) };
         Ok(match plan.list_mode {
             TargetListMode::Share(slot) => match self.get(slot) {
@@ -680,7 +758,7 @@ impl<'r> Run<'r> {
         })
     }
 
-    fn mismatch(&self, plan: &TargetPlan, ty: Type) -> Error {
+    fn mismatch(&self, plan: &TargetPlan, ty: Type) -> Box<Error> {
         let element = plan.element.as_ref().map_or("the target", |element| &*element.name);
         self.conversion(element, self.plan.types.name(ty))
     }
@@ -694,7 +772,7 @@ impl<'r> Run<'r> {
         ty: Type,
         mode: TargetListMode,
         source: Option<NodeId>,
-    ) -> Result<TargetId, Error> {
+    ) -> Result<TargetId, Box<Error>> {
         let spec = Spec { name: &spelling.name, order: element.order, is_array: element.is_array, ty };
         let origin = self.origin(source);
         let added = self.target.child(parent, spec, mode == TargetListMode::First, origin);
@@ -702,7 +780,7 @@ impl<'r> Run<'r> {
     }
 
     /// Sets the element of a target to a value.
-    fn assign(&mut self, plan: &'r TargetPlan, value: Value<'r>) -> Result<Value<'r>, Error> {
+    fn assign(&mut self, plan: &'r TargetPlan, value: Value<'r>) -> Result<Value<'r>, Box<Error>> {
         let Some(context) = plan.context else { return Ok(value) };
         let parent = self.destination(context)?;
         match &plan.element {

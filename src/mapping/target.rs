@@ -68,8 +68,8 @@ struct Slot<'r> {
     name: &'r Name,
     order: u16,
     is_array: bool,
-    /// Whether JSON writes its value without quotes.
-    is_bare: bool,
+    /// How JSON writes its value.
+    form: Form,
     /// Whether it, or something in it, has a value.
     filled: bool,
     depth: u16,
@@ -83,6 +83,29 @@ struct Slot<'r> {
     /// alone. A search steps over a whole list at once.
     other_end: u32,
     origin: Origin,
+}
+
+/// How JSON writes a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Without quotes.
+    Bare,
+    /// A string in which nothing needs an escape.
+    Plain,
+    /// A string that may need escapes.
+    Text,
+}
+
+impl Form {
+    /// The form of a type's values.
+    pub(super) fn of(ty: Type) -> Form {
+        if is_bare(ty) { Form::Bare } else { Form::Text }
+    }
+
+    /// The form of a text that stands in the record letter for letter.
+    pub(super) fn of_record(self) -> Form {
+        if self == Form::Text { Form::Plain } else { self }
+    }
 }
 
 /// Where a child goes.
@@ -122,7 +145,7 @@ impl<'r> Target<'r> {
             name: &made().no_name,
             order: 0,
             is_array: false,
-            is_bare: false,
+            form: Form::Text,
             filled: ty.is_resource(),
             depth: 1,
             ty,
@@ -137,6 +160,46 @@ impl<'r> Target<'r> {
         Ok(TargetId(id))
     }
 
+    /// A new element in `parent`, with its value if it has one.
+    #[inline]
+    fn push(
+        &mut self,
+        parent: TargetId,
+        spec: Spec<'r>,
+        at_start: bool,
+        value: Option<(Text<'r>, Form)>,
+        origin: Origin,
+    ) -> Result<TargetId, Refused> {
+        let (depth, gap) = self.room(parent, &spec, at_start)?;
+        if self.slots.len() >= self.most {
+            return Err(Refused::TooMany);
+        }
+        let id = self.slots.len() as u32;
+        let (next, other_end) = self.tie(parent, id, gap);
+        let filled = value.is_some() || spec.ty.is_resource();
+        let Spec { name, order, is_array, ty } = spec;
+        self.slots.push(Slot {
+            name,
+            order,
+            is_array,
+            form: value.map_or(Form::Text, |(_, form)| form),
+            filled,
+            depth,
+            ty,
+            value: value.map(|(text, _)| text),
+            parent: parent.0,
+            first: NONE,
+            last: NONE,
+            next,
+            other_end,
+            origin,
+        });
+        if filled {
+            self.fill(parent);
+        }
+        Ok(TargetId(id))
+    }
+
     /// A new element in `parent`, at the end of its list or at the start.
     #[inline]
     pub(super) fn child(
@@ -146,29 +209,21 @@ impl<'r> Target<'r> {
         at_start: bool,
         origin: Origin,
     ) -> Result<TargetId, Refused> {
-        let (depth, gap) = self.room(parent, &spec, at_start)?;
-        let child = self.detached(spec.ty, origin)?;
-        self.link(parent, child, spec, depth, gap);
-        Ok(child)
+        self.push(parent, spec, at_start, None, origin)
     }
 
-    /// A new primitive with its value, and whether JSON writes that without quotes.
+    /// A new primitive with its value, and how JSON writes that.
     #[inline]
     pub(super) fn primitive(
         &mut self,
         parent: TargetId,
         spec: Spec<'r>,
         at_start: bool,
-        (text, is_bare): (Text<'r>, bool),
+        value: (Text<'r>, Form),
         origin: Origin,
     ) -> Result<TargetId, Refused> {
-        let (depth, gap) = self.room(parent, &spec, at_start)?;
-        let child = self.detached(spec.ty, origin)?;
-        self.set += self.read(text).len();
-        let slot = &mut self.slots[child.0 as usize];
-        (slot.value, slot.is_bare, slot.filled) = (Some(text), is_bare, true);
-        self.link(parent, child, spec, depth, gap);
-        Ok(child)
+        self.set += self.read(value.0).len();
+        self.push(parent, spec, at_start, Some(value), origin)
     }
 
     /// Places a detached element in `parent`.
@@ -224,32 +279,34 @@ impl<'r> Target<'r> {
         Gap { before: if at_start { before } else { self.slots[at as usize].other_end }, lead: at }
     }
 
-    /// Links `child` into its gap.
-    #[inline]
+    /// Links a detached `child` into its gap.
     fn link(&mut self, parent: TargetId, child: TargetId, spec: Spec<'r>, depth: u16, gap: Gap) {
-        let next = match gap.before {
-            NONE => std::mem::replace(&mut self.slots[parent.0 as usize].first, child.0),
-            before => std::mem::replace(&mut self.slots[before as usize].next, child.0),
-        };
-        if next == NONE {
-            self.slots[parent.0 as usize].last = child.0;
-        }
-        match gap.lead {
-            NONE => {}
-            lead if lead == next => self.join_ends(child.0, self.slots[lead as usize].other_end),
-            lead => self.join_ends(lead, child.0),
-        }
+        let (next, other_end) = self.tie(parent, child.0, gap);
         let slot = &mut self.slots[child.0 as usize];
         (slot.name, slot.order, slot.is_array, slot.depth) = (spec.name, spec.order, spec.is_array, depth);
-        (slot.parent, slot.next) = (parent.0, next);
+        (slot.parent, slot.next, slot.other_end) = (parent.0, next, other_end);
         if slot.filled {
             self.fill(parent);
         }
     }
 
-    fn join_ends(&mut self, lead: u32, tail: u32) {
-        self.slots[lead as usize].other_end = tail;
-        self.slots[tail as usize].other_end = lead;
+    /// Lets parent and siblings know of `child`: the sibling behind it, and the other end of its list.
+    #[inline]
+    fn tie(&mut self, parent: TargetId, child: u32, gap: Gap) -> (u32, u32) {
+        let next = match gap.before {
+            NONE => std::mem::replace(&mut self.slots[parent.0 as usize].first, child),
+            before => std::mem::replace(&mut self.slots[before as usize].next, child),
+        };
+        if next == NONE {
+            self.slots[parent.0 as usize].last = child;
+        }
+        let other_end = match gap.lead {
+            NONE => return (next, child),
+            lead if lead == next => self.slots[lead as usize].other_end,
+            lead => lead,
+        };
+        self.slots[other_end as usize].other_end = child;
+        (next, other_end)
     }
 
     #[inline]
@@ -304,7 +361,7 @@ impl<'r> Target<'r> {
         }
         self.set += length;
         slot.value = Some(text);
-        slot.is_bare = is_bare(slot.ty);
+        slot.form = Form::of(slot.ty);
         slot.origin = origin;
         self.fill(id);
         true
@@ -511,10 +568,11 @@ impl<'r> Target<'r> {
     fn write_value(&self, id: TargetId, out: &mut Output) {
         let slot = self.slot(id);
         out.origins.push(slot.origin);
-        match slot.value.map(|text| self.read(text)) {
-            None => out.builder.scalar("null"),
-            Some(text) if slot.is_bare => out.builder.scalar(text),
-            Some(text) => out.builder.string(text),
+        match (slot.value.map(|text| self.read(text)), slot.form) {
+            (None, _) => out.builder.scalar("null"),
+            (Some(text), Form::Bare) => out.builder.scalar(text),
+            (Some(text), Form::Plain) => out.builder.plain_string(text),
+            (Some(text), Form::Text) => out.builder.string(text),
         }
     }
 

@@ -13,13 +13,13 @@ use super::escape::Escaping;
 use super::plan::{CodingPlan, ElementPlan, Member, Operand, TargetListMode, Template, Transform, TranslateTo};
 use super::quantity::{Part, Quantity};
 use super::run::{Run, Value, node_of};
-use super::target::{self, Refused, Spec, TargetId, Text};
+use super::target::{Form, Refused, Spec, TargetId, Text};
 use super::types::{Spelling, Type, made};
 use super::values;
 
 impl<'r> Run<'r> {
     /// The value of a transform; [`Value::Unset`] if it has none, and then the target stays as it is.
-    pub(super) fn transform(&mut self, transform: &'r Transform) -> Result<Value<'r>, Error> {
+    pub(super) fn transform(&mut self, transform: &'r Transform) -> Result<Value<'r>, Box<Error>> {
         match transform {
             Transform::Element | Transform::Implicit(..) => Ok(Value::Unset),
             Transform::Create(ty) => self.create(*ty),
@@ -37,7 +37,7 @@ impl<'r> Run<'r> {
         }
     }
 
-    fn create(&mut self, ty: Type) -> Result<Value<'r>, Error> {
+    fn create(&mut self, ty: Type) -> Result<Value<'r>, Box<Error>> {
         let origin = self.origin(None);
         let made = self.target.detached(ty, origin);
         made.map(Value::Target).map_err(|refused| self.refused(refused, "an element"))
@@ -61,7 +61,7 @@ impl<'r> Run<'r> {
     }
 
     /// The text of an operand that must be a primitive; `None` if it has no value.
-    fn operand_text(&mut self, operand: &'r Operand) -> Result<Option<(Text<'r>, Option<NodeId>)>, Error> {
+    fn operand_text(&mut self, operand: &'r Operand) -> Result<Option<(Text<'r>, Option<NodeId>)>, Box<Error>> {
         let value = self.operand(operand)?;
         match (self.text(value), value) {
             (Some(text), _) => {
@@ -73,7 +73,7 @@ impl<'r> Run<'r> {
         }
     }
 
-    fn truncate(&mut self, operand: &'r Operand, length: usize) -> Result<Value<'r>, Error> {
+    fn truncate(&mut self, operand: &'r Operand, length: usize) -> Result<Value<'r>, Box<Error>> {
         let Some((text, source)) = self.operand_text(operand)? else { return Ok(Value::Unset) };
         let whole = self.target.read(text);
         let end = whole.char_indices().nth(length).map_or(whole.len(), |(end, _)| end) as u32;
@@ -84,7 +84,7 @@ impl<'r> Run<'r> {
         Ok(Value::Text { text, ty: made().string, source })
     }
 
-    fn escape(&mut self, operand: &'r Operand, from: Escaping, to: Escaping) -> Result<Value<'r>, Error> {
+    fn escape(&mut self, operand: &'r Operand, from: Escaping, to: Escaping) -> Result<Value<'r>, Box<Error>> {
         let Some((text, source)) = self.operand_text(operand)? else { return Ok(Value::Unset) };
         let Some(plain) = from.decode(self.target.read(text)) else {
             return Err(self.conversion("escape", "a text that is escaped as the map says"));
@@ -93,7 +93,7 @@ impl<'r> Run<'r> {
         Ok(Value::Text { text, ty: made().string, source })
     }
 
-    fn date_op(&mut self, operand: &'r Operand, operation: &DateOp) -> Result<Value<'r>, Error> {
+    fn date_op(&mut self, operand: &'r Operand, operation: &DateOp) -> Result<Value<'r>, Box<Error>> {
         let Some((text, source)) = self.operand_text(operand)? else { return Ok(Value::Unset) };
         let Some((outcome, is_date)) = operation.apply(self.target.read(text)) else {
             return Err(self.conversion("dateOp", "a date, or a date and time with an offset"));
@@ -102,7 +102,7 @@ impl<'r> Run<'r> {
         Ok(Value::Text { text, ty: Type::fhir(if is_date { "date" } else { "dateTime" }), source })
     }
 
-    fn append(&mut self, operands: &'r [Operand]) -> Result<Value<'r>, Error> {
+    fn append(&mut self, operands: &'r [Operand]) -> Result<Value<'r>, Box<Error>> {
         let mut parts: SmallVec<[Text<'r>; 4]> = SmallVec::new();
         let mut source = None;
         for operand in operands {
@@ -122,7 +122,7 @@ impl<'r> Run<'r> {
         Ok(Value::Text { text, ty: made().string, source })
     }
 
-    fn cast(&mut self, operand: &'r Operand, ty: Type) -> Result<Value<'r>, Error> {
+    fn cast(&mut self, operand: &'r Operand, ty: Type) -> Result<Value<'r>, Box<Error>> {
         let Some((text, source)) = self.operand_text(operand)? else { return Ok(Value::Unset) };
         if !values::is_well_formed(self.target.read(text), ty) {
             return Err(self.conversion("cast", ty.fhir_name().unwrap_or_default()));
@@ -130,7 +130,7 @@ impl<'r> Run<'r> {
         Ok(Value::Text { text, ty, source })
     }
 
-    fn translate(&mut self, operand: &'r Operand, map: usize, to: &'r TranslateTo) -> Result<Value<'r>, Error> {
+    fn translate(&mut self, operand: &'r Operand, map: usize, to: &'r TranslateTo) -> Result<Value<'r>, Box<Error>> {
         let value = self.operand(operand)?;
         let source = node_of(value).map(Node::id);
         for (system, code) in self.codes(value) {
@@ -182,7 +182,7 @@ impl<'r> Run<'r> {
         code: Text<'r>,
         display: Option<Text<'r>>,
         source: Option<NodeId>,
-    ) -> Result<TargetId, Error> {
+    ) -> Result<TargetId, Box<Error>> {
         let origin = self.origin(source);
         let coding = self.target.detached(made().coding, origin);
         let coding = coding.map_err(|refused| self.refused(refused, "Coding"))?;
@@ -197,7 +197,7 @@ impl<'r> Run<'r> {
     }
 
     /// `Patient/id` of a resource, or with another prefix its id alone.
-    fn reference(&mut self, operand: &'r Operand, form: &'static str) -> Result<Value<'r>, Error> {
+    fn reference(&mut self, operand: &'r Operand, form: &'static str) -> Result<Value<'r>, Box<Error>> {
         let value = self.operand(operand)?;
         let (ty, id) = match value {
             Value::Unset => return Ok(Value::Unset),
@@ -222,7 +222,7 @@ impl<'r> Run<'r> {
     }
 
     /// The id of a resource that the map builds; one is made if it has none.
-    fn id_of_target(&mut self, resource: TargetId) -> Result<Text<'r>, Error> {
+    fn id_of_target(&mut self, resource: TargetId) -> Result<Text<'r>, Box<Error>> {
         let known = self.target.named(resource, |name| name.id() == keys().id).next();
         if let Some(text) = known.and_then(|id| self.target.value(id)) {
             return Ok(text);
@@ -237,7 +237,7 @@ impl<'r> Run<'r> {
         Ok(text)
     }
 
-    fn build(&mut self, template: &'r Template) -> Result<Value<'r>, Error> {
+    fn build(&mut self, template: &'r Template) -> Result<Value<'r>, Box<Error>> {
         let made = self.create(template.ty)?;
         let Value::Target(parent) = made else { return Ok(Value::Unset) };
         for (element, member) in &template.members {
@@ -254,7 +254,7 @@ impl<'r> Run<'r> {
         Ok(made)
     }
 
-    fn quantity_part(&mut self, operand: &'r Operand, part: Part) -> Result<Value<'r>, Error> {
+    fn quantity_part(&mut self, operand: &'r Operand, part: Part) -> Result<Value<'r>, Box<Error>> {
         let Some((text, source)) = self.operand_text(operand)? else { return Ok(Value::Unset) };
         let Some(quantity) = Quantity::read(self.target.read(text)) else {
             return Err(self.conversion("qty", "a quantity such as 60.0 kg"));
@@ -264,7 +264,7 @@ impl<'r> Run<'r> {
         Ok(Value::Text { text, ty: made().string, source })
     }
 
-    fn contact_system(&mut self, operand: &'r Operand) -> Result<Value<'r>, Error> {
+    fn contact_system(&mut self, operand: &'r Operand) -> Result<Value<'r>, Box<Error>> {
         let Some((text, source)) = self.operand_text(operand)? else { return Ok(Value::Unset) };
         let system = match self.target.read(text) {
             text if text.starts_with("http:") || text.starts_with("https:") => "url",
@@ -281,13 +281,15 @@ impl<'r> Run<'r> {
         element: &'r ElementPlan,
         value: Value<'r>,
         mode: TargetListMode,
-    ) -> Result<Value<'r>, Error> {
+    ) -> Result<Value<'r>, Box<Error>> {
         let spelling = self.spelling(element, value)?;
         if spelling.ty.is_primitive() {
             if !matches!(value, Value::Element { companion: Some(_), .. })
                 && let Some((text, source)) = self.text(value)
             {
-                return self.add_primitive(parent, element, spelling, mode, text, source);
+                let value = (text, Form::of(spelling.ty));
+                let made = self.add_primitive(parent, element, spelling, mode, value, source);
+                return made.map(Value::Target);
             }
             let source = node_of(value).map(Node::id);
             let id = self.add(parent, element, spelling, spelling.ty, mode, source)?;
@@ -321,31 +323,26 @@ impl<'r> Run<'r> {
     }
 
     /// Adds a primitive with its value.
-    fn add_primitive(
+    #[inline]
+    pub(super) fn add_primitive(
         &mut self,
         parent: TargetId,
         element: &'r ElementPlan,
         spelling: &'r Spelling,
         mode: TargetListMode,
-        text: Text<'r>,
+        (text, form): (Text<'r>, Form),
         source: Option<NodeId>,
-    ) -> Result<Value<'r>, Error> {
-        let is_bare = target::is_bare(spelling.ty);
-        if is_bare && !values::is_well_formed(self.target.read(text), spelling.ty) {
+    ) -> Result<TargetId, Box<Error>> {
+        if form == Form::Bare && !values::is_well_formed(self.target.read(text), spelling.ty) {
             return Err(self.conversion(&element.name, self.plan.types.name(spelling.ty)));
         }
         let spec = spec_of(element, spelling, spelling.ty);
         let (origin, at_start) = (self.origin(source), mode == TargetListMode::First);
-        match self.target.primitive(parent, spec, at_start, (text, is_bare), origin) {
-            Ok(id) => {
-                self.check_bytes()?;
-                Ok(Value::Target(id))
-            }
-            Err(refused) => Err(self.refused(refused, &element.name)),
-        }
+        let added = self.target.primitive(parent, spec, at_start, (text, form), origin);
+        added.map_err(|refused| self.refused(refused, &element.name))
     }
 
-    fn check_type(&self, ty: Type, spelling: &Spelling, element: &ElementPlan) -> Result<(), Error> {
+    fn check_type(&self, ty: Type, spelling: &Spelling, element: &ElementPlan) -> Result<(), Box<Error>> {
         if ty.is_a(spelling.ty) && ty.is_concrete() {
             return Ok(());
         }
@@ -353,7 +350,7 @@ impl<'r> Run<'r> {
     }
 
     /// How to spell the element for this value: the only way, or for a choice element the one of the value's type.
-    fn spelling(&self, element: &'r ElementPlan, value: Value<'r>) -> Result<&'r Spelling, Error> {
+    fn spelling(&self, element: &'r ElementPlan, value: Value<'r>) -> Result<&'r Spelling, Box<Error>> {
         if let [only] = element.spellings.as_slice() {
             return Ok(only);
         }
@@ -371,7 +368,7 @@ impl<'r> Run<'r> {
     }
 
     /// Gives a primitive its value, and what a copied primitive has in its `_name` sibling.
-    pub(super) fn set_primitive(&mut self, id: TargetId, element: &str, value: Value<'r>) -> Result<(), Error> {
+    pub(super) fn set_primitive(&mut self, id: TargetId, element: &str, value: Value<'r>) -> Result<(), Box<Error>> {
         let ty = self.target.ty(id);
         if let Value::Element { companion: Some(companion), .. } = value {
             self.copy_object(companion, ty, id)?;
@@ -393,7 +390,7 @@ impl<'r> Run<'r> {
         self.check_bytes()
     }
 
-    fn copy_target(&mut self, from: TargetId, to: TargetId) -> Result<(), Error> {
+    fn copy_target(&mut self, from: TargetId, to: TargetId) -> Result<(), Box<Error>> {
         let origin = self.origin(None);
         let children: Vec<TargetId> = self.target.children(from).collect();
         for child in children {
@@ -409,7 +406,7 @@ impl<'r> Run<'r> {
     }
 
     /// Copies the members of an object of the record into an element of the type `ty`.
-    pub(super) fn copy_object(&mut self, node: Node<'r>, ty: Type, to: TargetId) -> Result<(), Error> {
+    pub(super) fn copy_object(&mut self, node: Node<'r>, ty: Type, to: TargetId) -> Result<(), Box<Error>> {
         let resource_type = NameId::of("resourceType");
         for member in node.children().filter(|member| member.name_id() != resource_type) {
             let key = member.name().unwrap_or_default();
@@ -419,7 +416,10 @@ impl<'r> Run<'r> {
             }
             let plan = self.plan;
             let Some((spelling, order, is_array)) = plan.types.spelled(ty, name) else {
-                return Err(Error::UnknownElement { wanted: plan.types.name(ty).to_owned(), place: self.place() });
+                return Err(Box::new(Error::UnknownElement {
+                    wanted: plan.types.name(ty).to_owned(),
+                    place: self.place(),
+                }));
             };
             let mut items = Vec::new();
             values::children(node, &spelling, matches!(ty, Type::Model(_)), &mut items);
@@ -437,7 +437,7 @@ impl<'r> Run<'r> {
         spelling: &Spelling,
         order: u16,
         is_array: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Box<Error>> {
         let ty = match item {
             Value::Element { ty, .. } => ty,
             _ => spelling.ty,

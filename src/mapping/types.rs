@@ -28,6 +28,7 @@ impl Type {
     }
 
     /// Whether it is a primitive type of R4.
+    #[inline]
     pub(super) fn is_primitive(self) -> bool {
         matches!(self, Type::Fhir(each) if each.kind == TypeKind::Primitive)
     }

@@ -424,11 +424,14 @@ impl Compiler<'_> {
             check: None,
             log: None,
             slot,
+            is_context: false,
+            is_filtered: false,
         };
+        let source = source.ready();
         let mut element = self.target_element(scope.file, field, target, &name)??;
         let (transform, _) = self.implicit(scope, field, &mut element, slot, ty)?;
         let (context, list_mode) = (Some(target.slot), TargetListMode::Last);
-        let target = TargetPlan { context, element: Some(element), transform, list_mode, slot: None };
+        let target = TargetPlan::new(context, Some(element), transform, list_mode, None);
         let block = Block::default();
         Some(RulePlan { rule, sources: vec![source], targets: vec![target], calls: Vec::new(), block })
     }

@@ -45,8 +45,10 @@ impl Compiler<'_> {
             check: self.clause(scope, source.check_clause(), ty)?.map(Box::new),
             log: self.logged(scope, source.log_clause(), ty)?.map(Box::new),
             slot,
+            is_context: false,
+            is_filtered: false,
         };
-        Some((plan, ty))
+        Some((plan.ready(), ty))
     }
 
     /// The variable that a source names, and its elements, one inside the other.

@@ -69,7 +69,8 @@ impl Compiler<'_> {
         if let Some(slot) = slot {
             scope.bind(target.alias(), Mode::Target, slot, ty);
         }
-        plans.push(TargetPlan { context: context.map(|variable| variable.slot), element, transform, list_mode, slot });
+        let context = context.map(|variable| variable.slot);
+        plans.push(TargetPlan::new(context, element, transform, list_mode, slot));
         Some((plans, ty))
     }
 
@@ -90,7 +91,7 @@ impl Compiler<'_> {
             let (_, ty) = self.element_transform(scope, path.syntax(), &variable, element.as_ref())?;
             let slot = scope.new_slot();
             let (context, transform) = (Some(variable.slot), Transform::Element);
-            plans.push(TargetPlan { context, element, transform, list_mode: TargetListMode::Last, slot: Some(slot) });
+            plans.push(TargetPlan::new(context, element, transform, TargetListMode::Last, Some(slot)));
             variable = Variable { name: name.to_owned(), mode: Mode::Target, slot, ty };
         }
         let element = self.target_element(scope.file, path.syntax(), &variable, last.trim_end_matches("[x]"))?;
