@@ -230,6 +230,47 @@ fn a_folder_is_a_batch_and_usage_faults_exit_with_2() {
 }
 
 #[test]
+fn what_is_no_record_is_refused_with_what_to_do() {
+    let example = Example::new();
+    let record = example.read("referral.json");
+    example.write("array.json", &format!("[{record}]"));
+    example.write("mark.json", &format!("\u{feff}{record}"));
+    for (file, message, hint) in [
+        ("array.json", "the record is not a JSON object", "make NDJSON: one record a line"),
+        ("mark.json", "the input starts with a byte order mark", "without a byte order mark"),
+    ] {
+        for more in ["--format=text", "--trace", "--coverage"] {
+            let output = example.transform(&[file, more]);
+            assert_eq!(output.status.code(), Some(1), "{file} {more}: {}", err(&output));
+            assert!(err(&output).contains(message) && err(&output).contains(hint), "{file} {more}: {}", err(&output));
+        }
+        assert_eq!(out(&example.transform(&[file])), "");
+    }
+}
+
+#[test]
+fn a_map_that_is_not_utf8_is_named_with_its_line() {
+    let example = Example::new();
+    let mut bytes = example.read("referral.map").into_bytes();
+    bytes.extend_from_slice(b"// caf\xe9\n");
+    let line = bytes.iter().filter(|byte| **byte == b'\n').count();
+    fs::write(example.path("referral.map"), bytes).expect("it is written");
+    let output = example.transform(&["referral.json"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(err(&output), format!("error: referral.map:{line}: the map is not UTF-8; save it as UTF-8\n"));
+}
+
+#[test]
+fn a_model_that_is_not_loaded_is_warned_of_once() {
+    let example = Example::new();
+    example.edit("StructureDefinition/Referral\"", "StructureDefinition/Referal\"");
+    let output = example.transform(&["referral.json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let told = "no StructureDefinition of Referral is loaded, so its field names are not checked";
+    assert_eq!(err(&output).matches(told).count(), 1, "{}", err(&output));
+}
+
+#[test]
 fn ndjson_of_any_size_needs_the_memory_of_one_record() {
     let example = Example::new();
     let good = example.read("referral.json").replace('\n', "");

@@ -96,6 +96,20 @@ impl Failure {
         Failure { stage: "intake", problems: vec![problem], outcome: None }
     }
 
+    /// The record is JSON, and no object.
+    pub(super) fn no_object() -> Failure {
+        let problem = Problem {
+            severity: "error",
+            message: "the record is not a JSON object".to_owned(),
+            hint: "give one object; of an array of records make NDJSON: one record a line, in a file called .ndjson"
+                .to_owned(),
+            path: None,
+            position: None,
+            rule: None,
+        };
+        Failure { stage: "intake", problems: vec![problem], outcome: None }
+    }
+
     /// Says on standard error why `record` was refused.
     pub(super) fn show(&self, record: &Record, output: &Output) {
         if output.is_json() {

@@ -89,8 +89,19 @@ fn with_files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// A source: always an object, since a rule on anything else would find nothing and say nothing.
+fn record(bytes: Vec<u8>) -> Result<Document, Failure> {
+    let record = Document::parse(bytes, &Limits::default())?;
+    if record.root().is_object() { Ok(record) } else { Err(Failure::no_object()) }
+}
+
 fn map_file(file: &Path) -> anyhow::Result<MapFile> {
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let before = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count() + 1;
+        anyhow::anyhow!("{}:{line}: the map is not UTF-8; save it as UTF-8", file.display())
+    })?;
     Ok(MapFile { name: file.display().to_string(), text })
 }
 
@@ -111,13 +122,13 @@ impl Map {
 impl Converter for Map {
     fn convert(&self, bytes: Vec<u8>, alone: bool) -> Result<Document, Failure> {
         let seed = self.seed(&bytes, alone);
-        let source = Document::parse(bytes, &Limits::default())?;
+        let source = record(bytes)?;
         Ok(self.map.transform(&source, seed)?.document)
     }
 
     fn observe(&self, bytes: Vec<u8>, alone: bool) -> Result<Observation, Failure> {
         let seed = self.seed(&bytes, alone);
-        let record = Document::parse(bytes, &Limits::default())?;
+        let record = record(bytes)?;
         let (made, observed) = self.map.observe(&record, seed);
         Ok(Observation { made: made?, record, observed })
     }

@@ -98,6 +98,7 @@ fn summary(issues: &[Issue]) -> String {
     let errors = issues.iter().filter(|issue| issue.is_error()).count();
     match errors {
         0 => format!("valid ({} remarks)", issues.len()),
+        1 => format!("not valid (1 error, {} remarks)", issues.len() - 1),
         _ => format!("not valid ({errors} errors, {} remarks)", issues.len() - errors),
     }
 }

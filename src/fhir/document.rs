@@ -97,6 +97,8 @@ pub enum Fault {
     Empty,
     #[error("the input is not UTF-8")]
     NotUtf8,
+    #[error("the input starts with a byte order mark")]
+    ByteOrderMark,
     #[error("a value was expected")]
     NoValue,
     #[error("a key in double quotes was expected")]
@@ -130,6 +132,7 @@ impl ParseError {
             Fault::TooDeep | Fault::TooLarge => "split the record, or ask the operator which limits are set",
             Fault::DuplicateKey => "write each key once; a repeating element is an array",
             Fault::NotUtf8 => "encode the document as UTF-8",
+            Fault::ByteOrderMark => "save it as UTF-8 without a byte order mark (BOM)",
             _ => "check that the document is complete JSON (RFC 8259)",
         }
     }
@@ -681,6 +684,9 @@ impl Parser<'_> {
         if self.bytes.len() >= NO_KEY as usize {
             return Err(Fault::TooLarge);
         }
+        if self.text.starts_with('\u{feff}') {
+            return Err(Fault::ByteOrderMark);
+        }
         self.space();
         if self.at == self.bytes.len() {
             return Err(Fault::Empty);
@@ -1024,6 +1030,7 @@ mod tests {
         for (text, expected) in [
             ("", Fault::Empty),
             (" ", Fault::Empty),
+            ("\u{feff}{}", Fault::ByteOrderMark),
             ("{", Fault::Truncated),
             ("[1,", Fault::Truncated),
             ("[1,]", Fault::NoValue),

@@ -153,10 +153,12 @@ impl Diagnostic {
         let Paint { strong, colour, margin, hint, off } = paint;
         let number = self.line.to_string();
         let gap = " ".repeat(number.len());
-        let text = self.text.trim_end();
-        let before = text.chars().chain(std::iter::repeat(' ')).take(self.column - 1);
+        let skipped = if self.column > SHOWN / 2 && self.text.len() > SHOWN { self.column - SHOWN / 2 } else { 0 };
+        let text: String = self.text.trim_end().chars().skip(skipped).take(SHOWN).map(printable).collect();
+        let before = text.chars().chain(std::iter::repeat(' ')).take(self.column - 1 - skipped);
         let before: String = before.map(|each| if each == '\t' { '\t' } else { ' ' }).collect();
-        let carets = "^".repeat(self.end_column.saturating_sub(self.column).max(1));
+        let marked = self.end_column.saturating_sub(self.column).clamp(1, SHOWN);
+        let carets = "^".repeat(marked);
         let mut out = format!(
             "{colour}{}[{}]{off}{strong}: {}{off}\n{gap} {margin}-->{off} {}:{}:{}\n{gap} {margin}|{off}\n\
              {margin}{number} |{off} {text}\n{gap} {margin}|{off} {before}{colour}{carets}{off}",
@@ -172,6 +174,14 @@ impl Diagnostic {
         }
         out
     }
+}
+
+/// How much of a line is shown.
+const SHOWN: usize = 240;
+
+/// A sign that does nothing to a terminal.
+fn printable(sign: char) -> char {
+    if sign.is_control() && sign != '\t' { char::REPLACEMENT_CHARACTER } else { sign }
 }
 
 /// What is written around the parts of a diagnostic.
@@ -218,6 +228,19 @@ mod tests {
         assert!(at_the_end.to_string().contains("1 | ab\n  |   ^"), "{at_the_end}");
         let empty = diagnostic("", 0..0);
         assert_eq!((empty.line, empty.column), (1, 1));
+    }
+
+    #[test]
+    fn a_long_line_is_shown_around_the_span_and_control_characters_are_not() {
+        let line = format!("{}\u{1b}[2Jhere{}", "a".repeat(20_000), "b".repeat(20_000));
+        let found = diagnostic(&line, 20_004..20_008);
+        let shown = found.to_string();
+        assert!(shown.len() < 1_000, "{} bytes", shown.len());
+        assert!(!shown.contains('\u{1b}'), "{shown:?}");
+        let lines: Vec<&str> = shown.lines().collect();
+        let at = lines[4].find('^').expect("the span is underlined");
+        let start = lines[3].char_indices().nth(at).expect("there is text above").0;
+        assert_eq!(&lines[3][start..start + 4], "here");
     }
 
     #[test]

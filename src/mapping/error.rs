@@ -142,9 +142,13 @@ impl Error {
             Error::NoMap { interface } => format!("name a map for {interface} in the site's configuration"),
             Error::Check { .. } => "correct the record as the check asks, then send it again".to_owned(),
             Error::Cardinality { .. } => "correct the record, or the cardinality in the map".to_owned(),
-            Error::Conversion { wanted, .. } => {
-                format!("send a value that can be read as {wanted}, or cast it in the map")
-            }
+            Error::Conversion { wanted, .. } => match wanted.strip_prefix("one of ") {
+                Some(spellings) => {
+                    let first = spellings.split(',').next().unwrap_or(spellings);
+                    format!("name in the map the one that is meant, such as {first}, or cast the value")
+                }
+                None => format!("send a value that can be read as {wanted}, or cast or build one in the map"),
+            },
             Error::Occupied { .. } => "let only one rule set the element, or take one item with first".to_owned(),
             Error::UnknownElement { .. } => "map the elements one by one instead of copying the whole".to_owned(),
             Error::Unset { .. } => "give the source a where (….exists()), or set the value in every case".to_owned(),

@@ -96,7 +96,7 @@ impl<'a> Compiler<'a> {
             let url = import.url().and_then(|url| url.value()).unwrap_or_default();
             let matching = self.importable(&url);
             if matching.is_empty() && !url.ends_with('*') {
-                let hint = "give the file that declares this map to the loader as well";
+                let hint = "give the file that declares it too: with --with, or in a site's mappings/";
                 self.error_of(
                     Code::UnknownImport,
                     file,
@@ -108,8 +108,13 @@ impl<'a> Compiler<'a> {
             for other in matching {
                 if open.contains(&other) {
                     if !url.ends_with('*') {
-                        let hint = "move what both need into a third file";
-                        self.error(file, import.syntax(), format!("{url} imports this file in turn"), hint);
+                        let (message, hint) = match other == file {
+                            true => ("the file imports itself".to_owned(), "take the import out"),
+                            false => {
+                                (format!("{url} imports this file in turn"), "move what both need into a third file")
+                            }
+                        };
+                        self.error(file, import.syntax(), message, hint);
                     }
                 } else if !visible.contains(&other) {
                     visible.push(other);
@@ -235,10 +240,24 @@ impl<'a> Compiler<'a> {
         }
         let used = self.files[file].uses.iter().any(|(alias, url)| *alias == name || *url == name);
         if mode == Mode::Target || !used {
-            let hint = "declare it with uses, and give its StructureDefinition to the loader";
+            let hint = "declare it with uses, and give its StructureDefinition: with --with, or in a site's profiles/";
             self.error_of(Code::UnknownType, file, annotation.syntax(), format!("the type {name} is not known"), hint);
+        } else {
+            self.warn_of_missing_model(file, annotation, &name);
         }
         Type::Any
+    }
+
+    /// Says, once in a file, that what a source has is not known: then no name in its paths is checked.
+    fn warn_of_missing_model(&mut self, file: usize, annotation: &ast::TypeAnnotation, name: &str) {
+        let message = format!("no StructureDefinition of {name} is loaded, so its field names are not checked");
+        let known = self.files[file].name;
+        if self.diagnostics.iter().any(|each| each.file == known && each.message == message) {
+            return;
+        }
+        let hint = "compare the URL of its uses, and give its file: with --with, or in a site's profiles/".to_owned();
+        let finding = Finding { severity: Severity::Warning, code: Code::UnknownType, message, hint };
+        self.report(file, annotation.syntax().span(), finding);
     }
 
     /// The type called `name` in `file`: by the alias or the last part of a `uses`, or else by itself.

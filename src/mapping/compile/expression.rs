@@ -236,7 +236,8 @@ impl Compiler<'_> {
 
     pub(super) fn unknown_variable(&mut self, scope: &Scope, node: &SyntaxNode, name: &str) {
         let known = scope.variables.iter().map(|variable| variable.name.clone());
-        let mut hint = unbound(node, name).unwrap_or_else(|| super::hint::nearest(name, known));
+        let elsewhere = || bound_elsewhere(node, name);
+        let mut hint = unbound(node, name).or_else(elsewhere).unwrap_or_else(|| super::hint::nearest(name, known));
         if hint.is_empty() {
             let mut names: Vec<&str> = scope.variables.iter().map(|variable| variable.name.as_str()).collect();
             names.dedup();
@@ -256,6 +257,17 @@ fn unbound(node: &SyntaxNode, name: &str) -> Option<String> {
     });
     let mut named = paths.filter(|path| path.segments().get(1).is_some_and(|element| element == name));
     named.next().map(|path| format!("bind it where it is found: {} as {name}", super::written(&path)))
+}
+
+/// Another rule of the same group that binds this name: there it lives, and not here.
+fn bound_elsewhere(node: &SyntaxNode, name: &str) -> Option<String> {
+    let group = node.ancestors().find_map(ast::Group::cast)?;
+    let binds = |node: SyntaxNode| {
+        let source = ast::Source::cast(node.clone()).and_then(|source| source.alias());
+        source.or_else(|| ast::Target::cast(node).and_then(|target| target.alias())).is_some_and(|bound| bound == name)
+    };
+    let is_bound = group.syntax().descendants().any(binds);
+    is_bound.then(|| format!("{name} lives in the rule that binds it: move this into the then {{ … }} of that rule"))
 }
 
 fn opens_call(rest: &[SyntaxToken]) -> bool {

@@ -534,6 +534,10 @@ impl Compiler<'_> {
         let name = expr.text();
         match scope.find(&name, Mode::Target) {
             Some(variable) => Some((Operand::Slot(variable.slot), variable.ty)),
+            None if scope.readable(&name).is_none() => {
+                self.unknown_variable(scope, expr.syntax(), &name);
+                None
+            }
             None => {
                 let message = format!("{} takes a target, and {name} is none", parameter.name);
                 self.error(scope.file, expr.syntax(), message, "pass a variable that a target has bound with as");

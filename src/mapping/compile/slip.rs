@@ -46,6 +46,9 @@ impl Slip {
     }
 }
 
+/// Its `}` then seems to end the group, and what follows to stand outside.
+const BLOCK_WITHOUT_THEN: &str = "a block stands after `then`";
+
 /// The slips in `text` that `faults` tell of.
 pub(super) fn slips(text: &str, faults: &[fml_syntax::Diagnostic]) -> Vec<Slip> {
     let open = unclosed_quote(text, faults);
@@ -69,7 +72,10 @@ pub(super) fn slips(text: &str, faults: &[fml_syntax::Diagnostic]) -> Vec<Slip> 
             !between.contains('\n') || !known.is_harmless && !between.contains([';', '{', '}'])
         };
         let told = slips.iter().rfind(|known| !known.is_consequence);
-        slip.is_consequence = told.is_some_and(follows);
+        let lacks_then = slips.iter().any(|known| known.message == BLOCK_WITHOUT_THEN);
+        let ends_too_early =
+            lacks_then && parts(&fault.message).is_some_and(|(expected, _)| expected.starts_with("a declaration"));
+        slip.is_consequence = ends_too_early || told.is_some_and(follows);
         slips.push(slip);
     }
     slips.extend(open);
@@ -187,6 +193,10 @@ fn end_of_rule(range: Range<usize>, statement: &str, found: &str, at_end: bool) 
             let hint = format!("write \"{}\";", quoted.trim_matches('\''));
             Slip::new(range, "the name of a rule stands in double quotes", hint)
         }
+        "{" if has_arrow => {
+            let hint = "write then { … }, and a ; behind the block";
+            Slip::new(range, BLOCK_WITHOUT_THEN, hint).far_reaching()
+        }
         "," if statement.contains("then") => {
             Slip::new(range, "nothing follows the block or call of a `then`", "end the rule with ;")
         }
@@ -239,9 +249,13 @@ fn unexpected(text: &str, range: Range<usize>, message: &str) -> Slip {
         _ if message.starts_with("unterminated block comment") => {
             Slip::new(range, "this comment is not closed", "close it with */").far_reaching()
         }
-        _ if message.starts_with("unexpected") => {
-            Slip::new(range, format!("`{found}` is no sign of this language"), "take it out")
-        }
+        _ if message.starts_with("unexpected") => match found.chars().next().filter(|sign| sign.is_control()) {
+            Some(sign) => {
+                let message = format!("the control character U+{:04X} is no sign of this language", u32::from(sign));
+                Slip::new(range, message, "take it out")
+            }
+            None => Slip::new(range, format!("`{found}` is no sign of this language"), "take it out"),
+        },
         _ => Slip::new(range, message, "correct what is marked"),
     }
 }

@@ -574,7 +574,7 @@ impl Compiler<'_> {
             let known = self.concept_names.keys().filter(|(file, _)| file.is_none_or(|file| file == scope.file));
             let near = super::hint::nearest(url.trim_start_matches('#'), known.map(|(_, url)| url.clone()));
             let hint = match near.is_empty() {
-                true => "write it in this file as conceptmap, or give the ConceptMap resource to the loader".to_owned(),
+                true => "write it in this file as conceptmap, or give the ConceptMap resource: with --with, or in a site's profiles/".to_owned(),
                 false => near,
             };
             let message = format!("no concept map is called {url}");

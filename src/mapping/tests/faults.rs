@@ -179,7 +179,7 @@ fn transforms_are_checked() {
             "translate(n, '#x', 'code')",
             28,
             "no concept map is called #x",
-            "write it in this file as conceptmap, or give the ConceptMap resource to the loader",
+            "write it in this file as conceptmap, or give the ConceptMap resource: with --with, or in a site's profiles/",
         ),
     ] {
         check_rule("Extension", &format!("s.name as n -> t.value = {value};"), column, message, hint);
@@ -189,7 +189,7 @@ fn transforms_are_checked() {
         "s.sex as x -> t.name = translate(x, 'http://x', 'Quantity');",
         26,
         "no concept map is called http://x",
-        "write it in this file as conceptmap, or give the ConceptMap resource to the loader",
+        "write it in this file as conceptmap, or give the ConceptMap resource: with --with, or in a site's profiles/",
     );
 }
 
@@ -276,6 +276,8 @@ fn groups_without_end_and_imports_in_circles_are_refused() {
             patient("src -> tgt.id = 'a';")
         ),
     };
+    let own = CompiledMap::compile(&[file("a", "a")], &[parse(RECORD)]).expect_err("it leads to itself");
+    assert_eq!((own[0].message.as_str(), own[0].hint.as_str()), ("the file imports itself", "take the import out"));
     let files = [file("a", "b"), file("b", "c"), file("c", "a")];
     let faults = CompiledMap::compile(&files, &[parse(RECORD)]).expect_err("they stand in a circle");
     let line = NAMES.lines().count() + 2;
