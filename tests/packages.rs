@@ -113,3 +113,31 @@ fn a_package_validates_and_its_faults_are_named() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(said(&refused).contains("bad.tgz"), "{}", said(&refused));
 }
+
+#[test]
+fn a_constraint_that_cannot_mean_what_it_says_is_a_warning_in_a_package_and_a_fault_of_the_site() {
+    let constraint = r#"{"id":"Patient","path":"Patient","constraint":[
+        {"key":"k","severity":"error","human":"h","expression":"birthdate.exists()"}]}"#;
+    let cache = TempDir::new().expect("a temporary folder can be made");
+    let top = package(cache.path(), "top", PATIENT, "", constraint);
+    let site = DemoSite::new();
+    let gateway = site.gateway_folder();
+    let of_site = ["--site", text(&gateway)];
+    let added = run(&[&["package", "add", "top#1.0.0", "--cache", text(cache.path())], &of_site[..]].concat());
+    assert_eq!(added.status.code(), Some(0), "{}", said(&added));
+
+    let config_check = || run(&[&["config", "check"], &of_site[..]].concat());
+    for checked in [config_check(), run(&["package", "check", text(&top)])] {
+        assert_eq!(checked.status.code(), Some(0), "{}", said(&checked));
+        let told = said(&checked);
+        assert!(told.contains("warning: https://example.org/top#k Patient: "), "{told}");
+        assert!(told.contains("Patient has no element birthdate") && told.contains("birthDate"), "{told}");
+    }
+
+    let own = gateway.join("profiles");
+    fs::create_dir_all(&own).expect("a folder");
+    fs::copy(top.join("package/StructureDefinition-a.json"), own.join("top.json")).expect("it is copied");
+    let refused = config_check();
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    assert!(said(&refused).contains("Patient has no element birthdate"), "{}", said(&refused));
+}

@@ -7,6 +7,7 @@ use super::Answer;
 use super::output::Output;
 use super::site::SiteOption;
 use crate::config::{Fault, Faults};
+use crate::fhir::outcome::Issue;
 use crate::mapping::{Diagnostic, Severity};
 
 /// What to do with a configuration.
@@ -34,6 +35,7 @@ pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
             let summary = site.summary();
             let warnings = site.map_warnings();
             warnings.iter().for_each(|warning| output.line(&output.painted(warning)));
+            site.doubtful_constraints().iter().for_each(|doubt| output.line(&doubt_text(doubt)));
             output.line(&format!("no faults: {summary}"));
             for note in site.not_checked() {
                 output.line(&format!("not checked: {note}"));
@@ -41,6 +43,7 @@ pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
             let warnings: Vec<Value> = warnings.iter().map(diagnostic_json).collect();
             output.json(&json!({
                 "faults": [], "warnings": warnings, "summary": summary, "notChecked": site.not_checked(),
+                "constraints": site.doubtful_constraints().iter().map(doubt_json).collect::<Vec<_>>(),
             }));
             Ok(Answer::Yes)
         }
@@ -84,6 +87,18 @@ pub(super) fn show_diagnostics(diagnostics: &[Diagnostic], output: &Output) {
         let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         output.remark(&format!("the map has {} and {}", plural(errors, "error"), plural(warnings, "warning")));
     }
+}
+
+/// A constraint of a package that cannot mean what it says.
+pub(super) fn doubt_text(doubt: &Issue) -> String {
+    let place = doubt.path.as_ref().map(ToString::to_string).unwrap_or_default();
+    format!("warning: {} {place}: {}\n  hint: {}", doubt.rule, doubt.text, doubt.hint)
+}
+
+/// The same as JSON.
+pub(super) fn doubt_json(doubt: &Issue) -> Value {
+    let place = doubt.path.as_ref().map(ToString::to_string);
+    json!({ "rule": doubt.rule, "element": place, "text": doubt.text, "hint": doubt.hint })
 }
 
 fn fault_json(fault: &Fault) -> Value {

@@ -6,9 +6,11 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::Answer;
+use super::config::{doubt_json, doubt_text};
 use super::output::Output;
 use super::site::SiteOption;
 use crate::config::{self, Checked, Listed, PackageStore};
+use crate::validation::Validator;
 
 /// What to do with packages.
 #[derive(Debug, Subcommand)]
@@ -118,8 +120,14 @@ fn check(arguments: &Check, output: &Output) -> anyhow::Result<Answer> {
             output.line(&format!("{}: no snapshot: {error}\n  hint: {}", each.url, error.hint()));
         }
     }
+    let (validator, _told_above) = Validator::compile_what_can_be(&documents);
+    let doubts = validator.doubtful_constraints();
+    doubts.iter().for_each(|doubt| output.line(&doubt_text(doubt)));
     output.line(&format!("{} profiles, {} of them without a snapshot", checked.len(), faulty.len()));
-    output.json(&json!({ "profiles": checked.iter().map(row).collect::<Vec<_>>() }));
+    output.json(&json!({
+        "profiles": checked.iter().map(row).collect::<Vec<_>>(),
+        "constraints": doubts.iter().map(doubt_json).collect::<Vec<_>>(),
+    }));
     Ok(faulty.is_empty().into())
 }
 

@@ -1,6 +1,6 @@
 //! Profiles, value sets, code systems and logical models: the built-in ones, those of packages, and those of folders.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use super::builtin::{self, TextFile};
 use super::faults::{Fault, Faults};
 use super::packages::{self, Cache, Package, PackageStore};
 use crate::fhir::definitions::{Definition, StructureDefinition, without_version};
+use crate::fhir::outcome::Issue;
 use crate::fhir::snapshot::{self, Snapshots};
 use crate::fhir::{Document, Limits, r4};
 use crate::validation::Validator;
@@ -19,7 +20,11 @@ use crate::validation::Validator;
 /// Files that cannot be read or are not JSON, packages that are not there.
 pub fn definitions(sources: &[PathBuf]) -> Result<Vec<Document>, Faults> {
     let (packages, folders) = sorted(sources);
-    of_packages(&packages::resolve(&packages, &cache_beside(&packages))?, &folders)
+    Ok(at(&packages, &folders)?.documents)
+}
+
+fn at(packages: &[PathBuf], folders: &[PathBuf]) -> Result<Loaded, Faults> {
+    of_packages(&packages::resolve(packages, &cache_beside(packages))?, folders)
 }
 
 /// The definitions that the site in `folder` loads, and those at `sources`.
@@ -31,7 +36,7 @@ pub fn site_definitions(folder: &Path, sources: &[PathBuf]) -> Result<Vec<Docume
     let (more, mut folders) = sorted(sources);
     packages.extend(packages::resolve(&more, &cache_beside(&more))?);
     folders.extend(Some(folder.join("profiles")).filter(|own| own.is_dir()));
-    of_packages(&packages, &folders)
+    Ok(of_packages(&packages, &folders)?.documents)
 }
 
 /// Packages and plain folders among paths.
@@ -46,7 +51,7 @@ fn cache_beside(packages: &[PathBuf]) -> Cache {
 }
 
 /// The built-in definitions, those of packages, and those in plain folders. Of two with one URL the last holds.
-pub(super) fn of_packages(packages: &[Package], folders: &[PathBuf]) -> Result<Vec<Document>, Faults> {
+pub(super) fn of_packages(packages: &[Package], folders: &[PathBuf]) -> Result<Loaded, Faults> {
     let mut faults = Faults::default();
     let mut known = Known::default();
     for file in builtin::profiles() {
@@ -55,7 +60,7 @@ pub(super) fn of_packages(packages: &[Package], folders: &[PathBuf]) -> Result<V
     for package in packages {
         for file in faults.keep(package.texts()).unwrap_or_default() {
             let document = faults.keep(parse(file)).filter(is_definition);
-            document.into_iter().for_each(|document| known.add(document));
+            document.into_iter().for_each(|document| known.add_of_others(document));
         }
     }
     for folder in folders {
@@ -63,7 +68,14 @@ pub(super) fn of_packages(packages: &[Package], folders: &[PathBuf]) -> Result<V
             faults.keep(parse(file)).into_iter().for_each(|document| known.add(document));
         }
     }
-    if faults.faults.is_empty() { Ok(known.documents.into_iter().flatten().collect()) } else { Err(faults) }
+    if faults.faults.is_empty() { Ok(known.into_loaded()) } else { Err(faults) }
+}
+
+/// Definitions that were read.
+pub(super) struct Loaded {
+    pub(super) documents: Vec<Document>,
+    /// The URLs of those of packages, which others wrote.
+    of_others: HashSet<String>,
 }
 
 /// Definitions by URL.
@@ -71,17 +83,34 @@ pub(super) fn of_packages(packages: &[Package], folders: &[PathBuf]) -> Result<V
 struct Known {
     documents: Vec<Option<Document>>,
     places: HashMap<String, usize>,
+    of_others: HashSet<String>,
 }
 
 impl Known {
     /// A definition takes the place of one with the same URL that was read before it.
     fn add(&mut self, document: Document) {
-        let url = document.root().member("url").and_then(|url| url.text()).map(|url| url.into_owned());
-        if let Some(before) = url.and_then(|url| self.places.insert(url, self.documents.len())) {
-            self.documents[before] = None;
+        if let Some(url) = url_of(&document) {
+            self.of_others.remove(&url);
+            if let Some(before) = self.places.insert(url, self.documents.len()) {
+                self.documents[before] = None;
+            }
         }
         self.documents.push(Some(document));
     }
+
+    fn add_of_others(&mut self, document: Document) {
+        let url = url_of(&document);
+        self.add(document);
+        self.of_others.extend(url);
+    }
+
+    fn into_loaded(self) -> Loaded {
+        Loaded { documents: self.documents.into_iter().flatten().collect(), of_others: self.of_others }
+    }
+}
+
+fn url_of(document: &Document) -> Option<String> {
+    document.root().member("url").and_then(|url| url.text()).map(|url| url.into_owned())
 }
 
 /// What of a package a validator reads. R4's own types and profiles are built in and stay what they are; no package
@@ -105,20 +134,26 @@ fn is_definition(document: &Document) -> bool {
 /// # Errors
 /// As [`definitions`], and definitions that contradict themselves.
 pub fn validator(sources: &[PathBuf]) -> Result<Validator, Faults> {
-    compile(&definitions(sources)?)
+    let (packages, folders) = sorted(sources);
+    compile(&at(&packages, &folders)?)
 }
 
-/// A validator of these definitions.
-pub(super) fn compile(definitions: &[Document]) -> Result<Validator, Faults> {
-    Validator::compile(definitions).map_err(|issues| Faults {
-        faults: issues
-            .into_iter()
-            .map(|issue| {
-                let place = issue.path.map(|path| format!(" at {path}")).unwrap_or_default();
-                Fault::new("profiles", format!("{}{place} {}", issue.text, issue.rule).trim_end(), issue.hint)
-            })
-            .collect(),
-    })
+/// A validator of these definitions. A constraint that cannot mean what it says is a fault, unless others wrote it:
+/// whoever loads a package cannot correct it.
+pub(super) fn compile(loaded: &Loaded) -> Result<Validator, Faults> {
+    let faults = |issues: Vec<Issue>| Faults { faults: issues.into_iter().map(fault).collect() };
+    let validator = Validator::compile(&loaded.documents).map_err(faults)?;
+    let is_own = |issue: &&Issue| {
+        let profile = issue.rule.split('#').next().unwrap_or_default();
+        !loaded.of_others.contains(profile)
+    };
+    let own: Vec<Issue> = validator.doubtful_constraints().iter().filter(is_own).cloned().collect();
+    if own.is_empty() { Ok(validator) } else { Err(faults(own)) }
+}
+
+fn fault(issue: Issue) -> Fault {
+    let place = issue.path.map(|path| format!(" at {path}")).unwrap_or_default();
+    Fault::new("profiles", format!("{}{place} {}", issue.text, issue.rule).trim_end(), issue.hint)
 }
 
 /// Whether a profile can be used, as `weir package check` shows it.

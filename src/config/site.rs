@@ -18,6 +18,7 @@ use crate::audit::checkpoint::{SigningKey, VerifierKey};
 use crate::audit::{Checkpointer, HashKey, Recorder};
 use crate::delivery::{Lane, Partner, PartnerSection};
 use crate::disclosure::{Agreement, Agreements};
+use crate::fhir::outcome::Issue;
 use crate::fhir::{Document, Limits, instant_text};
 use crate::identity::certificate::{CertificateError, Role};
 use crate::identity::digest::sha_256;
@@ -296,6 +297,11 @@ impl Site {
         warnings
     }
 
+    /// Constraints of packages that cannot mean what they say. A site's own are faults.
+    pub fn doubtful_constraints(&self) -> &[Issue] {
+        self.stages.validator.doubtful_constraints()
+    }
+
     /// What validation does not check yet.
     pub fn not_checked(&self) -> &[String] {
         self.stages.validator.not_checked()
@@ -423,9 +429,10 @@ fn load_stages(
     hashes.extend(packages.iter().map(|package| (format!("packages/{}", package.id), package.sha_256)));
     let definitions = definitions::of_packages(&packages, &folders);
     let definitions = faults.keep_all(definitions.map_err(|faults| faults.faults));
-    let validator = definitions.as_deref().map(|known| definitions::compile(known).map_err(|faults| faults.faults));
+    let validator = definitions.as_ref().map(|known| definitions::compile(known).map_err(|faults| faults.faults));
     let validator = validator.and_then(|compiled| faults.keep_all(compiled));
-    let mappings = definitions.as_deref().and_then(|models| load_mappings(files, written, models, hashes, faults));
+    let models = definitions.as_ref().map(|known| &*known.documents);
+    let mappings = models.and_then(|models| load_mappings(files, written, models, hashes, faults));
     let agreements = load_agreements(files, validator.as_ref(), hashes, faults);
     let interfaces = load_interfaces(written, validator.as_ref(), faults);
     Some(Stages {

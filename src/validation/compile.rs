@@ -17,7 +17,7 @@ use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::r4::{self, ElementDef, TypeDef, schema};
 use crate::fhir::snapshot::{Error, SnapshotElement, Snapshots};
 use crate::fhir::{Document, ElementPath, Name, NameId};
-use crate::fhirpath::Expression;
+use crate::fhirpath::{DataType, Expression, Typing};
 
 /// Canonical URLs of base R4 start so.
 pub(super) const BASE: &str = "http://hl7.org/fhir/StructureDefinition/";
@@ -45,6 +45,8 @@ pub(super) struct Compiler<'t, 'd> {
     /// What is not checked.
     pub(super) notes: Vec<String>,
     pub(super) issues: Vec<Issue>,
+    /// Constraints that cannot mean what they say, by the types alone.
+    pub(super) doubts: Vec<Issue>,
 }
 
 /// What base R4 says where an element stands.
@@ -62,6 +64,7 @@ impl Compiler<'_, '_> {
     /// make no sense as R4 publishes them, and are left out like profiles that are not loaded.
     pub(super) fn built_in(&mut self) -> HashMap<Box<str>, Profile> {
         let (notes, issues) = (std::mem::take(&mut self.notes), std::mem::take(&mut self.issues));
+        let doubts = std::mem::take(&mut self.doubts);
         let mut profiles = HashMap::new();
         for structure in r4::profile_urls().filter_map(r4::profile) {
             let shape = self.structure(structure);
@@ -74,7 +77,7 @@ impl Compiler<'_, '_> {
             }
             profiles.insert(structure.url.as_str().into(), profile);
         }
-        (self.notes, self.issues) = (notes, issues);
+        (self.notes, self.issues, self.doubts) = (notes, issues, doubts);
         profiles
     }
 
@@ -127,7 +130,7 @@ impl Compiler<'_, '_> {
 
     /// The shape of an element: what it asks for beyond `base`.
     fn shape(&mut self, draft: &Draft, base: Base, is_slice: bool, profile: &Arc<str>) -> Shape {
-        let mut shape = self.facets(&draft.element, base.element, is_slice, profile);
+        let mut shape = self.facets(&draft.element, base, is_slice, profile);
         shape.slicing = self.slicing(draft, base, profile);
         for (name, child) in &draft.children {
             let (below, is_spelled) = base.below(name, &child.element);
@@ -140,13 +143,8 @@ impl Compiler<'_, '_> {
         shape
     }
 
-    fn facets(
-        &mut self,
-        element: &SnapshotElement,
-        base: Option<&'static ElementDef>,
-        is_slice: bool,
-        profile: &Arc<str>,
-    ) -> Shape {
+    fn facets(&mut self, element: &SnapshotElement, place: Base, is_slice: bool, profile: &Arc<str>) -> Shape {
+        let base = place.element;
         let same_min = !is_slice && base.is_some_and(|base| base.min == element.min);
         let same_max = base.is_some_and(|base| base.max == element.max);
         let same_types = base.is_some_and(|base| allows_the_same(&element.types, base));
@@ -160,13 +158,13 @@ impl Compiler<'_, '_> {
             pattern: element.pattern.clone(),
             limit: limit(element, base),
             binding: self.binding(element, base, profile),
-            invariants: self.constraints(element, profile),
+            invariants: self.constraints(element, place, profile),
             slicing: None,
             children: Vec::new(),
         }
     }
 
-    fn constraints(&mut self, element: &SnapshotElement, profile: &Arc<str>) -> Vec<Arc<Invariant>> {
+    fn constraints(&mut self, element: &SnapshotElement, place: Base, profile: &Arc<str>) -> Vec<Arc<Invariant>> {
         let mut invariants = Vec::new();
         for constraint in element.constraints.iter().filter(|constraint| !constraint.expression.is_empty()) {
             let source = constraint.source.as_deref().unwrap_or(profile);
@@ -174,11 +172,30 @@ impl Compiler<'_, '_> {
                 continue;
             }
             match self.invariant(constraint, source) {
-                Ok(invariant) => invariants.push(invariant),
+                Ok(invariant) => {
+                    if source == &**profile {
+                        self.doubt(&invariant, element, place);
+                    }
+                    invariants.push(invariant);
+                }
                 Err(what) => self.refuse(profile, &element.id, &what),
             }
         }
         invariants
+    }
+
+    /// Reports what is certainly wrong with a constraint where it is stated; what inherits it says nothing again.
+    fn doubt(&mut self, invariant: &Invariant, element: &SnapshotElement, place: Base) {
+        let typing = Typing { is_condition: true, ..Typing::of(place.focus()) };
+        for fault in invariant.expression.check(&typing).into_iter().filter(|fault| fault.is_certain) {
+            let text = format!("the constraint {:?}: {}", invariant.expression.text(), fault.what);
+            let hint = if fault.hint.is_empty() { "correct the expression".to_owned() } else { fault.hint };
+            let issue = Issue::error(IssueType::Invalid, text).severity(Severity::Warning).hint(hint);
+            let issue = issue.at(ElementPath::new(&*element.id)).rule(&*invariant.rule);
+            if !self.doubts.contains(&issue) {
+                self.doubts.push(issue);
+            }
+        }
     }
 
     fn invariant(&mut self, constraint: &ConstraintDefinition, source: &str) -> Result<Arc<Invariant>, String> {
@@ -242,6 +259,15 @@ impl Compiler<'_, '_> {
 }
 
 impl Base {
+    /// What a constraint here is evaluated on. A slice may narrow an abstract type, so that one says nothing.
+    fn focus(self) -> DataType {
+        let abstract_types = ["Resource", "DomainResource", "Element", "BackboneElement"];
+        match self.content.filter(|content| !abstract_types.contains(&content.name)) {
+            Some(content) => DataType::Fhir(content),
+            None => DataType::Any,
+        }
+    }
+
     /// What base R4 says of the child `name`, and whether the name spells one type of a choice.
     fn below(self, name: &str, child: &SnapshotElement) -> (Base, bool) {
         if self.is_logical {

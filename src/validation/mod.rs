@@ -81,6 +81,7 @@ pub struct Validator {
     /// The definitions that were loaded, for what is said about other definitions.
     structures: Vec<StructureDefinition>,
     notes: Vec<String>,
+    doubts: Vec<Issue>,
     strictness: Strictness,
 }
 
@@ -119,7 +120,8 @@ impl Validator {
         let base = base::compile(&mut terminology, &mut notes);
         let snapshots = Snapshots::of(&structures);
         let invariants = HashMap::new();
-        let mut compiler = Compiler { terminology: &mut terminology, snapshots, invariants, notes, issues };
+        let doubts = Vec::new();
+        let mut compiler = Compiler { terminology: &mut terminology, snapshots, invariants, notes, issues, doubts };
         let mut profiles = compiler.built_in();
         let mut models: HashMap<Box<str>, Shape> = HashMap::new();
         for structure in &structures {
@@ -134,7 +136,7 @@ impl Validator {
                 profiles.insert(structure.url.as_str().into(), Profile::new(structure, shape));
             }
         }
-        let Compiler { mut notes, issues, .. } = compiler;
+        let Compiler { mut notes, issues, doubts, .. } = compiler;
         for structure in &structures {
             if let Some(profile) = profiles.get(&*structure.url) {
                 note_unloaded(&structure.url, &profile.shape, &profiles, &mut notes);
@@ -156,6 +158,7 @@ impl Validator {
             globals,
             structures,
             notes,
+            doubts,
             strictness,
         };
         (validator, issues)
@@ -227,6 +230,13 @@ impl Validator {
     /// What the loaded definitions ask for and this version does not check, a line each.
     pub fn not_checked(&self) -> &[String] {
         &self.notes
+    }
+
+    /// Constraints of the loaded definitions that cannot mean what they say: an element that a type does not have,
+    /// values that are never equal. Warnings, each with the profile's URL, `#` and the key as its rule. They are
+    /// evaluated all the same.
+    pub fn doubtful_constraints(&self) -> &[Issue] {
+        &self.doubts
     }
 
     /// Adds the shape of a profile, in which what it derives from is included; false if it is not loaded.

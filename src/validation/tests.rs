@@ -442,6 +442,43 @@ fn definitions_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_constraint_that_cannot_mean_what_it_says_is_doubted_once_where_it_is_stated() {
+    let stated = |element: &str, expression: &str| {
+        let constraint = format!(r#""constraint":[{{"key":"k","severity":"error","expression":"{expression}"}}]"#);
+        format!(r#"{{"id":"{element}","path":"{element}",{constraint}}}"#)
+    };
+    let doubts = |element: &str, expression: &str| {
+        let of_base = format!("{}Patient", compile::BASE);
+        let profile = structure("p", "Patient", &of_base, "", &stated(element, expression));
+        let derived = structure("d", "Patient", "https://x/p", "", &stated("Patient.name", "family.exists()"));
+        let validator = Validator::compile(&[profile, derived]).expect("it compiles");
+        let doubts = validator.doubtful_constraints().iter();
+        doubts.map(|issue| (lines(std::slice::from_ref(issue)), issue.text.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        doubts("Patient.name", "usee = 'old'"),
+        [(
+            "warning invalid Patient.name https://x/p#k".to_owned(),
+            "the constraint \"usee = 'old'\": HumanName has no element usee".to_owned()
+        )]
+    );
+    let found = |element: &str, expression: &str| doubts(element, expression).len();
+    assert_eq!(found("Patient", "birthdate.exists()"), 1);
+    assert_eq!(found("Patient.contact", "nme.exists()"), 1);
+    for (element, sound) in [
+        ("Patient", "name.exists()"),
+        ("Patient", "%resource.anything.exists() and %context.birthDate.exists()"),
+        ("Patient.contact", "name.exists() or telecom.exists()"),
+        ("Patient.deceased[x]", "$this is boolean implies $this"),
+        ("Patient.birthDate", "$this <= today()"),
+        ("Patient.contained", "($this is Patient).not() or name.exists()"),
+        ("Patient.extension", "value.code.exists() or url = 'x'"),
+    ] {
+        assert_eq!(doubts(element, sound), [], "{element} {sound}");
+    }
+}
+
+#[test]
 fn what_is_not_checked_is_said() {
     let elements = r#"{"id":"Patient.name","path":"Patient.name","slicing":{"discriminator":[{"type":"profile","path":"$this"}],"rules":"open","ordered":true}},
         {"id":"Patient.name:a","path":"Patient.name","sliceName":"a","min":1},
