@@ -1,4 +1,4 @@
-//! Which of two values is the larger: numbers, dates, times, quantities (ElementDefinition.minValue[x], maxValue[x]).
+//! Which of two values is the larger: numbers, dates, times, quantities (`ElementDefinition.minValue[x]`, `maxValue[x]`).
 
 use std::cmp::Ordering;
 use std::sync::LazyLock;
