@@ -48,7 +48,7 @@ pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
             Ok(Answer::Yes)
         }
         Err(faults) => {
-            output.line(&super::config::text_of(&faults, |diagnostic| output.painted(diagnostic)));
+            output.line(&text_of(&faults, |diagnostic| output.painted(diagnostic)));
             let rows: Vec<Value> = faults.faults.iter().map(fault_json).collect();
             output.json(&json!({ "faults": rows }));
             Ok(Answer::No)

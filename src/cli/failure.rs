@@ -58,15 +58,8 @@ impl From<mapping::Error> for Failure {
 
 impl From<ParseError> for Failure {
     fn from(error: ParseError) -> Failure {
-        let problem = Problem {
-            severity: "error",
-            message: format!("the record is not JSON: {}", error.what),
-            hint: error.hint().to_owned(),
-            path: Some(error.path),
-            position: Some(error.position),
-            rule: None,
-        };
-        Failure { stage: "intake", problems: vec![problem], outcome: None }
+        let whole = Problem::of_the_whole(format!("the record is not JSON: {}", error.what), error.hint());
+        Problem { path: Some(error.path), position: Some(error.position), ..whole }.at_intake()
     }
 }
 
@@ -85,29 +78,14 @@ impl From<Refusal> for Failure {
 impl Failure {
     /// The record could not be read at all.
     pub(super) fn unreadable(reason: &std::io::Error) -> Failure {
-        let problem = Problem {
-            severity: "error",
-            message: format!("it cannot be read: {reason}"),
-            hint: "check the path, who may read the file, and how long its lines are".to_owned(),
-            path: None,
-            position: None,
-            rule: None,
-        };
-        Failure { stage: "intake", problems: vec![problem], outcome: None }
+        let hint = "check the path, who may read the file, and how long its lines are";
+        Problem::of_the_whole(format!("it cannot be read: {reason}"), hint).at_intake()
     }
 
     /// The record is JSON, and no object.
     pub(super) fn no_object() -> Failure {
-        let problem = Problem {
-            severity: "error",
-            message: "the record is not a JSON object".to_owned(),
-            hint: "give one object; of an array of records make NDJSON: one record a line, in a file called .ndjson"
-                .to_owned(),
-            path: None,
-            position: None,
-            rule: None,
-        };
-        Failure { stage: "intake", problems: vec![problem], outcome: None }
+        let hint = "give one object; of an array of records make NDJSON: one record a line, in a file called .ndjson";
+        Problem::of_the_whole("the record is not a JSON object".to_owned(), hint).at_intake()
     }
 
     /// Says on standard error why `record` was refused.
@@ -126,6 +104,15 @@ impl Failure {
 }
 
 impl Problem {
+    /// An error with no place in the record.
+    fn of_the_whole(message: String, hint: &str) -> Problem {
+        Problem { severity: "error", message, hint: hint.to_owned(), path: None, position: None, rule: None }
+    }
+
+    fn at_intake(self) -> Failure {
+        Failure { stage: "intake", problems: vec![self], outcome: None }
+    }
+
     /// Line and column in the file that the record stands in.
     fn place_in_file(&self, record: &Record) -> Option<Position> {
         let before = record.line().map_or(0, |line| line - 1);

@@ -494,7 +494,7 @@ fn is_regenerated(name: NameId, branch: &Branch) -> bool {
 
 /// Whether `_birthDate` says by itself that the value was withheld before.
 fn is_masked_primitive(node: Node<'_>) -> bool {
-    let extensions = node.child(keys().extension).into_iter().flat_map(Node::items);
+    let extensions = node.items_at(keys().extension);
     node.name_id().is_primitive_extension() && extensions.into_iter().any(labels::is_masked)
 }
 

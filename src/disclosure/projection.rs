@@ -112,7 +112,7 @@ fn is_composition(resource: &Node<'_>) -> bool {
 
 /// The sections that leave, at any depth.
 fn sections<'d>(parent: Node<'d>, decisions: &Decisions<'_>) -> Vec<Node<'d>> {
-    let items = parent.child(keys().section).into_iter().flat_map(Node::items);
+    let items = parent.items_at(keys().section);
     let mut found = Vec::new();
     for section in items.filter(|section| decisions.verdict(*section) == Verdict::Open) {
         found.push(section);
@@ -128,7 +128,7 @@ fn section_narrative(
     decisions: &Decisions<'_>,
     tell_withheld: bool,
 ) -> Option<(String, Option<String>)> {
-    let references = || section.child(keys().entry).into_iter().flat_map(Node::items);
+    let references = || section.items_at(keys().entry);
     let shown = |leaf: Node<'_>| decisions.shows(leaf);
     let leaves = |reference: &Node<'_>| reference.child(keys().reference).is_some_and(shown);
     let targets: Vec<Node<'_>> = references().filter(leaves).filter_map(|entry| entries.target(entry)).collect();
@@ -171,7 +171,7 @@ fn account_of_withheld(
 /// Whether a mask stands in an element already.
 fn is_masked(node: Node<'_>) -> bool {
     node.items().any(|item| {
-        let mut extensions = item.child(keys().extension).into_iter().flat_map(Node::items);
+        let mut extensions = item.items_at(keys().extension);
         labels::is_masked(item) || extensions.any(labels::is_masked)
     })
 }

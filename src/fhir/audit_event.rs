@@ -370,13 +370,13 @@ impl RecordedEvent {
 
     /// The purpose of use it names.
     pub fn purpose(&self) -> Option<&str> {
-        self.items("purposeOfEvent").flat_map(|each| list(each, "coding")).find_map(|each| text(each, "code"))
+        self.items("purposeOfEvent").flat_map(|each| each.items_of("coding")).find_map(|each| text(each, "code"))
     }
 
     /// The organisation that took this part.
     pub fn party(&self, part: Part) -> Option<PartyId> {
         let takes = |agent: &Node<'_>| {
-            let mut codings = agent.member("type").into_iter().flat_map(|kind| list(kind, "coding"));
+            let mut codings = agent.member("type").into_iter().flat_map(|kind| kind.items_of("coding"));
             codings.any(|each| text(each, "code") == Some(part.code()))
         };
         text(self.items("agent").find(takes)?.member("who")?.member("identifier")?, "value")?.parse().ok()
@@ -384,7 +384,7 @@ impl RecordedEvent {
 
     /// The value of the first detail with this name.
     pub fn detail(&self, name: &str) -> Option<Cow<'_, str>> {
-        let mut details = self.items("entity").flat_map(|each| list(each, "detail"));
+        let mut details = self.items("entity").flat_map(|each| each.items_of("detail"));
         details.find(|each| text(*each, "type") == Some(name))?.member("valueString")?.text()
     }
 
@@ -394,12 +394,8 @@ impl RecordedEvent {
     }
 
     fn items(&self, name: &str) -> impl Iterator<Item = Node<'_>> {
-        list(self.document.root(), name)
+        self.document.root().items_of(name)
     }
-}
-
-fn list<'a>(node: Node<'a>, name: &str) -> impl Iterator<Item = Node<'a>> + use<'a> {
-    node.member(name).into_iter().flat_map(Node::items)
 }
 
 /// A string member as it stands in the document: none of those that Weir compares has an escape.

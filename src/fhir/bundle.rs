@@ -43,7 +43,7 @@ pub struct Entries<'a> {
 impl<'a> Entries<'a> {
     /// Indexes the entries of `bundle`; none if it is no Bundle.
     pub fn of(bundle: &'a Document) -> Entries<'a> {
-        let items = bundle.root().child(keys().entry).into_iter().flat_map(Node::items);
+        let items = bundle.root().items_at(keys().entry);
         let list: Vec<Entry<'a>> = items.map(entry).collect();
         let mut by_name: HashMap<Cow<'a, str>, Vec<Match>> = HashMap::with_capacity(list.len() * 2);
         for (index, entry) in list.iter().enumerate() {

@@ -145,12 +145,8 @@ fn text(node: Node<'_>, name: &str) -> Option<String> {
     Some(node.member(name)?.scalar()?.into_owned())
 }
 
-fn list<'a>(node: Node<'a>, name: &str) -> impl Iterator<Item = Node<'a>> {
-    node.member(name).into_iter().flat_map(Node::items)
-}
-
 fn texts(node: Node<'_>, name: &str) -> Vec<String> {
-    list(node, name).filter_map(|each| Some(each.scalar()?.into_owned())).collect()
+    node.items_of(name).filter_map(|each| Some(each.scalar()?.into_owned())).collect()
 }
 
 fn canonicals(node: Node<'_>, name: &str) -> Vec<String> {
@@ -158,10 +154,10 @@ fn canonicals(node: Node<'_>, name: &str) -> Vec<String> {
 }
 
 fn structure(root: Node<'_>, url: String) -> StructureDefinition {
-    let contexts = list(root, "context").filter_map(|each| Some((text(each, "type")?, text(each, "expression")?)));
+    let contexts = root.items_of("context").filter_map(|each| Some((text(each, "type")?, text(each, "expression")?)));
     let elements = |view: &str| -> Vec<ElementDefinition> {
         let mut elements = Vec::new();
-        for node in root.member(view).into_iter().flat_map(|each| list(each, "element")) {
+        for node in root.member(view).into_iter().flat_map(|each| each.items_of("element")) {
             let mut element = element(node);
             if element.id.is_empty() {
                 element.id = id_of(&element, &elements);
@@ -233,7 +229,7 @@ fn element(node: Node<'_>) -> ElementDefinition {
             Some((text(binding, "strength")?, without_version(&url).to_owned()))
         }),
         binding_strength: node.member("binding").and_then(|binding| text(binding, "strength")),
-        constraints: list(node, "constraint").filter_map(constraint).collect(),
+        constraints: node.items_of("constraint").filter_map(constraint).collect(),
         slicing: node.member("slicing").map(slicing),
         content_reference: text(node, "contentReference"),
         max_length: text(node, "maxLength").and_then(|length| length.parse().ok()),
@@ -281,7 +277,7 @@ fn copy(node: Node<'_>) -> Option<Document> {
 }
 
 fn type_use(node: Node<'_>) -> Option<TypeUse> {
-    let code = list(node, "extension").find_map(fhir_type).or_else(|| text(node, "code"))?;
+    let code = node.items_of("extension").find_map(fhir_type).or_else(|| text(node, "code"))?;
     let code = match code.strip_prefix("http://hl7.org/fhirpath/System.") {
         Some(system) => {
             let mut letters = system.chars();
@@ -316,7 +312,7 @@ fn constraint(node: Node<'_>) -> Option<ConstraintDefinition> {
 
 fn slicing(node: Node<'_>) -> SlicingDefinition {
     let discriminators =
-        list(node, "discriminator").filter_map(|each| Some((text(each, "type")?, text(each, "path")?)));
+        node.items_of("discriminator").filter_map(|each| Some((text(each, "type")?, text(each, "path")?)));
     SlicingDefinition {
         discriminators: discriminators.collect(),
         ordered: node.member("ordered").and_then(Node::boolean).unwrap_or(false),

@@ -447,6 +447,22 @@ impl<'a> Node<'a> {
         Children { document: self.document, next: self.id.0, end: self.slot().after }
     }
 
+    /// The items of the member called `name`, or its value as the only item; nothing without it. As
+    /// [`member`](Node::member), for code that runs once.
+    pub fn items_of(self, name: &str) -> impl Iterator<Item = Node<'a>> + use<'a> {
+        self.member(name).into_iter().flat_map(Node::items)
+    }
+
+    /// As [`items_of`](Node::items_of), by an interned name.
+    pub fn items_at(self, name: NameId) -> impl Iterator<Item = Node<'a>> + use<'a> {
+        self.child(name).into_iter().flat_map(Node::items)
+    }
+
+    /// The text of the string member called `name`.
+    pub fn text_of(self, name: &str) -> Option<Cow<'a, str>> {
+        self.member(name)?.text()
+    }
+
     /// The value as written: quotes, escapes and digits as they came.
     pub fn raw(self) -> &'a str {
         let slot = self.slot();

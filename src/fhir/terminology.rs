@@ -59,6 +59,16 @@ pub enum Content {
     Supplement,
 }
 
+impl Content {
+    fn of(code: &str) -> Content {
+        match code {
+            "complete" => Content::Complete,
+            "supplement" => Content::Supplement,
+            _ => Content::Partial,
+        }
+    }
+}
+
 /// A CodeSystem.
 #[derive(Debug)]
 pub struct CodeSystemDefinition {
@@ -88,16 +98,12 @@ pub struct Concept {
 /// A ValueSet from a document.
 pub(super) fn value_set(root: Node<'_>, url: String) -> ValueSetDefinition {
     let compose = root.member("compose");
-    let read = |name: &str| compose.into_iter().flat_map(|each| list(each, name)).map(include).collect();
+    let read = |name: &str| compose.into_iter().flat_map(|each| each.items_of(name)).map(include).collect();
     ValueSetDefinition { url, include: read("include"), exclude: read("exclude") }
 }
 
 fn text(node: Node<'_>, name: &str) -> Option<String> {
     Some(node.member(name)?.scalar()?.into_owned())
-}
-
-fn list<'a>(node: Node<'a>, name: &str) -> impl Iterator<Item = Node<'a>> {
-    node.member(name).into_iter().flat_map(Node::items)
 }
 
 fn include(node: Node<'_>) -> Include {
@@ -108,9 +114,10 @@ fn include(node: Node<'_>) -> Include {
     };
     Include {
         system: text(node, "system").unwrap_or_default().into(),
-        codes: list(node, "concept").filter_map(|each| text(each, "code").map(Into::into)).collect(),
-        filters: list(node, "filter").map(filter).collect(),
-        value_sets: list(node, "valueSet")
+        codes: node.items_of("concept").filter_map(|each| text(each, "code").map(Into::into)).collect(),
+        filters: node.items_of("filter").map(filter).collect(),
+        value_sets: node
+            .items_of("valueSet")
             .filter_map(|each| Some(without_version(&each.scalar()?).to_owned().into()))
             .collect(),
         other: node
@@ -124,14 +131,12 @@ fn include(node: Node<'_>) -> Include {
 
 /// A CodeSystem from a document.
 pub(super) fn code_system(root: Node<'_>, url: String) -> CodeSystemDefinition {
-    let content = match text(root, "content").as_deref() {
-        _ if root.member("supplements").is_some() => Content::Supplement,
-        Some("complete") => Content::Complete,
-        Some("supplement") => Content::Supplement,
-        _ => Content::Partial,
+    let content = match root.member("supplements") {
+        Some(_) => Content::Supplement,
+        None => Content::of(&root.text_of("content").unwrap_or_default()),
     };
     let mut concepts = Vec::new();
-    let mut open = vec![list(root, "concept")];
+    let mut open = vec![root.items_of("concept")];
     while let Some(level) = open.last_mut() {
         let Some(node) = level.next() else {
             open.pop();
@@ -139,16 +144,16 @@ pub(super) fn code_system(root: Node<'_>, url: String) -> CodeSystemDefinition {
         };
         if let Some(code) = text(node, "code") {
             concepts.push(concept(node, code, open.len() - 1));
-            open.push(list(node, "concept"));
+            open.push(node.items_of("concept"));
         }
     }
-    let properties = list(root, "property").filter_map(|each| text(each, "code").zip(text(each, "type"))).collect();
+    let properties = root.items_of("property").filter_map(|each| text(each, "code").zip(text(each, "type"))).collect();
     CodeSystemDefinition { url, content, concepts, properties }
 }
 
 fn concept(node: Node<'_>, code: String, level: usize) -> Concept {
     let mut properties = Vec::new();
-    for property in list(node, "property") {
+    for property in node.items_of("property") {
         let value = property.children().find(|child| child.name().is_some_and(|name| name.starts_with("value")));
         let value = value.and_then(|value| value.scalar().or_else(|| value.member("code")?.scalar()));
         properties.extend(text(property, "code").zip(value.map(Cow::into_owned)));
@@ -162,18 +167,13 @@ fn concept(node: Node<'_>, code: String, level: usize) -> Concept {
 impl CodeSystemDefinition {
     /// A row of `codesystems.tsv`, whose URL is known.
     pub(super) fn of_row(url: &str, content: &str, codes: &'static str) -> CodeSystemDefinition {
-        let content = match content {
-            "complete" => Content::Complete,
-            "supplement" => Content::Supplement,
-            _ => Content::Partial,
-        };
         let concept = |cell: &'static str| {
             let code = cell.trim();
             let level = cell.len() - cell.trim_start().len();
             Concept { code: code.into(), level, selectable: !cell.ends_with(' '), properties: Vec::new() }
         };
         let concepts = codes.split('|').filter(|cell| !cell.is_empty()).map(concept).collect();
-        CodeSystemDefinition { url: url.to_owned(), content, concepts, properties: Vec::new() }
+        CodeSystemDefinition { url: url.to_owned(), content: Content::of(content), concepts, properties: Vec::new() }
     }
 }
 

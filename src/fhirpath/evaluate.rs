@@ -12,6 +12,7 @@ use super::item::{Item, Items, UCUM, Value};
 use super::operators;
 use super::plan::{Binary, Call, Operation, Plan, Single};
 use super::types::{Step, children};
+use crate::fhir::snapshot::R4;
 
 /// What an evaluation yields.
 pub(super) type Evaluated<T> = Result<T, EvaluationError>;
@@ -430,7 +431,7 @@ impl<'e, 'a> Evaluator<'e, 'a> {
             "loinc" => Ok(text("http://loinc.org")),
             _ => match (name.strip_prefix("vs-"), name.strip_prefix("ext-")) {
                 (Some(id), _) => Ok(text(format!("http://hl7.org/fhir/ValueSet/{id}"))),
-                (_, Some(id)) => Ok(text(format!("http://hl7.org/fhir/StructureDefinition/{id}"))),
+                (_, Some(id)) => Ok(text(format!("{R4}{id}"))),
                 _ => Err(Fault::UnknownVariable(name.into())),
             },
         }

@@ -9,16 +9,7 @@ pub(super) fn input(function: Function) -> Kinds {
     const SPELLED: Kinds = Kinds::TEXT.or(Kinds::NUMBER).or(Kinds::DATE).or(Kinds::TIME);
     const MEASURED: Kinds = Kinds::NUMBER.or(Kinds::QUANTITY);
     match function {
-        F::IndexOf
-        | F::LastIndexOf
-        | F::Substring
-        | F::StartsWith
-        | F::EndsWith
-        | F::Contains
-        | F::Upper
-        | F::Lower => SPELLED,
-        F::Replace | F::Matches | F::MatchesFull | F::ReplaceMatches | F::Length | F::ToChars | F::Trim => SPELLED,
-        F::Split | F::Join | F::Encode | F::Decode | F::Escape | F::Unescape => SPELLED,
+        of_texts if super::functions::strings::has(of_texts) => SPELLED,
         F::Abs | F::Ceiling | F::Floor | F::Truncate => MEASURED,
         F::Exp | F::Ln | F::Log | F::Power | F::Round | F::Sqrt => Kinds::NUMBER,
         F::AllTrue | F::AnyTrue | F::AllFalse | F::AnyFalse => Kinds::BOOLEAN,

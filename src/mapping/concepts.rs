@@ -188,9 +188,9 @@ impl Concepts {
     /// A ConceptMap resource.
     pub(super) fn from_resource(resource: Node<'_>) -> Result<Concepts, String> {
         let mut concepts = Concepts::default();
-        for group in resource.member("group").into_iter().flat_map(Node::items) {
+        for group in resource.items_of("group") {
             let (source, target) = (text(group, "source"), text(group, "target"));
-            for element in group.member("element").into_iter().flat_map(Node::items) {
+            for element in group.items_of("element") {
                 concepts.add_element(element, &source, &target)?;
             }
             if let Some(unmapped) = group.member("unmapped") {
@@ -207,7 +207,7 @@ impl Concepts {
         system: &Option<Box<str>>,
     ) -> Result<(), String> {
         let Some(code) = text(element, "code") else { return Ok(()) };
-        for target in element.member("target").into_iter().flat_map(Node::items) {
+        for target in element.items_of("target") {
             // R4 says `equivalence`, how the target compares to the source; R5 `relationship`, the other way round.
             let accepted = match (text(target, "equivalence").as_deref(), text(target, "relationship").as_deref()) {
                 (Some(equivalence), _) => {

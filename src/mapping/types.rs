@@ -3,6 +3,7 @@
 //! A model becomes a small table when the map is loaded; nothing looks a name up when a record is mapped. The order
 //! of a type's elements is the order in which the output writes them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
@@ -195,12 +196,14 @@ impl Types {
     }
 
     fn declare(&mut self, definition: Node<'_>) {
-        let Some(url) = text_of(definition, "url") else { return };
+        let Some(url) = definition.text_of("url").map(Cow::into_owned) else { return };
         let ty = if is_logical(definition) {
-            let path = root_path(definition).or_else(|| text_of(definition, "name")).unwrap_or_else(|| url.clone());
+            let path = root_path(definition)
+                .or_else(|| definition.text_of("name").map(Cow::into_owned))
+                .unwrap_or_else(|| url.clone());
             Type::Model(self.model(&path))
         } else {
-            Type::fhir(&text_of(definition, "type").unwrap_or_default())
+            Type::fhir(&definition.text_of("type").unwrap_or_default())
         };
         self.by_url.insert(url, ty);
     }
@@ -217,14 +220,14 @@ impl Types {
 
     fn add_elements(&mut self, definition: Node<'_>) {
         let rows: Vec<Node<'_>> = elements(definition).collect();
-        let paths: Vec<String> = rows.iter().filter_map(|row| text_of(*row, "path")).collect();
+        let paths: Vec<String> = rows.iter().filter_map(|row| row.text_of("path").map(Cow::into_owned)).collect();
         for (row, path) in rows.iter().zip(&paths) {
             let Some((parent, name)) = path.rsplit_once('.') else { continue };
             let nested =
                 paths.iter().any(|other| other.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('.')));
             let types = if nested { vec![Type::Model(self.model(path))] } else { self.types_of(*row) };
             let parent = self.model(parent) as usize;
-            let is_array = text_of(*row, "max").is_some_and(|max| max != "1" && max != "0");
+            let is_array = row.text_of("max").is_some_and(|max| max != "1" && max != "0");
             let order = self.models[parent].fields.len() as u16;
             let field = model_field(name, types, order, is_array);
             self.models[parent].fields.push((name.trim_end_matches("[x]").to_owned(), field));
@@ -232,12 +235,15 @@ impl Types {
     }
 
     fn types_of(&mut self, row: Node<'_>) -> Vec<Type> {
-        if let Some(content) = text_of(row, "contentReference") {
+        if let Some(content) = row.text_of("contentReference").map(Cow::into_owned) {
             let path = content.rsplit('#').next().unwrap_or_default().to_owned();
             return vec![Type::Model(self.model(&path))];
         }
-        let codes = row.member("type").into_iter().flat_map(Node::items);
-        codes.filter_map(|each| text_of(each, "code")).map(|code| self.named(&code).unwrap_or(Type::Any)).collect()
+        let codes = row.items_of("type");
+        codes
+            .filter_map(|each| each.text_of("code").map(Cow::into_owned))
+            .map(|code| self.named(&code).unwrap_or(Type::Any))
+            .collect()
     }
 
     /// The type that a canonical URL or a type name means.
@@ -381,7 +387,7 @@ fn model_field(name: &str, types: Vec<Type>, order: u16, is_array: bool) -> Fiel
 }
 
 fn is_logical(definition: Node<'_>) -> bool {
-    text_of(definition, "kind").as_deref() == Some("logical")
+    definition.text_of("kind").as_deref() == Some("logical")
 }
 
 fn elements<'a>(definition: Node<'a>) -> impl Iterator<Item = Node<'a>> {
@@ -390,11 +396,7 @@ fn elements<'a>(definition: Node<'a>) -> impl Iterator<Item = Node<'a>> {
 }
 
 fn root_path(definition: Node<'_>) -> Option<String> {
-    elements(definition).next().and_then(|row| text_of(row, "path"))
-}
-
-fn text_of(node: Node<'_>, name: &str) -> Option<String> {
-    node.member(name)?.text().map(std::borrow::Cow::into_owned)
+    elements(definition).next().and_then(|row| row.text_of("path").map(Cow::into_owned))
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ impl<'a> Walk<'a> {
     /// Each kind of link stands once.
     fn links(&mut self, bundle: Node<'a>) {
         let mut seen: Vec<Cow<'a, str>> = Vec::new();
-        for link in bundle.member("link").into_iter().flat_map(Node::items) {
+        for link in bundle.items_of("link") {
             let Some(relation) = link.member("relation").and_then(Node::text) else { continue };
             if seen.contains(&relation) && matches!(&*relation, "self" | "first" | "previous" | "next" | "last") {
                 let text = format!("the Bundle has two links of the relation {relation}");
@@ -98,11 +98,11 @@ impl<'a> Walk<'a> {
     /// What a search found is what its self link asked for.
     fn search_results(&mut self, bundle: Node<'a>) {
         let keys = keys();
-        let links = bundle.member("link").into_iter().flat_map(Node::items);
+        let links = bundle.items_of("link");
         let own = links.filter(|link| link.member("relation").and_then(Node::text).as_deref() == Some("self")).last();
         let Some(url) = own.and_then(|link| link.child(keys.url)?.text()) else { return };
         let wanted = searched_types(&url);
-        for entry in bundle.child(keys.entry).into_iter().flat_map(Node::items) {
+        for entry in bundle.items_at(keys.entry) {
             let Some(resource) = entry.child(keys.resource) else { continue };
             let Some(name) = resource.resource_type() else { continue };
             let mode = entry.member("search").and_then(|search| search.child(keys.mode)?.text()).unwrap_or_default();
@@ -345,7 +345,7 @@ fn contained<'a>(id: &str, scope: &Scope<'a>) -> Option<Node<'a>> {
     if id.is_empty() {
         return Some(scope.root);
     }
-    let contained = scope.root.child(keys().contained).into_iter().flat_map(Node::items);
+    let contained = scope.root.items_at(keys().contained);
     contained.into_iter().find(|each| each.child(keys().id).and_then(Node::text).is_some_and(|own| own == id))
 }
 
@@ -373,12 +373,12 @@ impl<'a> BundleIndex<'a> {
 
 /// Adds the resources of Parameters, at any depth.
 fn parameters<'a>(node: Node<'a>, index: &mut BundleIndex<'a>) {
-    let mut rest: Vec<Node<'a>> = node.member("parameter").into_iter().flat_map(Node::items).collect();
+    let mut rest: Vec<Node<'a>> = node.items_of("parameter").collect();
     while let Some(parameter) = rest.pop() {
         if let Some(resource) = parameter.child(keys().resource) {
             index.add(resource);
         }
-        rest.extend(parameter.member("part").into_iter().flat_map(Node::items));
+        rest.extend(parameter.items_of("part"));
     }
 }
 

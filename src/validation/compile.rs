@@ -15,12 +15,9 @@ use super::terminology::Terminology;
 use crate::fhir::definitions::{ConstraintDefinition, StructureDefinition, TypeUse};
 use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::r4::{self, ElementDef, TypeDef, schema};
-use crate::fhir::snapshot::{Error, SnapshotElement, Snapshots};
-use crate::fhir::{Document, ElementPath, Name, NameId};
+use crate::fhir::snapshot::{Error, R4, SnapshotElement, Snapshots};
+use crate::fhir::{ElementPath, Name, NameId};
 use crate::fhirpath::{DataType, Expression, Typing};
-
-/// Canonical URLs of base R4 start so.
-pub(super) const BASE: &str = "http://hl7.org/fhir/StructureDefinition/";
 
 /// A binding of R4's vital signs that says of all components' values what holds for some; later versions have it not.
 const NOT_BOUND: (&str, &str) = ("Observation.component.value[x]", "http://hl7.org/fhir/ValueSet/ucum-vitals-common");
@@ -168,7 +165,7 @@ impl Compiler<'_, '_> {
         let mut invariants = Vec::new();
         for constraint in element.constraints.iter().filter(|constraint| !constraint.expression.is_empty()) {
             let source = constraint.source.as_deref().unwrap_or(profile);
-            if source.strip_prefix(BASE).is_some_and(|name| schema().type_named(name).is_some()) {
+            if source.strip_prefix(R4).is_some_and(|name| schema().type_named(name).is_some()) {
                 continue;
             }
             match self.invariant(constraint, source) {
@@ -318,10 +315,9 @@ fn stated(element: &crate::fhir::definitions::ElementDefinition) -> SnapshotElem
 }
 
 fn limit(element: &SnapshotElement, base: Option<&'static ElementDef>) -> Option<Box<Limit>> {
-    let typed = |value: &Arc<Document>| Arc::clone(value);
     let limit = Limit {
-        min_value: element.min_value.as_ref().map(typed),
-        max_value: element.max_value.as_ref().map(typed),
+        min_value: element.min_value.clone(),
+        max_value: element.max_value.clone(),
         max_length: element.max_length,
     };
     // The limits of R4's own number types are part of their formats.
@@ -335,7 +331,7 @@ fn allows_the_same(types: &[TypeUse], base: &'static ElementDef) -> bool {
     // R4 types the id of a resource as a string; its rule is that of id, which the snapshot says.
     let is_backbone = |code: &str| matches!(code, "BackboneElement" | "Element") || (code == "id" && base.stem == "id");
     let same = |(own, known): (&TypeUse, &r4::TypeRef)| {
-        let targets = own.targets.iter().map(|url| url.strip_prefix(BASE).unwrap_or(url));
+        let targets = own.targets.iter().map(|url| url.strip_prefix(R4).unwrap_or(url));
         let targets: Vec<&str> = targets.filter(|target| *target != "Resource").collect();
         (own.code == known.code || is_backbone(&own.code)) && own.profiles.is_empty() && targets == known.targets
     };
@@ -398,9 +394,9 @@ fn entry<'a>(drafts: &'a mut Vec<(String, Draft)>, name: &str) -> &'a mut Draft 
 }
 
 fn type_rule(used: &TypeUse) -> TypeRule {
-    let base_name = |url: &String| url.strip_prefix(BASE).unwrap_or(url).into();
-    let own = |url: &&String| url.strip_prefix(BASE).is_none_or(|name| schema().type_named(name).is_none());
-    let any = used.targets.iter().any(|url| url.strip_prefix(BASE) == Some("Resource"));
+    let base_name = |url: &String| url.strip_prefix(R4).unwrap_or(url).into();
+    let own = |url: &&String| url.strip_prefix(R4).is_none_or(|name| schema().type_named(name).is_none());
+    let any = used.targets.iter().any(|url| url.strip_prefix(R4) == Some("Resource"));
     TypeRule {
         code: used.code.as_str().into(),
         profiles: used.profiles.iter().filter(own).map(|url| url.as_str().into()).collect(),

@@ -1,8 +1,6 @@
 //! Rules on the resources that define others: canonical URLs, CodeSystem properties, ValueSet filters, and
 //! StructureDefinitions that make sense over their base.
 
-use std::borrow::Cow;
-
 use super::bundle::is_absolute;
 use super::ecl;
 use super::uk::SNOMED_CT;
@@ -45,15 +43,15 @@ impl<'a> Walk<'a> {
     fn value_set(&mut self, node: Node<'a>) {
         let parts: Vec<Node<'a>> = ["include", "exclude"]
             .into_iter()
-            .flat_map(|side| node.member("compose").into_iter().flat_map(move |compose| list(compose, side)))
+            .flat_map(|side| node.member("compose").into_iter().flat_map(move |compose| compose.items_of(side)))
             .collect();
         for part in parts {
             if let Some(system) = part.child(keys().system).filter(is_relative) {
                 let text = "a value set names a code system by its absolute URL";
                 self.error(IssueType::Value, system, "r4-canonical", text, "write the whole URL");
             }
-            let system = text(part, "system").unwrap_or_default();
-            for filter in list(part, "filter") {
+            let system = part.text_of("system").unwrap_or_default();
+            for filter in part.items_of("filter") {
                 self.filter(filter, &system);
             }
         }
@@ -61,7 +59,7 @@ impl<'a> Walk<'a> {
 
     /// A filter's value is one that its property may have.
     fn filter(&mut self, filter: Node<'a>, system: &str) {
-        let (Some(property), Some(value)) = (text(filter, "property"), text(filter, "value")) else { return };
+        let (Some(property), Some(value)) = (filter.text_of("property"), filter.text_of("value")) else { return };
         let is_flag = matches!(&*property, "notSelectable" | "inactive");
         let (wrong, expected) = match self.validator.terminology.property_type(system, &property) {
             _ if is_flag => (!matches!(&*value, "true" | "false"), "true or false"),
@@ -70,38 +68,38 @@ impl<'a> Walk<'a> {
             _ if system == SNOMED_CT && property == "constraint" => (!ecl::is_written(&value), "ECL"),
             _ => return,
         };
-        if wrong && !matches!(text(filter, "op").as_deref(), Some("exists" | "regex" | "in" | "not-in")) {
+        if wrong && !matches!(filter.text_of("op").as_deref(), Some("exists" | "regex" | "in" | "not-in")) {
             let text = format!("the value of the filter is none of its property: {expected} expected");
             self.error(IssueType::Invalid, filter, "r4-value-set", text, "correct the value");
         }
     }
 
     fn code_system(&mut self, node: Node<'a>) {
-        let declared: Vec<Node<'a>> = list(node, "property").collect();
+        let declared: Vec<Node<'a>> = node.items_of("property").collect();
         for (place, property) in declared.iter().enumerate() {
             for name in ["code", "uri"] {
-                let own = text(*property, name);
-                if own.is_some() && declared[..place].iter().any(|other| text(*other, name) == own) {
+                let own = property.text_of(name);
+                if own.is_some() && declared[..place].iter().any(|other| other.text_of(name) == own) {
                     let text = format!("another property has the same {name}");
                     self.error(IssueType::Duplicate, *property, "r4-code-system", text, "define each once");
                 }
             }
-            let known = text(*property, "uri").and_then(|uri| PROPERTIES.iter().find(|(known, _)| uri == *known));
+            let known = property.text_of("uri").and_then(|uri| PROPERTIES.iter().find(|(known, _)| uri == *known));
             let Some((uri, kind)) = known else { continue };
-            if text(*property, "type").is_some_and(|own| own != *kind) {
+            if property.text_of("type").is_some_and(|own| own != *kind) {
                 let text = format!("the property {uri} has values of the type {kind}");
                 self.error(IssueType::Value, *property, "r4-code-system", text, "correct its type");
             }
         }
-        let mut rest: Vec<Node<'a>> = list(node, "concept").collect();
+        let mut rest: Vec<Node<'a>> = node.items_of("concept").collect();
         while let Some(concept) = rest.pop() {
-            for property in list(concept, "property") {
+            for property in concept.items_of("property") {
                 self.concept_property(property, &declared);
             }
-            rest.extend(list(concept, "concept"));
+            rest.extend(concept.items_of("concept"));
         }
         let supplements = node.member("supplements").is_some();
-        if supplements && text(node, "content").is_some_and(|content| content != "supplement") {
+        if supplements && node.text_of("content").is_some_and(|content| content != "supplement") {
             let content = node.member("content").unwrap_or(node);
             let text = "a code system that supplements another has the content supplement";
             self.error(IssueType::Value, content, "r4-code-system", text, "correct CodeSystem.content");
@@ -110,9 +108,9 @@ impl<'a> Walk<'a> {
 
     /// A property of a concept has the type that the code system declares for it.
     fn concept_property(&mut self, property: Node<'a>, declared: &[Node<'a>]) {
-        let Some(code) = text(property, "code") else { return };
-        let own = declared.iter().find(|each| text(**each, "code") == Some(code.clone()));
-        let Some(kind) = own.and_then(|own| text(*own, "type")) else { return };
+        let Some(code) = property.text_of("code") else { return };
+        let own = declared.iter().find(|each| each.text_of("code") == Some(code.clone()));
+        let Some(kind) = own.and_then(|own| own.text_of("type")) else { return };
         let value = property.children().find_map(|child| child.name()?.strip_prefix("value").map(str::to_owned));
         if value.is_some_and(|value| !value.eq_ignore_ascii_case(&kind)) {
             let text = format!("the property is declared to have values of the type {kind}");
@@ -138,7 +136,7 @@ impl<'a> Walk<'a> {
             }
         }
         let Ok(base) = snapshots.snapshot(&structure.base) else { return };
-        let elements = node.member("differential").into_iter().flat_map(|each| list(each, "element"));
+        let elements = node.member("differential").into_iter().flat_map(|each| each.items_of("element"));
         for (element, stated) in elements.zip(&structure.elements) {
             let fixed = base.element(&stated.id).and_then(|of_base| of_base.fixed.as_ref());
             let differs = fixed.zip(stated.fixed.as_ref()).is_some_and(|(base, own)| base.source() != own.source());
@@ -154,8 +152,8 @@ impl<'a> Walk<'a> {
     /// A discriminator names an element of what is sliced.
     fn discriminators(&mut self, element: Node<'a>, type_name: &str, path: &str) {
         let slicing = element.member("slicing");
-        for discriminator in slicing.into_iter().flat_map(|slicing| list(slicing, "discriminator")) {
-            let first = text(discriminator, "path").unwrap_or_default();
+        for discriminator in slicing.into_iter().flat_map(|slicing| slicing.items_of("discriminator")) {
+            let first = discriminator.text_of("path").unwrap_or_default();
             let first = first.split('.').next().unwrap_or_default();
             if first.contains(['(', '$']) || first.is_empty() {
                 continue;
@@ -185,12 +183,4 @@ fn type_at(type_name: &str, path: &str) -> Option<&'static TypeDef> {
 
 fn is_relative(value: &Node<'_>) -> bool {
     value.text().is_some_and(|text| !is_absolute(&text))
-}
-
-fn text<'a>(node: Node<'a>, name: &str) -> Option<Cow<'a, str>> {
-    node.member(name)?.text()
-}
-
-fn list<'a>(node: Node<'a>, name: &str) -> impl Iterator<Item = Node<'a>> + use<'a> {
-    node.member(name).into_iter().flat_map(Node::items)
 }

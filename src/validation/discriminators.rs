@@ -2,7 +2,7 @@
 
 use super::compile::{Compiler, Draft, is_spelled};
 use super::plan::{Matcher, Step, Test};
-use crate::fhir::snapshot::SnapshotElement;
+use crate::fhir::snapshot::{R4, SnapshotElement};
 use crate::fhir::{Document, Limits, Name};
 
 /// The matchers of one slice of `sliced`; `None`, with a note, if one of its discriminators cannot be run.
@@ -156,7 +156,7 @@ impl Draft {
         }
         let (before, is_resolved) = until_resolve(path);
         let types = &self.below(before)?.element.types;
-        let name = |url: &String| url.strip_prefix(super::compile::BASE).map(Into::into);
+        let name = |url: &String| url.strip_prefix(R4).map(Into::into);
         if is_resolved {
             return types.iter().flat_map(|used| &used.targets).map(name).collect();
         }

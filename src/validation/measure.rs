@@ -23,8 +23,8 @@ impl<'a> Walk<'a> {
             return;
         };
         let scoring = measure.member("scoring").and_then(first_code);
-        let groups: Vec<Node<'a>> = list(measure, "group").collect();
-        for (place, group) in list(report, "group").enumerate() {
+        let groups: Vec<Node<'a>> = measure.items_of("group").collect();
+        for (place, group) in report.items_of("group").enumerate() {
             if let Some(score) = group.member("measureScore").filter(|_| scoring.as_deref() == Some("cohort")) {
                 let text = "a measure whose scoring is cohort has no score";
                 self.error(IssueType::BusinessRule, score, RULE, text, "remove the score");
@@ -41,8 +41,8 @@ impl<'a> Walk<'a> {
     /// The stratifiers of a group are those of the Measure's group, where both have codes.
     fn stratifiers(&mut self, group: Node<'a>, defined: Node<'a>) {
         let code = |stratifier: Node<'a>| stratifier.child(keys().code).and_then(first_code);
-        let wanted: Vec<Cow<'a, str>> = list(defined, "stratifier").filter_map(code).collect();
-        for stratifier in list(group, "stratifier").filter(|_| !wanted.is_empty()) {
+        let wanted: Vec<Cow<'a, str>> = defined.items_of("stratifier").filter_map(code).collect();
+        for stratifier in group.items_of("stratifier").filter(|_| !wanted.is_empty()) {
             if code(stratifier).is_some_and(|own| !wanted.contains(&own)) {
                 let text = "the stratifier has no code of a stratifier of the Measure's group";
                 self.error(IssueType::BusinessRule, stratifier, RULE, text, "use the code of the Measure");
@@ -55,8 +55,4 @@ impl<'a> Walk<'a> {
 fn first_code(concept: Node<'_>) -> Option<Cow<'_, str>> {
     let concept = concept.items().next()?;
     concept.child(keys().coding)?.items().next()?.child(keys().code)?.text()
-}
-
-fn list<'a>(node: Node<'a>, name: &str) -> impl Iterator<Item = Node<'a>> + use<'a> {
-    node.member(name).into_iter().flat_map(Node::items)
 }

@@ -47,7 +47,7 @@ use self::walk::{Place, Scope, Shapes, Walk};
 use crate::fhir::definitions::{Definition, StructureDefinition, without_version};
 use crate::fhir::outcome::{Issue, IssueType};
 use crate::fhir::r4::schema;
-use crate::fhir::snapshot::Snapshots;
+use crate::fhir::snapshot::{R4, Snapshots};
 use crate::fhir::terminology::{CodeSystemDefinition, ValueSetDefinition};
 use crate::fhir::{Document, ElementPath, Node, keys};
 
@@ -279,7 +279,7 @@ impl Validator {
 
     /// Whether the URL is that of a base type, whose rules always hold.
     fn is_base(&self, url: &str) -> bool {
-        without_version(url).strip_prefix(compile::BASE).is_some_and(|name| schema().type_named(name).is_some())
+        without_version(url).strip_prefix(R4).is_some_and(|name| schema().type_named(name).is_some())
     }
 }
 
@@ -291,7 +291,7 @@ fn sorted_keys<T>(map: &HashMap<Box<str>, T>) -> Vec<&str> {
 
 impl Profile {
     fn new(structure: &StructureDefinition, shape: Shape) -> Profile {
-        let base = (!structure.base.starts_with(compile::BASE)).then(|| structure.base.as_str().into());
+        let base = (!structure.base.starts_with(R4)).then(|| structure.base.as_str().into());
         let type_name = structure.type_name.as_str().into();
         let is_modifier = structure.elements.first().is_some_and(|root| root.is_modifier == Some(true));
         Profile { shape, base, type_name, is_modifier, contexts: structure.contexts.clone() }
@@ -342,7 +342,7 @@ fn keep(document: &Document, known: &mut HashMap<Box<str>, Document>) {
 
 impl Definitions {
     fn add_globals(&mut self, guide: Node<'_>) {
-        for global in guide.member("global").into_iter().flat_map(Node::items) {
+        for global in guide.items_of("global") {
             let text = |name| global.child(name).and_then(Node::text);
             if let (Some(kind), Some(profile)) = (text(keys().kind), text(keys().profile)) {
                 self.globals.push((kind.into(), without_version(&profile).into()));

@@ -14,10 +14,9 @@ use super::walk::{Scope, Walk};
 use crate::fhir::definitions::without_version;
 use crate::fhir::outcome::{IssueType, Severity};
 use crate::fhir::r4::schema;
+use crate::fhir::snapshot::R4;
 use crate::fhir::{Node, keys};
 
-/// Extensions on Questionnaire items start so.
-const CORE: &str = "http://hl7.org/fhir/StructureDefinition/";
 /// Those of Structured Data Capture start so.
 const SDC: &str = "http://hl7.org/fhir/uv/sdc/StructureDefinition/";
 
@@ -56,19 +55,19 @@ impl<'a> Walk<'a> {
 
     fn questionnaire(&self, url: &str, scope: &Scope<'a>) -> Option<Node<'a>> {
         if let Some(id) = url.strip_prefix('#') {
-            let mut contained = list(scope.root, "contained");
-            return contained.find(|each| text(*each, "id").is_some_and(|own| own == id));
+            let mut contained = scope.root.items_of("contained");
+            return contained.find(|each| each.text_of("id").is_some_and(|own| own == id));
         }
         self.validator.questionnaires.get(without_version(url)).map(|document| document.root())
     }
 
     /// Checks the items in `given` (the response, an item or an answer) against those in `asked`.
     fn items(&mut self, form: &Form<'a>, asked: Node<'a>, given: Node<'a>) {
-        let questions: Vec<Node<'a>> = list(asked, "item").collect();
+        let questions: Vec<Node<'a>> = asked.items_of("item").collect();
         let mut last = 0;
-        for item in list(given, "item") {
-            let Some(id) = text(item, "linkId") else { continue };
-            match questions.iter().position(|question| text(*question, "linkId") == Some(id.clone())) {
+        for item in given.items_of("item") {
+            let Some(id) = item.text_of("linkId") else { continue };
+            match questions.iter().position(|question| question.text_of("linkId") == Some(id.clone())) {
                 Some(place) if place < last => {
                     let text = "the items do not stand in the order of the Questionnaire";
                     self.error(IssueType::Structure, item, RULE, text, "put them in its order");
@@ -78,9 +77,9 @@ impl<'a> Walk<'a> {
             }
         }
         for question in questions {
-            let Some(id) = text(question, "linkId") else { continue };
-            let own = |item: &Node<'a>| text(*item, "linkId").is_some_and(|own| own == id);
-            let items: Vec<Node<'a>> = list(given, "item").filter(own).collect();
+            let Some(id) = question.text_of("linkId") else { continue };
+            let own = |item: &Node<'a>| item.text_of("linkId").is_some_and(|own| own == id);
+            let items: Vec<Node<'a>> = given.items_of("item").filter(own).collect();
             self.question(form, question, given, &items);
         }
     }
@@ -96,7 +95,7 @@ impl<'a> Walk<'a> {
 
     /// Checks all items that answer one question.
     fn question(&mut self, form: &Form<'a>, question: Node<'a>, parent: Node<'a>, items: &[Node<'a>]) {
-        let kind = text(question, "type").unwrap_or_default();
+        let kind = question.text_of("type").unwrap_or_default();
         let flag = |name: &str| question.member(name).and_then(Node::boolean).unwrap_or(false);
         if !is_enabled(form, question) {
             for item in items.iter().filter(|item| item.member("answer").is_some() || item.member("item").is_some()) {
@@ -106,7 +105,7 @@ impl<'a> Walk<'a> {
             return;
         }
         if items.is_empty() && flag("required") && kind != "display" {
-            let shown = text(question, "linkId").unwrap_or_default();
+            let shown = question.text_of("linkId").unwrap_or_default();
             let text = format!("the required item {shown} has no answer");
             self.report(form.missing, IssueType::Required, parent, RULE, text, "answer it");
         }
@@ -135,17 +134,17 @@ impl<'a> Walk<'a> {
     }
 
     fn answers(&mut self, form: &Form<'a>, question: Node<'a>, item: Node<'a>, kind: &str, is_required: bool) {
-        let answers: Vec<Node<'a>> = list(item, "answer").collect();
+        let answers: Vec<Node<'a>> = item.items_of("answer").collect();
         if is_required && answers.is_empty() {
             self.report(form.missing, IssueType::Required, item, RULE, "the required item has no answer", "answer it");
         }
         let repeats = question.member("repeats").and_then(Node::boolean).unwrap_or(false);
-        let most = number(question, CORE, "questionnaire-maxOccurs");
+        let most = number(question, R4, "questionnaire-maxOccurs");
         if answers.len() > 1 && !repeats && most.is_none() {
             let text = "several answers stand here, and the question does not repeat";
             self.error(IssueType::Structure, item, RULE, text, "keep one of them");
         }
-        let least = number(question, CORE, "questionnaire-minOccurs").unwrap_or(0);
+        let least = number(question, R4, "questionnaire-minOccurs").unwrap_or(0);
         if answers.len() < least || most.is_some_and(|most| answers.len() > most) {
             let most = most.map_or("any number".to_owned(), |most| most.to_string());
             let text = format!("{} answers stand here: {least} to {most} expected", answers.len());
@@ -166,7 +165,7 @@ impl<'a> Walk<'a> {
     /// Checks one answer's value.
     fn answer(&mut self, question: Node<'a>, answer: Node<'a>, value: Typed<'a>, kind: &str, answers: usize) {
         let options: Vec<(Node<'a>, Typed<'a>)> =
-            list(question, "answerOption").filter_map(|option| Some((option, choice(option, "value")?))).collect();
+            question.items_of("answerOption").filter_map(|option| Some((option, choice(option, "value")?))).collect();
         if !self.answer_type(value, kind, &options) {
             return;
         }
@@ -219,7 +218,7 @@ impl<'a> Walk<'a> {
             self.error(IssueType::Invariant, value.0, RULE, text, "use one of its options");
             return;
         };
-        let exclusive = extension(*option, CORE, "questionnaire-optionExclusive");
+        let exclusive = extension(*option, R4, "questionnaire-optionExclusive");
         if answers > 1 && exclusive.and_then(|(value, _)| value.boolean()) == Some(true) {
             let text = "the option excludes all others, and there are other answers";
             self.error(IssueType::Invariant, answer, RULE, text, "leave the others out");
@@ -228,9 +227,9 @@ impl<'a> Walk<'a> {
 
     /// The value set that the question draws its answers from.
     fn option_set(&mut self, question: Node<'a>, answer: Node<'a>, value: Typed<'a>, kind: &str) {
-        let Some(url) = text(question, "answerValueSet") else { return };
+        let Some(url) = question.text_of("answerValueSet") else { return };
         let (system, code) = match value.1 {
-            "Coding" => (text(value.0, "system"), text(value.0, "code")),
+            "Coding" => (value.0.text_of("system"), value.0.text_of("code")),
             "string" if kind == "string" => (None, value.0.text()),
             _ => return,
         };
@@ -248,9 +247,9 @@ impl<'a> Walk<'a> {
 
     fn bounded(&mut self, question: Node<'a>, value: Typed<'a>) {
         let bounds = [
-            (extension(question, CORE, "minValue"), Ordering::Less, "less than the least"),
+            (extension(question, R4, "minValue"), Ordering::Less, "less than the least"),
             (extension(question, SDC, "sdc-questionnaire-minQuantity"), Ordering::Less, "less than the least"),
-            (extension(question, CORE, "maxValue"), Ordering::Greater, "more than the most"),
+            (extension(question, R4, "maxValue"), Ordering::Greater, "more than the most"),
             (extension(question, SDC, "sdc-questionnaire-maxQuantity"), Ordering::Greater, "more than the most"),
         ];
         for (bound, wrong, what) in bounds {
@@ -259,7 +258,7 @@ impl<'a> Walk<'a> {
             if how == Some(wrong) {
                 let text = format!("the answer is {what} that the question allows");
                 self.error(IssueType::Invariant, value.0, RULE, text, "check the value");
-            } else if value.1 == "Quantity" && (how.is_none() || text(value.0, "code").is_none()) {
+            } else if value.1 == "Quantity" && (how.is_none() || value.0.text_of("code").is_none()) {
                 let text = "the answer cannot be compared with the bound of the question: their units differ";
                 self.error(IssueType::Invariant, value.0, RULE, text, "use a unit that converts to that of the bound");
             }
@@ -268,13 +267,13 @@ impl<'a> Walk<'a> {
 
     fn answer_text(&mut self, question: Node<'a>, value: Node<'a>) {
         let length = value.text().unwrap_or_default().chars().count();
-        let least = number(question, CORE, "minLength");
+        let least = number(question, R4, "minLength");
         let most = question.member("maxLength").and_then(|most| most.raw().parse::<usize>().ok());
         if least.is_some_and(|least| length < least) || most.is_some_and(|most| length > most) {
             let text = "the answer is shorter or longer than the question allows";
             self.error(IssueType::Invariant, value, RULE, text, "check its length");
         }
-        let pattern = extension(question, CORE, "regex").and_then(|(pattern, _)| pattern.text());
+        let pattern = extension(question, R4, "regex").and_then(|(pattern, _)| pattern.text());
         let Some(pattern) = pattern else { return };
         match regex::RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(1 << 20).build() {
             Ok(pattern) if pattern.is_match(&value.text().unwrap_or_default()) => {}
@@ -291,7 +290,7 @@ impl<'a> Walk<'a> {
 
     fn answer_places(&mut self, question: Node<'a>, value: Node<'a>) {
         let places = value.raw().split_once('.').map_or(0, |(_, places)| places.len());
-        if number(question, CORE, "maxDecimalPlaces").is_some_and(|most| places > most) {
+        if number(question, R4, "maxDecimalPlaces").is_some_and(|most| places > most) {
             let text = "the answer has more decimal places than the question allows";
             self.error(IssueType::Invariant, value, RULE, text, "round it");
         }
@@ -299,32 +298,32 @@ impl<'a> Walk<'a> {
 
     fn answer_attachment(&mut self, question: Node<'a>, answer: Node<'a>, value: Node<'a>) {
         let kinds: Vec<Cow<'a, str>> =
-            extensions(question, CORE, "mimeType").filter_map(|(kind, _)| kind.text()).collect();
-        let own = text(value, "contentType");
+            extensions(question, R4, "mimeType").filter_map(|(kind, _)| kind.text()).collect();
+        let own = value.text_of("contentType");
         if !kinds.is_empty() && own.is_some_and(|own| !kinds.contains(&own)) {
             let text = format!("the attachment is of another media type: {} expected", kinds.join(" or "));
             self.error(IssueType::Value, answer, RULE, text, "attach a file of that type");
         }
-        let size = text(value, "data").map_or_else(
+        let size = value.text_of("data").map_or_else(
             || value.member("size").and_then(|size| size.raw().parse().ok()).unwrap_or_default(),
             |data| decoded_length(&data),
         );
-        if number(question, CORE, "maxSize").is_some_and(|most| size > most) {
+        if number(question, R4, "maxSize").is_some_and(|most| size > most) {
             self.error(IssueType::TooLong, answer, RULE, "the attachment is too large", "attach a smaller file");
         }
     }
 
     fn answer_unit(&mut self, question: Node<'a>, value: Node<'a>) {
-        let system = text(value, "system");
-        let code = text(value, "code");
+        let system = value.text_of("system");
+        let code = value.text_of("code");
         let options: Vec<Node<'a>> =
-            extensions(question, CORE, "questionnaire-unitOption").map(|(option, _)| option).collect();
-        let is_same = |option: &&Node<'a>| text(**option, "system") == system && text(**option, "code") == code;
+            extensions(question, R4, "questionnaire-unitOption").map(|(option, _)| option).collect();
+        let is_same = |option: &&Node<'a>| option.text_of("system") == system && option.text_of("code") == code;
         if !options.is_empty() && !options.iter().any(|option| is_same(&option)) {
             let text = "the unit is none of those that the question allows";
             self.error(IssueType::Invariant, value, RULE, text, "use one of its units");
         }
-        let Some((set, _)) = extension(question, CORE, "questionnaire-unitValueSet") else { return };
+        let Some((set, _)) = extension(question, R4, "questionnaire-unitValueSet") else { return };
         let Some(url) = set.text() else { return };
         let verdict = match &code {
             Some(code) => self.validator.terminology.membership_of(&url, system.as_deref(), code),
@@ -341,11 +340,13 @@ impl<'a> Walk<'a> {
     }
 
     fn answer_reference(&mut self, question: Node<'a>, value: Node<'a>) {
-        let Some(reference) = text(value, "reference").filter(|reference| !reference.starts_with('#')) else { return };
+        let Some(reference) = value.text_of("reference").filter(|reference| !reference.starts_with('#')) else {
+            return;
+        };
         let mut steps = reference.split("/_history/").next().unwrap_or_default().rsplit('/').skip(1);
         let Some(name) = steps.next().filter(|_| !reference.starts_with("urn:")) else { return };
         let allowed: Vec<Cow<'a, str>> =
-            extensions(question, CORE, "questionnaire-referenceResource").filter_map(|(name, _)| name.text()).collect();
+            extensions(question, R4, "questionnaire-referenceResource").filter_map(|(name, _)| name.text()).collect();
         let is_known = schema().resource(name).is_some();
         if !is_known || (!allowed.is_empty() && !allowed.iter().any(|allowed| allowed == name)) {
             let text = match allowed.as_slice() {
@@ -363,22 +364,14 @@ pub(super) fn decoded_length(data: &str) -> usize {
     significant * 3 / 4
 }
 
-fn text<'a>(node: Node<'a>, name: &str) -> Option<Cow<'a, str>> {
-    node.member(name)?.text()
-}
-
-fn list<'a>(node: Node<'a>, name: &str) -> impl Iterator<Item = Node<'a>> + use<'a> {
-    node.member(name).into_iter().flat_map(Node::items)
-}
-
 /// The item of the Questionnaire with this linkId.
 fn find<'a>(questionnaire: Node<'a>, id: &str) -> Option<Node<'a>> {
-    let mut rest: Vec<Node<'a>> = list(questionnaire, "item").collect();
+    let mut rest: Vec<Node<'a>> = questionnaire.items_of("item").collect();
     while let Some(item) = rest.pop() {
-        if text(item, "linkId").is_some_and(|own| own == id) {
+        if item.text_of("linkId").is_some_and(|own| own == id) {
             return Some(item);
         }
-        rest.extend(list(item, "item"));
+        rest.extend(item.items_of("item"));
     }
     None
 }
@@ -388,7 +381,7 @@ fn extensions<'a>(item: Node<'a>, base: &'static str, name: &'static str) -> imp
     let of_url = move |each: &Node<'a>| {
         each.child(keys().url).and_then(Node::text).is_some_and(|url| url.strip_prefix(base) == Some(name))
     };
-    list(item, "extension").filter(of_url).filter_map(|each| choice(each, "value"))
+    item.items_of("extension").filter(of_url).filter_map(|each| choice(each, "value"))
 }
 
 fn extension<'a>(item: Node<'a>, base: &'static str, name: &'static str) -> Option<Typed<'a>> {
@@ -403,21 +396,22 @@ fn number(item: Node<'_>, base: &'static str, name: &'static str) -> Option<usiz
 fn is_option(value: Typed<'_>, option: Typed<'_>) -> bool {
     match (value.1, option.1) {
         ("Coding", "Coding") => {
-            text(value.0, "system") == text(option.0, "system") && text(value.0, "code") == text(option.0, "code")
+            value.0.text_of("system") == option.0.text_of("system")
+                && value.0.text_of("code") == option.0.text_of("code")
         }
-        ("Reference", "Reference") => text(value.0, "reference") == text(option.0, "reference"),
+        ("Reference", "Reference") => value.0.text_of("reference") == option.0.text_of("reference"),
         (own, other) => own == other && value.0.scalar() == option.0.scalar(),
     }
 }
 
 /// Whether the conditions under which the question is asked hold.
 fn is_enabled(form: &Form<'_>, question: Node<'_>) -> bool {
-    let mut conditions = list(question, "enableWhen").peekable();
+    let mut conditions = question.items_of("enableWhen").peekable();
     if conditions.peek().is_none() {
         return true;
     }
     let holds = |condition| holds(form, condition);
-    if text(question, "enableBehavior").as_deref() == Some("any") {
+    if question.text_of("enableBehavior").as_deref() == Some("any") {
         conditions.any(holds)
     } else {
         conditions.all(holds)
@@ -425,10 +419,10 @@ fn is_enabled(form: &Form<'_>, question: Node<'_>) -> bool {
 }
 
 fn holds(form: &Form<'_>, condition: Node<'_>) -> bool {
-    let Some(wanted) = text(condition, "question") else { return true };
+    let Some(wanted) = condition.text_of("question") else { return true };
     let answers = answers_to(form.response, &wanted);
     let Some(expected) = choice(condition, "answer") else { return true };
-    let operator = text(condition, "operator").unwrap_or_default();
+    let operator = condition.text_of("operator").unwrap_or_default();
     if operator == "exists" {
         return expected.0.boolean() == Some(!answers.is_empty());
     }
@@ -445,20 +439,21 @@ fn holds(form: &Form<'_>, condition: Node<'_>) -> bool {
 
 /// All answers to a question, wherever its items stand.
 fn answers_to<'a>(response: Node<'a>, id: &str) -> Vec<Typed<'a>> {
-    let mut rest: Vec<Node<'a>> = list(response, "item").collect();
+    let mut rest: Vec<Node<'a>> = response.items_of("item").collect();
     let mut found = Vec::new();
     while let Some(item) = rest.pop() {
-        if text(item, "linkId").is_some_and(|own| own == id) {
-            found.extend(list(item, "answer").filter_map(|answer| choice(answer, "value")));
+        if item.text_of("linkId").is_some_and(|own| own == id) {
+            found.extend(item.items_of("answer").filter_map(|answer| choice(answer, "value")));
         }
-        rest.extend(list(item, "item"));
-        rest.extend(list(item, "answer").flat_map(|answer| list(answer, "item")));
+        rest.extend(item.items_of("item"));
+        rest.extend(item.items_of("answer").flat_map(|answer| answer.items_of("item")));
     }
     found
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::fhir::snapshot::R4;
     use crate::fhir::{Document, Limits};
     use crate::validation::Validator;
 
@@ -505,9 +500,8 @@ mod tests {
         let answer = |value: &str| format!(r#"{{"linkId":"a","answer":[{{{value}}}]}}"#);
         let question = |rest: &str| format!(r#"{{"linkId":"a",{rest}}}"#);
         let at = |name: &str| format!("item[0].answer[0].{name} error");
-        let core = "http://hl7.org/fhir/StructureDefinition/";
         let date =
-            question(&format!(r#""type":"date","extension":[{{"url":"{core}minValue","valueDate":"2020-01-01"}}]"#));
+            question(&format!(r#""type":"date","extension":[{{"url":"{R4}minValue","valueDate":"2020-01-01"}}]"#));
         assert_eq!(check(&date, "completed", &answer(r#""valueDate":"2020-01-01""#)), "");
         assert_eq!(check(&date, "completed", &answer(r#""valueDate":"2019-12-31""#)), at("valueDate"));
         assert_eq!(check(&date, "completed", &answer(r#""valueString":"x""#)), at("valueString"));
@@ -517,7 +511,7 @@ mod tests {
             at("valueCoding") + "; item[0].answer[0].valueCoding information"
         );
         let text = question(&format!(
-            r#""type":"string","maxLength":4,"extension":[{{"url":"{core}regex","valueString":"[a-z]+"}}]"#
+            r#""type":"string","maxLength":4,"extension":[{{"url":"{R4}regex","valueString":"[a-z]+"}}]"#
         ));
         assert_eq!(check(&text, "completed", &answer(r#""valueString":"abcd""#)), "");
         assert_eq!(check(&text, "completed", &answer(r#""valueString":"abcde""#)), at("valueString"));

@@ -356,7 +356,7 @@ fn follow<'a>(node: Node<'a>, step: &Step) -> SmallVec<[Node<'a>; 2]> {
             node.children().filter(|_| node.is_object()).filter(named).flat_map(Node::items).collect()
         }
         Step::Extension(url) => {
-            let extensions = node.child(keys.extension).into_iter().flat_map(Node::items);
+            let extensions = node.items_at(keys.extension);
             extensions
                 .filter(|each| each.child(keys.url).and_then(Node::text).is_some_and(|own| own == **url))
                 .collect()

@@ -19,7 +19,7 @@ fn structure(id: &str, type_name: &str, base: &str, rest: &str, elements: &str) 
 
 /// A small world of profiles.
 fn definitions() -> Vec<Document> {
-    let base = |name: &str| format!("{}{name}", compile::BASE);
+    let base = |name: &str| format!("{}{name}", R4);
     let patient = r#"{"id":"Patient","path":"Patient","constraint":[{"key":"x-1","severity":"error","human":"someone is named","expression":"name.exists()"}]},
         {"id":"Patient.identifier","path":"Patient.identifier","slicing":{"discriminator":[{"type":"value","path":"system"}],"rules":"closed"}},
         {"id":"Patient.identifier:nhs","path":"Patient.identifier","sliceName":"nhs","min":1,"max":"1"},
@@ -76,7 +76,7 @@ fn validator() -> &'static Validator {
 fn lines(issues: &[Issue]) -> String {
     let line = |issue: &Issue| {
         let path = issue.path.as_ref().map(ToString::to_string).unwrap_or_default();
-        let rule = issue.rule.replace(compile::BASE, "");
+        let rule = issue.rule.replace(R4, "");
         format!("{} {} {path} {rule}", issue.severity.code(), issue.code.code())
     };
     issues.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -428,7 +428,7 @@ fn issues_are_bounded() {
 #[test]
 fn definitions_that_make_no_sense_are_refused() {
     let refused = |element: &str| {
-        let definition = structure("p", "Patient", &format!("{}Patient", compile::BASE), "", element);
+        let definition = structure("p", "Patient", &format!("{}Patient", R4), "", element);
         lines(&Validator::compile(&[definition]).expect_err("it is refused"))
     };
     assert_eq!(refused(r#"{"id":"Patient.nam","path":"Patient.nam"}"#), "error invalid Patient.nam https://x/p");
@@ -437,7 +437,7 @@ fn definitions_that_make_no_sense_are_refused() {
     assert_eq!(refused(bad), "error invalid Patient https://x/p");
     let orphan = structure("p", "Patient", "https://x/none", "", r#"{"id":"Patient","path":"Patient"}"#);
     assert_eq!(lines(&Validator::compile(&[orphan]).expect_err("it is refused")), "error not-found  https://x/p");
-    let twice = || structure("p", "Patient", &format!("{}Patient", compile::BASE), "", "");
+    let twice = || structure("p", "Patient", &format!("{}Patient", R4), "", "");
     assert_eq!(lines(&Validator::compile(&[twice(), twice()]).expect_err("it is refused")), "error duplicate  ");
 }
 
@@ -448,7 +448,7 @@ fn a_constraint_that_cannot_mean_what_it_says_is_doubted_once_where_it_is_stated
         format!(r#"{{"id":"{element}","path":"{element}",{constraint}}}"#)
     };
     let doubts = |element: &str, expression: &str| {
-        let of_base = format!("{}Patient", compile::BASE);
+        let of_base = format!("{}Patient", R4);
         let profile = structure("p", "Patient", &of_base, "", &stated(element, expression));
         let derived = structure("d", "Patient", "https://x/p", "", &stated("Patient.name", "family.exists()"));
         let validator = Validator::compile(&[profile, derived]).expect("it compiles");
@@ -485,7 +485,7 @@ fn what_is_not_checked_is_said() {
         {"id":"Patient.name.family","path":"Patient.name.family","maxLength":3},
         {"id":"Patient.gender","path":"Patient.gender","binding":{"strength":"required","valueSet":"https://x/none"}},
         {"id":"Patient.managingOrganization","path":"Patient.managingOrganization","type":[{"code":"Reference","targetProfile":["https://x/o"]}]}"#;
-    let definition = structure("p", "Patient", &format!("{}Patient", compile::BASE), "", elements);
+    let definition = structure("p", "Patient", &format!("{}Patient", R4), "", elements);
     let validator = Validator::compile(&[definition]).expect("it compiles");
     assert_eq!(
         validator.not_checked(),
@@ -508,7 +508,7 @@ fn slices_by_profile_and_slices_of_slices_are_told_apart() {
         {"id":"Patient.identifier:s.system","path":"Patient.identifier.system","min":1,"fixedUri":"https://s"},
         {"id":"Patient.identifier:s/old","path":"Patient.identifier","sliceName":"s/old","max":"1"},
         {"id":"Patient.identifier:s/old.use","path":"Patient.identifier.use","min":1,"fixedCode":"old"}"#;
-    let base = |name: &str| format!("{}{name}", compile::BASE);
+    let base = |name: &str| format!("{}{name}", R4);
     let validator = Validator::compile(&[
         structure("named", "Patient", &base("Patient"), "", named),
         structure("bundle", "Bundle", &base("Bundle"), "", bundle),
@@ -546,7 +546,7 @@ fn slices_by_profile_and_slices_of_slices_are_told_apart() {
 fn values_keep_to_the_limits_of_their_profile() {
     let elements = r#"{"id":"Patient.birthDate","path":"Patient.birthDate","minValueDate":"2000-01-01","maxValueDate":"2025-01-01"},
         {"id":"Patient.name.family","path":"Patient.name.family","maxLength":3}"#;
-    let profile = structure("p", "Patient", &format!("{}Patient", compile::BASE), "", elements);
+    let profile = structure("p", "Patient", &format!("{}Patient", R4), "", elements);
     let validator = Validator::compile(&[profile]).expect("it compiles");
     let of = |rest: &str| {
         let document = parse(&format!(r#"{{"resourceType":"Patient",{rest}}}"#));

@@ -10,13 +10,13 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use super::bundle::BundleIndex;
-use super::compile::BASE;
 use super::plan::{Content, ElementPlan, Invariant, Shape, TypePlan};
 use super::primitives::Format;
 use super::{MOST_ISSUES, Validator, narrative};
 use crate::fhir::labels::DATA_ABSENT_REASON;
 use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::r4::{TypeDef, schema};
+use crate::fhir::snapshot::R4;
 use crate::fhir::{Document, ElementPath, Kind, NameId, Node, NodeId, keys};
 use crate::fhirpath::{Environment, Item};
 
@@ -60,7 +60,7 @@ impl<'a> Occurrence<'a> {
             return false;
         };
         let bare = object.children().all(|child| child.name_id() == keys.extension || child.name_id() == keys.id);
-        let extensions = object.child(keys.extension).into_iter().flat_map(Node::items);
+        let extensions = object.items_at(keys.extension);
         bare && extensions.filter_map(|each| each.child(keys.url)?.text()).any(|url| url == DATA_ABSENT_REASON)
     }
 }
@@ -301,7 +301,7 @@ impl<'a> Walk<'a> {
                 continue;
             };
             if text(keys().system).as_deref() == Some("http://loinc.org") {
-                validator.activate(&format!("{BASE}{profile}"), shapes);
+                validator.activate(&format!("{R4}{profile}"), shapes);
             }
         }
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PackageId;
 use crate::config::faults::Fault;
+use crate::identity::digest::hex;
 use crate::storage::files::{Readers, write_durably};
 
 /// The file's name in the site.
@@ -36,7 +37,7 @@ pub(super) struct Pin {
 
 impl Pin {
     pub(super) fn new(id: &PackageId, sha_256: &[u8; 32]) -> Pin {
-        Pin { name: id.name.clone(), version: id.version.clone(), sha256: hexadecimal(sha_256) }
+        Pin { name: id.name.clone(), version: id.version.clone(), sha256: hex(sha_256) }
     }
 
     /// Whether name and version are such that they can be a file's name.
@@ -68,8 +69,4 @@ impl Lock {
         write_durably(&site.join(NAME), text.as_bytes(), Readers::Anyone)
             .map_err(|error| Fault::new(NAME, error, "check who may write to the site"))
     }
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::lock::{self, Lock, Pin, hexadecimal};
+use super::lock::{self, Lock, Pin};
 use super::{Cache, Package, archive, complete, read_all};
 use crate::config::faults::{Fault, Faults};
+use crate::identity::digest::{hex, sha_256};
 use crate::storage::files::{Readers, write_durably};
 
 /// The packages of one site.
@@ -64,7 +65,7 @@ impl PackageStore {
         let listed = |package: &Package| Listed {
             name: package.id.name.clone(),
             version: package.id.version.clone(),
-            sha_256: hexadecimal(&package.sha_256),
+            sha_256: hex(&package.sha_256),
             files: package.files.len().saturating_sub(1),
             dependencies: package.dependencies.iter().map(ToString::to_string).collect(),
         };
@@ -82,11 +83,10 @@ impl PackageStore {
         let pinned = self.pinned()?;
         let mut packages = read_all(sources, &cache)?;
         let new: BTreeSet<String> = packages.iter().map(|package| package.id.name.clone()).collect();
-        let kept = pinned.iter().filter(|package| !new.contains(&package.id.name));
-        let kept: Vec<PathBuf> = kept.map(|package| self.file(&Pin::new(&package.id, &package.sha_256))).collect();
-        packages.extend(read_all(&kept, &cache)?);
+        let pins: Vec<Pin> = pinned.iter().map(|package| Pin::new(&package.id, &package.sha_256)).collect();
+        packages.extend(pinned.into_iter().filter(|package| !new.contains(&package.id.name)));
         let packages = complete(packages, &cache)?;
-        self.write(&packages, &pinned).map_err(|fault| Faults { faults: vec![fault] })
+        self.write(&packages, &pins).map_err(|fault| Faults { faults: vec![fault] })
     }
 
     fn file(&self, pin: &Pin) -> PathBuf {
@@ -110,7 +110,7 @@ impl PackageStore {
             hint: "restore the file, or add the package again with weir package add".to_owned(),
             ..fault
         })?;
-        if hexadecimal(&package.sha_256) != pin.sha256 || package.id != id {
+        if hex(&package.sha_256) != pin.sha256 || package.id != id {
             let text = format!("it is not the {id} that packages.lock pins");
             let hint = "restore the file, or add the package again with weir package add";
             return Err(Fault::new(pin.file().display().to_string(), text, hint));
@@ -133,27 +133,27 @@ impl PackageStore {
         }
     }
 
-    fn write(&self, packages: &[Package], pinned: &[Package]) -> Result<Vec<Addition>, Fault> {
+    fn write(&self, packages: &[Package], pinned: &[Pin]) -> Result<Vec<Addition>, Fault> {
         let folder = self.site.join("packages");
         let unwritable = |error: std::io::Error| Fault::new("packages", error, "check who may write to the site");
         fs::create_dir_all(&folder).map_err(unwritable)?;
         let (mut lock, mut additions) = (Lock::default(), Vec::new());
         for package in packages {
-            let old = pinned.iter().find(|other| other.id.name == package.id.name);
+            let old = pinned.iter().find(|old| old.name == package.id.name);
             // The file is packed anew, so that a site holds definitions and nothing else of a package.
             let bytes = archive::pack(&package.files).map_err(unwritable)?;
-            let pin = Pin::new(&package.id, &crate::identity::digest::sha_256(&bytes));
-            if old.is_none_or(|old| Pin::new(&old.id, &old.sha_256).sha256 != pin.sha256) {
+            let pin = Pin::new(&package.id, &sha_256(&bytes));
+            if old.is_none_or(|old| old.sha256 != pin.sha256) {
                 write_durably(&self.file(&pin), &bytes, Readers::Anyone).map_err(unwritable)?;
-                let replaces = old.map(|old| old.id.version.clone());
+                let replaces = old.map(|old| old.version.clone());
                 additions.push(Addition { package: package.id.to_string(), replaces });
             }
             lock.pins.push(pin);
         }
         lock.write(&self.site)?;
-        for old in pinned.iter().map(|old| Pin::new(&old.id, &old.sha_256)) {
+        for old in pinned {
             if !lock.pins.iter().any(|pin| pin.file() == old.file()) {
-                fs::remove_file(self.file(&old)).map_err(unwritable)?;
+                fs::remove_file(self.file(old)).map_err(unwritable)?;
             }
         }
         Ok(additions)

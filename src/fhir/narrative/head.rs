@@ -52,7 +52,7 @@ impl<'h> Head<'h> {
     }
 
     fn sections(&self) -> impl Iterator<Item = Node<'h>> {
-        self.composition.child(keys().section).into_iter().flat_map(Node::items)
+        self.composition.items_at(keys().section)
     }
 
     fn heading(&self, section: Node<'_>) -> Option<String> {
@@ -65,7 +65,7 @@ impl<'h> Head<'h> {
 
     /// The resources that an element refers to, where the reference may be shown.
     fn follow(&self, from: Node<'_>, element: &str) -> Vec<Node<'h>> {
-        let references = from.child(NameId::of(element)).into_iter().flat_map(Node::items);
+        let references = from.items_at(NameId::of(element));
         let shown = references.filter(|reference| self.shown.member(*reference, "reference").is_some());
         shown.filter_map(|reference| self.entries.target(reference)).collect()
     }
@@ -79,7 +79,7 @@ impl<'h> Head<'h> {
         let words = |name| self.shown.words(person, name);
         let mut texts = words("name");
         texts.extend(words("birthDate").into_iter().map(|date| format!("born {date}")));
-        let identifiers = person.child(keys().identifier).into_iter().flat_map(Node::items);
+        let identifiers = person.items_at(keys().identifier);
         for identifier in identifiers {
             let is_nhs_number =
                 self.shown.member(identifier, "system").is_some_and(|system| system == bars::NHS_NUMBER);

@@ -85,7 +85,7 @@ fn in_order(node: Node<'_>, of: &TypeDef, names: &[&str], shown: Shown<'_>, betw
 
 /// The words of its codings, then its text; the codes only where there are no words at all.
 fn concept(node: Node<'_>, shown: Shown<'_>) -> Option<String> {
-    let codings = || node.child(NameId::of("coding")).into_iter().flat_map(Node::items);
+    let codings = || node.items_at(NameId::of("coding"));
     let mut texts: Vec<String> = Vec::new();
     let displays = codings().filter_map(|coding| shown.member(coding, "display"));
     for text in displays.chain(shown.member(node, "text")) {

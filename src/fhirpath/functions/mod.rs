@@ -5,7 +5,7 @@ mod collections;
 mod conversion;
 mod mathematics;
 mod references;
-mod strings;
+pub(super) mod strings;
 
 use super::error::Fault;
 use super::evaluate::{Evaluated, Evaluator, Frame, boolean};

@@ -2,6 +2,7 @@
 
 use super::{Arguments, Called, one, truth};
 use crate::fhir::r4::schema;
+use crate::fhir::snapshot::R4;
 use crate::fhir::{Kind, Node};
 use crate::fhirpath::error::Fault;
 use crate::fhirpath::function::Function;
@@ -129,7 +130,7 @@ fn conforms_to<'a>(arguments: &Arguments<'_, '_, 'a>, input: &[Item<'a>]) -> Cal
         [item] => item.as_element().and_then(|element| element.type_def()),
         _ => return Err(Fault::NotSingleton.into()),
     };
-    let base = url.strip_prefix("http://hl7.org/fhir/StructureDefinition/").and_then(|name| schema().type_named(name));
+    let base = url.strip_prefix(R4).and_then(|name| schema().type_named(name));
     match (base, type_def) {
         (Some(base), Some(own)) => Ok(truth(schema().is_a(own.name, base.name))),
         _ => {

@@ -14,7 +14,7 @@ use crate::fhirpath::pattern::Pattern;
 use crate::identity::digest::hex;
 
 /// Whether `function` is one of these.
-pub(super) fn has(function: Function) -> bool {
+pub(in crate::fhirpath) fn has(function: Function) -> bool {
     use Function as F;
     matches!(
         function,

@@ -237,7 +237,7 @@ impl Compiler<'_> {
     pub(super) fn unknown_variable(&mut self, scope: &Scope, node: &SyntaxNode, name: &str) {
         let known = scope.variables.iter().map(|variable| variable.name.clone());
         let elsewhere = || bound_elsewhere(node, name);
-        let mut hint = unbound(node, name).or_else(elsewhere).unwrap_or_else(|| super::hint::nearest(name, known));
+        let mut hint = unbound(node, name).or_else(elsewhere).unwrap_or_else(|| crate::fhirpath::nearest(name, known));
         if hint.is_empty() {
             let mut names: Vec<&str> = scope.variables.iter().map(|variable| variable.name.as_str()).collect();
             names.dedup();

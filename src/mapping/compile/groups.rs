@@ -196,7 +196,7 @@ impl Compiler<'_> {
         let found = meant.first().copied();
         if found.is_none() {
             let known: Vec<String> = self.groups.iter().map(|group| group.name.clone()).collect();
-            let hint = super::hint::nearest(name, known);
+            let hint = crate::fhirpath::nearest(name, known);
             self.error_of(
                 Code::UnknownGroup,
                 file,

@@ -5,7 +5,6 @@ mod bounds;
 mod declarations;
 mod expression;
 mod groups;
-mod hint;
 mod legacy;
 mod recursion;
 mod slip;

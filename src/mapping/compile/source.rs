@@ -83,7 +83,7 @@ impl Compiler<'_> {
         if !ty.is_concrete() {
             return Some((Some(Types::any_spellings(name)), Type::Any));
         }
-        let hint = super::hint::nearest(name, self.types.names(ty));
+        let hint = crate::fhirpath::nearest(name, self.types.names(ty));
         let message = format!("{} has no element {name}", self.types.name(ty));
         self.error_of(Code::UnknownElement, file, node, message, hint);
         None

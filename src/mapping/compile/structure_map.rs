@@ -16,26 +16,26 @@ pub(super) fn as_fml(resource: &Document) -> Option<String> {
     }
     let mut out = String::new();
     let _ = writeln!(out, "map {} = {}", quoted(&text(map, "url")), quoted(&text(map, "name")));
-    items(map, "contained").filter(|each| each.resource_type() == Some("ConceptMap")).for_each(|each| {
+    map.items_of("contained").filter(|each| each.resource_type() == Some("ConceptMap")).for_each(|each| {
         concept_map(each, &mut out);
     });
-    for structure in items(map, "structure") {
+    for structure in map.items_of("structure") {
         let alias = optional(structure, "alias").map_or(String::new(), |alias| format!(" alias {}", name(&alias)));
         let _ = writeln!(out, "uses {}{alias} as {}", quoted(&text(structure, "url")), text(structure, "mode"));
     }
-    items(map, "import").filter_map(Node::text).for_each(|url| {
+    map.items_of("import").filter_map(Node::text).for_each(|url| {
         let _ = writeln!(out, "imports {}", quoted(&url));
     });
-    for constant in items(map, "const") {
+    for constant in map.items_of("const") {
         let _ = writeln!(out, "let {} = {};", name(&text(constant, "name")), text(constant, "value"));
     }
-    items(map, "group").for_each(|each| group(each, &mut out));
+    map.items_of("group").for_each(|each| group(each, &mut out));
     Some(out)
 }
 
 fn concept_map(map: Node<'_>, out: &mut String) {
     let _ = writeln!(out, "conceptmap {} {{", quoted(&format!("#{}", text(map, "id"))));
-    let groups: Vec<Node<'_>> = items(map, "group").collect();
+    let groups: Vec<Node<'_>> = map.items_of("group").collect();
     for (index, group) in groups.iter().enumerate() {
         let _ = writeln!(out, "  prefix s{index} = {}", quoted(&text(*group, "source")));
         let _ = writeln!(out, "  prefix t{index} = {}", quoted(&text(*group, "target")));
@@ -45,8 +45,8 @@ fn concept_map(map: Node<'_>, out: &mut String) {
         }
     }
     for (index, group) in groups.iter().enumerate() {
-        for element in items(*group, "element") {
-            for target in items(element, "target") {
+        for element in group.items_of("element") {
+            for target in element.items_of("target") {
                 let (from, to) = (quoted(&text(element, "code")), quoted(&text(target, "code")));
                 let _ = writeln!(out, "  s{index}:{from} {} t{index}:{to}", relation(target));
             }
@@ -67,7 +67,8 @@ fn relation(target: Node<'_>) -> &'static str {
 }
 
 fn group(group: Node<'_>, out: &mut String) {
-    let inputs: Vec<String> = items(group, "input")
+    let inputs: Vec<String> = group
+        .items_of("input")
         .map(|input| {
             let ty = optional(input, "type").map_or(String::new(), |ty| format!(" : {}", type_name(&ty)));
             format!("{} {}{ty}", text(input, "mode"), name(&text(input, "name")))
@@ -80,23 +81,23 @@ fn group(group: Node<'_>, out: &mut String) {
         _ => "",
     };
     let _ = writeln!(out, "group {}({}){extends}{mode} {{", name(&text(group, "name")), inputs.join(", "));
-    items(group, "rule").for_each(|each| rule(each, 1, out));
+    group.items_of("rule").for_each(|each| rule(each, 1, out));
     out.push_str("}\n");
 }
 
 fn rule(rule: Node<'_>, depth: usize, out: &mut String) {
     let margin = "  ".repeat(depth);
     let copies = copies_by_type(rule);
-    let sources: Vec<String> = items(rule, "source").map(|each| source(each, copies)).collect();
-    let targets: Vec<String> = items(rule, "target").map(|each| target(each, copies)).collect();
+    let sources: Vec<String> = rule.items_of("source").map(|each| source(each, copies)).collect();
+    let targets: Vec<String> = rule.items_of("target").map(|each| target(each, copies)).collect();
     out.push_str(&margin);
     out.push_str(&sources.join(", "));
     if !targets.is_empty() {
         out.push_str(" -> ");
         out.push_str(&targets.join(", "));
     }
-    let calls: Vec<String> = items(rule, "dependent").map(call).collect();
-    let nested: Vec<Node<'_>> = items(rule, "rule").collect();
+    let calls: Vec<String> = rule.items_of("dependent").map(call).collect();
+    let nested: Vec<Node<'_>> = rule.items_of("rule").collect();
     if !calls.is_empty() || !nested.is_empty() {
         out.push_str(" then ");
         out.push_str(&calls.join(", "));
@@ -115,7 +116,7 @@ fn rule(rule: Node<'_>, depth: usize, out: &mut String) {
 
 /// Whether the rule is what `source.a -> target.b` becomes: one source and one target, which only make each other.
 fn copies_by_type(rule: Node<'_>) -> bool {
-    let (mut sources, mut targets) = (items(rule, "source"), items(rule, "target"));
+    let (mut sources, mut targets) = (rule.items_of("source"), rule.items_of("target"));
     let (Some(source), None, Some(target), None) = (sources.next(), sources.next(), targets.next(), targets.next())
     else {
         return false;
@@ -170,7 +171,7 @@ fn target(target: Node<'_>, copies: bool) -> String {
     if let Some(variable) = optional(target, "variable") {
         let _ = write!(out, " as {}", name(&variable));
     }
-    for mode in items(target, "listMode").filter_map(Node::text) {
+    for mode in target.items_of("listMode").filter_map(Node::text) {
         let _ = write!(out, " {mode}");
         if let Some(id) = optional(target, "listRuleId").filter(|_| mode == "share") {
             let _ = write!(out, " {}", name(&id));
@@ -180,8 +181,8 @@ fn target(target: Node<'_>, copies: bool) -> String {
 }
 
 fn value(target: Node<'_>, transform: &str) -> String {
-    let mut parameters: Vec<String> = items(target, "parameter").map(parameter).collect();
-    let expression = items(target, "parameter").last().and_then(|last| optional(last, "valueString"));
+    let mut parameters: Vec<String> = target.items_of("parameter").map(parameter).collect();
+    let expression = target.items_of("parameter").last().and_then(|last| optional(last, "valueString"));
     match (transform, expression) {
         ("evaluate", Some(expression)) if parameters.len() == 1 => format!("({expression})"),
         ("evaluate", Some(expression)) => {
@@ -194,8 +195,8 @@ fn value(target: Node<'_>, transform: &str) -> String {
 }
 
 fn call(dependent: Node<'_>) -> String {
-    let variables = items(dependent, "variable").filter_map(Node::text).map(|variable| name(&variable));
-    let arguments: Vec<String> = variables.chain(items(dependent, "parameter").map(parameter)).collect();
+    let variables = dependent.items_of("variable").filter_map(Node::text).map(|variable| name(&variable));
+    let arguments: Vec<String> = variables.chain(dependent.items_of("parameter").map(parameter)).collect();
     format!("{}({})", name(&text(dependent, "name")), arguments.join(", "))
 }
 
@@ -236,10 +237,6 @@ fn optional(node: Node<'_>, name: &str) -> Option<String> {
 
 fn text(node: Node<'_>, name: &str) -> String {
     optional(node, name).unwrap_or_default()
-}
-
-fn items<'a>(node: Node<'a>, name: &str) -> impl Iterator<Item = Node<'a>> + use<'a> {
-    node.member(name).into_iter().flat_map(Node::items)
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ impl Compiler<'_> {
             return Some(Some(ElementPlan { name: name.into(), order, is_array, spellings }));
         }
         if ty.is_concrete() {
-            let hint = super::hint::nearest(name, self.types.names(ty));
+            let hint = crate::fhirpath::nearest(name, self.types.names(ty));
             let message = format!("{} has no element {name}", self.types.name(ty));
             self.error_of(Code::UnknownElement, file, node, message, hint);
         } else {
@@ -421,7 +421,7 @@ impl Compiler<'_> {
                 self.error_of(Code::UnknownTransform, scope.file, node, message, format!("write {form}"));
             }
             None => {
-                let hint = super::hint::nearest(name, TRANSFORMS.iter().map(|(known, _)| (*known).to_owned()));
+                let hint = crate::fhirpath::nearest(name, TRANSFORMS.iter().map(|(known, _)| (*known).to_owned()));
                 let message = format!("there is no transform {name}");
                 self.error_of(Code::UnknownTransform, scope.file, node, message, hint);
             }
@@ -517,7 +517,7 @@ impl Compiler<'_> {
                 if found.is_none() {
                     let aliases = self.files[scope.file].uses.iter().map(|(alias, _)| alias.clone());
                     let known = crate::fhir::r4::types().into_iter().map(|row| row.name.to_owned()).chain(aliases);
-                    let hint = match super::hint::nearest(&name, known.collect::<Vec<_>>()) {
+                    let hint = match crate::fhirpath::nearest(&name, known.collect::<Vec<_>>()) {
                         hint if hint.is_empty() => "name a type of FHIR R4, or a model that the map uses".to_owned(),
                         hint => hint,
                     };
@@ -547,7 +547,7 @@ impl Compiler<'_> {
         name: &str,
     ) -> Option<(Transform, Type)> {
         if !ty.is_primitive() {
-            let hint = super::hint::nearest(name, primitives());
+            let hint = crate::fhirpath::nearest(name, primitives());
             self.error(scope.file, node, format!("{name} is not a primitive type of FHIR"), hint);
             return None;
         }
@@ -572,7 +572,7 @@ impl Compiler<'_> {
         }
         let Some(map) = self.concept_map(scope.file, &url) else {
             let known = self.concept_names.keys().filter(|(file, _)| file.is_none_or(|file| file == scope.file));
-            let near = super::hint::nearest(url.trim_start_matches('#'), known.map(|(_, url)| url.clone()));
+            let near = crate::fhirpath::nearest(url.trim_start_matches('#'), known.map(|(_, url)| url.clone()));
             let hint = match near.is_empty() {
                 true => "write it in this file as conceptmap, or give the ConceptMap resource: with --with, or in a site's profiles/".to_owned(),
                 false => near,

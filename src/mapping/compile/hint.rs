@@ -1,3 +1,0 @@
-//! What the author may have meant.
-
-pub(super) use crate::fhirpath::nearest;
