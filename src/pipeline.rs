@@ -78,6 +78,7 @@ use crate::delivery::outbox::{self, Queued, enqueue};
 use crate::delivery::{Dispatch, Lane};
 use crate::disclosure::{self, Agreements};
 use crate::fhir::message::nhs_number;
+use crate::fhir::outcome::Issue;
 use crate::fhir::{Instant, Limits};
 use crate::identity::{InterfaceName, MessageId, PartyId};
 use crate::intake::{self, Received, Submission};
@@ -85,7 +86,7 @@ use crate::mapping::{self, Mapped, Mappings};
 use crate::provenance::{self, Attested};
 use crate::refusal::Refusal;
 use crate::storage::{self, Due, MessageRecord, State, Store, Transition};
-use crate::validation::{self, Validator};
+use crate::validation::{self, Question, Validator};
 
 /// How the records of one interface are read and checked.
 #[derive(Clone, Debug)]
@@ -317,6 +318,14 @@ pub fn preview(stages: &Stages, submission: Submission, now: Instant) -> Result<
 /// [`Refusal`], as [`accept`] would give it.
 pub async fn dry_run(gateway: &Gateway, submission: Submission, now: Instant) -> Result<Attested, Refusal> {
     aside(&gateway.stages, submission.body.len(), move |stages| preview(stages, submission, now)).await
+}
+
+/// Validates a resource that is no message (`$validate`); nothing is stored.
+///
+/// # Errors
+/// One issue, when the question makes no sense.
+pub async fn validate(gateway: &Gateway, question: Question) -> Result<Vec<Issue>, Box<Issue>> {
+    aside(&gateway.stages, question.body.len(), |stages| stages.validator.answer(question, &stages.limits)).await
 }
 
 /// Stage 1, with the checks that need more than the bytes: the sender is this provider, the record fits its model.

@@ -63,6 +63,21 @@ fn validate_answers_yes_or_no_with_an_operation_outcome() {
     assert_eq!(run(&["validate", text(&file), "--profile", "https://no.example/such"]).status.code(), Some(2));
 }
 
+#[test]
+fn validate_shows_people_the_line_without_its_values() {
+    let folder = tempfile::TempDir::new().expect("a temporary folder can be made");
+    let file = folder.path().join("patient.json");
+    fs::write(&file, "{\"resourceType\":\"Patient\",\n \"birthDate\":\"1987-02-30\"}").expect("it is written");
+    let words = run(&["validate", "--format", "text", text(&file)]);
+    let shown = stdout(&words);
+    assert!(shown.contains(":2:14, at Patient.birthDate\n2 |  \"birthDate\":\"··········\"}\n"), "{shown}");
+    assert!(shown.contains("\n  |              ^^^^^^^^^^^^\n"), "{shown}");
+    assert!(shown.trim_end().ends_with("patient.json: not valid (1 error, 1 remarks)"), "{shown}");
+    assert!(!shown.contains("1987") && words.status.code() == Some(1), "{shown}");
+    let outcome: Value = serde_json::from_slice(&run(&["validate", text(&file)]).stdout).expect("an OperationOutcome");
+    assert_eq!(outcome["resourceType"], "OperationOutcome");
+}
+
 #[cfg(feature = "xml")]
 #[test]
 fn validate_reads_xml() {

@@ -7,60 +7,32 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::{Request, StatusCode, header};
+use hyper::{StatusCode, header};
 use serde_json::Value;
-use support::DemoSite;
+use support::{Bench, DemoSite};
 use weir::cli::client::{Answer, Client};
 
 const PATH: &str = "/records/crisis-escalation";
 
 /// A gateway whose body limit is 64 KiB, and a connection to it.
-struct Bench {
-    site: DemoSite,
-    _gateway: support::Process,
-    runtime: tokio::runtime::Runtime,
+fn small_gateway() -> Bench {
+    let site = DemoSite::new();
+    let file = site.path("gateway/weir.toml");
+    let text = std::fs::read_to_string(&file).expect("the site has a weir.toml");
+    let text = text.replace("max_body_bytes = 10485760", "max_body_bytes = 65536\nmax_depth = 50");
+    std::fs::write(&file, text).expect("it can be written");
+    Bench::of(site)
 }
 
-impl Bench {
-    fn new() -> Bench {
-        let site = DemoSite::new();
-        let file = site.path("gateway/weir.toml");
-        let text = std::fs::read_to_string(&file).expect("the site has a weir.toml");
-        let text = text.replace("max_body_bytes = 10485760", "max_body_bytes = 65536\nmax_depth = 50");
-        std::fs::write(&file, text).expect("it can be written");
-        Bench::of(site)
-    }
+fn post_json(bench: &Bench, body: impl Into<Bytes>) -> Answer {
+    bench.post(PATH, &[("content-type", "application/json")], body)
+}
 
-    /// A gateway of a site that was made before.
-    fn of(site: DemoSite) -> Bench {
-        let gateway = site.start_gateway();
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-        Bench { site, _gateway: gateway, runtime }
-    }
-
-    fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
-        let mut request = Request::post(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(body.into())).expect("the request is well formed");
-        self.runtime.block_on(async {
-            let mut client = Client::connect(&self.site.endpoint()).await.expect("the gateway answers");
-            client.exchange(request).await.expect("the gateway answers")
-        })
-    }
-
-    fn post_json(&self, body: impl Into<Bytes>) -> Answer {
-        self.post(PATH, &[("content-type", "application/json")], body)
-    }
-
-    fn accepted(&self) -> u64 {
-        let (_, metrics) = support::http_get(self.site.operations(), "/metrics").expect("metrics are there");
-        let counted = metrics.lines().filter(|line| line.starts_with("weir_messages{"));
-        counted.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
-    }
+fn accepted(bench: &Bench) -> u64 {
+    let (_, metrics) = support::http_get(bench.site.operations(), "/metrics").expect("metrics are there");
+    let counted = metrics.lines().filter(|line| line.starts_with("weir_messages{"));
+    counted.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 /// Asserts the status, that the answer is an OperationOutcome, and what its first issue says and where.
@@ -83,18 +55,18 @@ fn assert_refused(answer: &Answer, status: StatusCode, says: &str, place: &str) 
 
 #[test]
 fn every_malformed_submission_is_refused_and_nothing_is_accepted() {
-    let bench = Bench::new();
+    let bench = small_gateway();
     let good = bench.site.record("crisis-escalation-minimal.json");
     let json = &[("content-type", "application/json")][..];
 
     let cut = &good[..good.len() / 2];
-    assert_refused(&bench.post_json(cut.to_vec()), StatusCode::BAD_REQUEST, "the input ends inside a value", "line");
-    assert_refused(&bench.post_json(""), StatusCode::BAD_REQUEST, "the document is empty", "line 1");
-    assert_refused(&bench.post_json("[".repeat(40_000)), StatusCode::BAD_REQUEST, "nests too deeply", "line 1");
+    assert_refused(&post_json(&bench, cut.to_vec()), StatusCode::BAD_REQUEST, "the input ends inside a value", "line");
+    assert_refused(&post_json(&bench, ""), StatusCode::BAD_REQUEST, "the document is empty", "line 1");
+    assert_refused(&post_json(&bench, "[".repeat(40_000)), StatusCode::BAD_REQUEST, "nests too deeply", "line 1");
     let duplicate = bench.site.record("rejected/duplicate-key.json");
-    assert_refused(&bench.post_json(duplicate), StatusCode::BAD_REQUEST, "a key stands twice", "line");
+    assert_refused(&post_json(&bench, duplicate), StatusCode::BAD_REQUEST, "a key stands twice", "line");
     assert_refused(
-        &bench.post_json(b"{\"recordId\":\"\xff\"}".to_vec()),
+        &post_json(&bench, b"{\"recordId\":\"\xff\"}".to_vec()),
         StatusCode::BAD_REQUEST,
         "not UTF-8",
         "line 1",
@@ -104,22 +76,22 @@ fn every_malformed_submission_is_refused_and_nothing_is_accepted() {
     assert_refused(&xml, StatusCode::UNSUPPORTED_MEDIA_TYPE, "media type", "application/json");
     assert_refused(&bench.post(PATH, &[], good.clone()), StatusCode::UNSUPPORTED_MEDIA_TYPE, "media type", "");
 
-    let large = bench.post_json(" ".repeat(70_000));
+    let large = post_json(&bench, " ".repeat(70_000));
     assert_refused(&large, StatusCode::PAYLOAD_TOO_LARGE, "larger than 65536 bytes", "max_body_bytes");
 
-    let missing = bench.post_json(bench.site.record("rejected/missing-required.json"));
+    let missing = post_json(&bench, bench.site.record("rejected/missing-required.json"));
     assert_refused(&missing, StatusCode::UNPROCESSABLE_ENTITY, "is missing", "whatChanged");
     assert_refused(&missing, StatusCode::UNPROCESSABLE_ENTITY, "is missing", "person.family");
-    let unknown = bench.post_json(bench.site.record("rejected/unknown-element.json"));
+    let unknown = post_json(&bench, bench.site.record("rejected/unknown-element.json"));
     assert_refused(&unknown, StatusCode::UNPROCESSABLE_ENTITY, "no such element", "person.shoeSize");
-    let code = bench.post_json(bench.site.record("rejected/unknown-code.json"));
+    let code = post_json(&bench, bench.site.record("rejected/unknown-code.json"));
     assert_refused(&code, StatusCode::UNPROCESSABLE_ENTITY, "was expected, found the code", "consent.status");
-    let rule = bench.post_json(bench.site.record("rejected/broken-rule.json"));
+    let rule = post_json(&bench, bench.site.record("rejected/broken-rule.json"));
     assert_refused(&rule, StatusCode::UNPROCESSABLE_ENTITY, "An ODS code is 1 to 9", "provider.odsCode");
 
     // A fault that shows only in the mapped Bundle is told at the record's own field.
     let wrong_digit = String::from_utf8(bench.site.record("crisis-escalation-complete.json")).expect("it is text");
-    let wrong_digit = bench.post_json(wrong_digit.replace("9990001014", "9990001015"));
+    let wrong_digit = post_json(&bench, wrong_digit.replace("9990001014", "9990001015"));
     assert_refused(&wrong_digit, StatusCode::UNPROCESSABLE_ENTITY, "check digit", "person.nhsNumber");
 
     let nowhere = bench.post("/records/no-such-interface", json, good.clone());
@@ -145,12 +117,12 @@ fn every_malformed_submission_is_refused_and_nothing_is_accepted() {
     assert_refused(&types, StatusCode::BAD_REQUEST, "content-type stands twice", "");
     let packed = bench.post(PATH, &[json[0], ("content-encoding", "gzip")], good.clone());
     assert_refused(&packed, StatusCode::UNSUPPORTED_MEDIA_TYPE, "compressed", "Content-Encoding");
-    assert_eq!(bench.accepted(), 0, "nothing was accepted");
+    assert_eq!(accepted(&bench), 0, "nothing was accepted");
 }
 
 #[test]
 fn a_key_that_was_used_for_other_content_is_refused_and_the_first_message_stands() {
-    let bench = Bench::new();
+    let bench = small_gateway();
     let keyed = [("content-type", "application/json"), ("idempotency-key", "the-same-key")];
     let first = bench.post(PATH, &keyed, bench.site.record("crisis-escalation-minimal.json"));
     assert_eq!(first.status, StatusCode::ACCEPTED, "{}", first.json());
@@ -160,30 +132,30 @@ fn a_key_that_was_used_for_other_content_is_refused_and_the_first_message_stands
     assert_eq!((&first.json()["repeated"], &repeat.json()["repeated"]), (&false.into(), &true.into()));
     let other = bench.post(PATH, &keyed, bench.site.record("crisis-escalation-complete.json"));
     assert_refused(&other, StatusCode::UNPROCESSABLE_ENTITY, "was used before", "new Idempotency-Key");
-    assert_eq!(bench.accepted(), 1);
+    assert_eq!(accepted(&bench), 1);
 }
 
 #[test]
 fn a_record_for_a_party_without_agreement_or_against_an_objection_does_not_leave() {
-    let bench = Bench::new();
+    let bench = small_gateway();
     let text = String::from_utf8(bench.site.record("crisis-escalation-minimal.json")).expect("a sample is text");
-    let posing = bench.post_json(text.replace("DEMOP", "DEMOX"));
+    let posing = post_json(&bench, text.replace("DEMOP", "DEMOX"));
     assert_refused(&posing, StatusCode::UNPROCESSABLE_ENTITY, "another organisation as its sender", "DEMOP");
-    let stranger = bench.post_json(text.replace("DEMOT", "DEMOX"));
+    let stranger = post_json(&bench, text.replace("DEMOT", "DEMOX"));
     assert_refused(&stranger, StatusCode::FORBIDDEN, "no agreement", "");
-    let objection = bench.post_json(bench.site.record("rejected/objection.json"));
+    let objection = post_json(&bench, bench.site.record("rejected/objection.json"));
     assert_refused(&objection, StatusCode::FORBIDDEN, "objects", "");
-    assert_eq!(bench.accepted(), 0);
+    assert_eq!(accepted(&bench), 0);
 }
 
 #[test]
 fn a_dry_run_shows_what_would_leave_and_accepts_nothing() {
-    let bench = Bench::new();
+    let bench = small_gateway();
     let record = bench.site.record("crisis-escalation-complete.json");
     let shown = bench.post(&format!("{PATH}?dry-run"), &[("content-type", "application/json")], record);
     assert_eq!(shown.status, StatusCode::OK, "{}", shown.json());
     assert_eq!(shown.json()["resourceType"], "Bundle");
-    assert_eq!(bench.accepted(), 0);
+    assert_eq!(accepted(&bench), 0);
 }
 
 #[test]
@@ -193,13 +165,13 @@ fn a_record_with_ever_so_many_faults_is_refused_in_time_that_grows_with_its_leng
     let end = text.rfind('}').expect("it is an object");
     let faulty = format!("{},\"planSaysWorks\":[{}{{}}]}}", text[..end].trim_end(), "{},".repeat(60_000));
     let started = Instant::now();
-    assert_refused(&bench.post_json(faulty), StatusCode::UNPROCESSABLE_ENTITY, "more than", "");
+    assert_refused(&post_json(&bench, faulty), StatusCode::UNPROCESSABLE_ENTITY, "more than", "");
     assert!(started.elapsed() < Duration::from_secs(20), "it took {:?}", started.elapsed());
 }
 
 #[test]
 fn a_message_is_shown_to_its_sender_only_by_id() {
-    let bench = Bench::new();
+    let bench = small_gateway();
     let get = |path: &str| {
         bench.runtime.block_on(async {
             let mut client = Client::connect(&bench.site.endpoint()).await.expect("the gateway answers");

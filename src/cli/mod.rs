@@ -10,6 +10,7 @@ mod coverage;
 mod demo;
 mod explain;
 mod failure;
+mod issues;
 mod load;
 mod map;
 mod minimise;
@@ -44,9 +45,9 @@ use crate::fhir::{Document, Limits};
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
-    /// How to print: words for people, or JSON for programs
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    /// How to print: words for people (the default of most verbs), or JSON for programs
+    #[arg(long, global = true, value_enum)]
+    format: Option<Format>,
 }
 
 /// How a verb prints.

@@ -11,7 +11,8 @@ use crate::mapping::Diagnostic;
 /// Where a verb prints, in the format that was asked for.
 #[derive(Debug)]
 pub(super) struct Output {
-    format: Format,
+    /// `None` where nothing was asked for.
+    format: Option<Format>,
     /// Why something could not be written, if that was so.
     failed: Cell<Option<io::ErrorKind>>,
     /// Whether whoever read standard output has gone.
@@ -19,7 +20,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn new(format: Format) -> Output {
+    pub(super) fn new(format: Option<Format>) -> Output {
         Output { format, failed: Cell::new(None), closed: Cell::new(false) }
     }
 
@@ -44,7 +45,17 @@ impl Output {
 
     /// Whether JSON was asked for.
     pub(super) fn is_json(&self) -> bool {
-        self.format == Format::Json
+        self.format == Some(Format::Json)
+    }
+
+    /// Whether words were asked for, where the usual answer is a document.
+    pub(super) fn is_text(&self) -> bool {
+        self.format == Some(Format::Text)
+    }
+
+    /// Whether standard output takes colours.
+    pub(super) fn has_colours(&self) -> bool {
+        has_colours(&io::stdout())
     }
 
     /// A line for people; nothing when JSON was asked for.

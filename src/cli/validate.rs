@@ -7,16 +7,21 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::Answer;
+use super::issues::Masked;
 use super::output::{Output, indented};
 use crate::config;
-use crate::fhir::outcome::{Issue, IssueType, operation_outcome};
-use crate::fhir::{Document, Limits};
-use crate::validation::{NOT_CHECKED, Validator};
+use crate::fhir::Limits;
+use crate::fhir::outcome::{Issue, operation_outcome};
+use crate::validation::{self, NOT_CHECKED, Syntax, Validator};
 
 /// Validates FHIR resources, JSON or XML. Prints one OperationOutcome a file; exit code 1 when any has an error.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  weir validate bundle.json\n  weir validate patient.xml --profile \
-    https://weir.example/fhir/StructureDefinition/weir-patient\n\nWhat is not checked yet is said on standard error.")]
+#[command(after_help = "Examples:\n  \
+    weir validate bundle.json\n  \
+    weir validate bundle.json --format text\n  \
+    weir validate patient.xml --profile https://weir.example/fhir/StructureDefinition/weir-patient\n\n\
+    With --format text each issue is shown under its line, values hidden. What is not checked yet is said on \
+    standard error.")]
 pub(super) struct Arguments {
     /// The resources
     #[arg(required = true)]
@@ -40,58 +45,39 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
     }
     let mut valid = true;
     for file in &arguments.files {
-        let issues = check(&validator, file, &arguments.profile)?;
+        let (issues, masked) = check(&validator, file, &arguments.profile)?;
         valid &= !issues.iter().any(Issue::is_error);
-        output.line(&format!("{}: {}", file.display(), summary(&issues)));
+        let verdict = format!("{}: {}", file.display(), summary(&issues));
+        if output.is_text() {
+            let name = file.display().to_string();
+            for issue in &issues {
+                output.line(&masked.show(issue, &name, output.has_colours()));
+            }
+            output.line(&verdict);
+            continue;
+        }
         let outcome = operation_outcome(&issues);
         output.document(&if output.is_json() { outcome } else { indented(&outcome) });
+        if !output.is_json() {
+            output.remark(&verdict);
+        }
     }
     Ok(valid.into())
 }
 
-fn check(validator: &Validator, file: &Path, profiles: &[String]) -> anyhow::Result<Vec<Issue>> {
+fn check(validator: &Validator, file: &Path, profiles: &[String]) -> anyhow::Result<(Vec<Issue>, Masked)> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let is_xml = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<');
-    let document = match if is_xml { parse_xml(bytes) } else { parse(bytes) } {
-        Ok(document) => document,
-        Err(issue) => return Ok(vec![*issue]),
+    let syntax = Syntax::of_bytes(&bytes);
+    let masked = if syntax == Syntax::Json { Masked::of(&bytes) } else { Masked::default() };
+    let mut issues = match validation::parse(bytes, syntax, &Limits::default()) {
+        Ok(document) => validator.check_against(&document, profiles),
+        Err(issue) => vec![*issue],
     };
-    let mut issues = Vec::new();
-    let mut ask = |profile| {
-        for issue in validator.check_document(&document, profile) {
-            if !issues.contains(&issue) {
-                issues.push(issue);
-            }
-        }
-    };
-    ask(None);
-    profiles.iter().for_each(|profile| ask(Some(profile)));
-    if is_xml {
+    if syntax == Syntax::Xml {
         // Line and column are those of the JSON that the XML became; the paths hold for both.
         issues.iter_mut().for_each(|issue| issue.position = None);
     }
-    Ok(issues)
-}
-
-fn parse(bytes: Vec<u8>) -> Result<Document, Box<Issue>> {
-    Document::parse(bytes, &Limits::default()).map_err(|error| {
-        let issue = Issue::error(IssueType::Structure, error.what.to_string());
-        Box::new(issue.position(error.position).at(error.path.clone()).hint(error.hint()))
-    })
-}
-
-#[cfg(feature = "xml")]
-fn parse_xml(bytes: Vec<u8>) -> Result<Document, Box<Issue>> {
-    let refuse = |text: String, hint: &str| Box::new(Issue::error(IssueType::Structure, text).hint(hint));
-    let text =
-        String::from_utf8(bytes).map_err(|_| refuse("the input is not UTF-8".to_owned(), "encode it as UTF-8"))?;
-    crate::fhir::xml::from_xml(&text, &Limits::default()).map_err(|error| refuse(error.to_string(), error.hint()))
-}
-
-#[cfg(not(feature = "xml"))]
-fn parse_xml(_bytes: Vec<u8>) -> Result<Document, Box<Issue>> {
-    let issue = Issue::error(IssueType::NotSupported, "this program was built without FHIR XML");
-    Err(Box::new(issue.hint("give JSON, or build with the feature xml")))
+    Ok((issues, masked))
 }
 
 fn summary(issues: &[Issue]) -> String {

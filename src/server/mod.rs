@@ -6,6 +6,7 @@ mod metrics;
 mod operations;
 mod outbox;
 mod records;
+mod validate;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

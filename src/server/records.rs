@@ -1,4 +1,4 @@
-//! The provider's side: `POST /records/{interface}` and `GET /messages/{id}`.
+//! The provider's side: `POST /records/{interface}`, `GET /messages/{id}`, and `POST /FHIR/R4/$validate`.
 
 use std::sync::Arc;
 use std::time::Instant as Stopwatch;
@@ -15,7 +15,7 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use super::listener::Peer;
-use super::{Service, clock};
+use super::{Service, clock, validate};
 use crate::delivery::outbox::{self, Queued};
 use crate::disclosure;
 use crate::fhir::instant_text;
@@ -33,9 +33,12 @@ pub(super) fn router(service: Arc<Service>) -> Router {
     Router::new()
         .route("/records/{interface}", post(submit))
         .route("/messages/{id}", get(message))
+        .route("/FHIR/R4/$validate", post(validate::any))
+        .route("/FHIR/R4/{type}/$validate", post(validate::of_type))
         .method_not_allowed_fallback(async || {
             let issue = Issue::error(IssueType::NotSupported, "this path does not take this method");
-            outcome(StatusCode::METHOD_NOT_ALLOWED, &[issue.hint("POST /records/{interface} or GET /messages/{id}")])
+            let hint = "POST /records/{interface}, GET /messages/{id} or POST /FHIR/R4/$validate";
+            outcome(StatusCode::METHOD_NOT_ALLOWED, &[issue.hint(hint)])
         })
         .fallback(async || {
             let text = "there is nothing at this path";
@@ -120,7 +123,7 @@ async fn accept(service: &Service, submission: Submission, started: Stopwatch) -
 
 /// Refuses what two readers could read in two ways: a header that stands twice, and a body that is not as it was
 /// written (RFC 9110 sections 5.3 and 8.4).
-fn unambiguous(headers: &HeaderMap) -> Result<(), Box<Response>> {
+pub(super) fn unambiguous(headers: &HeaderMap) -> Result<(), Box<Response>> {
     for name in [IDEMPOTENCY_KEY, header::CONTENT_TYPE] {
         if headers.get_all(&name).iter().count() > 1 {
             let issue = Issue::error(IssueType::Value, format!("the header {name} stands twice"));
@@ -138,7 +141,7 @@ fn unambiguous(headers: &HeaderMap) -> Result<(), Box<Response>> {
 
 /// The body, within the configured size and time.
 #[expect(clippy::disallowed_methods, reason = "the body is limited")]
-async fn read(service: &Service, body: Body) -> Result<Bytes, Box<Response>> {
+pub(super) async fn read(service: &Service, body: Body) -> Result<Bytes, Box<Response>> {
     let limit = service.limits.body_bytes;
     let whole = tokio::time::timeout(service.limits.body_timeout, Limited::new(body, limit).collect()).await;
     let issue = match whole {
@@ -257,7 +260,7 @@ fn shown(record: &MessageRecord) -> serde_json::Value {
     })
 }
 
-fn outcome(status: StatusCode, issues: &[Issue]) -> Response {
+pub(super) fn outcome(status: StatusCode, issues: &[Issue]) -> Response {
     let fhir = [(header::CONTENT_TYPE, "application/fhir+json")];
     (status, fhir, no_store(), operation_outcome(issues)).into_response()
 }

@@ -23,6 +23,7 @@ mod discriminators;
 mod ecl;
 mod measure;
 mod narrative;
+mod operation;
 mod plan;
 mod primitives;
 mod proof;
@@ -39,6 +40,7 @@ mod walk;
 use std::collections::HashMap;
 
 use self::compile::Compiler;
+pub use self::operation::{Question, Syntax, parse};
 use self::plan::{BasePlan, Shape};
 pub use self::proof::{Error, Validated, check};
 pub use self::strictness::Strictness;

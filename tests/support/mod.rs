@@ -9,8 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use http_body_util::Full;
+use hyper::Request;
+use hyper::body::Bytes;
 use serde_json::Value;
 use tempfile::TempDir;
+use weir::cli::client::{Answer, Client};
 use weir::config::{Endpoint, Site};
 
 /// The built program.
@@ -134,6 +138,34 @@ impl DemoSite {
             bytes.extend(fs::read(self.path(log)).unwrap_or_default());
         }
         bytes
+    }
+}
+
+/// A running gateway, and the credentials of a record system of its provider.
+pub struct Bench {
+    pub site: DemoSite,
+    pub runtime: tokio::runtime::Runtime,
+    _gateway: Process,
+}
+
+impl Bench {
+    /// A gateway of a site that was made before.
+    pub fn of(site: DemoSite) -> Bench {
+        let gateway = site.start_gateway();
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+        Bench { site, runtime, _gateway: gateway }
+    }
+
+    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+        let mut request = Request::post(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).expect("the request is well formed");
+        self.runtime.block_on(async {
+            let mut client = Client::connect(&self.site.endpoint()).await.expect("the gateway answers");
+            client.exchange(request).await.expect("the gateway answers")
+        })
     }
 }
 
