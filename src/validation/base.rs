@@ -15,7 +15,19 @@ use crate::fhirpath::Expression;
 const NATIVE: &[&str] = &["ele-1", "ext-1", "dom-3", "txt-1", "txt-2", "ref-1", "bdl-7"];
 
 /// Expressions of R4 that say something else than the text beside them, as the text has it. Corrected in later versions.
-const ERRATA: &[(&str, &str)] = &[("que-12", "enableWhen.count() > 1 implies enableBehavior.exists()")];
+const ERRATA: &[(&str, &str)] = &[
+    ("que-12", "enableWhen.count() > 1 implies enableBehavior.exists()"),
+    (
+        "eld-11",
+        "binding.empty() or type.code.empty() or type.where((code = 'code') or (code = 'Coding') or \
+         (code = 'CodeableConcept') or (code = 'Quantity') or (code = 'string') or (code = 'uri')).exists()",
+    ),
+    // `matches` looks for a part; the whole path is meant.
+    (
+        "eld-19",
+        r#"path.matches('^[^\\s\\.,:;\\\'"\\/|?!@#$%&*()\\[\\]{}]{1,64}(\\.[^\\s\\.,:;\\\'"\\/|?!@#$%&*()\\[\\]{}]{1,64}(\\[x\\])?(\\:[^\\s\\.]+)?)*$')"#,
+    ),
+];
 
 /// Compiles base R4. Says in `notes` which invariants cannot be run.
 pub(super) fn compile(terminology: &mut Terminology, notes: &mut Vec<String>) -> BasePlan {

@@ -77,8 +77,10 @@ impl<'a> Walk<'a> {
             self.error(IssueType::Required, bundle, "r4-bundle", text, "add its entries");
         }
         self.links(bundle);
-        if kind == "searchset" {
-            self.search_results(bundle);
+        match kind {
+            "searchset" => self.search_results(bundle),
+            "document" => self.document_entries(bundle, index),
+            _ => {}
         }
     }
 
@@ -149,9 +151,13 @@ impl<'a> Walk<'a> {
     /// Checks where a Reference leads, and that this may be.
     pub(super) fn reference(&mut self, node: Node<'a>, found: &Found<'a>, shapes: &[&'a Shape], scope: &Scope<'a>) {
         let keys = keys();
+        self.declared_type(node);
         let Some(value) = node.child(keys.reference) else { return };
         let Some(text) = value.text() else { return };
         let target = self.resolve(&text, value, scope);
+        for shape in shapes {
+            self.placed(shape, value, &text, &target);
+        }
         let name = match &target {
             Target::Resource(resource) => resource.resource_type(),
             Target::Elsewhere(name) => name.as_deref(),
@@ -172,6 +178,46 @@ impl<'a> Walk<'a> {
         }
         for shape in shapes {
             self.target_profiles(shape, value, &target, name);
+        }
+    }
+
+    /// `Reference.type` is a resource type, or the URL of a logical model (R4 references, 2.3.0).
+    fn declared_type(&mut self, reference: Node<'a>) {
+        let Some(declared) = reference.child(keys().kind) else { return };
+        if declared.text().is_some_and(|name| schema().resource(&name).is_none() && !is_absolute(&name)) {
+            let text = "Reference.type is the name of no resource type of R4";
+            self.error(
+                IssueType::Value,
+                declared,
+                "r4-reference-target",
+                text,
+                "name the type as R4 does, or remove it",
+            );
+        }
+    }
+
+    /// What the profile says of where the target is, and of its version (`aggregation`, `versioning`).
+    fn placed(&mut self, shape: &'a Shape, value: Node<'a>, text: &str, target: &Target<'a>) {
+        let Some(rule) = shape.types.iter().find(|rule| &*rule.code == "Reference") else { return };
+        let is_contained = text.starts_with('#');
+        let may_be = |place: &str| match place {
+            "contained" => is_contained,
+            "bundled" => !is_contained && (self.bundle.is_none() || matches!(target, Target::Resource(_))),
+            _ => !is_contained,
+        };
+        if !rule.aggregation.is_empty() && !rule.aggregation.iter().any(|place| may_be(place)) {
+            let text = format!("the target of {} is not where it must be: {}", shape.id, rule.aggregation.join(" or "));
+            let hint = "add the resource there, or correct the reference";
+            self.error(IssueType::NotFound, value, &shape.profile, text, hint);
+        }
+        let Some(versioning) = rule.versioning.as_deref() else { return };
+        if text.contains("/_history/") != (versioning == "specific") {
+            let (wanted, hint) = match versioning {
+                "specific" => ("names", "add /_history/ and the version"),
+                _ => ("does not name", "leave the version out"),
+            };
+            let text = format!("the reference of {} {wanted} a version of its target", shape.id);
+            self.error(IssueType::Value, value, &shape.profile, text, hint);
         }
     }
 
@@ -213,7 +259,7 @@ impl<'a> Walk<'a> {
             Some((text, version)) => (text, Some(version)),
             None => (&*text, None),
         };
-        let found = self.bundle.as_ref()?.find(text, !is_absolute(text), scope);
+        let found = self.bundle.as_ref()?.find(text, !is_absolute(text), scope.full_url);
         found.iter().find(|each| version.is_none_or(|wanted| version_is(**each, wanted))).copied()
     }
 
@@ -267,7 +313,7 @@ impl<'a> Walk<'a> {
         }
         let elsewhere = || Target::Elsewhere(type_and_id(text).map(|(_, name, _)| name.to_owned()));
         let Some(index) = self.bundle.clone() else { return elsewhere() };
-        let found = index.find(text, local.is_some(), scope);
+        let found = index.find(text, local.is_some(), scope.full_url);
         let is_versioned = |resource: &&Node<'a>| version.is_none_or(|wanted| version_is(**resource, wanted));
         let mut matching = found.iter().filter(is_versioned);
         let first = matching.next();
@@ -357,11 +403,12 @@ impl<'a> BundleIndex<'a> {
     }
 
     /// The resources that a reference without its version may mean.
-    fn find(&self, text: &str, is_local: bool, scope: &Scope<'a>) -> Versions<'a> {
+    pub(super) fn find(&self, text: &str, is_local: bool, full_url: Option<Node<'a>>) -> Versions<'a> {
         let found = if is_local {
-            let full_url = scope.full_url.and_then(Node::text);
+            let full_url = full_url.and_then(Node::text);
             let base = full_url.as_deref().and_then(type_and_id).map(|(base, ..)| base);
-            let by_url = base.and_then(|base| self.by_url.get(&*format!("{base}{text}")));
+            let url = base.filter(|base| is_absolute(base)).map(|base| format!("{base}{text}"));
+            let by_url = url.and_then(|url| self.by_url.get(&*url));
             // Where the reference is relative to the URL of its entry, an entry of another server is not meant.
             by_url.or_else(|| self.by_id.get(text).filter(|_| base.is_none() || !self.is_closed))
         } else {

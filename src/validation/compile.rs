@@ -333,7 +333,8 @@ fn allows_the_same(types: &[TypeUse], base: &'static ElementDef) -> bool {
     let same = |(own, known): (&TypeUse, &r4::TypeRef)| {
         let targets = own.targets.iter().map(|url| url.strip_prefix(R4).unwrap_or(url));
         let targets: Vec<&str> = targets.filter(|target| *target != "Resource").collect();
-        (own.code == known.code || is_backbone(&own.code)) && own.profiles.is_empty() && targets == known.targets
+        let is_plain = own.profiles.is_empty() && own.aggregation.is_empty() && own.versioning.is_none();
+        (own.code == known.code || is_backbone(&own.code)) && is_plain && targets == known.targets
     };
     types.is_empty() || (types.len() == base.types.len() && types.iter().zip(&base.types).all(same))
 }
@@ -401,5 +402,7 @@ fn type_rule(used: &TypeUse) -> TypeRule {
         code: used.code.as_str().into(),
         profiles: used.profiles.iter().filter(own).map(|url| url.as_str().into()).collect(),
         targets: if any { Vec::new() } else { used.targets.iter().map(base_name).collect() },
+        aggregation: used.aggregation.iter().map(|place| place.as_str().into()).collect(),
+        versioning: used.versioning.as_deref().filter(|versioning| *versioning != "either").map(Into::into),
     }
 }

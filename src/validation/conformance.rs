@@ -3,7 +3,7 @@
 
 use super::bundle::is_absolute;
 use super::ecl;
-use super::uk::SNOMED_CT;
+use super::uk::{SNOMED_CT, is_snomed_id};
 use super::walk::Walk;
 use crate::fhir::definitions::Definition;
 use crate::fhir::outcome::IssueType;
@@ -65,13 +65,28 @@ impl<'a> Walk<'a> {
             _ if is_flag => (!matches!(&*value, "true" | "false"), "true or false"),
             Some("Coding") => (!value.contains('#'), "a system, # and a code"),
             Some("boolean") => (!matches!(&*value, "true" | "false"), "true or false"),
-            _ if system == SNOMED_CT && property == "constraint" => (!ecl::is_written(&value), "ECL"),
+            _ if system == SNOMED_CT => return self.snomed_filter(filter, &property, &value),
             _ => return,
         };
         if wrong && !matches!(filter.text_of("op").as_deref(), Some("exists" | "regex" | "in" | "not-in")) {
             let text = format!("the value of the filter is none of its property: {expected} expected");
             self.error(IssueType::Invalid, filter, "r4-value-set", text, "correct the value");
         }
+    }
+
+    /// The filters that SNOMED CT has (R4 snomedct, 4.3.1.0.5).
+    fn snomed_filter(&mut self, filter: Node<'a>, property: &str, value: &str) {
+        let op = filter.text_of("op").unwrap_or_default();
+        let is_id = |text: &str| is_snomed_id(text.trim());
+        let expected = match property {
+            "constraint" if !ecl::is_written(value) => "an expression constraint (ECL)",
+            "concept" if &*op != "regex" && !value.split(',').all(is_id) => "a SNOMED CT identifier",
+            "concept" | "constraint" => return,
+            relationship if is_id(relationship) && !matches!(&*op, "=" | "in") => "the operation = or in",
+            _ => return,
+        };
+        let text = format!("the filter is none that SNOMED CT has: {expected} expected");
+        self.error(IssueType::Invalid, filter, "r4-value-set", text, "correct the filter");
     }
 
     fn code_system(&mut self, node: Node<'a>) {
@@ -144,6 +159,10 @@ impl<'a> Walk<'a> {
                 let text = format!("{}: the base has another fixed value, and a value cannot be both", stated.id);
                 let hint = "leave the fixed value out";
                 self.error(IssueType::Invalid, element, "r4-structure-definition", text, hint);
+            }
+            if !stated.path.contains('.') && stated.slicing.is_some() {
+                let text = "the root of a definition is not sliced";
+                self.error(IssueType::Invalid, element, "sdf-20", text, "remove the slicing");
             }
             self.discriminators(element, &structure.type_name, &stated.path);
         }

@@ -3,7 +3,7 @@
 use super::compile::{Compiler, Draft, is_spelled};
 use super::plan::{Matcher, Step, Test};
 use crate::fhir::snapshot::{R4, SnapshotElement};
-use crate::fhir::{Document, Limits, Name};
+use crate::fhir::{Document, Limits, Name, Node};
 
 /// The matchers of one slice of `sliced`; `None`, with a note, if one of its discriminators cannot be run.
 pub(super) fn matchers(
@@ -79,11 +79,11 @@ fn value(compiler: &mut Compiler<'_, '_>, slice: &Draft, path: Vec<Step>) -> Vec
         target.tests(compiler, &path, &mut found);
     }
     if found.is_empty() {
-        // A pattern further up says what stands below it.
-        let mut shorter = path.clone();
-        while found.is_empty() && shorter.pop().is_some() {
-            if let Some(test) = slice.below(&shorter).and_then(|draft| test(compiler, &draft.element)) {
-                found.push(Matcher { path: shorter.clone(), test });
+        // A value further up says what stands below it.
+        for shorter in (0..path.len()).rev().map(|length| &path[..length]) {
+            if let Some(test) = slice.below(shorter).and_then(|draft| test(compiler, &draft.element)) {
+                found.push(test.below(&path, shorter.len()));
+                break;
             }
         }
     }
@@ -117,6 +117,31 @@ fn test(compiler: &mut Compiler<'_, '_>, element: &SnapshotElement) -> Option<Te
     }
     let required = element.binding.as_ref().filter(|binding| &*binding.strength == "required")?;
     Some(Test::ValueSet(compiler.terminology.id_of(&required.value_set)))
+}
+
+impl Test {
+    /// The matcher that asks for what the value at the end of `path`'s first `above` steps says of the whole path; for
+    /// that value where it does not say.
+    fn below(self, path: &[Step], above: usize) -> Matcher {
+        let (Test::Fixed(value) | Test::Pattern(value)) = &self else {
+            return Matcher { path: path[..above].to_vec(), test: self };
+        };
+        let step = |node: Option<Node<'_>>, step: &Step| match step {
+            Step::Name(name) => node?.get(name).filter(|child| !child.is_array()).map(|child| child.raw().to_owned()),
+            _ => None,
+        };
+        let mut at = Some(value.root().raw().to_owned());
+        for each in &path[above..] {
+            let document = at.take().and_then(|text| Document::parse(text, &Limits::default()).ok());
+            at = step(document.as_ref().map(Document::root), each);
+        }
+        let inner = at.and_then(|text| Document::parse(text, &Limits::default()).ok());
+        match (inner, &self) {
+            (Some(inner), Test::Fixed(_)) => Matcher { path: path.to_vec(), test: Test::Fixed(inner.into()) },
+            (Some(inner), _) => Matcher { path: path.to_vec(), test: Test::Pattern(inner.into()) },
+            (None, _) => Matcher { path: path[..above].to_vec(), test: self },
+        }
+    }
 }
 
 impl Draft {

@@ -28,6 +28,7 @@ mod plan;
 mod primitives;
 mod proof;
 mod questionnaire;
+mod reach;
 mod record;
 mod shapes;
 mod strictness;

@@ -143,6 +143,10 @@ pub(super) struct TypeRule {
     pub(super) profiles: Vec<Box<str>>,
     /// Profiles on what a reference points to; any of them. Base resource types stand as their name.
     pub(super) targets: Vec<Box<str>>,
+    /// Where what a reference points to may be: `contained`, `referenced`, `bundled`; empty for anywhere.
+    pub(super) aggregation: Vec<Box<str>>,
+    /// Whether a reference names a version: `independent`, `specific`; `None` for either.
+    pub(super) versioning: Option<Box<str>>,
 }
 
 /// How occurrences are told apart.

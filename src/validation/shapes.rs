@@ -144,7 +144,10 @@ impl<'a> Walk<'a> {
             let mut own: SmallVec<[usize; 4]> = SmallVec::new();
             for (slot, &place) in slice_of.iter_mut().zip(places) {
                 if matchers.iter().all(|matcher| self.matches(matcher, occurrences[place], scope)) {
-                    slot.get_or_insert(number);
+                    match *slot {
+                        Some(other) => self.in_two_slices(parent, occurrences[place], shape, [other, number]),
+                        None => *slot = Some(number),
+                    }
                     own.push(place);
                     self.narrowed(occurrences[place], found, &slice.shape, &mut active[place]);
                     active[place].push(&slice.shape);
@@ -155,6 +158,16 @@ impl<'a> Walk<'a> {
             self.slices(parent, found, Sliced { places: &own, ..sliced }, &slice.shape, active);
         }
         self.unsliced(parent, slicing, shape, sliced, &slice_of);
+    }
+
+    /// A value belongs to one slice (R4 profiling, 5.1.0.14): the discriminators must tell them apart.
+    fn in_two_slices(&mut self, parent: Node<'a>, occurrence: Occurrence<'a>, shape: &'a Shape, both: [usize; 2]) {
+        let Some(slicing) = &shape.slicing else { return };
+        let names = both.map(|number| &*slicing.slices[number].name).join(" and ");
+        let node = occurrence.node().unwrap_or(parent);
+        let text = format!("the value is in two slices of {}: {names}", shape.id);
+        let hint = "make it fit one of them; if no value can, correct the profile";
+        self.error(IssueType::Structure, node, &shape.profile, text, hint);
     }
 
     /// Occurrences in no slice where that is closed, and slices out of order.
@@ -273,7 +286,17 @@ impl<'a> Walk<'a> {
             _ => return,
         };
         let text = format!("the value of {} must {} {}", shape.id, wrong.0, wrong.1.source());
-        self.error(IssueType::Value, node, &shape.profile, text, "use the value that the profile fixes");
+        let surplus = match (&shape.fixed, occurrence.value) {
+            (Some(fixed), Some(value)) => surplus(value, fixed.root()),
+            _ => SmallVec::new(),
+        };
+        for member in &surplus {
+            let text = format!("{text}, and has no such element");
+            self.error(IssueType::Value, *member, &shape.profile, text, "remove it");
+        }
+        if surplus.is_empty() {
+            self.error(IssueType::Value, node, &shape.profile, text, "use the value that the profile fixes");
+        }
     }
 
     /// Activates the definition of an extension, and checks that it may stand here.
@@ -413,6 +436,14 @@ fn is_same(node: Node<'_>, fixed: Node<'_>) -> bool {
         }
         (own, other) => own == other && node.scalar() == fixed.scalar(),
     }
+}
+
+/// The members that `fixed` does not have, where those that it has are all there.
+fn surplus<'a>(node: Node<'a>, fixed: Node<'_>) -> SmallVec<[Node<'a>; 2]> {
+    if !node.is_object() || !fixed.is_object() || !members(node, fixed, is_same) {
+        return SmallVec::new();
+    }
+    node.children().filter(|child| child.name().is_some_and(|name| fixed.member(&name).is_none())).collect()
 }
 
 /// Whether `node` has all that `pattern` has; for each item of an array some item.

@@ -644,3 +644,134 @@ fn definitions_keep_to_their_rules() {
         &["error invalid StructureDefinition r4-structure-definition"],
     );
 }
+
+#[test]
+fn a_value_is_in_one_slice_and_a_fixed_value_has_nothing_else() {
+    let telecom = r#"{"id":"Practitioner.telecom","path":"Practitioner.telecom","slicing":{"discriminator":[{"type":"value","path":"use"}],"rules":"open"}},
+        {"id":"Practitioner.telecom:home","path":"Practitioner.telecom","sliceName":"home","min":1,"fixedContactPoint":{"use":"home"}},
+        {"id":"Practitioner.telecom:again","path":"Practitioner.telecom","sliceName":"again"},
+        {"id":"Practitioner.telecom:again.use","path":"Practitioner.telecom.use","patternCode":"work"},
+        {"id":"Practitioner.telecom:third","path":"Practitioner.telecom","sliceName":"third","patternContactPoint":{"use":"work"}}"#;
+    let profile = structure("p", "Practitioner", &format!("{R4}Practitioner"), "", telecom);
+    let validator = Validator::compile(&[profile]).expect("it compiles");
+    let of = |telecom: &str| {
+        let document = parse(&format!(r#"{{"resourceType":"Practitioner","telecom":[{telecom}]}}"#));
+        errors(&validator.check_document(&document, Some("https://x/p")))
+    };
+    assert_eq!(of(r#"{"use":"home"}"#), "");
+    assert_eq!(of(r#"{"use":"home","rank":1}"#), "error value Practitioner.telecom[0].rank https://x/p");
+    assert_eq!(of(r#"{"use":"old"}"#), "error required Practitioner.telecom https://x/p");
+    assert_eq!(
+        of(r#"{"use":"home"},{"use":"work"}"#),
+        "error structure Practitioner.telecom[1] https://x/p",
+        "two slices want it"
+    );
+}
+
+#[test]
+fn the_target_of_a_reference_is_where_the_profile_wants_it() {
+    let subject = |rest: &str| {
+        format!(
+            r#"{{"id":"Condition.subject","path":"Condition.subject","type":[{{"code":"Reference",{rest},"targetProfile":["{R4}Patient"]}}]}}"#
+        )
+    };
+    let of = |rest: &str, reference: &str| {
+        let profile = structure("p", "Condition", &format!("{R4}Condition"), "", &subject(rest));
+        let validator = Validator::compile(&[profile]).expect("it compiles");
+        let document = parse(&format!(
+            r##"{{"resourceType":"Bundle","type":"collection","entry":[
+            {{"fullUrl":"https://s/Patient/1","resource":{{"resourceType":"Patient","id":"1"}}}},
+            {{"fullUrl":"https://s/Condition/2","resource":{{"resourceType":"Condition","id":"2","meta":{{"profile":["https://x/p"]}},
+            "contained":[{{"resourceType":"Patient","id":"c"}}],"subject":{{"reference":"{reference}"}}}}}}]}}"##
+        ));
+        let mut issues = validator.check_document(&document, None);
+        issues.retain(|issue| issue.rule != "dom-3");
+        errors(&issues)
+    };
+    let place = |code: &str| format!("error {code} Bundle.entry[1].resource.subject.reference https://x/p");
+    assert_eq!(of(r#""aggregation":["bundled"]"#, "Patient/1"), "");
+    assert_eq!(of(r#""aggregation":["bundled"]"#, "Patient/2"), place("not-found"));
+    assert_eq!(of(r#""aggregation":["bundled"]"#, "#c"), place("not-found"));
+    assert_eq!(of(r#""aggregation":["contained"]"#, "#c"), "");
+    assert_eq!(of(r#""aggregation":["contained","referenced"]"#, "Patient/2"), "");
+    assert_eq!(of(r#""versioning":"specific""#, "Patient/2"), place("value"));
+    assert_eq!(of(r#""versioning":"independent""#, "Patient/2/_history/1"), place("value"));
+    assert_eq!(of(r#""versioning":"either""#, "Patient/2/_history/1"), "");
+}
+
+#[test]
+fn the_type_of_a_reference_is_one_of_r4() {
+    let of = |kind: &str| format!(r#""managingOrganization":{{"type":"{kind}","display":"A"}}"#);
+    check_patient(&of("Organization"), &[]);
+    let other = "warning code-invalid Patient.managingOrganization.type r4-binding";
+    check_patient(&of("https://x/model"), &[other]);
+    // Without a reference there is nothing to compare it with, but the name is still none.
+    check_patient(&of("organization"), &[other, "error value Patient.managingOrganization.type r4-reference-target"]);
+}
+
+#[test]
+fn a_document_holds_what_is_joined_to_its_composition() {
+    let bundle = |subject: &str, more: &str| {
+        format!(
+            r#"{{"resourceType":"Bundle","type":"document","identifier":{{"system":"https://s","value":"1"}},"timestamp":"2026-01-01T00:00:00Z","entry":[
+            {{"fullUrl":"https://s/Composition/1","resource":{{"resourceType":"Composition","id":"1","status":"final","type":{{"text":"A"}},"date":"2026-01-01","title":"A","author":[{{"display":"A"}}],"subject":{{"reference":"{subject}"}}}}}},
+            {{"fullUrl":"https://s/Patient/1","resource":{{"resourceType":"Patient","id":"1"}}}}{more}]}}"#
+        )
+    };
+    let entry = |name: &str, rest: &str| {
+        format!(r#",{{"fullUrl":"https://s/{name}/9","resource":{{"resourceType":"{name}","id":"9"{rest}}}}}"#)
+    };
+    check(&bundle("Patient/1", ""), &[]);
+    check(
+        &bundle("Patient/1", &entry("Binary", r#","contentType":"text/css""#)),
+        &["information not-supported Bundle.entry[2].resource.contentType not-checked"],
+    );
+    let pointing = r#","code":{"text":"A"},"status":"active","subject":{"reference":"https://s/Patient/1"}"#;
+    check(&bundle("Patient/1", &entry("Flag", pointing)), &[]);
+    check(&bundle("Patient/1", &entry("Patient", "")), &["error invalid Bundle.entry[2] r4-document"]);
+    check(&bundle("https://elsewhere/Patient/1", ""), &["error invalid Bundle.entry[1] r4-document"]);
+}
+
+#[test]
+fn filters_and_slicing_of_definitions_keep_to_their_rules() {
+    let filter = |property: &str, op: &str, value: &str| {
+        format!(
+            r#"{{"resourceType":"ValueSet","url":"https://x/v","status":"draft","compose":{{"include":[{{"system":"http://snomed.info/sct","filter":[{{"property":"{property}","op":"{op}","value":"{value}"}}]}}]}}}}"#
+        )
+    };
+    let wrong = &["error invalid ValueSet.compose.include[0].filter[0] r4-value-set"];
+    check(&filter("concept", "is-a", "138875005"), &[]);
+    check(&filter("concept", "is-a", "something"), wrong);
+    check(&filter("363698007", "=", "39057004"), &[]);
+    check(&filter("363698007", "not-in", "39057004"), wrong);
+    let definition = |elements: &str| {
+        format!(
+            r#"{{"resourceType":"StructureDefinition","url":"https://x/own","name":"Own","status":"draft","kind":"resource","abstract":false,"type":"Patient","derivation":"constraint","baseDefinition":"{R4}Patient",
+            "differential":{{"element":[{elements}]}}}}"#
+        )
+    };
+    check(
+        &definition(
+            r#"{"id":"Patient.birthDate","path":"Patient.birthDate","type":[{"code":"date"}],"binding":{"strength":"required","valueSet":"https://x/v"}}"#,
+        ),
+        &["error invariant StructureDefinition.differential.element[0] eld-11"],
+    );
+    let odd = validator().check_document(&parse(&definition(r#"{"id":"Patient..a","path":"Patient..a"}"#)), None);
+    assert!(errors(&odd).contains("error invariant StructureDefinition.differential.element[0] eld-19"), "{odd:?}");
+}
+
+#[test]
+fn a_profile_on_a_type_that_is_not_loaded_leaves_the_rest_to_be_checked() {
+    let elements = r#"{"id":"Bundle.entry","path":"Bundle.entry","slicing":{"discriminator":[{"type":"type","path":"resource"}],"rules":"open"}},
+        {"id":"Bundle.entry:one","path":"Bundle.entry","sliceName":"one","max":"1"},
+        {"id":"Bundle.entry:one.resource","path":"Bundle.entry.resource","type":[{"code":"Patient","profile":["https://x/elsewhere"]}]},
+        {"id":"Bundle.entry:one.resource.gender","path":"Bundle.entry.resource.gender","min":1}"#;
+    let validator = Validator::compile(&[structure("b", "Bundle", &format!("{R4}Bundle"), "", elements)]);
+    let validator = validator.unwrap_or_else(|issues| panic!("{issues:?}"));
+    assert!(validator.not_checked().iter().any(|note| note.contains("https://x/elsewhere is not loaded")));
+    let bundle = r#"{"resourceType":"Bundle","type":"batch-response","entry":[{"response":{"status":"200"},"resource":{"resourceType":"Patient"}}]}"#;
+    assert_eq!(
+        errors(&validator.check_document(&parse(bundle), Some("https://x/b"))),
+        "error not-found Bundle.entry[0].resource not-checked\nerror required Bundle.entry[0].resource.gender https://x/b"
+    );
+}

@@ -212,6 +212,7 @@ impl<'a> Walk<'a> {
     pub(super) fn resource(&mut self, node: Node<'a>, place: &Place<'_, 'a>, extra: &[&'a Shape]) {
         let Place { holder, contained, full_url } = *place;
         let outer = holder.filter(|_| contained);
+        let full_url = full_url.or_else(|| outer?.full_url);
         if !node.is_object() {
             self.wrong_kind(node, "an object with a resourceType");
             return;

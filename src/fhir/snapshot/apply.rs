@@ -180,7 +180,14 @@ impl Application<'_, '_> {
             [_, ..] if matches!(&*wanted.name, "id" | "extension") => format!("{R4}Element"),
             _ => return self.refuse("its parent has several types, or none: constrain it to one first"),
         };
-        at.children = self.snapshots.tree(&url)?.children.clone();
+        let tree = match (self.snapshots.tree(&url), &*at.element.types) {
+            // What the profile on the type would add is not known; what its type has is.
+            (Err(Error::NotLoaded { .. }), [only]) if url == content_of(only) && !only.code.contains(':') => {
+                self.snapshots.tree(&format!("{R4}{}", only.code))?
+            }
+            (tree, _) => tree?,
+        };
+        at.children = tree.children.clone();
         Ok(())
     }
 }
