@@ -14,10 +14,7 @@ fuzz_target!(|data: &[u8]| weir_fuzz::map_compile(data));
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     match std::str::from_utf8(&data[..size]) {
         Ok(text) if size > 0 && data[0] != MADE_UP && seed % 8 != 0 => {
-            let mutated = mutate::mutate(text, &WORDS, seed);
-            let length = mutated.floor_char_boundary(max_size);
-            data[..length].copy_from_slice(&mutated.as_bytes()[..length]);
-            length
+            mutate::in_place(data, &mutate::mutate(text, &WORDS, seed), max_size)
         }
         _ => fuzzer_mutate(data, size, max_size),
     }

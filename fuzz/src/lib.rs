@@ -1,4 +1,4 @@
-//! What a fuzzer does to the mapping engine, the FHIRPath engine and the document parser.
+//! What a fuzzer does to the mapping engine, the FHIRPath engine, the validator and the document parser.
 //!
 //! Each function takes one input and panics on a finding: a panic of the product, a result that a second run does not
 //! repeat, a limit that is not kept, a document that serde_json reads in another way. The fuzz targets call them, and so
@@ -7,6 +7,8 @@
 pub mod choices;
 pub mod maps;
 pub mod mutate;
+pub mod mutate_json;
+pub mod validation;
 
 use std::sync::OnceLock;
 
@@ -25,6 +27,11 @@ const LONGEST: usize = 32 * 1024;
 
 fn parse(text: &str) -> Document {
     Document::parse(text, &Limits::default()).expect("it is a document")
+}
+
+/// The documents of a JSON array.
+fn elements(text: &str) -> Vec<Document> {
+    parse(text).root().items().map(|item| parse(item.raw())).collect()
 }
 
 fn definitions() -> &'static [Document] {

@@ -1,10 +1,15 @@
 //! A mutator that works on tokens: what comes out is still mostly of the language that went in.
 
 /// A small generator of numbers; the fuzzer gives its seed.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, count: usize) -> usize {
+    pub(crate) fn new(seed: u32) -> Random {
+        Random(u64::from(seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// A number below `count`; 0 for none.
+    pub(crate) fn below(&mut self, count: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -13,7 +18,7 @@ impl Random {
 }
 
 /// Pieces of a text: words, numbers, quoted texts, runs of blanks, single signs.
-fn tokens(text: &str) -> Vec<&str> {
+pub(crate) fn tokens(text: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
@@ -51,12 +56,19 @@ fn quoted(text: &str, quote: char) -> usize {
 
 /// `text` with a few of its tokens changed; `words` are tokens that may come in.
 pub fn mutate(text: &str, words: &[&str], seed: u32) -> String {
-    let mut random = Random(u64::from(seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut random = Random::new(seed);
     let mut pieces = tokens(text);
     for _ in 0..1 + random.below(5) {
         change(&mut pieces, words, &mut random);
     }
     pieces.concat()
+}
+
+/// Puts a mutated text where the fuzzer wants it, cut to `max_size`; its length.
+pub fn in_place(data: &mut [u8], mutated: &str, max_size: usize) -> usize {
+    let length = mutated.floor_char_boundary(max_size);
+    data[..length].copy_from_slice(&mutated.as_bytes()[..length]);
+    length
 }
 
 fn change<'t>(pieces: &mut Vec<&'t str>, words: &[&'t str], random: &mut Random) {
