@@ -53,14 +53,16 @@ fn each_slip_is_told_in_words_that_say_what_to_write() {
 }
 
 #[test]
-fn each_has_a_hint_and_a_span_within_its_line() {
+fn each_has_a_hint_and_a_span_within_its_lines() {
     for map in maps() {
         for each in said(&map) {
             assert!(!each.hint.is_empty(), "{}: {each}", map.display());
             let length = each.text.chars().count();
-            assert!(each.column >= 1 && each.column < each.end_column, "{}: {each}", map.display());
-            assert!(each.column <= length + 1 && each.end_column <= length + 2, "{}: {each}", map.display());
-            assert_eq!(each.line, each.end_line);
+            let end = each.end_text.as_ref().map_or(length, |text| text.chars().count());
+            assert!(each.column >= 1 && each.end_column > 1, "{}: {each}", map.display());
+            assert!(each.column <= length + 1 && each.end_column <= end + 2, "{}: {each}", map.display());
+            let place = (each.line, each.column) < (each.end_line, each.end_column);
+            assert!(place && (each.line == each.end_line) == each.end_text.is_none(), "{}: {each}", map.display());
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Faults of a map, found when it is loaded: where from and to, what is wrong, and what to write instead.
 //!
 //! Enters: a byte range of a mapping file and what was found there. Leaves: a [`Diagnostic`], for people as text with
-//! the span underlined, and for editors as fields. Lines and columns count from 1, columns in characters.
+//! the span underlined, and for editors as fields. Lines and columns count from 1, columns in characters. Of a span over
+//! several lines the first and the last are shown and underlined.
 
 use std::fmt;
 use std::ops::Range;
@@ -103,6 +104,8 @@ pub struct Diagnostic {
     pub hint: String,
     /// The line of the file where it starts.
     pub text: String,
+    /// The line of the file where it ends, if that is another one.
+    pub end_text: Option<String>,
 }
 
 /// What was found, and what to do about it.
@@ -115,24 +118,23 @@ pub(super) struct Finding {
 }
 
 impl Diagnostic {
-    /// A fault in the bytes `range` of `text`. Of a range over several lines the first line is marked.
+    /// A fault in the bytes `range` of `text`. White space at the end of the range is not marked.
     pub(super) fn new(file: &str, text: &str, range: Range<usize>, finding: Finding) -> Diagnostic {
-        let before = &text[..range.start];
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let whole = text[start..].lines().next().unwrap_or_default();
-        let marked = text[range.start..range.end.max(range.start)].lines().next().unwrap_or_default().trim_end();
-        let (line, column) = (before.matches('\n').count() + 1, before[start..].chars().count() + 1);
+        let marked = text[range.start..range.end.max(range.start)].trim_end();
+        let (first, last) = (place(text, range.start), place(text, range.start + marked.len()));
+        let is_one_line = first.line == last.line;
         Diagnostic {
             file: file.to_owned(),
-            line,
-            column,
-            end_line: line,
-            end_column: column + marked.chars().count().max(1),
+            line: first.line,
+            column: first.column,
+            end_line: last.line,
+            end_column: if is_one_line { last.column.max(first.column + 1) } else { last.column },
             severity: finding.severity,
             code: finding.code,
             message: finding.message,
             hint: finding.hint,
-            text: whole.to_owned(),
+            text: first.text.to_owned(),
+            end_text: (!is_one_line).then(|| last.text.to_owned()),
         }
     }
 
@@ -148,20 +150,13 @@ impl Diagnostic {
         })
     }
 
-    /// The place, the message, the line with the span underlined, the hint.
+    /// The place, the message, the first and the last line with the span underlined, the hint.
     fn render(&self, paint: &Paint) -> String {
         let Paint { strong, colour, margin, hint, off } = paint;
-        let number = self.line.to_string();
-        let gap = " ".repeat(number.len());
-        let skipped = if self.column > SHOWN / 2 && self.text.len() > SHOWN { self.column - SHOWN / 2 } else { 0 };
-        let text: String = self.text.trim_end().chars().skip(skipped).take(SHOWN).map(printable).collect();
-        let before = text.chars().chain(std::iter::repeat(' ')).take(self.column - 1 - skipped);
-        let before: String = before.map(|each| if each == '\t' { '\t' } else { ' ' }).collect();
-        let marked = self.end_column.saturating_sub(self.column).clamp(1, SHOWN);
-        let carets = "^".repeat(marked);
+        let width = self.end_line.to_string().len();
+        let gap = " ".repeat(width);
         let mut out = format!(
-            "{colour}{}[{}]{off}{strong}: {}{off}\n{gap} {margin}-->{off} {}:{}:{}\n{gap} {margin}|{off}\n\
-             {margin}{number} |{off} {text}\n{gap} {margin}|{off} {before}{colour}{carets}{off}",
+            "{colour}{}[{}]{off}{strong}: {}{off}\n{gap} {margin}-->{off} {}:{}:{}\n{gap} {margin}|{off}",
             self.severity.word(),
             self.code.word(),
             self.message,
@@ -169,11 +164,71 @@ impl Diagnostic {
             self.line,
             self.column,
         );
+        for Marked { number, text, from, to } in self.marked() {
+            let (text, before, carets) = underlined(text, from, to);
+            out.push_str(&format!(
+                "\n{margin}{number:>width$} |{off} {text}\n{gap} {margin}|{off} {before}{colour}{carets}{off}"
+            ));
+            if number == self.line && self.end_line > self.line + 1 {
+                out.push_str(&format!("\n{margin}...{off}"));
+            }
+        }
         if !self.hint.is_empty() {
             out.push_str(&format!("\n{gap} {margin}={off} {hint}hint{off}: {}", self.hint));
         }
         out
     }
+
+    /// The lines that are shown, and which of their columns belong to the span.
+    fn marked(&self) -> Vec<Marked<'_>> {
+        let Some(end_text) = &self.end_text else {
+            return vec![Marked { number: self.line, text: &self.text, from: self.column, to: self.end_column }];
+        };
+        let indent = end_text.chars().take_while(|each| each.is_whitespace()).count();
+        vec![
+            Marked {
+                number: self.line,
+                text: &self.text,
+                from: self.column,
+                to: self.text.trim_end().chars().count() + 1,
+            },
+            Marked { number: self.end_line, text: end_text, from: indent + 1, to: self.end_column },
+        ]
+    }
+}
+
+/// A place in a text.
+struct Point<'t> {
+    line: usize,
+    column: usize,
+    text: &'t str,
+}
+
+fn place(text: &str, at: usize) -> Point<'_> {
+    let before = &text[..at];
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    Point {
+        line: before.matches('\n').count() + 1,
+        column: before[start..].chars().count() + 1,
+        text: text[start..].lines().next().unwrap_or_default(),
+    }
+}
+
+/// A line with the columns to underline, the last of them left out.
+struct Marked<'t> {
+    number: usize,
+    text: &'t str,
+    from: usize,
+    to: usize,
+}
+
+/// A line as it is shown, what stands below it before the carets, and the carets.
+fn underlined(text: &str, from: usize, to: usize) -> (String, String, String) {
+    let skipped = if from > SHOWN / 2 && text.len() > SHOWN { from - SHOWN / 2 } else { 0 };
+    let text: String = text.trim_end().chars().skip(skipped).take(SHOWN).map(printable).collect();
+    let before = text.chars().chain(std::iter::repeat(' ')).take(from - 1 - skipped);
+    let before: String = before.map(|each| if each == '\t' { '\t' } else { ' ' }).collect();
+    (text, before, "^".repeat(to.saturating_sub(from).clamp(1, SHOWN)))
 }
 
 /// How much of a line is shown.
@@ -220,9 +275,22 @@ mod tests {
     }
 
     #[test]
-    fn a_span_counts_characters_and_stays_on_its_first_line() {
-        let over = diagnostic("é = ü {\n}\n", 5..11);
-        assert_eq!((over.line, over.column, over.end_line, over.end_column), (1, 5, 1, 8));
+    fn of_a_span_over_several_lines_the_first_and_the_last_are_underlined() {
+        let over = diagnostic("é = ü {\n}\n", 5..12);
+        assert_eq!((over.line, over.column, over.end_line, over.end_column), (1, 5, 2, 2));
+        let shown = over.to_string();
+        assert!(shown.contains("\n  |\n1 | é = ü {\n  |     ^^^\n2 | }\n  | ^\n  = hint"), "{shown}");
+
+        let text = format!("{}group a {{\n  b;\n  c }} // d\n", "\n".repeat(8));
+        let longer = diagnostic(&text, 8..text.len() - 6).to_string();
+        let lines = " 9 | group a {\n   | ^^^^^^^^^\n...\n11 |   c } // d\n   |   ^^^\n   = hint";
+        assert!(longer.contains(lines), "{longer}");
+    }
+
+    #[test]
+    fn a_span_counts_characters_and_is_never_empty() {
+        let blank = diagnostic("é = ü {\n}\n", 5..10);
+        assert_eq!((blank.line, blank.column, blank.end_line, blank.end_column), (1, 5, 1, 8), "blanks are not marked");
         let at_the_end = diagnostic("ab", 2..2);
         assert_eq!((at_the_end.column, at_the_end.end_column), (3, 4));
         assert!(at_the_end.to_string().contains("1 | ab\n  |   ^"), "{at_the_end}");

@@ -95,7 +95,9 @@ fn unclosed_quote(text: &str, faults: &[fml_syntax::Diagnostic]) -> Option<Slip>
     })?;
     let quote = if text[token.range].starts_with('"') { '"' } else { '\'' };
     let message = "this quote is not closed on its line";
-    Some(Slip::new(token.range.into(), message, format!("close it with {quote}")).far_reaching())
+    let mut range: Range<usize> = token.range.into();
+    range.end = text[range.clone()].find('\n').map_or(range.end, |newline| range.start + newline);
+    Some(Slip::new(range, message, format!("close it with {quote}")).far_reaching())
 }
 
 /// What was expected and what was found.
