@@ -11,7 +11,7 @@ use super::functions;
 use super::item::{Item, Items, UCUM, Value};
 use super::operators;
 use super::plan::{Binary, Call, Operation, Plan, Single};
-use super::types::{Step, children};
+use super::types::{Step, TypeTest, children};
 use crate::fhir::snapshot::R4;
 
 /// What an evaluation yields.
@@ -83,43 +83,75 @@ impl<'e, 'a> Evaluator<'e, 'a> {
         self.charge(1).map_err(|what| plan.fail(what))?;
         match &plan.operation {
             Operation::Empty => Ok(Items::new()),
+            Operation::Literal(_) | Operation::This | Operation::Index | Operation::Total | Operation::Variable(_) => {
+                self.leaf(plan, frame)
+            }
+            Operation::Start(named) => self.start(plan, named, frame),
+            Operation::Child(None, step) => self.walk(plan, frame.focus, step),
+            Operation::Child(Some(base), step) => self.child(plan, base, step, frame),
+            Operation::Indexer(base, index) => self.indexed(plan, base, index, frame),
+            Operation::Call(call) => self.call(plan, call, frame),
+            Operation::Negate(operand) => self.negated(plan, operand, frame),
+            Operation::Binary(binary, sides) => self.binary(plan, *binary, sides, frame),
+            Operation::Is(..) => self.truth_as_items(plan, frame),
+            Operation::As(input, test, single) => self.narrowed(plan, input.as_deref(), test, *single, frame),
+        }
+    }
+
+    // What follows is apart from `items`, as are the parts of `truth`: they call each other once for each level of an
+    // expression, and without optimisation a function's stack has room for all its branches.
+
+    /// What has no plan below it.
+    fn leaf(&self, plan: &'a Plan, frame: Frame<'_, 'a>) -> Evaluated<Items<'a>> {
+        match &plan.operation {
             Operation::Literal(value) => Ok(Items::from_iter([Item::Value(borrowed(value))])),
             Operation::This => Ok(frame.focus.iter().cloned().collect()),
             Operation::Index => Ok(Items::from_iter([Item::Value(Value::Integer(frame.index as i64))])),
             Operation::Total => Ok(frame.total.cloned().unwrap_or_default()),
             Operation::Variable(name) => self.variable(name).map_err(|what| plan.fail(what)),
-            Operation::Start(named) => {
-                let (test, step) = &**named;
-                if frame.focus.first().is_some_and(|item| test.is(item)) {
-                    return Ok(frame.focus.iter().cloned().collect());
-                }
-                self.walk(plan, frame.focus, step)
-            }
-            Operation::Child(None, step) => self.walk(plan, frame.focus, step),
-            Operation::Child(Some(base), step) => {
-                let mut held = Items::new();
-                let base = self.seen(base, frame, &mut held)?;
-                self.walk(plan, base, step)
-            }
-            Operation::Indexer(base, index) => self.indexed(plan, base, index, frame),
-            Operation::Call(call) => self.call(plan, call, frame),
-            Operation::Negate(operand) => {
-                let operand = self.items(operand, frame)?;
-                operators::negate(&operand).map_err(|what| plan.fail(what))
-            }
-            Operation::Binary(binary, sides) => self.binary(plan, *binary, sides, frame),
-            Operation::Is(..) => Ok(boolean(self.truth(plan, frame)?)),
-            Operation::As(input, test, single) => {
-                let mut items = self.input(input.as_deref(), frame)?;
-                let count = items.len();
-                items.retain(|item| test.selects(item));
-                // Constraint dom-3 of R4 applies as() to mixed collections, so only items all of the type are refused.
-                match single {
-                    Single::Item if count > 1 => Err(plan.fail(Fault::NotSingleton)),
-                    Single::OfItsType if count > 1 && items.len() == count => Err(plan.fail(Fault::NotSingleton)),
-                    _ => Ok(items),
-                }
-            }
+            _ => Ok(Items::new()),
+        }
+    }
+
+    fn start(&self, plan: &'a Plan, named: &'a (TypeTest, Step), frame: Frame<'_, 'a>) -> Evaluated<Items<'a>> {
+        let (test, step) = named;
+        if frame.focus.first().is_some_and(|item| test.is(item)) {
+            return Ok(frame.focus.iter().cloned().collect());
+        }
+        self.walk(plan, frame.focus, step)
+    }
+
+    fn child(&self, plan: &'a Plan, base: &'a Plan, step: &'a Step, frame: Frame<'_, 'a>) -> Evaluated<Items<'a>> {
+        let mut held = Items::new();
+        let base = self.seen(base, frame, &mut held)?;
+        self.walk(plan, base, step)
+    }
+
+    fn negated(&self, plan: &'a Plan, operand: &'a Plan, frame: Frame<'_, 'a>) -> Evaluated<Items<'a>> {
+        let operand = self.items(operand, frame)?;
+        operators::negate(&operand).map_err(|what| plan.fail(what))
+    }
+
+    fn truth_as_items(&self, plan: &'a Plan, frame: Frame<'_, 'a>) -> Evaluated<Items<'a>> {
+        Ok(boolean(self.truth(plan, frame)?))
+    }
+
+    fn narrowed(
+        &self,
+        plan: &'a Plan,
+        input: Option<&'a Plan>,
+        test: &'a TypeTest,
+        single: Single,
+        frame: Frame<'_, 'a>,
+    ) -> Evaluated<Items<'a>> {
+        let mut items = self.input(input, frame)?;
+        let count = items.len();
+        items.retain(|item| test.selects(item));
+        // Constraint dom-3 of R4 applies as() to mixed collections, so only items all of the type are refused.
+        match single {
+            Single::Item if count > 1 => Err(plan.fail(Fault::NotSingleton)),
+            Single::OfItsType if count > 1 && items.len() == count => Err(plan.fail(Fault::NotSingleton)),
+            _ => Ok(items),
         }
     }
 
@@ -210,17 +242,21 @@ impl<'e, 'a> Evaluator<'e, 'a> {
     ) -> Evaluated<Items<'a>> {
         use Binary::{Add, Concatenate, Div, Divide, Mod, Multiply, Subtract, Union};
         match binary {
-            Add | Subtract | Multiply | Divide | Div | Mod | Concatenate => {
-                let (left, right) = (self.items(&sides.0, frame)?, self.items(&sides.1, frame)?);
-                let result = operators::arithmetic(binary, &left, &right, |length| self.charge(length / 8));
-                result.map_err(|what| plan.fail(what))
+            Add | Subtract | Multiply | Divide | Div | Mod | Concatenate | Union => {
+                let left = self.items(&sides.0, frame)?;
+                let right = self.items(&sides.1, frame)?;
+                self.combined(plan, binary, left, right)
             }
-            Union => {
-                let (left, right) = (self.items(&sides.0, frame)?, self.items(&sides.1, frame)?);
-                functions::union(self, left, right).map_err(|what| plan.fail(what))
-            }
-            _ => Ok(boolean(self.truth(plan, frame)?)),
+            _ => self.truth_as_items(plan, frame),
         }
+    }
+
+    fn combined(&self, plan: &Plan, binary: Binary, left: Items<'a>, right: Items<'a>) -> Evaluated<Items<'a>> {
+        let result = match binary {
+            Binary::Union => functions::union(self, left, right),
+            _ => operators::arithmetic(binary, &left, &right, |length| self.charge(length / 8)),
+        };
+        result.map_err(|what| plan.fail(what))
     }
 
     /// The truth value of `plan`: a single item that is not a boolean counts as true (FHIRPath N1, 4.5).
@@ -245,32 +281,40 @@ impl<'e, 'a> Evaluator<'e, 'a> {
                     Some(input) => Ok(self.truth(input, frame)?.map(|truth| !truth)),
                     None => Ok(single_truth(frame.focus).map_err(|what| plan.fail(what))?.map(|truth| !truth)),
                 },
-                Function::HasValue => {
-                    let mut held = Items::new();
-                    let input = self.seen_input(call.input.as_ref(), frame, &mut held)?;
-                    Ok(Some(matches!(input, [item] if functions::has_value(item))))
-                }
-                Function::Exists | Function::All => {
-                    let mut held = Items::new();
-                    let input = self.seen_input(call.input.as_ref(), frame, &mut held)?;
-                    self.charge(input.len()).map_err(|what| plan.fail(what))?;
-                    let holds =
-                        if call.function == Function::All { functions::all_where } else { functions::any_where };
-                    Ok(Some(holds(self, call, input)?))
-                }
+                Function::HasValue | Function::Exists | Function::All => self.quantified(plan, call, frame),
                 _ => self.truth_of_items(plan, frame),
             },
-            Operation::Is(input, test) => {
-                let mut held = Items::new();
-                let items = self.seen_input(input.as_deref(), frame, &mut held)?;
-                match items {
-                    [] => Ok(None),
-                    [item] => Ok(Some(test.is(item))),
-                    _ => Err(plan.fail(Fault::NotSingleton)),
-                }
-            }
+            Operation::Is(input, test) => self.is(plan, input.as_deref(), test, frame),
             Operation::Literal(Value::Boolean(truth)) => Ok(Some(*truth)),
             _ => self.truth_of_items(plan, frame),
+        }
+    }
+
+    /// `hasValue()`, `exists(…)` and `all(…)`.
+    fn quantified(&self, plan: &'a Plan, call: &'a Call, frame: Frame<'_, 'a>) -> Evaluated<Option<bool>> {
+        let mut held = Items::new();
+        let input = self.seen_input(call.input.as_ref(), frame, &mut held)?;
+        let holds = match call.function {
+            Function::HasValue => return Ok(Some(matches!(input, [item] if functions::has_value(item)))),
+            Function::All => functions::all_where,
+            _ => functions::any_where,
+        };
+        self.charge(input.len()).map_err(|what| plan.fail(what))?;
+        Ok(Some(holds(self, call, input)?))
+    }
+
+    fn is(
+        &self,
+        plan: &'a Plan,
+        input: Option<&'a Plan>,
+        test: &'a TypeTest,
+        frame: Frame<'_, 'a>,
+    ) -> Evaluated<Option<bool>> {
+        let mut held = Items::new();
+        match self.seen_input(input, frame, &mut held)? {
+            [] => Ok(None),
+            [item] => Ok(Some(test.is(item))),
+            _ => Err(plan.fail(Fault::NotSingleton)),
         }
     }
 
@@ -333,8 +377,12 @@ impl<'e, 'a> Evaluator<'e, 'a> {
             return Ok(Some(equal == (binary == Binary::Equal)));
         }
         let right = self.items(&sides.1, frame)?;
+        self.compared(plan, binary, left, &right)
+    }
+
+    fn compared(&self, plan: &Plan, binary: Binary, left: &[Item<'a>], right: &[Item<'a>]) -> Evaluated<Option<bool>> {
         self.charge(left.len() + right.len()).map_err(|what| plan.fail(what))?;
-        operators::compare(self, binary, left, &right).map_err(|what| plan.fail(what))
+        operators::compare(self, binary, left, right).map_err(|what| plan.fail(what))
     }
 
     /// `x.count()` beside a number: counted no further than it takes to know. `None` for anything else.
@@ -384,29 +432,39 @@ impl<'e, 'a> Evaluator<'e, 'a> {
     fn any(&self, input: Option<&'a Plan>, frame: Frame<'_, 'a>) -> Evaluated<bool> {
         let Some(plan) = input else { return Ok(!frame.focus.is_empty()) };
         match &plan.operation {
-            Operation::Child(base, step) => {
-                let mut held = Items::new();
-                let base = self.seen_input(base.as_deref(), frame, &mut held)?;
-                self.charge(base.len()).map_err(|what| plan.fail(what))?;
-                let mut found = Items::new();
-                Ok(base.iter().any(|item| {
-                    step.walk(item, &mut found);
-                    !found.is_empty()
-                }))
-            }
-            Operation::Call(call) if call.function == Function::Where => {
-                let mut held = Items::new();
-                let items = self.seen_input(call.input.as_ref(), frame, &mut held)?;
-                functions::any_where(self, call, items)
-            }
+            Operation::Child(base, step) => self.any_child(plan, base.as_deref(), step, frame),
+            Operation::Call(call) if call.function == Function::Where => self.any_where(call, frame),
             _ => Ok(!self.items(plan, frame)?.is_empty()),
         }
+    }
+
+    fn any_child(
+        &self,
+        plan: &'a Plan,
+        base: Option<&'a Plan>,
+        step: &'a Step,
+        frame: Frame<'_, 'a>,
+    ) -> Evaluated<bool> {
+        let mut held = Items::new();
+        let base = self.seen_input(base, frame, &mut held)?;
+        self.charge(base.len()).map_err(|what| plan.fail(what))?;
+        let mut found = Items::new();
+        Ok(base.iter().any(|item| {
+            step.walk(item, &mut found);
+            !found.is_empty()
+        }))
+    }
+
+    fn any_where(&self, call: &'a Call, frame: Frame<'_, 'a>) -> Evaluated<bool> {
+        let mut held = Items::new();
+        let items = self.seen_input(call.input.as_ref(), frame, &mut held)?;
+        functions::any_where(self, call, items)
     }
 
     fn call(&self, plan: &'a Plan, call: &'a Call, frame: Frame<'_, 'a>) -> Evaluated<Items<'a>> {
         match call.function {
             Function::Empty | Function::Not | Function::HasValue | Function::Exists | Function::All => {
-                Ok(boolean(self.truth(plan, frame)?))
+                self.truth_as_items(plan, frame)
             }
             _ => {
                 let input = self.input(call.input.as_ref(), frame)?;

@@ -11,8 +11,12 @@ use super::pattern::Pattern;
 use super::plan::{Binary, Call, Operation, Plan, Single};
 use super::types::{Step, TypeTest};
 
-/// Most levels of a plan: every operator, step, call and bracket is one.
-const DEPTH: u16 = 200;
+/// Most levels of a plan: every operator, step, call and bracket is one. So many take less than 1 MiB of stack, whatever
+/// they are and without optimisation: half of what a thread of the gateway has.
+const DEPTH: u16 = 150;
+
+/// Most brackets, arguments and right sides of operators inside each other, for the stack of the parser.
+const OPEN: u16 = 100;
 /// Longest expression, in bytes.
 const LENGTH: usize = 64 * 1024;
 /// What the patterns of an expression may weigh together, in bytes.
@@ -86,7 +90,7 @@ impl Parser<'_> {
     /// An expression whose operators bind at least as strongly as `least`.
     fn expression(&mut self, least: u8) -> Parsed {
         self.open += 1;
-        if self.open > DEPTH {
+        if self.open > OPEN {
             return self.fail("the expression nests too deeply");
         }
         let mut left = self.unary()?;

@@ -390,10 +390,10 @@ fn hostile_expressions_end_in_errors() {
 #[test]
 fn the_deepest_expressions_evaluate() {
     let document = parse(PATIENT);
-    assert_eq!(run(&document, &format!("{}1{}", "(".repeat(190), ")".repeat(190))), "1");
-    assert_eq!(run(&document, &format!("1{}", " + 1".repeat(190))), "191");
-    assert_eq!(run(&document, &format!("{}name.count(){}", "select(".repeat(180), ")".repeat(180))), "2");
-    assert_eq!(run(&document, &format!("{}true{}", "where(".repeat(180), ")".repeat(180))), "{}");
+    assert_eq!(run(&document, &format!("{}1{}", "(".repeat(99), ")".repeat(99))), "1");
+    assert_eq!(run(&document, &format!("1{}", " + 1".repeat(149))), "150");
+    assert_eq!(run(&document, &format!("{}name.count(){}", "select(".repeat(98), ")".repeat(98))), "2");
+    assert_eq!(run(&document, &format!("{}true{}", "where(".repeat(99), ")".repeat(99))), "{}");
 }
 
 #[test]
@@ -788,4 +788,115 @@ fn records_are_checked_against_their_model() {
     ] {
         assert_eq!(faults(text), [] as [String; 0], "{text}");
     }
+}
+
+/// Answers `conformsTo()` and notes how far down the stack it was asked.
+#[derive(Debug, Default)]
+struct Plummet(std::cell::Cell<usize>);
+
+impl Knowledge for Plummet {
+    fn is_member(&self, _value_set: &str, _system: Option<&str>, _code: &str) -> Option<bool> {
+        None
+    }
+
+    fn conforms(&self, _element: &Element<'_>, _profile: &str) -> Option<bool> {
+        let here = 0_u8;
+        self.0.set(std::ptr::from_ref(&here).addr());
+        Some(true)
+    }
+}
+
+/// What stands before and behind an expression at each level.
+const NESTS: &[(&str, &str)] = &[
+    ("true and (", ")"),
+    ("(", ") = true"),
+    ("{} | (", ")"),
+    ("'' & (", ").toString()"),
+    ("true in (", ")"),
+    ("(", ") as boolean"),
+    ("iif(true, ", ")"),
+    ("iif(", ", true, false)"),
+    ("select(", ")"),
+    ("where(", ")"),
+    ("exists(", ")"),
+    ("all(", ")"),
+    ("repeat(", ")"),
+    ("aggregate(", ")"),
+    ("combine(", ")"),
+    ("intersect(", ")"),
+    ("skip(", ")"),
+    ("'a'.indexOf(", ")"),
+    ("'a'.replace('a', ", ")"),
+    ("1.round(", ")"),
+    ("1.log(", ")"),
+    ("extension(", ")"),
+    ("memberOf(", ")"),
+    ("1.lowBoundary(", ")"),
+    ("'1'.toQuantity(", ")"),
+    ("", " and true"),
+    ("", " = true"),
+    ("", " in true"),
+    ("", " | {}"),
+    ("", " & ''"),
+    ("", " is boolean"),
+    ("", " as boolean"),
+    ("-", ""),
+    ("", ".not()"),
+    ("", ".select($this)"),
+    ("", ".where($this)"),
+    ("", "[0]"),
+    ("", ".toString()"),
+    ("", ".distinct()"),
+    ("", ".first()"),
+    ("", ".ofType(boolean)"),
+    ("", ".exists()"),
+    ("", ".combine(true)"),
+    ("", ".iif($this, $this)"),
+];
+
+/// The deepest expression of this shape that parses.
+fn deepest(before: &str, behind: &str) -> Expression {
+    let text = |levels: usize| format!("{}conformsTo('http://x/p'){}", before.repeat(levels), behind.repeat(levels));
+    let found = (1..=200).rev().find_map(|levels| Expression::parse(&text(levels)).ok());
+    let expression = found.expect("some depth parses");
+    assert!(expression.text().len() >= text(48).len(), "`{before}…{behind}` has less than 48 levels");
+    expression
+}
+
+/// Bytes of stack that evaluating the deepest expression of each shape takes.
+fn depths() -> Vec<(usize, String)> {
+    let document = parse(r#"{"resourceType":"Patient","active":true}"#);
+    let focus = Item::of_document(&document);
+    let measure = |(before, behind): &(&str, &str)| {
+        let expression = deepest(before, behind);
+        let plummet = Plummet::default();
+        let environment = Environment { knowledge: Some(&plummet), ..Environment::default() };
+        let here = 0_u8;
+        drop(expression.evaluate(std::slice::from_ref(&focus), &environment));
+        assert!(plummet.0.get() > 0, "`{before}…{behind}` does not reach its innermost level");
+        (std::ptr::from_ref(&here).addr() - plummet.0.get(), format!("{before}…{behind}"))
+    };
+    NESTS.iter().map(measure).collect()
+}
+
+#[test]
+fn the_deepest_expressions_take_half_of_a_small_stack() {
+    let on_stack = |bytes: usize| std::thread::Builder::new().stack_size(bytes);
+    let measured = on_stack(64 << 20).spawn(depths).expect("a thread can be started").join();
+    for (bytes, shape) in measured.expect("every shape is evaluated") {
+        assert!(bytes < 1 << 20, "`{shape}` takes {bytes} bytes");
+    }
+    // The same, with parser, checks and drop, on the half of what threads usually have.
+    let all = || {
+        let typing = Typing {
+            focus: schema().type_named("Patient").map(DataType::Fhir),
+            model: None,
+            variables: &[],
+            is_condition: true,
+        };
+        NESTS.iter().for_each(|(before, behind)| drop(deepest(before, behind).check(&typing)));
+        depths().len()
+    };
+    let evaluated = on_stack((1 << 20) + (64 << 10)).spawn(all).expect("a thread can be started").join();
+    assert_eq!(evaluated.expect("every shape is evaluated"), NESTS.len());
 }

@@ -46,18 +46,20 @@ pub(super) fn with_criteria<'a>(
         (Function::Sort, _) => sort(evaluator, call, input),
         (Function::Iif, Some(condition)) => iif(evaluator, call, condition, &input, frame),
         (Function::Where, Some(criterion)) => filter(evaluator, criterion, input),
-        (Function::Select, Some(projection)) => {
-            let mut found = Items::new();
-            for (index, item) in input.iter().enumerate() {
-                found.extend(evaluator.items(projection, Frame::of(item, index))?);
-            }
-            Ok(found)
-        }
+        (Function::Select, Some(projection)) => select(evaluator, projection, &input),
         (Function::All, _) => Ok(truth(all_where(evaluator, call, &input)?)),
         (Function::Repeat, Some(projection)) => repeat(evaluator, call, projection, input),
         (Function::Aggregate, Some(aggregator)) => aggregate(evaluator, call, aggregator, &input, frame),
         _ => Ok(truth(any_where(evaluator, call, &input)?)),
     }
+}
+
+fn select<'a>(evaluator: &Evaluator<'_, 'a>, projection: &'a Plan, input: &[Item<'a>]) -> Evaluated<Items<'a>> {
+    let mut found = Items::new();
+    for (index, item) in input.iter().enumerate() {
+        found.extend(evaluator.items(projection, Frame::of(item, index))?);
+    }
+    Ok(found)
 }
 
 fn filter<'a>(evaluator: &Evaluator<'_, 'a>, criterion: &'a Plan, input: Items<'a>) -> Evaluated<Items<'a>> {
@@ -214,12 +216,46 @@ pub(super) fn of_booleans<'a>(function: Function, input: &[Item<'a>]) -> Called<
 }
 
 /// Functions on collections whose arguments, if any, are evaluated once.
-pub(super) fn call<'a>(arguments: &mut Arguments<'_, '_, 'a>, mut input: Items<'a>) -> Called<Items<'a>> {
-    let evaluator = arguments.evaluator;
+pub(super) fn call<'a>(arguments: &mut Arguments<'_, '_, 'a>, input: Items<'a>) -> Called<Items<'a>> {
     match arguments.function() {
+        Function::Skip | Function::Take => subset(arguments, input),
+        function @ (Function::Union
+        | Function::Combine
+        | Function::Intersect
+        | Function::Exclude
+        | Function::SubsetOf
+        | Function::SupersetOf) => {
+            let other = arguments.items(0)?;
+            Ok(with_other(arguments.evaluator, function, input, other)?)
+        }
+        function => Ok(alone(arguments.evaluator, function, input)?),
+    }
+}
+
+/// Two collections make one.
+fn with_other<'a>(
+    evaluator: &Evaluator<'_, 'a>,
+    function: Function,
+    mut input: Items<'a>,
+    other: Items<'a>,
+) -> Result<Items<'a>, Fault> {
+    match function {
+        Function::Union => union(evaluator, input, other),
+        Function::Combine => {
+            input.extend(other);
+            evaluator.charge(input.len())?;
+            Ok(input)
+        }
+        function => against(evaluator, function, input, &other),
+    }
+}
+
+/// Functions without arguments.
+fn alone<'a>(evaluator: &Evaluator<'_, 'a>, function: Function, mut input: Items<'a>) -> Result<Items<'a>, Fault> {
+    match function {
         Function::Count => Ok(Items::from_iter([Item::Value(Value::Integer(input.len() as i64))])),
         Function::Not => Ok(boolean(single_truth(&input)?.map(|truth| !truth))),
-        Function::Distinct => Ok(distinct(evaluator, input)?),
+        Function::Distinct => distinct(evaluator, input),
         Function::IsDistinct => {
             let count = input.len();
             Ok(truth(count < 2 || distinct(evaluator, input)?.len() == count))
@@ -231,25 +267,14 @@ pub(super) fn call<'a>(arguments: &mut Arguments<'_, '_, 'a>, mut input: Items<'
         }
         Function::Last => Ok(input.pop().into_iter().collect()),
         Function::Tail => Ok(input.into_iter().skip(1).collect()),
-        Function::Skip | Function::Take => subset(arguments, input),
-        Function::Union => Ok(union(evaluator, input, arguments.items(0)?)?),
-        Function::Combine => {
-            input.extend(arguments.items(0)?);
-            evaluator.charge(input.len())?;
-            Ok(input)
-        }
-        Function::Intersect | Function::Exclude | Function::SubsetOf | Function::SupersetOf => {
-            let other = arguments.items(0)?;
-            Ok(against(evaluator, arguments.function(), input, &other)?)
-        }
         Function::Children => {
             let mut found = Items::new();
             input.iter().for_each(|item| children(item, &mut found, usize::MAX));
             evaluator.charge(found.len())?;
             Ok(found)
         }
-        Function::Descendants => Ok(descendants(evaluator, input)?),
-        function => Err(Fault::NotSupported(function.name()).into()),
+        Function::Descendants => descendants(evaluator, input),
+        function => Err(Fault::NotSupported(function.name())),
     }
 }
 

@@ -33,23 +33,25 @@ pub(super) fn call<'a>(
         }
         F::Trace => Ok(input),
         F::Now | F::Today | F::TimeOfDay => now(evaluator, call.function).map_err(|what| call.fail(what)),
-        function => {
-            let mut arguments = Arguments { evaluator, call, frame };
-            let result = match function {
-                F::Type => Ok(input.iter().map(|item| Item::Value(Value::Type(type_info(item)))).collect()),
-                F::AllTrue | F::AnyTrue | F::AllFalse | F::AnyFalse => collections::of_booleans(function, &input),
-                F::LowBoundary | F::HighBoundary | F::Precision => boundary::call(&mut arguments, &input),
-                _ if conversion::has(function) => conversion::call(&mut arguments, &input),
-                _ if strings::has(function) => strings::call(&mut arguments, &input),
-                _ if mathematics::has(function) => mathematics::call(&mut arguments, &input),
-                _ if references::has(function) => references::call(&mut arguments, input),
-                _ => collections::call(&mut arguments, input),
-            };
-            result.map_err(|failed| match failed {
-                Failed::Here(what) => call.fail(what),
-                Failed::Inside(error) => error,
-            })
-        }
+        _ => plain(&mut Arguments { evaluator, call, frame }, input).map_err(|failed| match failed {
+            Failed::Here(what) => call.fail(what),
+            Failed::Inside(error) => error,
+        }),
+    }
+}
+
+/// Functions whose arguments are evaluated once at most.
+fn plain<'a>(arguments: &mut Arguments<'_, '_, 'a>, input: Items<'a>) -> Called<Items<'a>> {
+    use Function as F;
+    match arguments.function() {
+        F::Type => Ok(input.iter().map(|item| Item::Value(Value::Type(type_info(item)))).collect()),
+        function @ (F::AllTrue | F::AnyTrue | F::AllFalse | F::AnyFalse) => collections::of_booleans(function, &input),
+        F::LowBoundary | F::HighBoundary | F::Precision => boundary::call(arguments, &input),
+        function if conversion::has(function) => conversion::call(arguments, &input),
+        function if strings::has(function) => strings::call(arguments, &input),
+        function if mathematics::has(function) => mathematics::call(arguments, &input),
+        function if references::has(function) => references::call(arguments, input),
+        _ => collections::call(arguments, input),
     }
 }
 
