@@ -419,3 +419,62 @@ fn a_site_maps_batches_traces_and_covers() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(err(&refused).contains("(at intake)") && err(&refused).contains(" refused\n"), "{}", err(&refused));
 }
+
+#[test]
+fn coverage_and_trace_name_codes_without_a_translation_and_never_the_code() {
+    let example = Example::new();
+    let good = example.read("referral.json").replace('\n', "");
+    let odd = good.replace("\"sex\": \"F\"", "\"sex\": \"Quux\"");
+    assert_ne!(good, odd);
+    example.write("all.ndjson", &format!("{good}\n{odd}\n{odd}\n"));
+    let output = example.transform(&["all.ndjson", "--coverage", "--format", "json"]);
+    let line = example.read("referral.map").lines().position(|line| line.contains("'#sex'")).expect("it is there") + 1;
+    let rule = json!({
+        "name": "sex", "group": "Person", "map": "https://provider.example/fhir/StructureMap/referral",
+        "file": "referral.map", "line": line,
+    });
+    assert_eq!(
+        json_of(&output)["untranslatedCodes"],
+        json!([{ "path": "sex", "conceptMap": "#sex", "rule": rule, "records": 2, "example": "all.ndjson:2" }])
+    );
+    let text = out(&example.transform(&["all.ndjson", "--coverage"]));
+    let told =
+        format!("  sex by #sex · rule \"sex\" Person (referral.map:{line}) · in 2 of 3, first in all.ndjson:2\n");
+    assert!(text.contains(&told), "{text}");
+    example.write("odd.json", &odd);
+    let trace = out(&example.transform(&["odd.json", "--trace"]));
+    assert!(trace.contains("no translation ← sex by #sex · rule \"sex\" Person (referral.map:"), "{trace}");
+    let traced = json_of(&example.transform(&["odd.json", "--trace", "--format", "json"]));
+    assert_eq!(traced["untranslated"], json!([{ "from": "sex", "conceptMap": "#sex", "rule": rule }]));
+    assert!(![text, trace, traced.to_string()].iter().any(|said| said.contains("Quux")));
+}
+
+#[test]
+fn two_files_that_define_one_url_are_both_named() {
+    let example = Example::new();
+    for (file, url) in [
+        ("ConceptMap-urgency.json", "https://provider.example/fhir/ConceptMap/urgency"),
+        ("StructureDefinition-Referral.json", "https://provider.example/fhir/StructureDefinition/Referral"),
+    ] {
+        let again = example.path("definitions/Another.json");
+        fs::copy(example.path("definitions").join(file), &again).expect("it is copied");
+        let output = example.transform(&["referral.json"]);
+        assert_eq!(output.status.code(), Some(2), "{}", out(&output));
+        let told = [file, "definitions/Another.json", url, "keep one of the two"];
+        assert!(told.iter().all(|part| err(&output).contains(part)), "{}", err(&output));
+        fs::remove_file(again).expect("it can be removed");
+    }
+    let twice = example.transform(&["referral.json", "--with", "definitions/ConceptMap-urgency.json"]);
+    assert_eq!(twice.status.code(), Some(0), "the same file may be named twice: {}", err(&twice));
+    let model = example.read("definitions/StructureDefinition-Referral.json");
+    let model = model.replace(
+        "https://provider.example/fhir/StructureDefinition/Referral",
+        "http://hl7.org/fhir/StructureDefinition/Patient",
+    );
+    example.write("definitions/Another.json", &model);
+    let output = example.transform(&["referral.json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let told =
+        ["definitions/Another.json", "the logical model has the URL of an R4 type", "give the model a URL of its own"];
+    assert!(told.iter().all(|part| err(&output).contains(part)), "{}", err(&output));
+}

@@ -50,6 +50,11 @@ pub(super) fn show(map: &CompiledMap, used: &Used<'_>, output: &Output) {
     let rule = |index: u32| map.rule(index).map(rule_text).unwrap_or_default();
     let unfilled = report.unfilled.iter().map(|row| format!("{} · {}", row.path, rule(row.rule)));
     section(output, "elements that the map can fill and never did", unfilled);
+    let untranslated = report.untranslated.iter().map(|row| {
+        let place = format!("{} by {} · {}", row.path, row.concept_map, rule(row.rule));
+        format!("{place} · {}", of(row.records, &row.example))
+    });
+    section(output, "codes that a concept map has no translation for", untranslated);
     let missing = used.missing.iter().map(|(path, (count, example))| format!("{path} · {}", of(*count, example)));
     section(output, "elements that a profile requires and the results lack", missing);
 }
@@ -65,6 +70,10 @@ fn json_of(map: &CompiledMap, used: &Used<'_>, report: &Report) -> Value {
     let unread = report.unread.iter();
     let unread = unread.map(|row| json!({ "path": row.path, "records": row.records, "example": row.example }));
     let unfilled = report.unfilled.iter().map(|row| json!({ "path": row.path, "rule": rule(row.rule) }));
+    let untranslated = report.untranslated.iter().map(|row| {
+        let place = json!({ "path": row.path, "conceptMap": row.concept_map, "rule": rule(row.rule) });
+        with_records(place, row.records, &row.example)
+    });
     let missing = used.missing.iter();
     let missing =
         missing.map(|(path, (records, example))| json!({ "path": path, "records": records, "example": example }));
@@ -75,6 +84,13 @@ fn json_of(map: &CompiledMap, used: &Used<'_>, report: &Report) -> Value {
         "rules": report.rules,
         "idleRules": report.idle.iter().map(|index| rule(*index)).collect::<Vec<_>>(),
         "unfilledElements": unfilled.collect::<Vec<_>>(),
+        "untranslatedCodes": untranslated.collect::<Vec<_>>(),
         "missingElements": missing.collect::<Vec<_>>(),
     })
+}
+
+fn with_records(mut row: Value, records: usize, example: &str) -> Value {
+    row["records"] = json!(records);
+    row["example"] = json!(example);
+    row
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::conversion::Observation;
 use super::failure::rule_json;
 use super::output::Output;
-use crate::mapping::{CompiledMap, LogLine, Rule, Traced, trace};
+use crate::mapping::{CompiledMap, LogLine, Rule, Traced, Untranslated, trace};
 
 /// No column is padded beyond this.
 const WIDEST: usize = 72;
@@ -15,11 +15,12 @@ const WIDEST: usize = 72;
 /// Prints the trace of one record, `name` before it if there are several.
 pub(super) fn show(map: &CompiledMap, observation: &Observation, name: Option<&str>, values: bool, output: &Output) {
     let rows = trace(&observation.record, &observation.made);
-    let log = &observation.made.log;
+    let (log, untranslated) = (&observation.made.log, &observation.observed.untranslated);
     if output.is_json() {
         let elements: Vec<Value> = rows.iter().map(|row| json_of(map, observation, row, values)).collect();
         let log: Vec<Value> = log.iter().map(|line| log_json(map, line, values)).collect();
-        output.json(&json!({ "record": name, "elements": elements, "log": log }));
+        let untranslated: Vec<Value> = untranslated.iter().map(|each| untranslated_json(map, each)).collect();
+        output.json(&json!({ "record": name, "elements": elements, "untranslated": untranslated, "log": log }));
         return;
     }
     if let Some(name) = name {
@@ -34,6 +35,10 @@ pub(super) fn show(map: &CompiledMap, observation: &Observation, name: Option<&s
         let rule = map.rule(row.rule).map(rule_text).unwrap_or_default();
         let value = if values { format!(" = {}", value_of(observation, row)) } else { String::new() };
         output.line(&format!("{:left$} ← {:middle$} · {rule}{value}", row.path.as_str(), from(row)));
+    }
+    for each in untranslated {
+        let rule = map.rule(each.rule).map(rule_text).unwrap_or_default();
+        output.line(&format!("no translation ← {} by {} · {rule}", each.path.as_str(), each.concept_map));
     }
     for line in log {
         let rule = map.rule(line.rule).map(rule_text).unwrap_or_default();
@@ -61,6 +66,14 @@ fn json_of(map: &CompiledMap, observation: &Observation, row: &Traced, values: b
         element["value"] = serde_json::from_str(value_of(observation, row)).unwrap_or_default();
     }
     element
+}
+
+fn untranslated_json(map: &CompiledMap, each: &Untranslated) -> Value {
+    json!({
+        "from": each.path.as_str(),
+        "conceptMap": each.concept_map,
+        "rule": map.rule(each.rule).map(rule_json),
+    })
 }
 
 fn log_json(map: &CompiledMap, line: &LogLine, values: bool) -> Value {

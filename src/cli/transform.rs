@@ -51,12 +51,17 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
 fn load(arguments: &Arguments, output: &Output) -> anyhow::Result<Option<Box<dyn Converter>>> {
     let mut maps = vec![map_file(&arguments.map)?];
     let mut models = config::definitions(&[])?;
+    let mut files = config::DefinitionFiles::default();
     for path in &arguments.with {
         for file in with_files(path)? {
             match file.extension().is_some_and(|extension| extension == "map") {
                 true if same_file(&file, &arguments.map) => {}
                 true => maps.push(map_file(&file)?),
-                false => models.push(super::document(&file)?),
+                false => {
+                    let model = super::document(&file)?;
+                    files.add(&file, &model).map_err(|fault| config::Faults { faults: vec![fault] })?;
+                    models.push(model);
+                }
             }
         }
     }

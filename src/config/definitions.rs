@@ -50,7 +50,8 @@ fn cache_beside(packages: &[PathBuf]) -> Cache {
     Cache::usual(&beside)
 }
 
-/// The built-in definitions, those of packages, and those in plain folders. Of two with one URL the last holds.
+/// The built-in definitions, those of packages, and those in plain folders. Of two with one URL the last holds; two files
+/// of plain folders with one URL are a fault.
 pub(super) fn of_packages(packages: &[Package], folders: &[PathBuf]) -> Result<Loaded, Faults> {
     let mut faults = Faults::default();
     let mut known = Known::default();
@@ -65,7 +66,10 @@ pub(super) fn of_packages(packages: &[Package], folders: &[PathBuf]) -> Result<L
     }
     for folder in folders {
         for file in faults.keep(definition_files(folder)).unwrap_or_default() {
-            faults.keep(parse(file)).into_iter().for_each(|document| known.add(document));
+            let name = file.0.clone();
+            let document = faults.keep(parse(file));
+            let added = document.map_or(Ok(()), |document| known.add_of_folder(folder.join(name), document));
+            faults.keep(added);
         }
     }
     if faults.faults.is_empty() { Ok(known.into_loaded()) } else { Err(faults) }
@@ -84,9 +88,47 @@ struct Known {
     documents: Vec<Option<Document>>,
     places: HashMap<String, usize>,
     of_others: HashSet<String>,
+    /// The files of plain folders, by URL.
+    files: DefinitionFiles,
+}
+
+/// Which file defines what.
+#[derive(Debug, Default)]
+pub(crate) struct DefinitionFiles(HashMap<String, PathBuf>);
+
+impl DefinitionFiles {
+    /// Adds what `file` defines.
+    ///
+    /// # Errors
+    /// A definition of the same URL in another file, and a logical model that has the URL of an R4 type.
+    pub(crate) fn add(&mut self, file: &Path, document: &Document) -> Result<(), Fault> {
+        let Some(url) = url_of(document) else { return Ok(()) };
+        let is_type = url.strip_prefix(snapshot::R4).is_some_and(|name| r4::type_row(name).is_some());
+        if is_type && document.root().text_of("kind").as_deref() == Some("logical") {
+            let text = format!("the logical model has the URL of an R4 type: {url}");
+            return Err(Fault::new(file.display().to_string(), text, "give the model a URL of its own"));
+        }
+        match self.0.insert(url.clone(), file.to_owned()) {
+            Some(other) if !is_same_file(&other, file) => {
+                let text = format!("{url} is defined in {} too", other.display());
+                Err(Fault::new(file.display().to_string(), text, "keep one of the two, or give one another URL"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 impl Known {
+    fn add_of_folder(&mut self, file: PathBuf, document: Document) -> Result<(), Fault> {
+        self.files.add(&file, &document)?;
+        self.add(document);
+        Ok(())
+    }
+
     /// A definition takes the place of one with the same URL that was read before it.
     fn add(&mut self, document: Document) {
         if let Some(url) = url_of(&document) {
@@ -245,5 +287,29 @@ mod tests {
         assert!(!structure("http://hl7.org/fhir/StructureDefinition/vitalsigns", "resource", "constraint"));
         let example = Document::parse(r#"{"resourceType":"Patient"}"#, &Limits::default()).expect("it is JSON");
         assert!(!is_definition(&example));
+    }
+
+    #[test]
+    fn two_files_of_plain_folders_cannot_define_one_url() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+        let write = |folder: &Path, text: &str| {
+            fs::create_dir_all(folder).expect("a folder");
+            fs::write(folder.join("a.json"), text).expect("it is written");
+        };
+        let set = r#"{"resourceType":"ConceptMap","url":"https://x/c","status":"active"}"#;
+        write(&one, set);
+        write(&other, set);
+        let both = definitions(&[one.clone(), other]).expect_err("two files define it");
+        let [fault] = &both.faults[..] else { panic!("{both:?}") };
+        assert!(fault.file.ends_with("other/a.json"), "{fault:?}");
+        assert!(
+            fault.text.starts_with("https://x/c is defined in ") && fault.text.ends_with("one/a.json too"),
+            "{fault:?}"
+        );
+        assert!(definitions(&[one.clone(), one.clone()]).is_ok(), "the same file twice");
+        let built_in = "https://weir.example/fhir/StructureDefinition/weir-patient";
+        write(&one, &format!(r#"{{"resourceType":"StructureDefinition","url":"{built_in}","kind":"resource"}}"#));
+        assert!(definitions(&[one]).is_ok(), "a site may write a built-in definition anew");
     }
 }

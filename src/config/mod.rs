@@ -11,6 +11,7 @@ mod partner;
 mod site;
 mod written;
 
+pub(crate) use definitions::DefinitionFiles;
 pub use definitions::{Checked, check_snapshots, definitions, site_definitions, validator};
 pub use faults::{Fault, Faults};
 pub use packages::{Addition, Listed, PackageStore};

@@ -38,6 +38,8 @@ enum UnmappedTarget {
 /// A compiled concept map.
 #[derive(Debug, Default)]
 pub(super) struct Concepts {
+    /// What `translate` calls it: `#id`, or its URL.
+    pub(super) name: Box<str>,
     entries: HashMap<Box<str>, Vec<Entry>>,
     unmapped: Vec<Unmapped>,
 }

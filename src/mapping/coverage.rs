@@ -1,5 +1,5 @@
 //! What of records and of their map was used over a batch: fields that no rule read, rules that never ran, elements
-//! that were never filled.
+//! that were never filled, codes that no concept map translated.
 //!
 //! Enters: a map, and for each record what its run observed and made. Leaves: a [`Report`]. Two things are known from
 //! the map alone: the fields of the logical model that some rule names ([`Named`]), and the elements that some rule can
@@ -40,6 +40,21 @@ pub struct Unfilled {
     pub rule: u32,
 }
 
+/// Codes of one field that a concept map has no translation for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UntranslatedIn {
+    /// The field, without indices: `person.gender`.
+    pub path: String,
+    /// The concept map: `#id`, or its URL.
+    pub concept_map: String,
+    /// The rule that translates: an index for [`CompiledMap::rule`].
+    pub rule: u32,
+    /// In how many records.
+    pub records: usize,
+    /// The first of them, as the caller names it.
+    pub example: String,
+}
+
 /// What was and was not used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -53,6 +68,8 @@ pub struct Report {
     pub idle: Vec<u32>,
     /// Elements that the map can fill and never did.
     pub unfilled: Vec<Unfilled>,
+    /// Codes that a concept map has no translation for, so that nothing was set.
+    pub untranslated: Vec<UntranslatedIn>,
     /// How many rules the first group of the map leads to.
     pub rules: usize,
 }
@@ -65,13 +82,16 @@ pub struct Coverage<'m> {
     ran: Vec<bool>,
     unread: BTreeMap<String, (usize, String)>,
     filled: HashSet<String>,
+    /// By path, concept map and rule: how many records, and the first.
+    untranslated: BTreeMap<(String, String, u32), (usize, String)>,
 }
 
 impl<'m> Coverage<'m> {
     /// Of no record yet.
     pub fn new(map: &'m CompiledMap) -> Coverage<'m> {
         let ran = vec![false; map.plan.rules.len()];
-        Coverage { map, records: 0, ran, unread: BTreeMap::new(), filled: HashSet::new() }
+        let (unread, filled, untranslated) = (BTreeMap::new(), HashSet::new(), BTreeMap::new());
+        Coverage { map, records: 0, ran, unread, filled, untranslated }
     }
 
     /// Adds a record, called `name`, and what its run observed and made.
@@ -88,6 +108,15 @@ impl<'m> Coverage<'m> {
             }
         }
         collect_filled(made.document.root(), "", &mut self.filled);
+        let untranslated = observed.untranslated.iter();
+        let of_fields: BTreeSet<_> = untranslated
+            .map(|each| (without_indices(each.path.as_str()), each.concept_map.clone(), each.rule))
+            .collect();
+        for field in of_fields {
+            if self.untranslated.len() < FIELDS || self.untranslated.contains_key(&field) {
+                self.untranslated.entry(field).or_insert_with(|| (0, name.to_owned())).0 += 1;
+            }
+        }
     }
 
     /// What was used and what was not.
@@ -108,9 +137,23 @@ impl<'m> Coverage<'m> {
             unread: unread.collect(),
             unnamed: named.unnamed(plan.source),
             idle: idle.collect(),
+            untranslated: self.untranslated(),
             unfilled: unfilled.map(|(path, makes)| Unfilled { path: path.clone(), rule: makes.rule }).collect(),
             rules: named.rules.len(),
         }
+    }
+}
+
+impl Coverage<'_> {
+    fn untranslated(&self) -> Vec<UntranslatedIn> {
+        let told = self.untranslated.iter().map(|((path, concept_map, rule), (records, example))| UntranslatedIn {
+            path: path.clone(),
+            concept_map: concept_map.clone(),
+            rule: *rule,
+            records: *records,
+            example: example.clone(),
+        });
+        told.collect()
     }
 }
 

@@ -26,19 +26,19 @@ mod transform;
 mod types;
 mod values;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use uuid::Uuid;
 
-use crate::fhir::Document;
+use crate::fhir::{Document, ElementPath, Node, NodeId};
 use crate::identity::InterfaceName;
 use crate::intake::Received;
 
 use recorder::Recorder;
 
-pub use coverage::{Coverage, Report, Unfilled, Unread, without_indices};
+pub use coverage::{Coverage, Report, Unfilled, Unread, UntranslatedIn, without_indices};
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use error::{Error, Limit, Place};
 pub use plan::Rule;
@@ -112,6 +112,19 @@ pub struct Observed {
     pub ran: Vec<u32>,
     /// For each node of the record, by the index of its id, whether a rule read it.
     pub read: Vec<bool>,
+    /// The codes that a concept map had no translation for: what they would have set is not there.
+    pub untranslated: Vec<Untranslated>,
+}
+
+/// A code that a concept map has no translation for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Untranslated {
+    /// The field that holds the code, or the one that the rule runs for.
+    pub path: ElementPath,
+    /// The concept map: `#id`, or its URL.
+    pub concept_map: String,
+    /// The rule: an index for [`CompiledMap::rule`].
+    pub rule: u32,
 }
 
 impl CompiledMap {
@@ -143,10 +156,24 @@ impl CompiledMap {
     pub fn observe(&self, source: &Document, seed: Uuid) -> (Result<Transformed, Error>, Observed) {
         let recorder = Recorder::new(self.plan.rules.len(), source);
         let transformed = self.run(source, seed, Some(&recorder));
-        let (ran, mut read) = recorder.into_parts();
+        let (ran, mut read, noted) = recorder.into_parts();
         let origins = transformed.iter().flat_map(|made| &made.origins);
         origins.filter_map(|origin| origin.source).for_each(|node| read[node.index()] = true);
-        (transformed, Observed { ran, read })
+        let untranslated = self.untranslated(source, &noted);
+        (transformed, Observed { ran, read, untranslated })
+    }
+
+    fn untranslated(&self, record: &Document, noted: &[recorder::Noted]) -> Vec<Untranslated> {
+        let path = |id: NodeId| record.node(id).map(Node::path);
+        let told = noted.iter().map(|noted| Untranslated {
+            path: noted.source.and_then(path).unwrap_or_else(ElementPath::root),
+            concept_map: self.plan.concepts[noted.map].name.to_string(),
+            rule: noted.rule,
+        });
+        let mut told: Vec<Untranslated> = told.collect();
+        let mut seen = HashSet::new();
+        told.retain(|each| seen.insert((each.path.to_string(), each.concept_map.clone(), each.rule)));
+        told
     }
 
     fn run(&self, source: &Document, seed: Uuid, recorder: Option<&Recorder<'_>>) -> Result<Transformed, Error> {

@@ -1,13 +1,26 @@
 //! What a run reads and which of its rules run: for coverage, and never in the gateway.
 //!
-//! Enters: the nodes that sources and paths find, the expressions that are evaluated, the rules that run. Leaves: a
-//! [`Recorder`], asked afterwards. Invariant: it holds node ids and counts, never a value.
+//! Enters: the nodes that sources and paths find, the expressions that are evaluated, the rules that run, the codes that
+//! have no translation. Leaves: a [`Recorder`], asked afterwards. Invariant: it holds node ids and counts, never a value.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
 
 use crate::fhir::{Document, Node, NodeId};
 use crate::fhirpath::Expression;
+
+/// How many codes without a translation are noted in one run.
+const UNTRANSLATED: usize = 10_000;
+
+/// A code that a concept map does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Noted {
+    pub(super) rule: u32,
+    /// The concept map, by its index in the plan.
+    pub(super) map: usize,
+    /// What holds the code; `None` for a code that the map made.
+    pub(super) source: Option<NodeId>,
+}
 
 /// The notes of one run.
 #[derive(Debug)]
@@ -17,12 +30,14 @@ pub(super) struct Recorder<'d> {
     ran: RefCell<Vec<u32>>,
     /// For each node of the record, whether it was read.
     read: RefCell<Vec<bool>>,
+    untranslated: RefCell<Vec<Noted>>,
 }
 
 impl<'d> Recorder<'d> {
     /// For a run of a plan with this many rules on `record`.
     pub(super) fn new(rules: usize, record: &'d Document) -> Recorder<'d> {
-        Recorder { record, ran: RefCell::new(vec![0; rules]), read: RefCell::new(vec![false; record.len()]) }
+        let (ran, read) = (RefCell::new(vec![0; rules]), RefCell::new(vec![false; record.len()]));
+        Recorder { record, ran, read, untranslated: RefCell::default() }
     }
 
     /// A rule runs for an item of its sources.
@@ -36,6 +51,15 @@ impl<'d> Recorder<'d> {
     pub(super) fn node(&self, node: Node<'_>) {
         if std::ptr::eq(node.document(), self.record) {
             self.mark(node.id());
+        }
+    }
+
+    /// The concept map has no translation for the code in this node.
+    pub(super) fn untranslated(&self, rule: u32, map: usize, node: Option<Node<'_>>) {
+        let source = node.filter(|node| std::ptr::eq(node.document(), self.record)).map(Node::id);
+        let mut noted = self.untranslated.borrow_mut();
+        if noted.len() < UNTRANSLATED {
+            noted.push(Noted { rule, map, source });
         }
     }
 
@@ -66,9 +90,9 @@ impl<'d> Recorder<'d> {
         }
     }
 
-    /// For each rule, how often it ran; for each node, whether it was read.
-    pub(super) fn into_parts(self) -> (Vec<u32>, Vec<bool>) {
-        (self.ran.into_inner(), self.read.into_inner())
+    /// For each rule, how often it ran; for each node, whether it was read; the codes without a translation.
+    pub(super) fn into_parts(self) -> (Vec<u32>, Vec<bool>, Vec<Noted>) {
+        (self.ran.into_inner(), self.read.into_inner(), self.untranslated.into_inner())
     }
 }
 
@@ -116,7 +140,7 @@ mod tests {
             let recorder = Recorder::new(0, &record);
             let expression = Expression::parse(text).expect("it is FHIRPath");
             recorder.expression(&expression, std::iter::once(record.root()));
-            let (_, read) = recorder.into_parts();
+            let (_, read, _) = recorder.into_parts();
             let found = record.nodes().filter(|node| read[node.id().index()] && node.children().next().is_none());
             found.map(|node| node.path().as_str().to_owned()).collect::<Vec<_>>()
         };

@@ -157,6 +157,13 @@ impl<'r> Run<'r> {
         Origin { source: source.or(self.at.map(Node::id)), rule: self.rule }
     }
 
+    /// Notes for coverage that concept map `map` does not know the code in `node`.
+    pub(super) fn note_untranslated(&self, map: usize, node: Option<Node<'r>>) {
+        if let Some(recorder) = self.recorder {
+            recorder.untranslated(self.rule, map, node.or(self.at));
+        }
+    }
+
     pub(super) fn place(&self) -> Box<Place> {
         let rule = self.plan.rules[self.rule as usize].clone();
         let (path, position) = (self.at.map_or_else(ElementPath::root, Node::path), self.at.map(Node::position));

@@ -8,6 +8,7 @@ use super::*;
 
 mod faults;
 mod language;
+mod loading;
 
 const NAMES: &str = r#"
 uses "http://hl7.org/fhir/StructureDefinition/Patient" alias Patient as target

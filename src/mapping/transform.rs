@@ -133,7 +133,9 @@ impl<'r> Run<'r> {
     fn translate(&mut self, operand: &'r Operand, map: usize, to: &'r TranslateTo) -> Result<Value<'r>, Box<Error>> {
         let value = self.operand(operand)?;
         let source = node_of(value).map(Node::id);
-        for (system, code) in self.codes(value) {
+        let codes = self.codes(value);
+        let has_codes = !codes.is_empty();
+        for (system, code) in codes {
             let plan = self.plan;
             let Some(found) = concepts::translate(&plan.concepts, map, system.as_deref(), &code) else { continue };
             let (system, code, display) = match found {
@@ -155,6 +157,9 @@ impl<'r> Run<'r> {
                     Ok(concept)
                 }
             };
+        }
+        if has_codes {
+            self.note_untranslated(map, node_of(value));
         }
         Ok(Value::Unset)
     }

@@ -174,6 +174,8 @@ pub(super) struct Types {
     models: Vec<Model>,
     by_url: HashMap<String, Type>,
     by_path: HashMap<String, u32>,
+    /// URLs of logical models that are those of R4 types.
+    clashes: Vec<String>,
 }
 
 impl Types {
@@ -189,7 +191,9 @@ impl Types {
         for definition in &structures {
             types.declare(*definition);
         }
-        for definition in structures.iter().filter(|each| is_logical(**each)) {
+        for definition in
+            structures.iter().filter(|each| is_logical(**each) && !is_r4(&each.text_of("url").unwrap_or_default()))
+        {
             types.add_elements(*definition);
         }
         types
@@ -197,6 +201,9 @@ impl Types {
 
     fn declare(&mut self, definition: Node<'_>) {
         let Some(url) = definition.text_of("url").map(Cow::into_owned) else { return };
+        if is_logical(definition) && is_r4(&url) {
+            return self.clashes.push(url);
+        }
         let ty = if is_logical(definition) {
             let path = root_path(definition)
                 .or_else(|| definition.text_of("name").map(Cow::into_owned))
@@ -206,6 +213,11 @@ impl Types {
             Type::fhir(&definition.text_of("type").unwrap_or_default())
         };
         self.by_url.insert(url, ty);
+    }
+
+    /// The URLs of logical models that are those of R4 types: these stay what they are.
+    pub(super) fn clashes(&self) -> &[String] {
+        &self.clashes
     }
 
     fn model(&mut self, path: &str) -> u32 {
@@ -384,6 +396,11 @@ fn model_field(name: &str, types: Vec<Type>, order: u16, is_array: bool) -> Fiel
         None => vec![Spelling { name: Name::new(name), ty: types.first().copied().unwrap_or(Type::Any) }],
     };
     Field { order, is_array, spellings }
+}
+
+/// Whether the canonical URL is that of an R4 type.
+fn is_r4(url: &str) -> bool {
+    url.strip_prefix(crate::fhir::snapshot::R4).is_some_and(|name| schema().type_named(name).is_some())
 }
 
 fn is_logical(definition: Node<'_>) -> bool {

@@ -46,10 +46,43 @@ impl<'a> Compiler<'a> {
             };
             self.diagnostics.push(Diagnostic::new("", "", 0..0, finding));
         }
+        self.check_urls();
         for file in 0..self.files.len() {
             let mut visible = vec![file];
             self.follow_imports(file, &mut visible, &mut vec![file]);
             self.files[file].visible = visible;
+        }
+    }
+
+    /// A logical model cannot take the place of an R4 type.
+    pub(super) fn check_models(&mut self) {
+        for url in self.types.clashes() {
+            let finding = Finding {
+                severity: Severity::Error,
+                code: Code::Duplicate,
+                message: format!("a logical model has the URL of an R4 type: {url}"),
+                hint: "give the model a URL of its own, in its StructureDefinition and in the maps that use it"
+                    .to_owned(),
+            };
+            self.diagnostics.push(Diagnostic::new(url, "", 0..0, finding));
+        }
+    }
+
+    /// Two maps with one URL: an import could not say which it means.
+    fn check_urls(&mut self) {
+        for file in 1..self.files.len() {
+            let url = self.files[file].url.clone();
+            let Some(first) = self.files[..file].iter().find(|other| other.url == url) else { continue };
+            let message = format!("{} and {} are both the map {url}", first.name, self.files[file].name);
+            let hint = "give one of the two another URL, or leave it out";
+            match self.files[file].tree.map_declaration() {
+                Some(map) => self.error_of(Code::Duplicate, file, map.syntax(), message, hint),
+                None => self.report(
+                    file,
+                    0..0,
+                    Finding { severity: Severity::Error, code: Code::Duplicate, message, hint: hint.to_owned() },
+                ),
+            }
         }
     }
 
@@ -143,7 +176,15 @@ impl<'a> Compiler<'a> {
             for map in maps {
                 let url = map.url().and_then(|url| url.value()).unwrap_or_default();
                 match Concepts::from_map(&map) {
-                    Ok(concepts) => self.add_concepts((Some(file), url.trim_start_matches('#').to_owned()), concepts),
+                    Ok(concepts) => {
+                        let key = (Some(file), url.trim_start_matches('#').to_owned());
+                        if self.concept_names.contains_key(&key) {
+                            let message = format!("the concept map {url} is declared twice");
+                            let hint = "give one of the two another name";
+                            self.error_of(Code::Duplicate, file, map.syntax(), message, hint);
+                        }
+                        self.add_concepts(key, concepts);
+                    }
                     Err((place, fault)) => {
                         let hint = "declare the prefix, correct the entry, or give the concept map as a resource";
                         self.error(file, &place, fault, hint);
@@ -174,7 +215,11 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn add_concepts(&mut self, key: (Option<usize>, String), concepts: Concepts) {
+    fn add_concepts(&mut self, key: (Option<usize>, String), mut concepts: Concepts) {
+        concepts.name = match &key {
+            (Some(_), id) => format!("#{id}").into(),
+            (None, url) => url.as_str().into(),
+        };
         self.concept_names.insert(key, self.concepts.len());
         self.concepts.push(concepts);
     }

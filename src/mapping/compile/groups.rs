@@ -117,8 +117,14 @@ impl Compiler<'_> {
 
     fn group_plan(&mut self, group: usize, types: Vec<Type>) -> GroupPlan {
         let (file, tree) = (self.groups[group].file, self.groups[group].tree.clone());
-        let mut scope =
-            Scope { file, group: self.groups[group].name.clone(), variables: Vec::new(), shared: Vec::new(), slots: 0 };
+        let mut scope = Scope {
+            file,
+            group: self.groups[group].name.clone(),
+            variables: Vec::new(),
+            shared: Vec::new(),
+            slots: 0,
+            source: Type::Any,
+        };
         for (parameter, ty) in self.groups[group].parameters.iter().zip(types.iter().copied()) {
             let slot = scope.new_slot();
             scope.bind(Some(parameter.name.clone()), parameter.mode, slot, ty);
@@ -307,6 +313,7 @@ impl Compiler<'_> {
             self.check_rest(scope, rule);
             return None;
         }
+        scope.source = if let [only] = source_types[..] { only } else { Type::Any };
         let implicit = is_implicit(rule, &sources_written).then(|| (sources[0].slot, source_types[0]));
         let mut targets = Vec::new();
         if rule.targets().count() > TARGETS {

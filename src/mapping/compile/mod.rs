@@ -89,6 +89,8 @@ struct Scope {
     /// For each open block, the ids of `share` and their slots.
     shared: Vec<Vec<(String, Slot)>>,
     slots: u32,
+    /// The type of the one source of the rule: what `create()` makes where the element alone does not tell.
+    source: Type,
 }
 
 impl Scope {
@@ -159,6 +161,7 @@ pub(super) fn compile(files: &[MapFile], definitions: &[Document]) -> Result<(Pl
         broken: Vec::new(),
         unreadable: false,
     };
+    compiler.check_models();
     compiler.read_files(files);
     compiler.read_concept_maps(definitions);
     if compiler.unreadable {

@@ -55,8 +55,7 @@ impl Compiler<'_> {
         let list_mode = self.target_list_mode(scope, target)?;
         let (transform, ty) = match (target.transform(), implicit) {
             (Some(value), _) => {
-                let hole = element.as_ref().map(only_type);
-                let (transform, ty) = self.transform(scope, &value, hole)?;
+                let (transform, ty) = self.transform(scope, &value, element.as_ref())?;
                 self.check_literal(scope.file, target.syntax(), &transform, element.as_ref())?;
                 let context_type = context.as_ref().map(|variable| variable.ty);
                 let ty = self.fit(scope.file, target.syntax(), element.as_mut(), context_type, ty)?;
@@ -276,7 +275,13 @@ impl Compiler<'_> {
         None
     }
 
-    fn transform(&mut self, scope: &Scope, value: &TransformValue, hole: Option<Type>) -> Option<(Transform, Type)> {
+    /// What `value` makes for `element`.
+    fn transform(
+        &mut self,
+        scope: &Scope,
+        value: &TransformValue,
+        element: Option<&ElementPlan>,
+    ) -> Option<(Transform, Type)> {
         match value {
             TransformValue::Literal(literal) => {
                 let (operand, ty) = literal_operand(literal)?;
@@ -293,7 +298,7 @@ impl Compiler<'_> {
             TransformValue::Invocation(invocation) => {
                 let name = invocation.name()?;
                 let arguments: Vec<ast::Expr> = invocation.arguments().collect();
-                self.named_transform(scope, invocation, &name, &arguments, hole)
+                self.named_transform(scope, invocation, &name, &arguments, element)
             }
         }
     }
@@ -330,11 +335,11 @@ impl Compiler<'_> {
         invocation: &ast::Invocation,
         name: &str,
         arguments: &[ast::Expr],
-        hole: Option<Type>,
+        element: Option<&ElementPlan>,
     ) -> Option<(Transform, Type)> {
         let node = invocation.syntax();
         match (name, arguments) {
-            ("create", _) => self.create(scope, node, arguments, hole),
+            ("create", _) => self.create(scope, node, arguments, element),
             ("copy", [value]) => {
                 let (operand, ty) = self.operand(scope, value)?;
                 Some((Transform::Copy(operand), ty))
@@ -357,7 +362,7 @@ impl Compiler<'_> {
                 let ty = self.text_of(ty);
                 self.cast(scope, node, value, Type::fhir(&ty), &ty)
             }
-            ("cast", [value]) => match hole.filter(|hole| hole.is_primitive()) {
+            ("cast", [value]) => match element.map(only_type).filter(|ty| ty.is_primitive()) {
                 Some(ty) => self.cast(scope, node, value, ty, ""),
                 None => {
                     self.error(scope.file, node, "cast needs the type to cast to", "write cast(value, 'string')");
@@ -507,10 +512,10 @@ impl Compiler<'_> {
         scope: &Scope,
         node: &SyntaxNode,
         arguments: &[ast::Expr],
-        hole: Option<Type>,
+        element: Option<&ElementPlan>,
     ) -> Option<(Transform, Type)> {
         let ty = match arguments {
-            [] => hole.filter(|ty| ty.is_concrete()),
+            [] => return self.create_as_needed(scope, node, element),
             [name] => {
                 let name = self.constant_text(scope, name)?;
                 let found = self.type_named(scope.file, &name).filter(|ty| ty.is_concrete());
@@ -536,6 +541,42 @@ impl Compiler<'_> {
                 None
             }
         }
+    }
+
+    /// `create()`: the type of the element, or of several the one that a group for types makes of the source, or that of
+    /// the source itself.
+    fn create_as_needed(
+        &mut self,
+        scope: &Scope,
+        node: &SyntaxNode,
+        element: Option<&ElementPlan>,
+    ) -> Option<(Transform, Type)> {
+        let types: Vec<Type> = element.iter().flat_map(|element| &element.spellings).map(|each| each.ty).collect();
+        let ty = match types[..] {
+            [only] => Some(only),
+            _ => {
+                let by_group =
+                    types.iter().find(|ty| self.group_for_types(scope.file, node, scope.source, **ty).is_some());
+                by_group.or_else(|| types.iter().find(|ty| **ty == scope.source)).copied()
+            }
+        };
+        if let Some(ty) = ty.filter(|ty| ty.is_concrete()) {
+            return Some((Transform::Create(ty), ty));
+        }
+        let (message, hint) = match element {
+            Some(element) => {
+                let names: Vec<String> =
+                    types.iter().take(8).map(|ty| format!("create('{}')", self.types.name(*ty))).collect();
+                let hint = match types[..] {
+                    [_, _, ..] => format!("say which: {}", names.join(", ")),
+                    _ => "say which: create('Type')".to_owned(),
+                };
+                (format!("{} can be of several types, and the source does not tell which", element.name), hint)
+            }
+            None => ("create must say which type".to_owned(), "write create('Type')".to_owned()),
+        };
+        self.error(scope.file, node, message, hint);
+        None
     }
 
     fn cast(
