@@ -10,6 +10,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use smallvec::SmallVec;
+
 use super::keys::keys;
 use super::names::{Name, NameId};
 use super::path::ElementPath;
@@ -160,6 +162,9 @@ pub(super) const ESCAPED: u8 = 0x80;
 
 pub(super) const NO_KEY: u32 = u32::MAX;
 
+/// So many known names of an object are compared with each other.
+const FEW: usize = 8;
+
 /// A parsed JSON document: its bytes, and a tree of spans over them.
 #[derive(Clone)]
 pub struct Document {
@@ -197,7 +202,7 @@ impl Document {
             text: &source,
             at: 0,
             slots: Vec::with_capacity(source.len() / 24 + 8),
-            seen: vec![0; NameId::indexes()],
+            seen: Vec::new(),
             objects: 0,
             limits: *limits,
         };
@@ -689,7 +694,7 @@ struct Parser<'a> {
     text: &'a str,
     at: usize,
     slots: Vec<Slot>,
-    /// For each known name, the serial number of the last object that was seen to hold it.
+    /// For each known name, the serial number of the last large object that was seen to hold it; empty before the first.
     seen: Vec<u32>,
     objects: u32,
     limits: Limits,
@@ -813,21 +818,35 @@ impl Parser<'_> {
             self.space();
         }
         self.at += 1;
-        if members > 1 { self.refuse_duplicates(index, unknown) } else { Ok(()) }
+        if members > 1 { self.refuse_duplicates(index, members - unknown) } else { Ok(()) }
     }
 
-    /// Looks through the finished members of one object: known names by a stamp, the others by their text.
-    fn refuse_duplicates(&mut self, object: usize, unknown: usize) -> Result<(), Fault> {
+    /// Looks through the finished members of one object: a few known names one by one, many by a stamp, the others by
+    /// their text.
+    fn refuse_duplicates(&mut self, object: usize, known: usize) -> Result<(), Fault> {
         self.objects += 1;
-        let mut others: Vec<(Cow<'_, str>, u32)> = Vec::with_capacity(unknown);
+        if known > FEW && self.seen.is_empty() {
+            self.seen = vec![0; NameId::indexes()];
+        }
+        let mut few: SmallVec<[NameId; FEW]> = SmallVec::new();
+        let mut others: SmallVec<[(Cow<'_, str>, u32); 16]> = SmallVec::new();
         let mut at = object + 1;
         while at < self.slots.len() {
             let slot = self.slots[at];
             if slot.name == NameId::UNKNOWN {
                 others.push((key_text(self.text, slot.key), slot.key));
-            } else if std::mem::replace(&mut self.seen[slot.name.index()], self.objects) == self.objects {
-                self.at = slot.key as usize;
-                return Err(Fault::DuplicateKey);
+            } else {
+                let is_second = match known {
+                    ..=FEW => few.contains(&slot.name),
+                    _ => std::mem::replace(&mut self.seen[slot.name.index()], self.objects) == self.objects,
+                };
+                if is_second {
+                    self.at = slot.key as usize;
+                    return Err(Fault::DuplicateKey);
+                }
+                if known <= FEW {
+                    few.push(slot.name);
+                }
             }
             at = slot.after as usize;
         }
