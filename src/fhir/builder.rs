@@ -4,6 +4,8 @@
 //! would give, node by node, without a parse. The caller opens and closes in pairs, gives every member of an object
 //! one key, and each key once.
 
+use smallvec::SmallVec;
+
 use super::document::{Document, ESCAPED, Kind, NO_KEY, NodeId, Slot};
 use super::names::{Name, NameId};
 use super::writer::escape_into;
@@ -19,6 +21,114 @@ pub struct Builder {
     tag: u8,
     /// Whether a value stands before the next one in the innermost open object or array.
     comma: bool,
+}
+
+/// A value that is known ahead, with its key, as an object has them behind another member: `,"code":"active"`.
+#[derive(Debug)]
+pub struct Constant {
+    json: Box<str>,
+    /// Where the value starts.
+    start: usize,
+    kind: Kind,
+}
+
+impl Constant {
+    /// A string in which nothing needs an escape.
+    pub fn plain(name: &Name, text: &str) -> Constant {
+        debug_assert!(super::document::is_plain(text.as_bytes()), "the caller knows the text");
+        Constant::new(name, &format!("\"{text}\""))
+    }
+
+    /// A number as its digits, `true`, `false` or `null`.
+    pub fn bare(name: &Name, text: &str) -> Constant {
+        Constant::new(name, text)
+    }
+
+    fn new(name: &Name, value: &str) -> Constant {
+        let mut json = ",".to_owned();
+        name.write_key(&mut json);
+        let start = json.len();
+        json.push_str(value);
+        Constant { json: json.into(), start, kind: kind_of(value) }
+    }
+
+    /// The value: of a string what stands between the quotes.
+    #[inline]
+    pub fn text(&self) -> &str {
+        let quote = usize::from(self.kind == Kind::String);
+        &self.json[self.start + quote..self.json.len() - quote]
+    }
+}
+
+/// JSON written ahead, with holes for strings that come later.
+#[derive(Debug)]
+pub struct Template {
+    text: Box<str>,
+    nodes: Box<[Planned]>,
+    holes: Box<[Hole]>,
+}
+
+/// A node of a template: places count from the start of its text, ids from its first node.
+#[derive(Debug)]
+struct Planned {
+    slot: Slot,
+    /// How many holes end before it starts, and before it ends: what is put there moves it.
+    holes: (u16, u16),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    at: u32,
+    node: u32,
+}
+
+impl Template {
+    /// Of a document in which each of `holes`, given in document order, is an empty string.
+    pub fn new(document: &Document, holes: &[NodeId]) -> Template {
+        let ends: Vec<u32> = holes.iter().map(|hole| document.slots[hole.index()].end).collect();
+        let before = |at: u32| ends.iter().filter(|end| **end <= at).count() as u16;
+        let nodes = document.slots.iter().map(|slot| {
+            let holes = (before(slot.start), before(slot.end));
+            let key = if slot.key == NO_KEY { NO_KEY } else { slot.key - 2 * u32::from(holes.0) };
+            let (start, end) = (slot.start - 2 * u32::from(holes.0), slot.end - 2 * u32::from(holes.1));
+            Planned { slot: Slot { start, end, key, ..*slot }, holes }
+        });
+        let nodes: Box<[Planned]> = nodes.collect();
+        let mut text = String::with_capacity(document.source.len());
+        let mut copied = 0;
+        for end in ends {
+            text.push_str(&document.source[copied..end as usize - 2]);
+            copied = end as usize;
+        }
+        text.push_str(&document.source[copied..]);
+        let holes = holes.iter().map(|hole| Hole { at: nodes[hole.index()].slot.start, node: hole.0 });
+        Template { text: text.into(), holes: holes.collect(), nodes }
+    }
+
+    /// How many nodes it has.
+    #[allow(clippy::len_without_is_empty, reason = "a document always has a root")]
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+}
+
+/// Appends a string in which nothing needs an escape.
+#[inline]
+fn quote_into(out: &mut String, text: &str) {
+    out.reserve(text.len() + 2);
+    out.push('"');
+    out.push_str(text);
+    out.push('"');
+}
+
+/// The kind of a scalar, by its first byte.
+fn kind_of(json: &str) -> Kind {
+    match json.as_bytes().first() {
+        Some(b'"') => Kind::String,
+        Some(b't' | b'f') => Kind::Boolean,
+        Some(b'n') => Kind::Null,
+        _ => Kind::Number,
+    }
 }
 
 impl Builder {
@@ -91,23 +201,75 @@ impl Builder {
     pub fn plain_string(&mut self, text: &str) {
         debug_assert!(super::document::is_plain(text.as_bytes()), "the caller knows the text");
         let id = self.push(Kind::String);
-        self.text.reserve(text.len() + 2);
-        self.text.push('"');
-        self.text.push_str(text);
-        self.text.push('"');
+        quote_into(&mut self.text, text);
         self.complete(id);
     }
 
     /// A number as its digits, `true`, `false` or `null`.
     #[inline]
     pub fn scalar(&mut self, json: &str) {
-        let id = self.push(match json.as_bytes().first() {
-            Some(b't' | b'f') => Kind::Boolean,
-            Some(b'n') => Kind::Null,
-            _ => Kind::Number,
-        });
+        let id = self.push(kind_of(json));
         self.text.push_str(json);
         self.complete(id);
+    }
+
+    /// A member whose value is known ahead, `name` being that of the constant.
+    #[inline]
+    pub fn member(&mut self, name: &Name, constant: &Constant) {
+        let json = if self.comma { &*constant.json } else { &constant.json[1..] };
+        let key = self.text.len();
+        self.text.push_str(json);
+        let (end, after) = (self.text.len(), self.slots.len() as u32 + 1);
+        let start = (end - constant.json.len() + constant.start) as u32;
+        let (key, end) = ((key + usize::from(self.comma)) as u32, end as u32);
+        self.slots.push(Slot { start, end, after, key, name: name.id(), kind: constant.kind, marks: name.tag() });
+        self.comma = true;
+    }
+
+    /// The value of a constant, without its key.
+    #[inline]
+    pub fn constant(&mut self, constant: &Constant) {
+        let id = self.push(constant.kind);
+        self.text.push_str(&constant.json[constant.start..]);
+        self.complete(id);
+    }
+
+    /// A value that a template says, each hole filled with the next of `texts`: a string, and whether nothing in it
+    /// needs an escape.
+    pub fn print<'t>(&mut self, template: &Template, mut texts: impl Iterator<Item = (&'t str, bool)>) {
+        self.separate();
+        let first = self.slots.len() as u32;
+        let (key, name, marks) = (self.key, self.name, self.tag);
+        // Where the text of the template comes to lie, at its start and behind each hole.
+        let mut shifts: SmallVec<[u32; 8]> = SmallVec::new();
+        let mut escaped: SmallVec<[u32; 8]> = SmallVec::new();
+        shifts.push(self.text.len() as u32);
+        let mut copied = 0;
+        for hole in &template.holes {
+            self.text.push_str(&template.text[copied..hole.at as usize]);
+            copied = hole.at as usize;
+            let (text, is_plain) = texts.next().unwrap_or(("", true));
+            if is_plain {
+                quote_into(&mut self.text, text);
+            } else if escape_into(&mut self.text, text) {
+                escaped.push(hole.node);
+            }
+            shifts.push(self.text.len() as u32 - hole.at);
+        }
+        self.text.push_str(&template.text[copied..]);
+        self.slots.extend(template.nodes.iter().map(|Planned { slot, holes }| {
+            let (start, end) = (shifts[usize::from(holes.0)], shifts[usize::from(holes.1)]);
+            let key = if slot.key == NO_KEY { NO_KEY } else { slot.key + start };
+            Slot { start: slot.start + start, end: slot.end + end, after: slot.after + first, key, ..*slot }
+        }));
+        for node in escaped {
+            self.slots[(first + node) as usize].marks |= ESCAPED;
+        }
+        let root = &mut self.slots[first as usize];
+        (root.key, root.name) = (key, name);
+        root.marks |= marks;
+        (self.key, self.name, self.tag) = (NO_KEY, NameId::UNKNOWN, 0);
+        self.comma = true;
     }
 
     /// A key with a string value.

@@ -26,7 +26,7 @@ mod writer;
 #[cfg(feature = "xml")]
 pub mod xml;
 
-pub use builder::Builder;
+pub use builder::{Builder, Constant, Template};
 pub use capability::capability_statement;
 pub(crate) use document::is_plain_text;
 pub use document::{Children, Document, Fault, Kind, Limits, Node, NodeId, ParseError, Position};

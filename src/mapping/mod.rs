@@ -20,10 +20,12 @@ mod quantity;
 mod recorder;
 mod run;
 mod snapshots;
+mod stamp;
 mod target;
 mod trace;
 mod transform;
 mod types;
+mod uses;
 mod values;
 
 use std::collections::{HashMap, HashSet};

@@ -3,14 +3,14 @@
 //! A group is compiled once for each combination of types it is called with, so that elements are known at load even
 //! where a parameter declares no type. Variables are slots of the group's frame.
 
-use crate::fhir::{Name, is_plain_text};
+use crate::fhir::Name;
 use crate::fhirpath::Expression;
 
 use super::concepts::Concepts;
 use super::date_op::DateOp;
 use super::escape::Escaping;
 use super::quantity::Part;
-use super::target::Form;
+use super::stamp::{Stamp, stamps};
 use super::types::{Spelling, Type, Types};
 
 /// A variable's place in the frame of its group.
@@ -75,6 +75,8 @@ pub(super) struct RulePlan {
     pub(super) rule: u32,
     pub(super) sources: Vec<SourcePlan>,
     pub(super) targets: Vec<TargetPlan>,
+    /// Those of the targets that are done at once, in their order.
+    pub(super) stamps: Vec<Stamp>,
     pub(super) calls: Vec<Call>,
     pub(super) block: Block,
 }
@@ -128,7 +130,7 @@ pub(super) struct ExpressionPlan {
 }
 
 // A run walks every target of its map: what is rare stands in boxes, so that more of the plan stays in the cache.
-const _: () = assert!(size_of::<TargetPlan>() <= 144 && size_of::<SourcePlan>() <= 160);
+const _: () = assert!(size_of::<TargetPlan>() <= 136 && size_of::<SourcePlan>() <= 160);
 
 #[derive(Debug)]
 pub(super) struct TargetPlan {
@@ -139,17 +141,6 @@ pub(super) struct TargetPlan {
     pub(super) transform: Transform,
     pub(super) list_mode: TargetListMode,
     pub(super) slot: Option<Slot>,
-    /// For a target that adds an element of one primitive type.
-    pub(super) primitive: Option<PrimitivePlan>,
-}
-
-/// What is known of a target that adds a primitive.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PrimitivePlan {
-    /// The variable whose element is set.
-    pub(super) context: Slot,
-    /// How JSON writes its value; of a constant it is known whether it needs escapes.
-    pub(super) form: Form,
 }
 
 /// An element of a target.
@@ -243,6 +234,19 @@ pub(super) enum Operand {
     Expression(Box<ExpressionPlan>, Option<Slot>),
 }
 
+impl RulePlan {
+    /// A rule, with the stamps for its targets.
+    pub(super) fn new(
+        rule: u32,
+        sources: Vec<SourcePlan>,
+        targets: Vec<TargetPlan>,
+        calls: Vec<Call>,
+        block: Block,
+    ) -> RulePlan {
+        RulePlan { rule, sources, stamps: stamps(&targets, &calls, &block), targets, calls, block }
+    }
+}
+
 impl SourcePlan {
     /// The same, with what the executor asks first worked out.
     pub(super) fn ready(mut self) -> SourcePlan {
@@ -267,35 +271,10 @@ impl SourcePlan {
 }
 
 impl TargetPlan {
-    /// A target, with what the executor asks first worked out.
-    pub(super) fn new(
-        context: Option<Slot>,
-        element: Option<ElementPlan>,
-        transform: Transform,
-        list_mode: TargetListMode,
-        slot: Option<Slot>,
-    ) -> TargetPlan {
-        let adds = matches!(list_mode, TargetListMode::First | TargetListMode::Last);
-        let ty = match element.as_ref().map(|element| element.spellings.as_slice()) {
-            Some([one]) if adds && one.ty.is_primitive() => Some(one.ty),
-            _ => None,
-        };
-        let primitive = context.zip(ty).map(|(context, ty)| PrimitivePlan { context, form: form(ty, &transform) });
-        TargetPlan { context, element, transform, list_mode, slot, primitive }
-    }
-
     /// Whether it sets a value, and does not go on with what is there.
     pub(super) fn sets_a_value(&self) -> bool {
         let goes_on = matches!(self.list_mode, TargetListMode::Reuse | TargetListMode::Share(_));
         !matches!(self.transform, Transform::Element) && !goes_on
-    }
-}
-
-/// How JSON writes the value of a target: of a constant it is known whether it needs escapes.
-fn form(ty: Type, transform: &Transform) -> Form {
-    match (Form::of(ty), transform) {
-        (Form::Text, Transform::Copy(Operand::Constant(text, _))) if is_plain_text(text) => Form::Plain,
-        (form, _) => form,
     }
 }
 

@@ -4,7 +4,6 @@
 //! and calls are bounded. The frame of a group holds its variables; a rule sets its own on each turn, so an iteration
 //! sees what the enclosing rules bound and nothing of the turn before.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt::Write as _;
 
@@ -21,7 +20,7 @@ use super::plan::{
 };
 use super::recorder::Recorder;
 use super::snapshots::Shelf;
-use super::target::{Form, Origin, Refused, Spec, Target, TargetId, Text};
+use super::target::{Origin, Refused, Spec, Target, TargetId, Text};
 use super::types::{Spelling, Type, made};
 use super::{Limits, values};
 
@@ -51,15 +50,6 @@ pub struct LogLine {
 const LEVELS: u32 = 250;
 /// Steps that one expression may take: fewer than FHIRPath allows by itself, for each step may keep an item.
 const EXPRESSION: u64 = 4_000_000;
-
-/// A primitive's value that needs no transform.
-struct Ready<'r> {
-    /// The variable whose element it becomes.
-    context: Slot,
-    text: Text<'r>,
-    form: Form,
-    source: Option<NodeId>,
-}
 
 /// One transformation under way.
 pub(super) struct Run<'r> {
@@ -145,8 +135,14 @@ impl<'r> Run<'r> {
         self.frame[self.base + slot as usize]
     }
 
+    /// What a variable holds, where it stands.
     #[inline]
-    fn set(&mut self, slot: Slot, value: Value<'r>) {
+    pub(super) fn held(&self, slot: Slot) -> &Value<'r> {
+        &self.frame[self.base + slot as usize]
+    }
+
+    #[inline]
+    pub(super) fn set(&mut self, slot: Slot, value: Value<'r>) {
         self.frame[self.base + slot as usize] = value;
     }
 
@@ -315,15 +311,18 @@ impl<'r> Run<'r> {
             recorder.rule(rule.rule);
         }
         self.charge(rule.targets.len() / 8)?;
-        for target in &rule.targets {
-            let value = match self.ready(target) {
-                Some((element, ready)) => self.set_ready(target, element, ready)?,
-                None => self.apply(target)?,
-            };
-            self.check_bytes()?;
-            if let Some(slot) = target.slot {
-                self.set(slot, value);
+        let mut done = 0;
+        for stamp in &rule.stamps {
+            if done < stamp.targets.start {
+                self.targets(&rule.targets[done..stamp.targets.start])?;
             }
+            if !self.press(stamp)? {
+                self.targets(&rule.targets[stamp.targets.clone()])?;
+            }
+            done = stamp.targets.end;
+        }
+        if done < rule.targets.len() {
+            self.targets(&rule.targets[done..])?;
         }
         for call in &rule.calls {
             self.call(call)?;
@@ -331,41 +330,17 @@ impl<'r> Run<'r> {
         self.block(&rule.block)
     }
 
-    /// The value of a target that sets one primitive to what stands ready: a constant, or a variable's primitive.
+    /// Does targets one by one.
     #[inline]
-    fn ready(&self, plan: &'r TargetPlan) -> Option<(&'r ElementPlan, Ready<'r>)> {
-        let (Some(primitive), Some(element), Transform::Copy(operand)) =
-            (&plan.primitive, &plan.element, &plan.transform)
-        else {
-            return None;
-        };
-        let (text, form, source) = match operand {
-            Operand::Constant(text, _) => (Text::Kept(text), primitive.form, None),
-            Operand::Slot(slot) => match &self.frame[self.base + *slot as usize] {
-                Value::Text { text, source, .. } => (*text, primitive.form, *source),
-                // What a string of the record holds without unescaping, JSON writes without escaping.
-                Value::Element { value: Some(node), companion: None, .. } => match node.scalar()? {
-                    Cow::Borrowed(text) => (Text::Kept(text), primitive.form.of_record(), Some(node.id())),
-                    Cow::Owned(_) => return None,
-                },
-                _ => return None,
-            },
-            _ => return None,
-        };
-        Some((element, Ready { context: primitive.context, text, form, source }))
-    }
-
-    #[inline]
-    fn set_ready(
-        &mut self,
-        plan: &'r TargetPlan,
-        element: &'r ElementPlan,
-        ready: Ready<'r>,
-    ) -> Result<Value<'r>, Box<Error>> {
-        let parent = self.destination(ready.context)?;
-        let value = (ready.text, ready.form);
-        let made = self.add_primitive(parent, element, &element.spellings[0], plan.list_mode, value, ready.source);
-        made.map(Value::Target)
+    fn targets(&mut self, targets: &'r [TargetPlan]) -> Result<(), Box<Error>> {
+        for target in targets {
+            let value = self.apply(target)?;
+            self.check_bytes()?;
+            if let Some(slot) = target.slot {
+                self.set(slot, value);
+            }
+        }
+        Ok(())
     }
 
     /// Pushes the items of one source: found, filtered, checked, chosen.
@@ -585,6 +560,7 @@ impl<'r> Run<'r> {
         self.charge(self.target.read(text).len() / 256)?;
         Ok(match text {
             Text::Kept(kept) => values::item_of_text(kept.into(), ty),
+            Text::Constant(constant) => values::item_of_text(constant.text().into(), ty),
             made => values::item_of_text(self.target.read(made).to_owned().into(), ty),
         })
     }
@@ -746,7 +722,7 @@ impl<'r> Run<'r> {
 
     /// The element that a target with `share`, `single` or `collate` goes on filling, if it is there already.
     #[inline]
-    fn reusable(&self, plan: &TargetPlan) -> Result<Option<TargetId>, Box<Error>> {
+    fn reusable(&mut self, plan: &TargetPlan) -> Result<Option<TargetId>, Box<Error>> {
         if let TargetListMode::First | TargetListMode::Last = plan.list_mode {
             return Ok(None);
         }
@@ -822,7 +798,9 @@ impl<'r> Run<'r> {
     }
 
     fn uuid_text(&mut self, id: Uuid) -> Value<'r> {
-        let text = self.target.make(|out| out.push_str(id.hyphenated().encode_lower(&mut [0; 36])));
+        let start = self.target.made_len();
+        self.target.make(|out| out.push_str(id.hyphenated().encode_lower(&mut [0; 36])));
+        let text = self.target.made_since(start, true);
         Value::Text { text, ty: made().id, source: None }
     }
 }

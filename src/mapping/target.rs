@@ -2,10 +2,12 @@
 //!
 //! Children keep the order of their type's elements, whatever order the rules made them in, so that the output is
 //! stable. Texts are spans of the record or of the plan, or of one buffer of made texts: nothing is allocated for an
-//! element but its slot. Elements without a value and without children are not written: FHIR has no empty objects.
+//! element but its slot. A sealed element is one slot with all that stands in it: it is written by its template, and
+//! taken apart if something is added to it or asks for its children. Elements without a value and without children are not written: FHIR has no empty objects.
 
-use crate::fhir::{Builder, Document, Name, NodeId};
+use crate::fhir::{Builder, Constant, Document, Name, NodeId};
 
+use super::stamp::{Filling, Sealed};
 use super::types::{Type, made};
 
 /// The place of an element in the arena.
@@ -16,6 +18,11 @@ impl TargetId {
     /// Its number in the arena.
     pub(super) fn index(self) -> usize {
         self.0 as usize
+    }
+
+    /// The one so many places behind it.
+    pub(super) fn plus(self, places: usize) -> TargetId {
+        TargetId(self.0 + places as u32)
     }
 }
 
@@ -35,8 +42,21 @@ pub struct Origin {
 pub(super) enum Text<'r> {
     /// Of the record or of the plan.
     Kept(&'r str),
-    /// A span of the buffer of made texts.
-    Made(u32, u32),
+    /// Of the plan, with the key of the element whose value it is.
+    Constant(&'r Constant),
+    /// A span of the buffer of made texts, and whether it is known that JSON writes it without an escape.
+    Made(u32, u32, bool),
+}
+
+impl Text<'_> {
+    /// How JSON writes it as a string, as far as that is known.
+    #[inline]
+    pub(super) fn form(&self) -> Form {
+        match self {
+            Text::Constant(_) | Text::Made(_, _, true) => Form::Plain,
+            Text::Kept(_) | Text::Made(_, _, false) => Form::Text,
+        }
+    }
 }
 
 /// The name and place of an element in its parent.
@@ -74,7 +94,7 @@ struct Slot<'r> {
     filled: bool,
     depth: u16,
     ty: Type,
-    value: Option<Text<'r>>,
+    content: Content<'r>,
     parent: u32,
     first: u32,
     last: u32,
@@ -83,6 +103,24 @@ struct Slot<'r> {
     /// alone. A search steps over a whole list at once.
     other_end: u32,
     origin: Origin,
+}
+
+/// What a slot holds besides its children.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Content<'r> {
+    Nothing,
+    Value(Text<'r>),
+    /// What is sealed in it, and its first hole.
+    Sealed(&'r Sealed, u32),
+}
+
+/// A text that goes into a sealed element.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hole<'r> {
+    pub(super) text: Text<'r>,
+    pub(super) form: Form,
+    /// The node that it follows from.
+    pub(super) source: Option<NodeId>,
 }
 
 /// How JSON writes a value.
@@ -101,16 +139,11 @@ impl Form {
     pub(super) fn of(ty: Type) -> Form {
         if is_bare(ty) { Form::Bare } else { Form::Text }
     }
-
-    /// The form of a text that stands in the record letter for letter.
-    pub(super) fn of_record(self) -> Form {
-        if self == Form::Text { Form::Plain } else { self }
-    }
 }
 
 /// Where a child goes.
 #[derive(Clone, Copy)]
-struct Gap {
+pub(super) struct Gap {
     /// The sibling in front of it.
     before: u32,
     /// The first sibling of its own order.
@@ -121,6 +154,10 @@ struct Gap {
 #[derive(Debug)]
 pub(super) struct Target<'r> {
     slots: Vec<Slot<'r>>,
+    /// The texts of sealed elements.
+    holes: Vec<Hole<'r>>,
+    /// How many elements there are, those in sealed ones too.
+    elements: usize,
     made: String,
     /// Bytes of the values set so far.
     set: usize,
@@ -131,15 +168,21 @@ pub(super) struct Target<'r> {
 impl<'r> Target<'r> {
     /// An empty arena for at most `most` elements and `deepest` levels of JSON.
     pub(super) fn new(most: usize, deepest: u16) -> Target<'r> {
-        Target { slots: Vec::with_capacity(1024), made: String::with_capacity(4096), set: 0, most, deepest }
+        Target {
+            slots: Vec::with_capacity(512),
+            holes: Vec::with_capacity(256),
+            elements: 0,
+            made: String::with_capacity(4096),
+            set: 0,
+            most,
+            deepest,
+        }
     }
 
     /// An element that stands nowhere yet.
     #[inline]
     pub(super) fn detached(&mut self, ty: Type, origin: Origin) -> Result<TargetId, Refused> {
-        if self.slots.len() >= self.most {
-            return Err(Refused::TooMany);
-        }
+        self.add_elements(1)?;
         let id = self.slots.len() as u32;
         self.slots.push(Slot {
             name: &made().no_name,
@@ -149,7 +192,7 @@ impl<'r> Target<'r> {
             filled: ty.is_resource(),
             depth: 1,
             ty,
-            value: None,
+            content: Content::Nothing,
             parent: NONE,
             first: NONE,
             last: NONE,
@@ -160,33 +203,60 @@ impl<'r> Target<'r> {
         Ok(TargetId(id))
     }
 
-    /// A new element in `parent`, with its value if it has one.
+    /// Counts elements, and refuses too many.
+    #[inline]
+    fn add_elements(&mut self, elements: usize) -> Result<(), Refused> {
+        if elements > self.most - self.elements {
+            return Err(Refused::TooMany);
+        }
+        self.elements += elements;
+        Ok(())
+    }
+
+    /// Whether there is room for so many elements, on so many levels below `parent`.
+    #[inline]
+    pub(super) fn has_room(&self, parent: TargetId, elements: usize, levels: u16) -> bool {
+        self.slot(parent).depth.saturating_add(levels) <= self.deepest && elements <= self.most - self.elements
+    }
+
+    /// A new element in `parent`, with its content if it has any.
     #[inline]
     fn push(
         &mut self,
         parent: TargetId,
         spec: Spec<'r>,
         at_start: bool,
-        value: Option<(Text<'r>, Form)>,
+        (content, form): (Content<'r>, Form),
         origin: Origin,
     ) -> Result<TargetId, Refused> {
         let (depth, gap) = self.room(parent, &spec, at_start)?;
-        if self.slots.len() >= self.most {
-            return Err(Refused::TooMany);
-        }
+        self.add_elements(1)?;
+        Ok(self.place(parent, spec, (depth, gap), (content, form), origin))
+    }
+
+    /// Places a new element where there is room for it.
+    #[inline]
+    pub(super) fn place(
+        &mut self,
+        parent: TargetId,
+        spec: Spec<'r>,
+        (depth, gap): (u16, Gap),
+        (content, form): (Content<'r>, Form),
+        origin: Origin,
+    ) -> TargetId {
         let id = self.slots.len() as u32;
         let (next, other_end) = self.tie(parent, id, gap);
-        let filled = value.is_some() || spec.ty.is_resource();
+        let filled = !matches!(content, Content::Nothing) || spec.ty.is_resource();
         let Spec { name, order, is_array, ty } = spec;
         self.slots.push(Slot {
             name,
             order,
             is_array,
-            form: value.map_or(Form::Text, |(_, form)| form),
+            form,
             filled,
             depth,
             ty,
-            value: value.map(|(text, _)| text),
+            content,
             parent: parent.0,
             first: NONE,
             last: NONE,
@@ -197,7 +267,7 @@ impl<'r> Target<'r> {
         if filled {
             self.fill(parent);
         }
-        Ok(TargetId(id))
+        TargetId(id)
     }
 
     /// A new element in `parent`, at the end of its list or at the start.
@@ -209,7 +279,7 @@ impl<'r> Target<'r> {
         at_start: bool,
         origin: Origin,
     ) -> Result<TargetId, Refused> {
-        self.push(parent, spec, at_start, None, origin)
+        self.push(parent, spec, at_start, (Content::Nothing, Form::Text), origin)
     }
 
     /// A new primitive with its value, and how JSON writes that.
@@ -219,11 +289,77 @@ impl<'r> Target<'r> {
         parent: TargetId,
         spec: Spec<'r>,
         at_start: bool,
-        value: (Text<'r>, Form),
+        (text, form): (Text<'r>, Form),
         origin: Origin,
     ) -> Result<TargetId, Refused> {
-        self.set += self.read(value.0).len();
-        self.push(parent, spec, at_start, Some(value), origin)
+        self.set += self.read(text).len();
+        self.push(parent, spec, at_start, (Content::Value(text), form), origin)
+    }
+
+    /// A text for a hole of the sealed element that comes next.
+    #[inline]
+    pub(super) fn hole(&mut self, hole: Hole<'r>) {
+        self.set += self.read(hole.text).len();
+        self.holes.push(hole);
+    }
+
+    /// All that is sealed in an element that comes next; its holes are the last ones given.
+    #[inline]
+    pub(super) fn sealed(&mut self, sealed: &'r Sealed) -> Content<'r> {
+        self.set += sealed.bytes;
+        Content::Sealed(sealed, (self.holes.len() - sealed.holes.len()) as u32)
+    }
+
+    /// The value of a primitive that comes next.
+    #[inline]
+    pub(super) fn valued(&mut self, text: Text<'r>) -> Content<'r> {
+        self.set += self.read(text).len();
+        Content::Value(text)
+    }
+
+    /// Counts elements for which there is room.
+    #[inline]
+    pub(super) fn count(&mut self, elements: usize) {
+        self.elements += elements;
+    }
+
+    /// Where the next element comes to stand.
+    #[inline]
+    pub(super) fn len(&self) -> TargetId {
+        TargetId(self.slots.len() as u32)
+    }
+
+    /// Takes a sealed element apart.
+    #[inline]
+    fn open(&mut self, id: TargetId) {
+        if let Content::Sealed(sealed, holes) = self.slot(id).content {
+            self.take_apart(id, sealed, holes as usize);
+        }
+    }
+
+    /// Its elements were counted when it was sealed, and there is room for each: they stood together when the map was
+    /// loaded.
+    #[cold]
+    fn take_apart(&mut self, id: TargetId, sealed: &'r Sealed, holes: usize) {
+        self.slots[id.index()].content = Content::Nothing;
+        let own = self.slot(id).origin;
+        let mut ids = vec![id];
+        for member in &sealed.members {
+            let (parent, spec) = (ids[member.parent.unwrap_or(0)], member.spec());
+            let (content, form, source) = match &member.filling {
+                Filling::Constant(text) => (Content::Value(Text::Kept(text)), Form::Text, None),
+                Filling::Ready(constant, form) => (Content::Value(Text::Constant(constant)), *form, None),
+                Filling::Hole(hole) => {
+                    let Hole { text, form, source } = self.holes[holes + hole];
+                    (Content::Value(text), form, source)
+                }
+                _ => (Content::Nothing, Form::Text, None),
+            };
+            let gap = self.gap(parent, spec.order, member.at_start);
+            let depth = self.slot(parent).depth + 1 + u16::from(spec.is_array);
+            let origin = Origin { source: source.or(own.source), ..own };
+            ids.push(self.place(parent, spec, (depth, gap), (content, form), origin));
+        }
     }
 
     /// Places a detached element in `parent`.
@@ -234,6 +370,7 @@ impl<'r> Target<'r> {
         at_start: bool,
         child: TargetId,
     ) -> Result<(), Refused> {
+        self.open(parent);
         let (depth, gap) = self.room(parent, &spec, at_start)?;
         if self.is_inside(parent, child) {
             return Err(Refused::Cycle);
@@ -244,7 +381,8 @@ impl<'r> Target<'r> {
 
     /// Whether `parent` can take the element: at which level it would stand, and where.
     #[inline]
-    fn room(&self, parent: TargetId, spec: &Spec<'r>, at_start: bool) -> Result<(u16, Gap), Refused> {
+    pub(super) fn room(&mut self, parent: TargetId, spec: &Spec<'r>, at_start: bool) -> Result<(u16, Gap), Refused> {
+        self.open(parent);
         let gap = self.gap(parent, spec.order, at_start);
         if !spec.is_array && gap.lead != NONE {
             return Err(Refused::Occupied);
@@ -337,13 +475,19 @@ impl<'r> Target<'r> {
     }
 
     /// The child of this order that is already there.
-    pub(super) fn existing(&self, parent: TargetId, order: u16) -> Option<TargetId> {
+    pub(super) fn existing(&mut self, parent: TargetId, order: u16) -> Option<TargetId> {
+        self.open(parent);
         let lead = self.gap(parent, order, false).lead;
         (lead != NONE).then_some(TargetId(lead))
     }
 
     /// The children, in the order in which they are written.
-    pub(super) fn children(&self, parent: TargetId) -> impl Iterator<Item = TargetId> + '_ {
+    pub(super) fn children(&mut self, parent: TargetId) -> impl Iterator<Item = TargetId> + '_ {
+        self.open(parent);
+        self.linked(parent)
+    }
+
+    fn linked(&self, parent: TargetId) -> impl Iterator<Item = TargetId> + '_ {
         let mut at = self.slot(parent).first;
         std::iter::from_fn(move || {
             let id = (at != NONE).then_some(TargetId(at))?;
@@ -356,11 +500,11 @@ impl<'r> Target<'r> {
     pub(super) fn set_value(&mut self, id: TargetId, text: Text<'r>, origin: Origin) -> bool {
         let length = self.read(text).len();
         let slot = &mut self.slots[id.0 as usize];
-        if slot.value.is_some() {
+        if !matches!(slot.content, Content::Nothing) {
             return false;
         }
         self.set += length;
-        slot.value = Some(text);
+        slot.content = Content::Value(text);
         slot.form = Form::of(slot.ty);
         slot.origin = origin;
         self.fill(id);
@@ -374,7 +518,22 @@ impl<'r> Target<'r> {
 
     /// The value of a primitive.
     pub(super) fn value(&self, id: TargetId) -> Option<Text<'r>> {
-        self.slot(id).value
+        match self.slot(id).content {
+            // It may become the value of another element, under another key.
+            Content::Value(Text::Constant(constant)) => Some(Text::Kept(constant.text())),
+            Content::Value(text) => Some(text),
+            Content::Nothing | Content::Sealed(..) => None,
+        }
+    }
+
+    /// Whether it, or something in it, has a value.
+    pub(super) fn is_filled(&self, id: TargetId) -> bool {
+        self.slot(id).filled
+    }
+
+    /// At which level of JSON the element stands.
+    pub(super) fn depth(&self, id: TargetId) -> u16 {
+        self.slot(id).depth
     }
 
     /// Whether the element stands in another.
@@ -390,10 +549,11 @@ impl<'r> Target<'r> {
 
     /// The children whose name passes, in the order in which they are written.
     pub(super) fn named<'s>(
-        &'s self,
+        &'s mut self,
         parent: TargetId,
         mut is_name: impl FnMut(&Name) -> bool + 's,
     ) -> impl Iterator<Item = TargetId> + 's {
+        self.open(parent);
         let mut at = self.slot(parent).first;
         let mut behind = at;
         std::iter::from_fn(move || {
@@ -413,14 +573,21 @@ impl<'r> Target<'r> {
     pub(super) fn make(&mut self, write: impl FnOnce(&mut String)) -> Text<'r> {
         let start = self.made.len() as u32;
         write(&mut self.made);
-        Text::Made(start, self.made.len() as u32)
+        self.made_since(start, false)
+    }
+
+    /// The text that is made since the buffer was so long, and whether it is known to need no escape.
+    #[inline]
+    pub(super) fn made_since(&self, start: u32, is_plain: bool) -> Text<'r> {
+        Text::Made(start, self.made.len() as u32, is_plain)
     }
 
     /// Appends the text to the buffer of made texts, as a part of the text that is being made there.
     pub(super) fn append(&mut self, text: Text<'r>) {
         match text {
             Text::Kept(kept) => self.made.push_str(kept),
-            Text::Made(start, end) => self.made.extend_from_within(start as usize..end as usize),
+            Text::Constant(constant) => self.made.push_str(constant.text()),
+            Text::Made(start, end, _) => self.made.extend_from_within(start as usize..end as usize),
         }
     }
 
@@ -441,15 +608,16 @@ impl<'r> Target<'r> {
     {
         match text {
             Text::Kept(kept) => kept,
-            Text::Made(start, end) => &self.made[start as usize..end as usize],
+            Text::Constant(constant) => constant.text(),
+            Text::Made(start, end, _) => &self.made[start as usize..end as usize],
         }
     }
 
     /// The tree under `root` as a document, and for each of its values, in document order, where it comes from.
     pub(super) fn write(&self, root: TargetId) -> Result<(Document, Vec<Origin>), Refused> {
         let is_whole = root.0 == 0;
-        let nodes = if is_whole { self.slots.len() + self.slots.len() / 2 } else { 0 };
-        let bytes = if is_whole { self.slots.len() * 24 + self.set } else { 0 };
+        let nodes = if is_whole { self.elements + self.elements / 2 } else { 0 };
+        let bytes = if is_whole { self.elements * 24 + self.set } else { 0 };
         let mut out = Output {
             builder: Builder::with_capacity(bytes, nodes),
             origins: Vec::with_capacity(nodes),
@@ -463,6 +631,9 @@ impl<'r> Target<'r> {
     fn write_object(&self, id: TargetId, with_type: bool, out: &mut Output) -> Result<(), Refused> {
         out.left = out.left.checked_sub(1).ok_or(Refused::TooDeep)?;
         let slot = self.slot(id);
+        if let Content::Sealed(sealed, holes) = slot.content {
+            return self.write_sealed(slot.origin, sealed, holes as usize, out);
+        }
         out.origins.push(slot.origin);
         let open = out.builder.begin_object();
         if let (true, true, Some(name)) = (with_type, slot.ty.is_resource(), slot.ty.fhir_name()) {
@@ -481,6 +652,24 @@ impl<'r> Target<'r> {
             at = behind;
         }
         out.builder.end(open);
+        out.left += 1;
+        Ok(())
+    }
+
+    /// A sealed element, by its template.
+    fn write_sealed(&self, origin: Origin, sealed: &Sealed, holes: usize, out: &mut Output) -> Result<(), Refused> {
+        if out.left < sealed.levels {
+            return Err(Refused::TooDeep);
+        }
+        let holes = &self.holes[holes..holes + sealed.holes.len()];
+        let first = out.origins.len();
+        out.origins.resize(first + sealed.template.len(), origin);
+        for &(node, hole) in &sealed.sourced {
+            let source = holes[hole].source.or(origin.source);
+            out.origins[first + node].source = source;
+        }
+        let texts = holes.iter().map(|hole| (self.read(hole.text), hole.form == Form::Plain));
+        out.builder.print(&sealed.template, texts);
         out.left += 1;
         Ok(())
     }
@@ -512,9 +701,16 @@ impl<'r> Target<'r> {
             out.builder.key(slot.name);
             return self.write_object(id, true, out);
         }
-        if slot.value.is_some() {
-            out.builder.key(slot.name);
-            self.write_value(id, out);
+        match slot.content {
+            Content::Value(Text::Constant(constant)) => {
+                out.origins.push(slot.origin);
+                out.builder.member(slot.name, constant);
+            }
+            Content::Value(_) => {
+                out.builder.key(slot.name);
+                self.write_value(id, out);
+            }
+            Content::Nothing | Content::Sealed(..) => {}
         }
         if self.has_children(id) {
             out.builder.companion_key(slot.name);
@@ -533,7 +729,7 @@ impl<'r> Target<'r> {
                 self.occurrences(first, behind).try_for_each(|id| self.write_object(id, true, out))
             });
         }
-        if self.occurrences(first, behind).any(|id| self.slot(id).value.is_some()) {
+        if self.occurrences(first, behind).any(|id| self.value(id).is_some()) {
             out.builder.key(name);
             self.write_list(lead, out, |out| {
                 self.occurrences(first, behind).for_each(|id| self.write_value(id, out));
@@ -568,16 +764,17 @@ impl<'r> Target<'r> {
     fn write_value(&self, id: TargetId, out: &mut Output) {
         let slot = self.slot(id);
         out.origins.push(slot.origin);
-        match (slot.value.map(|text| self.read(text)), slot.form) {
-            (None, _) => out.builder.scalar("null"),
-            (Some(text), Form::Bare) => out.builder.scalar(text),
-            (Some(text), Form::Plain) => out.builder.plain_string(text),
-            (Some(text), Form::Text) => out.builder.string(text),
+        match (slot.content, slot.form) {
+            (Content::Nothing | Content::Sealed(..), _) => out.builder.scalar("null"),
+            (Content::Value(Text::Constant(constant)), _) => out.builder.constant(constant),
+            (Content::Value(text), Form::Bare) => out.builder.scalar(self.read(text)),
+            (Content::Value(text), Form::Plain) => out.builder.plain_string(self.read(text)),
+            (Content::Value(text), Form::Text) => out.builder.string(self.read(text)),
         }
     }
 
     fn has_children(&self, id: TargetId) -> bool {
-        self.children(id).any(|child| self.slot(child).filled)
+        self.linked(id).any(|child| self.slot(child).filled)
     }
 
     fn write_extension(&self, id: TargetId, out: &mut Output) -> Result<(), Refused> {

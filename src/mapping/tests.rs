@@ -9,6 +9,7 @@ use super::*;
 mod faults;
 mod language;
 mod loading;
+mod stamps;
 
 const NAMES: &str = r#"
 uses "http://hl7.org/fhir/StructureDefinition/Patient" alias Patient as target
@@ -50,8 +51,13 @@ fn compiled(map: &str) -> CompiledMap {
     })
 }
 
+/// Runs a group on a record, with stamps and without: both must give the same, origins and errors included.
 fn run(map: &str, source: &str) -> Result<Transformed, Error> {
-    compiled(map).transform(&parse(source), Uuid::nil())
+    let source = parse(source);
+    let found = compiled(map).transform(&source, Uuid::nil());
+    let expected = stamps::one_by_one(compiled(map)).transform(&source, Uuid::nil());
+    stamps::assert_same(&found, &expected, map);
+    found
 }
 
 /// Runs a group on a record, and compares its output as JSON values and, for the order of elements, as text.

@@ -17,6 +17,9 @@ use super::target::{Form, Refused, Spec, TargetId, Text};
 use super::types::{Spelling, Type, made};
 use super::values;
 
+/// A code, and its system if it says one.
+type SaidCode<'r> = (Option<Cow<'r, str>>, Cow<'r, str>);
+
 impl<'r> Run<'r> {
     /// The value of a transform; [`Value::Unset`] if it has none, and then the target stays as it is.
     pub(super) fn transform(&mut self, transform: &'r Transform) -> Result<Value<'r>, Box<Error>> {
@@ -79,7 +82,8 @@ impl<'r> Run<'r> {
         let end = whole.char_indices().nth(length).map_or(whole.len(), |(end, _)| end) as u32;
         let text = match text {
             Text::Kept(kept) => Text::Kept(&kept[..end as usize]),
-            Text::Made(start, _) => Text::Made(start, start + end),
+            Text::Constant(constant) => Text::Kept(&constant.text()[..end as usize]),
+            Text::Made(start, _, is_plain) => Text::Made(start, start + end, is_plain),
         };
         Ok(Value::Text { text, ty: made().string, source })
     }
@@ -118,7 +122,7 @@ impl<'r> Run<'r> {
             self.target.append(*text);
             self.check_bytes()?;
         }
-        let text = Text::Made(start, self.target.made_len());
+        let text = self.target.made_since(start, false);
         Ok(Value::Text { text, ty: made().string, source })
     }
 
@@ -165,13 +169,17 @@ impl<'r> Run<'r> {
     }
 
     /// The codes of a primitive, a Coding, or a CodeableConcept, each with its system if it says one.
-    fn codes(&mut self, value: Value<'r>) -> Vec<(Option<String>, String)> {
+    fn codes(&mut self, value: Value<'r>) -> SmallVec<[SaidCode<'r>; 1]> {
         if let Some((text, _)) = self.text(value) {
-            return vec![(None, self.target.read(text).to_owned())];
+            let code = match text {
+                Text::Kept(code) => Cow::Borrowed(code),
+                made => Cow::Owned(self.target.read(made).to_owned()),
+            };
+            return SmallVec::from_buf([(None, code)]);
         }
-        let Some(node) = node_of(value) else { return Vec::new() };
+        let Some(node) = node_of(value) else { return SmallVec::new() };
         let coding = |node: Node<'r>| {
-            let text = |name| node.member(name).and_then(Node::text).map(Cow::into_owned);
+            let text = |name| node.member(name).and_then(Node::text);
             text("code").map(|code| (text("system"), code))
         };
         match node.member("coding") {
@@ -222,7 +230,7 @@ impl<'r> Run<'r> {
             self.target.append(Text::Kept(form));
         }
         self.target.append(id);
-        let text = Text::Made(start, self.target.made_len());
+        let text = self.target.made_since(start, false);
         Ok(Value::Text { text, ty: made().uri, source: node_of(value).map(Node::id) })
     }
 

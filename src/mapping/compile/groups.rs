@@ -343,7 +343,7 @@ impl Compiler<'_> {
         let calls = self.calls(scope, rule);
         let nested = rule.dependent().and_then(|then| then.rules());
         let block = nested.map(|nested| self.block(scope, nested.rules())).unwrap_or_default();
-        Some(RulePlan { rule: index, sources, targets, calls, block })
+        Some(RulePlan::new(index, sources, targets, calls, block))
     }
 
     /// `source -> target : a, b`: a rule `source.a -> target.a` for each element that is listed.
@@ -373,7 +373,7 @@ impl Compiler<'_> {
             rules.extend(self.report_if_dropped(scope.file, list, plan));
         }
         let block = Block { rules, shared: Vec::new() };
-        Some(RulePlan { rule: index, sources: vec![source], targets: plans, calls: Vec::new(), block })
+        Some(RulePlan::new(index, vec![source], plans, Vec::new(), block))
     }
 
     /// An element that may occur once is set once: not twice in a rule, nor for each of several items.
@@ -438,9 +438,9 @@ impl Compiler<'_> {
         let mut element = self.target_element(scope.file, field, target, &name)??;
         let (transform, _) = self.implicit(scope, field, &mut element, slot, ty)?;
         let (context, list_mode) = (Some(target.slot), TargetListMode::Last);
-        let target = TargetPlan::new(context, Some(element), transform, list_mode, None);
+        let target = TargetPlan { context, element: Some(element), transform, list_mode, slot: None };
         let block = Block::default();
-        Some(RulePlan { rule, sources: vec![source], targets: vec![target], calls: Vec::new(), block })
+        Some(RulePlan::new(rule, vec![source], vec![target], Vec::new(), block))
     }
 
     /// Finds the faults of the targets and the block of a rule whose sources are faulty.

@@ -69,7 +69,7 @@ impl Compiler<'_> {
             scope.bind(target.alias(), Mode::Target, slot, ty);
         }
         let context = context.map(|variable| variable.slot);
-        plans.push(TargetPlan::new(context, element, transform, list_mode, slot));
+        plans.push(TargetPlan { context, element, transform, list_mode, slot });
         Some((plans, ty))
     }
 
@@ -89,8 +89,8 @@ impl Compiler<'_> {
             let element = self.target_element(scope.file, path.syntax(), &variable, name)?;
             let (_, ty) = self.element_transform(scope, path.syntax(), &variable, element.as_ref())?;
             let slot = scope.new_slot();
-            let (context, transform) = (Some(variable.slot), Transform::Element);
-            plans.push(TargetPlan::new(context, element, transform, TargetListMode::Last, Some(slot)));
+            let (context, transform, list_mode) = (Some(variable.slot), Transform::Element, TargetListMode::Last);
+            plans.push(TargetPlan { context, element, transform, list_mode, slot: Some(slot) });
             variable = Variable { name: name.to_owned(), mode: Mode::Target, slot, ty };
         }
         let element = self.target_element(scope.file, path.syntax(), &variable, last.trim_end_matches("[x]"))?;
