@@ -45,8 +45,8 @@ impl Constant {
     }
 
     fn new(name: &Name, value: &str) -> Constant {
-        let mut json = ",".to_owned();
-        name.write_key(&mut json);
+        let mut json = String::new();
+        name.write_key(&mut json, true);
         let start = json.len();
         json.push_str(value);
         Constant { json: json.into(), start, kind: kind_of(value) }
@@ -147,9 +147,9 @@ impl Builder {
     /// The key of the next value.
     #[inline]
     pub fn key(&mut self, name: &Name) {
-        self.separate();
-        (self.key, self.name, self.tag) = (self.text.len() as u32, name.id(), name.tag());
-        name.write_key(&mut self.text);
+        let key = self.text.len() + usize::from(self.comma);
+        (self.key, self.name, self.tag) = (key as u32, name.id(), name.tag());
+        name.write_key(&mut self.text, self.comma);
         self.comma = false;
     }
 

@@ -110,14 +110,18 @@ impl Name {
         }
     }
 
-    /// Appends the key of a member: `"birthDate":`. One text for all plans where R4 knows the name.
+    /// Appends the key of a member, `"birthDate":`, behind another member with a comma. One text for all plans where R4
+    /// knows the name.
     #[inline]
-    pub(super) fn write_key(&self, out: &mut String) {
+    pub(super) fn write_key(&self, out: &mut String, comma: bool) {
         if self.id == NameId::UNKNOWN || self.id.is_primitive_extension() {
+            if comma {
+                out.push(',');
+            }
             escape_into(out, &self.text);
             out.push(':');
         } else {
-            out.push_str(&TABLE.keys[usize::from(self.id.0)]);
+            out.push_str(&TABLE.keys[usize::from(self.id.0)][usize::from(!comma)..]);
         }
     }
 }
@@ -139,7 +143,7 @@ impl Hash for Name {
 struct Table {
     /// Index 0 is `UNKNOWN`.
     names: Vec<&'static str>,
-    /// `"birthDate":`, as an object has it before the value.
+    /// `,"birthDate":`, as an object has it before the value, behind another member.
     keys: Vec<Box<str>>,
     /// Open addressing over `names`; 0 is an empty slot. The length is a power of two.
     slots: Vec<u16>,
@@ -183,7 +187,7 @@ impl Table {
             }
             slots[at] = id;
         }
-        let keys = names.iter().map(|name| format!("\"{name}\":").into()).collect();
+        let keys = names.iter().map(|name| format!(",\"{name}\":").into()).collect();
         Table { names, keys, slots }
     }
 
@@ -225,8 +229,9 @@ mod tests {
     fn a_name_is_ready_to_be_written() {
         for (text, key) in [("birthDate", "\"birthDate\":"), ("", "\"\":"), ("a\"b", "\"a\\\"b\":")] {
             let (name, mut written) = (Name::new(text), String::new());
-            name.write_key(&mut written);
-            assert_eq!((name.text(), &*written), (text, key));
+            name.write_key(&mut written, true);
+            name.write_key(&mut written, false);
+            assert_eq!((name.text(), written), (text, format!(",{key}{key}")));
             assert!(name == Name::new(text) && name != Name::new("other"));
         }
         assert_eq!(NameId::of("_birthDate").name(), &Name::new("birthDate"));

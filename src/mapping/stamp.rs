@@ -406,7 +406,7 @@ impl<'r> Run<'r> {
 
     /// The texts of variables, if each has one that stands ready.
     #[inline]
-    fn reads(&self, slots: &[Slot]) -> Option<SmallVec<[Read<'r>; 4]>> {
+    fn reads(&self, slots: &[Slot]) -> Option<SmallVec<[Read<'r>; 2]>> {
         let mut reads = SmallVec::new();
         for slot in slots {
             reads.push(match self.held(*slot) {

@@ -235,7 +235,7 @@ impl<'r> Target<'r> {
     }
 
     /// Places a new element where there is room for it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn place(
         &mut self,
         parent: TargetId,
@@ -380,7 +380,7 @@ impl<'r> Target<'r> {
     }
 
     /// Whether `parent` can take the element: at which level it would stand, and where.
-    #[inline]
+    #[inline(always)]
     pub(super) fn room(&mut self, parent: TargetId, spec: &Spec<'r>, at_start: bool) -> Result<(u16, Gap), Refused> {
         self.open(parent);
         let gap = self.gap(parent, spec.order, at_start);
@@ -583,6 +583,7 @@ impl<'r> Target<'r> {
     }
 
     /// Appends the text to the buffer of made texts, as a part of the text that is being made there.
+    #[inline]
     pub(super) fn append(&mut self, text: Text<'r>) {
         match text {
             Text::Kept(kept) => self.made.push_str(kept),
@@ -602,6 +603,7 @@ impl<'r> Target<'r> {
     }
 
     /// The letters of a text.
+    #[inline]
     pub(super) fn read<'s>(&'s self, text: Text<'r>) -> &'s str
     where
         'r: 's,
