@@ -98,5 +98,5 @@ fn binding(element: &ElementDef, terminology: &mut Terminology) -> Option<Bindin
         "extensible" => Strength::Extensible,
         _ => return None, // Base R4's preferred bindings are advice to profiles.
     };
-    Some(Binding { strength, value_set: terminology.id_of(url) })
+    Some(Binding { strength, value_set: terminology.named(url) })
 }

@@ -18,7 +18,13 @@ use crate::fhir::{Node, keys};
 
 impl<'a> Walk<'a> {
     /// Checks the codes of a value against the value set it is bound to.
-    pub(super) fn bound(&mut self, occurrence: Occurrence<'a>, def: &'static TypeDef, binding: Binding, rule: &str) {
+    pub(super) fn bound(
+        &mut self,
+        occurrence: Occurrence<'a>,
+        def: &'static TypeDef,
+        binding: &'a Binding,
+        rule: &str,
+    ) {
         let Some(node) = occurrence.value else { return };
         if occurrence.is_absent_with_reason()
             || !matches!(def.name, "code" | "uri" | "string" | "Coding" | "CodeableConcept" | "Quantity")
@@ -29,13 +35,13 @@ impl<'a> Walk<'a> {
         let codes = codes_of(node);
         let mut verdict = Membership::Out;
         for (system, code) in &codes {
-            match validator.terminology.membership(binding.value_set, system.as_deref(), code) {
+            match validator.terminology.membership(&binding.value_set, system.as_deref(), code) {
                 Membership::In => return,
                 Membership::Unlisted => verdict = Membership::Unlisted,
                 Membership::Out => {}
             }
         }
-        let url = validator.terminology.url(binding.value_set);
+        let url = binding.value_set.url();
         match verdict {
             Membership::Unlisted if codes.iter().all(|(system, _)| system.is_none()) => {
                 self.note_unlisted(url.into(), node)

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::Profile;
 use super::discriminators::matchers;
 use super::plan::{Binding, Child, Invariant, Limit, Shape, Slice, Slicing, Strength, TypeRule};
-use super::terminology::Terminology;
-use crate::fhir::definitions::{ConstraintDefinition, StructureDefinition, TypeUse};
+use super::terminology::{NamedSet, Terminology};
+use crate::fhir::definitions::{ConstraintDefinition, StructureDefinition, TypeUse, without_version};
 use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::r4::{self, ElementDef, TypeDef, schema};
 use crate::fhir::snapshot::{Error, R4, SnapshotElement, Snapshots};
@@ -35,10 +35,12 @@ pub(super) struct Draft {
 
 /// What a compilation reads and reports to.
 pub(super) struct Compiler<'t, 'd> {
-    pub(super) terminology: &'t mut Terminology,
+    terminology: &'t Terminology,
     pub(super) snapshots: Snapshots<'d>,
+    /// Value sets that the terminology has not named yet, by URL.
+    value_sets: HashMap<Box<str>, Arc<NamedSet>>,
     /// Invariants by rule, each compiled once.
-    pub(super) invariants: HashMap<String, Arc<Invariant>>,
+    invariants: HashMap<String, Arc<Invariant>>,
     /// What is not checked.
     pub(super) notes: Vec<String>,
     pub(super) issues: Vec<Issue>,
@@ -56,26 +58,42 @@ struct Base {
     content: Option<&'static TypeDef>,
 }
 
-impl Compiler<'_, '_> {
-    /// The profiles and extensions that R4 defines. What of them is not checked is not worth a note: nobody asked. A few
-    /// make no sense as R4 publishes them, and are left out like profiles that are not loaded.
-    pub(super) fn built_in(&mut self) -> HashMap<Box<str>, Profile> {
-        let (notes, issues) = (std::mem::take(&mut self.notes), std::mem::take(&mut self.issues));
-        let doubts = std::mem::take(&mut self.doubts);
-        let mut profiles = HashMap::new();
-        for structure in r4::profile_urls().filter_map(r4::profile) {
-            let shape = self.structure(structure);
-            if !std::mem::take(&mut self.issues).is_empty() {
-                continue;
-            }
-            let mut profile = Profile::new(structure, shape);
-            if structure.url == FHIR_TYPE {
-                profile.contexts.push(("element".to_owned(), "ElementDefinition.type".to_owned()));
-            }
-            profiles.insert(structure.url.as_str().into(), profile);
+/// The profile or extension of R4 with this URL. What of it is not checked is not worth a note: nobody asked. A few make
+/// no sense as R4 publishes them, and are taken as not loaded.
+pub(super) fn built_in(url: &str, terminology: &Terminology, structures: &[StructureDefinition]) -> Option<Profile> {
+    let structure = r4::profile(url)?;
+    let mut compiler = Compiler::new(terminology, Snapshots::of(structures));
+    let shape = compiler.structure(structure);
+    if !compiler.issues.is_empty() {
+        return None;
+    }
+    let mut profile = Profile::new(structure, shape);
+    if structure.url == FHIR_TYPE {
+        profile.contexts.push(("element".to_owned(), "ElementDefinition.type".to_owned()));
+    }
+    Some(profile)
+}
+
+impl<'t, 'd> Compiler<'t, 'd> {
+    pub(super) fn new(terminology: &'t Terminology, snapshots: Snapshots<'d>) -> Compiler<'t, 'd> {
+        Compiler {
+            terminology,
+            snapshots,
+            value_sets: HashMap::new(),
+            invariants: HashMap::new(),
+            notes: Vec::new(),
+            issues: Vec::new(),
+            doubts: Vec::new(),
         }
-        (self.notes, self.issues, self.doubts) = (notes, issues, doubts);
-        profiles
+    }
+
+    /// The value set with this URL, which need not be loaded.
+    pub(super) fn value_set(&mut self, url: &str) -> Arc<NamedSet> {
+        let url = without_version(url);
+        if let Some(known) = self.terminology.known(url) {
+            return known;
+        }
+        Arc::clone(self.value_sets.entry(url.into()).or_insert_with(|| NamedSet::new(url)))
     }
 
     /// Compiles one profile, extension or logical model.
@@ -233,8 +251,8 @@ impl Compiler<'_, '_> {
             "preferred" => Strength::Preferred,
             _ => return None,
         };
-        let value_set = self.terminology.id_of(url);
-        if !self.terminology.is_loaded(value_set) {
+        let value_set = self.value_set(url);
+        if !self.terminology.is_value_set(url) {
             self.note(profile, &element.id, &format!("the value set {url} is not loaded, its codes are not checked"));
         }
         Some(Binding { strength, value_set })

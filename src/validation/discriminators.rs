@@ -116,7 +116,7 @@ fn test(compiler: &mut Compiler<'_, '_>, element: &SnapshotElement) -> Option<Te
         return Some(Test::Pattern(pattern.clone()));
     }
     let required = element.binding.as_ref().filter(|binding| &*binding.strength == "required")?;
-    Some(Test::ValueSet(compiler.terminology.id_of(&required.value_set)))
+    Some(Test::ValueSet(compiler.value_set(&required.value_set)))
 }
 
 impl Test {

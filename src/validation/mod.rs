@@ -39,6 +39,7 @@ mod uk;
 mod walk;
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use self::compile::Compiler;
 pub use self::operation::{Question, Syntax, parse};
@@ -49,7 +50,7 @@ use self::terminology::Terminology;
 use self::walk::{Place, Scope, Shapes, Walk};
 use crate::fhir::definitions::{Definition, StructureDefinition, without_version};
 use crate::fhir::outcome::{Issue, IssueType};
-use crate::fhir::r4::schema;
+use crate::fhir::r4::{self, schema};
 use crate::fhir::snapshot::{R4, Snapshots};
 use crate::fhir::terminology::{CodeSystemDefinition, ValueSetDefinition};
 use crate::fhir::{Document, ElementPath, Node, keys};
@@ -75,7 +76,10 @@ pub const NOT_CHECKED: &[&str] = &[
 pub struct Validator {
     base: BasePlan,
     terminology: Terminology,
+    /// Those that were loaded.
     profiles: HashMap<Box<str>, Profile>,
+    /// R4's own, each compiled when it is first asked for; `None` for one that makes no sense.
+    built_in: HashMap<&'static str, OnceLock<Option<Box<Profile>>>>,
     models: HashMap<Box<str>, Shape>,
     questionnaires: HashMap<Box<str>, Document>,
     measures: HashMap<Box<str>, Document>,
@@ -121,11 +125,9 @@ impl Validator {
             sorted;
         let mut terminology = Terminology::load(code_systems, value_sets, &mut notes);
         let base = base::compile(&mut terminology, &mut notes);
-        let snapshots = Snapshots::of(&structures);
-        let invariants = HashMap::new();
-        let doubts = Vec::new();
-        let mut compiler = Compiler { terminology: &mut terminology, snapshots, invariants, notes, issues, doubts };
-        let mut profiles = compiler.built_in();
+        let mut compiler = Compiler::new(&terminology, Snapshots::of(&structures));
+        (compiler.notes, compiler.issues) = (notes, issues);
+        let mut profiles: HashMap<Box<str>, Profile> = HashMap::new();
         let mut models: HashMap<Box<str>, Shape> = HashMap::new();
         for structure in &structures {
             let before = compiler.issues.len();
@@ -139,22 +141,12 @@ impl Validator {
                 profiles.insert(structure.url.as_str().into(), Profile::new(structure, shape));
             }
         }
-        let Compiler { mut notes, issues, doubts, .. } = compiler;
-        for structure in &structures {
-            if let Some(profile) = profiles.get(&*structure.url) {
-                note_unloaded(&structure.url, &profile.shape, &profiles, &mut notes);
-            }
-        }
-        for (url, shape) in &models {
-            note_model(url, shape, true, &mut notes);
-        }
-        notes.sort();
-        notes.dedup();
-        let strictness = Strictness::default();
-        let validator = Validator {
+        let Compiler { notes, issues, doubts, .. } = compiler;
+        let mut validator = Validator {
             base,
             terminology,
             profiles,
+            built_in: r4::profile_urls().map(|url| (url, OnceLock::new())).collect(),
             models,
             questionnaires,
             measures,
@@ -162,9 +154,52 @@ impl Validator {
             structures,
             notes,
             doubts,
-            strictness,
+            strictness: Strictness::default(),
         };
+        validator.note_what_is_not_loaded();
         (validator, issues)
+    }
+
+    fn note_what_is_not_loaded(&mut self) {
+        let mut notes = std::mem::take(&mut self.notes);
+        for structure in &self.structures {
+            if let Some(profile) = self.profile(&structure.url) {
+                self.note_unloaded(&structure.url, &profile.shape, &mut notes);
+            }
+        }
+        for (url, shape) in &self.models {
+            note_model(url, shape, true, &mut notes);
+        }
+        notes.sort();
+        notes.dedup();
+        self.notes = notes;
+    }
+
+    /// Notes the profiles that a shape refers to and nobody has loaded.
+    fn note_unloaded(&self, url: &str, shape: &Shape, notes: &mut Vec<String>) {
+        for rule in &shape.types {
+            let targets = rule.targets.iter().filter(|target| target.contains(':'));
+            for wanted in rule.profiles.iter().chain(targets).filter(|wanted| self.profile(wanted).is_none()) {
+                notes.push(format!("{url} {}: {wanted} is not loaded and not checked", shape.id));
+            }
+            if rule.profiles.len() > 1 {
+                notes.push(format!("{url} {}: several profiles on one type are not checked", shape.id));
+            }
+        }
+        let slices = shape.slicing.iter().flat_map(|slicing| &slicing.slices).map(|slice| &slice.shape);
+        for inner in slices.chain(shape.children.iter().map(|child| &child.shape)) {
+            self.note_unloaded(url, inner, notes);
+        }
+    }
+
+    /// The profile or extension with this URL, without a version: one that was loaded, or R4's.
+    fn profile(&self, url: &str) -> Option<&Profile> {
+        if let Some(profile) = self.profiles.get(url) {
+            return Some(profile);
+        }
+        let compiled = self.built_in.get(url)?;
+        let compile = || compile::built_in(url, &self.terminology, &self.structures).map(Box::new);
+        compiled.get_or_init(compile).as_deref()
     }
 
     /// The same, asking for more than the specification does.
@@ -204,7 +239,7 @@ impl Validator {
     /// Whether a profile, extension or logical model with this URL is loaded, or it is a base type.
     pub fn knows(&self, url: &str) -> bool {
         let url = without_version(url);
-        self.profiles.contains_key(url) || self.models.contains_key(url) || self.is_base(url)
+        self.profile(url).is_some() || self.models.contains_key(url) || self.is_base(url)
     }
 
     /// The elements that the profile with this URL, or one it derives from, requires: `Patient.birthDate`. Sorted.
@@ -220,14 +255,11 @@ impl Validator {
         paths
     }
 
-    /// The URLs of the profiles and extensions that are loaded, sorted.
-    pub fn profiles(&self) -> Vec<&str> {
-        sorted_keys(&self.profiles)
-    }
-
     /// The URLs of the logical models that are loaded, sorted.
     pub fn logical_models(&self) -> Vec<&str> {
-        sorted_keys(&self.models)
+        let mut urls: Vec<&str> = self.models.keys().map(|url| &**url).collect();
+        urls.sort_unstable();
+        urls
     }
 
     /// What the loaded definitions ask for and this version does not check, a line each.
@@ -244,7 +276,7 @@ impl Validator {
 
     /// Adds the shape of a profile, in which what it derives from is included; false if it is not loaded.
     fn activate<'a>(&'a self, url: &str, shapes: &mut Shapes<'a>) -> bool {
-        let Some(profile) = self.profiles.get(without_version(url)) else { return false };
+        let Some(profile) = self.profile(without_version(url)) else { return false };
         if !shapes.iter().any(|shape| std::ptr::eq(*shape, &raw const profile.shape)) {
             shapes.push(&profile.shape);
         }
@@ -258,7 +290,7 @@ impl Validator {
         for _ in 0..100 {
             match at {
                 Some(url) if url == ancestor => return true,
-                Some(url) => at = self.profiles.get(url).and_then(|profile| profile.base.as_deref()),
+                Some(url) => at = self.profile(url).and_then(|profile| profile.base.as_deref()),
                 None => return false,
             }
         }
@@ -267,29 +299,23 @@ impl Validator {
 
     /// The resource or data type that a loaded profile constrains.
     fn type_of(&self, url: &str) -> Option<&str> {
-        self.profiles.get(url).map(|profile| &*profile.type_name)
+        self.profile(url).map(|profile| &*profile.type_name)
     }
 
     /// Whether an extension may stand among modifier extensions, and only there.
     fn is_modifier(&self, url: &str) -> bool {
-        self.profiles.get(without_version(url)).is_some_and(|profile| profile.is_modifier)
+        self.profile(without_version(url)).is_some_and(|profile| profile.is_modifier)
     }
 
     /// Where an extension may stand: type of context and expression.
     fn contexts(&self, url: &str) -> &[(String, String)] {
-        self.profiles.get(url).map_or(&[], |profile| &profile.contexts)
+        self.profile(url).map_or(&[], |profile| &profile.contexts)
     }
 
     /// Whether the URL is that of a base type, whose rules always hold.
     fn is_base(&self, url: &str) -> bool {
         without_version(url).strip_prefix(R4).is_some_and(|name| schema().type_named(name).is_some())
     }
-}
-
-fn sorted_keys<T>(map: &HashMap<Box<str>, T>) -> Vec<&str> {
-    let mut keys: Vec<&str> = map.keys().map(|key| &**key).collect();
-    keys.sort_unstable();
-    keys
 }
 
 impl Profile {
@@ -351,23 +377,6 @@ impl Definitions {
                 self.globals.push((kind.into(), without_version(&profile).into()));
             }
         }
-    }
-}
-
-/// Notes the profiles that a shape refers to and nobody has loaded.
-fn note_unloaded(url: &str, shape: &Shape, profiles: &HashMap<Box<str>, Profile>, notes: &mut Vec<String>) {
-    for rule in &shape.types {
-        let targets = rule.targets.iter().filter(|target| target.contains(':'));
-        for wanted in rule.profiles.iter().chain(targets).filter(|wanted| !profiles.contains_key(&***wanted)) {
-            notes.push(format!("{url} {}: {wanted} is not loaded and not checked", shape.id));
-        }
-        if rule.profiles.len() > 1 {
-            notes.push(format!("{url} {}: several profiles on one type are not checked", shape.id));
-        }
-    }
-    let slices = shape.slicing.iter().flat_map(|slicing| &slicing.slices).map(|slice| &slice.shape);
-    for inner in slices.chain(shape.children.iter().map(|child| &child.shape)) {
-        note_unloaded(url, inner, profiles, notes);
     }
 }
 

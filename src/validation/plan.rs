@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::primitives::Format;
-use super::terminology::ValueSetId;
+use super::terminology::NamedSet;
 use crate::fhir::outcome::Severity;
 use crate::fhir::r4::{ElementDef, TypeDef};
 use crate::fhir::{Document, Name};
@@ -59,10 +59,10 @@ pub(super) enum Content {
 }
 
 /// A value set that the codes of an element come from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Binding {
     pub(super) strength: Strength,
-    pub(super) value_set: ValueSetId,
+    pub(super) value_set: Arc<NamedSet>,
 }
 
 /// How far a binding binds.
@@ -199,7 +199,7 @@ pub(super) enum Test {
     /// `pattern[x]`: the value contains this.
     Pattern(Arc<Document>),
     /// The value's code is in this value set.
-    ValueSet(ValueSetId),
+    ValueSet(Arc<NamedSet>),
     /// There is a value, or there is none.
     Exists(bool),
     /// The value is of one of these types.

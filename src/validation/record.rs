@@ -81,7 +81,7 @@ impl<'a> Walk<'a> {
         }
         let occurrence = Occurrence { value: Some(node), extension: None };
         self.fixed_values(occurrence, node, shape);
-        if let Some(binding) = shape.binding {
+        if let Some(binding) = &shape.binding {
             self.bound(occurrence, def, binding, &shape.profile);
         }
         self.run(shape.invariants.iter().map(|each| &**each), &Item::of_node(node, Some(def)), node, scope);

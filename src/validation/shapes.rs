@@ -219,7 +219,7 @@ impl<'a> Walk<'a> {
             Test::Pattern(value) => nodes.iter().any(|node| contains(*node, value.root())),
             Test::ValueSet(set) => nodes.iter().any(|node| {
                 codes_of(*node).iter().any(|(system, code)| {
-                    self.validator.terminology.membership(*set, system.as_deref(), code) == Membership::In
+                    self.validator.terminology.membership(set, system.as_deref(), code) == Membership::In
                 })
             }),
             Test::Profile(urls) => nodes
@@ -250,7 +250,7 @@ impl<'a> Walk<'a> {
             if !exempt {
                 self.fixed_values(occurrence, node, shape);
                 self.limits(occurrence, def, shape);
-                if let Some(binding) = shape.binding {
+                if let Some(binding) = &shape.binding {
                     self.bound(occurrence, def, binding, &shape.profile);
                 }
             }

@@ -5,7 +5,7 @@
 //! system that is in neither (SNOMED CT, LOINC, dm+d) are [`Membership::Unlisted`]: neither right nor wrong.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use regex::RegexBuilder;
 
@@ -14,8 +14,23 @@ use crate::fhir::r4;
 use crate::fhir::terminology::{CodeSystemDefinition, Concept, Content, Filter, Include, Text, ValueSetDefinition};
 use crate::fhirpath::Knowledge;
 
-/// A value set's place in the [`Terminology`].
-pub(super) type ValueSetId = usize;
+/// A value set by its URL, which need not be loaded; expanded when a code is first looked for.
+#[derive(Debug)]
+pub(super) struct NamedSet {
+    url: Box<str>,
+    set: OnceLock<ValueSet>,
+}
+
+impl NamedSet {
+    pub(super) fn new(url: &str) -> Arc<NamedSet> {
+        Arc::new(NamedSet { url: url.into(), set: OnceLock::new() })
+    }
+
+    /// Its canonical URL.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+}
 
 /// Whether a code is in a value set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +75,7 @@ pub(super) struct Terminology {
     /// Those of R4, each read when it is first asked for.
     base: HashMap<&'static str, OnceLock<Option<System>>>,
     definitions: HashMap<Box<str>, ValueSetDefinition>,
-    sets: Vec<(Box<str>, OnceLock<ValueSet>)>,
-    by_url: HashMap<Box<str>, ValueSetId>,
+    sets: HashMap<Box<str>, Arc<NamedSet>>,
 }
 
 impl Terminology {
@@ -79,8 +93,8 @@ impl Terminology {
         let urls: Vec<Box<str>> = sets.iter().map(|set| set.url.as_str().into()).collect();
         terminology.definitions = urls.iter().cloned().zip(sets).collect();
         for url in urls {
-            let id = terminology.id_of(&url);
-            if terminology.set(id).unlisted {
+            let set = terminology.named(&url);
+            if terminology.expansion(&set).unlisted {
                 let what = "a part of it cannot be expanded, codes in that part are not checked";
                 notes.push(format!("value set {url}: {what}"));
             }
@@ -88,48 +102,41 @@ impl Terminology {
         terminology
     }
 
-    /// The place of the value set with this URL, which need not be loaded.
-    pub(super) fn id_of(&mut self, url: &str) -> ValueSetId {
+    /// The value set with this URL, which need not be loaded; each URL has one.
+    pub(super) fn named(&mut self, url: &str) -> Arc<NamedSet> {
         let url = without_version(url);
-        if let Some(&id) = self.by_url.get(url) {
-            return id;
+        if let Some(known) = self.known(url) {
+            return known;
         }
-        let id = self.sets.len();
-        self.sets.push((url.into(), OnceLock::new()));
-        self.by_url.insert(url.into(), id);
-        id
+        let set = NamedSet::new(url);
+        self.sets.insert(url.into(), Arc::clone(&set));
+        set
     }
 
-    fn set(&self, id: ValueSetId) -> &ValueSet {
-        let (url, set) = &self.sets[id];
-        set.get_or_init(|| self.expanded(url, &mut Vec::new()))
+    /// The same, if it has been named before.
+    pub(super) fn known(&self, url: &str) -> Option<Arc<NamedSet>> {
+        self.sets.get(without_version(url)).cloned()
     }
 
-    /// The canonical URL of a value set.
-    pub(super) fn url(&self, id: ValueSetId) -> &str {
-        &self.sets[id].0
-    }
-
-    /// Whether anything is known of the set.
-    pub(super) fn is_loaded(&self, id: ValueSetId) -> bool {
-        self.is_value_set(&self.sets[id].0)
+    fn expansion<'s>(&self, set: &'s NamedSet) -> &'s ValueSet {
+        set.set.get_or_init(|| self.expanded(&set.url, &mut Vec::new()))
     }
 
     /// Whether a value set with this URL is loaded or R4's.
     pub(super) fn is_value_set(&self, url: &str) -> bool {
         let url = without_version(url);
-        self.definitions.contains_key(url) || r4::value_set(url).is_some()
+        self.definitions.contains_key(url) || r4::has_value_set(url)
     }
 
     /// Whether `code` of `system` is in the set. Without a system (an element of type code) any system of the set will do.
-    pub(super) fn membership(&self, id: ValueSetId, system: Option<&str>, code: &str) -> Membership {
-        self.set(id).membership(system, code)
+    pub(super) fn membership(&self, set: &NamedSet, system: Option<&str>, code: &str) -> Membership {
+        self.expansion(set).membership(system, code)
     }
 
     /// The same for a value set by its URL.
     pub(super) fn membership_of(&self, url: &str, system: Option<&str>, code: &str) -> Membership {
-        match self.by_url.get(without_version(url)) {
-            Some(&id) => self.membership(id, system, code),
+        match self.sets.get(without_version(url)) {
+            Some(set) => self.membership(set, system, code),
             None => self.expanded(without_version(url), &mut Vec::new()).membership(system, code),
         }
     }
@@ -407,9 +414,9 @@ mod tests {
         let mut notes = Vec::new();
         let mut terminology = Terminology::load(vec![system("s", &[("a", 0), ("b", 0)])], sets, &mut notes);
         let mut check = |url: &str, system, code| {
-            let id = terminology.id_of(url);
-            assert_eq!(terminology.membership_of(url, system, code), terminology.membership(id, system, code));
-            terminology.membership(id, system, code)
+            let set = terminology.named(url);
+            assert_eq!(terminology.membership_of(url, system, code), terminology.membership(&set, system, code));
+            terminology.membership(&set, system, code)
         };
         assert_eq!(check("all", Some("s"), "b"), Membership::In);
         assert_eq!(check("nested", Some("s"), "a"), Membership::In);
@@ -441,8 +448,8 @@ mod tests {
         let tree = || system("tree", &[("_top", 0), ("bb", 1), ("c", 2), ("dd", 1), ("e", 0)]);
         let chosen = |include: Include| {
             let mut terminology = Terminology::load(vec![tree()], vec![set("s", vec![include], vec![])], &mut vec![]);
-            let id = terminology.id_of("s");
-            let verdict = |code| match terminology.membership(id, None, code) {
+            let set = terminology.named("s");
+            let verdict = |code| match terminology.membership(&set, None, code) {
                 Membership::In => code,
                 Membership::Out => "",
                 Membership::Unlisted => "?",

@@ -516,7 +516,7 @@ impl<'a> Walk<'a> {
         };
         let item = Item::of_primitive(occurrence.value, occurrence.extension, Some(def));
         self.run(element.invariants.iter().map(|each| &**each), &item, node, scope);
-        if let Some(binding) = element.binding {
+        if let Some(binding) = &element.binding {
             self.bound(occurrence, def, binding, "r4-binding");
         }
         self.shape_rules(occurrence, def, shapes, scope);

@@ -160,11 +160,17 @@ pub fn code_system(url: &str) -> Option<CodeSystemDefinition> {
     Some(CodeSystemDefinition::of_row(url, cells.next()?, cells.next()?))
 }
 
+static VALUE_SETS: LazyLock<Rows> = LazyLock::new(|| rows(include_str!("valuesets.tsv")));
+
+/// Whether R4, v2 or v3 has a value set with this URL.
+pub fn has_value_set(url: &str) -> bool {
+    VALUE_SETS.contains_key(url)
+}
+
 /// The value set of R4, v2 or v3 with this URL.
 pub fn value_set(url: &str) -> Option<ValueSetDefinition> {
-    static ROWS: LazyLock<Rows> = LazyLock::new(|| rows(include_str!("valuesets.tsv")));
     let mut definition = ValueSetDefinition { url: url.to_owned(), ..ValueSetDefinition::default() };
-    for line in ROWS.get(url)?.lines() {
+    for line in VALUE_SETS.get(url)?.lines() {
         let (sign, cells) = line.split_once('\t')?.1.split_once('\t')?;
         let side = if sign == "-" { &mut definition.exclude } else { &mut definition.include };
         side.push(Include::of_cells(cells));
@@ -246,6 +252,8 @@ mod tests {
         let act = value_set("http://terminology.hl7.org/ValueSet/v3-ActEncounterCode").expect("v3 has it");
         assert_eq!(act.include.iter().map(|each| each.filters.len()).sum::<usize>(), 1);
         assert!(value_set("http://hl7.org/fhir/ValueSet/nothing").is_none());
+        assert!(has_value_set("http://hl7.org/fhir/ValueSet/administrative-gender"));
+        assert!(!has_value_set("http://hl7.org/fhir/ValueSet/nothing"));
         assert!(code_system("http://snomed.info/sct").is_none());
     }
 

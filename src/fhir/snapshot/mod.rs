@@ -22,7 +22,7 @@ mod tests;
 mod tree;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 pub use self::error::Error;
 use self::tree::Tree;
@@ -93,6 +93,9 @@ pub struct BindingUse {
     pub value_set: Box<str>,
 }
 
+/// What is made of a definition.
+type Made = (Arc<Snapshot>, Arc<Tree>);
+
 /// Makes snapshots, each once.
 ///
 /// ```
@@ -105,7 +108,7 @@ pub struct BindingUse {
 #[derive(Debug)]
 pub struct Snapshots<'d> {
     definitions: HashMap<&'d str, &'d StructureDefinition>,
-    made: HashMap<Box<str>, (Arc<Snapshot>, Arc<Tree>)>,
+    made: HashMap<Box<str>, Made>,
     /// What is being made, to find circles.
     open: Vec<Box<str>>,
 }
@@ -130,9 +133,9 @@ impl<'d> Snapshots<'d> {
         self.make(without_version(url)).map(|(_, tree)| tree)
     }
 
-    fn make(&mut self, url: &str) -> Result<(Arc<Snapshot>, Arc<Tree>), Error> {
-        if let Some((snapshot, tree)) = self.made.get(url) {
-            return Ok((Arc::clone(snapshot), Arc::clone(tree)));
+    fn make(&mut self, url: &str) -> Result<Made, Error> {
+        if let Some(made) = self.made.get(url).or_else(|| of_type(url)) {
+            return Ok(made.clone());
         }
         if self.open.iter().any(|open| **open == *url) {
             return Err(Error::Circle { url: url.to_owned() });
@@ -141,22 +144,30 @@ impl<'d> Snapshots<'d> {
         let made = self.generate(url);
         self.open.pop();
         let (snapshot, tree) = made?;
-        let made = (Arc::new(snapshot), Arc::new(tree));
+        let made: Made = (Arc::new(snapshot), Arc::new(tree));
         self.made.insert(url.into(), made.clone());
         Ok(made)
     }
 
     fn generate(&mut self, url: &str) -> Result<(Snapshot, Tree), Error> {
-        if let Some(row) = url.strip_prefix(R4).and_then(r4::type_row) {
-            let base = if row.base.is_empty() { "".into() } else { format!("{R4}{}", row.base).into() };
-            return Ok(finished(url, row.name, base, base::tree(row)));
-        }
         let Some(definition) = self.definitions.get(url).copied().or_else(|| r4::profile(url)) else {
             return Err(Error::NotLoaded { url: url.to_owned() });
         };
         let tree = self.apply(definition)?;
         Ok(finished(url, &definition.type_name, definition.base.as_str().into(), tree))
     }
+}
+
+/// The snapshot of a type of R4, made once in a program: all profiles stand on a few of them.
+fn of_type(url: &str) -> Option<&'static Made> {
+    static TYPES: LazyLock<HashMap<&'static str, OnceLock<Made>>> =
+        LazyLock::new(|| r4::types().into_iter().map(|row| (row.name, OnceLock::new())).collect());
+    let row = url.strip_prefix(R4).and_then(r4::type_row)?;
+    Some(TYPES.get(row.name)?.get_or_init(|| {
+        let base = if row.base.is_empty() { "".into() } else { format!("{R4}{}", row.base).into() };
+        let (snapshot, tree) = finished(url, row.name, base, base::tree(row));
+        (Arc::new(snapshot), Arc::new(tree))
+    }))
 }
 
 fn finished(url: &str, type_name: &str, base: Box<str>, tree: Tree) -> (Snapshot, Tree) {
