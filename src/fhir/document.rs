@@ -312,10 +312,10 @@ pub(super) fn position_in(text: &str, offset: usize) -> Position {
         end -= 1;
     }
     let before = &text[..end];
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let Some(newline) = before.rfind('\n') else { return Position { line: 1, column: before.chars().count() + 1 } };
     Position {
         line: before.bytes().filter(|&byte| byte == b'\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
+        column: before[newline + 1..].chars().count() + 1,
     }
 }
 

@@ -20,6 +20,7 @@ mod operators;
 mod parser;
 mod pattern;
 mod plan;
+mod presence;
 mod temporal;
 mod shape;
 mod signature;

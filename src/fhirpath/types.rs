@@ -359,13 +359,16 @@ impl TypeTest {
     pub(super) fn is(&self, item: &Item<'_>) -> bool {
         match item {
             Item::Element(element) => match element.type_def() {
-                Some(type_def) => self
-                    .fhir
-                    .is_some_and(|fhir| std::ptr::eq(fhir, type_def) || schema().is_a(type_def.name, fhir.name)),
+                Some(type_def) => self.is_type(type_def),
                 None => item.value().is_some_and(|value| self.is_system(&value) || self.fits_plain(&value)),
             },
             Item::Value(value) => self.is_system(value),
         }
+    }
+
+    /// Whether an element of this FHIR type is of the type.
+    pub(super) fn is_type(&self, type_def: &'static TypeDef) -> bool {
+        self.fhir.is_some_and(|fhir| std::ptr::eq(fhir, type_def) || schema().is_a(type_def.name, fhir.name))
     }
 
     /// `as` and `ofType`: a primitive only of exactly the type, as the published suite has it.

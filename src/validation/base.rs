@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::plan::{BasePlan, Binding, Content, ElementPlan, Invariant, Strength, TypePlan};
+use super::gate::ElementSet;
+use super::native::Native;
+use super::plan::{BasePlan, Binding, Content, ElementPlan, Invariant, Rule, Strength, TypePlan};
 use super::primitives::Format;
 use super::terminology::Terminology;
 use crate::fhir::outcome::Severity;
 use crate::fhir::r4::{ElementDef, TypeDef, TypeKind, constraints, schema};
+use crate::fhir::{FixedMap, NameId};
 use crate::fhirpath::Expression;
 
 /// Invariants that the walk or the reference check implements in Rust, because FHIRPath cannot say them in linear time
@@ -34,7 +37,8 @@ pub(super) fn compile(terminology: &mut Terminology, notes: &mut Vec<String>) ->
     let invariants = invariants(notes);
     let mut defs: Vec<&'static TypeDef> = schema().all().collect();
     defs.sort_by_key(|def| def.name);
-    let by_name: HashMap<&'static str, usize> = defs.iter().enumerate().map(|(index, def)| (def.name, index)).collect();
+    let by_name: FixedMap<&'static str, usize> =
+        defs.iter().enumerate().map(|(index, def)| (def.name, index)).collect();
     let types = defs.iter().map(|def| type_plan(def, &by_name, &invariants, terminology)).collect();
     BasePlan { types, by_name }
 }
@@ -49,7 +53,8 @@ fn invariants(notes: &mut Vec<String>) -> HashMap<&'static str, Arc<Invariant>> 
                 let severity = if severity == "warning" { Severity::Warning } else { Severity::Error };
                 let rule = key.split('@').next().unwrap_or(key);
                 let text = format!("{rule}: {expression}").into();
-                all.insert(key, Arc::new(Invariant { rule: rule.into(), severity, text, expression: parsed }));
+                let native = Native::of(expression);
+                all.insert(key, Arc::new(Invariant { rule: rule.into(), severity, text, native, expression: parsed }));
             }
             Err(error) => notes.push(format!("base invariant {key} cannot be compiled: {error}")),
         }
@@ -59,25 +64,37 @@ fn invariants(notes: &mut Vec<String>) -> HashMap<&'static str, Arc<Invariant>> 
 
 fn type_plan(
     def: &'static TypeDef,
-    by_name: &HashMap<&'static str, usize>,
+    by_name: &FixedMap<&'static str, usize>,
     invariants: &HashMap<&'static str, Arc<Invariant>>,
     terminology: &mut Terminology,
 ) -> TypePlan {
-    let run = |keys: &[&'static str]| keys.iter().filter_map(|key| invariants.get(key).cloned()).collect();
+    let run = |keys: &[&'static str], def: Option<&'static TypeDef>| {
+        let known = keys.iter().filter_map(|key| invariants.get(key).cloned());
+        known.map(|invariant| Rule::on(invariant, def)).collect()
+    };
     let mut elements = Vec::with_capacity(def.elements.len());
-    for element in &def.elements {
+    for (place, element) in def.elements.iter().enumerate() {
+        let only = match element.types.as_slice() {
+            [only] => schema().type_named(only.code),
+            _ => None,
+        };
         elements.push(ElementPlan {
             def: element,
+            place,
+            stem: NameId::of(element.stem),
             contents: element.types.iter().map(|each| content(element, each.code, by_name)).collect(),
             binding: binding(element, terminology),
-            invariants: run(&element.constraints),
+            invariants: run(&element.constraints, only),
         });
     }
-    let required = (0..elements.len()).filter(|&index| def.elements[index].min > 0).collect();
-    TypePlan { def, elements, required, invariants: run(&def.constraints) }
+    let those = |is: fn(&ElementDef) -> bool| -> ElementSet {
+        (0..elements.len()).filter(|&place| is(&def.elements[place])).collect()
+    };
+    let (required, id) = (those(|element| element.min > 0), those(|element| element.stem == "id"));
+    TypePlan { def, elements, required, id, invariants: run(&def.constraints, Some(def)) }
 }
 
-fn content(element: &ElementDef, code: &str, by_name: &HashMap<&'static str, usize>) -> Content {
+fn content(element: &ElementDef, code: &str, by_name: &FixedMap<&'static str, usize>) -> Content {
     if matches!(code, "Resource" | "DomainResource") {
         return Content::Resource;
     }

@@ -20,7 +20,8 @@ pub(super) struct BundleIndex<'a> {
     /// A relative reference must name an entry: the Bundle is a message or a document.
     is_closed: bool,
     by_url: HashMap<Cow<'a, str>, Versions<'a>>,
-    by_id: HashMap<String, Versions<'a>>,
+    /// By type and id.
+    by_id: HashMap<(&'a str, Cow<'a, str>), Versions<'a>>,
 }
 
 /// Versions of one resource.
@@ -255,10 +256,7 @@ impl<'a> Walk<'a> {
         if let Some(id) = text.strip_prefix('#') {
             return contained(id, scope);
         }
-        let (text, version) = match text.split_once("/_history/") {
-            Some((text, version)) => (text, Some(version)),
-            None => (&*text, None),
-        };
+        let (text, version) = split_version(&text);
         let found = self.bundle.as_ref()?.find(text, !is_absolute(text), scope.full_url);
         found.iter().find(|each| version.is_none_or(|wanted| version_is(**each, wanted))).copied()
     }
@@ -299,10 +297,7 @@ impl<'a> Walk<'a> {
         if let Some(id) = text.strip_prefix('#') {
             return self.resolve_contained(id, value, scope);
         }
-        let (text, version) = match text.split_once("/_history/") {
-            Some((text, version)) => (text, Some(version)),
-            None => (text, None),
-        };
+        let (text, version) = split_version(text);
         let text = text.split('#').next().unwrap_or(text);
         let is_absolute = is_absolute(text);
         let local = if is_absolute { None } else { type_and_id(text) };
@@ -398,7 +393,7 @@ fn contained<'a>(id: &str, scope: &Scope<'a>) -> Option<Node<'a>> {
 impl<'a> BundleIndex<'a> {
     fn add(&mut self, resource: Node<'a>) {
         if let Some((name, id)) = resource.resource_type().zip(resource.child(keys().id).and_then(Node::text)) {
-            self.by_id.entry(format!("{name}/{id}")).or_default().push(resource);
+            self.by_id.entry((name, id)).or_default().push(resource);
         }
     }
 
@@ -410,7 +405,8 @@ impl<'a> BundleIndex<'a> {
             let url = base.filter(|base| is_absolute(base)).map(|base| format!("{base}{text}"));
             let by_url = url.and_then(|url| self.by_url.get(&*url));
             // Where the reference is relative to the URL of its entry, an entry of another server is not meant.
-            by_url.or_else(|| self.by_id.get(text).filter(|_| base.is_none() || !self.is_closed))
+            let by_id = || self.by_id.get(&text.split_once('/').map(|(name, id)| (name, id.into()))?);
+            by_url.or_else(|| by_id().filter(|_| base.is_none() || !self.is_closed))
         } else {
             self.by_url.get(text)
         };
@@ -427,6 +423,13 @@ fn parameters<'a>(node: Node<'a>, index: &mut BundleIndex<'a>) {
         }
         rest.extend(parameter.items_of("part"));
     }
+}
+
+/// A reference without `/_history/…`, and the version.
+fn split_version(text: &str) -> (&str, Option<&str>) {
+    // Few references have the one letter.
+    let versioned = text.as_bytes().contains(&b'_').then(|| text.split_once("/_history/")).flatten();
+    versioned.map_or((text, None), |(text, version)| (text, Some(version)))
 }
 
 fn version(resource: Node<'_>) -> Option<Cow<'_, str>> {

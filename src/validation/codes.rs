@@ -162,7 +162,8 @@ impl<'a> Walk<'a> {
         let strictness = self.validator.strictness;
         let is_text = matches!(format, Format::String | Format::Markdown);
         let is_url = matches!(format, Format::Uri | Format::Url | Format::Canonical);
-        if !(strictness.no_markup && is_text || is_url) {
+        let is_limited = strictness.no_example_urls || format == Format::Canonical;
+        if !(strictness.no_markup && is_text || is_url && is_limited) {
             return;
         }
         let Some(text) = node.text() else { return };

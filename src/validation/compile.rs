@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::Profile;
 use super::discriminators::matchers;
-use super::plan::{Binding, Child, Invariant, Limit, Shape, Slice, Slicing, Strength, TypeRule};
+use super::plan::{Binding, Child, Invariant, Limit, Rule, Shape, Slice, Slicing, Strength, TypeRule};
 use super::terminology::{NamedSet, Terminology};
 use crate::fhir::definitions::{ConstraintDefinition, StructureDefinition, TypeUse, without_version};
 use crate::fhir::outcome::{Issue, IssueType, Severity};
@@ -155,6 +155,7 @@ impl<'t, 'd> Compiler<'t, 'd> {
                 shape.children.push(Child { name, shape: inner });
             }
         }
+        shape.finish();
         shape
     }
 
@@ -176,10 +177,11 @@ impl<'t, 'd> Compiler<'t, 'd> {
             invariants: self.constraints(element, place, profile),
             slicing: None,
             children: Vec::new(),
+            required: Vec::new(),
         }
     }
 
-    fn constraints(&mut self, element: &SnapshotElement, place: Base, profile: &Arc<str>) -> Vec<Arc<Invariant>> {
+    fn constraints(&mut self, element: &SnapshotElement, place: Base, profile: &Arc<str>) -> Vec<Rule> {
         let mut invariants = Vec::new();
         for constraint in element.constraints.iter().filter(|constraint| !constraint.expression.is_empty()) {
             let source = constraint.source.as_deref().unwrap_or(profile);
@@ -191,7 +193,7 @@ impl<'t, 'd> Compiler<'t, 'd> {
                     if source == &**profile {
                         self.doubt(&invariant, element, place);
                     }
-                    invariants.push(invariant);
+                    invariants.push(Rule::on(invariant, place.content));
                 }
                 Err(what) => self.refuse(profile, &element.id, &what),
             }
@@ -224,7 +226,8 @@ impl<'t, 'd> Compiler<'t, 'd> {
             .map_err(|error| format!("constraint {}: {error}", constraint.key))?;
         let text = if constraint.human.is_empty() { &constraint.expression } else { &constraint.human };
         let severity = if constraint.severity == "warning" { Severity::Warning } else { Severity::Error };
-        let invariant = Invariant { rule: rule.as_str().into(), severity, text: text.as_str().into(), expression };
+        let invariant =
+            Invariant { rule: rule.as_str().into(), severity, text: text.as_str().into(), native: None, expression };
         let invariant = Arc::new(invariant);
         self.invariants.insert(rule, Arc::clone(&invariant));
         Ok(invariant)

@@ -21,8 +21,10 @@ mod compile;
 mod conformance;
 mod discriminators;
 mod ecl;
+mod gate;
 mod measure;
 mod narrative;
+mod native;
 mod operation;
 mod plan;
 mod primitives;
@@ -53,7 +55,7 @@ use crate::fhir::outcome::{Issue, IssueType};
 use crate::fhir::r4::{self, schema};
 use crate::fhir::snapshot::{R4, Snapshots};
 use crate::fhir::terminology::{CodeSystemDefinition, ValueSetDefinition};
-use crate::fhir::{Document, ElementPath, Node, keys};
+use crate::fhir::{Document, ElementPath, FixedMap, Node, keys};
 
 /// Issues reported on one document; more are counted as one.
 const MOST_ISSUES: usize = 1000;
@@ -77,9 +79,9 @@ pub struct Validator {
     base: BasePlan,
     terminology: Terminology,
     /// Those that were loaded.
-    profiles: HashMap<Box<str>, Profile>,
+    profiles: FixedMap<Box<str>, Profile>,
     /// R4's own, each compiled when it is first asked for; `None` for one that makes no sense.
-    built_in: HashMap<&'static str, OnceLock<Option<Box<Profile>>>>,
+    built_in: FixedMap<&'static str, OnceLock<Option<Box<Profile>>>>,
     models: HashMap<Box<str>, Shape>,
     questionnaires: HashMap<Box<str>, Document>,
     measures: HashMap<Box<str>, Document>,
@@ -127,7 +129,7 @@ impl Validator {
         let base = base::compile(&mut terminology, &mut notes);
         let mut compiler = Compiler::new(&terminology, Snapshots::of(&structures));
         (compiler.notes, compiler.issues) = (notes, issues);
-        let mut profiles: HashMap<Box<str>, Profile> = HashMap::new();
+        let mut profiles: FixedMap<Box<str>, Profile> = FixedMap::default();
         let mut models: HashMap<Box<str>, Shape> = HashMap::new();
         for structure in &structures {
             let before = compiler.issues.len();

@@ -4,21 +4,22 @@
 //! those of every claimed profile and of the profiles it derives from, of matched slices, of extension definitions. So
 //! nothing is copied from base definitions, and each rule is applied once, in the profile that states it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::gate::{ElementSet, Gate};
+use super::native::Native;
 use super::primitives::Format;
 use super::terminology::NamedSet;
 use crate::fhir::outcome::Severity;
 use crate::fhir::r4::{ElementDef, TypeDef};
-use crate::fhir::{Document, Name};
+use crate::fhir::{Document, FixedMap, Name, NameId};
 use crate::fhirpath::Expression;
 
 /// Base R4, compiled.
 #[derive(Debug)]
 pub(super) struct BasePlan {
     pub(super) types: Vec<TypePlan>,
-    pub(super) by_name: HashMap<&'static str, usize>,
+    pub(super) by_name: FixedMap<&'static str, usize>,
 }
 
 impl BasePlan {
@@ -33,19 +34,24 @@ impl BasePlan {
 pub(super) struct TypePlan {
     pub(super) def: &'static TypeDef,
     pub(super) elements: Vec<ElementPlan>,
-    /// Places of the elements with a minimum.
-    pub(super) required: Vec<usize>,
-    pub(super) invariants: Vec<Arc<Invariant>>,
+    /// The elements with a minimum.
+    pub(super) required: ElementSet,
+    pub(super) id: ElementSet,
+    pub(super) invariants: Vec<Rule>,
 }
 
 /// An element of a type.
 #[derive(Debug)]
 pub(super) struct ElementPlan {
     pub(super) def: &'static ElementDef,
+    /// Its place in [`TypePlan::elements`].
+    pub(super) place: usize,
+    /// Its name without a type: that of `value` for `value[x]`.
+    pub(super) stem: NameId,
     /// What each of its types is, in the order of [`ElementDef::types`].
     pub(super) contents: Vec<Content>,
     pub(super) binding: Option<Binding>,
-    pub(super) invariants: Vec<Arc<Invariant>>,
+    pub(super) invariants: Vec<Rule>,
 }
 
 /// What a type is to the walk.
@@ -81,7 +87,25 @@ pub(super) struct Invariant {
     pub(super) severity: Severity,
     /// What it asks for, in words; for base R4 its expression.
     pub(super) text: Box<str>,
+    /// Who answers it in the place of the expression.
+    pub(super) native: Option<Native>,
     pub(super) expression: Expression,
+}
+
+/// An invariant where it is stated.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) invariant: Arc<Invariant>,
+    /// What of it the elements that are there decide.
+    pub(super) gate: Option<Gate>,
+}
+
+impl Rule {
+    /// The invariant on elements of the type `def`, if that is known.
+    pub(super) fn on(invariant: Arc<Invariant>, def: Option<&'static TypeDef>) -> Rule {
+        let gate = def.and_then(|def| Gate::of(&invariant, def));
+        Rule { invariant, gate }
+    }
 }
 
 /// What one profile says about one element.
@@ -100,12 +124,28 @@ pub(super) struct Shape {
     pub(super) pattern: Option<Arc<Document>>,
     pub(super) limit: Option<Box<Limit>>,
     pub(super) binding: Option<Binding>,
-    pub(super) invariants: Vec<Arc<Invariant>>,
+    pub(super) invariants: Vec<Rule>,
     pub(super) slicing: Option<Slicing>,
     pub(super) children: Vec<Child>,
+    /// Places of the children of which one is asked for, or one in a slice. See [`Shape::finish`].
+    pub(super) required: Vec<usize>,
 }
 
 impl Shape {
+    /// Fills in what follows from the rest.
+    pub(super) fn finish(&mut self) {
+        let is_required = |child: &Child| {
+            let mut slices = child.shape.slicing.iter().flat_map(|slicing| &slicing.slices);
+            child.shape.min > 0 || slices.any(|slice| slice.shape.min > 0)
+        };
+        self.required = (0..self.children.len()).filter(|&place| is_required(&self.children[place])).collect();
+    }
+
+    /// Whether it says anything of the value itself.
+    pub(super) fn limits_value(&self) -> bool {
+        self.fixed.is_some() || self.pattern.is_some() || self.limit.is_some() || self.binding.is_some()
+    }
+
     /// Adds the paths of the elements below `path` that the profile requires.
     pub(super) fn push_required(&self, path: &str, paths: &mut Vec<String>) {
         for child in &self.children {

@@ -128,12 +128,22 @@ fn whole(text: &str, least: i64) -> bool {
 }
 
 fn string(text: &str) -> bool {
+    if text.is_ascii() {
+        let is_wrong = |byte: u8| byte < b' ' && !matches!(byte, b'\t' | b'\r' | b'\n');
+        let (wrong, visible) = text
+            .bytes()
+            .fold((false, false), |(wrong, visible), byte| (wrong | is_wrong(byte), visible | (byte > b' ')));
+        return visible && !wrong && text.len() <= LONGEST;
+    }
     text.len() <= LONGEST
         && text.chars().any(|letter| !letter.is_whitespace())
         && !text.chars().any(|letter| letter < ' ' && !matches!(letter, '\t' | '\r' | '\n'))
 }
 
 fn code(text: &str) -> bool {
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return !text.is_empty();
+    }
     !text.is_empty() && text.split(' ').all(|word| !word.is_empty() && !word.contains(char::is_whitespace))
 }
 
@@ -144,7 +154,8 @@ pub(super) fn id(text: &str) -> bool {
 }
 
 fn uri(text: &str) -> bool {
-    if text.is_empty() || text.contains(char::is_whitespace) {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if text.is_empty() || !is_plain && text.contains(char::is_whitespace) {
         return false;
     }
     if let Some(rest) = text.strip_prefix("urn:uuid:") {

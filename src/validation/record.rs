@@ -8,7 +8,6 @@ use super::walk::{Occurrence, Scope, Walk, kind_name};
 use crate::fhir::outcome::IssueType;
 use crate::fhir::r4::{TypeDef, schema};
 use crate::fhir::{Kind, Node};
-use crate::fhirpath::Item;
 
 impl<'a> Walk<'a> {
     /// Checks a record, or a part of it, against the model's shape.
@@ -31,7 +30,8 @@ impl<'a> Walk<'a> {
             let text = format!("{} is missing: at least {} expected", child.name.text(), child.shape.min);
             self.missing(node, child.name.text(), &shape.profile, text);
         }
-        self.run(shape.invariants.iter().map(|each| &**each), &Item::of_node(node, None), node, scope);
+        let own = Occurrence { value: Some(node), extension: None };
+        self.run(&shape.invariants, own, None, None, scope);
     }
 
     fn field(&mut self, node: Node<'a>, child: &'a Child, scope: &Scope<'a>) {
@@ -84,7 +84,7 @@ impl<'a> Walk<'a> {
         if let Some(binding) = &shape.binding {
             self.bound(occurrence, def, binding, &shape.profile);
         }
-        self.run(shape.invariants.iter().map(|each| &**each), &Item::of_node(node, Some(def)), node, scope);
+        self.run(&shape.invariants, occurrence, Some(def), None, scope);
     }
 }
 

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::bounds::compare;
 use super::compile::is_spelled;
+use super::gate::There;
 use super::plan::{Child, Matcher, Shape, Slice, Slicing, Step, Test, TypeRule};
 use super::strictness::Strictness;
 use super::terminology::Membership;
@@ -15,12 +16,11 @@ use crate::fhir::labels::DATA_ABSENT_REASON;
 use crate::fhir::outcome::{IssueType, Severity};
 use crate::fhir::r4::{TypeDef, schema};
 use crate::fhir::{Kind, Node, keys};
-use crate::fhirpath::Item;
 
 impl Child {
     /// Whether it speaks of the element that was found under this spelling.
     fn is_about(&self, found: &Found<'_>) -> bool {
-        self.name.text() == found.element.def.stem || self.name.text() == found.name.text()
+        self.name.id() == found.element.stem || self.name.id() == found.name
     }
 }
 
@@ -61,7 +61,7 @@ impl<'a> Walk<'a> {
     /// Reports the elements that shapes ask for and `parent` does not have.
     pub(super) fn absent_children(&mut self, parent: Node<'a>, found: &[Found<'a>], shapes: &[&'a Shape]) {
         for &shape in shapes {
-            for child in &shape.children {
+            for child in shape.required.iter().map(|&place| &shape.children[place]) {
                 if found.iter().any(|found| child.is_about(found)) {
                     continue;
                 }
@@ -242,20 +242,19 @@ impl<'a> Walk<'a> {
         occurrence: Occurrence<'a>,
         def: &'static TypeDef,
         shapes: &[&'a Shape],
+        there: Option<There>,
         scope: &Scope<'a>,
     ) {
         let Some(node) = occurrence.node() else { return };
-        let exempt = occurrence.is_absent_with_reason();
         for &shape in shapes {
-            if !exempt {
+            if shape.limits_value() && !occurrence.is_absent_with_reason() {
                 self.fixed_values(occurrence, node, shape);
                 self.limits(occurrence, def, shape);
                 if let Some(binding) = &shape.binding {
                     self.bound(occurrence, def, binding, &shape.profile);
                 }
             }
-            let item = Item::of_primitive(occurrence.value, occurrence.extension, Some(def));
-            self.run(shape.invariants.iter().map(|each| &**each), &item, node, scope);
+            self.run(&shape.invariants, occurrence, Some(def), there, scope);
         }
     }
 

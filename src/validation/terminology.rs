@@ -4,14 +4,14 @@
 //! Code systems and value sets come from what is loaded, and from the tables of R4 (with v2 and v3). The codes of a
 //! system that is in neither (SNOMED CT, LOINC, dm+d) are [`Membership::Unlisted`]: neither right nor wrong.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use regex::RegexBuilder;
 
 use crate::fhir::definitions::without_version;
-use crate::fhir::r4;
 use crate::fhir::terminology::{CodeSystemDefinition, Concept, Content, Filter, Include, Text, ValueSetDefinition};
+use crate::fhir::{FixedMap, FixedSet, r4};
 use crate::fhirpath::Knowledge;
 
 /// A value set by its URL, which need not be loaded; expanded when a code is first looked for.
@@ -44,7 +44,7 @@ pub(super) enum Membership {
 /// Codes of one system.
 #[derive(Clone, Debug)]
 enum Codes {
-    Listed(HashSet<Text>),
+    Listed(FixedSet<Text>),
     /// All codes of a system that is not loaded, or a selection that cannot be computed.
     Unlisted,
 }
@@ -63,7 +63,7 @@ struct System {
     content: Content,
     concepts: Vec<Concept>,
     /// Places in `concepts`; a code that stands at several has the first.
-    places: HashMap<Text, usize>,
+    places: FixedMap<Text, usize>,
     /// Code and type of the properties that concepts may have.
     properties: Vec<(String, String)>,
 }
@@ -71,11 +71,11 @@ struct System {
 /// The code systems and value sets that are loaded.
 #[derive(Debug, Default)]
 pub(super) struct Terminology {
-    systems: HashMap<Box<str>, System>,
+    systems: FixedMap<Box<str>, System>,
     /// Those of R4, each read when it is first asked for.
-    base: HashMap<&'static str, OnceLock<Option<System>>>,
-    definitions: HashMap<Box<str>, ValueSetDefinition>,
-    sets: HashMap<Box<str>, Arc<NamedSet>>,
+    base: FixedMap<&'static str, OnceLock<Option<System>>>,
+    definitions: FixedMap<Box<str>, ValueSetDefinition>,
+    sets: FixedMap<Box<str>, Arc<NamedSet>>,
 }
 
 impl Terminology {
@@ -301,7 +301,7 @@ impl ValueSet {
 impl System {
     fn of(definition: CodeSystemDefinition) -> System {
         let CodeSystemDefinition { content, concepts, properties, .. } = definition;
-        let mut places = HashMap::with_capacity(concepts.len());
+        let mut places = FixedMap::with_capacity_and_hasher(concepts.len(), Default::default());
         for (place, concept) in concepts.iter().enumerate() {
             places.entry(concept.code.clone()).or_insert(place);
         }

@@ -10,15 +10,16 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use super::bundle::BundleIndex;
-use super::plan::{Content, ElementPlan, Invariant, Shape, TypePlan};
+use super::gate::{ElementSet, There};
+use super::plan::{Content, ElementPlan, Invariant, Rule, Shape, TypePlan};
 use super::primitives::Format;
 use super::{MOST_ISSUES, Validator, narrative};
 use crate::fhir::labels::DATA_ABSENT_REASON;
 use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::r4::{TypeDef, schema};
 use crate::fhir::snapshot::R4;
-use crate::fhir::{Document, ElementPath, Kind, NameId, Node, NodeId, keys};
-use crate::fhirpath::{Environment, Item};
+use crate::fhir::{Children, Document, ElementPath, Kind, NameId, Node, NodeId, keys};
+use crate::fhirpath::{Environment, EvaluationError, Item};
 
 /// The LOINC codes of R4's vital signs, and the profile that an Observation with the code keeps to (R4
 /// observation-vitalsigns).
@@ -59,9 +60,11 @@ impl<'a> Occurrence<'a> {
         else {
             return false;
         };
-        let bare = object.children().all(|child| child.name_id() == keys.extension || child.name_id() == keys.id);
-        let extensions = object.items_at(keys.extension);
-        bare && extensions.filter_map(|each| each.child(keys.url)?.text()).any(|url| url == DATA_ABSENT_REASON)
+        if object.children().any(|child| child.name_id() != keys.extension && child.name_id() != keys.id) {
+            return false;
+        }
+        let mut extensions = object.items_at(keys.extension).filter_map(|each| each.child(keys.url)?.text());
+        extensions.any(|url| url == DATA_ABSENT_REASON)
     }
 }
 
@@ -72,6 +75,53 @@ pub(super) struct Found<'a> {
     pub(super) name: NameId,
     value: Option<Node<'a>>,
     extension: Option<Node<'a>>,
+}
+
+impl<'a> Found<'a> {
+    /// The values, if there is nothing to say about how they are written and how many there are.
+    fn plain_values(&self) -> Option<Children<'a>> {
+        let def = self.element.def;
+        let value = self.value.filter(|value| self.extension.is_none() && value.is_array() == def.is_array())?;
+        let values = value.items();
+        let count = values.clone().take_while(|value| value.kind() != Kind::Null).count();
+        let is_whole = count > 0 && (!value.is_array() || value.children().nth(count).is_none());
+        (is_whole && def.max.is_none_or(|max| count <= max as usize)).then_some(values)
+    }
+
+    /// Whether FHIRPath finds any value of it.
+    fn is_there(&self) -> bool {
+        let is_value = |node: Node<'_>| node.kind() != Kind::Null;
+        if self.value.or(self.extension).is_some_and(Node::is_array) {
+            let in_array = |node: Option<Node<'_>>, is: fn(Node<'_>) -> bool| {
+                node.filter(|node| node.is_array()).is_some_and(|array| array.children().any(is))
+            };
+            return in_array(self.value, is_value) || in_array(self.extension, |node| node.is_object());
+        }
+        self.value.is_some_and(is_value) || self.extension.is_some_and(Node::is_object)
+    }
+}
+
+/// The members of an object.
+#[derive(Default)]
+struct Members<'a> {
+    found: SmallVec<[Found<'a>; 8]>,
+    /// Which elements they are.
+    elements: ElementSet,
+    /// Whether any is none of its type's, or of another type than one before it.
+    is_faulty: bool,
+}
+
+impl<'a> Members<'a> {
+    /// The members of `plan`'s element at this place.
+    fn at(&mut self, place: usize) -> Option<&mut Found<'a>> {
+        self.found.iter_mut().filter(|_| self.elements.contains(place)).find(|each| each.element.place == place)
+    }
+
+    /// The elements that FHIRPath finds; `None` where only a look at the members themselves tells.
+    fn there(&self, def: &'static TypeDef) -> Option<There> {
+        let there = self.found.iter().filter(|each| each.is_there()).map(|each| each.element.place);
+        (!self.is_faulty).then(|| There { def, elements: there.collect() })
+    }
 }
 
 /// The resource around an element.
@@ -241,8 +291,8 @@ impl<'a> Walk<'a> {
         if matches!(plan.def.name, "Bundle" | "Parameters") {
             self.index(node);
         }
-        self.object(node, plan, &shapes, plan.def.name, &scope);
-        self.resource_rules(node, plan.def, &shapes, holder, &scope);
+        let there = self.object(node, plan, &shapes, plan.def.name, &scope);
+        self.resource_rules(node, plan.def, &shapes, holder, there, &scope);
         self.bundle = around;
         if outer.is_none() {
             self.contained_are_used(node);
@@ -257,12 +307,13 @@ impl<'a> Walk<'a> {
         def: &'static TypeDef,
         shapes: &[&'a Shape],
         holder: Option<&Scope<'a>>,
+        there: Option<There>,
         scope: &Scope<'a>,
     ) {
         let own = Occurrence { value: Some(node), extension: None };
         let (outer, inner): (Shapes<'a>, Shapes<'a>) = shapes.iter().copied().partition(|shape| shape.id.contains('.'));
-        self.shape_rules(own, def, &outer, holder.unwrap_or(scope));
-        self.shape_rules(own, def, &inner, scope);
+        self.shape_rules(own, def, &outer, there, holder.unwrap_or(scope));
+        self.shape_rules(own, def, &inner, there, scope);
         match def.name {
             "QuestionnaireResponse" => self.questionnaire_response(node, scope),
             "MeasureReport" => self.measure_report(node),
@@ -320,7 +371,8 @@ impl<'a> Walk<'a> {
         fits
     }
 
-    /// Checks an object against its type and the active shapes. `at` is the path of the element that holds it.
+    /// Checks an object against its type and the active shapes. `at` is the path of the element that holds it. Yields the
+    /// elements that are there.
     fn object(
         &mut self,
         node: Node<'a>,
@@ -328,35 +380,38 @@ impl<'a> Walk<'a> {
         shapes: &[&'a Shape],
         at: &'static str,
         scope: &Scope<'a>,
-    ) {
+    ) -> Option<There> {
         if !node.is_object() {
             self.wrong_kind(node, "an object");
-            return;
+            return None;
         }
-        let found = self.members(node, plan, scope);
-        if !found.iter().any(|each| each.element.def.stem != "id") && node != scope.resource {
+        let members = self.members(node, plan, scope);
+        if members.elements.without(plan.id).is_empty() && node != scope.resource {
             let text = "the element is empty";
             self.error(IssueType::Invariant, node, "ele-1", text, "remove it, or give it a value or children");
         }
         // An ElementDefinition's id names its path, in differential and snapshot alike.
-        if node != scope.resource
+        let has_id = plan.id.without(members.elements).is_empty();
+        if has_id
+            && node != scope.resource
             && plan.def.name != "ElementDefinition"
             && let Some(id) = node.child(keys().id)
         {
             self.element_id(id, scope);
         }
-        for &required in &plan.required {
+        for required in plan.required.without(members.elements).places() {
             let element = &plan.elements[required];
-            if !found.iter().any(|each| std::ptr::eq(each.element, element)) {
-                let text = format!("{} is missing: at least {} expected", element.def.path, element.def.min);
-                self.missing(node, element.def.stem, "r4-cardinality", text);
-            }
+            let text = format!("{} is missing: at least {} expected", element.def.path, element.def.min);
+            self.missing(node, element.def.stem, "r4-cardinality", text);
         }
-        for each in &found {
+        for each in &members.found {
             self.member(each, node, plan, shapes, at, scope);
         }
-        self.absent_children(node, &found, shapes);
-        self.run(plan.invariants.iter().map(|each| &**each), &Item::of_node(node, Some(plan.def)), node, scope);
+        self.absent_children(node, &members.found, shapes);
+        let there = members.there(plan.def);
+        let own = Occurrence { value: Some(node), extension: None };
+        self.run(&plan.invariants, own, Some(plan.def), there, scope);
+        there
     }
 
     /// The id of an element stands once in its resource (R4 element, 2.24.0.2).
@@ -369,35 +424,37 @@ impl<'a> Walk<'a> {
     }
 
     /// The members of an object as elements of its type. Reports those that are none.
-    fn members(&mut self, node: Node<'a>, plan: &'a TypePlan, scope: &Scope<'a>) -> SmallVec<[Found<'a>; 8]> {
+    fn members(&mut self, node: Node<'a>, plan: &'a TypePlan, scope: &Scope<'a>) -> Members<'a> {
         let resource_type = keys().resource_type;
-        let mut found: SmallVec<[Found<'a>; 8]> = SmallVec::new();
+        let mut members = Members::default();
         for child in node.children() {
             let name = child.name_id();
             if name == resource_type && node == scope.resource {
                 continue;
             }
-            let place = plan.def.place(name).filter(|_| name != NameId::UNKNOWN).filter(|&(element, chosen)| {
+            let place = plan.def.place(name).filter(|&(element, chosen)| {
                 let content = plan.elements[element].contents[chosen];
                 !name.is_primitive_extension() || matches!(content, Content::Primitive(..))
             });
             let Some((element, chosen)) = place else {
                 let text = format!("{} has no element of this name in R4", plan.def.name);
                 self.error(IssueType::Structure, child, "r4-unknown-element", text, "remove it, or correct its name");
+                members.is_faulty = true;
                 continue;
             };
-            self.keep(&mut found, &plan.elements[element], chosen, child);
+            self.keep(&mut members, &plan.elements[element], chosen, child);
         }
-        found
+        members
     }
 
-    fn keep(&mut self, found: &mut SmallVec<[Found<'a>; 8]>, element: &'a ElementPlan, chosen: usize, child: Node<'a>) {
+    fn keep(&mut self, members: &mut Members<'a>, element: &'a ElementPlan, chosen: usize, child: Node<'a>) {
         let is_extension = child.name_id().is_primitive_extension();
         let name = child.name_id().without_underscore();
-        match found.iter_mut().find(|each| std::ptr::eq(each.element, element)) {
+        match members.at(element.place) {
             Some(other) if other.chosen != chosen => {
                 let text = format!("{} has values of two types", element.def.path);
                 self.error(IssueType::Structure, child, "r4-choice", text, "keep one of them");
+                members.is_faulty = true;
                 return;
             }
             Some(other) => {
@@ -407,7 +464,8 @@ impl<'a> Walk<'a> {
             None => {}
         }
         let (value, extension) = if is_extension { (None, Some(child)) } else { (Some(child), None) };
-        found.push(Found { element, chosen, name, value, extension });
+        members.elements.insert(element.place);
+        members.found.push(Found { element, chosen, name, value, extension });
     }
 
     fn member(
@@ -419,13 +477,22 @@ impl<'a> Walk<'a> {
         at: &'static str,
         scope: &Scope<'a>,
     ) {
+        let is_extension = matches!(found.element.def.types[found.chosen].code, "Extension");
+        let full_url = (plan.def.name == "Bundle.entry").then(|| parent.child(keys().full_url)).flatten();
+        if shapes.is_empty()
+            && !is_extension
+            && let Some(values) = found.plain_values()
+        {
+            for value in values {
+                self.value(Occurrence { value: Some(value), extension: None }, found, &[], full_url, scope);
+            }
+            return;
+        }
         let occurrences = self.occurrences(found);
         let mut active: SmallVec<[Shapes<'a>; 1]> = smallvec::smallvec![Shapes::new(); occurrences.len()];
         if !shapes.is_empty() {
             self.shape_children(parent, found, &occurrences, shapes, scope, &mut active);
         }
-        let is_extension = matches!(found.element.def.types[found.chosen].code, "Extension");
-        let full_url = (plan.def.name == "Bundle.entry").then(|| parent.child(keys().full_url)).flatten();
         for (occurrence, mut shapes) in occurrences.iter().zip(active) {
             if is_extension && let Some(node) = occurrence.value {
                 self.extension(node, plan.def, at, found.element.def.stem, &mut shapes);
@@ -497,16 +564,16 @@ impl<'a> Walk<'a> {
     ) {
         let element = found.element;
         let Some(node) = occurrence.node() else { return };
-        let def = match element.contents[found.chosen] {
+        let (def, there) = match element.contents[found.chosen] {
             Content::Primitive(format, def) => {
                 self.primitive(occurrence, format, def, element, shapes, scope);
-                def
+                (def, None)
             }
             Content::Complex(index) => {
                 let plan = &self.validator.base.types[index];
-                self.object(node, plan, shapes, element.def.path, scope);
+                let there = self.object(node, plan, shapes, element.def.path, scope);
                 self.data_type(node, plan.def, found, shapes, scope);
-                plan.def
+                (plan.def, there)
             }
             Content::Resource => {
                 let contained = element.def.stem == "contained";
@@ -514,12 +581,11 @@ impl<'a> Walk<'a> {
                 return;
             }
         };
-        let item = Item::of_primitive(occurrence.value, occurrence.extension, Some(def));
-        self.run(element.invariants.iter().map(|each| &**each), &item, node, scope);
+        self.run(&element.invariants, occurrence, Some(def), there, scope);
         if let Some(binding) = &element.binding {
             self.bound(occurrence, def, binding, "r4-binding");
         }
-        self.shape_rules(occurrence, def, shapes, scope);
+        self.shape_rules(occurrence, def, shapes, there, scope);
     }
 
     fn primitive(
@@ -590,22 +656,22 @@ impl<'a> Walk<'a> {
         self.error(IssueType::Structure, node, "r4-json", text, "write the element as R4 JSON does");
     }
 
-    /// Runs invariants on an item at `node`.
+    /// Runs invariants on a value of the type `def`, of which the elements that are `there` may be known.
     pub(super) fn run(
         &mut self,
-        invariants: impl Iterator<Item = &'a Invariant>,
-        item: &Item<'a>,
-        node: Node<'a>,
+        rules: &'a [Rule],
+        occurrence: Occurrence<'a>,
+        def: Option<&'static TypeDef>,
+        there: Option<There>,
         scope: &Scope<'a>,
     ) {
-        for invariant in invariants {
-            let environment = Environment {
-                resource: Some(Item::of_node(scope.resource, scope.resource_type)),
-                root_resource: Some(Item::of_node(scope.root, scope.root_type)),
-                knowledge: Some(&self.validator.terminology),
-                ..Environment::default()
-            };
-            match invariant.expression.holds(item, &environment) {
+        let Some(node) = occurrence.node() else { return };
+        for Rule { invariant, gate } in rules {
+            let evaluate = || self.evaluate(invariant, occurrence, def, scope);
+            let decided = gate.as_ref().zip(there).and_then(|(gate, there)| gate.verdict(there));
+            let decided = decided.or_else(|| invariant.native?.holds(occurrence.value?, scope.resource));
+            debug_assert!(decided.is_none_or(|holds| evaluate() == Ok(holds)), "{}", invariant.rule);
+            match decided.map_or_else(evaluate, Ok) {
                 Ok(true) => {}
                 Ok(false) => {
                     let text = format!("the rule does not hold: {}", invariant.text);
@@ -614,6 +680,23 @@ impl<'a> Walk<'a> {
                 Err(error) => self.not_run(invariant, node, &error.to_string()),
             }
         }
+    }
+
+    fn evaluate(
+        &self,
+        invariant: &'a Invariant,
+        occurrence: Occurrence<'a>,
+        def: Option<&'static TypeDef>,
+        scope: &Scope<'a>,
+    ) -> Result<bool, EvaluationError> {
+        let environment = Environment {
+            resource: Some(Item::of_node(scope.resource, scope.resource_type)),
+            root_resource: Some(Item::of_node(scope.root, scope.root_type)),
+            knowledge: Some(&self.validator.terminology),
+            ..Environment::default()
+        };
+        let item = Item::of_primitive(occurrence.value, occurrence.extension, def);
+        invariant.expression.holds(&item, &environment)
     }
 
     /// An invariant without a result: a profile's own fails, for nobody knows that it holds; one of base R4 is named.

@@ -16,6 +16,7 @@ use std::sync::LazyLock;
 pub use profiles::{profile, profile_urls};
 pub use schema::{ElementDef, Schema, TypeDef, TypeKind, TypeRef, schema};
 
+use super::FixedMap;
 use super::terminology::{CodeSystemDefinition, Include, ValueSetDefinition};
 
 const ELEMENTS: &str = include_str!("elements.tsv");
@@ -133,7 +134,7 @@ pub fn constraints() -> impl Iterator<Item = (&'static str, &'static str, &'stat
 }
 
 /// Rows of a table by their first cell; rows with the same one stand together.
-type Rows = HashMap<&'static str, &'static str>;
+type Rows = FixedMap<&'static str, &'static str>;
 
 fn rows(table: &'static str) -> Rows {
     let mut rows: HashMap<&'static str, (usize, usize)> = HashMap::new();
@@ -192,7 +193,7 @@ pub fn type_codes(types: &str) -> impl Iterator<Item = &str> {
     types.split(',').filter(|code| !code.is_empty()).map(|code| code.split(['(', '[']).next().unwrap_or(code))
 }
 
-/// Every element name of R4, each choice element in all its spellings, sorted. The strings live as long as the
+/// Every element name of R4, each choice element by its stem and in all its spellings, sorted. The strings live as long as the
 /// program: expanded names are leaked once, by the only caller, the name table.
 pub(super) fn element_names() -> Vec<&'static str> {
     let mut names: BTreeSet<&'static str> = BTreeSet::from(["resourceType", "fhir_comments"]);
@@ -203,10 +204,13 @@ pub(super) fn element_names() -> Vec<&'static str> {
                 None => {
                     names.insert(last);
                 }
-                Some(stem) => names.extend(type_codes(element.types).map(|code| {
-                    let spelled: &'static str = choice_name(stem, code).leak();
-                    spelled
-                })),
+                Some(stem) => {
+                    names.insert(stem);
+                    names.extend(type_codes(element.types).map(|code| {
+                        let spelled: &'static str = choice_name(stem, code).leak();
+                        spelled
+                    }));
+                }
             }
         }
     }

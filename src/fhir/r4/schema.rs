@@ -3,10 +3,10 @@
 //! Built once from the element table. Backbone elements are types of their own, named by their path
 //! (`Bundle.entry`); a content reference leads to the type it names.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::{ElementRow, TypeRow, choice_name, type_codes, types};
+use crate::fhir::FixedMap;
 use crate::fhir::names::NameId;
 
 /// What kind of type it is.
@@ -35,7 +35,7 @@ pub struct TypeDef {
     pub elements: Vec<ElementDef>,
     /// The constraint keys on the type itself (`obs-6`), without `ele-1` and `ext-1`.
     pub constraints: Vec<&'static str>,
-    by_name: HashMap<NameId, (usize, usize)>,
+    by_name: Places,
 }
 
 /// An element of a type.
@@ -86,14 +86,14 @@ impl TypeDef {
     /// The element that `name` spells, and the type that the spelling says (the only one for a plain element).
     /// `_name` finds the same as `name`.
     pub fn element(&self, name: NameId) -> Option<(&ElementDef, &TypeRef)> {
-        let &(element, chosen) = self.by_name.get(&name.without_underscore())?;
+        let (element, chosen) = self.place(name)?;
         let element = self.elements.get(element)?;
         Some((element, element.types.get(chosen)?))
     }
 
     /// The places of the same two: in [`TypeDef::elements`], and in that element's [`ElementDef::types`].
     pub fn place(&self, name: NameId) -> Option<(usize, usize)> {
-        self.by_name.get(&name.without_underscore()).copied()
+        self.by_name.find(name.without_underscore())
     }
 
     /// The element with this stem: `value` for `value[x]`.
@@ -102,10 +102,61 @@ impl TypeDef {
     }
 }
 
+/// Which element and type each JSON name of a type spells.
+#[derive(Debug, Default)]
+struct Places {
+    /// In the order of the specification; of two with one name the first holds.
+    names: Vec<(NameId, u8, u8)>,
+    /// Open addressing over `names`, each place plus one; 0 is an empty slot. The length is a power of two.
+    slots: Vec<u8>,
+}
+
+impl Places {
+    #[inline]
+    fn slot(&self, name: NameId) -> usize {
+        name.index().wrapping_mul(0x9E37_79B1) >> 7 & (self.slots.len() - 1)
+    }
+
+    #[inline]
+    fn find(&self, name: NameId) -> Option<(usize, usize)> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let mut at = self.slot(name);
+        loop {
+            let (own, element, chosen) = self.names[usize::from(self.slots[at]).checked_sub(1)?];
+            if own == name {
+                return Some((usize::from(element), usize::from(chosen)));
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+    }
+
+    /// Adds a name unless it is there.
+    fn add(&mut self, name: NameId, element: usize, chosen: usize) {
+        if self.names.iter().all(|(own, ..)| *own != name) {
+            let place = |number: usize| u8::try_from(number).expect("no type of R4 has 256 elements or spellings");
+            self.names.push((name, place(element), place(chosen)));
+        }
+    }
+
+    /// Makes it ready to be searched.
+    fn finish(&mut self) {
+        self.slots = vec![0; (self.names.len() * 2 + 1).next_power_of_two()];
+        for (number, (name, ..)) in (1..).zip(&self.names) {
+            let mut at = self.slot(*name);
+            while self.slots[at] != 0 {
+                at = (at + 1) & (self.slots.len() - 1);
+            }
+            self.slots[at] = number;
+        }
+    }
+}
+
 /// All types of R4.
 #[derive(Debug)]
 pub struct Schema {
-    types: HashMap<&'static str, TypeDef>,
+    types: FixedMap<&'static str, TypeDef>,
 }
 
 /// The one schema of base R4.
@@ -145,10 +196,11 @@ impl Schema {
     }
 
     fn build() -> Schema {
-        let mut schema = Schema { types: HashMap::new() };
+        let mut schema = Schema { types: FixedMap::default() };
         for each in types() {
             schema.add_type(&each);
         }
+        schema.types.values_mut().for_each(|each| each.by_name.finish());
         schema
     }
 
@@ -204,7 +256,7 @@ impl TypeDef {
         base: &'static str,
         constraints: Vec<&'static str>,
     ) -> TypeDef {
-        TypeDef { name, kind, is_abstract, base, elements: Vec::new(), constraints, by_name: HashMap::new() }
+        TypeDef { name, kind, is_abstract, base, elements: Vec::new(), constraints, by_name: Places::default() }
     }
 
     fn add(&mut self, element: ElementDef) {
@@ -215,7 +267,7 @@ impl TypeDef {
             } else {
                 NameId::of(element.stem)
             };
-            self.by_name.entry(name).or_insert((index, chosen));
+            self.by_name.add(name, index, chosen);
         }
         self.elements.push(element);
     }
