@@ -139,7 +139,8 @@ mod tests {
     #[test]
     fn a_gate_tells_what_the_elements_decide() {
         let def = schema().type_named("ContactPoint").expect("it is a type");
-        let place = |name| def.elements.iter().position(|element| element.stem == name).expect("it is an element");
+        let place =
+            |name: &str| def.elements.iter().position(|element| element.stem == name).expect("it is an element");
         let gate = Gate::of(&invariant("value.empty() or system.exists()"), def).expect("elements decide it");
         let verdict =
             |names: &[&str]| gate.verdict(There { def, elements: names.iter().map(|name| place(name)).collect() });
