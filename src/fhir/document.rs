@@ -415,6 +415,11 @@ impl<'a> Node<'a> {
         Children { document: self.document, next: self.id.0 + 1, end: slot.after }
     }
 
+    /// This node and all inside it, in document order.
+    pub fn subtree(self) -> impl Iterator<Item = Node<'a>> + use<'a> {
+        (self.id.0..self.slot().after).map(move |index| Node { document: self.document, id: NodeId(index) })
+    }
+
     /// The member with `name`.
     #[inline]
     pub fn get(self, name: &Name) -> Option<Node<'a>> {
@@ -526,9 +531,12 @@ impl<'a> Node<'a> {
         while at.id != self.id {
             let inside = |child: &(usize, Node<'_>)| child.1.id <= self.id && self.id.0 < child.1.slot().after;
             let Some((index, child)) = at.children().enumerate().find(inside) else { break };
-            match child.name() {
-                Some(name) => path.push_name(element_name(&name)),
-                None => path.push_index(index),
+            match child.name_id() {
+                NameId::UNKNOWN => match child.name() {
+                    Some(name) => path.push_name(element_name(&name)),
+                    None => path.push_index(index),
+                },
+                known => path.push_name(known.text()),
             }
             at = child;
         }
@@ -1009,6 +1017,8 @@ mod tests {
     fn a_path_is_written_as_fhirpath_does() {
         let document =
             parse(r#"{"resourceType":"Patient","name":[{"family":"A"},{"_family":{"id":"x"},"given":["B"]}]}"#);
+        let inside: Vec<_> = document.root().children().flat_map(Node::subtree).map(Node::id).collect();
+        assert_eq!(inside, document.nodes().skip(1).map(Node::id).collect::<Vec<_>>());
         let paths: Vec<_> = document.nodes().map(|node| node.path().to_string()).collect();
         assert_eq!(
             paths,

@@ -212,6 +212,7 @@ impl<'e, 'a> Evaluator<'e, 'a> {
 
     fn walk(&self, plan: &'a Plan, base: &[Item<'a>], step: &'a Step) -> Evaluated<Items<'a>> {
         let mut found = Items::new();
+        found.reserve(base.len());
         for item in base {
             step.walk(item, &mut found);
         }
@@ -416,6 +417,11 @@ impl<'e, 'a> Evaluator<'e, 'a> {
                         break;
                     }
                 }
+            }
+            Operation::Call(call) if call.function == Function::Where => {
+                let items = self.seen_input(call.input.as_ref(), frame, &mut held)?;
+                self.charge(1 + items.len()).map_err(|what| plan.fail(what))?;
+                return functions::count_where(self, call, items);
             }
             Operation::Call(call) if call.function == Function::Children => {
                 for item in self.seen_input(call.input.as_ref(), frame, &mut held)? {

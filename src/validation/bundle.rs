@@ -21,7 +21,7 @@ pub(super) struct BundleIndex<'a> {
     is_closed: bool,
     by_url: HashMap<Cow<'a, str>, Versions<'a>>,
     /// By type and id.
-    by_id: HashMap<(&'a str, Cow<'a, str>), Versions<'a>>,
+    by_id: HashMap<&'a str, HashMap<Cow<'a, str>, Versions<'a>>>,
 }
 
 /// Versions of one resource.
@@ -358,8 +358,8 @@ impl<'a> Walk<'a> {
     pub(super) fn contained_are_used(&mut self, container: Node<'a>) {
         let keys = keys();
         let Some(contained) = container.child(keys.contained) else { return };
-        let inside = container.id().index()..container.end_index();
-        let fragments: Vec<(Node<'a>, Cow<'a, str>)> = (self.document.nodes().skip(inside.start).take(inside.len()))
+        let fragments: Vec<(Node<'a>, Cow<'a, str>)> = container
+            .subtree()
             .filter_map(|node| Some((node, node.text()?)))
             .filter(|(_, text)| text.starts_with('#'))
             .collect();
@@ -393,24 +393,24 @@ fn contained<'a>(id: &str, scope: &Scope<'a>) -> Option<Node<'a>> {
 impl<'a> BundleIndex<'a> {
     fn add(&mut self, resource: Node<'a>) {
         if let Some((name, id)) = resource.resource_type().zip(resource.child(keys().id).and_then(Node::text)) {
-            self.by_id.entry((name, id)).or_default().push(resource);
+            self.by_id.entry(name).or_default().entry(id).or_default().push(resource);
         }
     }
 
     /// The resources that a reference without its version may mean.
-    pub(super) fn find(&self, text: &str, is_local: bool, full_url: Option<Node<'a>>) -> Versions<'a> {
+    pub(super) fn find(&self, text: &str, is_local: bool, full_url: Option<Node<'a>>) -> &[Node<'a>] {
         let found = if is_local {
             let full_url = full_url.and_then(Node::text);
             let base = full_url.as_deref().and_then(type_and_id).map(|(base, ..)| base);
             let url = base.filter(|base| is_absolute(base)).map(|base| format!("{base}{text}"));
             let by_url = url.and_then(|url| self.by_url.get(&*url));
             // Where the reference is relative to the URL of its entry, an entry of another server is not meant.
-            let by_id = || self.by_id.get(&text.split_once('/').map(|(name, id)| (name, id.into()))?);
+            let by_id = || text.split_once('/').and_then(|(name, id)| self.by_id.get(name)?.get(id));
             by_url.or_else(|| by_id().filter(|_| base.is_none() || !self.is_closed))
         } else {
             self.by_url.get(text)
         };
-        found.cloned().unwrap_or_default()
+        found.map_or(&[], |versions| versions.as_slice())
     }
 }
 

@@ -31,8 +31,7 @@ impl<'a> Walk<'a> {
         let places: HashMap<NodeId, usize> = entries.iter().enumerate().filter_map(resource).collect();
         let mut links: Vec<Vec<usize>> = vec![Vec::new(); entries.len()];
         for (place, entry) in entries.iter().enumerate() {
-            let inside = self.document.nodes().skip(entry.id().index()).take(entry.end_index() - entry.id().index());
-            for text in inside.filter(|node| node.name_id() == keys.reference).filter_map(Node::text) {
+            for text in entry.subtree().filter(|node| node.name_id() == keys.reference).filter_map(Node::text) {
                 let text = text.split("/_history/").next().unwrap_or_default();
                 for target in index.find(text, !is_absolute(text), entry.child(keys.full_url)) {
                     if let Some(&target) = places.get(&target.id()) {

@@ -17,6 +17,13 @@ use crate::fhir::outcome::{IssueType, Severity};
 use crate::fhir::r4::{TypeDef, schema};
 use crate::fhir::{Kind, Node, keys};
 
+impl Shape {
+    /// Whether it says anything of the element.
+    pub(super) fn is_about(&self, found: &Found<'_>) -> bool {
+        self.children.iter().any(|child| child.is_about(found))
+    }
+}
+
 impl Child {
     /// Whether it speaks of the element that was found under this spelling.
     fn is_about(&self, found: &Found<'_>) -> bool {
@@ -51,6 +58,9 @@ impl<'a> Walk<'a> {
                 for (occurrence, active) in occurrences.iter().zip(active.iter_mut()) {
                     self.narrowed(*occurrence, found, &child.shape, active);
                     active.push(&child.shape);
+                }
+                if child.shape.slicing.is_none() {
+                    continue;
                 }
                 let places: SmallVec<[usize; 8]> = (0..occurrences.len()).collect();
                 self.slices(parent, found, Sliced { occurrences, places: &places, scope }, &child.shape, active);
@@ -412,15 +422,21 @@ pub(super) type Code<'a> = (Option<Cow<'a, str>>, Cow<'a, str>);
 
 /// The codes a code, Coding, CodeableConcept or Quantity holds, each with its system.
 pub(super) fn codes_of(node: Node<'_>) -> SmallVec<[Code<'_>; 2]> {
+    let mut codes = SmallVec::new();
+    push_codes(node, &mut codes);
+    codes
+}
+
+fn push_codes<'a>(node: Node<'a>, codes: &mut SmallVec<[Code<'a>; 2]>) {
     let keys = keys();
     if let Some(code) = node.text() {
-        return smallvec::smallvec![(None, code)];
+        codes.push((None, code));
+    } else if let Some(codings) = node.child(keys.coding) {
+        codings.items().for_each(|coding| push_codes(coding, codes));
+    } else if let Some(code) = node.child(keys.code).and_then(Node::text) {
+        let system = node.child(keys.system).and_then(Node::text);
+        codes.push((system.or(Some("".into())), code));
     }
-    if let Some(codings) = node.child(keys.coding) {
-        return codings.items().flat_map(codes_of).collect();
-    }
-    let system = node.child(keys.system).and_then(Node::text);
-    node.child(keys.code).and_then(Node::text).map(|code| (system.or(Some("".into())), code)).into_iter().collect()
 }
 
 /// Whether two values are the same: members in any order, items in the same.

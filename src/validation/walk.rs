@@ -479,12 +479,15 @@ impl<'a> Walk<'a> {
     ) {
         let is_extension = matches!(found.element.def.types[found.chosen].code, "Extension");
         let full_url = (plan.def.name == "Bundle.entry").then(|| parent.child(keys().full_url)).flatten();
-        if shapes.is_empty()
-            && !is_extension
+        if !shapes.iter().any(|shape| shape.is_about(found))
             && let Some(values) = found.plain_values()
         {
             for value in values {
-                self.value(Occurrence { value: Some(value), extension: None }, found, &[], full_url, scope);
+                let mut shapes = Shapes::new();
+                if is_extension {
+                    self.extension(value, plan.def, at, found.element.def.stem, &mut shapes);
+                }
+                self.value(Occurrence { value: Some(value), extension: None }, found, &shapes, full_url, scope);
             }
             return;
         }
@@ -503,6 +506,11 @@ impl<'a> Walk<'a> {
 
     /// The values of an element, and whether they are written as its cardinality asks for.
     fn occurrences(&mut self, found: &Found<'a>) -> SmallVec<[Occurrence<'a>; 1]> {
+        let mut occurrences = SmallVec::new();
+        if let Some(values) = found.plain_values() {
+            values.for_each(|value| occurrences.push(Occurrence { value: Some(value), extension: None }));
+            return occurrences;
+        }
         let def = found.element.def;
         for node in [found.value, found.extension].into_iter().flatten() {
             if node.is_array() != def.is_array() {
@@ -526,7 +534,6 @@ impl<'a> Walk<'a> {
             let text = format!("{} stands {count} times: at most {max} expected", def.path);
             self.error(IssueType::Structure, node, "r4-cardinality", text, "remove what is too many");
         }
-        let mut occurrences = SmallVec::new();
         for index in 0..count {
             let (value, extension) = (values.get(index).copied(), extensions.get(index).copied());
             self.nulls(found, value, extension);
@@ -633,12 +640,9 @@ impl<'a> Walk<'a> {
             return;
         }
         let id = keys().id;
-        let inside = scope.resource.id().index()..scope.resource.end_index();
-        let ids: Vec<Cow<'a, str>> = (self.document.nodes().skip(inside.start).take(inside.len()))
-            .filter(|node| node.name_id() == id)
-            .filter_map(Node::text)
-            .collect();
-        if links.iter().any(|link| !ids.iter().any(|id| id == link)) {
+        let named = scope.resource.subtree().filter(|node| node.name_id() == id);
+        let ids: HashSet<Cow<'a, str>> = named.filter_map(Node::text).collect();
+        if links.iter().any(|link| !ids.contains(&**link)) {
             let text = "a link of the narrative leads to nothing in the narrative or its resource";
             self.error(
                 IssueType::Invalid,
@@ -657,7 +661,22 @@ impl<'a> Walk<'a> {
     }
 
     /// Runs invariants on a value of the type `def`, of which the elements that are `there` may be known.
+    #[inline]
     pub(super) fn run(
+        &mut self,
+        rules: &'a [Rule],
+        occurrence: Occurrence<'a>,
+        def: Option<&'static TypeDef>,
+        there: Option<There>,
+        scope: &Scope<'a>,
+    ) {
+        // Most elements have none.
+        if !rules.is_empty() {
+            self.run_all(rules, occurrence, def, there, scope);
+        }
+    }
+
+    fn run_all(
         &mut self,
         rules: &'a [Rule],
         occurrence: Occurrence<'a>,

@@ -23,6 +23,16 @@ pub(crate) fn any_where<'a>(evaluator: &Evaluator<'_, 'a>, call: &'a Call, items
     Ok(false)
 }
 
+/// How many of `items` meet the criterion of `where(…)`.
+pub(crate) fn count_where<'a>(evaluator: &Evaluator<'_, 'a>, call: &'a Call, items: &[Item<'a>]) -> Evaluated<usize> {
+    let Some(criterion) = call.arguments.first() else { return Ok(items.len()) };
+    let mut count = 0;
+    for (index, item) in items.iter().enumerate() {
+        count += usize::from(evaluator.truth(criterion, Frame::of(item, index))? == Some(true));
+    }
+    Ok(count)
+}
+
 /// Whether all of `items` meet the criterion of `all(…)`.
 pub(crate) fn all_where<'a>(evaluator: &Evaluator<'_, 'a>, call: &'a Call, items: &[Item<'a>]) -> Evaluated<bool> {
     let Some(criterion) = call.arguments.first() else { return Ok(true) };

@@ -15,7 +15,7 @@ use super::plan::Call;
 use super::temporal::{Date, DateTime, Time};
 use super::types::type_info;
 
-pub(super) use collections::{all_where, any_where, union};
+pub(super) use collections::{all_where, any_where, count_where, union};
 pub(super) use references::has_value;
 
 /// Calls a function on `input`.
