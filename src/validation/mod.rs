@@ -57,7 +57,7 @@ use crate::fhir::snapshot::{R4, Snapshots};
 use crate::fhir::terminology::{CodeSystemDefinition, ValueSetDefinition};
 use crate::fhir::{Document, ElementPath, FixedMap, Node, keys};
 
-/// Issues reported on one document; more are counted as one.
+/// Errors reported on one document, and as many remarks; more are counted as one issue.
 const MOST_ISSUES: usize = 1000;
 
 /// What no validator of this version checks, whatever is loaded. Shown by `weir validate`.

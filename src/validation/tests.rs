@@ -422,7 +422,35 @@ fn no_issue_echoes_a_value() {
 #[test]
 fn issues_are_bounded() {
     let json = format!(r#"{{"resourceType":"Patient","name":[{}{{}}]}}"#, "{},".repeat(5000));
-    assert_eq!(validator().check_document(&parse(&json), None).len(), MOST_ISSUES + 1);
+    let issues = validator().check_document(&parse(&json), None);
+    assert_eq!(issues.iter().filter(|issue| issue.rule == "ele-1").count(), MOST_ISSUES);
+    assert_eq!(
+        issues.last().map(|issue| issue.text.as_str()),
+        Some("more than 1000 issues; 4001 more errors and 0 more remarks are left out")
+    );
+}
+
+/// Many entries, each with a warning: the Bundle is valid, and an error behind them all is told.
+#[test]
+fn ten_thousand_entries_are_checked() {
+    let entry = |number: usize, id: &str| {
+        format!(
+            r#"{{"fullUrl":"urn:uuid:{number:08}-0000-4000-8000-000000000000","resource":{{"resourceType":"Basic","code":{{"text":"a"}}{id}}}}}"#
+        )
+    };
+    let bundle = |last: &str| {
+        let entries: Vec<String> =
+            (0..10_000).map(|number| entry(number, if number == 9_999 { last } else { "" })).collect();
+        parse(&format!(r#"{{"resourceType":"Bundle","type":"collection","entry":[{}]}}"#, entries.join(",")))
+    };
+    let issues = validator().check_document(&bundle(""), None);
+    assert_eq!(errors(&issues), "");
+    assert_eq!(
+        issues.last().map(|issue| issue.text.as_str()),
+        Some("more than 1000 issues; 0 more errors and 9000 more remarks are left out")
+    );
+    let issues = validator().check_document(&bundle(r#","id":"a_b""#), None);
+    assert_eq!(errors(&issues), "error value Bundle.entry[9999].resource.id r4-primitive");
 }
 
 #[test]

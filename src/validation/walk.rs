@@ -156,6 +156,25 @@ impl<'a> Scope<'a> {
     }
 }
 
+/// Issues beyond those that are told.
+#[derive(Clone, Copy, Default)]
+struct LeftOut {
+    errors: usize,
+    /// Warnings and notes.
+    remarks: usize,
+}
+
+impl LeftOut {
+    /// How many there are; an error if one of them is.
+    fn issue(self) -> Option<Issue> {
+        let LeftOut { errors, remarks } = self;
+        let severity = if errors > 0 { Severity::Error } else { Severity::Information };
+        let text =
+            format!("more than {MOST_ISSUES} issues; {errors} more errors and {remarks} more remarks are left out");
+        (errors + remarks > 0).then(|| Issue::error(IssueType::TooCostly, text).severity(severity))
+    }
+}
+
 /// Whether resources keep to profiles that were tried on them.
 pub(super) type Tried = HashMap<(NodeId, Box<str>), bool>;
 
@@ -172,6 +191,10 @@ pub(super) struct Walk<'a> {
     /// Whether a resource keeps to a profile that something else asks of it, as far as it was tried.
     pub(super) tried: Rc<RefCell<Tried>>,
     pub(super) issues: Vec<Issue>,
+    /// How many of them are errors.
+    errors: usize,
+    /// How many were found beyond those.
+    left_out: LeftOut,
     /// Where each issue stands in the text, until [`Walk::finish`] turns it into line and column.
     offsets: Vec<usize>,
     /// Systems and value sets whose codes nobody here knows: how many codes, and where the first stands.
@@ -188,6 +211,8 @@ impl<'a> Walk<'a> {
             is_trial: false,
             tried: Rc::default(),
             issues: Vec::new(),
+            errors: 0,
+            left_out: LeftOut::default(),
             offsets: Vec::new(),
             unlisted: Vec::new(),
         }
@@ -203,14 +228,20 @@ impl<'a> Walk<'a> {
         text: impl Into<String>,
         hint: &str,
     ) {
-        let path = self.path_of(node);
+        let path = self.path_of(node, severity);
         self.report_at(severity, code, node, path, rule, text, hint);
     }
 
     /// The path of an issue at `node`. Finding it takes as long as its array is, so that issues which are left out
     /// have none: a hundred thousand faulty items would cost a hundred thousand walks.
-    fn path_of(&self, node: Node<'a>) -> ElementPath {
-        if self.issues.len() < MOST_ISSUES { node.path() } else { ElementPath::root() }
+    fn path_of(&self, node: Node<'a>, severity: Severity) -> ElementPath {
+        if self.has_room(severity) { node.path() } else { ElementPath::root() }
+    }
+
+    /// Errors have a bound of their own, so that no number of remarks hides one.
+    fn has_room(&self, severity: Severity) -> bool {
+        let same = if severity == Severity::Error { self.errors } else { self.issues.len() - self.errors };
+        same < MOST_ISSUES
     }
 
     #[expect(clippy::too_many_arguments, reason = "an issue has this many parts")]
@@ -224,15 +255,15 @@ impl<'a> Walk<'a> {
         text: impl Into<String>,
         hint: &str,
     ) {
-        if self.issues.len() < MOST_ISSUES {
+        if self.has_room(severity) {
             let issue = Issue::error(code, text).severity(severity).at(path);
+            self.errors += usize::from(severity == Severity::Error);
             self.issues.push(issue.rule(rule).hint(hint));
             self.offsets.push(node.offset());
-        } else if self.issues.len() == MOST_ISSUES {
-            self.issues.push(Issue::error(
-                IssueType::TooCostly,
-                format!("more than {MOST_ISSUES} issues; the rest are left out"),
-            ));
+        } else if severity == Severity::Error {
+            self.left_out.errors += 1;
+        } else {
+            self.left_out.remarks += 1;
         }
     }
 
@@ -243,6 +274,7 @@ impl<'a> Walk<'a> {
         for (issue, position) in self.issues.iter_mut().zip(positions) {
             issue.position = Some(position);
         }
+        self.issues.extend(self.left_out.issue());
         self.issues
     }
 
@@ -253,7 +285,7 @@ impl<'a> Walk<'a> {
 
     /// An error about a child of `parent` that is not there.
     pub(super) fn missing(&mut self, parent: Node<'a>, name: &str, rule: &str, text: String) {
-        let mut path = self.path_of(parent);
+        let mut path = self.path_of(parent, Severity::Error);
         path.push_name(name);
         self.report_at(Severity::Error, IssueType::Required, parent, path, rule, text, "add it");
     }
