@@ -119,11 +119,17 @@ fn what_a_stamp_cannot_take_fails_as_its_targets_do() {
 
 #[test]
 fn the_map_of_the_escalation_gives_the_same_with_and_without_stamps() {
+    let home = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let path = home.join(path);
         std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     };
-    let definitions = crate::config::definitions(&[]).expect("the built-in definitions are JSON");
+    let profiles = std::fs::read_dir(home.join("profiles")).expect("the profiles are there");
+    let paths = profiles.map(|entry| entry.expect("it can be read").path());
+    let definitions: Vec<Document> = paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .map(|path| parse(&std::fs::read_to_string(path).expect("it can be read")))
+        .collect();
     let name = "crisis-escalation.map".to_owned();
     let map = || {
         let files = [MapFile { text: read("mappings/crisis-escalation.map"), name: name.clone() }];
