@@ -19,10 +19,27 @@ pub(super) struct BundleIndex<'a> {
     dangling: Severity,
     /// A relative reference must name an entry: the Bundle is a message or a document.
     is_closed: bool,
+    /// The first resource of a message or document.
+    head: Option<Node<'a>>,
     by_url: HashMap<Cow<'a, str>, Versions<'a>>,
     /// By type and id.
     by_id: HashMap<&'a str, HashMap<Cow<'a, str>, Versions<'a>>>,
 }
+
+/// What the first resource of a document or message refers to and the Bundle must hold (R4 documents, 3.3.1; messaging,
+/// 3.4.1).
+const HELD: &[&str] = &[
+    "Composition.attester.party",
+    "Composition.author",
+    "Composition.custodian",
+    "Composition.encounter",
+    "Composition.event.detail",
+    "Composition.section.author",
+    "Composition.section.entry",
+    "Composition.section.focus",
+    "Composition.subject",
+    "MessageHeader.focus",
+];
 
 /// Versions of one resource.
 type Versions<'a> = SmallVec<[Node<'a>; 1]>;
@@ -45,7 +62,9 @@ impl<'a> Walk<'a> {
         let acts = is_bundle && matches!(&*kind, "transaction" | "batch");
         let dangling = if is_closed || acts { Severity::Error } else { Severity::Warning };
         let (by_url, by_id) = (HashMap::new(), HashMap::new());
-        let mut index = BundleIndex { dangling, is_closed, by_url, by_id };
+        let first = node.child(keys.entry).and_then(|entries| entries.items().next()?.child(keys.resource));
+        let head = first.filter(|_| is_closed);
+        let mut index = BundleIndex { dangling, is_closed, head, by_url, by_id };
         if is_bundle {
             self.entries(node, &kind, &mut index);
         } else {
@@ -152,10 +171,10 @@ impl<'a> Walk<'a> {
     /// Checks where a Reference leads, and that this may be.
     pub(super) fn reference(&mut self, node: Node<'a>, found: &Found<'a>, shapes: &[&'a Shape], scope: &Scope<'a>) {
         let keys = keys();
-        self.declared_type(node);
+        self.declared_type(node, found, shapes);
         let Some(value) = node.child(keys.reference) else { return };
         let Some(text) = value.text() else { return };
-        let target = self.resolve(&text, value, scope);
+        let target = self.resolve(&text, value, found.element.def.path, scope);
         for shape in shapes {
             self.placed(shape, value, &text, &target);
         }
@@ -182,18 +201,28 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// `Reference.type` is a resource type, or the URL of a logical model (R4 references, 2.3.0).
-    fn declared_type(&mut self, reference: Node<'a>) {
+    /// `Reference.type` is a resource type that the reference may lead to, or the URL of a logical model (R4 references,
+    /// 2.3.0).
+    fn declared_type(&mut self, reference: Node<'a>, found: &Found<'a>, shapes: &[&'a Shape]) {
         let Some(declared) = reference.child(keys().kind) else { return };
-        if declared.text().is_some_and(|name| schema().resource(&name).is_none() && !is_absolute(&name)) {
+        let Some(name) = declared.text().filter(|name| !is_absolute(name)) else { return };
+        if schema().resource(&name).is_none() {
             let text = "Reference.type is the name of no resource type of R4";
-            self.error(
-                IssueType::Value,
-                declared,
-                "r4-reference-target",
-                text,
-                "name the type as R4 does, or remove it",
-            );
+            let hint = "name the type as R4 does, or remove it";
+            self.error(IssueType::Value, declared, "r4-reference-target", text, hint);
+            return;
+        }
+        let validator = self.validator;
+        let is = |wanted: &str| match validator.type_of(wanted) {
+            Some(wanted) => schema().is_a(&name, wanted),
+            None => schema().type_named(wanted).is_none() || schema().is_a(&name, wanted),
+        };
+        let targets = &found.element.def.types[found.chosen].targets;
+        let own = shapes.iter().flat_map(|shape| &shape.types).filter(|rule| &*rule.code == "Reference");
+        let narrowed = own.filter(|rule| !rule.targets.is_empty()).all(|rule| rule.targets.iter().any(|each| is(each)));
+        if !narrowed || !(targets.is_empty() || targets.iter().any(|each| is(each))) {
+            let text = format!("the reference says that it leads to a {name}, which it may not");
+            self.error(IssueType::Value, declared, "r4-reference-target", text, "correct Reference.type");
         }
     }
 
@@ -293,13 +322,19 @@ impl<'a> Walk<'a> {
         conforms
     }
 
-    fn resolve(&mut self, text: &str, value: Node<'a>, scope: &Scope<'a>) -> Target<'a> {
+    fn resolve(&mut self, text: &str, value: Node<'a>, path: &str, scope: &Scope<'a>) -> Target<'a> {
         if let Some(id) = text.strip_prefix('#') {
             return self.resolve_contained(id, value, scope);
         }
         let (text, version) = split_version(text);
         let text = text.split('#').next().unwrap_or(text);
         let is_absolute = is_absolute(text);
+        let is_uuid = text.get(..9).is_some_and(|start| start.eq_ignore_ascii_case("urn:uuid:"));
+        if is_uuid && text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            let said = "a UUID is written in lower case (R4 datatypes, uri)";
+            let hint = "write it in lower case";
+            self.report(Severity::Warning, IssueType::Value, value, "r4-reference", said, hint);
+        }
         let local = if is_absolute { None } else { type_and_id(text) };
         if !is_absolute && local.is_none_or(|(before, ..)| !before.is_empty()) {
             let hint = "write Type/id, a full URL, urn:uuid:… or #id";
@@ -319,7 +354,10 @@ impl<'a> Walk<'a> {
         }
         match first {
             Some(resource) => Target::Resource(*resource),
-            None => self.dangling(text, is_absolute, &index, value).unwrap_or_else(elsewhere),
+            None => {
+                let is_held = index.head == Some(scope.resource) && HELD.contains(&path);
+                self.dangling(text, is_absolute && !is_held, &index, value).unwrap_or_else(elsewhere)
+            }
         }
     }
 
@@ -327,14 +365,15 @@ impl<'a> Walk<'a> {
     fn dangling(
         &mut self,
         text: &str,
-        is_absolute: bool,
+        may_be_elsewhere: bool,
         index: &BundleIndex<'a>,
         value: Node<'a>,
     ) -> Option<Target<'a>> {
-        let is_local = text.starts_with("urn:uuid:") || text.starts_with("urn:oid:");
-        let severity = match (is_local || (index.is_closed && !is_absolute), self.validator.strictness) {
+        let starts = |start: &str| text.get(..start.len()).is_some_and(|own| own.eq_ignore_ascii_case(start));
+        let is_local = starts("urn:uuid:") || starts("urn:oid:");
+        let severity = match (is_local || (index.is_closed && !may_be_elsewhere), self.validator.strictness) {
             (true, _) => index.dangling,
-            (false, strictness) if strictness.resolved_references && !is_absolute => Severity::Error,
+            (false, strictness) if strictness.resolved_references && !may_be_elsewhere => Severity::Error,
             _ => return None,
         };
         let hint = "add the resource, or correct the reference";

@@ -98,6 +98,15 @@ impl Format {
         self.accepts_text(&text)
     }
 
+    /// Whether it is text without a visible character, which should not be but may (R4 datatypes, string).
+    pub(super) fn is_blank(self, node: Node<'_>) -> bool {
+        matches!(self, Format::String | Format::Markdown)
+            && node.text().is_some_and(|text| {
+                let is_space = |letter: char| matches!(letter, ' ' | '\t' | '\r' | '\n');
+                text.starts_with(is_space) && text.len() <= LONGEST && text.chars().all(is_space)
+            })
+    }
+
     /// Whether `text` is written as this type is.
     pub(super) fn accepts_text(self, text: &str) -> bool {
         match self {

@@ -104,8 +104,13 @@ impl<'a> Walk<'a> {
             Some(resource_type) if declared == "Resource" => resource_type,
             _ => declared,
         };
-        let allows =
-            |rule: &TypeRule| matches!(&*rule.code, "BackboneElement" | "Element") || schema().is_a(code, &rule.code);
+        // The types of a choice are told apart by name: a code is not spelled as a string is.
+        let is_choice = found.element.def.is_choice;
+        let allows = |rule: &TypeRule| match &*rule.code {
+            "BackboneElement" | "Element" => true,
+            allowed if is_choice => code == allowed,
+            allowed => schema().is_a(code, allowed),
+        };
         let Some(rule) = shape.types.iter().find(|rule| allows(rule)) else {
             let expected = shape.types.iter().map(|rule| &*rule.code).collect::<Vec<_>>().join(" or ");
             let text = format!("{} is a {code}: {expected} expected", shape.id);

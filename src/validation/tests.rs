@@ -209,14 +209,17 @@ fn a_message_holds_what_it_refers_to() {
     let focus = "Bundle.entry[0].resource.focus[0].reference";
     check(&message(own, own), &[]);
     check(&message("Patient/p", own), &[]);
-    check(&message("https://y/Patient/q", own), &[]);
     let nowhere = format!("error not-found {focus} r4-reference");
+    check(&message("https://y/Patient/q", own), &[&nowhere]);
     check(&message("urn:uuid:0e0945db-a59a-4624-ba55-27794e7b3b99", own), &[&nowhere]);
     check(&message("Patient/q", own), &[&nowhere]);
     check(&message("p", own), &[&format!("error value {focus} r4-reference")]);
     let same = "urn:uuid:0e0945db-a59a-4624-ba55-27794e7b3b86";
     check(&message(same, same), &["error duplicate Bundle.entry[1] bdl-7"]);
-    check(&message("https://y/Patient/p", "https://y/Patient/q"), &["error value Bundle.entry[1] r4-full-url"]);
+    check(
+        &message("https://y/Patient/p", "https://y/Patient/q"),
+        &["error value Bundle.entry[1] r4-full-url", &nowhere],
+    );
     check(
         &message("Patient/p", own).replace(r#""type":"message""#, r#""type":"document""#),
         &["error invariant Bundle bdl-9", "error invariant Bundle bdl-10", "error invariant Bundle bdl-11"],
@@ -734,6 +737,7 @@ fn the_type_of_a_reference_is_one_of_r4() {
     let other = "warning code-invalid Patient.managingOrganization.type r4-binding";
     check_patient(&of("https://x/model"), &[other]);
     // Without a reference there is nothing to compare it with, but the name is still none.
+    check_patient(&of("Patient"), &["error value Patient.managingOrganization.type r4-reference-target"]);
     check_patient(&of("organization"), &[other, "error value Patient.managingOrganization.type r4-reference-target"]);
 }
 
@@ -757,7 +761,13 @@ fn a_document_holds_what_is_joined_to_its_composition() {
     let pointing = r#","code":{"text":"A"},"status":"active","subject":{"reference":"https://s/Patient/1"}"#;
     check(&bundle("Patient/1", &entry("Flag", pointing)), &[]);
     check(&bundle("Patient/1", &entry("Patient", "")), &["error invalid Bundle.entry[2] r4-document"]);
-    check(&bundle("https://elsewhere/Patient/1", ""), &["error invalid Bundle.entry[1] r4-document"]);
+    check(
+        &bundle("https://elsewhere/Patient/1", ""),
+        &[
+            "error invalid Bundle.entry[1] r4-document",
+            "error not-found Bundle.entry[0].resource.subject.reference r4-reference",
+        ],
+    );
 }
 
 #[test]
@@ -802,4 +812,57 @@ fn a_profile_on_a_type_that_is_not_loaded_leaves_the_rest_to_be_checked() {
         errors(&validator.check_document(&parse(bundle), Some("https://x/b"))),
         "error not-found Bundle.entry[0].resource not-checked\nerror required Bundle.entry[0].resource.gender https://x/b"
     );
+}
+
+#[test]
+fn what_a_document_or_message_is_about_is_in_it() {
+    let message = |focus: &str| {
+        format!(
+            r#"{{"resourceType":"Bundle","type":"message","entry":[{{"fullUrl":"urn:uuid:7dc0f984-1cc6-485f-9b64-2b1290da37f6","resource":{{"resourceType":"MessageHeader","eventUri":"https://s/e","source":{{"endpoint":"https://s"}},
+            "sender":{{"reference":"https://s/Organization/1"}},"focus":[{{"reference":"{focus}"}}]}}}}]}}"#
+        )
+    };
+    let at = "Bundle.entry[0].resource.focus[0].reference r4-reference";
+    check(&message("https://s/Task/1"), &[&format!("error not-found {at}")]);
+    check(
+        &message("URN:UUID:7DC0F984-1CC6-485F-9B64-2B1290DA37F6"),
+        &[&format!("warning value {at}"), &format!("error not-found {at}")],
+    );
+    check(&message("urn:uuid:7dc0f984-1cc6-485f-9b64-2b1290da37f6"), &[]);
+}
+
+#[test]
+fn what_the_specification_only_advises_is_a_warning() {
+    check_patient(r#""name":[{"text":" \n"}]"#, &["warning value Patient.name[0].text r4-primitive"]);
+    check_patient(r#""name":[{"text":""}]"#, &["error value Patient.name[0].text r4-primitive"]);
+}
+
+#[test]
+fn a_claimed_base_type_is_the_own_one_and_xhtml_has_no_extensions() {
+    let claim = |name: &str| format!(r#""meta":{{"profile":["{R4}{name}"]}}"#);
+    check_patient(&claim("Patient"), &[]);
+    check_patient(&claim("DomainResource"), &[]);
+    check_patient(&claim("Slot"), &["error invalid Patient.meta.profile[0] r4-profile"]);
+    check_patient(
+        r#""text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">a</div>","_div":{"id":"a"}}"#,
+        &["error structure Patient.text.div r4-unknown-element"],
+    );
+    check_patient(r#""_id":{"extension":[]}"#, &["error structure Patient.id r4-unknown-element"]);
+}
+
+#[test]
+fn a_choice_is_of_the_very_type_that_the_profile_leaves() {
+    let element = r#"{"id":"Observation.value[x]","path":"Observation.value[x]","type":[{"code":"string"}]}"#;
+    let extension = r#"{"id":"Extension.value[x]","path":"Extension.value[x]","type":[{"code":"string"}]}"#;
+    let profiles = [
+        structure("o", "Observation", &format!("{R4}Observation"), "", element),
+        structure("e", "Extension", &format!("{R4}Extension"), "", extension),
+    ];
+    let validator = Validator::compile(&profiles).expect("they compile");
+    let of = |value: &str| {
+        let patient = format!(r#"{{"resourceType":"Patient","extension":[{{"url":"https://x/e",{value}}}]}}"#);
+        errors(&validator.check_document(&parse(&patient), None))
+    };
+    assert_eq!(of(r#""valueString":"a""#), "");
+    assert_eq!(of(r#""valueCode":"a""#), "error value Patient.extension[0].valueCode https://x/e");
 }

@@ -14,6 +14,7 @@ use super::gate::{ElementSet, There};
 use super::plan::{Content, ElementPlan, Invariant, Rule, Shape, TypePlan};
 use super::primitives::Format;
 use super::{MOST_ISSUES, Validator, narrative};
+use crate::fhir::definitions::without_version;
 use crate::fhir::labels::DATA_ABSENT_REASON;
 use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::r4::{TypeDef, schema};
@@ -360,12 +361,26 @@ impl<'a> Walk<'a> {
         let Some(profiles) = node.child(keys.meta).and_then(|meta| meta.child(keys.profile)) else { return };
         for claim in profiles.items() {
             let Some(url) = claim.text() else { continue };
-            if validator.activate(&url, shapes) || validator.is_base(&url) {
+            if validator.is_base(&url) {
+                self.claimed_base(claim, &url, node);
+                continue;
+            }
+            if validator.activate(&url, shapes) {
                 continue;
             }
             let text = "the profile that the resource claims is not loaded, and not checked";
             let hint = "load the package that holds the profile";
             self.report(Severity::Warning, IssueType::NotFound, claim, "not-checked", text, hint);
+        }
+    }
+
+    /// A resource may claim the definition of its own type, or of one that it specialises.
+    fn claimed_base(&mut self, claim: Node<'a>, url: &str, node: Node<'a>) {
+        let name = without_version(url).strip_prefix(R4).unwrap_or(url);
+        let own = node.resource_type().unwrap_or_default();
+        if !schema().is_a(own, name) {
+            let text = format!("the profile is one of {name}, the resource is a {own}");
+            self.error(IssueType::Invalid, claim, "r4-profile", text, "claim a profile of this resource type");
         }
     }
 
@@ -465,8 +480,7 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let place = plan.def.place(name).filter(|&(element, chosen)| {
-                let content = plan.elements[element].contents[chosen];
-                !name.is_primitive_extension() || matches!(content, Content::Primitive(..))
+                !name.is_primitive_extension() || plan.elements[element].may_be_extended(chosen)
             });
             let Some((element, chosen)) = place else {
                 let text = format!("{} has no element of this name in R4", plan.def.name);
@@ -639,6 +653,9 @@ impl<'a> Walk<'a> {
         if let Some(node) = occurrence.value {
             if node.kind() != format.kind() {
                 self.wrong_kind(node, kind_name(format.kind()));
+            } else if format.is_blank(node) {
+                let text = "the text has no visible character";
+                self.report(Severity::Warning, IssueType::Value, node, "r4-primitive", text, "remove the element");
             } else if !format.accepts(node) {
                 let text = format!("the value is not a {}: {} expected", def.name, format.rule());
                 self.error(IssueType::Value, node, "r4-primitive", text, "correct the value");
