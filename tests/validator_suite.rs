@@ -15,8 +15,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
-use weir::fhir::outcome::Issue;
-use weir::fhir::{Document, Limits};
+use weir::fhir::outcome::{Issue, IssueType};
+use weir::fhir::r4::schema;
+use weir::fhir::{Document, ElementPath, Limits};
+use weir::fhirpath::{Environment, Expression, Item};
 use weir::validation::{Strictness, Validator};
 
 /// The folder of the suite, if it is present.
@@ -112,11 +114,36 @@ fn errors(folder: &Path, step: &Step, validators: &mut Validators) -> Result<Vec
     };
     let validator = validators.of(folder, step)?;
     let issues = validator.check_document(&document, step.case["profile"].as_str());
+    for issue in &issues {
+        leads_to_its_element(issue, &document);
+    }
     let shown = |issue: &Issue| {
-        let path = issue.path.as_ref().map(ToString::to_string).unwrap_or_default();
+        let path = issue.path.as_ref().map(ElementPath::spelled).unwrap_or_default();
         (path, format!("[{}] {}", issue.rule, issue.text))
     };
     Ok(issues.iter().filter(|issue| issue.is_error()).map(shown).collect())
+}
+
+/// The expression of an issue evaluates to one element, or that of what is missing to none and its parent's to one.
+fn leads_to_its_element(issue: &Issue, document: &Document) {
+    let path = issue.path.as_ref().map_or("", ElementPath::as_str);
+    if path.is_empty() {
+        return;
+    }
+    let def = document.resource_type().and_then(|name| schema().resource(name));
+    let focus = Item::of_node(document.root(), def);
+    let count = |expression: &str| {
+        let expression = Expression::parse(expression).unwrap_or_else(|error| panic!("{expression}: {error}"));
+        expression.evaluate(std::slice::from_ref(&focus), &Environment::default()).map_or(0, |found| found.len())
+    };
+    let found = count(path);
+    if found != 1 {
+        let stem = path.rsplit_once(".ofType(").filter(|(_, rest)| !rest.contains('.')).map_or(path, |(stem, _)| stem);
+        let parent = stem.rsplit_once('.').map_or("$this", |(parent, _)| parent);
+        // Of a slice that is missing there may be others.
+        let is_missing = found == 0 || issue.code == IssueType::Required;
+        assert!(is_missing && count(parent) == 1, "{path} leads to {found}: [{}] {}", issue.rule, issue.text);
+    }
 }
 
 /// `Bundle.entry[0].resource/*Patient/1*/.value.ofType(Quantity)` as Weir writes it.
@@ -132,13 +159,7 @@ fn own_path(path: &str) -> String {
         let end = out[start..].find(']').map_or(out.len(), |end| start + end + 1);
         out.replace_range(start..end, "");
     }
-    while let Some(start) = out.find(".ofType(") {
-        let end = out[start..].find(')').map_or(out.len(), |end| start + end + 1);
-        let name = out[start + 8..end - 1].to_owned();
-        let spelled = name[..1].to_ascii_uppercase() + &name[1..];
-        out.replace_range(start..end, &spelled);
-    }
-    out
+    ElementPath::new(out).spelled()
 }
 
 /// Where Java says that an error is. On the references of messages and documents it counts from 1.

@@ -12,6 +12,7 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
+use super::expression;
 use super::keys::keys;
 use super::names::{Name, NameId};
 use super::path::ElementPath;
@@ -541,6 +542,20 @@ impl<'a> Node<'a> {
             at = child;
         }
         path
+    }
+
+    /// FHIRPath that evaluates to this element of a FHIR resource: `Observation.value.ofType(Quantity)`. Of another
+    /// document, its path.
+    pub fn expression(self) -> ElementPath {
+        match self.document.resource_type() {
+            Some(_) => expression::of(self.document.root(), self),
+            None => self.path(),
+        }
+    }
+
+    /// The same for its child `name`, which need not be there.
+    pub fn expression_of(self, name: &str) -> ElementPath {
+        expression::of_child(self.document.root(), self, name)
     }
 }
 

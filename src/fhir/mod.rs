@@ -10,6 +10,7 @@ pub mod bundle;
 mod capability;
 pub mod definitions;
 mod document;
+mod expression;
 mod fixed;
 mod instant;
 mod keys;

@@ -22,6 +22,20 @@ impl ElementPath {
         &self.0
     }
 
+    /// The path with choice elements spelled as JSON does: `valueQuantity` for `value.ofType(Quantity)`.
+    pub fn spelled(&self) -> String {
+        let mut parts = self.0.split(".ofType(");
+        let mut spelled = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (code, rest) = part.split_once(')').unwrap_or((part, ""));
+            let mut letters = code.chars();
+            spelled.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+            spelled.push_str(letters.as_str());
+            spelled.push_str(rest);
+        }
+        spelled.replace('`', "")
+    }
+
     /// How long the path is, for [`ElementPath::cut`].
     pub(super) fn mark(&self) -> usize {
         self.0.len()

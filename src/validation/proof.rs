@@ -63,7 +63,7 @@ pub fn check(validator: &Validator, profile: &str, mapped: Mapped) -> Result<Val
 fn in_the_record(mapped: &Mapped, issue: Issue) -> Issue {
     let issue = Issue { position: None, ..issue };
     let Some(path) = issue.path.clone() else { return issue };
-    let field = nearest_element(mapped, path.as_str())
+    let field = nearest_element(mapped, &path.spelled())
         .and_then(|element| mapped.origins().get(element.index()))
         .and_then(|origin| mapped.received().record().node(origin.source?));
     match field {

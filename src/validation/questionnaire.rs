@@ -472,7 +472,7 @@ mod tests {
         let mut issues = validator.check_document(&parse(&response), None);
         issues.retain(|issue| issue.rule != "dom-6");
         let line = |issue: &crate::fhir::outcome::Issue| {
-            let path = issue.path.as_ref().map(ToString::to_string).unwrap_or_default();
+            let path = issue.path.as_ref().map(crate::fhir::ElementPath::spelled).unwrap_or_default();
             format!("{} {}", path.trim_start_matches("QuestionnaireResponse."), issue.severity.code())
         };
         issues.iter().map(line).collect::<Vec<_>>().join("; ")

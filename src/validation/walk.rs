@@ -236,7 +236,7 @@ impl<'a> Walk<'a> {
     /// The path of an issue at `node`. Finding it takes as long as its array is, so that issues which are left out
     /// have none: a hundred thousand faulty items would cost a hundred thousand walks.
     fn path_of(&self, node: Node<'a>, severity: Severity) -> ElementPath {
-        if self.has_room(severity) { node.path() } else { ElementPath::root() }
+        if self.has_room(severity) { node.expression() } else { ElementPath::root() }
     }
 
     /// Errors have a bound of their own, so that no number of remarks hides one.
@@ -286,8 +286,8 @@ impl<'a> Walk<'a> {
 
     /// An error about a child of `parent` that is not there.
     pub(super) fn missing(&mut self, parent: Node<'a>, name: &str, rule: &str, text: String) {
-        let mut path = self.path_of(parent, Severity::Error);
-        path.push_name(name);
+        let has_room = self.has_room(Severity::Error);
+        let path = if has_room { parent.expression_of(name) } else { ElementPath::root() };
         self.report_at(Severity::Error, IssueType::Required, parent, path, rule, text, "add it");
     }
 

@@ -1,0 +1,122 @@
+//! Mutants of the demo's Bundles and of their resources: what must be wrong is refused where it is wrong, the verdicts by
+//! kind of fault are those of `golden/mutants.tsv`, and nothing panics.
+//!
+//! With `WEIR_MUTANTS=FOLDER` and `WEIR_MUTANTS_COUNT=NUMBER` the mutants are also written to files, to be given to
+//! another validator.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value as Json;
+use uuid::Uuid;
+use weir::fhir::outcome::Issue;
+use weir::fhir::{Document, Limits};
+use weir::mapping::{CompiledMap, MapFile};
+use weir::validation::Validator;
+
+#[path = "support/mutants.rs"]
+mod mutants;
+
+use mutants::{Mutant, mutants as mutants_of};
+
+const SEED: u64 = 20_261_122;
+
+fn documents(folder: &str) -> Vec<Document> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = fs::read_dir(folder).expect("the folder is there");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be read").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    paths.iter().map(|path| parse(&fs::read(path).expect("the file can be read"))).collect()
+}
+
+fn parse(bytes: &[u8]) -> Document {
+    Document::parse(bytes, &Limits::default()).expect("it is JSON")
+}
+
+/// The demo's Bundles.
+fn bundles(profiles: &[Document]) -> Vec<Json> {
+    let name = "crisis-escalation.map".to_owned();
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("mappings").join(&name));
+    let file = MapFile { name, text: text.expect("the map can be read") };
+    let map = CompiledMap::compile(&[file], profiles).expect("the map compiles");
+    let bundle = |record: &Document| map.transform(record, Uuid::nil()).expect("it runs").document;
+    let json = |bundle: Document| serde_json::from_str(bundle.source()).expect("it is JSON");
+    documents("demo/records").iter().map(bundle).map(json).collect()
+}
+
+/// The resources of a Bundle, to stand alone.
+fn resources(bundle: &Json) -> impl Iterator<Item = Json> {
+    bundle["entry"].as_array().into_iter().flatten().map(|entry| entry["resource"].clone())
+}
+
+/// Whether an error is at the edited element, below it, or at its parent.
+fn names(own: &str, path: &str) -> bool {
+    let whole = path.rsplit_once(".ofType(").filter(|(_, rest)| !rest.contains('.')).map_or(path, |(stem, _)| stem);
+    let parent = whole.rsplit_once('.').map_or("", |(parent, _)| parent);
+    own.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])) || own == parent
+}
+
+fn check(validator: &Validator, mutant: &Mutant) -> bool {
+    let text = mutant.json.to_string();
+    let issues = validator.check_document(&parse(text.as_bytes()), None);
+    let errors: Vec<&Issue> = issues.iter().filter(|issue| issue.is_error()).collect();
+    let path = |issue: &Issue| issue.path.as_ref().map(ToString::to_string).unwrap_or_default();
+    let is_named = errors.iter().any(|error| names(&path(error), &mutant.path));
+    assert!(!mutant.is_wrong || is_named, "{} at {}: {errors:#?}", mutant.kind, mutant.path);
+    for error in &errors {
+        assert!(!error.rule.is_empty() && error.position.is_some(), "{error:?}");
+    }
+    !errors.is_empty()
+}
+
+/// Writes the mutants to files, if somebody asks for them.
+fn write(mutants: &[Mutant], name: &str) {
+    let Some(folder) = std::env::var_os("WEIR_MUTANTS").map(PathBuf::from) else { return };
+    fs::create_dir_all(&folder).expect("the folder can be made");
+    for (number, mutant) in mutants.iter().enumerate() {
+        let file = format!("{name}-{number:05}-{}-{}.json", mutant.kind, mutant.element);
+        fs::write(folder.join(file), mutant.json.to_string()).expect("the file can be written");
+    }
+}
+
+#[test]
+fn mutants_are_refused_where_they_are_wrong() {
+    let profiles = documents("profiles");
+    let validator = Validator::compile(&profiles).expect("the profiles compile");
+    let bundles = bundles(&profiles);
+    let alone: Vec<Json> = bundles.iter().flat_map(resources).collect();
+    for sample in bundles.iter().chain(&alone) {
+        let issues = validator.check_document(&parse(sample.to_string().as_bytes()), None);
+        assert!(!issues.iter().any(Issue::is_error), "{}: {issues:#?}", sample["resourceType"]);
+    }
+    let asked = std::env::var("WEIR_MUTANTS_COUNT").ok().and_then(|text| text.parse::<usize>().ok());
+    let mut verdicts: BTreeMap<(&str, &str), [usize; 2]> = BTreeMap::new();
+    for (name, samples, count) in [("bundle", &bundles, 160), ("resource", &alone, 1000)] {
+        let mutants = mutants_of(samples, SEED, asked.unwrap_or(count));
+        write(&mutants, name);
+        for mutant in &mutants {
+            let refused = check(&validator, mutant);
+            verdicts.entry((name, mutant.kind)).or_default()[usize::from(refused)] += 1;
+        }
+    }
+    let verdict = |counts: &[usize; 2]| match counts {
+        [_, 0] => "passes",
+        [0, _] => "refused",
+        _ => "both",
+    };
+    let rows = verdicts.iter().map(|((name, kind), counts)| format!("{name}\t{kind}\t{}\n", verdict(counts)));
+    let table: String = rows.collect();
+    let golden = include_str!("golden/mutants.tsv");
+    assert!(asked.is_some() || table == golden, "the verdicts are no longer those of golden/mutants.tsv:\n{table}");
+}
+
+#[test]
+fn the_same_seed_makes_the_same_mutants() {
+    let samples =
+        [serde_json::json!({"resourceType": "Patient", "id": "a", "gender": "male", "name": [{"family": "A"}]})];
+    let of = |seed| mutants_of(&samples, seed, 50).iter().map(|each| each.json.to_string()).collect::<Vec<_>>();
+    assert_eq!(of(1), of(1));
+    assert_ne!(of(1), of(2));
+}
