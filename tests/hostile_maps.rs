@@ -178,6 +178,29 @@ fn groups_may_call_each_other_in_a_long_chain_and_in_a_ring() {
 }
 
 #[test]
+fn the_deepest_expression_in_the_deepest_block_runs() {
+    let blocks = |group: &str, count: usize, inner: &str| {
+        let (open, close) = ("src then {\n".repeat(count), "};\n".repeat(count));
+        format!("group {group}(source src : Basic, target tgt : Patient) {{\n{open}{inner}\n{close}}}\n")
+    };
+    let condition = format!("{}true{}", "where(".repeat(95), ")".repeat(95));
+    let text = [
+        blocks("M", 80, "src then A(src, tgt);"),
+        blocks("A", 80, "src then B(src, tgt);"),
+        blocks("B", 80, "src then C(src, tgt);"),
+        blocks("C", 0, &format!("src where ({condition}) -> tgt.active = true \"last\";")),
+    ];
+    let made = within(60, move || {
+        let map = compile(&text.concat()).map_err(|faults| faults[0].to_string())?;
+        let record = Document::parse(r#"{"resourceType":"Basic"}"#, &fhir::Limits::default()).expect("it is JSON");
+        map.transform(&record, Uuid::nil())
+            .map(|made| made.document.source().to_owned())
+            .map_err(|error| error.to_string())
+    });
+    assert_eq!(made.as_deref(), Ok(r#"{"resourceType":"Patient","active":true}"#));
+}
+
+#[test]
 fn groups_of_ever_new_types_are_refused() {
     let parameters: Vec<String> = (0..8).map(|n| format!("source a{n}")).collect();
     let turned: Vec<String> = (1..8).map(|n| format!("a{n}")).collect();

@@ -92,7 +92,10 @@ pub fn snapshot(data: &[u8]) {
     for (first, again) in first.iter().zip(&again) {
         assert_eq!(format!("{first:?}"), format!("{again:?}"), "a second run makes the same");
     }
-    if first.iter().any(Result::is_ok) || structures.len() < documents.len() {
+    // A validator is made of all of R4 each time, which takes as long as a hundred snapshots.
+    let is_chosen =
+        data.iter().fold(0_u32, |sum, &byte| sum.wrapping_mul(31).wrapping_add(byte.into())).is_multiple_of(24);
+    if is_chosen && (first.iter().any(Result::is_ok) || structures.len() < documents.len()) {
         compile(&documents, &structures);
     }
 }

@@ -10,6 +10,8 @@ use super::operators::calendar_unit;
 use super::pattern::Pattern;
 use super::plan::{Binary, Call, Operation, Plan, Single};
 use super::types::{Step, TypeTest};
+use crate::fhir::r4::schema;
+use crate::fhir::snapshot::R4;
 
 /// Most levels of a plan: every operator, step, call and bracket is one. So many take less than 1 MiB of stack, whatever
 /// they are and without optimisation: half of what a thread of the gateway has.
@@ -307,6 +309,11 @@ impl Parser<'_> {
         if !(least..=most).contains(&arguments.len()) {
             return Err(wrong_count(name, least, most, arguments.len(), offset));
         }
+        if self.dialect.is_lenient() && needs_a_validator(function, &arguments) {
+            let what =
+                format!("{name}() of this asks a validator, and none stands behind a map: let a profile ask for it");
+            return Err(SyntaxError::new(offset, what));
+        }
         let below = arguments.iter().chain(&input).map(|plan| plan.depth).max().unwrap_or(0);
         let pattern = literal_pattern(function, &arguments)?;
         self.patterns += pattern.as_ref().map_or(0, Pattern::weight);
@@ -386,6 +393,16 @@ enum Infix {
     Binary(Binary),
     Is,
     As,
+}
+
+/// Whether only a validator can answer: `memberOf(…)`, and `conformsTo(…)` of anything but a type of R4.
+fn needs_a_validator(function: Function, arguments: &[Plan]) -> bool {
+    let is_type = |url: &str| url.strip_prefix(R4).is_some_and(|name| schema().type_named(name).is_some());
+    match (function, arguments.first().map(|argument| &argument.operation)) {
+        (Function::MemberOf, _) => true,
+        (Function::ConformsTo, Some(Operation::Literal(Value::String(url)))) => !is_type(url),
+        _ => false,
+    }
 }
 
 fn literal_pattern(function: Function, arguments: &[Plan]) -> Result<Option<Pattern>, SyntaxError> {

@@ -98,3 +98,17 @@ fn codes_without_a_translation_are_told_with_field_and_rule() {
     assert_eq!(told(r#"{"concept":{"coding":[{"system":"other","code":"f"}]}}"#), ["concept #w concept"]);
     assert_eq!(told(r#"{"concept":{"text":"no code"}}"#), Vec::<String>::new());
 }
+
+#[test]
+fn what_only_a_validator_could_answer_is_refused() {
+    let rule = |asked: &str| patient(&format!("src where ({asked}) -> tgt.active = true \"a\";"));
+    for asked in ["sex.memberOf('http://x/v')", "concept.conformsTo('http://x/p')"] {
+        let faults = compile_text(&rule(asked)).expect_err(asked);
+        assert!(
+            faults[0].message.ends_with("asks a validator, and none stands behind a map: let a profile ask for it")
+        );
+    }
+    let typed = "group main(source src : Patient, target tgt : Patient) {
+        src where (conformsTo('http://hl7.org/fhir/StructureDefinition/Patient')) -> tgt.active = true \"a\";\n}";
+    check(typed, r#"{"resourceType":"Patient"}"#, r#"{"resourceType":"Patient","active":true}"#);
+}
