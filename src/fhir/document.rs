@@ -313,7 +313,12 @@ pub(super) fn position_in(text: &str, offset: usize) -> Position {
         end -= 1;
     }
     let before = &text[..end];
-    let Some(newline) = before.rfind('\n') else { return Position { line: 1, column: before.chars().count() + 1 } };
+    // A whole pass in vector instructions is cheaper than a search that may end early: most documents have one line.
+    let has_lines = before.bytes().fold(0, |found, byte| found | u8::from(byte == b'\n')) != 0;
+    let Some(newline) = has_lines.then(|| before.rfind('\n')).flatten() else {
+        let characters = if before.is_ascii() { before.len() } else { before.chars().count() };
+        return Position { line: 1, column: characters + 1 };
+    };
     Position {
         line: before.bytes().filter(|&byte| byte == b'\n').count() + 1,
         column: before[newline + 1..].chars().count() + 1,

@@ -11,7 +11,7 @@ use super::functions;
 use super::item::{Item, Items, UCUM, Value};
 use super::operators;
 use super::plan::{Binary, Call, Operation, Plan, Single};
-use super::types::{Step, TypeTest, children};
+use super::types::{Found, Step, TypeTest, children};
 use crate::fhir::snapshot::R4;
 
 /// What an evaluation yields.
@@ -175,6 +175,46 @@ impl<'e, 'a> Evaluator<'e, 'a> {
         }
     }
 
+    /// A path of names beside the literal of a string, without collections; `None` where it takes them to tell.
+    #[inline(never)]
+    fn text_compared(
+        &self,
+        binary: Binary,
+        sides: &'a (Plan, Plan),
+        frame: Frame<'_, 'a>,
+    ) -> Evaluated<Option<Option<bool>>> {
+        let (Operation::Literal(Value::String(expected)), Binary::Equal | Binary::NotEqual) =
+            (&sides.1.operation, binary)
+        else {
+            return Ok(None);
+        };
+        Ok(match self.one(&sides.0, frame)? {
+            Found::Nothing => Some(None),
+            Found::One(item) => {
+                operators::equals_text(&item, expected).map(|equal| Some(equal == (binary == Binary::Equal)))
+            }
+            Found::Several => None,
+        })
+    }
+
+    /// What a path of names leads to, as long as each step finds one item at most.
+    fn one(&self, plan: &'a Plan, frame: Frame<'_, 'a>) -> Evaluated<Found<'a>> {
+        let (base, step) = match (&plan.operation, frame.focus) {
+            (Operation::This, [item]) => return Ok(Found::One(item.clone())),
+            (Operation::Child(base, step), _) => (base, step),
+            _ => return Ok(Found::Several),
+        };
+        self.charge(2).map_err(|what| plan.fail(what))?;
+        Ok(match (base, frame.focus) {
+            (None, [item]) => step.walk_to_one(item),
+            (None, _) => Found::Several,
+            (Some(base), _) => match self.one(base, frame)? {
+                Found::One(item) => step.walk_to_one(&item),
+                other => other,
+            },
+        })
+    }
+
     /// What a function works on, to be looked at only.
     fn seen_input<'f>(
         &'f self,
@@ -212,7 +252,9 @@ impl<'e, 'a> Evaluator<'e, 'a> {
 
     fn walk(&self, plan: &'a Plan, base: &[Item<'a>], step: &'a Step) -> Evaluated<Items<'a>> {
         let mut found = Items::new();
-        found.reserve(base.len());
+        if base.len() > 1 {
+            found.reserve(base.len());
+        }
         for item in base {
             step.walk(item, &mut found);
         }
@@ -368,6 +410,9 @@ impl<'e, 'a> Evaluator<'e, 'a> {
         }
         if let Some(order) = self.count_compared(binary, sides, frame)? {
             return Ok(Some(order));
+        }
+        if let Some(equal) = self.text_compared(binary, sides, frame)? {
+            return Ok(equal);
         }
         let mut held = Items::new();
         let left = self.seen(&sides.0, frame, &mut held)?;

@@ -134,6 +134,17 @@ impl Stem {
     }
 }
 
+/// What a step finds that asks for one item.
+pub(super) enum Found<'a> {
+    Nothing,
+    One(Item<'a>),
+    /// Perhaps several: a collection must tell.
+    Several,
+}
+
+/// A value, its `_name` sibling, and the type of both.
+type Spelled<'a> = (Option<Node<'a>>, Option<Node<'a>>, &'static TypeDef);
+
 /// A step of a path: a name, and what it finds in each FHIR type.
 #[derive(Debug)]
 pub(super) struct Step {
@@ -178,10 +189,35 @@ impl Step {
         }
     }
 
+    /// The only child of `item` with this name, without a collection around it.
+    #[inline]
+    pub(super) fn walk_to_one<'a>(&self, item: &Item<'a>) -> Found<'a> {
+        let Item::Element(element) = item else { return Found::Several };
+        let Some(type_def) = element.type_def().filter(|_| !self.is_own_value) else { return Found::Several };
+        let Some((value, extension, child_type)) = self.spelled(element, type_def) else { return Found::Nothing };
+        if extension.is_some() {
+            return Found::Several;
+        }
+        let Some(value) = value else { return Found::Nothing };
+        let mut items = value.items();
+        match (items.next().filter(|node| node.kind() != Kind::Null), items.next()) {
+            (Some(only), None) => Found::One(Item::of_node(only, Some(child_type))),
+            _ => Found::Several,
+        }
+    }
+
     fn walk_typed<'a>(&self, element: &Element<'a>, type_def: &'static TypeDef, found: &mut Items<'a>) {
-        let Some(spellings) = self.stem.and_then(|stem| stem.in_type(type_def)) else { return };
+        if let Some((value, extension, child_type)) = self.spelled(element, type_def) {
+            push_typed(value, extension, child_type, found);
+        }
+    }
+
+    /// The members of `element` that spell this name, value and `_name`, and the type of its values.
+    #[inline]
+    fn spelled<'a>(&self, element: &Element<'a>, type_def: &'static TypeDef) -> Option<Spelled<'a>> {
+        let spellings = self.stem.and_then(|stem| stem.in_type(type_def))?;
         let node = if type_def.kind == TypeKind::Primitive { element.extension() } else { element.value() };
-        let Some(node) = node.filter(|node| node.is_object()) else { return };
+        let node = node.filter(|node| node.is_object())?;
         let (mut value, mut extension, mut child_type) = (None, None, None);
         for child in node.children() {
             let name = child.name_id();
@@ -199,9 +235,7 @@ impl Step {
                 break;
             }
         }
-        if let Some(child_type) = child_type {
-            push_typed(value, extension, child_type, found);
-        }
+        Some((value, extension, child_type?))
     }
 
     fn walk_record<'a>(&self, element: &Element<'a>, found: &mut Items<'a>) {

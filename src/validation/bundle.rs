@@ -1,7 +1,8 @@
 //! References: inside a resource, inside a Bundle or Parameters, and to what they may point; and the rules of Bundles.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use smallvec::SmallVec;
@@ -22,8 +23,9 @@ pub(super) struct BundleIndex<'a> {
     /// The first resource of a message or document.
     head: Option<Node<'a>>,
     by_url: HashMap<Cow<'a, str>, Versions<'a>>,
-    /// By type and id.
-    by_id: HashMap<&'a str, HashMap<Cow<'a, str>, Versions<'a>>>,
+    resources: Vec<Node<'a>>,
+    /// The resources by type and id, indexed when a reference asks for one so.
+    by_id: OnceCell<HashMap<&'a str, HashMap<Cow<'a, str>, Versions<'a>>>>,
 }
 
 /// What the first resource of a document or message refers to and the Bundle must hold (R4 documents, 3.3.1; messaging,
@@ -42,7 +44,19 @@ const HELD: &[&str] = &[
 ];
 
 /// Versions of one resource.
-type Versions<'a> = SmallVec<[Node<'a>; 1]>;
+#[derive(Default)]
+pub(super) struct Versions<'a> {
+    pub(super) resources: SmallVec<[Node<'a>; 1]>,
+    /// Whether they say that they are different ones.
+    differ: bool,
+}
+
+impl<'a> Versions<'a> {
+    fn push(&mut self, resource: Node<'a>) {
+        self.differ |= self.resources.first().is_some_and(|first| version(*first) != version(resource));
+        self.resources.push(resource);
+    }
+}
 
 /// Where a reference leads.
 enum Target<'a> {
@@ -61,10 +75,10 @@ impl<'a> Walk<'a> {
         let is_closed = is_bundle && matches!(&*kind, "message" | "document");
         let acts = is_bundle && matches!(&*kind, "transaction" | "batch");
         let dangling = if is_closed || acts { Severity::Error } else { Severity::Warning };
-        let (by_url, by_id) = (HashMap::new(), HashMap::new());
         let first = node.child(keys.entry).and_then(|entries| entries.items().next()?.child(keys.resource));
         let head = first.filter(|_| is_closed);
-        let mut index = BundleIndex { dangling, is_closed, head, by_url, by_id };
+        let (by_url, resources, by_id) = (HashMap::new(), Vec::new(), OnceCell::new());
+        let mut index = BundleIndex { dangling, is_closed, head, by_url, resources, by_id };
         if is_bundle {
             self.entries(node, &kind, &mut index);
         } else {
@@ -76,17 +90,22 @@ impl<'a> Walk<'a> {
     fn entries(&mut self, bundle: Node<'a>, kind: &str, index: &mut BundleIndex<'a>) {
         let keys = keys();
         let entries = bundle.child(keys.entry);
+        index.by_url.reserve(entries.into_iter().flat_map(Node::items).count());
+        let mut versions: HashSet<(Cow<'a, str>, Option<Cow<'a, str>>)> = HashSet::new();
         for entry in entries.into_iter().flat_map(Node::items) {
             let resource = entry.child(keys.resource);
             let url = entry.child(keys.full_url).and_then(Node::text);
             if let Some(resource) = resource {
                 self.full_url(entry, resource, kind);
-                index.add(resource);
+                index.resources.push(resource);
             }
             let Some((url, resource)) = url.zip(resource) else { continue };
-            let others = index.by_url.entry(url).or_default();
-            let same = |other: &Node<'a>| version(*other) == version(resource);
-            if kind != "history" && others.iter().any(same) {
+            let others = index.by_url.entry(url.clone()).or_default();
+            if let [only] = others.resources[..] {
+                versions.insert((url.clone(), version(only)));
+            }
+            let is_known = !others.resources.is_empty() && !versions.insert((url, version(resource)));
+            if kind != "history" && is_known {
                 let text = "two entries have the same fullUrl and version";
                 self.error(IssueType::Duplicate, entry, "bdl-7", text, "give each entry its own fullUrl");
             }
@@ -185,7 +204,8 @@ impl<'a> Walk<'a> {
         };
         let Some(name) = name else { return };
         let targets = &found.element.def.types[found.chosen].targets;
-        if !targets.is_empty() && !targets.iter().any(|target| schema().is_a(name, target)) {
+        if !targets.is_empty() && !targets.contains(&name) && !targets.iter().any(|target| schema().is_a(name, target))
+        {
             let text = format!("the reference leads to a {name}: {} expected", targets.join(" or "));
             self.error(IssueType::Value, value, "r4-reference-target", text, "refer to a resource of that type");
         }
@@ -286,8 +306,8 @@ impl<'a> Walk<'a> {
             return contained(id, scope);
         }
         let (text, version) = split_version(&text);
-        let found = self.bundle.as_ref()?.find(text, !is_absolute(text), scope.full_url);
-        found.iter().find(|each| version.is_none_or(|wanted| version_is(**each, wanted))).copied()
+        let found = self.bundle.as_ref()?.find(text, !is_absolute(text), scope.full_url)?;
+        found.resources.iter().find(|each| version.is_none_or(|wanted| version_is(**each, wanted))).copied()
     }
 
     /// Whether the resource claims the profile or one derived from it; what it claims is checked where it stands.
@@ -327,7 +347,7 @@ impl<'a> Walk<'a> {
             return self.resolve_contained(id, value, scope);
         }
         let (text, version) = split_version(text);
-        let text = text.split('#').next().unwrap_or(text);
+        let text = text.find('#').map_or(text, |hash| &text[..hash]);
         let is_absolute = is_absolute(text);
         let is_uuid = text.get(..9).is_some_and(|start| start.eq_ignore_ascii_case("urn:uuid:"));
         if is_uuid && text.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -345,10 +365,8 @@ impl<'a> Walk<'a> {
         let Some(index) = self.bundle.clone() else { return elsewhere() };
         let found = index.find(text, local.is_some(), scope.full_url);
         let is_versioned = |resource: &&Node<'a>| version.is_none_or(|wanted| version_is(**resource, wanted));
-        let mut matching = found.iter().filter(is_versioned);
-        let first = matching.next();
-        let differs = |other: Node<'a>| first.is_some_and(|first| self::version(*first) != self::version(other));
-        if version.is_none() && index.is_closed && matching.any(|other| differs(*other)) {
+        let first = found.and_then(|found| found.resources.iter().find(is_versioned));
+        if version.is_none() && index.is_closed && found.is_some_and(|found| found.differ) {
             let text = "the reference names a resource of which the Bundle has several versions";
             self.error(IssueType::Duplicate, value, "r4-reference", text, "say which version: …/_history/version");
         }
@@ -430,26 +448,31 @@ fn contained<'a>(id: &str, scope: &Scope<'a>) -> Option<Node<'a>> {
 }
 
 impl<'a> BundleIndex<'a> {
-    fn add(&mut self, resource: Node<'a>) {
-        if let Some((name, id)) = resource.resource_type().zip(resource.child(keys().id).and_then(Node::text)) {
-            self.by_id.entry(name).or_default().entry(id).or_default().push(resource);
-        }
+    fn by_id(&self) -> &HashMap<&'a str, HashMap<Cow<'a, str>, Versions<'a>>> {
+        self.by_id.get_or_init(|| {
+            let mut by_id: HashMap<&'a str, HashMap<Cow<'a, str>, Versions<'a>>> = HashMap::new();
+            for &resource in &self.resources {
+                if let Some((name, id)) = resource.resource_type().zip(resource.child(keys().id).and_then(Node::text)) {
+                    by_id.entry(name).or_default().entry(id).or_default().push(resource);
+                }
+            }
+            by_id
+        })
     }
 
     /// The resources that a reference without its version may mean.
-    pub(super) fn find(&self, text: &str, is_local: bool, full_url: Option<Node<'a>>) -> &[Node<'a>] {
-        let found = if is_local {
+    pub(super) fn find(&self, text: &str, is_local: bool, full_url: Option<Node<'a>>) -> Option<&Versions<'a>> {
+        if is_local {
             let full_url = full_url.and_then(Node::text);
             let base = full_url.as_deref().and_then(type_and_id).map(|(base, ..)| base);
             let url = base.filter(|base| is_absolute(base)).map(|base| format!("{base}{text}"));
             let by_url = url.and_then(|url| self.by_url.get(&*url));
             // Where the reference is relative to the URL of its entry, an entry of another server is not meant.
-            let by_id = || text.split_once('/').and_then(|(name, id)| self.by_id.get(name)?.get(id));
+            let by_id = || text.split_once('/').and_then(|(name, id)| self.by_id().get(name)?.get(id));
             by_url.or_else(|| by_id().filter(|_| base.is_none() || !self.is_closed))
         } else {
             self.by_url.get(text)
-        };
-        found.map_or(&[], |versions| versions.as_slice())
+        }
     }
 }
 
@@ -458,7 +481,7 @@ fn parameters<'a>(node: Node<'a>, index: &mut BundleIndex<'a>) {
     let mut rest: Vec<Node<'a>> = node.items_of("parameter").collect();
     while let Some(parameter) = rest.pop() {
         if let Some(resource) = parameter.child(keys().resource) {
-            index.add(resource);
+            index.resources.push(resource);
         }
         rest.extend(parameter.items_of("part"));
     }
@@ -490,8 +513,9 @@ fn searched_types(url: &str) -> Vec<&str> {
 
 /// Whether text is a URL with a scheme (RFC 3986, 3.1).
 pub(super) fn is_absolute(text: &str) -> bool {
-    text.split_once(':').is_some_and(|(scheme, rest)| {
-        !rest.is_empty()
+    text.bytes().position(|byte| byte == b':').is_some_and(|colon| {
+        let scheme = &text[..colon];
+        colon + 1 < text.len()
             && scheme.starts_with(|letter: char| letter.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
     })

@@ -8,10 +8,13 @@
 //! Validating is one walk (`walk`) over the tree: base R4 by the compiled tables (`base`), profiles by the shapes that
 //! `compile` and `discriminators` make of their snapshots (`shapes`), codes and identifiers (`codes`, `terminology`),
 //! references and Bundle rules (`bundle`), answers against their Questionnaire (`questionnaire`), reports against their
-//! Measure (`measure`), definitions (`conformance`), records against their logical model (`record`). What a receiver may
-//! ask for beyond the specification is [`Strictness`]. Rule names: an invariant's key (`per-1`), a profile's URL with `#key` behind it for
-//! its own invariants, `r4-…` for rules that the specification has no key for, `uk-…` for those of the NHS,
-//! `not-checked` for what nobody here knows.
+//! Measure (`measure`), definitions (`conformance`), records against their logical model (`record`). What is loaded is
+//! compiled at load, so that its errors are told then; of R4's own 439 profiles each when it is first asked for.
+//! Invariants that the elements of an object decide by being there are looked up (`gate`), a few are answered by hand
+//! (`native`); the rest are evaluated. What a receiver may ask for beyond the specification is [`Strictness`].
+//!
+//! Rule names: an invariant's key (`per-1`), a profile's URL with `#key` behind it for its own invariants, `r4-…` for
+//! rules that the specification has no key for, `uk-…` for those of the NHS, `not-checked` for what nobody here knows.
 
 mod base;
 mod bounds;

@@ -3,6 +3,11 @@
 //! A scan of the tags in one pass: elements and attributes outside the lists of FHIR are refused, and with them scripts,
 //! event handlers, forms, frames and external references that run code.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use crate::fhir::FixedSet;
+
 /// Elements of basic formatting.
 const ELEMENTS: &[&str] = &[
     "a",
@@ -67,6 +72,10 @@ const ELEMENTS: &[&str] = &[
 /// Elements of that list that can load or run something.
 const UNSAFE_ELEMENTS: &[&str] = &["object", "param", "style", "map", "area"];
 
+/// The elements that may stand in a narrative.
+static SAFE: LazyLock<FixedSet<&str>> =
+    LazyLock::new(|| ELEMENTS.iter().copied().filter(|name| !UNSAFE_ELEMENTS.contains(name)).collect());
+
 /// Checks the text of a `div`; the error says what is wrong, without any of its content. Yields the ids that its links
 /// ask for and that are not its own.
 pub(super) fn check(text: &str) -> Result<Vec<String>, &'static str> {
@@ -115,6 +124,7 @@ pub(super) fn check(text: &str) -> Result<Vec<String>, &'static str> {
         return Err("the narrative has no content");
     }
     let Anchors { mut links, ids } = anchors;
+    let ids: HashSet<String> = ids.into_iter().collect();
     links.retain(|link| !ids.contains(link));
     Ok(links)
 }
@@ -152,7 +162,7 @@ fn tag_end(tag: &str) -> Option<usize> {
 }
 
 fn element(name: &str, attributes: &str, anchors: &mut Anchors) -> Result<(), &'static str> {
-    if !ELEMENTS.contains(&name) || UNSAFE_ELEMENTS.contains(&name) {
+    if !SAFE.contains(name) {
         return Err("the narrative has an element that FHIR does not allow there");
     }
     let mut rest = attributes.trim_start();

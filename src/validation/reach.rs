@@ -33,7 +33,8 @@ impl<'a> Walk<'a> {
         for (place, entry) in entries.iter().enumerate() {
             for text in entry.subtree().filter(|node| node.name_id() == keys.reference).filter_map(Node::text) {
                 let text = text.split("/_history/").next().unwrap_or_default();
-                for target in index.find(text, !is_absolute(text), entry.child(keys.full_url)) {
+                let found = index.find(text, !is_absolute(text), entry.child(keys.full_url));
+                for target in found.into_iter().flat_map(|found| &found.resources) {
                     if let Some(&target) = places.get(&target.id()) {
                         links[place].push(target);
                         links[target].push(place);

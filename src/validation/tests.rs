@@ -611,6 +611,19 @@ fn what_a_validation_may_ask_for_beyond_the_specification() {
     assert_eq!(of(asked), "error security Patient.extension[1].value.ofType(Address).text r4-markup");
 }
 
+/// All but those that contradict their bases; each is compiled when it is first asked for.
+#[test]
+fn every_sound_profile_of_r4_is_there() {
+    let validator = Validator::compile(&[]).expect("there is nothing to compile");
+    assert!(validator.built_in.values().all(|profile| profile.get().is_none()));
+    assert!(validator.knows("http://hl7.org/fhir/StructureDefinition/bp|4.0.1"));
+    assert_eq!(validator.built_in.values().filter(|profile| profile.get().is_some()).count(), 1);
+    let mut without: Vec<&str> = r4::profile_urls().filter(|url| !validator.knows(url)).collect();
+    without.sort_unstable();
+    let names: Vec<&str> = without.iter().filter_map(|url| url.strip_prefix(R4)).collect();
+    assert_eq!(names, ["catalog", "familymemberhistory-genetic", "picoelement"]);
+}
+
 #[test]
 fn the_profiles_of_r4_are_built_in() {
     let code = |code: &str, value: &str| {

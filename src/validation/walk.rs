@@ -324,7 +324,7 @@ impl<'a> Walk<'a> {
         if matches!(plan.def.name, "Bundle" | "Parameters") {
             self.index(node);
         }
-        let there = self.object(node, plan, &shapes, plan.def.name, &scope);
+        let there = self.object(node, plan, &shapes, (plan.def.name, true), &scope);
         self.resource_rules(node, plan.def, &shapes, holder, there, &scope);
         self.bundle = around;
         if outer.is_none() {
@@ -419,13 +419,13 @@ impl<'a> Walk<'a> {
     }
 
     /// Checks an object against its type and the active shapes. `at` is the path of the element that holds it. Yields the
-    /// elements that are there.
+    /// elements that are there, if that `has_rules` of its own.
     fn object(
         &mut self,
         node: Node<'a>,
         plan: &'a TypePlan,
         shapes: &[&'a Shape],
-        at: &'static str,
+        (at, has_rules): (&'static str, bool),
         scope: &Scope<'a>,
     ) -> Option<There> {
         if !node.is_object() {
@@ -455,6 +455,9 @@ impl<'a> Walk<'a> {
             self.member(each, node, plan, shapes, at, scope);
         }
         self.absent_children(node, &members.found, shapes);
+        if plan.invariants.is_empty() && !has_rules {
+            return None;
+        }
         let there = members.there(plan.def);
         let own = Occurrence { value: Some(node), extension: None };
         self.run(&plan.invariants, own, Some(plan.def), there, scope);
@@ -624,7 +627,9 @@ impl<'a> Walk<'a> {
             }
             Content::Complex(index) => {
                 let plan = &self.validator.base.types[index];
-                let there = self.object(node, plan, shapes, element.def.path, scope);
+                let of_shapes = || shapes.iter().any(|shape| !shape.invariants.is_empty());
+                let has_rules = !element.invariants.is_empty() || of_shapes();
+                let there = self.object(node, plan, shapes, (element.def.path, has_rules), scope);
                 self.data_type(node, plan.def, found, shapes, scope);
                 (plan.def, there)
             }
@@ -668,7 +673,7 @@ impl<'a> Walk<'a> {
         match occurrence.extension {
             Some(extension) => {
                 let plan = self.validator.base.named("Element").expect("Element is a type of R4");
-                self.object(extension, plan, shapes, element.def.path, scope);
+                self.object(extension, plan, shapes, (element.def.path, false), scope);
             }
             None => {
                 if let Some(node) = occurrence.value {
