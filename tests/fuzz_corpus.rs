@@ -40,3 +40,13 @@ fn expressions_that_were_evaluated() {
 fn documents_that_were_parsed() {
     assert!(replay("document", fuzz::document) > 20);
 }
+
+#[test]
+fn resources_that_were_validated() {
+    assert!(replay("validate", fuzz::validation::validate) > 100);
+}
+
+#[test]
+fn definitions_that_were_compiled() {
+    assert!(replay("snapshot", fuzz::validation::snapshot) > 100);
+}
