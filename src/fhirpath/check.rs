@@ -37,6 +37,9 @@ struct Checker<'t> {
     faults: Vec<TypeError>,
 }
 
+/// What is said of a function that the language has and this engine has not.
+pub(super) const UNSUPPORTED: &str = "is not supported here";
+
 /// The shape of the focus; `None` where there is nothing.
 type Focus<'f> = Option<&'f Shape>;
 
@@ -316,6 +319,9 @@ impl Checker<'_> {
 
     fn check_call(&mut self, plan: &Plan, call: &Call, input: &Shape, shapes: &[Shape]) {
         let name = call.function.name();
+        if call.function.is_unsupported() {
+            self.fault(plan, format!("{name}() {UNSUPPORTED}"), "express the rule without it");
+        }
         if !input.kinds().meets(signature::input(call.function)) {
             let what = format!("{name}() does not work on {}", self.shown(input));
             self.fault(plan, what, "convert the value first");

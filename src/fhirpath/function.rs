@@ -7,6 +7,12 @@ macro_rules! functions {
         pub(super) enum Function { $($variant),* }
 
         impl Function {
+    /// Whether it is known by name only: an evaluation that comes to it fails.
+    pub(super) fn is_unsupported(self) -> bool {
+        use Function as F;
+        matches!(self, F::Subsumes | F::SubsumedBy | F::ElementDefinition | F::Slice | F::CheckModifiers)
+    }
+
             /// The function called `name`, with its smallest and largest number of arguments.
             pub(super) fn find(name: &str) -> Option<(Function, usize, usize)> {
                 match name {

@@ -75,6 +75,12 @@ impl Expression {
         check::check(&self.plan, typing, self.lenient)
     }
 
+    /// What of the expression this engine cannot evaluate, whatever it finds.
+    pub fn unsupported(&self) -> Option<TypeError> {
+        let faults = self.check(&Typing::of(DataType::Any));
+        faults.into_iter().find(|fault| fault.what.ends_with(check::UNSUPPORTED))
+    }
+
     /// How much memory its regular expressions may take, in bytes.
     pub fn pattern_bytes(&self) -> usize {
         self.patterns

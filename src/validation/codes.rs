@@ -114,10 +114,10 @@ impl<'a> Walk<'a> {
         let Some(system) = text(keys.system) else { return };
         self.coding_system(node, &system);
         let Some(code) = text(keys.code) else { return };
-        if system == uk::SNOMED_CT && code.bytes().all(|byte| byte.is_ascii_digit()) && !uk::is_snomed_id(&code) {
+        if let Some((rule, what)) = miswritten(&system, &code) {
             let node = node.child(keys.code).unwrap_or(node);
-            let text = format!("{} is no SNOMED CT identifier: its check digit is wrong", shown(&code));
-            self.error(IssueType::CodeInvalid, node, "snomed-check-digit", text, "correct the code");
+            let text = format!("{} is no {what}: its format or check digit is wrong", shown(&code));
+            self.error(IssueType::CodeInvalid, node, rule, text, "correct the code");
             return;
         }
         match self.validator.terminology.in_system(&system, &code) {
@@ -197,6 +197,22 @@ impl<'a> Walk<'a> {
             }
             _ => {}
         }
+    }
+}
+
+/// The rule that a code of a system with check digits breaks, and what it should be. SNOMED CT also has expressions,
+/// LOINC parts and answers: what is more than an identifier is not looked at.
+fn miswritten(system: &str, code: &str) -> Option<(&'static str, &'static str)> {
+    match system {
+        uk::SNOMED_CT | uk::DMD => {
+            let is_word = code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            (is_word && !uk::is_snomed_id(code)).then_some(("snomed-check-digit", "SNOMED CT identifier"))
+        }
+        uk::LOINC => {
+            let is_number = code.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+            (is_number && !uk::is_loinc_number(code)).then_some(("loinc-check-digit", "LOINC number"))
+        }
+        _ => None,
     }
 }
 

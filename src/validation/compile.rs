@@ -224,6 +224,9 @@ impl<'t, 'd> Compiler<'t, 'd> {
         }
         let expression = Expression::parse(&constraint.expression)
             .map_err(|error| format!("constraint {}: {error}", constraint.key))?;
+        if let Some(fault) = expression.unsupported() {
+            return Err(format!("constraint {}: {fault}", constraint.key));
+        }
         let text = if constraint.human.is_empty() { &constraint.expression } else { &constraint.human };
         let severity = if constraint.severity == "warning" { Severity::Warning } else { Severity::Error };
         let invariant =

@@ -65,7 +65,7 @@ const MOST_ISSUES: usize = 1000;
 
 /// What no validator of this version checks, whatever is loaded. Shown by `weir validate`.
 pub const NOT_CHECKED: &[&str] = &[
-    "codes of SNOMED CT, LOINC, dm+d and other systems that are not loaded (SNOMED CT check digits are checked)",
+    "codes of SNOMED CT, LOINC, dm+d and other systems that are not loaded (formats and check digits of SNOMED CT, dm+d and LOINC are checked)",
     "preferred bindings of base R4 elements",
     "display texts of codings",
     "slices told apart by their position",

@@ -639,7 +639,7 @@ fn the_profiles_of_r4_are_built_in() {
     };
     assert_eq!(of(code("8310-5", "Cel")), "");
     assert_eq!(of(code("8310-5", "K")), "error code-invalid Observation.value.ofType(Quantity).code bodytemp");
-    assert_eq!(of(code("1234-5", "K")), "");
+    assert_eq!(of(code("1234-4", "K")), "");
 }
 
 #[test]
@@ -881,4 +881,59 @@ fn a_choice_is_of_the_very_type_that_the_profile_leaves() {
     };
     assert_eq!(of(r#""valueString":"a""#), "");
     assert_eq!(of(r#""valueCode":"a""#), "error value Patient.extension[0].value.ofType(code) https://x/e");
+}
+
+#[test]
+fn codes_of_systems_with_check_digits_are_checked_without_the_systems() {
+    let of = |system: &str, code: &str| {
+        let patient = format!(
+            r#"{{"resourceType":"Patient","maritalStatus":{{"coding":[{{"system":"{system}","code":"{code}"}}]}}}}"#
+        );
+        errors(&validator().check_document(&parse(&patient), None))
+    };
+    let wrong = |rule: &str| format!("error code-invalid Patient.maritalStatus.coding[0].code {rule}");
+    assert_eq!(of("http://snomed.info/sct", "22298006"), "");
+    assert_eq!(of("http://snomed.info/sct", "22298006 |Myocardial infarction|"), "");
+    assert_eq!(of("http://snomed.info/sct", "22298007"), wrong("snomed-check-digit"));
+    assert_eq!(of("http://snomed.info/sct", "22298006x"), wrong("snomed-check-digit"));
+    assert_eq!(of("https://dmd.nhs.uk", "22298007"), wrong("snomed-check-digit"));
+    assert_eq!(of("http://loinc.org", "8310-5"), "");
+    assert_eq!(of("http://loinc.org", "LP7787-7"), "");
+    assert_eq!(of("http://loinc.org", "8310-6"), wrong("loinc-check-digit"));
+}
+
+#[test]
+fn constraints_may_ask_whether_a_resource_conforms() {
+    let constraint = |expression: &str| {
+        format!(
+            r#"{{"id":"Bundle","path":"Bundle","constraint":[{{"key":"b-1","severity":"error","human":"named","expression":"{expression}"}}]}}"#
+        )
+    };
+    let compiled = |expression: &str| {
+        Validator::compile(&[
+            structure(
+                "named",
+                "Patient",
+                &format!("{R4}Patient"),
+                "",
+                r#"{"id":"Patient.name","path":"Patient.name","min":1}"#,
+            ),
+            structure("b", "Bundle", &format!("{R4}Bundle"), "", &constraint(expression)),
+        ])
+    };
+    let of = |expression: &str, patient: &str| {
+        let bundle = format!(
+            r#"{{"resourceType":"Bundle","type":"collection","entry":[{{"fullUrl":"https://s/Patient/1","resource":{{"resourceType":"Patient","id":"1"{patient}}}}}]}}"#
+        );
+        let validator = compiled(expression).expect("it compiles");
+        errors(&validator.check_document(&parse(&bundle), Some("https://x/b")))
+    };
+    let named = "entry.resource.all(conformsTo('https://x/named'))";
+    assert_eq!(of(named, r#","name":[{"text":"A"}]"#), "");
+    assert_eq!(of(named, ""), "error invariant Bundle https://x/b#b-1");
+    let itself = "conformsTo('https://x/b') and entry.exists()";
+    assert_eq!(of(itself, ""), "", "a circle ends");
+    assert_eq!(of("conformsTo('https://x/none')", ""), "error not-supported Bundle https://x/b#b-1");
+    let refused = compiled("entry.resource.slice('https://x/b', 'a').exists()").expect_err("nobody answers slice()");
+    assert!(refused[0].text.contains("constraint b-1: slice() is not supported here"), "{refused:?}");
 }

@@ -1,7 +1,13 @@
-//! Identifiers with a check of their own: NHS number, ODS code, SNOMED CT identifier.
+//! Identifiers with a check of their own: NHS number, ODS code, SNOMED CT identifier, LOINC number.
 
 /// The SNOMED CT code system.
 pub(super) const SNOMED_CT: &str = "http://snomed.info/sct";
+
+/// The dictionary of medicines and devices, whose codes are SNOMED CT identifiers.
+pub(super) const DMD: &str = "https://dmd.nhs.uk";
+
+/// The LOINC code system.
+pub(super) const LOINC: &str = "http://loinc.org";
 
 /// Ten digits with the check digit of the NHS Data Dictionary: weights 10 to 2, modulus 11.
 pub(super) fn is_nhs_number(text: &str) -> bool {
@@ -33,6 +39,20 @@ pub(super) fn is_snomed_id(text: &str) -> bool {
     check == 0
 }
 
+/// One to seven digits, a hyphen, and a check digit of modulus 10 (LOINC Users' Guide, appendix C).
+pub(super) fn is_loinc_number(text: &str) -> bool {
+    let Some((number, check)) = text.split_once('-') else { return false };
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !(1..=7).contains(&number.len()) || check.len() != 1 || !is_digits(number) || !is_digits(check) {
+        return false;
+    }
+    let sum = number.bytes().rev().enumerate().fold(0, |sum, (place, byte)| {
+        let digit = u32::from(byte - b'0') * if place % 2 == 0 { 2 } else { 1 };
+        sum + digit / 10 + digit % 10
+    });
+    (10 - sum % 10) % 10 == u32::from(check.as_bytes()[0] - b'0')
+}
+
 /// The product of two elements of the dihedral group D5, which Verhoeff's scheme multiplies in.
 fn multiply(left: usize, right: usize) -> usize {
     match (left < 5, right < 5) {
@@ -54,6 +74,16 @@ mod tests {
         }
         for wrong in ["9990001015", "943476591", "94347659190", "943 476 5919", ""] {
             assert!(!is_nhs_number(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_loinc_number_has_a_check_digit() {
+        for right in ["8310-5", "85354-9", "29463-7", "2708-6", "1-8"] {
+            assert!(is_loinc_number(right), "{right}");
+        }
+        for wrong in ["8310-6", "8310", "8310-", "-5", "12345678-1", "83a0-5", "8310-55"] {
+            assert!(!is_loinc_number(wrong), "{wrong}");
         }
     }
 

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::rc::Rc;
 
 use smallvec::SmallVec;
@@ -20,7 +21,7 @@ use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::r4::{TypeDef, schema};
 use crate::fhir::snapshot::R4;
 use crate::fhir::{Children, Document, ElementPath, Kind, NameId, Node, NodeId, keys};
-use crate::fhirpath::{Environment, EvaluationError, Item};
+use crate::fhirpath::{Element, Environment, EvaluationError, Item, Knowledge};
 
 /// The LOINC codes of R4's vital signs, and the profile that an Observation with the code keeps to (R4
 /// observation-vitalsigns).
@@ -36,6 +37,10 @@ const VITAL_SIGNS: &[(&str, &str)] = &[
     ("39156-5", "bmi"),
     ("85354-9", "bp"),
 ];
+
+/// Trials of profiles inside each other; beyond, a profile is taken as kept, as on a circle, and `conformsTo()` has no
+/// answer.
+pub(super) const MOST_TRIALS: usize = 16;
 
 /// The shapes that are active at an element.
 pub(super) type Shapes<'a> = SmallVec<[&'a Shape; 4]>;
@@ -189,6 +194,8 @@ pub(super) struct Walk<'a> {
     ids: HashSet<(NodeId, Cow<'a, str>)>,
     /// Whether this is a trial of one profile alone.
     pub(super) is_trial: bool,
+    /// How many trials this one stands in.
+    pub(super) trials: usize,
     /// Whether a resource keeps to a profile that something else asks of it, as far as it was tried.
     pub(super) tried: Rc<RefCell<Tried>>,
     pub(super) issues: Vec<Issue>,
@@ -210,6 +217,7 @@ impl<'a> Walk<'a> {
             bundle: None,
             ids: HashSet::new(),
             is_trial: false,
+            trials: 0,
             tried: Rc::default(),
             issues: Vec::new(),
             errors: 0,
@@ -765,7 +773,7 @@ impl<'a> Walk<'a> {
         let environment = Environment {
             resource: Some(Item::of_node(scope.resource, scope.resource_type)),
             root_resource: Some(Item::of_node(scope.root, scope.root_type)),
-            knowledge: Some(&self.validator.terminology),
+            knowledge: Some(&Known { walk: self }),
             ..Environment::default()
         };
         let item = Item::of_primitive(occurrence.value, occurrence.extension, def);
@@ -778,6 +786,34 @@ impl<'a> Walk<'a> {
         let severity = if own { invariant.severity } else { Severity::Information };
         let text = format!("the rule could not be evaluated: {why}");
         self.report(severity, IssueType::NotSupported, node, &invariant.rule, text, "");
+    }
+}
+
+/// Answers the `memberOf()` and `conformsTo()` of invariants.
+struct Known<'w, 'a> {
+    walk: &'w Walk<'a>,
+}
+
+impl fmt::Debug for Known<'_, '_> {
+    /// Never the document: it may hold personal data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Known")
+    }
+}
+
+impl Knowledge for Known<'_, '_> {
+    fn is_member(&self, value_set: &str, system: Option<&str>, code: &str) -> Option<bool> {
+        self.walk.validator.terminology.is_member(value_set, system, code)
+    }
+
+    /// Whether a resource of the document conforms to a profile that is loaded.
+    fn conforms(&self, element: &Element<'_>, profile: &str) -> Option<bool> {
+        let walk = self.walk;
+        walk.validator.type_of(without_version(profile)).filter(|_| walk.trials < MOST_TRIALS)?;
+        let node = element.node()?;
+        let own = walk.document.node(node.id()).filter(|own| std::ptr::eq(own.raw(), node.raw()))?;
+        own.resource_type()?;
+        Some(walk.is_of_profile(own, profile))
     }
 }
 
