@@ -3,16 +3,21 @@
 //!
 //! For a fair yardstick run it with `--no-default-features`: FHIR XML brings serde_json's arbitrary_precision along.
 
+mod support;
+
 use std::fs;
 use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::Value;
+use support::in_turns;
 use uuid::Uuid;
 use weir::config;
 use weir::fhir::{Document, Limits};
 use weir::mapping::{CompiledMap, MapFile, Transformed};
+
+const YARDSTICK: &str = "yardstick: serde_json parses the record, serialises the Bundle";
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -43,15 +48,17 @@ fn with_rows(record: &str, rows: usize) -> String {
 fn sides(criterion: &mut Criterion) {
     let (compiled, record) = (compile(), read("demo/records/crisis-escalation-complete.json"));
     let bundle: Value = serde_json::from_str(map(&compiled, &record).document.source()).expect("the Bundle is JSON");
+    let yardstick = || {
+        let record = serde_json::from_str::<Value>(black_box(&record)).expect("it is JSON");
+        (record, serde_json::to_vec(black_box(&bundle)).expect("it can be written"))
+    };
+    let bytes_to_bytes = || map(&compiled, black_box(&record));
     let mut group = criterion.benchmark_group("mapping the sample escalation");
-    group.bench_function("yardstick: serde_json parses the record, serialises the Bundle", |bencher| {
-        bencher.iter(|| {
-            let record = serde_json::from_str::<Value>(black_box(&record)).expect("it is JSON");
-            (record, serde_json::to_vec(black_box(&bundle)).expect("it can be written"))
-        });
-    });
-    group.bench_function("bytes to bytes", |bencher| bencher.iter(|| map(&compiled, black_box(&record))));
+    group.bench_function(YARDSTICK, |bencher| bencher.iter(yardstick));
+    group.bench_function("bytes to bytes", |bencher| bencher.iter(bytes_to_bytes));
     group.finish();
+    let (mut base, mut own) = (|| drop(black_box(yardstick())), || drop(black_box(bytes_to_bytes())));
+    in_turns((YARDSTICK, &mut base), ("mapping, bytes to bytes", &mut own));
 }
 
 fn rows(criterion: &mut Criterion) {
