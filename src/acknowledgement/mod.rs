@@ -2,7 +2,7 @@
 //!
 //! Enters: the [`Reply`] to one attempt, and the id of the message it was made for. Leaves: acknowledged, to be sent
 //! again, or refused. Invariant: a message counts as acknowledged only by an answer that names it. What cannot be
-//! correlated is sent again with the same ids, never taken for a yes (BaRS, retries; FHIR R4 messaging, 2.5.3).
+//! correlated is sent again with the same ids, never taken for a yes (BaRS, retries; FHIR R4 messaging.html).
 
 use std::time::Duration;
 

@@ -99,7 +99,7 @@ fn content(element: &ElementDef, code: &str, by_name: &FixedMap<&'static str, us
         return Content::Resource;
     }
     let primitive = schema().type_named(code).filter(|each| each.kind == TypeKind::Primitive);
-    // R4 types the id of a resource as a string; its rule is that of id (R4 resource, 2.26.3.1).
+    // R4 types the id of a resource as a string; its rule is that of id (R4 resource.html).
     let is_resource_id = element.stem == "id"
         && element.path.split_once('.').is_some_and(|(owner, last)| last == "id" && schema().is_a(owner, "Resource"));
     match (primitive, Format::named(if is_resource_id { "id" } else { code })) {

@@ -28,8 +28,8 @@ pub(super) struct BundleIndex<'a> {
     by_id: OnceCell<HashMap<&'a str, HashMap<Cow<'a, str>, Versions<'a>>>>,
 }
 
-/// What the first resource of a document or message refers to and the Bundle must hold (R4 documents, 3.3.1; messaging,
-/// 3.4.1).
+/// What the first resource of a document or message refers to and the Bundle must hold (R4 documents.html,
+/// messaging.html).
 const HELD: &[&str] = &[
     "Composition.attester.party",
     "Composition.author",

@@ -74,7 +74,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The filters that SNOMED CT has (R4 snomedct, 4.3.1.0.5).
+    /// The filters that SNOMED CT has (R4 snomedct.html).
     fn snomed_filter(&mut self, filter: Node<'a>, property: &str, value: &str) {
         let op = filter.text_of("op").unwrap_or_default();
         let is_id = |text: &str| is_snomed_id(text.trim());

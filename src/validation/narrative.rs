@@ -1,4 +1,4 @@
-//! Whether a narrative's XHTML is safe to show (R4 narrative, 2.4.0; txt-1 and txt-2).
+//! Whether a narrative's XHTML is safe to show (R4 narrative.html; txt-1 and txt-2).
 //!
 //! A scan of the tags in one pass: elements and attributes outside the lists of FHIR are refused, and with them scripts,
 //! event handlers, forms, frames and external references that run code.

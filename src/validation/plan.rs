@@ -56,7 +56,7 @@ pub(super) struct ElementPlan {
 
 impl ElementPlan {
     /// Whether its value may have extensions, and a sibling `_name` that holds them: a primitive, but not an id, the URL
-    /// of an extension, or XHTML (R4 json, 2.6.2.3; element, 2.24.0.1).
+    /// of an extension, or XHTML (R4 json.html; element.html).
     pub(super) fn may_be_extended(&self, chosen: usize) -> bool {
         let is_bare = self.def.stem == "id" || self.def.path == "Extension.url";
         match self.contents[chosen] {

@@ -1,4 +1,4 @@
-//! The formats of FHIR's primitive types (R4 datatypes, 2.24.0.1), by hand-written parsers: linear in the length of the
+//! The formats of FHIR's primitive types (R4 datatypes.html), by hand-written parsers: linear in the length of the
 //! value, and with real calendar dates.
 
 use crate::fhir::{Kind, Node};

@@ -1,4 +1,4 @@
-//! What belongs to a document: its Composition, and what links of references join to it (R4 documents, 3.3.1).
+//! What belongs to a document: its Composition, and what links of references join to it (R4 documents.html).
 
 use std::collections::HashMap;
 

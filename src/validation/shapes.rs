@@ -175,7 +175,7 @@ impl<'a> Walk<'a> {
         self.unsliced(parent, slicing, shape, sliced, &slice_of);
     }
 
-    /// A value belongs to one slice (R4 profiling, 5.1.0.14): the discriminators must tell them apart.
+    /// A value belongs to one slice (R4 profiling.html): the discriminators must tell them apart.
     fn in_two_slices(&mut self, parent: Node<'a>, occurrence: Occurrence<'a>, shape: &'a Shape, both: [usize; 2]) {
         let Some(slicing) = &shape.slicing else { return };
         let names = both.map(|number| &*slicing.slices[number].name).join(" and ");

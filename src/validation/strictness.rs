@@ -14,7 +14,7 @@ pub struct Strictness {
 }
 
 impl Strictness {
-    /// Whether the URL is that of an element of another version of FHIR (R4 versions, 2.1.0.6), which is known whether
+    /// Whether the URL is that of an element of another version of FHIR (R4 versions.html), which is known whether
     /// its definition is loaded or not.
     pub(super) fn is_of_another_version(url: &str) -> bool {
         let version = url

@@ -472,7 +472,7 @@ impl<'a> Walk<'a> {
         there
     }
 
-    /// The id of an element stands once in its resource (R4 element, 2.24.0.2).
+    /// The id of an element stands once in its resource (R4 element.html).
     fn element_id(&mut self, id: Node<'a>, scope: &Scope<'a>) {
         let Some(text) = id.text() else { return };
         if !self.ids.insert((scope.resource.id(), text)) {
