@@ -5,31 +5,16 @@
 
 mod support;
 
-use std::fs;
 use std::hint::black_box;
-use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::Value;
 use support::in_turns;
 use uuid::Uuid;
-use weir::config;
 use weir::fhir::{Document, Limits};
-use weir::mapping::{CompiledMap, MapFile, Transformed};
+use weir::mapping::{CompiledMap, Transformed};
 
 const YARDSTICK: &str = "yardstick: serde_json parses the record, serialises the Bundle";
-
-fn read(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-fn compile() -> CompiledMap {
-    let definitions = config::definitions(&[]).expect("the built-in definitions are JSON");
-    let name = "crisis-escalation.map".to_owned();
-    let files = [MapFile { text: read("mappings/crisis-escalation.map"), name }];
-    CompiledMap::compile(&files, &definitions).expect("the built-in map compiles")
-}
 
 fn map(map: &CompiledMap, record: &str) -> Transformed {
     let record = Document::parse(record.as_bytes().to_vec(), &Limits::default()).expect("the record is JSON");
@@ -46,7 +31,7 @@ fn with_rows(record: &str, rows: usize) -> String {
 }
 
 fn sides(criterion: &mut Criterion) {
-    let (compiled, record) = (compile(), read("demo/records/crisis-escalation-complete.json"));
+    let (compiled, record) = (support::map(), support::record());
     let bundle: Value = serde_json::from_str(map(&compiled, &record).document.source()).expect("the Bundle is JSON");
     let yardstick = || {
         let record = serde_json::from_str::<Value>(black_box(&record)).expect("it is JSON");
@@ -62,7 +47,7 @@ fn sides(criterion: &mut Criterion) {
 }
 
 fn rows(criterion: &mut Criterion) {
-    let (compiled, record) = (compile(), read("demo/records/crisis-escalation-complete.json"));
+    let (compiled, record) = (support::map(), support::record());
     let mut group = criterion.benchmark_group("mapping a record of many rows");
     group.sample_size(20);
     for rows in [100, 1_000, 10_000] {

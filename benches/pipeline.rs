@@ -3,11 +3,12 @@
 //!
 //! For a fair yardstick run it with `--no-default-features`: FHIR XML brings serde_json's arbitrary_precision along.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::path::Path;
+use std::iter;
 use std::sync::Arc;
-use std::{fs, iter};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use weir::config;
@@ -15,7 +16,7 @@ use weir::disclosure::{self, Agreements, Disclosable};
 use weir::fhir::{Document, Instant, Limits};
 use weir::identity::InterfaceName;
 use weir::intake::{self, Received, Submission};
-use weir::mapping::{self, CompiledMap, MapFile, Mapped};
+use weir::mapping::{self, Mapped};
 use weir::pipeline::{self, Interface, Stages};
 use weir::provenance;
 use weir::validation::{self, Validated, Validator};
@@ -24,11 +25,6 @@ const MODEL: &str = "https://weir.example/fhir/StructureDefinition/CrisisEscalat
 const PROFILE: &str = "https://weir.example/fhir/StructureDefinition/weir-crisis-escalation-bundle";
 const NOW: Instant = time::macros::datetime!(2026-03-02 14:06 UTC);
 
-fn read(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
 fn interface() -> InterfaceName {
     "crisis-escalation".parse().expect("it is an interface name")
 }
@@ -36,10 +32,7 @@ fn interface() -> InterfaceName {
 fn stages() -> Stages {
     let definitions = config::definitions(&[]).expect("the built-in definitions are JSON");
     let validator = Validator::compile(&definitions).expect("the built-in definitions compile");
-    let name = "crisis-escalation.map".to_owned();
-    let files = [MapFile { text: read("mappings/crisis-escalation.map"), name }];
-    let map = CompiledMap::compile(&files, &definitions).expect("the built-in map compiles");
-    let agreement = ("demo-trust-crisis.toml".to_owned(), read("agreements/demo-trust-crisis.toml"));
+    let agreement = ("demo-trust-crisis.toml".to_owned(), support::read("agreements/demo-trust-crisis.toml"));
     let required = |profile: &str| validator.required_elements(profile);
     let agreements = Agreements::load_for(&[agreement], &required).expect("the agreement is sound");
     let how = Interface { record: MODEL.to_owned(), profile: PROFILE.to_owned() };
@@ -51,7 +44,7 @@ fn stages() -> Stages {
         },
         limits: Limits::default(),
         interfaces: BTreeMap::from([(interface(), how)]),
-        mappings: iter::once((interface(), Arc::new(map))).collect(),
+        mappings: iter::once((interface(), Arc::new(support::map()))).collect(),
         validator,
         agreements,
     }
@@ -96,7 +89,7 @@ impl Bench {
 }
 
 fn steps(criterion: &mut Criterion) {
-    let bench = Bench { stages: stages(), record: read("demo/records/crisis-escalation-complete.json") };
+    let bench = Bench { stages: stages(), record: support::record() };
     let mapped = || bench.map(bench.receive());
     let validated = || bench.validate(mapped());
     let bundle = mapped().bundle().source().to_owned();

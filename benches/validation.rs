@@ -4,28 +4,24 @@
 //!
 //! For a fair yardstick run it with `--no-default-features`: FHIR XML brings serde_json's arbitrary_precision along.
 
-use std::fs;
+mod support;
+
 use std::hint::black_box;
-use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::{Value, json};
+use support::in_turns;
 use uuid::Uuid;
 use weir::config;
 use weir::fhir::outcome::Issue;
 use weir::fhir::{Document, Limits};
-use weir::mapping::{CompiledMap, MapFile};
 use weir::validation::Validator;
 
+const YARDSTICK: &str = "yardstick: serde_json parses it";
 const PROFILE: &str = "https://weir.example/fhir/StructureDefinition/weir-crisis-escalation-bundle";
 
 /// What a message of 13 resources has: one of each but for two practitioners' and three organisations'.
 const THIRTEEN: [usize; 13] = [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 14];
-
-fn read(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
 
 fn validator() -> Validator {
     let definitions = config::definitions(&[]).expect("the built-in definitions are JSON");
@@ -34,14 +30,9 @@ fn validator() -> Validator {
 
 /// The Bundle of the sample: 26 resources.
 fn sample() -> Value {
-    let definitions = config::definitions(&[]).expect("the built-in definitions are JSON");
-    let name = "crisis-escalation.map".to_owned();
-    let files = [MapFile { text: read("mappings/crisis-escalation.map"), name }];
-    let map = CompiledMap::compile(&files, &definitions).expect("the built-in map compiles");
-    let record = read("demo/records/crisis-escalation-complete.json");
-    let record = Document::parse(record, &Limits::default()).expect("the record is JSON");
+    let record = Document::parse(support::record(), &Limits::default()).expect("the record is JSON");
     let seed = Uuid::from_u128(0x6f1d_2c3b_8a90_4e5f_9a7b_0c1d_2e3f_4a5b);
-    let bundle = map.transform(&record, seed).expect("the record is mapped").document;
+    let bundle = support::map().transform(&record, seed).expect("the record is mapped").document;
     serde_json::from_str(bundle.source()).expect("the Bundle is JSON")
 }
 
@@ -54,7 +45,7 @@ fn thirteen(sample: &Value) -> Value {
     let left_out = sample["entry"][13]["fullUrl"].clone();
     for entry in &mut entries {
         entry["resource"]["text"] = json!({ "status": "generated", "div": div });
-        if let Some(list) = entry["resource"]["supportingInfo"].as_array_mut() {
+        if let Some(list) = entry["resource"].get_mut("supportingInfo").and_then(Value::as_array_mut) {
             list.retain(|reference| reference["reference"] != left_out);
         }
     }
@@ -93,16 +84,16 @@ fn bundles(criterion: &mut Criterion) {
         assert!(errors.is_empty(), "{errors:#?}");
         let count = bundle["entry"].as_array().map_or(0, Vec::len);
         let mut group = criterion.benchmark_group(format!("a Bundle of {count} resources, {} bytes", text.len()));
-        group.bench_function("yardstick: serde_json parses it", |bencher| {
-            bencher.iter(|| serde_json::from_slice::<Value>(black_box(text.as_bytes())));
-        });
+        let yardstick = || serde_json::from_slice::<Value>(black_box(text.as_bytes()));
+        let bytes_to_issues = || check(&validator, black_box(text.as_bytes()), Some(PROFILE));
+        group.bench_function(YARDSTICK, |bencher| bencher.iter(yardstick));
         group.bench_function("the tree alone", |bencher| {
             bencher.iter(|| Document::parse(black_box(text.as_bytes()).to_vec(), &Limits::default()));
         });
-        group.bench_function("bytes to issues, with our profiles", |bencher| {
-            bencher.iter(|| check(&validator, black_box(text.as_bytes()), Some(PROFILE)));
-        });
+        group.bench_function("bytes to issues, with our profiles", |bencher| bencher.iter(bytes_to_issues));
         group.finish();
+        let (mut base, mut own) = (|| drop(black_box(yardstick())), || drop(black_box(bytes_to_issues())));
+        in_turns((YARDSTICK, &mut base), ("validation, bytes to issues", &mut own));
     }
 }
 

@@ -4,6 +4,8 @@
 //! With `WEIR_MUTANTS=FOLDER` and `WEIR_MUTANTS_COUNT=NUMBER` the mutants are also written to files, to be given to
 //! another validator.
 
+#![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

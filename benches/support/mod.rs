@@ -1,6 +1,32 @@
-//! What benches share.
+//! What benches share: the sample, its map, and two sides timed in turns.
 
+#![allow(dead_code, reason = "each bench includes it and uses a part of it")]
+
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+use weir::config;
+use weir::mapping::{CompiledMap, MapFile};
+
+/// A file of this repository.
+pub(crate) fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The record of the sample escalation.
+pub(crate) fn record() -> String {
+    read("demo/records/crisis-escalation-complete.json")
+}
+
+/// The map of the sample escalation.
+pub(crate) fn map() -> CompiledMap {
+    let definitions = config::definitions(&[]).expect("the built-in definitions are JSON");
+    let name = "crisis-escalation.map".to_owned();
+    let files = [MapFile { text: read("mappings/crisis-escalation.map"), name }];
+    CompiledMap::compile(&files, &definitions).expect("the built-in map compiles")
+}
 
 /// Turns of each side, and runs in a turn.
 const TURNS: usize = 200;
@@ -8,6 +34,7 @@ const RUNS: u32 = 20;
 
 /// Runs two sides in turns, and prints the least and the median of each with their ratios. On a machine whose speed
 /// drifts, a ratio of two figures that were taken one after the other says little.
+#[expect(clippy::print_stdout, reason = "a bench prints its figures")]
 pub(crate) fn in_turns(yardstick: (&str, &mut dyn FnMut()), side: (&str, &mut dyn FnMut())) {
     let (mut base, mut own) = (Vec::with_capacity(TURNS), Vec::with_capacity(TURNS));
     for _ in 0..TURNS {

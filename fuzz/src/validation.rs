@@ -74,8 +74,8 @@ fn check_issues(document: &Document, issues: &[Issue]) {
         assert!(!issue.text.is_empty(), "an issue says what is wrong");
         assert!(issue.text.len() < 20_000, "an issue is short");
         if let Some(position) = issue.position {
-            assert!((1..=lines).contains(&(position.line as usize)), "the line is there");
-            assert!((1..=length + 1).contains(&(position.column as usize)), "the column is there");
+            assert!((1..=lines).contains(&position.line), "the line is there");
+            assert!((1..=length + 1).contains(&position.column), "the column is there");
         }
     }
 }

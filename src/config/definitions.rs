@@ -271,6 +271,7 @@ pub(super) fn texts(folder: &Path, extension: &str) -> Result<Vec<TextFile>, Fau
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::files::{Readers, write_durably};
 
     #[test]
     fn a_package_adds_profiles_and_models_but_no_types() {
@@ -295,7 +296,7 @@ mod tests {
         let (one, other) = (folder.path().join("one"), folder.path().join("other"));
         let write = |folder: &Path, text: &str| {
             fs::create_dir_all(folder).expect("a folder");
-            fs::write(folder.join("a.json"), text).expect("it is written");
+            write_durably(&folder.join("a.json"), text.as_bytes(), Readers::Anyone).expect("it is written");
         };
         let set = r#"{"resourceType":"ConceptMap","url":"https://x/c","status":"active"}"#;
         write(&one, set);
