@@ -19,7 +19,8 @@ use crate::validation::{self, NOT_CHECKED, Syntax, Validator};
 #[command(after_help = "Examples:\n  \
     weir validate bundle.json\n  \
     weir validate bundle.json --format text\n  \
-    weir validate patient.xml --profile https://weir.example/fhir/StructureDefinition/weir-patient\n\n\
+    weir validate patient.xml --profile https://weir.example/fhir/StructureDefinition/weir-patient\n  \
+    weir validate bundle.json --terminology snomed-ct/\n\n\
     With --format text each issue is shown under its line, values hidden. What is not checked yet is said on \
     standard error.")]
 pub(super) struct Arguments {
@@ -33,10 +34,14 @@ pub(super) struct Arguments {
     /// StructureDefinition, ValueSet and CodeSystem files
     #[arg(long, value_name = "DIR|TGZ")]
     package: Vec<PathBuf>,
+    /// A folder of CodeSystem and ValueSet files, for what is not part of Weir: SNOMED CT, dm+d, LOINC
+    #[arg(long, value_name = "DIR")]
+    terminology: Vec<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answer> {
-    let validator = config::validator(&arguments.package)?;
+    let sources = [&arguments.package[..], &arguments.terminology[..]].concat();
+    let validator = config::validator(&sources)?;
     for profile in &arguments.profile {
         anyhow::ensure!(validator.knows(profile), "there is no profile {profile}; add its package with --package");
     }

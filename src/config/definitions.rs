@@ -224,16 +224,19 @@ pub fn check_snapshots(documents: &[Document]) -> Vec<Checked> {
     structures.iter().map(&mut check).collect()
 }
 
+/// Those of a definition, which the operator gives: SNOMED CT with its parents is some eight million values in one file.
+const LIMITS: Limits = Limits { depth: 100, nodes: 40_000_000 };
+
 fn parse((name, text): TextFile) -> Result<Document, Fault> {
     if text.trim_start_matches('\u{feff}').trim_start().starts_with('<') {
         return parse_xml(name, &text);
     }
-    Document::parse(text, &Limits::default()).map_err(|error| Fault::new(name, &error, error.hint()))
+    Document::parse(text, &LIMITS).map_err(|error| Fault::new(name, &error, error.hint()))
 }
 
 #[cfg(feature = "xml")]
 fn parse_xml(name: String, text: &str) -> Result<Document, Fault> {
-    crate::fhir::xml::from_xml(text, &Limits::default()).map_err(|error| Fault::new(name, &error, error.hint()))
+    crate::fhir::xml::from_xml(text, &LIMITS).map_err(|error| Fault::new(name, &error, error.hint()))
 }
 
 #[cfg(not(feature = "xml"))]

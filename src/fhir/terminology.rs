@@ -20,6 +20,8 @@ pub struct ValueSetDefinition {
     pub include: Vec<Include>,
     /// `compose.exclude`.
     pub exclude: Vec<Include>,
+    /// What somebody else has found these to select, one for each system; empty if there is nothing, or not all of it.
+    pub expansion: Vec<Include>,
 }
 
 /// One include or exclude.
@@ -99,7 +101,34 @@ pub struct Concept {
 pub(super) fn value_set(root: Node<'_>, url: String) -> ValueSetDefinition {
     let compose = root.member("compose");
     let read = |name: &str| compose.into_iter().flat_map(|each| each.items_of(name)).map(include).collect();
-    ValueSetDefinition { url, include: read("include"), exclude: read("exclude") }
+    ValueSetDefinition { url, include: read("include"), exclude: read("exclude"), expansion: expansion(root) }
+}
+
+/// The codes of `expansion`, unless it says that it is a part.
+fn expansion(root: Node<'_>) -> Vec<Include> {
+    let Some(node) = root.member("expansion") else { return Vec::new() };
+    let mut systems: Vec<Include> = Vec::new();
+    let mut listed = 0;
+    let mut open = vec![node.items_of("contains")];
+    while let Some(level) = open.last_mut() {
+        let Some(each) = level.next() else {
+            open.pop();
+            continue;
+        };
+        listed += 1;
+        let is_abstract = text(each, "abstract").as_deref() == Some("true");
+        if let (Some(code), Some(system), false) = (text(each, "code"), text(each, "system"), is_abstract) {
+            match systems.iter_mut().find(|include| include.system == system) {
+                Some(include) => include.codes.push(code.into()),
+                None => systems.push(Include { system: system.into(), codes: vec![code.into()], ..Include::default() }),
+            }
+        }
+        open.push(each.items_of("contains"));
+    }
+    // Its extensions say that it is too long, or not closed.
+    let total = text(node, "total").and_then(|total| total.parse().ok()).unwrap_or(listed);
+    let is_whole = total == listed && node.member("extension").is_none();
+    if is_whole { systems } else { Vec::new() }
 }
 
 fn text(node: Node<'_>, name: &str) -> Option<String> {

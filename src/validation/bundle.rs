@@ -424,11 +424,16 @@ impl<'a> Walk<'a> {
             .filter_map(|node| Some((node, node.text()?)))
             .filter(|(_, text)| text.starts_with('#'))
             .collect();
+        let mut ids = HashSet::new();
         for each in contained.items() {
             let Some(id) = each.child(keys.id).and_then(Node::text) else {
                 self.missing(each, "id", "r4-contained", "a contained resource has an id".to_owned());
                 continue;
             };
+            if !ids.insert(id.clone()) {
+                let text = "two contained resources have the same id";
+                self.error(IssueType::Duplicate, each, "r4-contained", text, "give each its own id");
+            }
             let own = each.id().index()..each.end_index();
             let used = fragments.iter().any(|(node, text)| {
                 let is_own = own.contains(&node.id().index());
@@ -440,6 +445,12 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// The type of what a reference leads to, as its URL says it.
+pub(super) fn told_type(reference: Node<'_>) -> Option<String> {
+    let text = reference.child(keys().reference)?.text()?;
+    type_and_id(split_version(&text).0).map(|(_, name, _)| name.to_owned())
 }
 
 /// The contained resource with this id; the container itself for `#`.

@@ -43,16 +43,22 @@ impl<'a> Walk<'a> {
         }
         let url = binding.value_set.url();
         match verdict {
-            Membership::Unlisted if codes.iter().all(|(system, _)| system.is_none()) => {
-                self.note_unlisted(url.into(), node)
-            }
-            Membership::Unlisted => {} // The coding's system is named by `coding`.
+            // A system that is not listed is named by `coding`.
+            Membership::Unlisted if matches!(def.name, "Coding" | "CodeableConcept") && self.any_unlisted(&codes) => {}
+            Membership::Unlisted => self.note_unlisted(url.into(), node),
             _ => {
                 // The text of a string is not a code, and may be anything.
                 let shown = if def.name == "string" { &[] } else { &codes[..] };
                 self.not_in_value_set(node, shown, binding.strength, url, rule);
             }
         }
+    }
+
+    /// Whether one of the codes is of a system that is not listed here.
+    fn any_unlisted(&self, codes: &[Code<'a>]) -> bool {
+        let terminology = &self.validator.terminology;
+        let mut named = codes.iter().filter_map(|(system, code)| Some((system.as_deref()?, code)));
+        named.any(|(system, code)| !system.is_empty() && terminology.in_system(system, code) == Membership::Unlisted)
     }
 
     fn not_in_value_set(&mut self, node: Node<'a>, codes: &[Code<'a>], strength: Strength, url: &str, rule: &str) {

@@ -1,5 +1,5 @@
 //! Whether text can be an expression of SNOMED CT's Expression Constraint Language: operands and operators in turn,
-//! brackets in pairs. What it selects needs SNOMED CT itself.
+//! brackets in pairs. And what the simple ones among them select.
 
 /// Whether `text` is written as ECL is.
 pub(super) fn is_written(text: &str) -> bool {
@@ -41,13 +41,67 @@ pub(super) fn is_written(text: &str) -> bool {
     !wants_operand && open.is_empty()
 }
 
+/// Which concepts an operand stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Range {
+    /// The concept itself.
+    Own,
+    /// Those below it: `<`.
+    Below,
+    /// Both: `<<`.
+    OwnAndBelow,
+}
+
+/// The operands of an expression that only joins concepts by `OR`, each with or without `<` or `<<`; `None` for any other.
+pub(super) fn alternatives(text: &str) -> Option<Vec<(Range, &str)>> {
+    let mut found = Vec::new();
+    let mut rest = text.trim();
+    loop {
+        let (range, operand) = match (rest.strip_prefix("<<"), rest.strip_prefix('<')) {
+            (Some(operand), _) => (Range::OwnAndBelow, operand.trim_start()),
+            (None, Some(operand)) => (Range::Below, operand.trim_start()),
+            (None, None) => (Range::Own, rest),
+        };
+        let end = operand.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(operand.len());
+        let (code, mut behind) = operand.split_at(end);
+        behind = behind.trim_start();
+        if let Some(term) = behind.strip_prefix('|') {
+            behind = term.split_once('|')?.1.trim_start();
+        }
+        if code.is_empty() {
+            return None;
+        }
+        found.push((range, code));
+        if behind.is_empty() {
+            return Some(found);
+        }
+        let (operator, operand) = behind.split_at_checked(2)?;
+        rest = operand.trim_start();
+        if !operator.eq_ignore_ascii_case("or") || rest.len() == operand.len() {
+            return None;
+        }
+    }
+}
+
 fn is_word(letter: char) -> bool {
     letter.is_alphanumeric() || matches!(letter, '-' | '_' | '+')
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_written;
+    use super::{Range, alternatives, is_written};
+
+    #[test]
+    fn what_simple_expressions_select() {
+        assert_eq!(alternatives("404684003 |Clinical finding|"), Some(vec![(Range::Own, "404684003")]));
+        let both = vec![(Range::OwnAndBelow, "73211009"), (Range::Below, "1")];
+        assert_eq!(alternatives(" << 73211009 |a (b)| or < 1 "), Some(both));
+        for other in
+            ["*", "^ 7", "<! 1", "< 1: 2 = 3", "< 1 AND < 2", "< 1 MINUS 2", "(1)", "1 OR", "1 OR2", "1 |a", ""]
+        {
+            assert_eq!(alternatives(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn expressions_of_the_guide_are_ecl() {

@@ -25,6 +25,7 @@ mod conformance;
 mod discriminators;
 mod ecl;
 mod gate;
+mod hierarchy;
 mod measure;
 mod narrative;
 mod native;

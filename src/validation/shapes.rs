@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 use smallvec::SmallVec;
 
 use super::bounds::compare;
+use super::bundle::told_type;
 use super::compile::is_spelled;
 use super::gate::There;
 use super::plan::{Child, Matcher, Shape, Slice, Slicing, Step, Test, TypeRule};
@@ -225,7 +226,9 @@ impl<'a> Walk<'a> {
 
     fn matches(&self, matcher: &Matcher, occurrence: Occurrence<'a>, scope: &Scope<'a>) -> bool {
         let mut nodes: SmallVec<[Node<'a>; 2]> = occurrence.value.into_iter().collect();
+        let mut before = SmallVec::new();
         for step in &matcher.path {
+            before.clone_from(&nodes);
             nodes = nodes.iter().flat_map(|node| self.follow(*node, step, scope)).collect();
         }
         match &matcher.test {
@@ -240,6 +243,10 @@ impl<'a> Walk<'a> {
             Test::Profile(urls) => nodes
                 .iter()
                 .any(|node| node.resource_type().is_some() && urls.iter().any(|url| self.is_of_profile(*node, url))),
+            Test::Type(codes) if nodes.is_empty() && matches!(matcher.path.last(), Some(Step::Resolve)) => {
+                let mut told = before.iter().filter_map(|reference| told_type(*reference));
+                told.any(|name| codes.iter().any(|code| schema().is_a(&name, code)))
+            }
             Test::Type(codes) => nodes.iter().any(|node| codes.iter().any(|code| is_of_type(*node, code))),
         }
     }
@@ -317,7 +324,7 @@ impl<'a> Walk<'a> {
     pub(super) fn extension(
         &mut self,
         node: Node<'a>,
-        host: &'static TypeDef,
+        (host, parent): (&'static TypeDef, Node<'a>),
         at: &'static str,
         element: &str,
         shapes: &mut Shapes<'a>,
@@ -332,6 +339,11 @@ impl<'a> Walk<'a> {
         let Some(url) = node.child(keys.url).and_then(Node::text) else { return };
         if host.name == "Extension" && !url.contains(':') {
             return; // A part of a complex extension: its definition names it.
+        }
+        if host.name != "Extension" && !url.contains(':') {
+            let text = "the URL of an extension is absolute, but for a part of another extension";
+            self.error(IssueType::Extension, node, "r4-extension-url", text, "write the URL of its definition");
+            return;
         }
         let before = shapes.len();
         if !self.validator.activate(&url, shapes) {
@@ -353,11 +365,13 @@ impl<'a> Walk<'a> {
         let contexts = self.validator.contexts(profile);
         let stands = |context: &(String, String)| {
             let (kind, place) = (context.0.as_str(), context.1.as_str());
-            kind != "element"
-                || place == at
-                || place == "Element"
-                || schema().is_a(host.name, place)
-                || is_type_at(at, place)
+            match kind {
+                "element" => {
+                    place == at || place == "Element" || schema().is_a(host.name, place) || is_type_at(at, place)
+                }
+                "extension" => host.name == "Extension" && is_of_extension(parent, place),
+                _ => true, // FHIRPath, which is not run.
+            }
         };
         if !contexts.is_empty() && !contexts.iter().any(stands) {
             let places = contexts.iter().map(|context| context.1.as_str()).collect::<Vec<_>>().join(", ");
@@ -401,6 +415,12 @@ fn follow<'a>(node: Node<'a>, step: &Step) -> SmallVec<[Node<'a>; 2]> {
         Step::OfType(code) => std::iter::once(node).filter(|node| is_of_type(*node, code)).collect(),
         Step::Resolve => SmallVec::new(), // Needs the Bundle around it: see `Walk::follow`.
     }
+}
+
+/// Whether an extension has this URL; behind `#` stands the name of a part.
+fn is_of_extension(extension: Node<'_>, url: &str) -> bool {
+    let own = extension.child(keys().url).and_then(Node::text).unwrap_or_default();
+    own == url || url.split_once('#').is_some_and(|(_, part)| own == part)
 }
 
 fn is_of_type(node: Node<'_>, code: &str) -> bool {

@@ -4,11 +4,12 @@
 //! Code systems and value sets come from what is loaded, and from the tables of R4 (with v2 and v3). The codes of a
 //! system that is in neither (SNOMED CT, LOINC, dm+d) are [`Membership::Unlisted`]: neither right nor wrong.
 
-use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use regex::RegexBuilder;
 
+use super::ecl::{self, Range};
+use super::hierarchy::Hierarchy;
 use crate::fhir::definitions::without_version;
 use crate::fhir::terminology::{CodeSystemDefinition, Concept, Content, Filter, Include, Text, ValueSetDefinition};
 use crate::fhir::{FixedMap, FixedSet, r4};
@@ -42,11 +43,12 @@ pub(super) enum Membership {
 }
 
 /// Codes of one system.
-#[derive(Clone, Debug)]
-enum Codes {
-    Listed(FixedSet<Text>),
-    /// All codes of a system that is not loaded, or a selection that cannot be computed.
-    Unlisted,
+#[derive(Clone, Debug, Default)]
+struct Codes {
+    /// Those that are known to be among them.
+    listed: FixedSet<Text>,
+    /// Whether there may be others: the system is not loaded, or not whole, or the selection cannot be computed.
+    open: bool,
 }
 
 /// An expanded value set.
@@ -64,6 +66,8 @@ struct System {
     concepts: Vec<Concept>,
     /// Places in `concepts`; a code that stands at several has the first.
     places: FixedMap<Text, usize>,
+    /// Made when a filter first asks for it.
+    hierarchy: OnceLock<Hierarchy>,
     /// Code and type of the properties that concepts may have.
     properties: Vec<(String, String)>,
 }
@@ -192,6 +196,13 @@ impl Terminology {
             set.remove(&gone);
         }
         open.pop();
+        let is_known = !set.unlisted && !set.systems.iter().any(|(_, codes)| codes.open);
+        if !definition.expansion.is_empty() && (!is_known || definition.include.is_empty()) {
+            set = ValueSet::default();
+            definition.expansion.iter().for_each(|include| set.add(self.selected(include, open)));
+        } else if definition.include.is_empty() {
+            set.unlisted = true;
+        }
         set
     }
 
@@ -213,18 +224,31 @@ impl Terminology {
 
     fn of_system(&self, include: &Include) -> Codes {
         if !include.codes.is_empty() {
-            return Codes::Listed(include.codes.iter().cloned().collect());
+            return Codes { listed: include.codes.iter().cloned().collect(), open: false };
         }
-        let Some(system) = self.system(&include.system).filter(|system| system.content == Content::Complete) else {
-            return Codes::Unlisted;
-        };
+        let Some(system) = self.system(&include.system) else { return Codes::unknown() };
+        // What a part of a system does not say of a code, the rest of it may.
+        let open = system.content != Content::Complete;
         let mut codes: Vec<bool> = system.concepts.iter().map(|concept| concept.selectable).collect();
         for filter in &include.filters {
-            let Some(selected) = system.filtered(filter) else { return Codes::Unlisted };
+            let Some(selected) = system.filtered(filter).filter(|_| !open || !is_negative(filter)) else {
+                return Codes::unknown();
+            };
             codes.iter_mut().zip(selected).for_each(|(code, selected)| *code &= selected);
         }
         let chosen = system.concepts.iter().zip(codes).filter(|(_, chosen)| *chosen);
-        Codes::Listed(chosen.map(|(concept, _)| concept.code.clone()).collect())
+        Codes { listed: chosen.map(|(concept, _)| concept.code.clone()).collect(), open }
+    }
+}
+
+/// Whether a filter selects by what a concept does not have.
+fn is_negative(filter: &Filter) -> bool {
+    matches!(&*filter.op, "is-not-a" | "not-in") || filter.op == "exists" && filter.value != "true"
+}
+
+impl Codes {
+    fn unknown() -> Codes {
+        Codes { listed: FixedSet::default(), open: true }
     }
 }
 
@@ -246,11 +270,10 @@ impl ValueSet {
             if system.is_some_and(|system| system != &**own) {
                 continue;
             }
-            match codes {
-                Codes::Listed(codes) if codes.contains(code) => return Membership::In,
-                Codes::Listed(_) => {}
-                Codes::Unlisted => unlisted = true,
+            if codes.listed.contains(code) {
+                return Membership::In;
             }
+            unlisted |= codes.open;
         }
         if unlisted { Membership::Unlisted } else { Membership::Out }
     }
@@ -264,14 +287,13 @@ impl ValueSet {
     fn remove(&mut self, gone: &ValueSet) {
         for (system, codes) in &mut self.systems {
             for (_, gone) in gone.systems.iter().filter(|(other, _)| other == system) {
-                match (&mut *codes, gone) {
-                    (Codes::Listed(codes), Codes::Listed(gone)) => codes.retain(|code| !gone.contains(code)),
-                    (codes, Codes::Unlisted) => *codes = Codes::Unlisted,
-                    (Codes::Unlisted, _) => {}
+                match gone.open {
+                    true => *codes = Codes::unknown(),
+                    false => codes.listed.retain(|code| !gone.listed.contains(code)),
                 }
             }
             if gone.unlisted {
-                *codes = Codes::Unlisted;
+                *codes = Codes::unknown();
             }
         }
     }
@@ -281,17 +303,12 @@ impl ValueSet {
         let mut systems = Vec::new();
         for (system, codes) in self.systems {
             if other.unlisted {
-                systems.push((system.clone(), Codes::Unlisted));
+                systems.push((system.clone(), Codes::unknown()));
                 continue;
             }
             for (_, others) in other.systems.iter().filter(|(name, _)| *name == system) {
-                let both = match (&codes, others) {
-                    (Codes::Listed(codes), Codes::Listed(others)) => {
-                        Codes::Listed(codes.intersection(others).cloned().collect())
-                    }
-                    _ => Codes::Unlisted,
-                };
-                systems.push((system.clone(), both));
+                let listed = codes.listed.intersection(&others.listed).cloned().collect();
+                systems.push((system.clone(), Codes { listed, open: codes.open || others.open }));
             }
         }
         ValueSet { systems, unlisted: self.unlisted }
@@ -305,7 +322,7 @@ impl System {
         for (place, concept) in concepts.iter().enumerate() {
             places.entry(concept.code.clone()).or_insert(place);
         }
-        System { content, concepts, places, properties }
+        System { content, concepts, places, hierarchy: OnceLock::new(), properties }
     }
 
     /// For each concept, whether the filter selects it; `None` if that cannot be computed.
@@ -322,7 +339,8 @@ impl System {
             "descendent-of" if is_code => Some(self.below(value, false)),
             "is-not-a" if is_code => Some(self.below(value, true).into_iter().map(|is| !is).collect()),
             "generalizes" if is_code => Some(self.above(value)),
-            "=" if &*filter.property == "parent" => Some(self.children(value)),
+            "=" if matches!(&*filter.property, "parent" | "subsumedBy") => Some(self.children(value)),
+            "=" if &*filter.property == "constraint" => self.constrained(value),
             "=" => each(&|concept| has(concept, &|own| own == value)),
             "in" => each(&|concept| has(concept, &|own| value.split(',').any(|one| one.trim() == own))),
             "not-in" => each(&|concept| !has(concept, &|own| value.split(',').any(|one| one.trim() == own))),
@@ -335,37 +353,41 @@ impl System {
         }
     }
 
+    /// What an expression of SNOMED CT's constraint language selects, if it is of the simple kind.
+    fn constrained(&self, expression: &str) -> Option<Vec<bool>> {
+        let mut selected = vec![false; self.concepts.len()];
+        for (range, code) in ecl::alternatives(expression)? {
+            let one = match range {
+                Range::Own => self.concepts.iter().map(|concept| concept.code == code).collect(),
+                Range::Below => self.below(code, false),
+                Range::OwnAndBelow => self.below(code, true),
+            };
+            selected.iter_mut().zip(one).for_each(|(all, one)| *all |= one);
+        }
+        Some(selected)
+    }
+
     /// The concepts below a code, and with `own` the code itself.
     fn below(&self, code: &str, own: bool) -> Vec<bool> {
-        let mut selected = vec![false; self.concepts.len()];
-        // A code may stand at several places of the hierarchy.
-        for (place, concept) in self.concepts.iter().enumerate().filter(|(_, concept)| concept.code == code) {
-            selected[place] = own;
-            let below = self.concepts[place + 1..].iter().take_while(|other| other.level > concept.level).count();
-            selected[place + 1..=place + below].fill(true);
-        }
-        // And what is selected at one place is selected at all.
-        let codes: HashSet<&Text> =
-            self.concepts.iter().zip(&selected).filter(|(_, is)| **is).map(|(each, _)| &each.code).collect();
-        self.concepts.iter().map(|concept| codes.contains(&concept.code)).collect()
+        self.marked(code, |hierarchy, at| hierarchy.below(at).into_iter().filter(|&each| own || each != at).collect())
     }
 
     /// A code and those it stands below.
     fn above(&self, code: &str) -> Vec<bool> {
-        self.concepts.iter().map(|concept| concept.code == code || self.is_above(&concept.code, code)).collect()
-    }
-
-    fn is_above(&self, ancestor: &str, code: &str) -> bool {
-        self.places.get(code).is_some_and(|&place| self.below(ancestor, false)[place])
+        self.marked(code, Hierarchy::above)
     }
 
     fn children(&self, code: &str) -> Vec<bool> {
-        let mut selected = self.below(code, false);
-        let level = self.places.get(code).map_or(0, |&place| self.concepts[place].level);
-        for (selected, concept) in selected.iter_mut().zip(&self.concepts) {
-            *selected &= concept.level == level + 1;
-        }
-        selected
+        self.marked(code, |hierarchy, at| hierarchy.children(at).collect())
+    }
+
+    /// The concepts at the places that `find` finds from a code's, and where the same codes stand again.
+    fn marked(&self, code: &str, find: impl Fn(&Hierarchy, usize) -> Vec<usize>) -> Vec<bool> {
+        let hierarchy = self.hierarchy.get_or_init(|| Hierarchy::of(&self.concepts, &self.places));
+        let found = self.places.get(code).map(|&place| find(hierarchy, place)).unwrap_or_default();
+        let mut marks = vec![false; self.concepts.len()];
+        found.into_iter().for_each(|place| marks[place] = true);
+        self.concepts.iter().map(|concept| marks[self.places[&concept.code]]).collect()
     }
 }
 
@@ -388,7 +410,7 @@ mod tests {
     }
 
     fn set(url: &str, include: Vec<Include>, exclude: Vec<Include>) -> ValueSetDefinition {
-        ValueSetDefinition { url: url.to_owned(), include, exclude }
+        ValueSetDefinition { url: url.to_owned(), include, exclude, expansion: vec![] }
     }
 
     fn system(url: &str, concepts: &[(&'static str, usize)]) -> CodeSystemDefinition {
@@ -467,5 +489,60 @@ mod tests {
         assert_eq!(chosen(filter("concept", "in", "c, e")), "ce");
         assert_eq!(chosen(filter("length", "not-in", "1")), "bbdd");
         assert_eq!(chosen(filter("concept", "child-of", "bb")), "?????");
+        assert_eq!(chosen(filter("constraint", "=", "<< bb |term| OR e")), "bbce");
+        assert_eq!(chosen(filter("constraint", "=", "< bb")), "c");
+        assert_eq!(chosen(filter("constraint", "=", "<< bb MINUS c")), "?????");
+    }
+
+    /// `d` has two parents, one by nesting; `x` and `y` are each other's.
+    #[test]
+    fn hierarchies_are_nested_or_told_by_properties() {
+        let with = |code: &'static str, level, properties: &[(&str, &str)]| Concept {
+            code: code.into(),
+            level,
+            selectable: true,
+            properties: properties.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        };
+        let concepts = vec![
+            with("a", 0, &[("child", "e")]),
+            with("b", 1, &[]),
+            with("c", 0, &[]),
+            with("d", 1, &[("parent", "b")]),
+            with("e", 0, &[("parent", "none")]),
+            with("f", 0, &[("subsumedBy", "e")]),
+            with("x", 0, &[("parent", "y")]),
+            with("y", 0, &[("parent", "x")]),
+        ];
+        let places = concepts.iter().enumerate().map(|(place, concept)| (concept.code.clone(), place)).collect();
+        let content = Content::Complete;
+        let system = System { content, concepts, places, hierarchy: OnceLock::new(), properties: vec![] };
+        let codes = |marks: Vec<bool>| -> String {
+            system.concepts.iter().zip(marks).filter(|(_, is)| *is).map(|(concept, _)| &*concept.code).collect()
+        };
+        assert_eq!(codes(system.below("a", true)), "abdef");
+        assert_eq!(codes(system.below("b", false)), "d");
+        assert_eq!(codes(system.children("a")), "be");
+        assert_eq!(codes(system.above("d")), "abcd");
+        assert_eq!(codes(system.below("x", true)), "xy");
+        assert_eq!(codes(system.below("none", true)), "");
+    }
+
+    #[test]
+    fn of_a_part_of_a_system_some_codes_are_known_to_be_in() {
+        let part = CodeSystemDefinition { content: Content::Partial, ..system("tree", &[("a", 0), ("b", 1)]) };
+        let is_not = filter("concept", "is-not-a", "b");
+        let sets = vec![
+            set("all", vec![include("tree", &[], &[])], vec![]),
+            set("below", vec![filter("concept", "descendent-of", "a")], vec![]),
+            set("not", vec![is_not], vec![]),
+        ];
+        let mut terminology = Terminology::load(vec![part], sets, &mut vec![]);
+        let mut verdicts = |url: &str| {
+            let set = terminology.named(url);
+            ["a", "b", "z"].map(|code| terminology.membership(&set, Some("tree"), code))
+        };
+        assert_eq!(verdicts("all"), [Membership::In, Membership::In, Membership::Unlisted]);
+        assert_eq!(verdicts("below"), [Membership::Unlisted, Membership::In, Membership::Unlisted]);
+        assert_eq!(verdicts("not"), [Membership::Unlisted; 3]);
     }
 }

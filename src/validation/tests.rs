@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+mod subjects;
+
 use super::*;
 use crate::fhir::Limits;
 use crate::fhir::bars;

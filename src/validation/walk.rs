@@ -542,7 +542,7 @@ impl<'a> Walk<'a> {
             for value in values {
                 let mut shapes = Shapes::new();
                 if is_extension {
-                    self.extension(value, plan.def, at, found.element.def.stem, &mut shapes);
+                    self.extension(value, (plan.def, parent), at, found.element.def.stem, &mut shapes);
                 }
                 self.value(Occurrence { value: Some(value), extension: None }, found, &shapes, full_url, scope);
             }
@@ -555,7 +555,7 @@ impl<'a> Walk<'a> {
         }
         for (occurrence, mut shapes) in occurrences.iter().zip(active) {
             if is_extension && let Some(node) = occurrence.value {
-                self.extension(node, plan.def, at, found.element.def.stem, &mut shapes);
+                self.extension(node, (plan.def, parent), at, found.element.def.stem, &mut shapes);
             }
             self.value(*occurrence, found, &shapes, full_url, scope);
         }
