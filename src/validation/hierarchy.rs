@@ -1,5 +1,5 @@
 //! Which concepts of a code system stand below which: as they are nested, and as the properties `parent`, `subsumedBy`
-//! and `child` say (R4 CodeSystem, 4.8.11; hierarchies that are no trees, like that of SNOMED CT, need the properties).
+//! and `child` say (R4 CodeSystem; hierarchies that are no trees, like that of SNOMED CT, need the properties).
 //!
 //! Enters: the concepts, and the place that stands for each code. Leaves: the places above or below one. Invariant:
 //! linear in what is reached; circles end.

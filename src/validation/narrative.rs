@@ -8,6 +8,9 @@ use std::sync::LazyLock;
 
 use crate::fhir::FixedSet;
 
+/// The namespace of the `div`.
+const XHTML: &str = "http://www.w3.org/1999/xhtml";
+
 /// Elements of basic formatting.
 const ELEMENTS: &[&str] = &[
     "a",
@@ -110,6 +113,9 @@ pub(super) fn check(text: &str) -> Result<Vec<String>, &'static str> {
         let (body, is_closed) = tag.strip_suffix('/').map_or((tag, false), |body| (body, true));
         let name = body.split(|letter: char| letter.is_ascii_whitespace()).next().unwrap_or_default();
         element(name, &body[name.len()..], &mut anchors)?;
+        if open.is_empty() && !anchors.is_xhtml {
+            return Err("the div of the narrative is not in the namespace of XHTML");
+        }
         has_content |= name == "img";
         if !is_closed {
             open.push(name);
@@ -123,7 +129,7 @@ pub(super) fn check(text: &str) -> Result<Vec<String>, &'static str> {
     if !has_content {
         return Err("the narrative has no content");
     }
-    let Anchors { mut links, ids } = anchors;
+    let Anchors { mut links, ids, .. } = anchors;
     let ids: HashSet<String> = ids.into_iter().collect();
     links.retain(|link| !ids.contains(link));
     Ok(links)
@@ -134,6 +140,8 @@ pub(super) fn check(text: &str) -> Result<Vec<String>, &'static str> {
 struct Anchors {
     links: Vec<String>,
     ids: Vec<String>,
+    /// Whether an element says that it is of XHTML.
+    is_xhtml: bool,
 }
 
 /// The entities of XML and character references are all that XML without a DTD has.
@@ -175,6 +183,8 @@ fn element(name: &str, attributes: &str, anchors: &mut Anchors) -> Result<(), &'
         attribute(key.trim(), value)?;
         match (key.trim(), value.strip_prefix('#')) {
             ("href", Some(link)) if !link.is_empty() => anchors.links.push(link.to_owned()),
+            ("xmlns", _) if value == XHTML => anchors.is_xhtml = true,
+            ("xmlns", _) => return Err("an element of the narrative is not in the namespace of XHTML"),
             ("id" | "name", _) => anchors.ids.push(value.to_owned()),
             _ => {}
         }
@@ -214,12 +224,15 @@ mod tests {
 
     #[test]
     fn links_that_lead_out_of_the_narrative_are_told() {
-        let text = r##"<div><a href="#a">x</a><p id="a"><a href="#b">y</a><a href="https://x/#c">z</a></p></div>"##;
+        let text = r##"<div xmlns="http://www.w3.org/1999/xhtml"><a href="#a">x</a><p id="a"><a href="#b">y</a><a href="https://x/#c">z</a></p></div>"##;
         assert_eq!(check(text), Ok(vec!["b".to_owned()]));
     }
 
     #[test]
     fn what_runs_or_does_not_close_is_refused() {
+        for text in ["<div>a</div>", r#"<div xmlns="http://hl7.org/fhir">a</div>"#] {
+            assert!(check(text).is_err(), "{text}");
+        }
         for text in [
             "",
             "text",
@@ -236,7 +249,8 @@ mod tests {
             "<div><!-- a</div>",
             "<div>a&nbsp;b</div>",
         ] {
-            assert!(check(text).is_err(), "{text}");
+            let text = text.replacen("<div", r#"<div xmlns="http://www.w3.org/1999/xhtml""#, 1);
+            assert!(check(&text).is_err(), "{text}");
         }
     }
 }

@@ -166,7 +166,7 @@ fn base_invariants_run() {
         &["error invariant Patient.extension[0] ext-1", "information not-supported Patient.extension[0] not-checked"],
     );
     check_patient(
-        r#""text":{"status":"generated","div":"<div><script>a</script></div>"}"#,
+        r#""text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\"><script>a</script></div>"}"#,
         &["error invalid Patient.text.`div` txt-1"],
     );
 }
