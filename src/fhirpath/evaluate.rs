@@ -366,34 +366,13 @@ impl<'e, 'a> Evaluator<'e, 'a> {
         single_truth(&items).map_err(|what| plan.fail(what))
     }
 
-    /// `and`, `or`, `xor`, `implies` with three values (FHIRPath N1, 6.5); the right side only where it matters.
+    /// `and`, `or`, `xor`, `implies`; the right side only where it matters.
     fn logic(&self, binary: Binary, sides: &'a (Plan, Plan), frame: Frame<'_, 'a>) -> Evaluated<Option<bool>> {
         let left = self.truth(&sides.0, frame)?;
-        match (binary, left) {
-            (Binary::And, Some(false)) => return Ok(Some(false)),
-            (Binary::Or, Some(true)) | (Binary::Implies, Some(false)) => return Ok(Some(true)),
-            (Binary::Xor, None) => return Ok(None),
-            _ => {}
+        match binary.decided_by(left) {
+            Some(truth) => Ok(truth),
+            None => Ok(binary.of_truths(left, self.truth(&sides.1, frame)?)),
         }
-        let right = self.truth(&sides.1, frame)?;
-        Ok(match binary {
-            Binary::And => match (left, right) {
-                (_, Some(false)) => Some(false),
-                (Some(true), Some(true)) => Some(true),
-                _ => None,
-            },
-            Binary::Or => match (left, right) {
-                (_, Some(true)) => Some(true),
-                (Some(false), Some(false)) => Some(false),
-                _ => None,
-            },
-            Binary::Xor => left.zip(right).map(|(left, right)| left != right),
-            _ => match (left, right) {
-                (_, Some(true)) => Some(true),
-                (Some(true), right) => right,
-                _ => None,
-            },
-        })
     }
 
     fn comparison(

@@ -94,6 +94,41 @@ pub(super) enum Binary {
     Mod,
 }
 
+/// `and`, `or`, `xor`, `implies` with three values (FHIRPath N1, 6.5).
+impl Binary {
+    /// What the left side alone decides.
+    pub(super) fn decided_by(self, left: Option<bool>) -> Option<Option<bool>> {
+        match (self, left) {
+            (Binary::And, Some(false)) => Some(Some(false)),
+            (Binary::Or, Some(true)) | (Binary::Implies, Some(false)) => Some(Some(true)),
+            (Binary::Xor, None) => Some(None),
+            _ => None,
+        }
+    }
+
+    /// What both sides say.
+    pub(super) fn of_truths(self, left: Option<bool>, right: Option<bool>) -> Option<bool> {
+        match self {
+            Binary::And => match (left, right) {
+                (_, Some(false)) => Some(false),
+                (Some(true), Some(true)) => Some(true),
+                _ => None,
+            },
+            Binary::Or => match (left, right) {
+                (_, Some(true)) => Some(true),
+                (Some(false), Some(false)) => Some(false),
+                _ => None,
+            },
+            Binary::Xor => left.zip(right).map(|(left, right)| left != right),
+            _ => match (left, right) {
+                (_, Some(true)) => Some(true),
+                (Some(true), right) => right,
+                _ => None,
+            },
+        }
+    }
+}
+
 impl Plan {
     /// An error at this place.
     pub(super) fn fail(&self, what: Fault) -> EvaluationError {

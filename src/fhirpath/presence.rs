@@ -151,31 +151,10 @@ impl Presence<'_> {
     /// As the evaluator has it: the right side only where it matters.
     fn logic(&self, binary: Binary, sides: &(Plan, Plan)) -> Option<Truth> {
         let left = self.truth(&sides.0)?;
-        match (binary, left) {
-            (Binary::And, Some(false)) => return Some(Some(false)),
-            (Binary::Or, Some(true)) | (Binary::Implies, Some(false)) => return Some(Some(true)),
-            (Binary::Xor, None) => return Some(None),
-            _ => {}
+        match binary.decided_by(left) {
+            Some(truth) => Some(truth),
+            None => Some(binary.of_truths(left, self.truth(&sides.1)?)),
         }
-        let right = self.truth(&sides.1)?;
-        Some(match binary {
-            Binary::And => match (left, right) {
-                (_, Some(false)) => Some(false),
-                (Some(true), Some(true)) => Some(true),
-                _ => None,
-            },
-            Binary::Or => match (left, right) {
-                (_, Some(true)) => Some(true),
-                (Some(false), Some(false)) => Some(false),
-                _ => None,
-            },
-            Binary::Xor => left.zip(right).map(|(left, right)| left != right),
-            _ => match (left, right) {
-                (_, Some(true)) => Some(true),
-                (Some(true), right) => right,
-                _ => None,
-            },
-        })
     }
 
     /// Nothing compares with something as neither true nor false; two truths may be equal.
