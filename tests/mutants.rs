@@ -8,44 +8,24 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value as Json;
-use uuid::Uuid;
 use weir::fhir::outcome::Issue;
 use weir::fhir::{Document, Limits};
-use weir::mapping::{CompiledMap, MapFile};
 use weir::validation::Validator;
 
 #[path = "support/mutants.rs"]
 mod mutants;
+#[path = "support/samples.rs"]
+mod samples;
 
 use mutants::{Mutant, mutants as mutants_of};
 
 const SEED: u64 = 20_261_122;
 
-fn documents(folder: &str) -> Vec<Document> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let entries = fs::read_dir(folder).expect("the folder is there");
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be read").path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
-    paths.sort();
-    paths.iter().map(|path| parse(&fs::read(path).expect("the file can be read"))).collect()
-}
-
 fn parse(bytes: &[u8]) -> Document {
     Document::parse(bytes, &Limits::default()).expect("it is JSON")
-}
-
-/// The demo's Bundles.
-fn bundles(profiles: &[Document]) -> Vec<Json> {
-    let name = "crisis-escalation.map".to_owned();
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("mappings").join(&name));
-    let file = MapFile { name, text: text.expect("the map can be read") };
-    let map = CompiledMap::compile(&[file], profiles).expect("the map compiles");
-    let bundle = |record: &Document| map.transform(record, Uuid::nil()).expect("it runs").document;
-    let json = |bundle: Document| serde_json::from_str(bundle.source()).expect("it is JSON");
-    documents("demo/records").iter().map(bundle).map(json).collect()
 }
 
 /// The resources of a Bundle, to stand alone.
@@ -85,9 +65,9 @@ fn write(mutants: &[Mutant], name: &str) {
 
 #[test]
 fn mutants_are_refused_where_they_are_wrong() {
-    let profiles = documents("profiles");
-    let validator = Validator::compile(&profiles).expect("the profiles compile");
-    let bundles = bundles(&profiles);
+    let validator = Validator::compile(&samples::documents("profiles")).expect("the profiles compile");
+    let json = |bundle: &Document| serde_json::from_str(bundle.source()).expect("it is JSON");
+    let bundles: Vec<Json> = samples::bundles().iter().map(json).collect();
     let alone: Vec<Json> = bundles.iter().flat_map(resources).collect();
     for sample in bundles.iter().chain(&alone) {
         let issues = validator.check_document(&parse(sample.to_string().as_bytes()), None);

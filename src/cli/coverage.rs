@@ -68,15 +68,14 @@ fn section(output: &Output, title: &str, rows: impl Iterator<Item = String>) {
 fn json_of(map: &CompiledMap, used: &Used<'_>, report: &Report) -> Value {
     let rule = |index: u32| map.rule(index).map(rule_json);
     let unread = report.unread.iter();
-    let unread = unread.map(|row| json!({ "path": row.path, "records": row.records, "example": row.example }));
+    let unread = unread.map(|row| with_records(json!({ "path": row.path }), row.records, &row.example));
     let unfilled = report.unfilled.iter().map(|row| json!({ "path": row.path, "rule": rule(row.rule) }));
     let untranslated = report.untranslated.iter().map(|row| {
         let place = json!({ "path": row.path, "conceptMap": row.concept_map, "rule": rule(row.rule) });
         with_records(place, row.records, &row.example)
     });
     let missing = used.missing.iter();
-    let missing =
-        missing.map(|(path, (records, example))| json!({ "path": path, "records": records, "example": example }));
+    let missing = missing.map(|(path, (records, example))| with_records(json!({ "path": path }), *records, example));
     json!({
         "records": report.records,
         "unreadFields": unread.collect::<Vec<_>>(),

@@ -1,7 +1,7 @@
 //! `weir validate`: FHIR resources against base R4 and profiles.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -12,7 +12,7 @@ use super::output::{Output, indented};
 use crate::config;
 use crate::fhir::Limits;
 use crate::fhir::outcome::{Issue, operation_outcome};
-use crate::validation::{self, NOT_CHECKED, Syntax, Validator};
+use crate::validation::{self, NOT_CHECKED, Syntax};
 
 /// Validates FHIR resources, JSON or XML. Prints one OperationOutcome a file; exit code 1 when any has an error.
 #[derive(Debug, Args)]
@@ -50,7 +50,13 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
     }
     let mut valid = true;
     for file in &arguments.files {
-        let (issues, masked) = check(&validator, file, &arguments.profile)?;
+        let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let syntax = Syntax::of_bytes(&bytes);
+        let masked = if output.is_text() && syntax == Syntax::Json { Masked::of(&bytes) } else { Masked::default() };
+        let issues = match validation::parse(bytes, syntax, &Limits::default()) {
+            Ok(document) => syntax.placed(validator.check_against(&document, &arguments.profile)),
+            Err(issue) => vec![*issue],
+        };
         valid &= !issues.iter().any(Issue::is_error);
         let verdict = format!("{}: {}", file.display(), summary(&issues));
         if output.is_text() {
@@ -68,21 +74,6 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
         }
     }
     Ok(valid.into())
-}
-
-fn check(validator: &Validator, file: &Path, profiles: &[String]) -> anyhow::Result<(Vec<Issue>, Masked)> {
-    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let syntax = Syntax::of_bytes(&bytes);
-    let masked = if syntax == Syntax::Json { Masked::of(&bytes) } else { Masked::default() };
-    let mut issues = match validation::parse(bytes, syntax, &Limits::default()) {
-        Ok(document) => validator.check_against(&document, profiles),
-        Err(issue) => vec![*issue],
-    };
-    if syntax == Syntax::Xml {
-        // Line and column are those of the JSON that the XML became; the paths hold for both.
-        issues.iter_mut().for_each(|issue| issue.position = None);
-    }
-    Ok((issues, masked))
 }
 
 fn summary(issues: &[Issue]) -> String {

@@ -152,7 +152,7 @@ impl Known {
 }
 
 fn url_of(document: &Document) -> Option<String> {
-    document.root().member("url").and_then(|url| url.text()).map(|url| url.into_owned())
+    document.root().text_of("url").map(|url| url.into_owned())
 }
 
 /// What of a package a validator reads. R4's own types and profiles are built in and stay what they are; no package

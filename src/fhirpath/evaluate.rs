@@ -78,9 +78,15 @@ impl<'e, 'a> Evaluator<'e, 'a> {
         }
     }
 
+    /// Takes steps for `plan`.
+    #[inline]
+    fn charge_at(&self, plan: &Plan, count: usize) -> Evaluated<()> {
+        self.charge(count).map_err(|what| plan.fail(what))
+    }
+
     /// The collection that `plan` yields.
     pub(super) fn items(&self, plan: &'a Plan, frame: Frame<'_, 'a>) -> Evaluated<Items<'a>> {
-        self.charge(1).map_err(|what| plan.fail(what))?;
+        self.charge_at(plan, 1)?;
         match &plan.operation {
             Operation::Empty => Ok(Items::new()),
             Operation::Literal(_) | Operation::This | Operation::Index | Operation::Total | Operation::Variable(_) => {
@@ -165,7 +171,7 @@ impl<'e, 'a> Evaluator<'e, 'a> {
         };
         match there {
             Some(items) => {
-                self.charge(1).map_err(|what| plan.fail(what))?;
+                self.charge_at(plan, 1)?;
                 Ok(items)
             }
             None => {
@@ -204,7 +210,7 @@ impl<'e, 'a> Evaluator<'e, 'a> {
             (Operation::Child(base, step), _) => (base, step),
             _ => return Ok(Found::Several),
         };
-        self.charge(2).map_err(|what| plan.fail(what))?;
+        self.charge_at(plan, 2)?;
         Ok(match (base, frame.focus) {
             (None, [item]) => step.walk_to_one(item),
             (None, _) => Found::Several,
@@ -258,7 +264,7 @@ impl<'e, 'a> Evaluator<'e, 'a> {
         for item in base {
             step.walk(item, &mut found);
         }
-        self.charge(base.len() + found.len()).map_err(|what| plan.fail(what))?;
+        self.charge_at(plan, base.len() + found.len())?;
         Ok(found)
     }
 
@@ -342,7 +348,7 @@ impl<'e, 'a> Evaluator<'e, 'a> {
             Function::All => functions::all_where,
             _ => functions::any_where,
         };
-        self.charge(input.len()).map_err(|what| plan.fail(what))?;
+        self.charge_at(plan, input.len())?;
         Ok(Some(holds(self, call, input)?))
     }
 
@@ -382,7 +388,7 @@ impl<'e, 'a> Evaluator<'e, 'a> {
         sides: &'a (Plan, Plan),
         frame: Frame<'_, 'a>,
     ) -> Evaluated<Option<bool>> {
-        self.charge(1).map_err(|what| plan.fail(what))?;
+        self.charge_at(plan, 1)?;
         if matches!(binary, Binary::Equal | Binary::NotEqual) && sides.0.is_truth() && sides.1.is_truth() {
             let (left, right) = (self.truth(&sides.0, frame)?, self.truth(&sides.1, frame)?);
             return Ok(left.zip(right).map(|(left, right)| (left == right) == (binary == Binary::Equal)));
@@ -406,7 +412,7 @@ impl<'e, 'a> Evaluator<'e, 'a> {
     }
 
     fn compared(&self, plan: &Plan, binary: Binary, left: &[Item<'a>], right: &[Item<'a>]) -> Evaluated<Option<bool>> {
-        self.charge(left.len() + right.len()).map_err(|what| plan.fail(what))?;
+        self.charge_at(plan, left.len() + right.len())?;
         operators::compare(self, binary, left, right).map_err(|what| plan.fail(what))
     }
 
@@ -444,7 +450,7 @@ impl<'e, 'a> Evaluator<'e, 'a> {
             }
             Operation::Call(call) if call.function == Function::Where => {
                 let items = self.seen_input(call.input.as_ref(), frame, &mut held)?;
-                self.charge(1 + items.len()).map_err(|what| plan.fail(what))?;
+                self.charge_at(plan, 1 + items.len())?;
                 return functions::count_where(self, call, items);
             }
             Operation::Call(call) if call.function == Function::Children => {
@@ -454,7 +460,7 @@ impl<'e, 'a> Evaluator<'e, 'a> {
             }
             _ => return Ok(self.seen(plan, frame, &mut held)?.len()),
         }
-        self.charge(1 + found.len()).map_err(|what| plan.fail(what))?;
+        self.charge_at(plan, 1 + found.len())?;
         Ok(found.len())
     }
 
@@ -477,7 +483,7 @@ impl<'e, 'a> Evaluator<'e, 'a> {
     ) -> Evaluated<bool> {
         let mut held = Items::new();
         let base = self.seen_input(base, frame, &mut held)?;
-        self.charge(base.len()).map_err(|what| plan.fail(what))?;
+        self.charge_at(plan, base.len())?;
         let mut found = Items::new();
         Ok(base.iter().any(|item| {
             step.walk(item, &mut found);

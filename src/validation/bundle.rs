@@ -221,8 +221,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// `Reference.type` is a resource type that the reference may lead to, or the URL of a logical model (R4 references,
-    /// 2.3.0).
+    /// `Reference.type` is a resource type that the reference may lead to, or the URL of a logical model (R4
+    /// references.html).
     fn declared_type(&mut self, reference: Node<'a>, found: &Found<'a>, shapes: &[&'a Shape]) {
         let Some(declared) = reference.child(keys().kind) else { return };
         let Some(name) = declared.text().filter(|name| !is_absolute(name)) else { return };
@@ -503,7 +503,7 @@ fn parameters<'a>(node: Node<'a>, index: &mut BundleIndex<'a>) {
 }
 
 /// A reference without `/_history/…`, and the version.
-fn split_version(text: &str) -> (&str, Option<&str>) {
+pub(super) fn split_version(text: &str) -> (&str, Option<&str>) {
     // Few references have the one letter.
     let versioned = text.as_bytes().contains(&b'_').then(|| text.split_once("/_history/")).flatten();
     versioned.map_or((text, None), |(text, version)| (text, Some(version)))

@@ -216,15 +216,20 @@ impl Validator {
 
     /// Checks a FHIR resource against R4, the profiles it claims that are loaded, and `profile`.
     pub fn check_document(&self, document: &Document, profile: Option<&str>) -> Vec<Issue> {
+        self.check_with(document, profile)
+    }
+
+    /// The same with any number of profiles, in one walk.
+    fn check_with<'p>(&self, document: &Document, profiles: impl IntoIterator<Item = &'p str>) -> Vec<Issue> {
         let mut walk = Walk::new(self, document);
         let mut shapes = Shapes::new();
         let mut issues = Vec::new();
-        if let Some(url) = profile.filter(|url| !self.is_base(url))
-            && !self.activate(url, &mut shapes)
-        {
-            let text = format!("the profile {url} is not loaded");
-            let issue = Issue::error(IssueType::NotFound, text).at(ElementPath::root()).rule("not-checked");
-            issues.push(issue.hint("load the package that holds the profile"));
+        for url in profiles {
+            if !self.is_base(url) && !self.activate(url, &mut shapes) {
+                let text = format!("the profile {url} is not loaded");
+                let issue = Issue::error(IssueType::NotFound, text).at(ElementPath::root()).rule("not-checked");
+                issues.push(issue.hint("load the package that holds the profile"));
+            }
         }
         walk.resource(document.root(), &Place::default(), &shapes);
         issues.append(&mut walk.finish());

@@ -26,6 +26,15 @@ impl Syntax {
         }
     }
 
+    /// Issues of a text that is written so. Of XML they have no line and column: those would be of the JSON that it
+    /// became. Paths hold for both.
+    pub fn placed(self, mut issues: Vec<Issue>) -> Vec<Issue> {
+        if self == Syntax::Xml {
+            issues.iter_mut().for_each(|issue| issue.position = None);
+        }
+        issues
+    }
+
     /// What a Content-Type says; `None` if it is neither (FHIR R4 http.html#mime-type).
     pub fn of_media_type(content_type: &str) -> Option<Syntax> {
         match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
@@ -85,12 +94,10 @@ fn parse_xml(_bytes: Vec<u8>, _limits: &Limits) -> Result<Document, Box<Issue>> 
 impl Validator {
     /// Checks a resource against R4, the profiles that it claims and each of `profiles`: every issue once.
     pub fn check_against(&self, document: &Document, profiles: &[String]) -> Vec<Issue> {
-        let mut issues = self.check_document(document, None);
-        for profile in profiles {
-            for issue in self.check_document(document, Some(profile)) {
-                if !issues.contains(&issue) {
-                    issues.push(issue);
-                }
+        let mut issues: Vec<Issue> = Vec::new();
+        for issue in self.check_with(document, profiles.iter().map(String::as_str)) {
+            if !issues.contains(&issue) {
+                issues.push(issue);
             }
         }
         issues
@@ -109,7 +116,7 @@ impl Validator {
             mode = mode.or_else(|| values(parameters, "mode").next());
         }
         self.can_answer(&profiles, mode.as_deref())?;
-        let mut issues = match wrapped {
+        let issues = match wrapped {
             None => {
                 is_of_type(document.root(), resource_type.as_deref())?;
                 self.check_against(&document, &profiles)
@@ -123,11 +130,7 @@ impl Validator {
                 issues
             }
         };
-        if syntax == Syntax::Xml {
-            // They would be those of the JSON that the XML became; the paths hold for both.
-            issues.iter_mut().for_each(|issue| issue.position = None);
-        }
-        Ok(issues)
+        Ok(syntax.placed(issues))
     }
 
     fn can_answer(&self, profiles: &[String], mode: Option<&str>) -> Result<(), Box<Issue>> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::bundle::{BundleIndex, is_absolute};
+use super::bundle::{BundleIndex, is_absolute, split_version};
 use super::walk::Walk;
 use crate::fhir::outcome::IssueType;
 use crate::fhir::{Node, NodeId, keys};
@@ -12,7 +12,7 @@ impl<'a> Walk<'a> {
     /// Binary may be its stylesheet.
     pub(super) fn document_entries(&mut self, bundle: Node<'a>, index: &BundleIndex<'a>) {
         let keys = keys();
-        let entries: Vec<Node<'a>> = bundle.child(keys.entry).into_iter().flat_map(Node::items).collect();
+        let entries: Vec<Node<'a>> = bundle.items_at(keys.entry).collect();
         let joined = self.joined(&entries, index);
         for (entry, _) in entries.iter().zip(joined).filter(|(_, joined)| !joined) {
             let resource = entry.child(keys.resource);
@@ -32,7 +32,7 @@ impl<'a> Walk<'a> {
         let mut links: Vec<Vec<usize>> = vec![Vec::new(); entries.len()];
         for (place, entry) in entries.iter().enumerate() {
             for text in entry.subtree().filter(|node| node.name_id() == keys.reference).filter_map(Node::text) {
-                let text = text.split("/_history/").next().unwrap_or_default();
+                let (text, _) = split_version(&text);
                 let found = index.find(text, !is_absolute(text), entry.child(keys.full_url));
                 for target in found.into_iter().flat_map(|found| &found.resources) {
                     if let Some(&target) = places.get(&target.id()) {
