@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::mapping::Diagnostic;
+use crate::disclosure;
+use crate::mapping::{Code, Diagnostic, Severity};
 
 /// One thing that a start would refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub struct Fault {
     pub text: String,
     /// What to do; may be empty.
     pub hint: String,
-    /// The place in a mapping file.
+    /// The place in a mapping file or an agreement.
     pub diagnostic: Option<Box<Diagnostic>>,
 }
 
@@ -23,11 +24,38 @@ impl Fault {
         Fault { file: file.into(), text: text.to_string(), hint: hint.into(), diagnostic: None }
     }
 
+    /// A fault of an agreement of the site.
+    pub(super) fn of_agreement(fault: disclosure::Fault) -> Fault {
+        Fault::at("agreements", agreement_diagnostic(fault))
+    }
+
     /// A fault of a mapping file of the site.
-    pub(super) fn of_map(mut diagnostic: Diagnostic) -> Fault {
-        diagnostic.file = format!("mappings/{}", diagnostic.file);
+    pub(super) fn of_map(diagnostic: Diagnostic) -> Fault {
+        Fault::at("mappings", diagnostic)
+    }
+
+    fn at(folder: &str, mut diagnostic: Diagnostic) -> Fault {
+        diagnostic.file = format!("{folder}/{}", diagnostic.file);
         let (file, text, hint) = (diagnostic.file.clone(), diagnostic.to_string(), diagnostic.hint.clone());
         Fault { file, text, hint, diagnostic: Some(Box::new(diagnostic)) }
+    }
+}
+
+/// A fault of an agreement as maps show theirs.
+pub(super) fn agreement_diagnostic(fault: disclosure::Fault) -> Diagnostic {
+    let disclosure::Fault { file, line, column, end_column, text, hint, excerpt } = fault;
+    Diagnostic {
+        file,
+        line,
+        column,
+        end_line: line,
+        end_column,
+        severity: Severity::Error,
+        code: Code::Agreement,
+        message: text,
+        hint,
+        text: excerpt,
+        end_text: None,
     }
 }
 

@@ -518,7 +518,7 @@ fn load_agreements(
     let texts = faults.keep(files.texts("agreements", "toml"))?;
     hashes.extend(texts.iter().map(|(name, text)| (format!("agreements/{name}"), sha_256(text.as_bytes()))));
     let required = |profile: &str| validator.map(|known| known.required_elements(profile)).unwrap_or_default();
-    let loaded = Agreements::load_for(&texts, &required)
-        .map_err(|found| found.into_iter().map(|fault| Fault::new("agreements", &fault, "")).collect());
+    let loaded =
+        Agreements::load_for(&texts, &required).map_err(|found| found.into_iter().map(Fault::of_agreement).collect());
     faults.keep_all(loaded)
 }

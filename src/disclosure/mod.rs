@@ -12,7 +12,9 @@ mod projection;
 mod stage;
 
 pub use agreement::{
-    Agreement, Agreements, Clause, Fault, Interface, LawfulBasis, Party, Purpose, RequiredElements, Status,
+    Agreement, Agreements, Approval, Clause, Coarser, ConsentRule, ConsentTerms, Control, Controls, Dpia, Escalation,
+    Fault, Generalisation, Interface, LawfulBasis, Mitigation, NamedRole, Objection, OverrideBasis, OverrideTerms,
+    Party, Person, Purpose, RequiredElements, Roles, Severity, Status, TlsVersion, Withholding,
 };
 pub use manifest::{Kept, Manifest, Why, Withheld};
 pub use stage::{Disclosable, Projected, minimise};

@@ -410,6 +410,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::disclosure::agreement::sample::{CONSENT, SECTIONS};
     use crate::disclosure::{Agreements, project};
     use crate::identity::InterfaceName;
 
@@ -423,8 +424,8 @@ mod tests {
             "id = 'a'\nversion = '1'\nstatus = 'active'\neffective = '2026-01-01'\nreview = '2027-01-01'\n\
              retention_days = 1\ncontroller = {{ ods = 'A1', name = 'A' }}\nrecipient = {{ ods = 'B1', name = 'B' }}\n\
              purpose = {{ code = 'TREAT', words = 'care' }}\n\
-             lawful_basis = {{ article_6 = '6', article_9 = '9', common_law = 'c' }}\n\
-             [interfaces.i]\nprofile = '{PROFILE}'\ntell_withheld = {tell}\n"
+             lawful_basis = {{ article_6 = '6', article_9 = '9', common_law = 'c' }}\ncategories = {{ c = 'c' }}\n\
+             {SECTIONS}[interfaces.i]\nprofile = '{PROFILE}'\ntell_withheld = {tell}\n{CONSENT}"
         );
         for (resource, profile, elements) in permits {
             let profile = profile.map(|url| format!("profile = '{url}'\n")).unwrap_or_default();

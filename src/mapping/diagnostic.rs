@@ -57,6 +57,8 @@ pub enum Code {
     Limit,
     /// Anything else that is wrong with a rule.
     Rule,
+    /// A sharing agreement says something that it cannot mean: its files are shown as maps are.
+    Agreement,
 }
 
 impl Code {
@@ -77,6 +79,7 @@ impl Code {
             Code::Unsupported => "unsupported",
             Code::Limit => "limit",
             Code::Rule => "rule",
+            Code::Agreement => "agreement",
         }
     }
 }

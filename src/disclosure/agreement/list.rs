@@ -1,0 +1,126 @@
+//! The agreements of a site, and which of them a message leaves under.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::read::read;
+use super::{Agreement, Fault, RequiredElements, Status};
+use crate::disclosure::Error;
+use crate::fhir::Instant;
+use crate::identity::{AgreementId, InterfaceName, PartyId};
+
+/// The agreements of a site.
+#[derive(Debug, Default)]
+pub struct Agreements {
+    list: Vec<Arc<Agreement>>,
+}
+
+impl Agreements {
+    /// Reads and checks agreement files, given by name and text.
+    ///
+    /// # Errors
+    /// Every fault of every file.
+    pub fn load(files: &[(String, String)]) -> Result<Agreements, Vec<Fault>> {
+        Agreements::load_for(files, &|_| Vec::new())
+    }
+
+    /// The same, knowing what the profiles require beyond base R4: where such an element is withheld, a tellable
+    /// agreement says so in its place.
+    ///
+    /// # Errors
+    /// Every fault of every file.
+    pub fn load_for(files: &[(String, String)], required: RequiredElements<'_>) -> Result<Agreements, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let mut list: Vec<Loaded<'_>> = Vec::new();
+        for (file, text) in files {
+            match read(file, text, required) {
+                Ok((agreement, id_at)) => list.push(Loaded { file, text, id_at, agreement: Arc::new(agreement) }),
+                Err(found) => faults.extend(found),
+            }
+        }
+        faults.extend(overlaps(&list));
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Agreements { list: list.into_iter().map(|loaded| loaded.agreement).collect() })
+    }
+
+    /// All of them, in the order they were given.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Agreement>> {
+        self.list.iter()
+    }
+
+    /// The agreement with `id` that is in force at `instant`, or else the last one given with that id.
+    pub fn named(&self, id: &AgreementId, instant: Instant) -> Option<&Arc<Agreement>> {
+        let mut versions = self.list.iter().filter(|agreement| agreement.id == *id);
+        let in_force = versions.clone().find(|agreement| agreement.not_in_force(instant).is_none());
+        in_force.or_else(|| versions.next_back())
+    }
+
+    /// The agreement under which `sender` may send to `recipient` over `interface` at `instant`.
+    ///
+    /// # Errors
+    /// [`Error::NoAgreement`] if none covers the three, [`Error::NotInForce`] if one does but not now.
+    pub fn in_force(
+        &self,
+        sender: &PartyId,
+        recipient: &PartyId,
+        interface: &InterfaceName,
+        instant: Instant,
+    ) -> Result<&Arc<Agreement>, Error> {
+        let covering = |agreement: &&Arc<Agreement>| {
+            agreement.controller.ods == *sender
+                && agreement.recipient.ods == *recipient
+                && agreement.interfaces.contains_key(interface)
+        };
+        let mut last = None;
+        for agreement in self.list.iter().filter(covering) {
+            match agreement.not_in_force(instant) {
+                None => return Ok(agreement),
+                Some(why) => last = Some((agreement, why)),
+            }
+        }
+        Err(match last {
+            Some((agreement, why)) => {
+                Error::NotInForce { agreement: agreement.id.clone(), version: agreement.version.clone(), why }
+            }
+            None => Error::NoAgreement {
+                sender: sender.clone(),
+                recipient: recipient.clone(),
+                interface: interface.clone(),
+            },
+        })
+    }
+}
+
+/// An agreement with the file it came from.
+struct Loaded<'a> {
+    file: &'a str,
+    text: &'a str,
+    /// Where the file gives the id.
+    id_at: Range<usize>,
+    agreement: Arc<Agreement>,
+}
+
+/// Two files that say something about the same sharing at the same time, or that carry the same id and version.
+fn overlaps(list: &[Loaded<'_>]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (index, one) in list.iter().enumerate() {
+        for other in &list[..index] {
+            faults.extend(overlap(one, other).map(|text| Fault::new(one.file, one.text, one.id_at.clone(), text)));
+        }
+    }
+    faults
+}
+
+fn overlap(one: &Loaded<'_>, other: &Loaded<'_>) -> Option<String> {
+    let (file, one, other) = (other.file, &one.agreement, &other.agreement);
+    if one.id == other.id && one.version == other.version {
+        return Some(format!("{file} has the same id and version"));
+    }
+    let active = one.status == Status::Active && other.status == Status::Active;
+    let shared = one.interfaces.keys().find(|name| other.interfaces.contains_key(*name));
+    let name = shared.filter(|_| active && one.overlaps(other))?;
+    let same = if one.purpose.code == other.purpose.code { " and purpose" } else { "" };
+    Some(format!("{file} is active between the same parties{same} for {name} at the same time; end or suspend one"))
+}
