@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::rc::Rc;
 
 use smallvec::SmallVec;
@@ -20,6 +21,8 @@ pub(super) struct BundleIndex<'a> {
     dangling: Severity,
     /// A relative reference must name an entry: the Bundle is a message or a document.
     is_closed: bool,
+    /// It holds versions of what it is the history of.
+    is_history: bool,
     /// The first resource of a message or document.
     head: Option<Node<'a>>,
     by_url: HashMap<Cow<'a, str>, Versions<'a>>,
@@ -49,12 +52,34 @@ pub(super) struct Versions<'a> {
     pub(super) resources: SmallVec<[Node<'a>; 1]>,
     /// Whether they say that they are different ones.
     differ: bool,
+    /// The place of the first of each version, and of the first that does not say which it is; made where there are many.
+    places: OnceCell<HashMap<Option<Cow<'a, str>>, usize>>,
 }
+
+/// So many things are looked through rather than indexed.
+const FEW: usize = 8;
 
 impl<'a> Versions<'a> {
     fn push(&mut self, resource: Node<'a>) {
         self.differ |= self.resources.first().is_some_and(|first| version(*first) != version(resource));
         self.resources.push(resource);
+    }
+
+    /// The first that is the version asked for, or may be; the first of all if none is asked for.
+    fn version(&self, wanted: Option<&str>) -> Option<Node<'a>> {
+        let Some(wanted) = wanted else { return self.resources.first().copied() };
+        if self.resources.len() <= FEW {
+            return self.resources.iter().find(|each| version(**each).is_none_or(|own| own == wanted)).copied();
+        }
+        let places = self.places.get_or_init(|| {
+            let mut places = HashMap::new();
+            for (place, resource) in self.resources.iter().enumerate() {
+                places.entry(version(*resource)).or_insert(place);
+            }
+            places
+        });
+        let either = [Some(Cow::Borrowed(wanted)), None].map(|version| places.get(&version).copied());
+        either.into_iter().flatten().min().map(|place| self.resources[place])
     }
 }
 
@@ -78,7 +103,8 @@ impl<'a> Walk<'a> {
         let first = node.child(keys.entry).and_then(|entries| entries.items().next()?.child(keys.resource));
         let head = first.filter(|_| is_closed);
         let (by_url, resources, by_id) = (HashMap::new(), Vec::new(), OnceCell::new());
-        let mut index = BundleIndex { dangling, is_closed, head, by_url, resources, by_id };
+        let is_history = is_bundle && kind == "history";
+        let mut index = BundleIndex { dangling, is_closed, is_history, head, by_url, resources, by_id };
         if is_bundle {
             self.entries(node, &kind, &mut index);
         } else {
@@ -92,7 +118,9 @@ impl<'a> Walk<'a> {
         let entries = bundle.child(keys.entry);
         index.by_url.reserve(entries.into_iter().flat_map(Node::items).count());
         let mut versions: HashSet<(Cow<'a, str>, Option<Cow<'a, str>>)> = HashSet::new();
+        let mut acted = HashSet::new();
         for entry in entries.into_iter().flat_map(Node::items) {
+            self.interaction(entry, kind, &mut acted);
             let resource = entry.child(keys.resource);
             let url = entry.child(keys.full_url).and_then(Node::text);
             if let Some(resource) = resource {
@@ -181,7 +209,9 @@ impl<'a> Walk<'a> {
         }
         let id = resource.child(keys().id).and_then(Node::text);
         let (Some(id), Some(name)) = (id, resource.resource_type()) else { return };
-        if url.starts_with("http") && !url.ends_with(&format!("/{name}/{id}")) {
+        // A URL that is not that of a RESTful server may end in anything.
+        let named = type_and_id(split_version(&url).0).filter(|_| url.starts_with("http"));
+        if named.is_some_and(|(_, own, own_id)| own != name || own_id != id) {
             let text = "the fullUrl does not end with the type and id of its resource";
             self.error(IssueType::Value, entry, "r4-full-url", text, "make the two agree");
         }
@@ -303,11 +333,10 @@ impl<'a> Walk<'a> {
     pub(super) fn led_to(&self, reference: Node<'a>, scope: &Scope<'a>) -> Option<Node<'a>> {
         let text = reference.child(keys().reference)?.text()?;
         if let Some(id) = text.strip_prefix('#') {
-            return contained(id, scope);
+            return self.contained(id, scope);
         }
         let (text, version) = split_version(&text);
-        let found = self.bundle.as_ref()?.find(text, !is_absolute(text), scope.full_url)?;
-        found.resources.iter().find(|each| version.is_none_or(|wanted| version_is(**each, wanted))).copied()
+        self.bundle.as_ref()?.find(text, !is_absolute(text), scope.full_url)?.version(version)
     }
 
     /// Whether the resource claims the profile or one derived from it; what it claims is checked where it stands.
@@ -368,19 +397,22 @@ impl<'a> Walk<'a> {
         let elsewhere = || Target::Elsewhere(type_and_id(text).map(|(_, name, _)| name.to_owned()));
         let Some(index) = self.bundle.clone() else { return elsewhere() };
         let found = index.find(text, local.is_some(), scope.full_url);
-        let is_versioned = |resource: &&Node<'a>| version.is_none_or(|wanted| version_is(**resource, wanted));
-        let first = found.and_then(|found| found.resources.iter().find(is_versioned));
+        let first = found.and_then(|found| found.version(version));
         if version.is_none() && index.is_closed && found.is_some_and(|found| found.differ) {
             let text = "the reference names a resource of which the Bundle has several versions";
             self.error(IssueType::Duplicate, value, "r4-reference", text, "say which version: …/_history/version");
         }
-        match first {
-            Some(resource) => Target::Resource(*resource),
-            None => {
-                let is_held = index.head == Some(scope.resource) && HELD.contains(&path);
-                self.dangling(text, is_absolute && !is_held, &index, value).unwrap_or_else(elsewhere)
-            }
+        if let Some(resource) = first {
+            return Target::Resource(resource);
         }
+        let is_held = index.head == Some(scope.resource) && HELD.contains(&path);
+        let dangling = self.dangling(text, is_absolute && !is_held, &index, value);
+        if dangling.is_none() && found.is_some() && !index.is_history {
+            let said = "the Bundle holds another version of what the reference names";
+            let hint = "name the version that the Bundle holds, or leave it out";
+            self.report(Severity::Warning, IssueType::NotFound, value, "r4-reference", said, hint);
+        }
+        dangling.unwrap_or_else(elsewhere)
     }
 
     /// A reference that leads to no entry, where that matters.
@@ -405,7 +437,7 @@ impl<'a> Walk<'a> {
     }
 
     fn resolve_contained(&mut self, id: &str, value: Node<'a>, scope: &Scope<'a>) -> Target<'a> {
-        match contained(id, scope) {
+        match self.contained(id, scope) {
             Some(resource) => Target::Resource(resource),
             None => {
                 let text = "the reference leads to no contained resource";
@@ -415,15 +447,33 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The contained resource with this id; the container itself for `#`.
+    fn contained(&self, id: &str, scope: &Scope<'a>) -> Option<Node<'a>> {
+        if id.is_empty() {
+            return Some(scope.root);
+        }
+        let own_id = |each: Node<'a>| each.child(keys().id).and_then(Node::text);
+        let contained = || scope.root.items_at(keys().contained);
+        if contained().nth(FEW).is_none() {
+            return contained().find(|each| own_id(*each).is_some_and(|own| own == id));
+        }
+        let mut known = self.contained.borrow_mut();
+        if known.0 != Some(scope.root.id()) {
+            *known = (Some(scope.root.id()), HashMap::new());
+            for each in contained() {
+                if let Some(id) = own_id(each) {
+                    known.1.entry(id).or_insert(each);
+                }
+            }
+        }
+        known.1.get(id).copied()
+    }
+
     /// Each contained resource has an id, and is referred to from its container or refers to it (dom-3).
     pub(super) fn contained_are_used(&mut self, container: Node<'a>) {
         let keys = keys();
         let Some(contained) = container.child(keys.contained) else { return };
-        let fragments: Vec<(Node<'a>, Cow<'a, str>)> = container
-            .subtree()
-            .filter_map(|node| Some((node, node.text()?)))
-            .filter(|(_, text)| text.starts_with('#'))
-            .collect();
+        let fragments = Fragments::of(container);
         let mut ids = HashSet::new();
         for each in contained.items() {
             let Some(id) = each.child(keys.id).and_then(Node::text) else {
@@ -434,12 +484,7 @@ impl<'a> Walk<'a> {
                 let text = "two contained resources have the same id";
                 self.error(IssueType::Duplicate, each, "r4-contained", text, "give each its own id");
             }
-            let own = each.id().index()..each.end_index();
-            let used = fragments.iter().any(|(node, text)| {
-                let is_own = own.contains(&node.id().index());
-                (text[1..] == *id && !is_own) || (text.len() == 1 && is_own)
-            });
-            if !used {
+            if !fragments.use_of(&id, each.id().index()..each.end_index()) {
                 let text = "nothing in the container refers to the contained resource";
                 self.error(IssueType::Invariant, each, "dom-3", text, "refer to it, or remove it");
             }
@@ -447,19 +492,45 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// The texts of a resource that begin with `#`.
+struct Fragments<'a> {
+    /// Indexes of the first and the last node with the same text behind it.
+    ends: HashMap<Cow<'a, str>, (usize, usize)>,
+    /// Indexes of the nodes with nothing behind it, ascending.
+    bare: Vec<usize>,
+}
+
+impl<'a> Fragments<'a> {
+    fn of(container: Node<'a>) -> Fragments<'a> {
+        let (mut ends, mut bare) = (HashMap::new(), Vec::new());
+        for node in container.subtree() {
+            let Some(text) = node.text().filter(|text| text.starts_with('#')) else { continue };
+            let at = node.id().index();
+            if text.len() == 1 {
+                bare.push(at);
+                continue;
+            }
+            let id = match text {
+                Cow::Borrowed(text) => Cow::Borrowed(&text[1..]),
+                Cow::Owned(text) => Cow::Owned(text[1..].to_owned()),
+            };
+            ends.entry(id).and_modify(|ends: &mut (usize, usize)| ends.1 = at).or_insert((at, at));
+        }
+        Fragments { ends, bare }
+    }
+
+    /// Whether something outside names the contained resource at `own`, or something in it names the container.
+    fn use_of(&self, id: &str, own: Range<usize>) -> bool {
+        let is_named = self.ends.get(id).is_some_and(|&(first, last)| first < own.start || last >= own.end);
+        let next = self.bare.partition_point(|&at| at < own.start);
+        is_named || self.bare.get(next).is_some_and(|&at| at < own.end)
+    }
+}
+
 /// The type of what a reference leads to, as its URL says it.
 pub(super) fn told_type(reference: Node<'_>) -> Option<String> {
     let text = reference.child(keys().reference)?.text()?;
     type_and_id(split_version(&text).0).map(|(_, name, _)| name.to_owned())
-}
-
-/// The contained resource with this id; the container itself for `#`.
-fn contained<'a>(id: &str, scope: &Scope<'a>) -> Option<Node<'a>> {
-    if id.is_empty() {
-        return Some(scope.root);
-    }
-    let contained = scope.root.items_at(keys().contained);
-    contained.into_iter().find(|each| each.child(keys().id).and_then(Node::text).is_some_and(|own| own == id))
 }
 
 impl<'a> BundleIndex<'a> {
@@ -511,11 +582,6 @@ pub(super) fn split_version(text: &str) -> (&str, Option<&str>) {
 
 fn version(resource: Node<'_>) -> Option<Cow<'_, str>> {
     resource.child(keys().meta)?.child(keys().version_id)?.text()
-}
-
-/// Whether a resource is the version asked for; one that does not say which it is may be.
-fn version_is(resource: Node<'_>, wanted: &str) -> bool {
-    version(resource).is_none_or(|own| own == wanted)
 }
 
 /// The resource types that the URL of a search asks for.

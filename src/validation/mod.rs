@@ -26,6 +26,7 @@ mod discriminators;
 mod ecl;
 mod gate;
 mod hierarchy;
+mod interaction;
 mod measure;
 mod narrative;
 mod native;

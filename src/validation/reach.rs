@@ -1,6 +1,6 @@
 //! What belongs to a document: its Composition, and what links of references join to it (R4 documents.html).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::bundle::{BundleIndex, is_absolute, split_version};
 use super::walk::Walk;
@@ -30,15 +30,22 @@ impl<'a> Walk<'a> {
         let resource = |(place, entry): (usize, &Node<'a>)| Some((entry.child(keys.resource)?.id(), place));
         let places: HashMap<NodeId, usize> = entries.iter().enumerate().filter_map(resource).collect();
         let mut links: Vec<Vec<usize>> = vec![Vec::new(); entries.len()];
+        let mut link = |one: usize, other: usize| {
+            links[one].push(other);
+            links[other].push(one);
+        };
+        // Versions of one resource whose entries are joined to each other.
+        let mut met = HashSet::new();
         for (place, entry) in entries.iter().enumerate() {
             for text in entry.subtree().filter(|node| node.name_id() == keys.reference).filter_map(Node::text) {
                 let (text, _) = split_version(&text);
                 let found = index.find(text, !is_absolute(text), entry.child(keys.full_url));
-                for target in found.into_iter().flat_map(|found| &found.resources) {
-                    if let Some(&target) = places.get(&target.id()) {
-                        links[place].push(target);
-                        links[target].push(place);
-                    }
+                let Some(found) = found else { continue };
+                let mut targets = found.resources.iter().filter_map(|target| places.get(&target.id()).copied());
+                let Some(mut last) = targets.next() else { continue };
+                link(place, last);
+                if met.insert(std::ptr::from_ref(found)) {
+                    targets.for_each(|target| link(std::mem::replace(&mut last, target), target));
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+mod interactions;
 mod subjects;
 
 use super::*;

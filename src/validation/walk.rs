@@ -184,6 +184,9 @@ impl LeftOut {
 /// Whether resources keep to profiles that were tried on them.
 pub(super) type Tried = HashMap<(NodeId, Box<str>), bool>;
 
+/// Resources by id.
+pub(super) type ById<'a> = HashMap<Cow<'a, str>, Node<'a>>;
+
 /// One validation.
 pub(super) struct Walk<'a> {
     pub(super) validator: &'a Validator,
@@ -192,6 +195,10 @@ pub(super) struct Walk<'a> {
     pub(super) bundle: Option<Rc<BundleIndex<'a>>>,
     /// The ids of elements, each with the resource it is in.
     ids: HashSet<(NodeId, Cow<'a, str>)>,
+    /// The contained resources of a container, by id, where there are many.
+    pub(super) contained: RefCell<(Option<NodeId>, ById<'a>)>,
+    /// What links of the narratives of a resource may lead to.
+    link_targets: (Option<NodeId>, HashSet<Cow<'a, str>>),
     /// Whether this is a trial of one profile alone.
     pub(super) is_trial: bool,
     /// How many trials this one stands in.
@@ -216,6 +223,8 @@ impl<'a> Walk<'a> {
             document,
             bundle: None,
             ids: HashSet::new(),
+            contained: RefCell::default(),
+            link_targets: (None, HashSet::new()),
             is_trial: false,
             trials: 0,
             tried: Rc::default(),
@@ -701,10 +710,11 @@ impl<'a> Walk<'a> {
         if links.is_empty() {
             return;
         }
-        let id = keys().id;
-        let named = scope.resource.subtree().filter(|node| node.name_id() == id);
-        let ids: HashSet<Cow<'a, str>> = named.filter_map(Node::text).collect();
-        if links.iter().any(|link| !ids.contains(&**link)) {
+        if self.link_targets.0 != Some(scope.resource.id()) {
+            let named = scope.resource.subtree().filter(|node| node.name_id() == keys().id);
+            self.link_targets = (Some(scope.resource.id()), named.filter_map(Node::text).collect());
+        }
+        if links.iter().any(|link| !self.link_targets.1.contains(&**link)) {
             let text = "a link of the narrative leads to nothing in the narrative or its resource";
             self.error(
                 IssueType::Invalid,
