@@ -167,6 +167,7 @@ fn message(name: &str) -> NewMessage {
         payload: id.to_string().into_bytes(),
         provenance: vec![1; 1000],
         lineage: vec![2; 1000],
+        review: None,
     }
 }
 

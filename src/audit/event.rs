@@ -428,6 +428,7 @@ mod tests {
             payload: b"Chantal".to_vec(),
             provenance: b"Chantal".to_vec(),
             lineage: b"lineage".to_vec(),
+            review: None,
         }
     }
 

@@ -104,6 +104,7 @@ pub async fn enqueue(
         payload: attested.bundle_bytes().to_vec(),
         provenance: attested.provenance().as_bytes().to_vec(),
         lineage: attested.lineage().as_bytes().to_vec(),
+        review: None,
     };
     let events = events(&new);
     match store.accept(new, events).await? {

@@ -8,6 +8,7 @@ pub mod bars;
 mod builder;
 pub mod bundle;
 mod capability;
+pub mod consent;
 pub mod definitions;
 mod document;
 mod expression;

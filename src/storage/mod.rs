@@ -11,6 +11,7 @@
 //! Instants are kept to the millisecond.
 
 pub mod files;
+mod review;
 pub mod seal;
 mod secret;
 pub mod sqlite;
@@ -24,6 +25,10 @@ use std::str::FromStr;
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, InterfaceName, Malformed, MessageId, PartyId};
 
+pub use review::{
+    Channel, Completed, Finding, NewNotice, NewReview, NoticeRecord, NoticeResult, NoticeStep, ReviewCounts,
+    ReviewRecord, ReviewStep,
+};
 pub use secret::{KeyFileError, Secret, create_key_file, load_key_file};
 pub use sqlite::SqliteStore;
 
@@ -52,6 +57,8 @@ pub struct NewMessage {
     pub provenance: Vec<u8>,
     /// Its lineage.
     pub lineage: Vec<u8>,
+    /// The review that it must get: it is sent without consent.
+    pub review: Option<NewReview>,
 }
 
 impl fmt::Debug for NewMessage {
@@ -258,6 +265,10 @@ pub enum Content {
     Provenance,
     /// The lineage.
     Lineage,
+    /// The decision to share without consent.
+    Decision,
+    /// The words of whoever reviewed that decision.
+    Words,
 }
 
 impl Content {
@@ -267,6 +278,8 @@ impl Content {
             Content::Payload => "payload",
             Content::Provenance => "provenance",
             Content::Lineage => "lineage",
+            Content::Decision => "decision",
+            Content::Words => "words",
         }
     }
 }
@@ -316,6 +329,12 @@ pub enum Error {
     /// No message has this id.
     #[error("there is no message {0}")]
     UnknownMessage(MessageId),
+    /// No review belongs to this message.
+    #[error("message {0} has no review: it was not sent without consent, or there is no such message")]
+    UnknownReview(MessageId),
+    /// The review has ended.
+    #[error("the review of message {0} is completed")]
+    ReviewClosed(MessageId),
     /// A change came without an audit event.
     #[error("message {0} came without an audit event")]
     WithoutEvent(MessageId),
@@ -337,6 +356,8 @@ impl Error {
             Error::Damaged(_) => "run `weir audit verify`, and restore the last good backup",
             Error::Stale { .. } => "read the message again before changing it",
             Error::UnknownMessage(_) => "check the id",
+            Error::UnknownReview(_) => "check the id; `weir review list` shows the reviews",
+            Error::ReviewClosed(_) => "a finding stands; report a further concern as an incident",
             Error::WithoutEvent(_) => "this is a fault in the gateway; report it",
             Error::ReadOnly => "open the site with the gateway stopped",
         }
@@ -400,6 +421,40 @@ pub trait Store: Send + Sync + 'static {
 
     /// The newest signed head.
     fn last_checkpoint(&self) -> Reply<'_, Option<StoredCheckpoint>>;
+
+    /// Reviews: those that are open, the first due first; then, unless `open_only`, the others, the newest first.
+    fn reviews(&self, open_only: bool, limit: usize) -> Reply<'_, Vec<ReviewRecord>>;
+
+    /// The review of one message.
+    fn review(&self, id: MessageId) -> Reply<'_, Option<ReviewRecord>>;
+
+    /// How many reviews stand where at `now`.
+    fn review_counts(&self, now: Instant) -> Reply<'_, ReviewCounts>;
+
+    /// Ends a review, with its events, at least one, and the notices that follow from it.
+    fn complete_review(&self, step: ReviewStep) -> Reply<'_, ()>;
+
+    /// Open reviews that are overdue at `now` and were not said to be.
+    fn newly_overdue(&self, now: Instant, limit: usize) -> Reply<'_, Vec<ReviewRecord>>;
+
+    /// When the next open review that was not said to be overdue is due.
+    fn next_review_due(&self) -> Reply<'_, Option<Instant>>;
+
+    /// Says that a review is overdue since `at`, with the event that says so. Whether it was said now: not twice, not
+    /// before its deadline, not once it is completed; nothing is written then.
+    fn mark_overdue(&self, id: MessageId, at: Instant, event: Event) -> Reply<'_, bool>;
+
+    /// Notices whose time has come, the longest due first.
+    fn notices_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<NoticeRecord>>;
+
+    /// When the next notice is due.
+    fn next_notice(&self) -> Reply<'_, Option<Instant>>;
+
+    /// The notices about one message, in the order they were made.
+    fn notices_of(&self, id: MessageId) -> Reply<'_, Vec<NoticeRecord>>;
+
+    /// Notes what an attempt at a notice came to; the event of a delivery is written with it, and only once.
+    fn step_notice(&self, step: NoticeStep) -> Reply<'_, ()>;
 }
 
 #[cfg(test)]
@@ -427,6 +482,7 @@ mod tests {
             payload: b"Chantal".to_vec(),
             provenance: b"Chantal".to_vec(),
             lineage: b"Chantal".to_vec(),
+            review: None,
         };
         let shown = format!("{new:?}");
         assert!(shown.contains("RXT01") && !shown.contains("67, 104") && !shown.contains("Chantal"), "{shown}");

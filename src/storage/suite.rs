@@ -5,9 +5,11 @@ use std::sync::Arc;
 use time::Duration;
 use time::macros::datetime;
 
+use uuid::Uuid;
+
 use super::{
-    Accepted, Content, Count, Error, Event, Filter, MessageRecord, NewMessage, State, Store, StoredCheckpoint,
-    Transition,
+    Accepted, Channel, Completed, Content, Count, Error, Event, Filter, Finding, MessageRecord, NewMessage, NewNotice,
+    NewReview, NoticeResult, NoticeStep, ReviewCounts, ReviewStep, State, Store, StoredCheckpoint, Transition,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -29,6 +31,8 @@ macro_rules! run_suite {
             a_failing_change_does_not_fail_its_neighbours, events_are_numbered_without_a_gap,
             due_gives_what_is_queued_and_due_the_longest_due_first, lists_and_counts_see_the_state,
             histories_pair_a_message_with_its_events, one_checkpoint_is_kept_for_each_size,
+            a_review_is_opened_with_its_message_and_ends_once, reviews_are_listed_by_what_is_due_first,
+            a_review_is_said_to_be_overdue_once, a_notice_is_due_until_it_is_delivered_once,
         );
     };
 }
@@ -55,6 +59,7 @@ pub(crate) fn message(number: u32) -> NewMessage {
         payload: format!("payload {number}").into(),
         provenance: format!("provenance {number}").into(),
         lineage: format!("lineage {number}").into(),
+        review: None,
     }
 }
 
@@ -252,4 +257,126 @@ pub(crate) async fn one_checkpoint_is_kept_for_each_size(store: Arc<dyn Store>) 
     assert_eq!(store.checkpoints(0, 10).await, Ok(vec![checkpoint(1, "a"), checkpoint(3, "b")]));
     assert_eq!(store.checkpoints(1, 10).await, Ok(vec![checkpoint(3, "b")]));
     assert_eq!(store.last_checkpoint().await, Ok(Some(checkpoint(3, "b"))));
+}
+
+/// Accepts message `number`, sent without consent, whose review is due `hours` after noon.
+async fn accept_with_review(store: &Arc<dyn Store>, number: u32, hours: i64) -> MessageId {
+    let review = NewReview {
+        reviewer: "safeguarding_lead".to_owned(),
+        purpose: "BTG".to_owned(),
+        basis: "safeguarding".to_owned(),
+        due_at: NOON + Duration::hours(hours),
+        decision: format!("decision {number}").into(),
+    };
+    let message = NewMessage { review: Some(review), ..message(number) };
+    let id = message.id;
+    let events = vec![event(Some(id), "accepted"), event(Some(id), "review opened")];
+    assert_eq!(store.accept(message, events).await, Ok(Accepted::New));
+    id
+}
+
+fn end(message: MessageId, finding: Finding, notices: Vec<NewNotice>) -> ReviewStep {
+    let completed = Completed { at: NOON + Duration::HOUR, by: "sue".to_owned(), finding };
+    ReviewStep { message, completed, words: b"words".to_vec(), events: vec![event(Some(message), "done")], notices }
+}
+
+fn notice(number: u128) -> NewNotice {
+    NewNotice {
+        id: Uuid::from_u128(number),
+        channel: Channel::Webhook,
+        target: "https://incidents.example/".to_owned(),
+        body: "{}".to_owned(),
+        at: NOON + Duration::HOUR,
+    }
+}
+
+pub(crate) async fn a_review_is_opened_with_its_message_and_ends_once(store: Arc<dyn Store>) {
+    let plain = accept(&store, 1).await;
+    assert_eq!(store.review(plain).await, Ok(None));
+    assert_eq!(store.complete_review(end(plain, Finding::Justified, vec![])).await, Err(Error::UnknownReview(plain)));
+    let id = accept_with_review(&store, 2, 72).await;
+    let open = store.review(id).await.expect("it is read").expect("it is there");
+    assert_eq!((open.message, &*open.purpose, &*open.basis), (id, "BTG", "safeguarding"));
+    assert_eq!((open.opened_at, open.due_at), (NOON + Duration::seconds(2), NOON + Duration::hours(72)));
+    assert_eq!((open.overdue_at, &open.completed), (None, &None));
+    assert_eq!(store.content(id, Content::Decision).await, Ok(Some(b"decision 2".to_vec())));
+    assert_eq!(store.content(id, Content::Words).await, Ok(None));
+    assert_eq!(store.content(plain, Content::Decision).await, Ok(None));
+
+    let silent = ReviewStep { events: vec![], ..end(id, Finding::Justified, vec![]) };
+    assert_eq!(store.complete_review(silent).await, Err(Error::WithoutEvent(id)));
+    let step = end(id, Finding::NotJustified, vec![notice(1)]);
+    assert_eq!(store.complete_review(step.clone()).await, Ok(()));
+    let closed = store.review(id).await.expect("it is read").expect("it is there");
+    assert_eq!(closed.completed, Some(step.completed.clone()));
+    assert_eq!(store.content(id, Content::Words).await, Ok(Some(b"words".to_vec())));
+    let again = end(id, Finding::Justified, vec![notice(2)]);
+    assert_eq!(store.complete_review(again).await, Err(Error::ReviewClosed(id)));
+    assert_eq!(store.notices_of(id).await.expect("they are read").len(), 1, "a refused step leaves no notice");
+    let written: Vec<String> = texts(&store).await.into_iter().map(|(_, text)| text).collect();
+    assert_eq!(written, ["accepted", "accepted", "review opened", "done"], "nor an event");
+}
+
+pub(crate) async fn reviews_are_listed_by_what_is_due_first(store: Arc<dyn Store>) {
+    let (late, soon) = (accept_with_review(&store, 1, 9).await, accept_with_review(&store, 2, 3).await);
+    let done = accept_with_review(&store, 3, 1).await;
+    store.complete_review(end(done, Finding::JustifiedWithLearning, vec![])).await.expect("it ends");
+    let list = async |open_only, limit| {
+        let found = store.reviews(open_only, limit).await.expect("they are listed");
+        found.iter().map(|review| review.message).collect::<Vec<_>>()
+    };
+    assert_eq!(list(false, 10).await, [soon, late, done]);
+    assert_eq!(list(true, 10).await, [soon, late]);
+    assert_eq!(list(false, 1).await, [soon]);
+    let counts = store.review_counts(NOON + Duration::hours(4)).await;
+    assert_eq!(counts, Ok(ReviewCounts { open: 1, overdue: 1, completed: 1 }));
+}
+
+pub(crate) async fn a_review_is_said_to_be_overdue_once(store: Arc<dyn Store>) {
+    let (one, two) = (accept_with_review(&store, 1, 1).await, accept_with_review(&store, 2, 2).await);
+    assert_eq!(store.next_review_due().await, Ok(Some(NOON + Duration::HOUR)));
+    assert_eq!(store.newly_overdue(NOON + Duration::HOUR, 10).await, Ok(vec![]), "the deadline itself is in time");
+    let now = NOON + Duration::minutes(90);
+    let found = store.newly_overdue(now, 10).await.expect("they are read");
+    assert_eq!(found.iter().map(|review| review.message).collect::<Vec<_>>(), [one]);
+    assert_eq!(store.mark_overdue(two, now, event(Some(two), "overdue")).await, Ok(false), "it is not");
+    assert_eq!(store.mark_overdue(one, now, event(Some(two), "overdue")).await, Err(Error::WithoutEvent(one)));
+    assert_eq!(store.mark_overdue(one, now, event(Some(one), "overdue")).await, Ok(true));
+    assert_eq!(store.mark_overdue(one, now, event(Some(one), "overdue")).await, Ok(false));
+    assert_eq!(store.newly_overdue(now, 10).await, Ok(vec![]));
+    assert_eq!(store.next_review_due().await, Ok(Some(NOON + Duration::hours(2))));
+    let review = store.review(one).await.expect("it is read").expect("it is there");
+    assert_eq!((review.overdue_at, review.standing(now)), (Some(now), "overdue"));
+    store.complete_review(end(two, Finding::Justified, vec![])).await.expect("it ends");
+    let late = NOON + Duration::hours(3);
+    assert_eq!(store.mark_overdue(two, late, event(Some(two), "overdue")).await, Ok(false), "it ended in time");
+    let said = texts(&store).await.into_iter().filter(|(_, text)| text == "overdue").count();
+    assert_eq!(said, 1);
+}
+
+pub(crate) async fn a_notice_is_due_until_it_is_delivered_once(store: Arc<dyn Store>) {
+    let id = accept_with_review(&store, 1, 72).await;
+    assert_eq!(store.next_notice().await, Ok(None));
+    store.complete_review(end(id, Finding::NotJustified, vec![notice(1), notice(2)])).await.expect("it ends");
+    let made = NOON + Duration::HOUR;
+    assert_eq!(store.next_notice().await, Ok(Some(made)));
+    assert_eq!(store.notices_due(NOON, 10).await, Ok(vec![]));
+    let due = store.notices_due(made, 10).await.expect("they are read");
+    assert_eq!(due.iter().map(|due| due.notice.clone()).collect::<Vec<_>>(), [notice(1), notice(2)]);
+    assert_eq!(due[0].message, id);
+
+    let step = |number, result| NoticeStep { id: Uuid::from_u128(number), attempts: 1, result, note: "no".to_owned() };
+    let later = made + Duration::MINUTE;
+    store.step_notice(step(1, NoticeResult::Again(later))).await.expect("it is noted");
+    let delivered = || NoticeResult::Delivered(made, event(Some(id), "told"));
+    for _ in 0..2 {
+        store.step_notice(step(2, delivered())).await.expect("it is noted");
+    }
+    store.step_notice(step(2, NoticeResult::Again(made))).await.expect("it changes nothing");
+    assert_eq!(store.notices_due(made, 10).await, Ok(vec![]));
+    let due = store.notices_due(later, 10).await.expect("they are read");
+    assert_eq!(due.iter().map(|due| (due.notice.id, due.attempts)).collect::<Vec<_>>(), [(Uuid::from_u128(1), 1)]);
+    assert_eq!(store.notices_of(id).await.expect("they are read")[1].delivered_at, Some(made));
+    let told = texts(&store).await.into_iter().filter(|(_, text)| text == "told").count();
+    assert_eq!(told, 1, "a delivery that is noted twice is audited once");
 }

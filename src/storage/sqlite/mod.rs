@@ -5,6 +5,7 @@
 //! 1 GB a value and 281 TB a file; Weir's limits on records lie far below.
 
 mod pool;
+mod reviews;
 mod rows;
 mod schema;
 mod writer;
@@ -21,8 +22,9 @@ use self::rows::{Sealed, SealedDue};
 use self::writer::Writer;
 use super::seal::{Broken, Key};
 use super::{
-    Accepted, Content, Count, Due, Error, Event, Filter, History, MessageRecord, NewMessage, Reply, Secret, Store,
-    StoredCheckpoint, StoredEvent, Transition,
+    Accepted, Content, Count, Due, Error, Event, Filter, History, MessageRecord, NewMessage, NoticeRecord,
+    NoticeResult, NoticeStep, Reply, ReviewCounts, ReviewRecord, ReviewStep, Secret, Store, StoredCheckpoint,
+    StoredEvent, Transition,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -118,6 +120,10 @@ impl Store for SqliteStore {
                 payload: seal(Content::Payload, &mut message.payload),
                 provenance: seal(Content::Provenance, &mut message.provenance),
                 lineage: seal(Content::Lineage, &mut message.lineage),
+                decision: match &mut message.review {
+                    Some(review) => seal(Content::Decision, &mut review.decision),
+                    None => Vec::new(),
+                },
             };
             self.write(move |connection| rows::accept(connection, &message, &sealed, &events)).await
         })
@@ -208,6 +214,64 @@ impl Store for SqliteStore {
 
     fn last_checkpoint(&self) -> Reply<'_, Option<StoredCheckpoint>> {
         self.read(rows::last_checkpoint)
+    }
+
+    fn reviews(&self, open_only: bool, limit: usize) -> Reply<'_, Vec<ReviewRecord>> {
+        self.read(move |connection| reviews::list(connection, open_only, limit))
+    }
+
+    fn review(&self, id: MessageId) -> Reply<'_, Option<ReviewRecord>> {
+        self.read(move |connection| reviews::find(connection, id))
+    }
+
+    fn review_counts(&self, now: Instant) -> Reply<'_, ReviewCounts> {
+        self.read(move |connection| reviews::counts(connection, now))
+    }
+
+    fn complete_review(&self, mut step: ReviewStep) -> Reply<'_, ()> {
+        Box::pin(async move {
+            if step.events.is_empty() || step.events.iter().any(|event| event.message != Some(step.message)) {
+                return Err(Error::WithoutEvent(step.message));
+            }
+            let words = self.key()?.seal(step.message, Content::Words, std::mem::take(&mut step.words));
+            self.write(move |connection| reviews::complete(connection, &step, &words)).await
+        })
+    }
+
+    fn newly_overdue(&self, now: Instant, limit: usize) -> Reply<'_, Vec<ReviewRecord>> {
+        self.read(move |connection| reviews::newly_overdue(connection, now, limit))
+    }
+
+    fn next_review_due(&self) -> Reply<'_, Option<Instant>> {
+        self.read(reviews::next_due)
+    }
+
+    fn mark_overdue(&self, id: MessageId, at: Instant, event: Event) -> Reply<'_, bool> {
+        if event.message != Some(id) {
+            return Box::pin(std::future::ready(Err(Error::WithoutEvent(id))));
+        }
+        self.write(move |connection| reviews::mark_overdue(connection, id, at, &event))
+    }
+
+    fn notices_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<NoticeRecord>> {
+        self.read(move |connection| reviews::notices_due(connection, now, limit))
+    }
+
+    fn next_notice(&self) -> Reply<'_, Option<Instant>> {
+        self.read(reviews::next_notice)
+    }
+
+    fn notices_of(&self, id: MessageId) -> Reply<'_, Vec<NoticeRecord>> {
+        self.read(move |connection| reviews::notices_of(connection, id))
+    }
+
+    fn step_notice(&self, step: NoticeStep) -> Reply<'_, ()> {
+        if let NoticeResult::Delivered(_, event) = &step.result
+            && event.message.is_none()
+        {
+            return Box::pin(std::future::ready(Err(Error::Damaged("a notice without its message".to_owned()))));
+        }
+        self.write(move |connection| reviews::step_notice(connection, &step))
     }
 }
 
@@ -394,13 +458,28 @@ mod tests {
         let site = Site::new();
         drop(site.store());
         site.sql("PRAGMA user_version = 9");
-        assert_eq!(site.open().expect_err("it is newer"), Error::NewerSchema { found: 9, known: 1 });
+        assert_eq!(site.open().expect_err("it is newer"), Error::NewerSchema { found: 9, known: schema::KNOWN });
         let site = Site::new();
         site.sql("CREATE TABLE notes (text TEXT)");
         assert_eq!(site.open().expect_err("it is foreign"), Error::Foreign);
         std::fs::write(site.path(), "not a database, but long enough to be read as the head of one".repeat(40))
             .expect("it is written");
         assert_eq!(site.open().expect_err("it is foreign"), Error::Foreign);
+    }
+
+    #[tokio::test]
+    async fn a_file_of_the_first_version_gets_what_it_lacks_and_keeps_what_it_has() {
+        let site = Site::new();
+        let connection = Connection::open(site.path()).expect("it opens");
+        schema::make_first(&connection).expect("it is made");
+        connection
+            .execute("INSERT INTO events (seq, leaf, bytes) VALUES (0, zeroblob(32), x'01')", [])
+            .expect("it runs");
+        drop(connection);
+        let store = site.store();
+        assert_eq!(store.event_count().await, Ok(1));
+        accept(&store, 1).await;
+        assert_eq!(store.reviews(false, 1).await, Ok(vec![]));
     }
 
     #[tokio::test]

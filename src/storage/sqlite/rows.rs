@@ -8,6 +8,7 @@ use super::super::{
     Accepted, Content, Count, Error, Event, Filter, History, MessageRecord, NewMessage, State, StoredCheckpoint,
     StoredEvent, Transition,
 };
+use super::reviews;
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
 
@@ -24,13 +25,15 @@ pub(super) struct Sealed {
     pub(super) payload: Vec<u8>,
     pub(super) provenance: Vec<u8>,
     pub(super) lineage: Vec<u8>,
+    /// Of the review's decision, when there is one.
+    pub(super) decision: Vec<u8>,
 }
 
 /// A message that is due, with its payload still sealed.
 pub(super) type SealedDue = (MessageRecord, Option<Vec<u8>>);
 
 /// Every row, mapped.
-fn all<T>(
+pub(super) fn all<T>(
     connection: &Connection,
     sql: &str,
     params: impl Params,
@@ -46,7 +49,7 @@ fn all<T>(
 }
 
 /// The first row, mapped.
-fn first<T>(
+pub(super) fn first<T>(
     connection: &Connection,
     sql: &str,
     params: impl Params,
@@ -78,6 +81,9 @@ pub(super) fn accept(
         sealed.provenance,
         sealed.lineage
     ])?;
+    if let Some(review) = &message.review {
+        reviews::open(connection, position, review, &sealed.decision)?;
+    }
     for event in events {
         append(connection, event)?;
     }
@@ -193,6 +199,8 @@ pub(super) fn content(connection: &Connection, id: MessageId, content: Content) 
         Content::Payload => "SELECT payload FROM contents JOIN messages ON position = message WHERE id = ?",
         Content::Provenance => "SELECT provenance FROM contents JOIN messages ON position = message WHERE id = ?",
         Content::Lineage => "SELECT lineage FROM contents JOIN messages ON position = message WHERE id = ?",
+        Content::Decision => "SELECT decision FROM reviews JOIN messages ON position = message WHERE id = ?",
+        Content::Words => "SELECT words FROM reviews JOIN messages ON position = message WHERE id = ?",
     };
     Ok(first(connection, sql, [id.uuid().as_bytes()], |row| Ok(row.get(0)?))?.flatten())
 }
@@ -276,21 +284,21 @@ fn checkpoint(row: &Row<'_>) -> Result<StoredCheckpoint, Error> {
     Ok(StoredCheckpoint { size: index(row, 0)?, note: row.get(1)?, frontier: row.get(2)? })
 }
 
-fn parsed<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> Result<T, Error> {
+pub(super) fn parsed<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> Result<T, Error> {
     let text = row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?;
     text.parse().map_err(|_| Error::Damaged(format!("column {column} of a message does not hold what it should")))
 }
 
-fn index(row: &Row<'_>, column: usize) -> Result<u64, Error> {
+pub(super) fn index(row: &Row<'_>, column: usize) -> Result<u64, Error> {
     u64::try_from(row.get::<_, i64>(column)?).map_err(|_| Error::Damaged("a number is below 0".to_owned()))
 }
 
-fn millis(instant: Instant) -> i64 {
+pub(super) fn millis(instant: Instant) -> i64 {
     let millis = instant.unix_timestamp_nanos().div_euclid(1_000_000);
     i64::try_from(millis).expect("the calendar ends in the year 9999")
 }
 
-fn instant(millis: i64) -> Result<Instant, Error> {
+pub(super) fn instant(millis: i64) -> Result<Instant, Error> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)
         .map_err(|_| Error::Damaged("an instant lies outside the calendar".to_owned()))
 }
@@ -300,6 +308,6 @@ fn bound(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn count(limit: usize) -> i64 {
+pub(super) fn count(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

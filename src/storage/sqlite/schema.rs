@@ -10,7 +10,10 @@ use super::super::Error;
 /// `Weir` in ASCII.
 const APPLICATION: i32 = 0x5765_6972;
 
-const STEPS: &[&str] = &[include_str!("schema_1.sql")];
+const STEPS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+
+/// The newest version known here.
+pub(super) const KNOWN: u32 = STEPS.len() as u32;
 
 /// Refuses a file that is not ours or too new; says whether steps are missing.
 pub(super) fn check(connection: &Connection) -> Result<bool, Error> {
@@ -22,7 +25,7 @@ pub(super) fn check(connection: &Connection) -> Result<bool, Error> {
         return Err(Error::Foreign);
     }
     if version as usize > STEPS.len() {
-        return Err(Error::NewerSchema { found: version, known: STEPS.len() as u32 });
+        return Err(Error::NewerSchema { found: version, known: KNOWN });
     }
     Ok((version as usize) < STEPS.len())
 }
@@ -37,8 +40,16 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
         transaction.execute_batch(step)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION)?;
-    transaction.pragma_update(None, "user_version", STEPS.len() as u32)?;
+    transaction.pragma_update(None, "user_version", KNOWN)?;
     Ok(transaction.commit()?)
+}
+
+/// Makes a file as the first released version left it.
+#[cfg(test)]
+pub(super) fn make_first(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(STEPS[0])?;
+    connection.pragma_update(None, "application_id", APPLICATION)?;
+    connection.pragma_update(None, "user_version", 1)
 }
 
 fn version(connection: &Connection) -> Result<u32, Error> {
