@@ -31,6 +31,8 @@ pub struct Include {
     pub system: Text,
     /// The codes; where there are neither codes nor filters, all of the system.
     pub codes: Vec<Text>,
+    /// What the value set calls some of the codes: a code and a display or designation.
+    pub displays: Vec<(Text, Text)>,
     /// Filters that all must hold.
     pub filters: Vec<Filter>,
     /// Value sets that its codes must all be in.
@@ -95,6 +97,8 @@ pub struct Concept {
     pub selectable: bool,
     /// Its properties: code and value.
     pub properties: Vec<(String, String)>,
+    /// Its display and designations, a line each; empty where the system does not say them.
+    pub names: Text,
 }
 
 /// A ValueSet from a document.
@@ -144,6 +148,7 @@ fn include(node: Node<'_>) -> Include {
     Include {
         system: text(node, "system").unwrap_or_default().into(),
         codes: node.items_of("concept").filter_map(|each| text(each, "code").map(Into::into)).collect(),
+        displays: node.items_of("concept").flat_map(displays).collect(),
         filters: node.items_of("filter").map(filter).collect(),
         value_sets: node
             .items_of("valueSet")
@@ -156,6 +161,18 @@ fn include(node: Node<'_>) -> Include {
             .map(Into::into)
             .collect(),
     }
+}
+
+/// What a value set calls a code.
+fn displays(concept: Node<'_>) -> Vec<(Text, Text)> {
+    let Some(code) = text(concept, "code") else { return Vec::new() };
+    names(concept).into_iter().map(|name| (code.clone().into(), name.into())).collect()
+}
+
+/// Display and designations of a concept.
+fn names(concept: Node<'_>) -> Vec<String> {
+    let designations = concept.items_of("designation").filter_map(|each| text(each, "value"));
+    text(concept, "display").into_iter().chain(designations).collect()
 }
 
 /// A CodeSystem from a document.
@@ -190,16 +207,26 @@ fn concept(node: Node<'_>, code: String, level: usize) -> Concept {
     let is_abstract =
         |(name, value): &(String, String)| matches!(name.as_str(), "notSelectable" | "abstract") && value == "true";
     let selectable = !properties.iter().any(is_abstract);
-    Concept { code: code.into(), level, selectable, properties }
+    let mut names = names(node);
+    names.iter_mut().filter(|name| name.contains('\n')).for_each(|name| *name = name.replace('\n', " "));
+    Concept { code: code.into(), level, selectable, properties, names: names.join("\n").into() }
 }
 
 impl CodeSystemDefinition {
-    /// A row of `codesystems.tsv`, whose URL is known.
-    pub(super) fn of_row(url: &str, content: &str, codes: &'static str) -> CodeSystemDefinition {
+    /// A row of `codesystems.tsv`, whose URL is known, with the displays of its row of `displays.tsv`.
+    pub(super) fn of_row(
+        url: &str,
+        content: &str,
+        codes: &'static str,
+        displays: &'static str,
+    ) -> CodeSystemDefinition {
+        let mut displays = displays.split('|');
         let concept = |cell: &'static str| {
             let code = cell.trim();
             let level = cell.len() - cell.trim_start().len();
-            Concept { code: code.into(), level, selectable: !cell.ends_with(' '), properties: Vec::new() }
+            let names = displays.next().map(|display| if display == "=" { code } else { display });
+            let (selectable, names) = (!cell.ends_with(' '), names.unwrap_or_default().into());
+            Concept { code: code.into(), level, selectable, properties: Vec::new(), names }
         };
         let concepts = codes.split('|').filter(|cell| !cell.is_empty()).map(concept).collect();
         CodeSystemDefinition { url: url.to_owned(), content: Content::of(content), concepts, properties: Vec::new() }
@@ -221,6 +248,6 @@ impl Include {
             Filter { property: part(), op: part(), value: part() }
         };
         let filters = rest.unwrap_or_default().split('|').filter(|text| !text.is_empty()).map(filter).collect();
-        Include { system, codes, filters, value_sets, other: Vec::new() }
+        Include { system, codes, filters, value_sets, ..Include::default() }
     }
 }

@@ -107,14 +107,14 @@ impl<'a> Walk<'a> {
     ) {
         match def.name {
             "Attachment" => self.attachment(node),
-            "Coding" => self.coding(node),
+            "Coding" => self.coding(node, scope),
             "Identifier" => self.identifier(node),
             "Reference" => self.reference(node, found, shapes, scope),
             _ => {}
         }
     }
 
-    fn coding(&mut self, node: Node<'a>) {
+    fn coding(&mut self, node: Node<'a>, scope: &Scope<'a>) {
         let keys = keys();
         let text = |name| node.child(name).and_then(Node::text);
         let Some(system) = text(keys.system) else { return };
@@ -127,13 +127,29 @@ impl<'a> Walk<'a> {
             return;
         }
         match self.validator.terminology.in_system(&system, &code) {
-            Membership::In => {}
+            Membership::In => self.display(node, &system, &code, scope),
             Membership::Unlisted => self.note_unlisted(system, node),
             Membership::Out => {
                 let text = format!("{} is no code of {system}", shown(&code));
                 self.error(IssueType::CodeInvalid, node, "r4-code", text, "use a code of that system");
             }
         }
+    }
+
+    /// The display of a coding is one that the code's system or a value set has for it (R4 validation.html: codes and
+    /// displays are checked). SNOMED CT, dm+d and LOINC have more names than a CodeSystem lists, and a resource in another
+    /// language than English has others: there it is a warning.
+    fn display(&mut self, node: Node<'a>, system: &str, code: &str, scope: &Scope<'a>) {
+        let Some(display) = node.member("display") else { return };
+        let Some(text) = display.text() else { return };
+        let Some((name, has_others)) = self.validator.terminology.other_display(system, code, &text) else { return };
+        let language = scope.root.member("language").and_then(Node::text);
+        let is_english = language.is_none_or(|language| language.split('-').next() == Some("en"));
+        let is_open = matches!(system, uk::SNOMED_CT | uk::DMD | uk::LOINC);
+        let severity = if is_english && !is_open { Severity::Error } else { Severity::Warning };
+        let (name, others) = (shown_name(name), if has_others { " and has other names" } else { "" });
+        let said = format!("the display is none of {}: its system calls it {name}{others}", shown(code));
+        self.report(severity, IssueType::CodeInvalid, display, "r4-display", said, "write that name, or leave it out");
     }
 
     /// The system of a coding is the URL of a code system.
@@ -229,6 +245,12 @@ fn has_tag(text: &str) -> bool {
         rest.starts_with(|letter: char| letter.is_ascii_alphabetic()) || rest.starts_with("!--")
     };
     text.match_indices('<').any(|(at, _)| starts(at))
+}
+
+/// A name of a code system as a message may show it.
+fn shown_name(name: &str) -> String {
+    let short: String = name.chars().take(100).collect();
+    if short.len() < name.len() { format!("\u{201c}{short}…\u{201d}") } else { format!("\u{201c}{name}\u{201d}") }
 }
 
 /// A code as a message may show it: in quotes, and only as long as codes are.

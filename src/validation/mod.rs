@@ -69,7 +69,7 @@ const MOST_ISSUES: usize = 1000;
 pub const NOT_CHECKED: &[&str] = &[
     "codes of SNOMED CT, LOINC, dm+d and other systems that are not loaded (formats and check digits of SNOMED CT, dm+d and LOINC are checked)",
     "preferred bindings of base R4 elements",
-    "display texts of codings",
+    "displays of codes whose system is not loaded or does not say them",
     "slices told apart by their position",
     "several profiles on one data type of an element, of which any would do",
     "FHIR data types inside a logical model",

@@ -79,6 +79,8 @@ pub(super) struct Terminology {
     /// Those of R4, each read when it is first asked for.
     base: FixedMap<&'static str, OnceLock<Option<System>>>,
     definitions: FixedMap<Box<str>, ValueSetDefinition>,
+    /// What value sets call the codes of systems: system, code, display.
+    displays: FixedMap<Text, FixedMap<Text, Vec<Text>>>,
     sets: FixedMap<Box<str>, Arc<NamedSet>>,
 }
 
@@ -93,6 +95,12 @@ impl Terminology {
         let mut terminology = Terminology { base, ..Terminology::default() };
         for system in systems {
             terminology.systems.insert(system.url.as_str().into(), System::of(system));
+        }
+        for include in sets.iter().flat_map(|set| &set.include).filter(|include| !include.displays.is_empty()) {
+            let codes = terminology.displays.entry(include.system.clone()).or_default();
+            for (code, display) in &include.displays {
+                codes.entry(code.clone()).or_default().push(display.clone());
+            }
         }
         let urls: Vec<Box<str>> = sets.iter().map(|set| set.url.as_str().into()).collect();
         terminology.definitions = urls.iter().cloned().zip(sets).collect();
@@ -152,6 +160,22 @@ impl Terminology {
             Some(system) if system.content == Content::Complete => Membership::Out,
             _ => Membership::Unlisted,
         }
+    }
+
+    /// What the code's system or a value set calls a code of `system`, if it is not `display`: the first of its names,
+    /// and whether it has others. Case and white space make no difference.
+    pub(super) fn other_display<'t>(&'t self, url: &str, code: &str, display: &str) -> Option<(&'t str, bool)> {
+        let system = self.system(url)?;
+        let concept = &system.concepts[*system.places.get(code)?];
+        let mut names = concept.names.split('\n').filter(|name| !name.is_empty());
+        let first = names.next()?;
+        let mut of_sets =
+            self.displays.get(without_version(url)).and_then(|codes| codes.get(code)).into_iter().flatten();
+        let has_others = names.clone().next().is_some();
+        let is_same = is_same_text(first, display)
+            || names.any(|name| is_same_text(name, display))
+            || of_sets.any(|name| is_same_text(name, display));
+        (!is_same).then_some((first, has_others))
     }
 
     /// Whether the URL is that of a supplement, which has no codes of its own.
@@ -239,6 +263,12 @@ impl Terminology {
         let chosen = system.concepts.iter().zip(codes).filter(|(_, chosen)| *chosen);
         Codes { listed: chosen.map(|(concept, _)| concept.code.clone()).collect(), open }
     }
+}
+
+/// Whether two texts differ by case and white space alone.
+fn is_same_text(left: &str, right: &str) -> bool {
+    let letters = |word: &str| word.chars().flat_map(char::to_lowercase).collect::<String>();
+    left == right || left.split_whitespace().map(letters).eq(right.split_whitespace().map(letters))
 }
 
 /// Whether a filter selects by what a concept does not have.
@@ -419,6 +449,7 @@ mod tests {
             level,
             selectable: !code.starts_with('_'),
             properties: vec![("length".to_owned(), code.len().to_string())],
+            names: Text::default(),
         };
         let concepts = concepts.iter().map(concept).collect();
         CodeSystemDefinition { url: url.to_owned(), content: Content::Complete, concepts, properties: vec![] }
@@ -502,6 +533,7 @@ mod tests {
             level,
             selectable: true,
             properties: properties.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            names: Text::default(),
         };
         let concepts = vec![
             with("a", 0, &[("child", "e")]),

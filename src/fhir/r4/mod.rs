@@ -4,8 +4,8 @@
 //! `elements.tsv` either opens a type (`type`, kind, base type) or, indented by a tab, holds one element: path,
 //! minimum, maximum, types, binding (`strength:value set`), flags (`M` modifier, `S` sliced by `url`), constraint keys,
 //! limits; empty cells at its end are left out. `constraints.tsv` holds the constraints' expressions and the types that
-//! state them, `profiles.tsv` what R4's own profiles and extensions change. `codesystems.tsv` and `valuesets.tsv`, written
-//! by `tools/r4-terminology.py`, hold the code systems and value sets of R4, v2 and v3.
+//! state them, `profiles.tsv` what R4's own profiles and extensions change. `codesystems.tsv`, `displays.tsv`
+//! and `valuesets.tsv`, written by `tools/r4-terminology.py`, hold the code systems and value sets of R4, v2 and v3.
 
 mod profiles;
 mod schema;
@@ -158,8 +158,13 @@ pub fn code_system_urls() -> impl Iterator<Item = &'static str> {
 /// The code system of R4, v2 or v3 with this URL, if the tables list it.
 pub fn code_system(url: &str) -> Option<CodeSystemDefinition> {
     let mut cells = CODE_SYSTEMS.get(url)?.trim_end_matches('\n').splitn(3, '\t').skip(1);
-    Some(CodeSystemDefinition::of_row(url, cells.next()?, cells.next()?))
+    let displays = DISPLAYS.get(url).and_then(|row| row.trim_end_matches('\n').split_once('\t'));
+    let displays = displays.map_or("", |(_, displays)| displays);
+    Some(CodeSystemDefinition::of_row(url, cells.next()?, cells.next()?, displays))
 }
+
+/// The displays of the code systems of HL7.
+static DISPLAYS: LazyLock<Rows> = LazyLock::new(|| rows(include_str!("displays.tsv")));
 
 static VALUE_SETS: LazyLock<Rows> = LazyLock::new(|| rows(include_str!("valuesets.tsv")));
 
@@ -253,12 +258,25 @@ mod tests {
         let system = code_system(&set.include[0].system).expect("R4 has it");
         let codes: Vec<&str> = system.concepts.iter().map(|concept| &*concept.code).collect();
         assert_eq!(codes, ["male", "female", "other", "unknown"]);
+        let names: Vec<&str> = system.concepts.iter().map(|concept| &*concept.names).collect();
+        assert_eq!(names, ["Male", "Female", "Other", "Unknown"]);
         let act = value_set("http://terminology.hl7.org/ValueSet/v3-ActEncounterCode").expect("v3 has it");
         assert_eq!(act.include.iter().map(|each| each.filters.len()).sum::<usize>(), 1);
         assert!(value_set("http://hl7.org/fhir/ValueSet/nothing").is_none());
         assert!(has_value_set("http://hl7.org/fhir/ValueSet/administrative-gender"));
         assert!(!has_value_set("http://hl7.org/fhir/ValueSet/nothing"));
         assert!(code_system("http://snomed.info/sct").is_none());
+    }
+
+    #[test]
+    fn displays_stand_beside_the_codes_they_belong_to() {
+        let urls: Vec<&str> = DISPLAYS.keys().copied().collect();
+        assert!(urls.len() > 1000);
+        for url in urls {
+            let system = code_system(url).unwrap_or_else(|| panic!("{url} has displays and no codes"));
+            let displays = DISPLAYS[url].trim_end_matches('\n').split('\t').nth(1).expect("a row has two cells");
+            assert_eq!(displays.split('|').count(), system.concepts.len(), "{url}");
+        }
     }
 
     #[test]

@@ -23,6 +23,9 @@ const DEFINITIONS: &str = r##"
 {"resourceType":"StructureDefinition","url":"https://x/complex","name":"complex","status":"draft","kind":"complex-type","abstract":false,"type":"Extension","derivation":"constraint","baseDefinition":"R4/Extension","differential":{"element":[{"id":"Extension.extension","path":"Extension.extension","min":1},{"id":"Extension.url","path":"Extension.url","fixedUri":"https://x/complex"},{"id":"Extension.value[x]","path":"Extension.value[x]","max":"0"}]},"context":[{"type":"element","expression":"Patient.name"}]}
 {"resourceType":"StructureDefinition","url":"https://x/bound","name":"bound","status":"draft","kind":"resource","abstract":false,"type":"Patient","derivation":"constraint","baseDefinition":"R4/Patient","differential":{"element":[{"id":"Patient.maritalStatus","path":"Patient.maritalStatus","binding":{"strength":"preferred","valueSet":"https://x/some"}},{"id":"Patient.communication.language","path":"Patient.communication.language","binding":{"strength":"required","valueSet":"https://x/nested"}}]}}
 {"resourceType":"CodeSystem","url":"https://x/s","status":"draft","content":"complete","concept":[{"code":"a","concept":[{"code":"b"}]},{"code":"c"}]}
+{"resourceType":"CodeSystem","url":"https://x/named","status":"draft","content":"complete","concept":[{"code":"a","display":"First of all","designation":[{"value":"Number one"}]},{"code":"b"}]}
+{"resourceType":"CodeSystem","url":"http://snomed.info/sct","status":"draft","content":"fragment","concept":[{"code":"73211009","display":"Diabetes mellitus"}]}
+{"resourceType":"ValueSet","url":"https://x/renamed","status":"draft","compose":{"include":[{"system":"https://x/named","concept":[{"code":"a","display":"Top"}]}]}}
 {"resourceType":"ValueSet","url":"https://x/some","status":"draft","compose":{"include":[{"system":"https://x/s"}],"exclude":[{"system":"https://x/s","concept":[{"code":"b"}]}]}}
 {"resourceType":"ValueSet","url":"https://x/nested","status":"draft","compose":{"include":[{"valueSet":["https://x/some"],"system":"https://x/s","filter":[{"property":"concept","op":"is-a","value":"a"}]}]}}
 "##;
@@ -439,4 +442,41 @@ fn numbers_of_the_nhs_are_written_without_spaces() {
         r##"{"resourceType":"Patient","identifier":[{"system":"https://fhir.nhs.uk/Id/nhs-number","value":"999 000 1014"}]}"##,
         &["error value Patient.identifier[0].value uk-nhs-number"],
     )]);
+}
+
+#[test]
+fn displays_are_those_of_the_code() {
+    let of = |members: &str, coding: &str| {
+        let json = format!(r#"{{"resourceType":"Basic"{members},"code":{{"coding":[{{{coding}}}]}}}}"#);
+        let mut issues = validator().check_document(&parse(&json), None);
+        issues.retain(|issue| issue.rule == "r4-display");
+        (lines(&issues), issues.first().map(|issue| issue.text.clone()).unwrap_or_default())
+    };
+    let own = |code: &str, display: &str| {
+        of("", &format!(r#""system":"https://x/named","code":"{code}","display":"{display}""#)).0
+    };
+    let wrong = "error code-invalid Basic.code.coding[0].display r4-display";
+    let warned = wrong.replace("error", "warning");
+    for display in ["First of all", "first  of ALL", "Number one", "Top"] {
+        assert_eq!(own("a", display), "", "{display}");
+    }
+    for display in ["Last of all", "First of", "a", " "] {
+        assert_eq!(own("a", display), wrong, "{display}");
+    }
+    assert_eq!(own("b", "anything"), "");
+    let gender = |members: &str, display: &str| {
+        let system = "http://hl7.org/fhir/administrative-gender";
+        of(members, &format!(r#""system":"{system}","code":"male","display":"{display}""#))
+    };
+    assert_eq!(gender("", "Male").0, "");
+    let (told, text) = gender("", "Jane Roe");
+    assert_eq!(told, wrong);
+    assert!(text.contains("Male") && !text.contains("Jane"), "{text}");
+    assert_eq!(gender(r#","language":"en-GB""#, "Man").0, wrong);
+    assert_eq!(gender(r#","language":"nl""#, "Man").0, warned);
+    let snomed = |display: &str| {
+        of("", &format!(r#""system":"http://snomed.info/sct","code":"73211009","display":"{display}""#)).0
+    };
+    assert_eq!(snomed("Diabetes mellitus"), "");
+    assert_eq!(snomed("Sugar disease"), warned);
 }
