@@ -4,12 +4,16 @@
 pub mod certificate;
 pub mod digest;
 pub mod issuance;
+pub mod principal;
+pub mod signature;
 pub mod tls;
 
 use std::fmt;
 use std::str::FromStr;
 
 use uuid::Uuid;
+
+pub use principal::PrincipalId;
 
 /// A name that was not what its type asks for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -136,7 +140,7 @@ macro_rules! text_of {
     )+};
 }
 
-text_of!(PartyId, InterfaceName, AgreementId);
+text_of!(PartyId, InterfaceName, AgreementId, PrincipalId);
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,237 @@
+//! What people sign: JSON Web Signatures with Ed25519 (RFC 7515 compact serialisation, RFC 8037 EdDSA).
+//!
+//! Enters: a claims text and a person's key. Leaves: a compact JWS whose header names the algorithm, the kind of thing
+//! signed (`typ`) and the signer (`kid`). Invariant: a signature counts only for the kind it was made for, by the key
+//! that the site lists for the signer; no other algorithm is read, so none can be chosen by an attacker.
+
+use std::fmt;
+
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64_URL};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
+use serde::{Deserialize, Serialize};
+
+use super::principal::PrincipalId;
+
+/// What a SubjectPublicKeyInfo of an Ed25519 key begins with; the 32 bytes of the key follow (RFC 8410, section 4).
+const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+/// The longest JWS that is read.
+const LONGEST: usize = 64 * 1024;
+
+/// Why a key or a signature does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each message says it")]
+pub enum SignatureError {
+    #[error("the key is not an Ed25519 key in PEM (PKCS #8 for a private key, SubjectPublicKeyInfo for a public one)")]
+    Key,
+    #[error("it is not a compact JSON Web Signature with alg EdDSA, typ and kid")]
+    Form,
+    #[error("it was signed for another use")]
+    Kind,
+    #[error("its signer has no key at this site")]
+    Signer,
+    #[error("the signature does not belong to what it stands under")]
+    Signature,
+}
+
+/// The public half of a person's key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PublicKey([u8; 32]);
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", BASE64.encode(self.0))
+    }
+}
+
+impl PublicKey {
+    /// Reads a public key, PEM of a SubjectPublicKeyInfo.
+    ///
+    /// # Errors
+    /// [`SignatureError::Key`]
+    pub fn from_pem(pem: &[u8]) -> Result<PublicKey, SignatureError> {
+        let spki = SubjectPublicKeyInfoDer::from_pem_slice(pem).map_err(|_| SignatureError::Key)?;
+        let key = spki.as_ref().strip_prefix(&SPKI).and_then(|key| key.try_into().ok());
+        key.map(PublicKey).ok_or(SignatureError::Key)
+    }
+
+    /// The key as PEM.
+    pub fn to_pem(&self) -> String {
+        pem("PUBLIC KEY", &[&SPKI[..], &self.0].concat())
+    }
+}
+
+/// A person's key. Never printed.
+pub struct PersonalKey {
+    pair: Ed25519KeyPair,
+    public: PublicKey,
+}
+
+impl fmt::Debug for PersonalKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PersonalKey").field(&self.public).finish()
+    }
+}
+
+impl PersonalKey {
+    /// A new key, and its PEM (PKCS #8), which is secret.
+    ///
+    /// # Errors
+    /// [`SignatureError::Key`] when the system has no randomness.
+    pub fn generate() -> Result<(PersonalKey, String), SignatureError> {
+        let pair = Ed25519KeyPair::generate().map_err(|_| SignatureError::Key)?;
+        let der = pair.to_pkcs8().map_err(|_| SignatureError::Key)?;
+        let text = pem("PRIVATE KEY", der.as_ref());
+        Ok((PersonalKey::of(pair)?, text))
+    }
+
+    /// Reads a private key, PEM of PKCS #8, as `openssl genpkey -algorithm ed25519` writes it too.
+    ///
+    /// # Errors
+    /// [`SignatureError::Key`]
+    pub fn from_pem(pem: &[u8]) -> Result<PersonalKey, SignatureError> {
+        let der = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(|_| SignatureError::Key)?;
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der());
+        PersonalKey::of(pair.map_err(|_| SignatureError::Key)?)
+    }
+
+    fn of(pair: Ed25519KeyPair) -> Result<PersonalKey, SignatureError> {
+        let public = PublicKey(pair.public_key().as_ref().try_into().map_err(|_| SignatureError::Key)?);
+        Ok(PersonalKey { pair, public })
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicKey {
+        self.public
+    }
+
+    /// Signs `claims`, a JSON text, as something of `kind`.
+    pub fn sign(&self, kind: &str, signer: &PrincipalId, claims: &str) -> String {
+        let header = Header { alg: ALGORITHM.to_owned(), typ: kind.to_owned(), kid: signer.to_string() };
+        let header = serde_json::to_string(&header).expect("three strings are always JSON");
+        let signed = format!("{}.{}", BASE64_URL.encode(header), BASE64_URL.encode(claims));
+        let signature = BASE64_URL.encode(self.pair.sign(signed.as_bytes()));
+        format!("{signed}.{signature}")
+    }
+}
+
+const ALGORITHM: &str = "EdDSA";
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    alg: String,
+    typ: String,
+    kid: String,
+}
+
+/// Reads what someone signed as something of `kind`; `key_of` gives the key that the site lists for a signer.
+///
+/// # Errors
+/// [`SignatureError`]; the claims must not be looked at then.
+pub fn open(
+    jws: &str,
+    kind: &str,
+    key_of: impl FnOnce(&PrincipalId) -> Option<PublicKey>,
+) -> Result<(PrincipalId, Vec<u8>), SignatureError> {
+    let form = SignatureError::Form;
+    if jws.len() > LONGEST {
+        return Err(form);
+    }
+    let (signed, signature) = jws.rsplit_once('.').ok_or(form)?;
+    let (header, claims) = signed.split_once('.').ok_or(form)?;
+    let decode = |part: &str| BASE64_URL.decode(part).map_err(|_| form);
+    let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| form)?;
+    if header.alg != ALGORITHM {
+        return Err(form);
+    }
+    if header.typ != kind {
+        return Err(SignatureError::Kind);
+    }
+    let signer: PrincipalId = header.kid.parse().map_err(|_| form)?;
+    let key = key_of(&signer).ok_or(SignatureError::Signer)?;
+    let checked = UnparsedPublicKey::new(&ED25519, key.0).verify(signed.as_bytes(), &decode(signature)?);
+    checked.map_err(|_| SignatureError::Signature)?;
+    Ok((signer, decode(claims)?))
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = BASE64.encode(der);
+    let mut lines = format!("-----BEGIN {label}-----\n");
+    for line in text.as_bytes().chunks(64) {
+        lines.extend(line.iter().map(|&byte| char::from(byte)));
+        lines.push('\n');
+    }
+    lines + &format!("-----END {label}-----\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: &str = "weir-act+jwt";
+
+    fn signer() -> PrincipalId {
+        "demo-guardian".parse().expect("an id")
+    }
+
+    #[test]
+    fn what_was_signed_is_read_back_and_nothing_else_counts() {
+        let (key, _) = PersonalKey::generate().expect("there is randomness");
+        let (other, _) = PersonalKey::generate().expect("there is randomness");
+        let jws = key.sign(KIND, &signer(), r#"{"a":1}"#);
+        let public = key.public();
+        assert_eq!(open(&jws, KIND, |_| Some(public)), Ok((signer(), br#"{"a":1}"#.to_vec())));
+        assert_eq!(open(&jws, "weir-token+jwt", |_| Some(public)), Err(SignatureError::Kind));
+        assert_eq!(open(&jws, KIND, |_| None), Err(SignatureError::Signer));
+        assert_eq!(open(&jws, KIND, |_| Some(other.public())), Err(SignatureError::Signature));
+        let claims = BASE64_URL.encode(r#"{"a":2}"#);
+        let parts: Vec<&str> = jws.split('.').collect();
+        let forged = format!("{}.{claims}.{}", parts[0], parts[2]);
+        assert_eq!(open(&forged, KIND, |_| Some(public)), Err(SignatureError::Signature));
+    }
+
+    /// An attacker's choice of algorithm, and text that is no JWS at all.
+    #[test]
+    fn other_algorithms_and_other_text_are_refused() {
+        let (key, _) = PersonalKey::generate().expect("there is randomness");
+        let jws = key.sign(KIND, &signer(), "{}");
+        let rest = jws.split_once('.').expect("it has parts").1;
+        for header in [
+            r#"{"alg":"none","typ":"weir-act+jwt","kid":"demo-guardian"}"#,
+            r#"{"alg":"HS256","typ":"weir-act+jwt","kid":"demo-guardian"}"#,
+            r#"{"alg":"EdDSA","typ":"weir-act+jwt","kid":"Not An Id"}"#,
+            r#"{"alg":"EdDSA","typ":"weir-act+jwt","kid":"a","jwk":{}}"#,
+            r#"{"alg":"EdDSA","kid":"a"}"#,
+            "",
+        ] {
+            let forged = format!("{}.{rest}", BASE64_URL.encode(header));
+            assert_eq!(open(&forged, KIND, |_| Some(key.public())), Err(SignatureError::Form), "{header}");
+        }
+        for text in ["", ".", "..", "a.b.c", &"a".repeat(LONGEST + 1)] {
+            assert_eq!(open(text, KIND, |_| Some(key.public())), Err(SignatureError::Form));
+        }
+    }
+
+    #[test]
+    fn keys_are_read_back_from_their_files() {
+        let (key, secret) = PersonalKey::generate().expect("there is randomness");
+        let again = PersonalKey::from_pem(secret.as_bytes()).expect("it is read");
+        assert_eq!(again.public(), key.public());
+        assert_eq!(PublicKey::from_pem(key.public().to_pem().as_bytes()), Ok(key.public()));
+        assert!(PublicKey::from_pem(secret.as_bytes()).is_err() && PersonalKey::from_pem(b"no key").is_err());
+        assert!(!format!("{key:?}").contains("PRIVATE"));
+    }
+
+    /// As OpenSSL writes it: PKCS #8 version 1, without the public key.
+    #[test]
+    fn a_key_of_another_program_is_read() {
+        let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
+        let key = PersonalKey::from_pem(pem.as_bytes()).expect("RFC 8410, section 10.3");
+        let public = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
+        assert_eq!(PublicKey::from_pem(public.as_bytes()), Ok(key.public()));
+        assert_eq!(key.public().to_pem(), public);
+    }
+}
