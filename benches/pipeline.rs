@@ -53,6 +53,7 @@ fn stages() -> Stages {
 fn submission(record: &str) -> Submission {
     Submission {
         sender: "DEMOP".parse().expect("it is an ODS code"),
+        by: None,
         interface: interface(),
         content_type: Some("application/json".to_owned()),
         idempotency_key: None,

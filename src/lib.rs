@@ -7,6 +7,7 @@ pub mod config;
 pub mod partner;
 pub mod server;
 pub mod pipeline;
+pub mod acts;
 
 pub mod audit;
 pub mod acknowledgement;

@@ -80,6 +80,7 @@ use crate::disclosure::{self, Agreements};
 use crate::fhir::message::nhs_number;
 use crate::fhir::outcome::Issue;
 use crate::fhir::{Instant, Limits};
+use crate::identity::principal::Principals;
 use crate::identity::{InterfaceName, MessageId, PartyId};
 use crate::intake::{self, Received, Submission};
 use crate::mapping::{self, Mapped, Mappings};
@@ -135,6 +136,8 @@ pub struct Gateway {
     pub store: Arc<dyn Store>,
     /// Makes audit events.
     pub recorder: Recorder,
+    /// Who the site knows, and what each may do.
+    pub principals: Principals,
     /// Makes the keyed hashes that stand for people and records in audit events.
     pub hash_key: HashKey,
     /// Name and SHA-256 of every file that decides what leaves: what the audit log says was in force.
@@ -208,7 +211,7 @@ pub async fn accept(gateway: &Gateway, submission: Submission, now: fn() -> Inst
 }
 
 async fn accept_within(gateway: &Gateway, submission: Submission, now: fn() -> Instant) -> Result<Queued, Refusal> {
-    let (sender, interface) = (submission.sender.clone(), submission.interface.clone());
+    let (sender, by, interface) = (submission.sender.clone(), submission.by.clone(), submission.interface.clone());
     match queue(gateway, submission, now).await {
         Ok(queued) => {
             info!(recipient = %queued.recipient(), repeat = queued.is_repeat(), "message accepted");
@@ -219,6 +222,7 @@ async fn accept_within(gateway: &Gateway, submission: Submission, now: fn() -> I
             let known = gateway.stages.interfaces.contains_key(&interface);
             let refused = Refused {
                 sender: &sender,
+                by: by.as_ref(),
                 message: None,
                 interface: known.then_some(&interface),
                 reason: refusal.stage(),
@@ -247,7 +251,8 @@ async fn queue(gateway: &Gateway, submission: Submission, now: fn() -> Instant) 
         return Err(outbox::Error::NoRoute { recipient: recipient.clone() }.into());
     }
     let (terms, record) = (terms(gateway, &attested), gateway.hash_key.record(&attested.received().digest()));
-    let events = |message: &_| vec![gateway.recorder.accepted(message, &terms, &record)];
+    let by = attested.received().by().cloned();
+    let events = |message: &_| vec![gateway.recorder.accepted(message, by.as_ref(), &terms, &record)];
     let stored = async {
         let queued = enqueue(gateway.store(), attested, now(), events).await?;
         debug!("message and audit event on disk");

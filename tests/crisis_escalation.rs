@@ -126,7 +126,8 @@ fn lineage_says_why_each_element_left_and_why_others_did_not() {
         assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
         String::from_utf8(shown.stdout).expect("it is text")
     };
-    let tree = explain(&[]);
+    assert!(!explain(&[]).contains("not permitted"), "the engineer's role does not show what was held back");
+    let tree = explain(&["--as", "demo-guardian"]);
     for expected in ["person.birthDate", "patient-birth-date", "crisis-escalation.map", "identity", "not permitted"] {
         assert!(tree.contains(expected), "`{expected}` is missing in:\n{tree}");
     }

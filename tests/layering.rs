@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["partner"],
     &["server"],
     &["pipeline"],
+    &["acts"],
     &["audit"],
     &["acknowledgement"],
     &["refusal"],

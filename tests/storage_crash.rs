@@ -136,7 +136,7 @@ async fn one(store: &dyn Store, recorder: &Recorder, hashes: &HashKey, name: &st
     let new = message(name);
     let id = new.id;
     let terms = terms(&new);
-    let event = recorder.accepted(&new, &terms, &hashes.record(&new.digest));
+    let event = recorder.accepted(&new, None, &terms, &hashes.record(&new.digest));
     assert_eq!(store.accept(new, vec![event]).await?, Accepted::New);
     say(id, State::Queued);
     let record = store.message(id).await?.expect("it was accepted");

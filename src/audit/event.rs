@@ -13,7 +13,7 @@ use super::merkle;
 use crate::fhir::Instant;
 use crate::fhir::audit_event::{Action, Agent, AuditEvent, Coding, Entity, Outcome, Part, RecordedEvent, What, Who};
 use crate::identity::digest::{hex, sha_256};
-use crate::identity::{AgreementId, InterfaceName, MessageId, PartyId};
+use crate::identity::{AgreementId, InterfaceName, MessageId, PartyId, PrincipalId, principal};
 use crate::storage::{Event, MessageRecord, NewMessage, Secret, State, Transition};
 
 /// The kinds of event that Weir defines, as they stand in `AuditEvent.subtype`.
@@ -30,10 +30,10 @@ pub mod kind {
     pub const GATEWAY_STARTED: &str = "gateway-started";
     /// The gateway stopped in good order.
     pub const GATEWAY_STOPPED: &str = "gateway-stopped";
-    /// Someone looked at a message.
-    pub const MESSAGE_READ: &str = "message-read";
-    /// Someone looked at a message's lineage.
-    pub const LINEAGE_READ: &str = "lineage-read";
+    /// Someone did, or tried to do, what a role permits or does not.
+    pub const ACCESS: &str = "access";
+    /// An act was handed in that does not count: its signature, its form or its time is wrong.
+    pub const ACT_REFUSED: &str = "act-refused";
 }
 
 /// The names of details, shared by those who write and those who read them.
@@ -43,6 +43,7 @@ pub(super) mod detail {
     pub(in crate::audit) const FROM: &str = "from";
     pub(in crate::audit) const TO: &str = "to";
     pub(in crate::audit) const ATTEMPTS: &str = "attempts";
+    pub(in crate::audit) const ACTION: &str = "action";
     pub(in crate::audit) const REASON: &str = "reason";
     pub(in crate::audit) const VERSION: &str = "version";
     pub(in crate::audit) const SHA256: &str = "sha-256";
@@ -166,6 +167,8 @@ fn from_hex(digits: &str) -> Option<[u8; 32]> {
 pub struct Refused<'a> {
     /// Who submitted it, by certificate.
     pub sender: &'a PartyId,
+    /// As which principal of the site.
+    pub by: Option<&'a PrincipalId>,
     /// The id it would have had, when that was known.
     pub message: Option<MessageId>,
     /// The interface, when it exists.
@@ -195,13 +198,21 @@ pub struct Step<'a> {
     pub note: &'a str,
 }
 
-/// What someone looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Viewed {
-    /// The message and its state.
-    Message,
-    /// Its lineage.
-    Lineage,
+/// What someone did, or tried to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Access<'a> {
+    /// Who; an organisation, by its certificate, when nobody whom the site knows.
+    pub by: Who<'a>,
+    /// What they did.
+    pub action: principal::Action,
+    /// To which message, if to one.
+    pub message: Option<MessageId>,
+    /// Whether a role of theirs permits it. If not, it did not happen.
+    pub permitted: bool,
+    /// Where they sit on the network.
+    pub address: Option<&'a str>,
+    /// When.
+    pub at: Instant,
 }
 
 /// Who records: makes the events of one gateway.
@@ -217,8 +228,8 @@ impl Recorder {
         Recorder { party, site: site.into() }
     }
 
-    /// A message was accepted. `record` is the keyed hash of what was submitted.
-    pub fn accepted(&self, message: &NewMessage, terms: &Terms, record: &KeyedHash) -> Event {
+    /// A message was accepted. `by` is who submitted it, `record` the keyed hash of what was submitted.
+    pub fn accepted(&self, message: &NewMessage, by: Option<&PrincipalId>, terms: &Terms, record: &KeyedHash) -> Event {
         let mut details = vec![
             (detail::INTERFACE, Cow::Borrowed(message.interface.as_str())),
             (detail::RECIPIENT, message.recipient.as_str().into()),
@@ -231,7 +242,7 @@ impl Recorder {
             subtypes: vec![Coding::lifecycle("receive"), Coding::weir(kind::MESSAGE_ACCEPTED)],
             action: Action::Create,
             purpose: Some(Coding::purpose(&terms.purpose)),
-            agents: self.submission(&message.sender),
+            agents: self.submission(&message.sender, by),
             entities: vec![terms.patient(), Entity { what: What::Message(message.id), details }, terms.agreement()],
             ..self.event(Coding::dicom("110107"), message.accepted_at)
         };
@@ -247,7 +258,7 @@ impl Recorder {
             subtypes: vec![Coding::lifecycle("receive"), Coding::weir(kind::SUBMISSION_REFUSED)],
             action: Action::Create,
             outcome: Outcome::MinorFailure,
-            agents: self.submission(refused.sender),
+            agents: self.submission(refused.sender, refused.by),
             entities: vec![Entity { what, details }],
             ..self.event(Coding::dicom("110107"), refused.at)
         };
@@ -323,22 +334,37 @@ impl Recorder {
         written(None, &AuditEvent { subtypes, ..self.event(Coding::dicom("110100"), at) })
     }
 
-    /// Someone looked at a message (IHE BALP Read). `address` is where they sit on the network.
-    pub fn viewed(&self, message: MessageId, viewed: Viewed, by: Who<'_>, address: Option<&str>, at: Instant) -> Event {
-        let kind = match viewed {
-            Viewed::Message => kind::MESSAGE_READ,
-            Viewed::Lineage => kind::LINEAGE_READ,
-        };
+    /// Someone looked at something, or tried to (IHE BALP Read).
+    pub fn access(&self, access: Access<'_>) -> Event {
+        let Access { by, action, message, permitted, address, at } = access;
         let reader = Agent { part: Part::Destination, who: by, requestor: true, address };
         let server = Agent { address: Some(&self.site), ..self.agent(Part::Source, &self.party, false) };
+        let details = vec![(detail::ACTION, Cow::Borrowed(action.code()))];
         let said = AuditEvent {
-            subtypes: vec![Coding::interaction("read"), Coding::weir(kind)],
+            subtypes: vec![Coding::interaction("read"), Coding::weir(kind::ACCESS)],
             action: Action::Read,
+            outcome: if permitted { Outcome::Success } else { Outcome::MinorFailure },
             agents: vec![reader, server],
-            entities: vec![Entity { what: What::Message(message), details: vec![] }],
+            entities: vec![Entity { what: message.map_or(What::Configuration, What::Message), details }],
             ..self.event(Coding::rest(), at)
         };
-        written(Some(message), &said)
+        written(message, &said)
+    }
+
+    /// An act was handed in that does not count. `reason` is a code, never text of the act; `by` is who it says it is
+    /// by, when its signature holds.
+    pub fn act_refused(&self, by: Option<&PrincipalId>, reason: &str, at: Instant) -> Event {
+        let details = vec![(detail::REASON, Cow::Borrowed(reason))];
+        let by =
+            by.map(|id| Agent { part: Part::Source, who: Who::Operator(id.as_str()), requestor: true, address: None });
+        let said = AuditEvent {
+            subtypes: vec![Coding::weir(kind::ACT_REFUSED)],
+            outcome: Outcome::MinorFailure,
+            agents: by.into_iter().chain([self.agent(Part::Application, &self.party, by.is_none())]).collect(),
+            entities: vec![Entity { what: What::Configuration, details }],
+            ..self.event(Coding::dicom("110113"), at)
+        };
+        written(None, &said)
     }
 
     /// What every event has; the gateway itself as the only one who took part.
@@ -358,8 +384,10 @@ impl Recorder {
         }
     }
 
-    fn submission<'a>(&'a self, sender: &'a PartyId) -> Vec<Agent<'a>> {
-        vec![self.agent(Part::Source, sender, true), self.agent(Part::Destination, &self.party, false)]
+    fn submission<'a>(&'a self, sender: &'a PartyId, by: Option<&'a PrincipalId>) -> Vec<Agent<'a>> {
+        let party = self.agent(Part::Source, sender, by.is_none());
+        let by = by.map(|id| Agent { who: Who::Operator(id.as_str()), requestor: true, ..party });
+        [party].into_iter().chain(by).chain([self.agent(Part::Destination, &self.party, false)]).collect()
     }
 
     fn agent<'a>(&self, part: Part, party: &'a PartyId, requestor: bool) -> Agent<'a> {
@@ -475,17 +503,26 @@ mod tests {
     fn events() -> Vec<(&'static str, Event)> {
         let (recorder, queued, in_flight) = (recorder(), record(State::Queued), record(State::InFlight));
         let (sender, interface) = (queued.sender.clone(), queued.interface.clone());
+        let submitter = "demo-records".parse().expect("an id");
         let refused = Refused {
             sender: &sender,
+            by: Some(&submitter),
             message: Some(queued.id),
             interface: Some(&interface),
             reason: "no-agreement",
             at: AT,
         };
         let address = "https://trust.example/FHIR/R4/$process-message";
-        let reader = Who::Operator("op-17");
+        let access = Access {
+            by: Who::Operator("op-17"),
+            action: principal::Action::ReadLineage,
+            message: Some(queued.id),
+            permitted: true,
+            address: Some("10.0.0.7"),
+            at: AT,
+        };
         vec![
-            ("accepted", recorder.accepted(&new_message(), &terms(), &key().record(&[3; 32]))),
+            ("accepted", recorder.accepted(&new_message(), Some(&submitter), &terms(), &key().record(&[3; 32]))),
             ("refused", recorder.refused(refused)),
             ("refused-early", recorder.refused(Refused { message: None, interface: None, ..refused })),
             ("in-flight", recorder.transition(step(&queued, State::InFlight)).event),
@@ -498,7 +535,10 @@ mod tests {
             ("configuration", recorder.configuration(&[("agreements/a.toml".to_owned(), [1; 32])], None, AT)),
             ("started", recorder.started("0.1.0", AT)),
             ("stopped", recorder.stopped(AT)),
-            ("viewed", recorder.viewed(queued.id, Viewed::Lineage, reader, Some("10.0.0.7"), AT)),
+            ("access", recorder.access(access)),
+            ("access-denied", recorder.access(Access { message: None, permitted: false, ..access })),
+            ("act-refused", recorder.act_refused(Some(&"demo-guardian".parse().expect("an id")), "signature", AT)),
+            ("act-of-nobody", recorder.act_refused(None, "form", AT)),
         ]
     }
 
@@ -517,7 +557,7 @@ mod tests {
     fn an_accepted_message_says_under_which_terms() {
         let key = key();
         let terms = Terms { subject: Some(key.subject("s", "v")), ..terms() };
-        let event = recorder().accepted(&new_message(), &terms, &key.record(&[3; 32]));
+        let event = recorder().accepted(&new_message(), None, &terms, &key.record(&[3; 32]));
         let said = read(&event);
         assert!(said.is(kind::MESSAGE_ACCEPTED));
         assert_eq!(said.message(), event.message);

@@ -13,6 +13,7 @@ mod log;
 pub mod merkle;
 mod verify;
 
-pub use event::{HashKey, KeyedHash, Recorder, Refused, Step, Terms, Viewed};
+pub use crate::fhir::audit_event::Who;
+pub use event::{Access, HashKey, KeyedHash, Recorder, Refused, Step, Terms};
 pub use log::{Checkpointer, Error, recover, requeue};
 pub use verify::{Fault, Place, Report, verify};

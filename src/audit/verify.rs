@@ -558,7 +558,7 @@ mod tests {
     async fn accept(store: &Arc<dyn Store>, recorder: &Recorder, number: u32) {
         let new = message(number);
         let hashes = HashKey::new(&Secret::generate());
-        let event = recorder.accepted(&new, &terms(), &hashes.record(&new.digest));
+        let event = recorder.accepted(&new, None, &terms(), &hashes.record(&new.digest));
         assert_eq!(store.accept(new, vec![event]).await, Ok(Accepted::New));
     }
 

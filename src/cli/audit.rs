@@ -5,8 +5,9 @@ use serde_json::json;
 
 use super::Answer;
 use super::output::Output;
-use super::site::SiteOption;
+use super::site::{ActorOption, SiteOption};
 use crate::audit::verify;
+use crate::identity::principal::Action;
 
 /// What to do with the audit log.
 #[derive(Debug, Subcommand)]
@@ -24,11 +25,14 @@ pub(super) enum Verb {
 pub(super) struct Verify {
     #[command(flatten)]
     site: SiteOption,
+    #[command(flatten)]
+    actor: ActorOption,
 }
 
 pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
     let Verb::Verify(arguments) = verb;
     let site = arguments.site.load()?;
+    arguments.actor.permit(&site, Action::VerifyAudit, None)?;
     let store = site.open_for_reading()?;
     let report = super::runtime()?.block_on(verify(&store, site.audit_verifier()))?;
     output.line(&report.to_string());

@@ -5,9 +5,10 @@ use clap::Args;
 
 use super::Answer;
 use super::output::Output;
-use super::site::SiteOption;
+use super::site::{ActorOption, SiteOption};
 use crate::identity::MessageId;
-use crate::provenance;
+use crate::identity::principal::Action;
+use crate::provenance::{self, Lineage};
 use crate::storage::{Content, Store as _};
 
 /// Shows where each element of a message came from and which clause let it pass, and why each other was held back.
@@ -20,6 +21,8 @@ pub(super) struct Arguments {
     message: MessageId,
     #[command(flatten)]
     site: SiteOption,
+    #[command(flatten)]
+    actor: ActorOption,
     /// Show the message's FHIR Provenance instead
     #[arg(long)]
     provenance: bool,
@@ -27,8 +30,13 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answer> {
     let site = arguments.site.load()?;
-    let store = site.open_for_reading()?;
     let id = arguments.message;
+    let actor = arguments.actor.permit(&site, Action::ReadLineage, Some(id))?;
+    let sees_withheld = actor.may(Action::ReadWithheld);
+    if sees_withheld && !arguments.provenance {
+        actor.look(Action::ReadWithheld, Some(id))?;
+    }
+    let store = site.open_for_reading()?;
     let part = if arguments.provenance { Content::Provenance } else { Content::Lineage };
     let stored = super::runtime()?.block_on(store.content(id, part))?;
     let Some(stored) = stored else {
@@ -36,10 +44,14 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
         return Ok(Answer::No);
     };
     let stored = String::from_utf8(stored).context("the stored text is not UTF-8")?;
-    if output.is_json() || arguments.provenance {
+    if arguments.provenance {
         output.document(&super::output::indented(&stored));
-    } else {
-        output.document(&provenance::explain(&serde_json::from_str(&stored)?));
+        return Ok(Answer::Yes);
+    }
+    let lineage: Lineage = serde_json::from_str(&stored).context("the stored lineage cannot be read")?;
+    match output.is_json() {
+        true => output.document(&super::output::indented(&lineage.to_json(sees_withheld).to_string())),
+        false => output.document(&provenance::explain(&lineage, sees_withheld)),
     }
     Ok(Answer::Yes)
 }

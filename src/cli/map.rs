@@ -10,10 +10,11 @@ use super::Answer;
 use super::conversion::{self, Converter, Observation, RunOptions};
 use super::failure::Failure;
 use super::output::Output;
-use super::site::SiteOption;
+use super::site::{ActorOption, SiteOption};
 use crate::config::Site;
 use crate::fhir::Document;
 use crate::identity::InterfaceName;
+use crate::identity::principal::Action;
 use crate::intake::Submission;
 use crate::mapping::{CompiledMap, Mapped};
 use crate::pipeline;
@@ -39,6 +40,8 @@ pub(super) struct Arguments {
     interface: InterfaceName,
     #[command(flatten)]
     site: SiteOption,
+    #[command(flatten)]
+    actor: ActorOption,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answer> {
@@ -57,6 +60,7 @@ fn load(arguments: &Arguments, output: &Output) -> anyhow::Result<Option<Box<dyn
             return Ok(None);
         }
     };
+    arguments.actor.permit(&site, Action::Preview, None)?;
     let interface = arguments.interface.clone();
     let profile = site.stages().interfaces.get(&interface).map(|interface| interface.profile.clone());
     let profile = profile.with_context(|| {
@@ -81,6 +85,7 @@ impl Interface {
     fn map(&self, body: Vec<u8>) -> Result<Mapped, Refusal> {
         let submission = Submission {
             sender: self.site.party(),
+            by: None,
             interface: self.interface.clone(),
             content_type: Some("application/json".to_owned()),
             idempotency_key: None,

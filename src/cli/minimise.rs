@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 
 use super::Answer;
 use super::output::{Output, indented};
-use super::site::SiteOption;
+use super::site::{ActorOption, SiteOption};
 use crate::config::Site;
 use crate::disclosure::{self, Agreement, Manifest};
 use crate::fhir::Document;
 use crate::fhir::bundle::Entries;
 use crate::fhir::outcome::Issue;
+use crate::identity::principal::Action;
 use crate::identity::{AgreementId, InterfaceName};
 use crate::server::clock;
 use crate::storage::files::{Readers, write_durably};
@@ -36,6 +37,8 @@ pub(super) struct Arguments {
     interface: InterfaceName,
     #[command(flatten)]
     site: SiteOption,
+    #[command(flatten)]
+    actor: ActorOption,
     /// Write the manifest to this file; `-` for standard error
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
@@ -43,6 +46,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answer> {
     let site = arguments.site.load()?;
+    arguments.actor.permit(&site, Action::Preview, None)?;
     let bundle = super::document(&arguments.bundle)?;
     let agreement = site
         .agreement(&arguments.agreement)

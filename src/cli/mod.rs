@@ -22,6 +22,8 @@ mod results;
 mod send;
 mod serve;
 mod site;
+mod staff;
+mod token;
 mod trace;
 mod transform;
 mod validate;
@@ -88,6 +90,11 @@ enum Verb {
     /// Work with a site's audit log
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// List who may do what at a site, and make their keys
+    #[command(subcommand)]
+    Staff(staff::Verb),
+    /// Print a token that says who calls the gateway over HTTP
+    Token(token::Arguments),
     /// Drive a running gateway and print what it accepted and delivered a second
     Bench(load::Arguments),
 }
@@ -129,7 +136,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Answer::Broken) => ExitCode::from(2),
         Err(error) => {
             output.failure(&error);
-            ExitCode::from(2)
+            ExitCode::from(if error.is::<site::Denied>() { 1 } else { 2 })
         }
     }
 }
@@ -148,6 +155,8 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Config(verb) => config::run(&verb, output),
         Verb::Package(verb) => package::run(&verb, output),
         Verb::Audit(verb) => audit::run(&verb, output),
+        Verb::Staff(verb) => staff::run(&verb, output),
+        Verb::Token(arguments) => token::run(&arguments, output),
         Verb::Bench(arguments) => load::run(&arguments, output),
     }
 }

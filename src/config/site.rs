@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use http::Uri;
 use rustls::{ClientConfig, ServerConfig};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde::de::DeserializeOwned;
 
 use super::definitions::{self, texts};
@@ -22,13 +24,15 @@ use crate::fhir::outcome::Issue;
 use crate::fhir::{Document, Limits, instant_text};
 use crate::identity::certificate::{CertificateError, Role};
 use crate::identity::digest::sha_256;
+use crate::identity::principal::{Principal, Principals};
+use crate::identity::signature::{PersonalKey, PublicKey};
 use crate::identity::tls::{Credentials, TrustAnchors, client_config, server_config, system_clock};
-use crate::identity::{AgreementId, InterfaceName, PartyId};
+use crate::identity::{AgreementId, InterfaceName, PartyId, PrincipalId};
 use crate::mapping::{CompiledMap, Diagnostic, MapFile, Mappings};
 use crate::pipeline::{Gateway, Interface, Stages};
 use crate::provenance;
 use crate::server::{RequestLimits, Settings, clock};
-use crate::storage::{Secret, SqliteStore, Store};
+use crate::storage::{Secret, SqliteStore, Store, load_key_file};
 use crate::validation::Validator;
 
 /// The files of a folder, read and checked one by one.
@@ -114,6 +118,7 @@ pub struct Endpoint {
 pub struct Site {
     files: Files,
     written: written::Gateway,
+    principals: Principals,
     stages: Arc<Stages>,
     partners: Vec<Partner>,
     credentials: Credentials,
@@ -157,6 +162,7 @@ impl Site {
         let mut hashes = Vec::new();
         let stages = load_stages(&files, &written, &mut hashes, faults);
         let partners = load_partners(&files, &mut hashes, faults);
+        let principals = load_principals(&files, &written, faults);
         let credentials = faults.keep(files.credentials(SITE, &written.gateway.certificate, &written.gateway.key));
         let records_tls = faults.keep(records_tls(&files, &written));
         let payload_key = faults.keep(files.secret(SITE, &written.storage.payload_key));
@@ -173,6 +179,7 @@ impl Site {
             check_routes(stages, partners, faults);
         }
         Some(Site {
+            principals: principals?,
             stages: Arc::new(stages?),
             partners: partners?,
             credentials: credentials?,
@@ -194,6 +201,41 @@ impl Site {
     /// The provider.
     pub fn party(&self) -> PartyId {
         self.written.gateway.ods.clone()
+    }
+
+    /// Who the site knows, and what each may do.
+    pub fn principals(&self) -> &Principals {
+        &self.principals
+    }
+
+    /// Who acts on the command line when a verb is not told.
+    pub fn default_principal(&self) -> Option<&PrincipalId> {
+        self.written.cli.as_ref().map(|cli| &cli.default)
+    }
+
+    /// The name that acts and audit events give the site: the origin of its audit log.
+    pub fn name(&self) -> &str {
+        &self.written.audit.origin
+    }
+
+    /// Where acts wait for the running gateway.
+    pub fn acts_folder(&self) -> PathBuf {
+        let database = self.files.path(&self.written.storage.file);
+        database.parent().map_or_else(|| PathBuf::from("acts"), |folder| folder.join("acts"))
+    }
+
+    /// A person's private key, from `file` or from `pki/staff/<id>.key` of the site.
+    ///
+    /// # Errors
+    /// When the file cannot be read, others may read it too, or it holds no Ed25519 key.
+    pub fn personal_key(&self, of: &PrincipalId, file: Option<&Path>) -> Result<PersonalKey, Faults> {
+        let own = Path::new("pki/staff").join(of.as_str()).with_extension("key");
+        let path = file.map_or_else(|| self.files.path(&own), Path::to_owned);
+        let fault =
+            |text: String, hint: &str| Faults { faults: vec![Fault::new(path.display().to_string(), text, hint)] };
+        let text = load_key_file(&path).map_err(|error| fault(error.to_string(), error.hint()))?;
+        PersonalKey::from_pem(text.as_bytes())
+            .map_err(|error| fault(error.to_string(), "name the person's own key with --key"))
     }
 
     /// The agreement with this id.
@@ -231,6 +273,7 @@ impl Site {
             lanes,
             store: store.clone(),
             recorder: Recorder::new(self.party(), self.written.audit.origin.as_str()),
+            principals: self.principals.clone(),
             hash_key: HashKey::new(&self.hash_key),
             configuration: self.hashes.clone(),
         };
@@ -243,6 +286,8 @@ impl Site {
                 body_bytes: records.max_body_bytes,
                 body_timeout: Duration::from_secs(records.body_timeout_seconds),
             },
+            site: self.name().to_owned(),
+            acts: self.acts_folder(),
             checkpoint_every: Duration::from_secs(self.written.audit.checkpoint_seconds),
         };
         let key = self.files.audit_key(&self.written).map_err(|fault| Faults { faults: vec![fault] })?;
@@ -391,6 +436,43 @@ fn records_tls(files: &Files, written: &written::Gateway) -> Result<Arc<ServerCo
     let clients = files.anchors(SITE, &written.records.trust_anchors)?;
     server_config(&credentials, &clients, system_clock())
         .map_err(|error| Fault::new(SITE, format!("records.certificate: {error}"), error.hint()))
+}
+
+/// Who may do what. Ids, certificates and keys that two share would let one pass for the other.
+fn load_principals(files: &Files, written: &written::Gateway, faults: &mut Faults) -> Option<Principals> {
+    let mut list = Vec::new();
+    for each in &written.principals {
+        let certificate = each.certificate.as_ref().map(|file| {
+            let pem = files.read(SITE, file)?;
+            let unreadable = |_| {
+                Fault::new(SITE, format!("{}: not a PEM certificate", file.display()), "give the client certificate")
+            };
+            CertificateDer::from_pem_slice(&pem).map(|der| sha_256(&der)).map_err(unreadable)
+        });
+        let key = each.key.as_ref().map(|file| {
+            let hint = "write it with `openssl pkey -in PRIVATE.key -pubout`";
+            let unreadable = |error| Fault::new(SITE, format!("{}: {error}", file.display()), hint);
+            PublicKey::from_pem(&files.read(SITE, file)?).map_err(unreadable)
+        });
+        let certificate = certificate.map(|certificate| faults.keep(certificate));
+        let key = key.map(|key| faults.keep(key));
+        list.push(Principal {
+            id: each.id.clone(),
+            name: each.name.clone(),
+            roles: each.roles.clone(),
+            certificate: certificate.flatten(),
+            key: key.flatten(),
+        });
+    }
+    let default = written.cli.as_ref().map(|cli| &cli.default);
+    if let Some(unknown) = default.filter(|id| !list.iter().any(|each| each.id == **id)) {
+        let text = format!("cli.as: there is no principal {unknown}");
+        faults.faults.push(Fault::new(SITE, text, "name one of [[principals]]"));
+    }
+    let confused = |texts: Vec<String>| {
+        texts.into_iter().map(|text| Fault::new(SITE, format!("principals: {text}"), "")).collect()
+    };
+    faults.keep_all(Principals::new(list).map_err(confused))
 }
 
 fn load_partners(files: &Files, hashes: &mut Vec<(String, [u8; 32])>, faults: &mut Faults) -> Option<Vec<Partner>> {

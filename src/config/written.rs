@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::identity::{InterfaceName, PartyId};
+use crate::identity::principal::Role;
+use crate::identity::{InterfaceName, PartyId, PrincipalId};
 
 /// `weir.toml`: a gateway.
 #[derive(Debug, Deserialize)]
@@ -19,6 +20,34 @@ pub(super) struct Gateway {
     pub(super) audit: Audit,
     pub(super) interfaces: BTreeMap<InterfaceName, Interface>,
     pub(super) send: Option<Send>,
+    /// Who may do what at this site; nobody else may do anything.
+    #[serde(default)]
+    pub(super) principals: Vec<Principal>,
+    pub(super) cli: Option<Cli>,
+}
+
+/// Someone or something that acts at the site.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Principal {
+    /// Lower-case words joined by hyphens; stands in audit events, so it is no person's name.
+    pub(super) id: PrincipalId,
+    /// For people.
+    pub(super) name: String,
+    pub(super) roles: Vec<Role>,
+    /// The client certificate it presents, PEM.
+    pub(super) certificate: Option<PathBuf>,
+    /// The public half of its signing key: Ed25519, PEM.
+    pub(super) key: Option<PathBuf>,
+}
+
+/// The command line at this site.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cli {
+    /// Who acts when a verb is not told with `--as`.
+    #[serde(rename = "as")]
+    pub(super) default: PrincipalId,
 }
 
 /// Who runs the gateway.

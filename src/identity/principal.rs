@@ -232,7 +232,13 @@ mod tests {
 
     fn principal(id: &str, roles: &[Role], certificate: u8) -> Principal {
         let id = id.parse().expect("an id");
-        Principal { id, name: "Synthetic".to_owned(), roles: roles.to_vec(), certificate: Some([certificate; 32]), key: None }
+        Principal {
+            id,
+            name: "Synthetic".to_owned(),
+            roles: roles.to_vec(),
+            certificate: Some([certificate; 32]),
+            key: None,
+        }
     }
 
     /// Reviewed by eye: the file is what an auditor reads.

@@ -7,13 +7,15 @@
 use crate::fhir::outcome::Issue;
 use crate::fhir::{Document, Instant, Limits, ParseError};
 use crate::identity::digest::{hex, sha_256};
-use crate::identity::{InterfaceName, MessageId, PartyId};
+use crate::identity::{InterfaceName, MessageId, PartyId, PrincipalId};
 
 /// What a sender submitted.
 #[derive(Debug)]
 pub struct Submission {
     /// Who, by its certificate.
     pub sender: PartyId,
+    /// As which principal of the site.
+    pub by: Option<PrincipalId>,
     /// Which interface.
     pub interface: InterfaceName,
     /// `Content-Type`, as sent.
@@ -31,6 +33,7 @@ pub struct Submission {
 pub struct Received {
     message: MessageId,
     sender: PartyId,
+    by: Option<PrincipalId>,
     interface: InterfaceName,
     record: Document,
     digest: [u8; 32],
@@ -46,6 +49,11 @@ impl Received {
     /// Who sent it.
     pub fn sender(&self) -> &PartyId {
         &self.sender
+    }
+
+    /// As which principal of the site it was sent.
+    pub fn by(&self) -> Option<&PrincipalId> {
+        self.by.as_ref()
     }
 
     /// The interface it was sent to.
@@ -115,7 +123,7 @@ pub fn receive(
     limits: &Limits,
     conforms: impl FnOnce(&Document) -> Vec<Issue>,
 ) -> Result<Received, Error> {
-    let Submission { sender, interface, content_type, idempotency_key, body, received_at } = submission;
+    let Submission { sender, by, interface, content_type, idempotency_key, body, received_at } = submission;
     if !content_type.as_deref().is_some_and(is_json) {
         return Err(Error::MediaType);
     }
@@ -126,7 +134,7 @@ pub fn receive(
     if issues.iter().any(Issue::is_error) {
         return Err(Error::Model { interface, issues });
     }
-    Ok(Received { message, sender, interface, record, digest: hash, received_at })
+    Ok(Received { message, sender, by, interface, record, digest: hash, received_at })
 }
 
 /// `application/json` or `application/fhir+json`, with any parameters.
@@ -158,6 +166,7 @@ mod tests {
     fn submission(body: &str) -> Submission {
         Submission {
             sender: "DEMOP".parse().expect("an ODS code"),
+            by: None,
             interface: "crisis-escalation".parse().expect("a name"),
             content_type: Some("application/json; charset=utf-8".to_owned()),
             idempotency_key: None,

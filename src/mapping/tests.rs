@@ -513,6 +513,7 @@ fn every_value_knows_its_field_and_its_rule() {
 fn a_received_record_is_mapped_by_the_map_of_its_interface() {
     let submission = |interface: &str| crate::intake::Submission {
         sender: "DEMOP".parse().expect("an ODS code"),
+        by: None,
         interface: interface.parse().expect("a name"),
         content_type: Some("application/json".to_owned()),
         idempotency_key: None,

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use super::lineage::{Left, Lineage};
 
-/// Renders a lineage as a tree: entries, their elements, and behind each its field, rule and clause.
-pub fn explain(lineage: &Lineage) -> String {
+/// Renders a lineage as a tree: entries, their elements, and behind each its field, rule and clause. What was held
+/// back is counted, and listed for those who may see it.
+pub fn explain(lineage: &Lineage, sees_withheld: bool) -> String {
     let mut text = String::new();
     let (agreement, map) = (&lineage.agreement, &lineage.map);
     line(&mut text, 0, format_args!("message {} over {}", lineage.message, lineage.interface));
@@ -24,7 +25,12 @@ pub fn explain(lineage: &Lineage) -> String {
     for path in &lineage.generated {
         line(&mut text, 1, format_args!("{path}"));
     }
-    line(&mut text, 0, format_args!("held back, by its place before disclosure: {}", lineage.withheld.len()));
+    let count = lineage.withheld.len();
+    if !sees_withheld {
+        line(&mut text, 0, format_args!("held back: {count}, listed for those who may read-withheld"));
+        return text;
+    }
+    line(&mut text, 0, format_args!("held back, by its place before disclosure: {count}"));
     for held in &lineage.withheld {
         let of = if held.resource.is_empty() { String::new() } else { format!(" ({})", held.resource) };
         line(&mut text, 1, format_args!("{}{of}: {}", held.path, held.why));

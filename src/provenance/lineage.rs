@@ -29,6 +29,18 @@ pub struct Lineage {
     pub withheld: Vec<Held>,
 }
 
+impl Lineage {
+    /// As JSON; for those who may not see what was held back, only how much it is.
+    pub fn to_json(&self, sees_withheld: bool) -> serde_json::Value {
+        let mut shown = serde_json::json!(self);
+        if let Some(members) = shown.as_object_mut().filter(|_| !sees_withheld) {
+            members.remove("withheld");
+            members.insert("withheldCount".to_owned(), self.withheld.len().into());
+        }
+        shown
+    }
+}
+
 /// A text under version control.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -123,6 +123,7 @@ mod tests {
     fn mapped(record: &str) -> Mapped {
         let submission = Submission {
             sender: "DEMOP".parse().expect("an ODS code"),
+            by: None,
             interface: "crisis-escalation".parse().expect("a name"),
             content_type: Some("application/json".to_owned()),
             idempotency_key: None,
@@ -220,7 +221,7 @@ mod tests {
     #[test]
     fn a_lineage_reads_as_a_tree() {
         let lineage: Lineage = serde_json::from_str(attested().lineage()).expect("it is a lineage");
-        let text = explain(&lineage);
+        let text = explain(&lineage, true);
         for part in [
             "agreement demo-trust-crisis version 1, sha-256 ",
             "Patient, identity: the crisis team must know whom to help",

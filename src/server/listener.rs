@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +31,7 @@ use tower::ServiceExt as _;
 
 use crate::identity::PartyId;
 use crate::identity::certificate::{CertificateError, Role, party_of};
+use crate::identity::digest::sha_256;
 
 /// What connections may cost.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +68,10 @@ impl Default for Limits {
 pub struct Peer {
     /// The party that the client certificate names.
     pub party: PartyId,
+    /// SHA-256 of the certificate (DER).
+    pub certificate: [u8; 32],
+    /// Where it connects from.
+    pub address: IpAddr,
 }
 
 /// The connection a request came over, as an extension of every request.
@@ -195,7 +200,7 @@ impl Door {
         // Answers are small and awaited; without it they would wait for the peer's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else { return self.converse(stream, None, false).await };
-        match identify(tls, stream, self.limits.handshake).await {
+        match identify(tls, stream, address, self.limits.handshake).await {
             Ok((stream, peer)) => {
                 let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 self.converse(stream, Some(peer), two).await;
@@ -239,6 +244,7 @@ impl Door {
 async fn identify(
     tls: &TlsAcceptor,
     stream: TcpStream,
+    address: SocketAddr,
     limit: Duration,
 ) -> Result<(TlsStream<TcpStream>, Peer), Refused> {
     let handshake = timeout(limit, tls.accept(stream)).await.map_err(|_| Refused::Slow(limit))?;
@@ -246,7 +252,8 @@ async fn identify(
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificate = certificates.first().ok_or(CertificateError::Malformed)?;
     let party = party_of(certificate, Role::Client)?;
-    Ok((stream, Peer { party }))
+    let peer = Peer { party, certificate: sha_256(certificate), address: address.ip() };
+    Ok((stream, peer))
 }
 
 fn protocol(limits: &Limits, two: bool) -> auto::Builder<TokioExecutor> {

@@ -1,5 +1,7 @@
 //! The running gateway: its listeners, the loops that drain the outbox, checkpoints of the audit log, shutdown.
 
+mod access;
+mod acts;
 pub mod clock;
 pub mod listener;
 mod metrics;
@@ -10,6 +12,7 @@ mod validate;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -37,6 +40,10 @@ pub struct Settings {
     pub operations: SocketAddr,
     /// What one request may cost.
     pub limits: RequestLimits,
+    /// The site's name in acts and tokens: the origin of its audit log.
+    pub site: String,
+    /// Where acts of people wait to be performed.
+    pub acts: PathBuf,
     /// How often the audit log's head is signed.
     pub checkpoint_every: Duration,
 }
@@ -56,6 +63,8 @@ struct Service {
     gateway: Arc<Gateway>,
     metrics: Metrics,
     limits: RequestLimits,
+    /// The site's name in acts and tokens.
+    site: String,
     /// One a partner: rung when a message for it was accepted.
     bells: HashMap<PartyId, Arc<Notify>>,
     draining: AtomicBool,
@@ -82,6 +91,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     lanes: Vec<JoinHandle<()>>,
+    acts: JoinHandle<()>,
     checkpoints: JoinHandle<()>,
 }
 
@@ -120,7 +130,8 @@ pub async fn start(
     let bells = gateway.lanes.keys().map(|party| (party.clone(), Arc::default())).collect();
     let metrics = Metrics::default();
     let draining = AtomicBool::new(false);
-    let service = Arc::new(Service { gateway, metrics, limits: settings.limits, bells, draining });
+    let Settings { limits, site, .. } = settings;
+    let service = Arc::new(Service { gateway, metrics, limits, site, bells, draining });
     let (stop, stopped) = watch::channel(false);
     let addresses = (records.local_address(), operations.local_address());
     let listeners = vec![
@@ -130,9 +141,10 @@ pub async fn start(
     let parties: Vec<PartyId> = service.bells.keys().cloned().collect();
     let lanes = parties.into_iter().map(|party| tokio::spawn(outbox::drain(service.clone(), party, stopped.clone())));
     let lanes = lanes.collect();
+    let acts = tokio::spawn(acts::perform_as_they_come(service.clone(), settings.acts, stopped.clone()));
     let checkpoints = tokio::spawn(sign_heads(checkpointer, settings.checkpoint_every, stopped));
     info!(records = %addresses.0, operations = %addresses.1, "gateway started");
-    Ok(Running { records: addresses.0, operations: addresses.1, service, stop, listeners, lanes, checkpoints })
+    Ok(Running { records: addresses.0, operations: addresses.1, service, stop, listeners, lanes, acts, checkpoints })
 }
 
 impl Running {
@@ -151,7 +163,7 @@ impl Running {
         info!("gateway draining");
         self.service.draining.store(true, Ordering::Relaxed);
         let _nobody_listens = self.stop.send(true);
-        for task in self.listeners.into_iter().chain(self.lanes) {
+        for task in self.listeners.into_iter().chain(self.lanes).chain([self.acts]) {
             report(task.await);
         }
         if let Err(error) = self.service.gateway.stopped(clock::now()).await {

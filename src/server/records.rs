@@ -14,17 +14,20 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::json;
 use tracing::{info, warn};
 
+use super::access::{look, permit};
 use super::listener::Peer;
 use super::{Service, clock, validate};
 use crate::delivery::outbox::{self, Queued};
 use crate::disclosure;
 use crate::fhir::instant_text;
 use crate::fhir::outcome::{Issue, IssueType, operation_outcome};
+use crate::identity::principal::Action;
 use crate::identity::{InterfaceName, MessageId};
 use crate::intake::{self, Submission};
 use crate::pipeline;
+use crate::provenance::Lineage;
 use crate::refusal::Refusal;
-use crate::storage::{Error as StoreError, MessageRecord};
+use crate::storage::{Content, Error as StoreError, MessageRecord};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -33,6 +36,8 @@ pub(super) fn router(service: Arc<Service>) -> Router {
     Router::new()
         .route("/records/{interface}", post(submit))
         .route("/messages/{id}", get(message))
+        .route("/messages/{id}/lineage", get(lineage))
+        .route("/messages/{id}/withheld", get(withheld))
         .route("/FHIR/R4/$validate", post(validate::any))
         .route("/FHIR/R4/{type}/$validate", post(validate::of_type))
         .method_not_allowed_fallback(async || {
@@ -67,6 +72,14 @@ async fn submit(
         let issue = Issue::error(IssueType::NotSupported, "the query has a parameter other than dry-run");
         return outcome(StatusCode::BAD_REQUEST, &[issue.hint("write ?dry-run to see what would leave, or no query")]);
     };
+    let permitted = match dry_run {
+        true => look(&service, &peer, &headers, Action::Preview, None).await,
+        false => permit(&service, &peer, &headers, Action::Submit, None).await,
+    };
+    let by = match permitted {
+        Ok(principal) => Some(principal.id.clone()),
+        Err(response) => return *response,
+    };
     let body = match read(&service, body).await {
         Ok(body) => body,
         Err(response) => return *response,
@@ -74,6 +87,7 @@ async fn submit(
     let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default().to_owned());
     let submission = Submission {
         sender: peer.party,
+        by,
         interface,
         content_type: text(&header::CONTENT_TYPE),
         idempotency_key: text(&IDEMPOTENCY_KEY),
@@ -223,20 +237,75 @@ async fn message(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Peer>,
     path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
 ) -> Response {
-    let Some(id) = path.ok().and_then(|Path(id)| id.parse::<MessageId>().ok()) else { return unknown_message() };
-    match service.gateway.store().message(id).await {
-        Ok(Some(record)) if record.sender == peer.party => {
-            info!(message_id = %id, "message state read");
+    match readable(&service, &peer, path, &headers, Action::ReadMessage).await {
+        Ok(record) => {
+            info!(message_id = %record.id, "message state read");
             (StatusCode::OK, no_store(), Json(shown(&record))).into_response()
         }
-        Ok(_) => unknown_message(),
-        Err(error) => {
-            warn!(%error, "message state could not be read");
-            let issue = Issue::error(IssueType::Transient, "the store does not answer");
-            outcome(StatusCode::SERVICE_UNAVAILABLE, &[issue.hint("ask again in a few seconds")])
-        }
+        Err(response) => *response,
     }
+}
+
+/// Where each element of the message came from, and which clause let it pass. Paths, never values.
+async fn lineage(
+    State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    match lineage_of(&service, &peer, path, &headers, Action::ReadLineage).await {
+        Ok(lineage) => (StatusCode::OK, no_store(), Json(lineage.to_json(false))).into_response(),
+        Err(response) => *response,
+    }
+}
+
+/// What was held back from the message, and why. Paths, never values.
+async fn withheld(
+    State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    match lineage_of(&service, &peer, path, &headers, Action::ReadWithheld).await {
+        Ok(lineage) => (StatusCode::OK, no_store(), Json(lineage.withheld)).into_response(),
+        Err(response) => *response,
+    }
+}
+
+async fn lineage_of(
+    service: &Service,
+    peer: &Peer,
+    path: Result<Path<String>, PathRejection>,
+    headers: &HeaderMap,
+    action: Action,
+) -> Result<Lineage, Box<Response>> {
+    let record = readable(service, peer, path, headers, action).await?;
+    let stored = service.gateway.store().content(record.id, Content::Lineage).await.map_err(no_answer)?;
+    let lineage = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    lineage.ok_or_else(|| Box::new(unknown_message()))
+}
+
+/// The message in the path, if it is the caller's organisation's, and the caller may do `action` with it.
+async fn readable(
+    service: &Service,
+    peer: &Peer,
+    path: Result<Path<String>, PathRejection>,
+    headers: &HeaderMap,
+    action: Action,
+) -> Result<MessageRecord, Box<Response>> {
+    let id = path.ok().and_then(|Path(id)| id.parse::<MessageId>().ok());
+    look(service, peer, headers, action, id).await?;
+    let id = id.ok_or_else(|| Box::new(unknown_message()))?;
+    let found = service.gateway.store().message(id).await.map_err(no_answer)?;
+    found.filter(|record| record.sender == peer.party).ok_or_else(|| Box::new(unknown_message()))
+}
+
+fn no_answer(error: StoreError) -> Box<Response> {
+    warn!(%error, "the store could not be read");
+    let issue = Issue::error(IssueType::Transient, "the store does not answer");
+    Box::new(outcome(StatusCode::SERVICE_UNAVAILABLE, &[issue.hint("ask again in a few seconds")]))
 }
 
 /// Not found and not yours look alike.

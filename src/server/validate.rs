@@ -7,14 +7,17 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use tracing::info;
 
 use super::Service;
+use super::access::look;
+use super::listener::Peer;
 use super::records::{outcome, read, unambiguous};
 use crate::fhir::outcome::{Issue, IssueType};
+use crate::identity::principal::Action;
 use crate::pipeline;
 use crate::validation::{Question, Syntax};
 
@@ -24,16 +27,18 @@ type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 /// Of a resource of any type.
 pub(super) async fn any(
     State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
     query: Parameters,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    validate(&service, None, query, &headers, body).await
+    validate(&service, &peer, None, query, &headers, body).await
 }
 
 /// Of a resource of the type in the path.
 pub(super) async fn of_type(
     State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
     path: Result<Path<String>, PathRejection>,
     query: Parameters,
     headers: HeaderMap,
@@ -41,11 +46,12 @@ pub(super) async fn of_type(
 ) -> Response {
     // A path that is not text names no type either.
     let resource_type = path.map(|Path(name)| name).unwrap_or_default();
-    validate(&service, Some(resource_type), query, &headers, body).await
+    validate(&service, &peer, Some(resource_type), query, &headers, body).await
 }
 
 async fn validate(
     service: &Service,
+    peer: &Peer,
     resource_type: Option<String>,
     query: Parameters,
     headers: &HeaderMap,
@@ -64,6 +70,9 @@ async fn validate(
         Ok(asked) => asked,
         Err(issue) => return outcome(StatusCode::BAD_REQUEST, &[*issue]),
     };
+    if let Err(response) = look(service, peer, headers, Action::Preview, None).await {
+        return *response;
+    }
     let body = match read(service, body).await {
         Ok(body) => body.into(),
         Err(response) => return *response,

@@ -22,6 +22,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::str::FromStr;
 
+use uuid::Uuid;
+
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, InterfaceName, Malformed, MessageId, PartyId};
 
@@ -187,6 +189,35 @@ pub struct Event {
     pub bytes: Vec<u8>,
     /// The leaf hash of `bytes`.
     pub leaf: [u8; 32],
+}
+
+/// What a person did, with the event that says so. All of it is written, or nothing.
+#[derive(Clone, Debug)]
+pub struct Act {
+    /// Its own id: an act that is handed in twice is performed once.
+    pub id: Uuid,
+    /// When it is performed.
+    pub at: Instant,
+    /// What changes by it.
+    pub change: Change,
+    /// What the audit log says of it.
+    pub event: Event,
+}
+
+/// What changes by an [`Act`].
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Nothing: someone looked at something.
+    Nothing,
+}
+
+/// What became of an [`Act`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Performed {
+    /// It is on disk with its event.
+    Now,
+    /// It was performed before; nothing was written.
+    Before,
 }
 
 /// An audit event as it was written.
@@ -379,6 +410,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes an event that no other change belongs to, and gives its index.
     fn append(&self, event: Event) -> Reply<'_, u64>;
+
+    /// Performs an act once.
+    fn perform(&self, act: Act) -> Reply<'_, Performed>;
 
     /// Queued messages for `recipient` whose time has come, the longest due first.
     fn due(&self, recipient: &PartyId, now: Instant, limit: usize) -> Reply<'_, Vec<Due>>;

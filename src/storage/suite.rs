@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use time::Duration;
 use time::macros::datetime;
-
 use uuid::Uuid;
 
 use super::{
-    Accepted, Channel, Completed, Content, Count, Error, Event, Filter, Finding, MessageRecord, NewMessage, NewNotice,
-    NewReview, NoticeResult, NoticeStep, ReviewCounts, ReviewStep, State, Store, StoredCheckpoint, Transition,
+    Accepted, Act, Change, Channel, Completed, Content, Count, Error, Event, Filter, Finding, MessageRecord,
+    NewMessage, NewNotice, NewReview, NoticeResult, NoticeStep, Performed, ReviewCounts, ReviewStep, State, Store,
+    StoredCheckpoint, Transition,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -33,6 +33,7 @@ macro_rules! run_suite {
             histories_pair_a_message_with_its_events, one_checkpoint_is_kept_for_each_size,
             a_review_is_opened_with_its_message_and_ends_once, reviews_are_listed_by_what_is_due_first,
             a_review_is_said_to_be_overdue_once, a_notice_is_due_until_it_is_delivered_once,
+            an_act_is_performed_once,
         );
     };
 }
@@ -379,4 +380,12 @@ pub(crate) async fn a_notice_is_due_until_it_is_delivered_once(store: Arc<dyn St
     assert_eq!(store.notices_of(id).await.expect("they are read")[1].delivered_at, Some(made));
     let told = texts(&store).await.into_iter().filter(|(_, text)| text == "told").count();
     assert_eq!(told, 1, "a delivery that is noted twice is audited once");
+}
+
+pub(crate) async fn an_act_is_performed_once(store: Arc<dyn Store>) {
+    let act = |id, text| Act { id: Uuid::from_u128(id), at: NOON, change: Change::Nothing, event: event(None, text) };
+    assert_eq!(store.perform(act(1, "looked")).await, Ok(Performed::Now));
+    assert_eq!(store.perform(act(1, "looked")).await, Ok(Performed::Before));
+    assert_eq!(store.perform(act(2, "looked again")).await, Ok(Performed::Now));
+    assert_eq!(texts(&store).await, [(0, "looked".to_owned()), (1, "looked again".to_owned())]);
 }

@@ -157,11 +157,18 @@ impl Bench {
     }
 
     pub fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
-        let mut request = Request::post(path);
+        self.exchange(Request::post(path), headers, body.into())
+    }
+
+    pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.exchange(Request::get(path), headers, Bytes::new())
+    }
+
+    fn exchange(&self, mut request: hyper::http::request::Builder, headers: &[(&str, &str)], body: Bytes) -> Answer {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(body.into())).expect("the request is well formed");
+        let request = request.body(Full::new(body)).expect("the request is well formed");
         self.runtime.block_on(async {
             let mut client = Client::connect(&self.site.endpoint()).await.expect("the gateway answers");
             client.exchange(request).await.expect("the gateway answers")

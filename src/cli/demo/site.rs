@@ -10,6 +10,7 @@ use include_dir::{Dir, include_dir};
 use crate::audit::checkpoint::SigningKey;
 use crate::identity::PartyId;
 use crate::identity::issuance::{Authority, Issued, Validity};
+use crate::identity::signature::PersonalKey;
 use crate::server::clock;
 use crate::storage::Secret;
 use crate::storage::files::{Readers, write_durably};
@@ -59,6 +60,10 @@ const PARTNERS: [Partner; 2] = [
     Partner { folder: "icb", ods: "DEMOI", name: "Demo Integrated Care Board (synthetic)", service: "2000099992" },
 ];
 
+/// The people of the demo, as its `weir.toml` lists them.
+const STAFF: [&str; 7] =
+    ["demo-engineer", "demo-guardian", "demo-siro", "demo-ig-lead", "demo-safeguarding", "demo-owner", "demo-auditor"];
+
 /// Makes the site in `folder` unless it is there already. Whether it was made.
 pub(super) fn prepare(folder: &Path) -> anyhow::Result<bool> {
     if folder.join("gateway/weir.toml").exists() {
@@ -101,6 +106,11 @@ fn make(folder: &Path) -> anyhow::Result<()> {
     Secret::create(&pki.join("payload.key"))?;
     Secret::create(&pki.join("hash.key"))?;
     SigningKey::create("audit.weir.example/demo", &pki.join("audit.key"))?;
+    for id in STAFF {
+        let (key, secret) = PersonalKey::generate()?;
+        write(&pki.join("staff").join(format!("{id}.key")), &secret, Readers::OwnerOnly)?;
+        write(&pki.join("staff").join(format!("{id}.pub")), &key.public().to_pem(), Readers::Anyone)?;
+    }
 
     for (partner, port) in PARTNERS.iter().zip(&ports[2..]) {
         let party: PartyId = partner.ods.parse()?;

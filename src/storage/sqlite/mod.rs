@@ -22,9 +22,9 @@ use self::rows::{Sealed, SealedDue};
 use self::writer::Writer;
 use super::seal::{Broken, Key};
 use super::{
-    Accepted, Content, Count, Due, Error, Event, Filter, History, MessageRecord, NewMessage, NoticeRecord,
-    NoticeResult, NoticeStep, Reply, ReviewCounts, ReviewRecord, ReviewStep, Secret, Store, StoredCheckpoint,
-    StoredEvent, Transition,
+    Accepted, Act, Content, Count, Due, Error, Event, Filter, History, MessageRecord, NewMessage, NoticeRecord,
+    NoticeResult, NoticeStep, Performed, Reply, ReviewCounts, ReviewRecord, ReviewStep, Secret, Store,
+    StoredCheckpoint, StoredEvent, Transition,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -138,6 +138,10 @@ impl Store for SqliteStore {
 
     fn append(&self, event: Event) -> Reply<'_, u64> {
         self.write(move |connection| rows::append(connection, &event))
+    }
+
+    fn perform(&self, act: Act) -> Reply<'_, Performed> {
+        self.write(move |connection| rows::perform(connection, &act))
     }
 
     fn due(&self, recipient: &PartyId, now: Instant, limit: usize) -> Reply<'_, Vec<Due>> {
@@ -457,8 +461,8 @@ mod tests {
     fn files_of_a_newer_version_or_another_program_are_refused() {
         let site = Site::new();
         drop(site.store());
-        site.sql("PRAGMA user_version = 9");
-        assert_eq!(site.open().expect_err("it is newer"), Error::NewerSchema { found: 9, known: schema::KNOWN });
+        site.sql("PRAGMA user_version = 99");
+        assert_eq!(site.open().expect_err("it is newer"), Error::NewerSchema { found: 99, known: schema::KNOWN });
         let site = Site::new();
         site.sql("CREATE TABLE notes (text TEXT)");
         assert_eq!(site.open().expect_err("it is foreign"), Error::Foreign);

@@ -5,8 +5,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::super::{
-    Accepted, Content, Count, Error, Event, Filter, History, MessageRecord, NewMessage, State, StoredCheckpoint,
-    StoredEvent, Transition,
+    Accepted, Act, Change, Content, Count, Error, Event, Filter, History, MessageRecord, NewMessage, Performed, State,
+    StoredCheckpoint, StoredEvent, Transition,
 };
 use super::reviews;
 use crate::fhir::Instant;
@@ -124,6 +124,19 @@ pub(super) fn transition(connection: &Connection, step: &Transition) -> Result<(
         return Err(Error::Stale { message: step.message, expected: step.from, found });
     }
     append(connection, &step.event).map(drop)
+}
+
+/// Performs one act, unless it was performed before.
+pub(super) fn perform(connection: &Connection, act: &Act) -> Result<Performed, Error> {
+    let sql = "INSERT OR IGNORE INTO acts (id, performed_at) VALUES (?, ?)";
+    if connection.prepare_cached(sql)?.execute(params![act.id.as_bytes(), millis(act.at)])? == 0 {
+        return Ok(Performed::Before);
+    }
+    match act.change {
+        Change::Nothing => {}
+    }
+    append(connection, &act.event)?;
+    Ok(Performed::Now)
 }
 
 /// Appends one event; gives its index.

@@ -1,0 +1,387 @@
+//! What people do at a site, signed: an approval, a completed review, a look at a lineage.
+//!
+//! Enters: an act as a JWS by a person's key, over HTTP or from the spool folder (`spool.rs`), since only the running
+//! gateway writes to its store. Leaves: the change with its audit event, in one transaction, once, however often the
+//! act is handed in; or an audit event that says that it was refused. Invariant: nothing is changed that the signer's
+//! roles do not permit, and an act counts at one site only.
+
+pub mod spool;
+pub mod token;
+
+use serde::{Deserialize, Serialize};
+use time::Duration;
+use uuid::{NoContext, Timestamp, Uuid};
+
+use crate::audit::{Access, Recorder, Who};
+use crate::fhir::{Instant, instant_text};
+use crate::identity::principal::{Action, Principals};
+use crate::identity::signature::{self, PersonalKey, SignatureError};
+use crate::identity::{MessageId, PrincipalId};
+use crate::storage::{self, Change, Performed, Store};
+
+/// The `typ` of a signed act.
+const KIND: &str = "weir-act+jwt";
+/// How far a signer's clock may be ahead of the gateway's.
+const AHEAD: Duration = Duration::minutes(5);
+
+/// What someone does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "deed", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Deed {
+    /// Looks at something; the looking itself happened where the act was signed.
+    Access {
+        /// At what.
+        action: Action,
+        /// At which message, if at one.
+        message: Option<MessageId>,
+    },
+}
+
+impl Deed {
+    /// What a role must permit for it.
+    fn action(&self) -> Action {
+        match self {
+            Deed::Access { action, .. } => *action,
+        }
+    }
+}
+
+/// An act: what is done, when, at which site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Act {
+    /// Its own id, a UUIDv7.
+    id: Uuid,
+    /// The site, by the origin of its audit log.
+    site: String,
+    /// When it was signed.
+    #[serde(with = "time::serde::rfc3339")]
+    at: Instant,
+    /// What is done.
+    #[serde(flatten)]
+    deed: Deed,
+}
+
+impl Act {
+    /// `deed`, done at `site` now.
+    pub fn new(site: &str, deed: Deed, now: Instant) -> Act {
+        let seconds = u64::try_from(now.unix_timestamp()).unwrap_or(0);
+        let id = Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.nanosecond()));
+        Act { id, site: site.to_owned(), at: now, deed }
+    }
+
+    /// The act as its signer hands it in.
+    pub fn sign(&self, by: &PrincipalId, key: &PersonalKey) -> String {
+        key.sign(KIND, by, &serde_json::to_string(self).expect("ids, codes and times are always JSON"))
+    }
+
+    /// Its id.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+}
+
+/// Why an act does not count.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// What was signed, or its signature.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// The claims are not an act.
+    #[error("what was signed is not an act of this version")]
+    Form,
+    /// It is an act at another site.
+    #[error("the act was signed for another site")]
+    Site,
+    /// Its time has not come.
+    #[error("the act was signed for a later time, {0}")]
+    Early(String),
+    /// No role of the signer permits it.
+    #[error("no role of {by} permits {action}")]
+    Denied {
+        /// The signer.
+        by: PrincipalId,
+        /// What was to be done.
+        action: Action,
+    },
+}
+
+impl Refusal {
+    /// A code for the audit log.
+    fn code(&self) -> &'static str {
+        match self {
+            Refusal::Signature(_) => "signature",
+            Refusal::Form => "form",
+            Refusal::Site => "site",
+            Refusal::Early(_) => "time",
+            Refusal::Denied { .. } => "denied",
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Refusal::Signature(_) => "sign with the key whose public half stands beside the signer in weir.toml",
+            Refusal::Form => "use the version of weir that the gateway runs",
+            Refusal::Site => "name the site at which the act is to count",
+            Refusal::Early(_) => "set the clock of the signer's machine",
+            Refusal::Denied { .. } => "ask someone whose role permits it; weir.toml lists who has which",
+        }
+    }
+}
+
+/// What became of an act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is on disk.
+    Performed,
+    /// It had been performed before.
+    Before,
+    /// It does not count; the audit log says so.
+    Refused(Refusal),
+}
+
+/// Where acts are performed.
+#[derive(Clone, Copy, Debug)]
+pub struct Desk<'a> {
+    /// Who may do what.
+    pub principals: &'a Principals,
+    /// Makes the audit events.
+    pub recorder: &'a Recorder,
+    /// The site's name: the origin of its audit log.
+    pub site: &'a str,
+}
+
+impl Desk<'_> {
+    /// Performs a signed act, once.
+    ///
+    /// # Errors
+    /// When the store cannot write: nothing was done, and the act may be handed in again.
+    pub async fn perform(&self, store: &dyn Store, jws: &str, now: Instant) -> Result<Outcome, storage::Error> {
+        let (by, act) = match self.read(jws, now) {
+            Ok(read) => read,
+            Err((by, refusal)) => {
+                store.append(self.recorder.act_refused(by.as_ref(), refusal.code(), now)).await?;
+                return Ok(Outcome::Refused(refusal));
+            }
+        };
+        let permitted = self.principals.named(&by).is_some_and(|signer| signer.may(act.deed.action()));
+        let (event, change) = match &act.deed {
+            Deed::Access { action, message } => {
+                (self.accessed(&by, *action, *message, permitted, act.at), Change::Nothing)
+            }
+        };
+        let change = if permitted { change } else { Change::Nothing };
+        let performed = store.perform(storage::Act { id: act.id, at: now, change, event }).await?;
+        Ok(match performed {
+            Performed::Before => Outcome::Before,
+            Performed::Now if permitted => Outcome::Performed,
+            Performed::Now => Outcome::Refused(Refusal::Denied { by, action: act.deed.action() }),
+        })
+    }
+
+    fn accessed(
+        &self,
+        by: &PrincipalId,
+        action: Action,
+        message: Option<MessageId>,
+        permitted: bool,
+        at: Instant,
+    ) -> storage::Event {
+        let by = Who::Operator(by.as_str());
+        self.recorder.access(Access { by, action, message, permitted, address: None, at })
+    }
+
+    /// The signer and the act, or why it does not count; with the signer, when the signature holds.
+    fn read(&self, jws: &str, now: Instant) -> Result<(PrincipalId, Act), (Option<PrincipalId>, Refusal)> {
+        let key_of = |by: &PrincipalId| self.principals.named(by)?.key;
+        let (by, claims) = signature::open(jws.trim(), KIND, key_of).map_err(|error| (None, error.into()))?;
+        let refuse = |refusal| Err((Some(by.clone()), refusal));
+        let Ok(act) = serde_json::from_slice::<Act>(&claims) else { return refuse(Refusal::Form) };
+        if act.site != self.site {
+            return refuse(Refusal::Site);
+        }
+        if act.at > now + AHEAD {
+            return refuse(Refusal::Early(instant_text(act.at)));
+        }
+        Ok((by, act))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fhir::audit_event::RecordedEvent;
+    use crate::identity::principal::{Principal, Role};
+    use crate::storage::{Secret, SqliteStore};
+    use std::path::Path;
+    use tempfile::TempDir;
+    use time::macros::datetime;
+
+    const NOW: Instant = datetime!(2026-01-01 12:00 UTC);
+    const SITE: &str = "audit.weir.example/test";
+
+    fn id(text: &str) -> PrincipalId {
+        text.parse().expect("an id")
+    }
+
+    /// A site with one auditor.
+    struct Office {
+        folder: TempDir,
+        store: SqliteStore,
+        key: PersonalKey,
+        principals: Principals,
+        recorder: Recorder,
+    }
+
+    impl Office {
+        fn new() -> Office {
+            let folder = tempfile::tempdir().expect("a folder");
+            let store = SqliteStore::open(&folder.path().join("weir.db"), &Secret::generate()).expect("it opens");
+            let (key, _) = PersonalKey::generate().expect("there is randomness");
+            let auditor = Principal {
+                id: id("auditor"),
+                name: "Synthetic".to_owned(),
+                roles: vec![Role::Auditor],
+                certificate: None,
+                key: Some(key.public()),
+            };
+            let principals = Principals::new(vec![auditor]).expect("it is well-formed");
+            let recorder = Recorder::new("DEMOP".parse().expect("an ODS code"), SITE);
+            Office { folder, store, key, principals, recorder }
+        }
+
+        fn desk(&self) -> Desk<'_> {
+            Desk { principals: &self.principals, recorder: &self.recorder, site: SITE }
+        }
+
+        fn spool(&self) -> std::path::PathBuf {
+            self.folder.path().join("acts")
+        }
+
+        fn sign(&self, deed: Action) -> (Act, String) {
+            let act = Act::new(SITE, Deed::Access { action: deed, message: None }, NOW);
+            let jws = act.sign(&id("auditor"), &self.key);
+            (act, jws)
+        }
+
+        async fn perform(&self, jws: &str) -> Outcome {
+            self.desk().perform(&self.store, jws, NOW).await.expect("the store writes")
+        }
+
+        /// Of each event the kind of Weir's, its outcome and what it says was done or why it was refused.
+        async fn log(&self) -> Vec<(String, String)> {
+            let events = self.store.events(0, 100).await.expect("they are read");
+            let said = |event: &RecordedEvent, text: &str| {
+                let detail = event.detail("action").or(event.detail("reason")).unwrap_or_default();
+                let outcome = text.split(r#""outcome":""#).nth(1).map_or("", |rest| &rest[..1]);
+                (outcome.to_owned(), detail.into_owned())
+            };
+            let read = |bytes: &[u8]| {
+                let text = String::from_utf8(bytes.to_vec()).expect("it is text");
+                said(&RecordedEvent::read(bytes).expect("it is an AuditEvent"), &text)
+            };
+            events.iter().map(|stored| read(&stored.event.bytes)).collect()
+        }
+    }
+
+    fn event(outcome: &str, detail: &str) -> (String, String) {
+        (outcome.to_owned(), detail.to_owned())
+    }
+
+    #[tokio::test]
+    async fn an_act_is_performed_once_with_its_event() {
+        let office = Office::new();
+        let (_, jws) = office.sign(Action::VerifyAudit);
+        assert_eq!(office.perform(&jws).await, Outcome::Performed);
+        assert_eq!(office.perform(&jws).await, Outcome::Before);
+        assert_eq!(office.log().await, [event("0", "verify-audit")]);
+    }
+
+    #[tokio::test]
+    async fn what_no_role_permits_is_refused_and_audited() {
+        let office = Office::new();
+        let (_, jws) = office.sign(Action::Administer);
+        let denied = Refusal::Denied { by: id("auditor"), action: Action::Administer };
+        assert_eq!(office.perform(&jws).await, Outcome::Refused(denied));
+        assert_eq!(office.log().await, [event("4", "administer")]);
+    }
+
+    #[tokio::test]
+    async fn an_act_that_does_not_count_changes_nothing_and_says_why() {
+        let office = Office::new();
+        let (act, _) = office.sign(Action::VerifyAudit);
+        let (stranger, _) = PersonalKey::generate().expect("there is randomness");
+        let elsewhere = Act { site: "audit.weir.example/other".to_owned(), ..act.clone() };
+        let early = Act { at: NOW + Duration::hours(1), ..act.clone() };
+        let auditor = id("auditor");
+        for (jws, code) in [
+            (act.sign(&auditor, &stranger), "signature"),
+            (act.sign(&id("nobody"), &office.key), "signature"),
+            (elsewhere.sign(&auditor, &office.key), "site"),
+            (early.sign(&auditor, &office.key), "time"),
+            (office.key.sign(KIND, &auditor, r#"{"deed":"unheard-of"}"#), "form"),
+            ("not a signature".to_owned(), "signature"),
+        ] {
+            let before = office.log().await.len();
+            assert!(matches!(office.perform(&jws).await, Outcome::Refused(_)), "{code}");
+            assert_eq!(office.log().await[before..], [event("4", code)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn acts_in_the_folder_are_performed_in_order_and_removed() {
+        let office = Office::new();
+        let folder = office.spool();
+        let leave = |action| {
+            let (act, jws) = office.sign(action);
+            spool::leave(&folder, &act, &jws).expect("it is written")
+        };
+        let first = leave(Action::VerifyAudit);
+        let denied = leave(Action::Submit);
+        std::fs::create_dir(folder.join("ignored.jws.d")).expect("it is made");
+        let run = async || {
+            let mut told = 0;
+            let now = || NOW;
+            spool::perform_waiting(&folder, office.desk(), &office.store, now, |_, _| told += 1)
+                .await
+                .expect("it works");
+            told
+        };
+        assert_eq!((run().await, run().await), (2, 0));
+        let refused = folder.join("refused").join(denied.file_name().expect("it has a name"));
+        assert!(!Path::new(&first).exists() && !denied.exists() && refused.exists());
+        let mut log = office.log().await;
+        log.sort();
+        assert_eq!(log, [event("0", "verify-audit"), event("4", "submit")]);
+    }
+
+    /// A crash between the commit and the removal of the file leaves the file.
+    #[tokio::test]
+    async fn an_act_that_is_found_again_is_removed_and_not_repeated() {
+        let office = Office::new();
+        let (act, jws) = office.sign(Action::VerifyAudit);
+        assert_eq!(office.perform(&jws).await, Outcome::Performed);
+        let file = spool::leave(&office.spool(), &act, &jws).expect("it is written");
+        let desk = office.desk();
+        spool::perform_waiting(&office.spool(), desk, &office.store, || NOW, |_, _| {}).await.expect("it works");
+        assert!(!file.exists());
+        assert_eq!(office.log().await.len(), 1);
+    }
+
+    #[test]
+    fn a_token_says_who_calls_for_an_hour_at_most() {
+        let office = Office::new();
+        let auditor = id("auditor");
+        let token = token::issue(&auditor, &office.key, SITE, NOW, Duration::minutes(5));
+        let open = |site, at| token::open(&token, &office.principals, site, at).map(|found| found.id.clone());
+        assert_eq!(open(SITE, NOW), Ok(auditor.clone()));
+        assert!(open("other", NOW).is_err());
+        assert!(open(SITE, NOW + Duration::minutes(7)).is_err() && open(SITE, NOW - Duration::minutes(2)).is_err());
+        let long = token::issue(&auditor, &office.key, SITE, NOW, Duration::hours(9));
+        let at = |hours| token::open(&long, &office.principals, SITE, NOW + Duration::minutes(hours)).is_ok();
+        assert!(at(59) && !at(62));
+        let (_, act) = office.sign(Action::VerifyAudit);
+        let used = token::open(&act, &office.principals, SITE, NOW);
+        assert_eq!(used.expect_err("an act is no token"), Refusal::from(SignatureError::Kind).into());
+    }
+}

@@ -1,0 +1,232 @@
+//! Every call and every command runs as a principal of the site; what its roles do not permit does not happen, and
+//! both are in the audit log. The built program, real sockets, mutual TLS.
+#![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
+
+mod support;
+
+use std::fs;
+use std::sync::Arc;
+
+use serde_json::Value;
+use support::{Bench, DemoSite, wait_for, weir};
+use weir::audit::checkpoint::VerifierKey;
+use weir::config::Site;
+use weir::identity::principal::{Action, Principal};
+use weir::storage::{SqliteStore, Store as _};
+
+const RECORD: &str = "crisis-escalation-complete.json";
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// The site, read as a program would.
+fn open(bench: &DemoSite) -> Site {
+    Site::load(&bench.gateway_folder()).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// Of each access in the audit log: who, what, and whether it was permitted.
+fn accesses(site: &DemoSite) -> Vec<(String, String, bool)> {
+    let store = SqliteStore::open_to_read(&site.path("gateway/data/weir.sqlite3"), None).expect("there is a database");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let events = runtime.block_on(store.events(0, 10_000)).expect("they are read");
+    let events = events.iter().map(|stored| serde_json::from_slice::<Value>(&stored.event.bytes).expect("JSON"));
+    let is_access =
+        |event: &Value| event["subtype"].as_array().is_some_and(|all| all.iter().any(|it| it["code"] == "access"));
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    events
+        .filter(is_access)
+        .map(|event| {
+            let who = text(&event["agent"][0]["who"]["identifier"]["value"]);
+            (who, text(&event["entity"][0]["detail"][0]["valueString"]), event["outcome"] == "0")
+        })
+        .collect()
+}
+
+fn run(site: &DemoSite, arguments: &[&str]) -> (i32, String, String) {
+    let done = weir().args(arguments).arg("--site").arg(site.gateway_folder()).output().expect("weir runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it is text");
+    (done.status.code().unwrap_or(-1), text(done.stdout), text(done.stderr))
+}
+
+fn token(site: &DemoSite, id: &str) -> String {
+    let (code, token, error) = run(site, &["token", "--as", id]);
+    assert_eq!(code, 0, "{error}");
+    format!("Bearer {}", token.trim())
+}
+
+/// A gateway with one accepted message, and the message's id.
+fn bench() -> (Bench, String) {
+    let bench = Bench::of(DemoSite::new());
+    let accepted = bench.post("/records/crisis-escalation", &[JSON], bench.site.record(RECORD));
+    assert_eq!(accepted.status, 202, "the listed record system may submit: {:?}", accepted.json());
+    let id = accepted.json()["message"].as_str().expect("it names the message").to_owned();
+    (bench, id)
+}
+
+#[test]
+fn each_person_may_over_http_what_a_role_of_theirs_permits_and_nothing_else() {
+    let (bench, id) = bench();
+    let site = open(&bench.site);
+    let people: Vec<&Principal> = site.principals().iter().filter(|principal| principal.key.is_some()).collect();
+    assert!(people.len() >= 6, "the demo has people of most roles");
+    let mut expected = Vec::new();
+    for person in people {
+        let token = token(&bench.site, person.id.as_str());
+        let calls = [
+            (Action::Preview, "/records/crisis-escalation?dry-run".to_owned(), true),
+            (Action::Submit, "/records/crisis-escalation".to_owned(), true),
+            (Action::ReadMessage, format!("/messages/{id}"), false),
+            (Action::ReadLineage, format!("/messages/{id}/lineage"), false),
+            (Action::ReadWithheld, format!("/messages/{id}/withheld"), false),
+        ];
+        for (action, path, is_post) in calls {
+            let headers = [JSON, ("authorization", &*token)];
+            let answer = match is_post {
+                true => bench.post(&path, &headers, bench.site.record(RECORD)),
+                false => bench.get(&path, &headers),
+            };
+            let may = person.may(action);
+            let status = if may { 200 } else { 403 };
+            assert_eq!(answer.status, status, "{} {action}: {:?}", person.id, answer.json());
+            if !may {
+                assert_eq!(answer.json()["issue"][0]["code"], "forbidden");
+            }
+            expected.push((person.id.to_string(), action.to_string(), may));
+        }
+    }
+    let log = accesses(&bench.site);
+    let people: Vec<_> = log.into_iter().filter(|(who, _, _)| who != "demo-records").collect();
+    assert_eq!(people, expected, "each call, also a refused one, is one leaf");
+}
+
+#[test]
+fn lineage_names_what_was_held_back_only_to_those_who_may_see_it() {
+    let (bench, id) = bench();
+    let engineer = token(&bench.site, "demo-engineer");
+    let lineage = bench.get(&format!("/messages/{id}/lineage"), &[("authorization", &engineer)]).json();
+    assert!(lineage["left"].as_array().is_some_and(|left| left.len() > 100), "{lineage}");
+    let count = lineage["withheldCount"].as_u64().expect("how much was held back is told");
+    assert_eq!(lineage["withheld"], Value::Null);
+    let guardian = token(&bench.site, "demo-guardian");
+    let withheld = bench.get(&format!("/messages/{id}/withheld"), &[("authorization", &guardian)]).json();
+    assert_eq!(withheld.as_array().map(|rows| rows.len() as u64), Some(count));
+    assert!(count > 0 && withheld[0]["why"].is_string(), "{withheld}");
+}
+
+#[test]
+fn a_certificate_that_nobody_listed_may_do_nothing() {
+    let site = DemoSite::new();
+    let pki = site.path("gateway/pki");
+    // Of the same authority and organisation as the record system's.
+    for ending in ["pem", "key"] {
+        fs::copy(pki.join(format!("gateway.{ending}")), pki.join(format!("records.{ending}"))).expect("it is copied");
+    }
+    let toml = site.path("gateway/weir.toml");
+    let text = fs::read_to_string(&toml).expect("there is a configuration");
+    let (before, after) = text.split_once("[[principals]]\nid = \"demo-records\"").expect("it lists the record system");
+    let after = after.split_once("[[principals]]").expect("others follow").1;
+    fs::write(&toml, format!("{before}[[principals]]{after}")).expect("it is written");
+    let bench = Bench::of(site);
+    let refused = bench.post("/records/crisis-escalation", &[JSON], bench.site.record(RECORD));
+    assert_eq!(refused.status, 403);
+    let text = refused.json()["issue"][0].to_string();
+    assert!(text.contains("not one of a principal") && text.contains("[[principals]]"), "{text}");
+    assert_eq!(bench.get("/messages/0b9ae3f2-6d5e-5f0a-8f3e-2f4d1c1f9a77", &[]).status, 403);
+    assert_eq!(bench.post("/FHIR/R4/$validate", &[("content-type", "application/fhir+json")], "{}").status, 403);
+    let of = |action: &str| ("DEMOP".to_owned(), action.to_owned(), false);
+    assert_eq!(accesses(&bench.site), [of("submit"), of("read-message"), of("preview")]);
+    assert!(bench.site.inbox("trust").is_empty());
+}
+
+#[test]
+fn a_token_that_does_not_count_is_401_and_audited() {
+    let (bench, id) = bench();
+    let good = token(&bench.site, "demo-guardian");
+    let other = DemoSite::new();
+    let path = format!("/messages/{id}");
+    for wrong in [
+        token(&other, "demo-guardian"),
+        good.replace("Bearer ", "Basic "),
+        format!("{good}x"),
+        "Bearer a.b.c".to_owned(),
+        "Bearer ".to_owned(),
+    ] {
+        let answer = bench.get(&path, &[("authorization", &wrong)]);
+        assert_eq!(answer.status, 401, "{wrong}");
+        assert_eq!(answer.json()["issue"][0]["code"], "login");
+    }
+    assert_eq!(bench.get(&path, &[("authorization", &good), ("authorization", &good)]).status, 401);
+    assert_eq!(bench.get(&path, &[("authorization", &good)]).status, 200);
+    let log = accesses(&bench.site);
+    assert_eq!(log.iter().filter(|(_, _, permitted)| !permitted).count(), 6, "{log:?}");
+    let logs = String::from_utf8_lossy(&bench.site.stored_and_logged()).into_owned();
+    assert!(!logs.contains(good.trim_start_matches("Bearer ")), "a token is a secret");
+}
+
+#[test]
+fn a_command_acts_as_someone_and_the_log_says_who_did_what() {
+    let (bench, id) = bench();
+    let site = &bench.site;
+    let (code, _, error) = run(site, &["audit", "verify", "--as", "demo-safeguarding"]);
+    assert!(code == 1 && error.contains("no role of demo-safeguarding permits verify-audit"), "{code} {error}");
+    assert!(error.contains("demo-auditor"), "it says whom to ask: {error}");
+    assert_eq!(run(site, &["audit", "verify", "--as", "demo-auditor"]).0, 0);
+    assert_eq!(run(site, &["explain", &id, "--as", "demo-guardian"]).0, 0);
+    let expected = [
+        ("demo-safeguarding", "verify-audit", false),
+        ("demo-auditor", "verify-audit", true),
+        ("demo-guardian", "read-lineage", true),
+        ("demo-guardian", "read-withheld", true),
+    ];
+    let expected = expected.map(|(who, what, may)| (who.to_owned(), what.to_owned(), may));
+    wait_for("the acts to be performed", || expected.iter().all(|row| accesses(site).contains(row)));
+    assert_eq!(accesses(site).len(), expected.len(), "each once");
+}
+
+#[test]
+fn what_was_done_while_the_gateway_stood_still_is_in_the_log_when_it_runs() {
+    let site = DemoSite::new();
+    let gateway = site.start_gateway();
+    assert_eq!(gateway.terminate(), Some(0));
+    assert_eq!(run(&site, &["audit", "verify"]).0, 0);
+    assert_eq!(accesses(&site), []);
+    let _gateway = site.start_gateway();
+    let row = ("demo-engineer".to_owned(), "verify-audit".to_owned(), true);
+    wait_for("the act to be performed", || accesses(&site) == [row.clone()]);
+}
+
+#[test]
+fn a_command_needs_a_key_that_is_the_listed_one() {
+    let site = DemoSite::new();
+    let record = site.path("records").join(RECORD);
+    let record = record.to_str().expect("it is text");
+    let map = ["map", record, "--interface", "crisis-escalation"];
+    let stranger = site.path("stranger.key");
+    let stranger = stranger.to_str().expect("it is text");
+    let made = weir().args(["staff", "key", "stranger", "--file", stranger]).output().expect("weir runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    for (more, says) in [
+        (&["--as", "nobody"] as &[&str], "there is no principal nobody"),
+        (&["--as", "demo-ig-lead", "--key", stranger], "not the one that weir.toml lists for demo-ig-lead"),
+        (&["--as", "demo-records"], "demo-records.key"),
+    ] {
+        let (code, out, error) = run(&site, &[&map, more].concat());
+        assert!(code == 2 && out.is_empty() && error.contains(says), "{more:?}: {code} {error}");
+    }
+    let (code, out, error) = run(&site, &[&map, &["--as", "demo-auditor"] as &[&str]].concat());
+    assert!(code == 1 && out.is_empty() && error.contains("permits preview"), "{code} {error}");
+    assert_eq!(run(&site, &map).0, 0, "without --as the site's own default acts");
+    let listed = run(&site, &["staff", "list"]).1;
+    assert!(listed.contains("demo-safeguarding") && listed.contains("complete-review"), "{listed}");
+}
+
+#[test]
+fn the_audit_log_verifies_with_all_of_it() {
+    let (bench, id) = bench();
+    let guardian = token(&bench.site, "demo-guardian");
+    assert_eq!(bench.get(&format!("/messages/{id}/withheld"), &[("authorization", &guardian)]).status, 200);
+    let site = open(&bench.site);
+    let verifier: &VerifierKey = site.audit_verifier();
+    let store = Arc::new(site.open_for_reading().expect("there is a database"));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let report = runtime.block_on(weir::audit::verify(&*store, verifier)).expect("it is read");
+    assert!(report.faults.is_empty(), "{report}");
+}
