@@ -95,17 +95,26 @@ fn would_not_leave(
 /// The manifest by path: what left under which clause, what was held back and why. No values.
 fn manifest_json(bundle: &Document, agreement: &Agreement, interface: &InterfaceName, manifest: &Manifest) -> Value {
     let path = |id| bundle.node(id).map(|node| node.path().to_string()).unwrap_or_default();
-    let clauses = agreement.interface(interface).map(disclosure::Interface::clauses).unwrap_or_default();
+    let covered = agreement.interface(interface);
+    let clauses = covered.map(disclosure::Interface::clauses).unwrap_or_default();
+    let generalisations = covered.map(disclosure::Interface::generalisations).unwrap_or_default();
     let clause = |index: Option<u32>| index.and_then(|index| clauses.get(usize::try_from(index).ok()?));
     let kept = manifest.kept().iter().map(|row| match clause(row.clause) {
         Some(clause) => json!({ "path": path(row.node), "category": clause.category, "reason": clause.reason }),
         None => json!({ "path": path(row.node), "reason": "frame of what is permitted" }),
     });
-    let withheld = manifest.withheld().iter().map(|row| json!({ "path": path(row.node), "why": row.why.to_string() }));
+    let generalised = manifest.generalised().iter().filter_map(|row| {
+        let clause = generalisations.get(usize::try_from(row.clause).ok()?)?;
+        let (to, category, reason) = (clause.to.word(), &clause.category, &clause.reason);
+        Some(json!({ "path": path(row.node), "to": to, "category": category, "reason": reason }))
+    });
+    let why = |why| covered.map_or_else(String::new, |covered| covered.reason(why));
+    let withheld = manifest.withheld().iter().map(|row| json!({ "path": path(row.node), "why": why(row.why) }));
     json!({
         "agreement": agreement.id().as_str(),
         "version": agreement.version(),
         "left": kept.collect::<Vec<_>>(),
+        "generalised": generalised.collect::<Vec<_>>(),
         "withheld": withheld.collect::<Vec<_>>(),
     })
 }

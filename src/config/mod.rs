@@ -5,6 +5,7 @@
 
 mod builtin;
 mod definitions;
+mod facts;
 mod faults;
 mod packages;
 mod partner;

@@ -13,13 +13,14 @@ use rustls_pki_types::pem::PemObject as _;
 use serde::de::DeserializeOwned;
 
 use super::definitions::{self, texts};
+use super::facts::SiteFacts;
 use super::faults::{Fault, Faults, plural};
 use super::packages::PackageStore;
 use super::{builtin, written};
 use crate::audit::checkpoint::{SigningKey, VerifierKey};
 use crate::audit::{Checkpointer, HashKey, Recorder};
 use crate::delivery::{Lane, Partner, PartnerSection};
-use crate::disclosure::{Agreement, Agreements};
+use crate::disclosure::{Agreement, Agreements, PseudonymKey};
 use crate::fhir::outcome::Issue;
 use crate::fhir::{Document, Limits, instant_text};
 use crate::identity::certificate::{CertificateError, Role};
@@ -515,7 +516,7 @@ fn load_stages(
     let validator = validator.and_then(|compiled| faults.keep_all(compiled));
     let models = definitions.as_ref().map(|known| &*known.documents);
     let mappings = models.and_then(|models| load_mappings(files, written, models, hashes, faults));
-    let agreements = load_agreements(files, validator.as_ref(), hashes, faults);
+    let agreements = load_agreements(files, written, validator.as_ref(), hashes, faults);
     let interfaces = load_interfaces(written, validator.as_ref(), faults);
     Some(Stages {
         provider: provenance::Gateway {
@@ -591,16 +592,27 @@ fn load_mappings(
     Some(compiled.into_iter().collect())
 }
 
+/// The keys that turn identifiers into pseudonyms. Each file is read once, here.
+fn pseudonym_keys(files: &Files, written: &written::Gateway, faults: &mut Faults) -> BTreeMap<String, PseudonymKey> {
+    let keys = written.pseudonym_keys.iter().filter_map(|(name, file)| {
+        let secret = faults.keep(files.secret(SITE, file))?;
+        Some((name.clone(), PseudonymKey::new(secret.bytes())))
+    });
+    keys.collect()
+}
+
 fn load_agreements(
     files: &Files,
+    written: &written::Gateway,
     validator: Option<&Validator>,
     hashes: &mut Vec<(String, [u8; 32])>,
     faults: &mut Faults,
 ) -> Option<Agreements> {
     let texts = faults.keep(files.texts("agreements", "toml"))?;
     hashes.extend(texts.iter().map(|(name, text)| (format!("agreements/{name}"), sha_256(text.as_bytes()))));
-    let required = |profile: &str| validator.map(|known| known.required_elements(profile)).unwrap_or_default();
+    let pseudonym_keys = pseudonym_keys(files, written, faults);
+    let facts = SiteFacts { validator, pseudonym_keys };
     let loaded =
-        Agreements::load_for(&texts, &required).map_err(|found| found.into_iter().map(Fault::of_agreement).collect());
+        Agreements::load_for(&texts, &facts).map_err(|found| found.into_iter().map(Fault::of_agreement).collect());
     faults.keep_all(loaded)
 }

@@ -19,6 +19,9 @@ pub(super) struct Gateway {
     pub(super) storage: Storage,
     pub(super) audit: Audit,
     pub(super) interfaces: BTreeMap<InterfaceName, Interface>,
+    /// Files of 32 random bytes that turn identifiers into pseudonyms, by the name that agreements give them.
+    #[serde(default)]
+    pub(super) pseudonym_keys: BTreeMap<String, PathBuf>,
     pub(super) send: Option<Send>,
     /// Who may do what at this site; nobody else may do anything.
     #[serde(default)]

@@ -16,6 +16,17 @@ pub struct Kept {
     pub clause: Option<u32>,
 }
 
+/// A value that left less exact than it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generalised {
+    /// The leaf in the Bundle before disclosure.
+    pub node: NodeId,
+    /// What stands for it in the Bundle that leaves: a leaf, or the extension that an age band is.
+    pub sent: NodeId,
+    /// The generalisation that let it pass, an index into the interface's.
+    pub clause: u32,
+}
+
 /// An element that was held back, with all below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Withheld {
@@ -36,6 +47,16 @@ pub enum Why {
     DanglingReference,
     /// It carries a modifierExtension that is not permitted, without which it would mean something else.
     ModifierExtension,
+    /// It has a modifier element (`status`, `active`, `use`, `doNotPerform`, …) that is not permitted, without which it
+    /// would mean something else.
+    ModifierElement,
+    /// A clause holds it back on purpose: an index into the interface's withholdings.
+    Withholding(u32),
+    /// A clause generalises it to nothing: an index into the interface's generalisations.
+    Generalised(u32),
+    /// A clause generalises it, and its value is not of the form that this needs: an index into the interface's
+    /// generalisations.
+    NotGeneralisable(u32),
 }
 
 impl fmt::Display for Why {
@@ -45,6 +66,10 @@ impl fmt::Display for Why {
             Why::ResourceNotPermitted => "resource not permitted",
             Why::DanglingReference => "refers to something that does not leave",
             Why::ModifierExtension => "its meaning depends on a modifierExtension that is not permitted",
+            Why::ModifierElement => "its meaning depends on a modifier element that is not permitted",
+            Why::Withholding(_) => "withheld on purpose",
+            Why::Generalised(_) => "generalised to nothing",
+            Why::NotGeneralisable(_) => "its value cannot be generalised, being of another form",
         })
     }
 }
@@ -53,6 +78,7 @@ impl fmt::Display for Why {
 #[derive(Clone, Debug, Default)]
 pub struct Manifest {
     pub(super) kept: Vec<Kept>,
+    pub(super) generalised: Vec<Generalised>,
     pub(super) withheld: Vec<Withheld>,
     pub(super) generated: Vec<NodeId>,
 }
@@ -63,12 +89,18 @@ impl Manifest {
         &self.kept
     }
 
+    /// The values that left less exact, in the order of the Bundle that leaves.
+    pub fn generalised(&self) -> &[Generalised] {
+        &self.generalised
+    }
+
     /// The elements that were held back, in the order of the Bundle before disclosure.
     pub fn withheld(&self) -> &[Withheld] {
         &self.withheld
     }
 
-    /// Leaves of the Bundle that leaves which disclosure wrote itself: labels, masks and narrative.
+    /// Leaves of the Bundle that leaves which disclosure wrote itself: labels, masks, narrative, the list of what was
+    /// withheld, and what an age band consists of.
     pub fn generated(&self) -> &[NodeId] {
         &self.generated
     }

@@ -5,18 +5,24 @@
 //! no clause lists is not in it; the result is validated again.
 
 mod agreement;
+#[cfg(test)]
+mod cases;
 mod decision;
+mod generalise;
 mod manifest;
 mod plan;
 mod projection;
 mod stage;
+mod withheld_list;
 
 pub use agreement::{
     Agreement, Agreements, Approval, Clause, Coarser, ConsentRule, ConsentTerms, Control, Controls, Dpia, Escalation,
     Fault, Generalisation, Interface, LawfulBasis, Mitigation, NamedRole, Objection, OverrideBasis, OverrideTerms,
     Party, Person, Purpose, RequiredElements, Roles, Severity, Status, TlsVersion, Withholding,
 };
-pub use manifest::{Kept, Manifest, Why, Withheld};
+pub use generalise::{AGE_BAND, PseudonymKey, pseudonym_system};
+pub use manifest::{Generalised, Kept, Manifest, Why, Withheld};
+pub use plan::Facts;
 pub use stage::{Disclosable, Projected, minimise};
 
 use crate::fhir::Document;
@@ -64,6 +70,9 @@ pub enum Error {
     /// What was given is not a Bundle.
     #[error("only a Bundle can be cut down to an agreement")]
     NotABundle,
+    /// The Bundle itself says something that changes its meaning and that may not leave.
+    #[error("the Bundle carries a modifier that is not permitted, and would mean something else without it")]
+    MeaningLost,
     /// What may leave is too large to be written.
     #[error("what may leave exceeds the limits of a document")]
     TooLarge,
@@ -97,6 +106,10 @@ impl Error {
                 "name one receiving organisation by its ODS code in the record, then send again".to_owned()
             }
             Error::NotABundle => "give a Bundle".to_owned(),
+            Error::MeaningLost => {
+                "remove the Bundle's implicitRules or modifierExtension, or ask the data controller to permit it"
+                    .to_owned()
+            }
             Error::TooLarge => "split the record into several messages".to_owned(),
             Error::Invalid { agreement, .. } => format!(
                 "the elements at these paths are required but not permitted; ask the data controller to add them to {agreement}"
@@ -119,5 +132,5 @@ pub fn project(
         recipient: agreement.recipient().ods.clone(),
         interface: interface.clone(),
     })?;
-    projection::project(bundle, agreement, covered)
+    projection::project(bundle, agreement, &covered.plan)
 }

@@ -1,15 +1,46 @@
-//! An interface's permits, compiled: for each resource type a tree of the names that may leave.
+//! What an interface's clauses say, compiled: for each resource type a tree of the names that they speak of.
 //!
-//! Paths are checked against base R4 as they are added. Several permits for one resource type share a tree; each
-//! profile they name is a bit, and an element may leave if a bit of the resource's own profiles is among its permits.
+//! Paths are checked against base R4 as they are added, names of slices against the clause's profile. Several clauses for
+//! one resource type share a tree; each profile they name is a bit, and a rule holds if a bit of the resource's own
+//! profiles is among its own. Of several rules the strictest holds: withheld, less exact, as it is. What is said of a
+//! slice holds in the place of what is said of all occurrences.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
+use super::agreement::RequiredElements;
+use super::generalise::{Generaliser, How, PseudonymKey};
 use crate::fhir::bundle::BUNDLE;
 use crate::fhir::r4::{ElementDef, TypeDef, TypeKind, schema};
-use crate::fhir::{NameId, keys};
+use crate::fhir::slices::Slice;
+use crate::fhir::{NameId, Node, keys};
 
-use super::agreement::RequiredElements;
+/// What disclosure asks of a site: of its profiles, and of its keys.
+pub trait Facts {
+    /// The elements that a profile requires: `Patient.birthDate`.
+    fn required(&self, profile: &str) -> Vec<String>;
+
+    /// The slices of an element in a profile, given the element's id in the profile: `Patient.identifier`.
+    fn slices(&self, _profile: &str, _element: &str) -> Vec<Slice> {
+        Vec::new()
+    }
+
+    /// Whether the site's keys are known: a clause that names another is a fault then.
+    fn knows_keys(&self) -> bool {
+        false
+    }
+
+    /// The key of this name among the site's `[pseudonym_keys]`.
+    fn pseudonym_key(&self, _name: &str) -> Option<PseudonymKey> {
+        None
+    }
+}
+
+impl<F: Fn(&str) -> Vec<String>> Facts for F {
+    fn required(&self, profile: &str) -> Vec<String> {
+        self(profile)
+    }
+}
 
 /// A set of the profiles that permits of one resource type name.
 pub(super) type Profiles = u64;
@@ -20,10 +51,17 @@ const MOST_PROFILES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) tell_withheld: bool,
+    pub(super) list_withheld: bool,
     resources: HashMap<&'static str, ResourcePlan>,
+    generalisers: Vec<Generaliser>,
 }
 
 impl Plan {
+    /// How the elements of a generalisation, by its place among the interface's, become less exact.
+    pub(super) fn generaliser(&self, clause: u32) -> Option<&Generaliser> {
+        self.generalisers.iter().find(|each| each.clause() == clause)
+    }
+
     /// What may leave of a resource type.
     pub(super) fn resource(&self, name: &str) -> Option<&ResourcePlan> {
         self.resources.get(name)
@@ -35,6 +73,8 @@ impl Plan {
 pub(super) struct ResourcePlan {
     /// The profile of each bit; `None` for permits that name none.
     profiles: Vec<Option<Box<str>>>,
+    /// The bits of which a clause lets something leave.
+    opened: Profiles,
     pub(super) root: Branch,
 }
 
@@ -52,6 +92,11 @@ impl ResourcePlan {
         found
     }
 
+    /// Whether anything may leave of a resource with these bits.
+    pub(super) fn lets_leave(&self, profiles: Profiles) -> bool {
+        self.opened & profiles != 0
+    }
+
     /// Whether a permit names the profile that `claim` claims.
     pub(super) fn names(&self, claim: &str) -> bool {
         self.profiles.iter().flatten().any(|profile| claims(claim, profile))
@@ -63,31 +108,69 @@ fn claims(claim: &str, profile: &str) -> bool {
     claim == profile || claim.split_once('|').is_some_and(|(url, _)| url == profile)
 }
 
+/// What a clause says of an element, with the clause's place among those of its kind. The strictest last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Says {
+    /// It leaves as it is.
+    Permit(u32),
+    /// It leaves less exact.
+    Generalise(u32),
+    /// It does not leave, and no more does anything below it.
+    Withhold(u32),
+}
+
+/// Whether a leaf may name something in the Bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Points {
+    Never,
+    /// A `uri`, `url` or `canonical`: most name something elsewhere.
+    Perhaps,
+    /// The literal `reference` of a Reference: it may leave only if what it points to does.
+    Always,
+}
+
 /// One element that may leave, or that holds some that may.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Branch {
     /// Its type.
     pub(super) of: &'static TypeDef,
-    /// The literal `reference` of a Reference: it may leave only if what it points to does.
-    pub(super) is_reference: bool,
-    /// For which profiles the value itself may leave, and the clause that says so.
-    permits: Vec<(Profiles, u32)>,
+    pub(super) points: Points,
+    /// Whether objects of its type may have a member that changes what they mean.
+    pub(super) has_modifiers: bool,
+    /// What clauses say of the element, and for which profiles.
+    rules: Vec<(Profiles, Says)>,
     members: Vec<(NameId, Branch)>,
     extensions: Vec<(Box<str>, Branch)>,
     modifier_extensions: Vec<(Box<str>, Branch)>,
+    /// The slices of its occurrences in each profile of which a clause names one.
+    slices: Vec<SliceBranch>,
     /// Elements that a profile requires here, by stem.
     required: Vec<(Box<str>, Profiles)>,
 }
 
+/// A slice of an element's occurrences.
+#[derive(Clone, Debug)]
+struct SliceBranch {
+    profiles: Profiles,
+    slice: Slice,
+    /// What may leave of an occurrence in it; `None` if no clause names it, and all occurrences are alike.
+    branch: Option<Branch>,
+}
+
 impl Branch {
     fn new(of: &'static TypeDef) -> Branch {
+        let may_point =
+            of.kind == TypeKind::Primitive && matches!(of.name, "uri" | "url" | "canonical" | "uuid" | "oid");
+        let is_modifier = |element: &ElementDef| element.is_modifier || element.stem == "modifierExtension";
         Branch {
             of,
-            is_reference: false,
-            permits: Vec::new(),
+            points: if may_point { Points::Perhaps } else { Points::Never },
+            has_modifiers: of.elements.iter().any(is_modifier),
+            rules: Vec::new(),
             members: Vec::new(),
             extensions: Vec::new(),
             modifier_extensions: Vec::new(),
+            slices: Vec::new(),
             required: Vec::new(),
         }
     }
@@ -97,12 +180,22 @@ impl Branch {
         self.of.kind == TypeKind::Primitive
     }
 
-    /// The clause that lets the value itself leave.
-    pub(super) fn clause(&self, profiles: Profiles) -> Option<u32> {
-        self.permits.iter().find(|(bits, _)| bits & profiles != 0).map(|&(_, clause)| clause)
+    /// What the clauses say of the element itself; `None` where none speaks of it, and it stays.
+    #[inline]
+    pub(super) fn says(&self, profiles: Profiles) -> Option<Says> {
+        self.rules.iter().filter(|(bits, _)| bits & profiles != 0).map(|&(_, says)| says).max()
+    }
+
+    /// The clause that lets the element leave as it is.
+    pub(super) fn permit(&self, profiles: Profiles) -> Option<u32> {
+        match self.says(profiles)? {
+            Says::Permit(clause) => Some(clause),
+            Says::Generalise(_) | Says::Withhold(_) => None,
+        }
     }
 
     /// The branch of the element called `name`, without underscore.
+    #[inline]
     pub(super) fn member(&self, name: NameId) -> Option<&Branch> {
         find(&self.members, &name)
     }
@@ -117,12 +210,72 @@ impl Branch {
         self.modifier_extensions.iter().find(|(own, _)| **own == *url).map(|(_, branch)| branch)
     }
 
+    /// What holds for one occurrence of the element: the branch of the slice that it is in, where a clause names that
+    /// slice; this branch otherwise, and for an occurrence that is in two slices of its profile at once.
+    #[inline]
+    pub(super) fn of_occurrence(&self, occurrence: Node<'_>, profiles: Profiles) -> &Branch {
+        if self.slices.is_empty() {
+            return self;
+        }
+        let mut held = self.slices.iter().filter(|each| each.profiles & profiles != 0 && each.slice.holds(occurrence));
+        match (held.next(), held.next()) {
+            (Some(SliceBranch { branch: Some(branch), .. }), None) => branch,
+            _ => self,
+        }
+    }
+
+    /// This branch and those of its slices.
+    pub(super) fn with_slices(&self) -> impl Iterator<Item = &Branch> {
+        std::iter::once(self).chain(self.slices.iter().filter_map(|each| each.branch.as_ref()))
+    }
+
     /// The element that `name` spells, if base R4 or one of the profiles requires it here.
     pub(super) fn required(&self, name: NameId, profiles: Profiles) -> Option<(&'static ElementDef, &'static TypeDef)> {
         let (element, spelled) = self.of.element(name)?;
         let by_profile = || self.required.iter().any(|(stem, bits)| bits & profiles != 0 && **stem == *element.stem);
         (element.min > 0 || by_profile()).then_some(())?;
         Some((element, schema().type_named(spelled.code)?))
+    }
+
+    /// Gives each slice what is said of all occurrences and not otherwise of the slice.
+    fn finish(&mut self) {
+        let mut slices = std::mem::take(&mut self.slices);
+        for branch in slices.iter_mut().filter_map(|each| each.branch.as_mut()) {
+            branch.inherit(self);
+            branch.finish();
+        }
+        self.slices = slices;
+        let below = self.members.iter_mut().map(|(_, branch)| branch);
+        let below = below.chain(self.extensions.iter_mut().map(|(_, branch)| branch));
+        below.chain(self.modifier_extensions.iter_mut().map(|(_, branch)| branch)).for_each(Branch::finish);
+    }
+
+    fn inherit(&mut self, all: &Branch) {
+        self.points = all.points;
+        let own = self.rules.iter().fold(0, |bits, (profiles, _)| bits | profiles);
+        let rest = all.rules.iter().map(|&(bits, says)| (bits & !own, says));
+        self.rules.extend(rest.filter(|(bits, _)| *bits != 0));
+        self.required.extend(all.required.iter().cloned());
+        inherit(&mut self.members, &all.members);
+        inherit(&mut self.extensions, &all.extensions);
+        inherit(&mut self.modifier_extensions, &all.modifier_extensions);
+        for other in &all.slices {
+            let own = self.slices.iter_mut();
+            match own.into_iter().find(|own| own.profiles == other.profiles && own.slice.name == other.slice.name) {
+                None => self.slices.push(other.clone()),
+                Some(own) => match (&mut own.branch, &other.branch) {
+                    (Some(own), Some(other)) => own.inherit(other),
+                    (own @ None, Some(other)) => *own = Some(other.clone()),
+                    (_, None) => {}
+                },
+            }
+        }
+    }
+}
+
+fn inherit<K: PartialEq + Clone>(own: &mut Vec<(K, Branch)>, all: &[(K, Branch)]) {
+    for (key, branch) in all {
+        find_or_add(own, key.clone(), branch.of).inherit(branch);
     }
 }
 
@@ -138,7 +291,7 @@ fn find_or_add<'a, K: PartialEq>(list: &'a mut Vec<(K, Branch)>, key: K, of: &'s
     &mut list[index].1
 }
 
-/// Adds permits to a [`Plan`].
+/// Adds clauses to a [`Plan`].
 pub(super) struct Builder<'a> {
     plan: Plan,
     required: RequiredElements<'a>,
@@ -146,71 +299,151 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     /// A plan in which nothing may leave but the Bundle's own frame, claiming `bundle_profile`.
-    pub(super) fn new(bundle_profile: &str, tell_withheld: bool, required: RequiredElements<'a>) -> Builder<'a> {
-        let mut builder = Builder { plan: Plan { tell_withheld, resources: HashMap::new() }, required };
+    /// `tells` says whether the receiver is told that something was withheld, and whether which elements.
+    pub(super) fn new(bundle_profile: &str, tells: (bool, bool), required: RequiredElements<'a>) -> Builder<'a> {
+        let (tell_withheld, list_withheld) = tells;
+        let plan = Plan { tell_withheld, list_withheld, resources: HashMap::new(), generalisers: Vec::new() };
+        let mut builder = Builder { plan, required };
         for profile in [None, Some(bundle_profile)] {
             let _known = builder.resource(BUNDLE, profile);
         }
         builder
     }
 
-    /// A permit for resources of the type `name` that claim `profile`.
-    pub(super) fn resource(&mut self, name: &str, profile: Option<&str>) -> Result<Permit<'_>, String> {
+    /// A clause for resources of the type `name` that claim `profile`.
+    pub(super) fn resource(&mut self, name: &str, profile: Option<&str>) -> Result<Permit<'_, 'a>, String> {
         let Some(of) = schema().resource(name) else {
             return Err(format!("FHIR R4 has no resource type {name:?}"));
         };
-        let fresh = || ResourcePlan { profiles: Vec::new(), root: Branch::new(of) };
+        let fresh = || ResourcePlan { profiles: Vec::new(), opened: 0, root: Branch::new(of) };
         let plan = self.plan.resources.entry(of.name).or_insert_with(fresh);
         let known = plan.profiles.iter().position(|own| own.as_deref() == profile);
         let bit = known.unwrap_or(plan.profiles.len());
         if bit >= MOST_PROFILES {
             return Err(format!("more than {MOST_PROFILES} profiles of {name}"));
         }
-        let mut permit = Permit { plan, bits: 1 << bit };
+        let (facts, generalisers) = (self.required, &mut self.plan.generalisers);
+        let mut permit = Permit { plan, bits: 1 << bit, facts, generalisers };
         if known.is_none() {
             permit.plan.profiles.push(profile.map(Into::into));
-            permit.require(&profile.map(self.required).unwrap_or_default());
+            permit.require(&profile.map(|profile| facts.required(profile)).unwrap_or_default());
         }
         Ok(permit)
     }
 
-    pub(super) fn finish(self) -> Plan {
+    pub(super) fn finish(mut self) -> Plan {
+        self.plan.resources.values_mut().for_each(|resource| resource.root.finish());
         self.plan
     }
 }
 
-/// Adds elements to the permits of one resource type and profile.
-pub(super) struct Permit<'a> {
-    plan: &'a mut ResourcePlan,
+/// Adds elements to what clauses say of one resource type and profile.
+pub(super) struct Permit<'p, 'a> {
+    plan: &'p mut ResourcePlan,
     bits: Profiles,
+    facts: RequiredElements<'a>,
+    generalisers: &'p mut Vec<Generaliser>,
 }
 
-impl Permit<'_> {
+impl Permit<'_, '_> {
     /// Lets the leaf at `path` leave under the clause with this index.
     pub(super) fn element(&mut self, path: &str, clause: usize) -> Result<(), String> {
-        let steps = steps(path)?;
-        check(self.plan.root.of, &steps)?;
+        self.rule(path, Leaf::Is, Says::Permit(number(clause)?))?;
+        self.plan.opened |= self.bits;
+        Ok(())
+    }
+
+    /// Lets the leaf at `path` leave less exact, under the generalisation with this index.
+    pub(super) fn generalise(&mut self, path: &str, how: How, clause: usize) -> Result<(), String> {
+        let generaliser = Generaliser::new(number(clause)?, how);
+        let (of, holder) = self.rule(path, Leaf::Is, Says::Generalise(generaliser.clause()))?;
+        generaliser.fits(of, holder, path)?;
+        if !matches!(generaliser.how, How::Withheld) {
+            self.plan.opened |= self.bits;
+        }
+        self.generalisers.push(generaliser);
+        Ok(())
+    }
+
+    /// Holds back the element at `path` and all below it, under the withholding with this index.
+    pub(super) fn withhold(&mut self, path: &str, clause: usize) -> Result<(), String> {
+        let clause = number(clause)?;
+        self.rule(path, Leaf::OrNot, Says::Withhold(clause)).map(|_| ())
+    }
+
+    /// Holds back the whole resource, under the withholding with this index.
+    pub(super) fn withhold_all(&mut self, clause: usize) {
+        self.plan.root.rules.push((self.bits, Says::Withhold(u32::try_from(clause).unwrap_or(u32::MAX))));
+    }
+
+    /// Notes what a clause says of the element at `path`. Returns the element's type, and that of what holds it.
+    fn rule(&mut self, path: &str, leaf: Leaf, says: Says) -> Result<(&'static TypeDef, &'static TypeDef), String> {
+        let steps = self.resolve(steps(path)?)?;
+        check(self.plan.root.of, &steps, leaf)?;
         let mut in_modifier = false;
         let mut branch = &mut self.plan.root;
+        let mut holder = branch.of;
         for step in &steps {
-            let parent = branch.of;
+            holder = branch.of;
             in_modifier |= matches!(step, Step::Extension { modifier: true, .. });
-            branch = branch.step(step)?;
-            let is_reference = parent.name == "Reference" && *step == Step::Name(keys().reference.text());
-            branch.is_reference = is_reference;
-            if is_reference && in_modifier {
+            branch = branch.step(step, self.bits)?;
+            if branch.points == Points::Always && in_modifier {
                 return Err(
                     "a reference in a modifierExtension cannot be permitted: removing it would change the meaning"
                         .to_owned(),
                 );
             }
         }
-        if branch.permits.iter().any(|(bits, _)| bits & self.bits != 0) {
-            return Err(format!("{path} is permitted twice"));
+        let same = |(bits, other): &&(Profiles, Says)| bits & self.bits != 0 && other.is_like(says);
+        if branch.rules.iter().any(|rule| same(&rule)) {
+            return Err(match says {
+                Says::Permit(_) => format!("{path} is permitted twice"),
+                Says::Generalise(_) => format!("{path} is generalised twice"),
+                Says::Withhold(_) => format!("{path} is withheld twice"),
+            });
         }
-        let clause = u32::try_from(clause).map_err(|_| "too many permits".to_owned())?;
-        branch.permits.push((self.bits, clause));
-        Ok(())
+        branch.rules.push((self.bits, says));
+        Ok((branch.of, holder))
+    }
+
+    /// Looks up the slices that a path names: those of extensions become the extension, others carry all slices of the
+    /// element, so that an occurrence that is in another slice is known.
+    fn resolve<'s>(&self, steps: Vec<Step<'s>>) -> Result<Vec<Step<'s>>, String> {
+        let profile = self.plan.profiles.get(self.bits.trailing_zeros() as usize).and_then(Option::as_deref);
+        let mut id = self.plan.root.of.name.to_owned();
+        let mut resolved = Vec::with_capacity(steps.len());
+        for step in steps {
+            let Step::Slice { element, name, .. } = step else {
+                match &step {
+                    Step::Name(name) => id = format!("{id}.{name}"),
+                    _ => id.push_str(".extension"),
+                }
+                resolved.push(step);
+                continue;
+            };
+            let Some(profile) = profile else {
+                return Err(format!("{element}:{name} names a slice: say in profile = \"…\" whose"));
+            };
+            id = format!("{id}.{element}");
+            let slices = self.facts.slices(profile, &id);
+            let Some(slice) = slices.iter().find(|slice| *slice.name == *name) else {
+                return Err(no_slice(element, name, profile, &slices));
+            };
+            id = format!("{id}:{name}");
+            match &slice.extension {
+                Some(url) => {
+                    let modifier = element == keys().modifier_extension.text();
+                    resolved.push(Step::Extension { modifier, url: url.to_string().into() });
+                }
+                None if !slice.can_be_told() => {
+                    return Err(format!(
+                        "an occurrence of {element} alone does not tell whether it is in the slice {name}"
+                    ));
+                }
+                None => resolved.push(Step::Slice { element, name, slices }),
+            }
+        }
+        Ok(resolved)
     }
 
     /// Notes the elements that a profile requires: `Patient.name.family`.
@@ -224,7 +457,7 @@ impl Permit<'_> {
                 if names.peek().is_none() {
                     branch.required.push((stem.into(), bits));
                 } else {
-                    match branch.step(&Step::Name(stem)) {
+                    match branch.step(&Step::Name(stem), bits) {
                         Ok(next) => branch = next,
                         Err(_) => break,
                     }
@@ -234,11 +467,51 @@ impl Permit<'_> {
     }
 }
 
+impl Says {
+    /// Whether both are rules of one kind.
+    fn is_like(self, other: Says) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+}
+
+fn number(clause: usize) -> Result<u32, String> {
+    u32::try_from(clause).map_err(|_| "too many clauses".to_owned())
+}
+
+fn no_slice(element: &str, name: &str, profile: &str, slices: &[Slice]) -> String {
+    let names: Vec<&str> = slices.iter().map(|slice| &*slice.name).collect();
+    let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    format!("{profile} has no slice {name:?} of {element}; it has {known}")
+}
+
+/// Whether a path must end at a leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaf {
+    Is,
+    OrNot,
+}
+
 /// One step of an element path.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Step<'a> {
     Name(&'a str),
-    Extension { modifier: bool, url: &'a str },
+    Extension {
+        modifier: bool,
+        url: Cow<'a, str>,
+    },
+    Slice {
+        element: &'a str,
+        name: &'a str,
+        /// All slices of the element in the clause's profile.
+        slices: Vec<Slice>,
+    },
+}
+
+impl PartialEq for Step<'_> {
+    /// Of two steps that are names.
+    fn eq(&self, other: &Step<'_>) -> bool {
+        matches!((self, other), (Step::Name(own), Step::Name(other)) if own == other)
+    }
 }
 
 /// `name.extension('https://…').valueCode`
@@ -250,7 +523,10 @@ fn steps(path: &str) -> Result<Vec<Step<'_>>, String> {
         let (name, after) = rest.split_at(end);
         rest = match after.strip_prefix("('") {
             None => {
-                steps.push(Step::Name(name));
+                steps.push(match name.split_once(':') {
+                    Some((element, name)) => Step::Slice { element, name, slices: Vec::new() },
+                    None => Step::Name(name),
+                });
                 after
             }
             Some(call) => {
@@ -264,7 +540,7 @@ fn steps(path: &str) -> Result<Vec<Step<'_>>, String> {
                         ));
                     }
                 };
-                steps.push(Step::Extension { modifier, url });
+                steps.push(Step::Extension { modifier, url: url.into() });
                 after
             }
         };
@@ -277,7 +553,7 @@ fn steps(path: &str) -> Result<Vec<Step<'_>>, String> {
 }
 
 /// Whether the steps lead from a type to one of its leaves.
-fn check(from: &'static TypeDef, steps: &[Step<'_>]) -> Result<(), String> {
+fn check(from: &'static TypeDef, steps: &[Step<'_>], leaf: Leaf) -> Result<(), String> {
     let mut at = from;
     for (index, step) in steps.iter().enumerate() {
         at = enter(at, step)?;
@@ -288,7 +564,10 @@ fn check(from: &'static TypeDef, steps: &[Step<'_>]) -> Result<(), String> {
             }
         }
     }
-    if at.kind == TypeKind::Primitive {
+    if from.name == BUNDLE && steps.first() == Some(&Step::Name("total")) {
+        return Err("Bundle.total counts what is withheld, too, and cannot leave".to_owned());
+    }
+    if at.kind == TypeKind::Primitive || leaf == Leaf::OrNot {
         return Ok(());
     }
     let leaves: Vec<&str> =
@@ -308,7 +587,7 @@ fn enter(at: &'static TypeDef, step: &Step<'_>) -> Result<&'static TypeDef, Stri
         Step::Name(name) if is_extension(name) => {
             return Err(format!("name which extension: {name}('https://…')"));
         }
-        Step::Name(name) => name,
+        Step::Name(name) | Step::Slice { element: name, .. } => name,
     };
     let unknown = || match at.element_by_stem(name).filter(|element| element.is_choice) {
         Some(choice) => {
@@ -339,12 +618,38 @@ fn enter(at: &'static TypeDef, step: &Step<'_>) -> Result<&'static TypeDef, Stri
 
 impl Branch {
     /// The branch behind `step`, added if need be.
-    fn step(&mut self, step: &Step<'_>) -> Result<&mut Branch, String> {
+    fn step(&mut self, step: &Step<'_>, profiles: Profiles) -> Result<&mut Branch, String> {
         let of = enter(self.of, step)?;
         Ok(match step {
-            Step::Name(name) => find_or_add(&mut self.members, NameId::of(name), of),
-            Step::Extension { modifier: false, url } => find_or_add(&mut self.extensions, (*url).into(), of),
-            Step::Extension { modifier: true, url } => find_or_add(&mut self.modifier_extensions, (*url).into(), of),
+            Step::Name(name) => {
+                let is_reference = self.of.name == "Reference" && *name == keys().reference.text();
+                let branch = find_or_add(&mut self.members, NameId::of(name), of);
+                if is_reference {
+                    branch.points = Points::Always;
+                }
+                branch
+            }
+            Step::Extension { modifier: false, url } => find_or_add(&mut self.extensions, (**url).into(), of),
+            Step::Extension { modifier: true, url } => find_or_add(&mut self.modifier_extensions, (**url).into(), of),
+            Step::Slice { element, name, slices } => {
+                find_or_add(&mut self.members, NameId::of(element), of).slice(name, slices, profiles)?
+            }
         })
+    }
+
+    /// The branch of one of the element's slices, beside which all others stand.
+    fn slice(&mut self, name: &str, slices: &[Slice], profiles: Profiles) -> Result<&mut Branch, String> {
+        if self.is_primitive() {
+            return Err("slices of a primitive element cannot be named".to_owned());
+        }
+        if self.slices.iter().all(|each| each.profiles != profiles) {
+            let each = |slice: &Slice| SliceBranch { profiles, slice: slice.clone(), branch: None };
+            self.slices.extend(slices.iter().map(each));
+        }
+        let of = self.of;
+        let mut known = self.slices.iter_mut();
+        let own = known.find(|each| each.profiles == profiles && *each.slice.name == *name);
+        let own = own.ok_or_else(|| format!("there is no slice {name}"))?;
+        Ok(own.branch.get_or_insert_with(|| Branch::new(of)))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::agreement::{Agreement, Agreements, Interface};
-use super::manifest::Manifest;
+use super::manifest::{Kept, Manifest};
 use super::{Error, projection};
 use crate::fhir::Document;
 use crate::fhir::bundle::Entries;
@@ -47,7 +47,7 @@ pub fn minimise(agreements: &Agreements, validated: Validated) -> Result<Project
     if entries.has_rejected_consent() {
         return Err(Error::Objection { agreement: agreement.id().clone() });
     }
-    let (bundle, manifest) = projection::project(full, agreement, interface)?;
+    let (bundle, manifest) = projection::project(full, agreement, &interface.plan)?;
     let agreement = Arc::clone(agreement);
     Ok(Projected(Disclosable { validated, agreement, bundle, manifest }))
 }
@@ -89,6 +89,18 @@ impl Disclosable {
     /// What of the message is in it, and what is not.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// What left, as it is or less exact, in the order of the Bundle that leaves. The clauses of the permits come first,
+    /// behind them those of the generalisations.
+    pub fn left(&self) -> Vec<Kept> {
+        let permits = self.interface().map_or(0, |interface| interface.clauses().len() as u32);
+        let generalised = self.manifest.generalised().iter();
+        let generalised =
+            generalised.map(|row| Kept { node: row.node, sent: row.sent, clause: Some(permits + row.clause) });
+        let mut rows: Vec<Kept> = self.manifest.kept().iter().copied().chain(generalised).collect();
+        rows.sort_by_key(|row| row.sent);
+        rows
     }
 
     /// The agreement that it leaves under.

@@ -6,7 +6,7 @@
 
 use smallvec::SmallVec;
 
-use super::document::{Document, ESCAPED, Kind, NO_KEY, NodeId, Slot};
+use super::document::{Document, ESCAPED, Kind, NO_KEY, Node, NodeId, Slot};
 use super::names::{Name, NameId};
 use super::writer::escape_into;
 
@@ -205,6 +205,28 @@ impl Builder {
         self.complete(id);
     }
 
+    /// A string, number or boolean as it stands in another document.
+    #[inline]
+    pub fn copy(&mut self, leaf: Node<'_>) -> NodeId {
+        let id = self.push(leaf.kind());
+        self.slots[id.index()].marks |= leaf.escaped_mark();
+        self.text.push_str(leaf.raw());
+        self.complete(id);
+        id
+    }
+
+    /// The id that the next value will have.
+    pub fn next_id(&self) -> NodeId {
+        NodeId(self.slots.len() as u32)
+    }
+
+    /// The ids of the strings, numbers and booleans among the nodes from `first` on.
+    pub fn leaves_from(&self, first: NodeId) -> impl Iterator<Item = NodeId> {
+        let leaves = self.slots.iter().enumerate().skip(first.index());
+        let leaves = leaves.filter(|(_, slot)| matches!(slot.kind, Kind::String | Kind::Number | Kind::Boolean));
+        leaves.map(|(index, _)| NodeId(index as u32))
+    }
+
     /// A number as its digits, `true`, `false` or `null`.
     #[inline]
     pub fn scalar(&mut self, json: &str) {
@@ -327,7 +349,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fhir::{Limits, Node};
+    use crate::fhir::Limits;
 
     fn copy(node: Node<'_>, out: &mut Builder) {
         match node.kind() {

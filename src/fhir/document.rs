@@ -485,6 +485,12 @@ impl<'a> Node<'a> {
         &self.document.source[slot.start as usize..slot.end as usize]
     }
 
+    /// [`ESCAPED`], for a string with an escape.
+    #[inline]
+    pub(super) fn escaped_mark(self) -> u8 {
+        if self.kind() == Kind::String { self.slot().marks & ESCAPED } else { 0 }
+    }
+
     /// The text of a string, unescaped; `None` for other kinds.
     pub fn text(self) -> Option<Cow<'a, str>> {
         let slot = self.slot();

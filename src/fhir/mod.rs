@@ -23,6 +23,7 @@ pub mod outcome;
 mod path;
 pub mod provenance;
 pub mod r4;
+pub mod slices;
 pub mod snapshot;
 pub mod terminology;
 mod writer;

@@ -18,7 +18,11 @@ pub fn explain(lineage: &Lineage, sees_withheld: bool) -> String {
     );
     for (index, clause) in lineage.clauses.iter().enumerate() {
         let (resource, category, reason) = (&clause.resource, &clause.category, &clause.reason);
-        line(&mut text, 1, format_args!("clause {index} {resource}, {category}: {reason}"));
+        let to = match &*clause.generalised_to {
+            "" => String::new(),
+            to => format!(", generalised to {to}"),
+        };
+        line(&mut text, 1, format_args!("clause {index} {resource}, {category}{to}: {reason}"));
     }
     left(&mut text, lineage);
     line(&mut text, 0, format_args!("written by the gateway: {}", lineage.generated.len()));

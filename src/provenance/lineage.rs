@@ -19,7 +19,7 @@ pub struct Lineage {
     pub map: Version,
     /// The rules of the map that made something that left.
     pub rules: Vec<Rule>,
-    /// The clauses of the agreement, in its order.
+    /// The clauses of the agreement that let something leave: its permits in their order, then its generalisations.
     pub clauses: Vec<Clause>,
     /// Elements that left, by their path in the Bundle as sent.
     pub left: Vec<Left>,
@@ -78,6 +78,9 @@ pub struct Clause {
     pub category: String,
     /// Why it is shared.
     pub reason: String,
+    /// What its element becomes, for a generalisation: `outward-code`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub generalised_to: String,
 }
 
 /// An element that left.

@@ -14,19 +14,20 @@ pub(super) fn trace(disclosable: &Disclosable) -> Lineage {
     let mapped = disclosable.validated().mapped();
     let (full, sent) = (mapped.bundle(), disclosable.bundle());
     let mut rules = Rules { mapped, known: HashMap::new(), list: Vec::new() };
-    let (kept, generated) = (disclosable.manifest().kept(), disclosable.manifest().generated());
+    let generated = disclosable.manifest().generated();
+    let kept = disclosable.left();
     let origin = |node: NodeId| mapped.origins().get(node.index()).copied();
     let sources = kept.iter().filter_map(|row| origin(row.node)?.source);
     let fields = paths(mapped.received().record(), sources);
     let mut places = paths(sent, kept.iter().map(|row| row.sent).chain(generated.iter().copied()));
     let mut place = |node: &NodeId| places.remove(node).unwrap_or_default();
-    let left = kept.iter().map(|row| Left {
+    let rows = kept.iter().map(|row| Left {
         path: place(&row.sent),
         from: origin(row.node).and_then(|origin| field(&fields, origin)).into_iter().collect(),
         rule: origin(row.node).and_then(|origin| rules.index(origin)),
         clause: row.clause,
     });
-    let left = left.collect();
+    let left = rows.collect();
     let agreement = disclosable.agreement();
     Lineage {
         message: mapped.received().message().to_string(),
@@ -67,13 +68,20 @@ fn paths(document: &Document, nodes: impl Iterator<Item = NodeId>) -> HashMap<No
 }
 
 fn clauses(disclosable: &Disclosable) -> Vec<Clause> {
-    let clauses = disclosable.interface().map(|interface| interface.clauses()).unwrap_or_default();
-    let row = clauses.iter().map(|clause| Clause {
+    let Some(interface) = disclosable.interface() else { return Vec::new() };
+    let permits = interface.clauses().iter().map(|clause| Clause {
         resource: clause.resource.clone(),
         category: clause.category.clone(),
         reason: clause.reason.clone(),
+        generalised_to: String::new(),
     });
-    row.collect()
+    let generalisations = interface.generalisations().iter().map(|clause| Clause {
+        resource: clause.resource.clone(),
+        category: clause.category.clone(),
+        reason: clause.reason.clone(),
+        generalised_to: clause.to.word().to_owned(),
+    });
+    permits.chain(generalisations).collect()
 }
 
 fn withheld(disclosable: &Disclosable, full: &Document) -> Vec<Held> {
@@ -91,7 +99,7 @@ fn withheld(disclosable: &Disclosable, full: &Document) -> Vec<Held> {
     let held = rows.iter().map(|row| Held {
         path: place(&row.node),
         resource: resource_of(row.node),
-        why: row.why.to_string(),
+        why: disclosable.interface().map_or_else(|| row.why.to_string(), |interface| interface.reason(row.why)),
     });
     held.collect()
 }

@@ -58,6 +58,7 @@ use self::walk::{Place, Scope, Shapes, Walk};
 use crate::fhir::definitions::{Definition, StructureDefinition, without_version};
 use crate::fhir::outcome::{Issue, IssueType};
 use crate::fhir::r4::{self, schema};
+use crate::fhir::slices::{Slice, slices};
 use crate::fhir::snapshot::{R4, Snapshots};
 use crate::fhir::terminology::{CodeSystemDefinition, ValueSetDefinition};
 use crate::fhir::{Document, ElementPath, FixedMap, Node, keys};
@@ -265,6 +266,12 @@ impl Validator {
         paths.sort();
         paths.dedup();
         paths
+    }
+
+    /// The slices of an element in the profile with this URL, by the element's id: `Patient.identifier`.
+    pub fn slices(&self, profile: &str, element: &str) -> Vec<Slice> {
+        let snapshot = Snapshots::of(&self.structures).snapshot(profile);
+        snapshot.map(|snapshot| slices(&snapshot, element)).unwrap_or_default()
     }
 
     /// The URLs of the logical models that are loaded, sorted.

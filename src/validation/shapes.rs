@@ -16,7 +16,8 @@ use super::walk::{Found, Occurrence, Scope, Shapes, Walk};
 use crate::fhir::labels::DATA_ABSENT_REASON;
 use crate::fhir::outcome::{IssueType, Severity};
 use crate::fhir::r4::{TypeDef, schema};
-use crate::fhir::{Kind, Node, keys};
+use crate::fhir::slices::{contains, is_same, members};
+use crate::fhir::{Node, keys};
 
 impl Shape {
     /// Whether it says anything of the element.
@@ -464,41 +465,10 @@ fn push_codes<'a>(node: Node<'a>, codes: &mut SmallVec<[Code<'a>; 2]>) {
     }
 }
 
-/// Whether two values are the same: members in any order, items in the same.
-fn is_same(node: Node<'_>, fixed: Node<'_>) -> bool {
-    match (node.kind(), fixed.kind()) {
-        (Kind::Object, Kind::Object) => {
-            node.children().count() == fixed.children().count() && members(node, fixed, is_same)
-        }
-        (Kind::Array, Kind::Array) => {
-            node.children().count() == fixed.children().count()
-                && node.children().zip(fixed.children()).all(|(node, fixed)| is_same(node, fixed))
-        }
-        (own, other) => own == other && node.scalar() == fixed.scalar(),
-    }
-}
-
 /// The members that `fixed` does not have, where those that it has are all there.
 fn surplus<'a>(node: Node<'a>, fixed: Node<'_>) -> SmallVec<[Node<'a>; 2]> {
     if !node.is_object() || !fixed.is_object() || !members(node, fixed, is_same) {
         return SmallVec::new();
     }
     node.children().filter(|child| child.name().is_some_and(|name| fixed.member(&name).is_none())).collect()
-}
-
-/// Whether `node` has all that `pattern` has; for each item of an array some item.
-fn contains(node: Node<'_>, pattern: Node<'_>) -> bool {
-    match (node.kind(), pattern.kind()) {
-        (Kind::Object, Kind::Object) => members(node, pattern, contains),
-        (Kind::Array, Kind::Array) => {
-            pattern.children().all(|wanted| node.children().any(|item| contains(item, wanted)))
-        }
-        (own, other) => own == other && node.scalar() == pattern.scalar(),
-    }
-}
-
-fn members(node: Node<'_>, wanted: Node<'_>, agrees: fn(Node<'_>, Node<'_>) -> bool) -> bool {
-    wanted
-        .children()
-        .all(|wanted| wanted.name().and_then(|name| node.member(&name)).is_some_and(|own| agrees(own, wanted)))
 }

@@ -105,6 +105,7 @@ fn make(folder: &Path) -> anyhow::Result<()> {
     write(&pki.join("partner-ca.pem"), partner_ca.certificate_pem(), Readers::Anyone)?;
     Secret::create(&pki.join("payload.key"))?;
     Secret::create(&pki.join("hash.key"))?;
+    Secret::create(&pki.join("icb-pseudonyms.key"))?;
     SigningKey::create("audit.weir.example/demo", &pki.join("audit.key"))?;
     for id in STAFF {
         let (key, secret) = PersonalKey::generate()?;

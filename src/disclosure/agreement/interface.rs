@@ -2,6 +2,7 @@
 //! consent is needed.
 
 use super::words::{ConsentRule, NamedRole, Objection, OverrideBasis};
+use crate::disclosure::manifest::Why;
 use crate::disclosure::plan::Plan;
 
 /// One permit of an agreement: elements of one resource type, for one reason.
@@ -131,6 +132,9 @@ pub struct Interface {
     pub(in crate::disclosure) generalisations: Vec<Generalisation>,
     pub(in crate::disclosure) withholdings: Vec<Withholding>,
     pub(in crate::disclosure) plan: Plan,
+    /// The same for what is shared without consent; `None` where that is not done.
+    #[expect(dead_code, reason = "sharing without consent reads it")]
+    pub(in crate::disclosure) override_plan: Option<Plan>,
 }
 
 impl Interface {
@@ -172,5 +176,20 @@ impl Interface {
     /// What is safety-critical and held back on purpose, in the order of the file.
     pub fn withholdings(&self) -> &[Withholding] {
         &self.withholdings
+    }
+
+    /// Why an element was held back, in words, with the reason that the agreement gives.
+    pub fn reason(&self, why: Why) -> String {
+        let place = |index: u32| usize::try_from(index).ok();
+        let reason = match why {
+            Why::Withholding(index) => place(index)
+                .and_then(|index| self.withholdings.get(index))
+                .map(|clause| format!("{} (approved by {})", clause.reason, clause.approved_by)),
+            Why::Generalised(index) | Why::NotGeneralisable(index) => {
+                place(index).and_then(|index| self.generalisations.get(index)).map(|clause| clause.reason.clone())
+            }
+            _ => None,
+        };
+        reason.map_or_else(|| why.to_string(), |reason| format!("{why}: {reason}"))
     }
 }

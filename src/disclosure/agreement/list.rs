@@ -21,7 +21,7 @@ impl Agreements {
     /// # Errors
     /// Every fault of every file.
     pub fn load(files: &[(String, String)]) -> Result<Agreements, Vec<Fault>> {
-        Agreements::load_for(files, &|_| Vec::new())
+        Agreements::load_for(files, &|_: &str| Vec::new())
     }
 
     /// The same, knowing what the profiles require beyond base R4: where such an element is withheld, a tellable

@@ -29,11 +29,12 @@ pub use people::{Approval, Person, Roles};
 pub use safeguards::{Controls, Dpia, Escalation, Mitigation};
 pub use words::{ConsentRule, Control, NamedRole, Objection, OverrideBasis, Severity, Status, TlsVersion};
 
+use super::plan::Facts;
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, InterfaceName, PartyId};
 
-/// Which elements a profile requires: given its canonical URL, element paths such as `Patient.birthDate`.
-pub type RequiredElements<'a> = &'a dyn Fn(&str) -> Vec<String>;
+/// What the site knows of profiles and keys.
+pub type RequiredElements<'a> = &'a dyn Facts;
 
 /// An organisation that is party to an agreement.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,11 +11,28 @@ use super::{
     Clause, Coarser, ConsentRule, ConsentTerms, Generalisation, Interface, NamedRole, Objection, OverrideTerms, Roles,
     Withholding,
 };
+use crate::disclosure::generalise::How;
 use crate::disclosure::plan;
 use crate::identity::InterfaceName;
 
 /// The highest age at which a band may begin, in years.
 const OLDEST: u16 = 120;
+
+/// What leaves with consent, and what leaves without.
+struct Plans<'a> {
+    normal: plan::Builder<'a>,
+    under_override: Option<plan::Builder<'a>>,
+}
+
+impl<'a> Plans<'a> {
+    /// Adds a clause where it holds. What is wrong with it is wrong in both: a fault is told once.
+    fn add(&mut self, under_override: bool, mut clause: impl FnMut(&mut plan::Builder<'a>)) {
+        clause(&mut self.normal);
+        if let Some(builder) = self.under_override.as_mut().filter(|_| under_override) {
+            clause(builder);
+        }
+    }
+}
 
 impl Reader<'_> {
     pub(super) fn interface(
@@ -40,14 +57,20 @@ impl Reader<'_> {
         let profile = self.canonical(written.profile);
         let override_terms = written.override_terms.and_then(|terms| self.override_terms(terms, roles));
         let consent = self.consent(written.consent, override_terms.is_some());
-        let mut builder = plan::Builder::new(&profile, tell_withheld, self.required);
+        let plan = || plan::Builder::new(&profile, (tell_withheld, list_withheld), self.required);
+        let mut plans = Plans { normal: plan(), under_override: override_terms.is_some().then(plan) };
         let mut clauses = Vec::new();
         for permit in written.permit.into_inner() {
-            clauses.push(self.permit(&mut builder, clauses.len(), permit, categories));
+            clauses.push(self.permit(&mut plans, clauses.len(), permit, categories));
         }
-        let generalisations =
-            written.generalise.into_iter().filter_map(|each| self.generalisation(each, categories)).collect();
-        let withholdings = written.withhold.into_iter().filter_map(|each| self.withholding(each, roles)).collect();
+        let mut generalisations = Vec::new();
+        for written in written.generalise {
+            generalisations.extend(self.generalisation(&mut plans, generalisations.len(), written, categories));
+        }
+        let mut withholdings = Vec::new();
+        for written in written.withhold {
+            withholdings.extend(self.withholding(&mut plans, withholdings.len(), written, roles));
+        }
         let interface = Interface {
             profile,
             tell_withheld,
@@ -57,7 +80,8 @@ impl Reader<'_> {
             clauses,
             generalisations,
             withholdings,
-            plan: builder.finish(),
+            plan: plans.normal.finish(),
+            override_plan: plans.under_override.map(plan::Builder::finish),
         };
         Some((parsed.ok()?, interface))
     }
@@ -135,16 +159,10 @@ impl Reader<'_> {
         Some(role)
     }
 
-    fn permit(
-        &mut self,
-        builder: &mut plan::Builder<'_>,
-        index: usize,
-        written: written::Permit,
-        categories: &[&str],
-    ) -> Clause {
+    fn permit(&mut self, plans: &mut Plans<'_>, index: usize, written: written::Permit, categories: &[&str]) -> Clause {
         let written::Permit { resource, profile, elements, category, reason, under_override } = written;
         let profile = profile.map(|profile| self.canonical(profile));
-        match builder.resource(resource.get_ref(), profile.as_deref()) {
+        plans.add(under_override, |builder| match builder.resource(resource.get_ref(), profile.as_deref()) {
             Ok(mut permit) => {
                 for element in elements.get_ref() {
                     if let Err(text) = permit.element(element.get_ref(), index) {
@@ -153,7 +171,7 @@ impl Reader<'_> {
                 }
             }
             Err(text) => self.faults.add(resource.span(), text),
-        }
+        });
         if elements.get_ref().is_empty() {
             self.faults.add(elements.span(), "a permit must list at least one element");
         }
@@ -167,13 +185,31 @@ impl Reader<'_> {
         }
     }
 
-    fn generalisation(&mut self, written: Spanned<written::Generalise>, categories: &[&str]) -> Option<Generalisation> {
+    fn generalisation(
+        &mut self,
+        plans: &mut Plans<'_>,
+        index: usize,
+        written: Spanned<written::Generalise>,
+        categories: &[&str],
+    ) -> Option<Generalisation> {
         let written = written.into_inner();
         let to = self.coarser(&written);
         let written::Generalise { resource, profile, element, category, reason, under_override, .. } = written;
+        let profile = profile.map(|profile| self.canonical(profile));
+        if let Some(to) = &to {
+            plans.add(under_override, |builder| match builder.resource(resource.get_ref(), profile.as_deref()) {
+                Ok(mut permit) => {
+                    let how = self.how(to);
+                    if let Err(text) = permit.generalise(element.get_ref(), how, index) {
+                        self.faults.add(element.span(), text);
+                    }
+                }
+                Err(text) => self.faults.add(resource.span(), text),
+            });
+        }
         let generalisation = Generalisation {
             resource: resource.into_inner(),
-            profile: profile.map(|profile| self.canonical(profile)),
+            profile,
             element: self.words(element, "the element"),
             to: to?,
             category: self.category(category, categories),
@@ -227,16 +263,52 @@ impl Reader<'_> {
             self.faults.add(to.span(), "a pseudonym needs a key: the name of one in [pseudonym_keys] of weir.toml");
             return None;
         };
+        let at = key.span();
         let key = self.words(key.clone(), "the key's name");
+        if self.required.knows_keys() && self.required.pseudonym_key(&key).is_none() {
+            self.faults.add(at, format!("there is no key {key:?} in [pseudonym_keys] of weir.toml"));
+        }
         Some(Coarser::Pseudonym { key })
     }
 
-    fn withholding(&mut self, written: written::Withhold, roles: &Roles) -> Option<Withholding> {
+    /// How the projection makes it so.
+    fn how(&self, to: &Coarser) -> How {
+        match to {
+            Coarser::OutwardCode => How::OutwardCode,
+            Coarser::Month => How::Month,
+            Coarser::Year => How::Year,
+            Coarser::AgeBand { from } => How::AgeBand(from.as_slice().into()),
+            Coarser::Pseudonym { key } => How::Pseudonym(self.required.pseudonym_key(key).map(Box::new)),
+            Coarser::Withheld => How::Withheld,
+        }
+    }
+
+    fn withholding(
+        &mut self,
+        plans: &mut Plans<'_>,
+        index: usize,
+        written: written::Withhold,
+        roles: &Roles,
+    ) -> Option<Withholding> {
         let written::Withhold { resource, profile, elements, reason, approved_by } = written;
         let approved_by = self.filled_role(&approved_by, roles);
+        let profile = profile.map(|profile| self.canonical(profile));
+        plans.add(true, |builder| match builder.resource(resource.get_ref(), profile.as_deref()) {
+            Ok(mut clause) => {
+                if elements.is_empty() {
+                    clause.withhold_all(index);
+                }
+                for element in &elements {
+                    if let Err(text) = clause.withhold(element.get_ref(), index) {
+                        self.faults.add(element.span(), text);
+                    }
+                }
+            }
+            Err(text) => self.faults.add(resource.span(), text),
+        });
         let withholding = Withholding {
             resource: resource.into_inner(),
-            profile: profile.map(|profile| self.canonical(profile)),
+            profile,
             elements: elements.into_iter().map(Spanned::into_inner).collect(),
             reason: self.words(reason, "the reason"),
             approved_by: approved_by?,

@@ -78,7 +78,8 @@ impl<'h> Head<'h> {
     fn person(&self, person: Node<'_>) -> Vec<String> {
         let words = |name| self.shown.words(person, name);
         let mut texts = words("name");
-        texts.extend(words("birthDate").into_iter().map(|date| format!("born {date}")));
+        let birth = words("birthDate").into_iter();
+        texts.extend(birth.map(|date| if date.starts_with("aged ") { date } else { format!("born {date}") }));
         let identifiers = person.items_at(keys().identifier);
         for identifier in identifiers {
             let is_nhs_number =

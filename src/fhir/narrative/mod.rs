@@ -14,7 +14,7 @@ pub use head::Head;
 pub use withheld::{Account, kind_withheld};
 
 use super::r4::{TypeDef, schema};
-use super::{NameId, Node, Writer, keys};
+use super::{Builder, NameId, Node, keys};
 use words::{is_for_machines, value, words_of};
 
 const OPEN: &str = r#"<div xmlns="http://www.w3.org/1999/xhtml">"#;
@@ -29,21 +29,42 @@ const USUAL_STATES: [&str; 4] = ["final", "completed", "active", "unknown"];
 /// Intents that go without saying.
 const USUAL_INTENTS: [&str; 2] = ["plan", "order"];
 
+/// How a leaf may be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show<'t> {
+    /// Not at all.
+    No,
+    /// As it is.
+    AsItIs,
+    /// With this text in its place.
+    Instead(&'t str),
+}
+
 /// Which leaves of a document may be shown.
 #[derive(Clone, Copy)]
-pub struct Shown<'v>(&'v dyn Fn(Node<'_>) -> bool);
+pub struct Shown<'v>(&'v dyn Fn(Node<'_>) -> Show<'v>);
 
 impl<'v> Shown<'v> {
-    /// Those for which `may` is true.
-    pub fn new(may: &'v dyn Fn(Node<'_>) -> bool) -> Shown<'v> {
-        Shown(may)
+    /// As `how` says.
+    pub fn new(how: &'v dyn Fn(Node<'_>) -> Show<'v>) -> Shown<'v> {
+        Shown(how)
     }
 
-    fn text<'a>(self, leaf: Node<'a>) -> Option<Cow<'a, str>> {
-        (self.0)(leaf).then(|| leaf.scalar()).flatten()
+    fn text<'a>(self, leaf: Node<'a>) -> Option<Cow<'a, str>>
+    where
+        'v: 'a,
+    {
+        match (self.0)(leaf) {
+            Show::No => None,
+            Show::AsItIs => leaf.scalar(),
+            Show::Instead(text) => Some(Cow::Borrowed(text)),
+        }
     }
 
-    fn member<'a>(self, node: Node<'a>, name: &str) -> Option<Cow<'a, str>> {
+    fn member<'a>(self, node: Node<'a>, name: &str) -> Option<Cow<'a, str>>
+    where
+        'v: 'a,
+    {
         self.text(node.child(NameId::of(name))?)
     }
 
@@ -112,11 +133,11 @@ pub fn follows_text(name: NameId) -> bool {
 }
 
 /// Writes a narrative that this module made.
-pub fn write(out: &mut Writer, div: &str) {
-    out.begin_object();
-    out.field("status", GENERATED);
-    out.field("div", div);
-    out.end_object();
+pub fn write(out: &mut Builder, div: &str) {
+    let text = out.begin_object();
+    out.field(NameId::of("status").name(), GENERATED);
+    out.field(NameId::of("div").name(), div);
+    out.end(text);
 }
 
 /// Whether `text` is that narrative and nothing more.
@@ -251,7 +272,10 @@ mod tests {
 
     fn section(resource: &str, hidden: &str) -> String {
         let document = Document::parse(resource, &Limits::default()).expect("it is JSON");
-        let may = |leaf: Node<'_>| hidden.is_empty() || !leaf.path().as_str().contains(hidden);
+        let may = |leaf: Node<'_>| match hidden.is_empty() || !leaf.path().as_str().contains(hidden) {
+            true => Show::AsItIs,
+            false => Show::No,
+        };
         of_section(document.root(), &[document.root()], Shown::new(&may), false)
     }
 
