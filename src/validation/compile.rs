@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Profile;
+use super::context::Context;
 use super::discriminators::matchers;
 use super::plan::{Binding, Child, Invariant, Limit, Rule, Shape, Slice, Slicing, Strength, TypeRule};
 use super::terminology::{NamedSet, Terminology};
@@ -69,7 +70,7 @@ pub(super) fn built_in(url: &str, terminology: &Terminology, structures: &[Struc
     }
     let mut profile = Profile::new(structure, shape);
     if structure.url == FHIR_TYPE {
-        profile.contexts.push(("element".to_owned(), "ElementDefinition.type".to_owned()));
+        profile.contexts.push(Context::element("ElementDefinition.type"));
     }
     Some(profile)
 }

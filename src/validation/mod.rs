@@ -22,6 +22,7 @@ mod bundle;
 mod codes;
 mod compile;
 mod conformance;
+mod context;
 mod discriminators;
 mod ecl;
 mod gate;
@@ -49,6 +50,7 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use self::compile::Compiler;
+use self::context::Context;
 pub use self::operation::{Question, Syntax, parse};
 use self::plan::{BasePlan, Shape};
 pub use self::proof::{Error, Validated, check};
@@ -74,7 +76,7 @@ pub const NOT_CHECKED: &[&str] = &[
     "slices told apart by their position",
     "several profiles on one data type of an element, of which any would do",
     "FHIR data types inside a logical model",
-    "content of extensions whose definition is not loaded, and extension contexts by FHIRPath",
+    "content of extensions whose definition is not loaded",
     "profiles that a resource claims and that are not loaded (a warning says so)",
     "whether a reference out of the Bundle leads anywhere",
 ];
@@ -109,7 +111,7 @@ struct Profile {
     type_name: Box<str>,
     /// For an extension: whether it changes the meaning of what it stands in.
     is_modifier: bool,
-    contexts: Vec<(String, String)>,
+    contexts: Vec<Context>,
 }
 
 impl Validator {
@@ -173,6 +175,8 @@ impl Validator {
         for structure in &self.structures {
             if let Some(profile) = self.profile(&structure.url) {
                 self.note_unloaded(&structure.url, &profile.shape, &mut notes);
+                let contexts = profile.contexts.iter().filter_map(Context::note);
+                notes.extend(contexts.map(|note| format!("{}: {note}", structure.url)));
             }
         }
         for (url, shape) in &self.models {
@@ -326,8 +330,8 @@ impl Validator {
         self.profile(without_version(url)).is_some_and(|profile| profile.is_modifier)
     }
 
-    /// Where an extension may stand: type of context and expression.
-    fn contexts(&self, url: &str) -> &[(String, String)] {
+    /// Where an extension may stand.
+    fn contexts(&self, url: &str) -> &[Context] {
         self.profile(url).map_or(&[], |profile| &profile.contexts)
     }
 
@@ -342,7 +346,7 @@ impl Profile {
         let base = (!structure.base.starts_with(R4)).then(|| structure.base.as_str().into());
         let type_name = structure.type_name.as_str().into();
         let is_modifier = structure.elements.first().is_some_and(|root| root.is_modifier == Some(true));
-        Profile { shape, base, type_name, is_modifier, contexts: structure.contexts.clone() }
+        Profile { shape, base, type_name, is_modifier, contexts: Context::of(structure) }
     }
 }
 

@@ -329,6 +329,7 @@ impl<'a> Walk<'a> {
         at: &'static str,
         element: &str,
         shapes: &mut Shapes<'a>,
+        scope: &Scope<'a>,
     ) {
         let keys = keys();
         let is_simple = node.child(keys.extension).is_none();
@@ -363,22 +364,7 @@ impl<'a> Walk<'a> {
             self.error(IssueType::Extension, node, "r4-modifier-extension", text, "move it to the other list");
         }
         let profile = shapes[before..].first().map(|shape| &*shape.profile).unwrap_or_default();
-        let contexts = self.validator.contexts(profile);
-        let stands = |context: &(String, String)| {
-            let (kind, place) = (context.0.as_str(), context.1.as_str());
-            match kind {
-                "element" => {
-                    place == at || place == "Element" || schema().is_a(host.name, place) || is_type_at(at, place)
-                }
-                "extension" => host.name == "Extension" && is_of_extension(parent, place),
-                _ => true, // FHIRPath, which is not run.
-            }
-        };
-        if !contexts.is_empty() && !contexts.iter().any(stands) {
-            let places = contexts.iter().map(|context| context.1.as_str()).collect::<Vec<_>>().join(", ");
-            let text = format!("the extension stands on {at}: {places} expected");
-            self.error(IssueType::Extension, node, profile, text, "move it to where it is defined for");
-        }
+        self.context(node, (host, parent), at, profile, scope);
     }
 
     fn unknown_extension(&mut self, node: Node<'a>, url: &str, element: &str) {
@@ -418,12 +404,6 @@ fn follow<'a>(node: Node<'a>, step: &Step) -> SmallVec<[Node<'a>; 2]> {
     }
 }
 
-/// Whether an extension has this URL; behind `#` stands the name of a part.
-fn is_of_extension(extension: Node<'_>, url: &str) -> bool {
-    let own = extension.child(keys().url).and_then(Node::text).unwrap_or_default();
-    own == url || url.split_once('#').is_some_and(|(_, part)| own == part)
-}
-
 fn is_of_type(node: Node<'_>, code: &str) -> bool {
     match node.resource_type() {
         Some(resource_type) => schema().is_a(resource_type, code),
@@ -433,14 +413,6 @@ fn is_of_type(node: Node<'_>, code: &str) -> bool {
                 && name.as_bytes()[name.len() - code.len()].is_ascii_uppercase()
         }),
     }
-}
-
-/// Whether the element at a path of R4 may have the type: `string` for `Coding.display`.
-fn is_type_at(path: &str, name: &str) -> bool {
-    let Some((owner, step)) = path.rsplit_once('.') else { return false };
-    let stem = step.strip_suffix("[x]").unwrap_or(step);
-    let element = schema().type_named(owner).and_then(|owner| owner.element_by_stem(stem));
-    element.is_some_and(|element| element.types.iter().any(|each| schema().is_a(each.code, name)))
 }
 
 /// A system, unless the element has none (type code), and a code.

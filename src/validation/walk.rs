@@ -21,7 +21,7 @@ use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::r4::{TypeDef, schema};
 use crate::fhir::snapshot::R4;
 use crate::fhir::{Children, Document, ElementPath, Kind, NameId, Node, NodeId, keys};
-use crate::fhirpath::{Element, Environment, EvaluationError, Item, Knowledge};
+use crate::fhirpath::{Element, Environment, EvaluationError, Expression, Item, Knowledge};
 
 /// The LOINC codes of R4's vital signs, and the profile that an Observation with the code keeps to (R4
 /// observation-vitalsigns).
@@ -135,10 +135,10 @@ impl<'a> Members<'a> {
 pub(super) struct Scope<'a> {
     pub(super) resource: Node<'a>,
     /// `None` for a record that is not FHIR.
-    resource_type: Option<&'static TypeDef>,
+    pub(super) resource_type: Option<&'static TypeDef>,
     /// The container of a contained resource; the resource itself otherwise.
     pub(super) root: Node<'a>,
-    root_type: Option<&'static TypeDef>,
+    pub(super) root_type: Option<&'static TypeDef>,
     /// `fullUrl` of the entry that holds it.
     pub(super) full_url: Option<Node<'a>>,
 }
@@ -199,6 +199,8 @@ pub(super) struct Walk<'a> {
     pub(super) contained: RefCell<(Option<NodeId>, ById<'a>)>,
     /// What links of the narratives of a resource may lead to.
     link_targets: (Option<NodeId>, HashSet<Cow<'a, str>>),
+    /// What the FHIRPath contexts of extensions select from a resource; `None` where the evaluation fails.
+    pub(super) selected: HashMap<(NodeId, *const Expression), Option<HashSet<NodeId>>>,
     /// Whether this is a trial of one profile alone.
     pub(super) is_trial: bool,
     /// How many trials this one stands in.
@@ -225,6 +227,7 @@ impl<'a> Walk<'a> {
             ids: HashSet::new(),
             contained: RefCell::default(),
             link_targets: (None, HashSet::new()),
+            selected: HashMap::new(),
             is_trial: false,
             trials: 0,
             tried: Rc::default(),
@@ -551,7 +554,7 @@ impl<'a> Walk<'a> {
             for value in values {
                 let mut shapes = Shapes::new();
                 if is_extension {
-                    self.extension(value, (plan.def, parent), at, found.element.def.stem, &mut shapes);
+                    self.extension(value, (plan.def, parent), at, found.element.def.stem, &mut shapes, scope);
                 }
                 self.value(Occurrence { value: Some(value), extension: None }, found, &shapes, full_url, scope);
             }
@@ -564,7 +567,7 @@ impl<'a> Walk<'a> {
         }
         for (occurrence, mut shapes) in occurrences.iter().zip(active) {
             if is_extension && let Some(node) = occurrence.value {
-                self.extension(node, (plan.def, parent), at, found.element.def.stem, &mut shapes);
+                self.extension(node, (plan.def, parent), at, found.element.def.stem, &mut shapes, scope);
             }
             self.value(*occurrence, found, &shapes, full_url, scope);
         }

@@ -23,6 +23,7 @@ const DEFINITIONS: &str = r##"
 {"resourceType":"StructureDefinition","url":"https://x/complex","name":"complex","status":"draft","kind":"complex-type","abstract":false,"type":"Extension","derivation":"constraint","baseDefinition":"R4/Extension","differential":{"element":[{"id":"Extension.extension","path":"Extension.extension","min":1},{"id":"Extension.url","path":"Extension.url","fixedUri":"https://x/complex"},{"id":"Extension.value[x]","path":"Extension.value[x]","max":"0"}]},"context":[{"type":"element","expression":"Patient.name"}]}
 {"resourceType":"StructureDefinition","url":"https://x/bound","name":"bound","status":"draft","kind":"resource","abstract":false,"type":"Patient","derivation":"constraint","baseDefinition":"R4/Patient","differential":{"element":[{"id":"Patient.maritalStatus","path":"Patient.maritalStatus","binding":{"strength":"preferred","valueSet":"https://x/some"}},{"id":"Patient.communication.language","path":"Patient.communication.language","binding":{"strength":"required","valueSet":"https://x/nested"}}]}}
 {"resourceType":"CodeSystem","url":"https://x/s","status":"draft","content":"complete","concept":[{"code":"a","concept":[{"code":"b"}]},{"code":"c"}]}
+{"resourceType":"StructureDefinition","url":"https://x/by-path","name":"by-path","status":"draft","kind":"complex-type","abstract":false,"type":"Extension","derivation":"constraint","baseDefinition":"R4/Extension","differential":{"element":[{"id":"Extension.url","path":"Extension.url","fixedUri":"https://x/by-path"},{"id":"Extension.value[x]","path":"Extension.value[x]","min":1,"type":[{"code":"boolean"}]}]},"context":[{"type":"fhirpath","expression":"Patient.name.where(use = 'official') | Patient.birthDate"}]}
 {"resourceType":"CodeSystem","url":"https://x/named","status":"draft","content":"complete","concept":[{"code":"a","display":"First of all","designation":[{"value":"Number one"}]},{"code":"b"}]}
 {"resourceType":"CodeSystem","url":"http://snomed.info/sct","status":"draft","content":"fragment","concept":[{"code":"73211009","display":"Diabetes mellitus"}]}
 {"resourceType":"ValueSet","url":"https://x/renamed","status":"draft","compose":{"include":[{"system":"https://x/named","concept":[{"code":"a","display":"Top"}]}]}}
@@ -479,4 +480,22 @@ fn displays_are_those_of_the_code() {
     };
     assert_eq!(snomed("Diabetes mellitus"), "");
     assert_eq!(snomed("Sugar disease"), warned);
+}
+
+#[test]
+fn an_extension_stands_on_what_the_path_of_its_context_selects() {
+    let extension = r#""extension":[{"url":"https://x/by-path","valueBoolean":true}]"#;
+    let of = |members: &str| {
+        let json = format!(r#"{{"resourceType":"Patient",{}}}"#, members.replace("EXTENSION", extension));
+        let mut issues = validator().check_document(&parse(&json), None);
+        issues.retain(|issue| issue.rule != "dom-6");
+        lines(&issues)
+    };
+    let wrong = |path: &str| format!("error extension {path}.extension[0] https://x/by-path");
+    assert_eq!(of(r#""name":[{"use":"official","family":"A",EXTENSION}]"#), "");
+    assert_eq!(of(r#""name":[{"use":"official","family":"A"},{"family":"B",EXTENSION}]"#), wrong("Patient.name[1]"));
+    assert_eq!(of(r#""birthDate":"2001-01-01","_birthDate":{EXTENSION}"#), "");
+    assert_eq!(of(r#""_birthDate":{EXTENSION}"#), "");
+    assert_eq!(of(r#""gender":"male","_gender":{EXTENSION}"#), wrong("Patient.gender"));
+    assert_eq!(of("EXTENSION"), wrong("Patient"));
 }
