@@ -12,7 +12,7 @@ use super::output::{Output, indented};
 use crate::config;
 use crate::fhir::Limits;
 use crate::fhir::outcome::{Issue, operation_outcome};
-use crate::validation::{self, NOT_CHECKED, Syntax};
+use crate::validation::{self, NOT_CHECKED, Parsed, Syntax};
 
 /// Validates FHIR resources, JSON or XML. Prints one OperationOutcome a file; exit code 1 when any has an error.
 #[derive(Debug, Args)]
@@ -54,7 +54,10 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
         let syntax = Syntax::of_bytes(&bytes);
         let masked = if output.is_text() && syntax == Syntax::Json { Masked::of(&bytes) } else { Masked::default() };
         let issues = match validation::parse(bytes, syntax, &Limits::default()) {
-            Ok(document) => syntax.placed(validator.check_against(&document, &arguments.profile)),
+            Ok(Parsed { document, mut issues }) => {
+                issues.extend(syntax.placed(validator.check_against(&document, &arguments.profile)));
+                issues
+            }
             Err(issue) => vec![*issue],
         };
         valid &= !issues.iter().any(Issue::is_error);

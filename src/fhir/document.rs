@@ -656,6 +656,9 @@ fn hex4(bytes: &[u8]) -> Option<u16> {
 fn path_of_open(source: &str, slots: &[Slot]) -> ElementPath {
     let mut path = ElementPath::root();
     let open: Vec<usize> = (0..slots.len()).filter(|&index| slots[index].after == 0).collect();
+    if let Some(name) = type_of_root(source, slots) {
+        path.push_name(name);
+    }
     for (level, &index) in open.iter().enumerate() {
         let slot = &slots[index];
         if slot.key != NO_KEY {
@@ -671,6 +674,19 @@ fn path_of_open(source: &str, slots: &[Slot]) -> ElementPath {
         }
     }
     path
+}
+
+/// The `resourceType` of the root, as far as it has been read.
+fn type_of_root<'s>(source: &'s str, slots: &[Slot]) -> Option<&'s str> {
+    let mut at = 1;
+    while let Some(slot) = slots.get(at).filter(|slot| slot.after > 0) {
+        if slot.name == keys().resource_type && slot.kind == Kind::String {
+            let name = source[slot.start as usize..slot.end as usize].trim_matches('"');
+            return super::r4::schema().resource(name).map(|_| name);
+        }
+        at = slot.after as usize;
+    }
+    None
 }
 
 /// How many bytes from the start neither end a JSON string nor need an escape in one, eight at a time.

@@ -4,8 +4,12 @@
 //! only what has passed an inspection (no DOCTYPE, no entities but the five of XML, depth and size bounded, tags nested) on the
 //! way in, and a parsed document whose narratives are text on the way out.
 
+mod order;
+
 use fhirbolt::FhirReleases;
 use fhirbolt::element::Element;
+
+pub use order::{Misplaced, misplaced};
 
 use super::{Document, Kind, Limits, Node, ParseError, Position, Writer, keys, r4};
 

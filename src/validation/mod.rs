@@ -51,7 +51,7 @@ use std::sync::OnceLock;
 
 use self::compile::Compiler;
 use self::context::Context;
-pub use self::operation::{Question, Syntax, parse};
+pub use self::operation::{Parsed, Question, Syntax, parse};
 use self::plan::{BasePlan, Shape};
 pub use self::proof::{Error, Validated, check};
 pub use self::strictness::Strictness;

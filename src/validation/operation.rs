@@ -5,7 +5,7 @@
 
 use super::Validator;
 use crate::fhir::outcome::{Issue, IssueType};
-use crate::fhir::{Document, Limits, Node, Position};
+use crate::fhir::{Document, ElementPath, Limits, Node, Position};
 
 /// How a resource is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,30 +63,50 @@ pub struct Question {
     pub mode: Option<String>,
 }
 
+/// A resource, and what is wrong with how it is written that the tree does not show.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The resource.
+    pub document: Document,
+    /// In XML, elements out of order.
+    pub issues: Vec<Issue>,
+}
+
 /// Parses a resource.
 ///
 /// # Errors
 /// The one issue that says why it cannot be read, with its place in the bytes.
-pub fn parse(bytes: Vec<u8>, syntax: Syntax, limits: &Limits) -> Result<Document, Box<Issue>> {
+pub fn parse(bytes: Vec<u8>, syntax: Syntax, limits: &Limits) -> Result<Parsed, Box<Issue>> {
     match syntax {
-        Syntax::Json => Document::parse(bytes, limits).map_err(|error| {
-            let issue = Issue::error(IssueType::Structure, error.what.to_string());
-            Box::new(issue.position(error.position).at(error.path.clone()).hint(error.hint()))
-        }),
+        Syntax::Json => parse_json(bytes, limits).map(|document| Parsed { document, issues: Vec::new() }),
         Syntax::Xml => parse_xml(bytes, limits),
     }
 }
 
+fn parse_json(bytes: Vec<u8>, limits: &Limits) -> Result<Document, Box<Issue>> {
+    Document::parse(bytes, limits).map_err(|error| {
+        let issue = Issue::error(IssueType::Structure, error.what.to_string());
+        Box::new(issue.position(error.position).at(error.path.clone()).hint(error.hint()))
+    })
+}
+
 #[cfg(feature = "xml")]
-fn parse_xml(bytes: Vec<u8>, limits: &Limits) -> Result<Document, Box<Issue>> {
+fn parse_xml(bytes: Vec<u8>, limits: &Limits) -> Result<Parsed, Box<Issue>> {
+    use crate::fhir::xml::{Misplaced, from_xml, misplaced};
     let refuse = |text: String, hint: &str| Box::new(Issue::error(IssueType::Structure, text).hint(hint));
     let text =
         String::from_utf8(bytes).map_err(|_| refuse("the input is not UTF-8".to_owned(), "encode it as UTF-8"))?;
-    crate::fhir::xml::from_xml(&text, limits).map_err(|error| refuse(error.to_string(), error.hint()))
+    let document = from_xml(&text, limits).map_err(|error| refuse(error.to_string(), error.hint()))?;
+    let issue = |Misplaced { path, position, behind }| {
+        let said = format!("the element stands behind {behind}, which it should stand before (R4 xml.html)");
+        let issue = Issue::error(IssueType::Structure, said).at(path).rule("r4-xml-order").position(position);
+        issue.hint("put the elements in the order of the definition")
+    };
+    Ok(Parsed { document, issues: misplaced(&text).into_iter().map(issue).collect() })
 }
 
 #[cfg(not(feature = "xml"))]
-fn parse_xml(_bytes: Vec<u8>, _limits: &Limits) -> Result<Document, Box<Issue>> {
+fn parse_xml(_bytes: Vec<u8>, _limits: &Limits) -> Result<Parsed, Box<Issue>> {
     let issue = Issue::error(IssueType::NotSupported, "this program was built without FHIR XML");
     Err(Box::new(issue.hint("give JSON, or build with the feature xml")))
 }
@@ -109,7 +129,7 @@ impl Validator {
     /// One issue, when the question makes no sense: the body cannot be read, or a profile is not loaded.
     pub fn answer(&self, question: Question, limits: &Limits) -> Result<Vec<Issue>, Box<Issue>> {
         let Question { body, syntax, resource_type, mut profiles, mut mode } = question;
-        let document = parse(body, syntax, limits)?;
+        let Parsed { document, issues: written } = parse(body, syntax, limits)?;
         let wrapped = subject(document.root());
         if let Some((_, parameters)) = wrapped {
             profiles.extend(values(parameters, "profile"));
@@ -123,14 +143,17 @@ impl Validator {
             }
             Some((resource, _)) => {
                 is_of_type(resource, resource_type.as_deref())?;
-                let alone = parse(resource.raw().as_bytes().to_vec(), Syntax::Json, limits)?;
+                let alone = parse_json(resource.raw().as_bytes().to_vec(), limits)?;
                 let mut issues = self.check_against(&alone, &profiles);
                 let start = resource.position();
                 issues.iter_mut().for_each(|issue| issue.position = issue.position.map(|place| behind(start, place)));
                 issues
             }
         };
-        Ok(syntax.placed(issues))
+        let start = wrapped.map(|(resource, _)| resource.expression());
+        let own =
+            written.into_iter().filter_map(|issue| in_subject(issue, start.as_ref(), wrapped.map(|(each, _)| each)));
+        Ok(own.chain(syntax.placed(issues)).collect())
     }
 
     fn can_answer(&self, profiles: &[String], mode: Option<&str>) -> Result<(), Box<Issue>> {
@@ -157,6 +180,15 @@ fn subject(root: Node<'_>) -> Option<(Node<'_>, Node<'_>)> {
     let parameters = (root.resource_type() == Some("Parameters")).then_some(root)?;
     let mut rows = parameters.items_of("parameter").filter(|row| row.text_of("name").as_deref() == Some("resource"));
     Some((rows.find_map(|row| row.member("resource"))?, parameters))
+}
+
+/// An issue of the body as one of the resource that is asked about: `start` is where that stands. `None` for one about
+/// what is around it.
+fn in_subject(issue: Issue, start: Option<&ElementPath>, resource: Option<Node<'_>>) -> Option<Issue> {
+    let (Some(start), Some(name)) = (start, resource.and_then(Node::resource_type)) else { return Some(issue) };
+    let rest = issue.path.as_ref()?.as_str().strip_prefix(start.as_str()).filter(|rest| rest.starts_with('.'))?;
+    let path = ElementPath::new(format!("{name}{rest}"));
+    Some(issue.at(path))
 }
 
 /// The values of the parameters called `name`.
@@ -217,6 +249,33 @@ mod tests {
         assert_eq!(answer(question(&wrapped)), "Patient.birthDate 3:13");
         let one_line = wrapped.replace(",\n\"birth", ",\"birth");
         assert_eq!(answer(question(&one_line)), "Patient.birthDate 2:70");
+    }
+
+    #[test]
+    fn what_is_not_json_has_a_path_from_its_resource() {
+        let refused = |body: &str| {
+            let issue = VALIDATOR.answer(question(body), &Limits::default()).expect_err("it cannot be read");
+            issue.path.map(|path| path.to_string()).unwrap_or_default()
+        };
+        assert_eq!(refused(r#"{"resourceType":"Patient","name":[{"family":"A"},{"family":}]}"#), "Patient.name[1]");
+        assert_eq!(refused(r#"{"resourceType":"Patient","active":true,"active":true}"#), "Patient");
+        assert_eq!(refused(r#"{"name":[{"family":}],"resourceType":"Patient"}"#), "name[0]");
+        assert_eq!(refused(r#"{"resourceType":"Other","name":[{"family":}]}"#), "name[0]");
+        assert_eq!(refused(r#"{"resourceType":"#), "");
+    }
+
+    #[cfg(feature = "xml")]
+    #[test]
+    fn xml_has_its_elements_in_order() {
+        let patient = "<Patient xmlns=\"http://hl7.org/fhir\"><active value=\"true\"/>\n<id value=\"a\"/></Patient>";
+        assert_eq!(answer(question(patient)), "Patient.id 2:1");
+        let bare = patient.replace(" xmlns=\"http://hl7.org/fhir\"", "");
+        let wrapped = format!(
+            "<Parameters xmlns=\"http://hl7.org/fhir\"><parameter><name value=\"resource\"/><resource>{bare}</resource></parameter></Parameters>"
+        );
+        assert_eq!(answer(question(&wrapped)), "Patient.id 2:1");
+        let right = "<Patient xmlns=\"http://hl7.org/fhir\"><id value=\"a\"/><active value=\"true\"/></Patient>";
+        assert_eq!(answer(question(right)), "");
     }
 
     #[test]
