@@ -25,7 +25,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use weir::acknowledgement::{RetryReason, Verdict, judge};
 use weir::delivery::{AttemptError, Dispatch, Lane, Partner, Reply, Schedule, TlsRefusal};
 use weir::identity::issuance::{Authority, Issued, Validity, host_name};
-use weir::identity::tls::{Clock, Credentials, TrustAnchors, server_config, system_clock};
+use weir::identity::pin::Pin;
+use weir::identity::tls::{Clock, Credentials, TlsVersion, TrustAnchors, server_config, system_clock};
 use weir::identity::{MessageId, PartyId};
 use weir::partner::{self, Arrival, Misbehaviour, Outcome, Settings};
 use weir::server::listener::{Limits, Listener};
@@ -142,6 +143,9 @@ struct Case {
     host: String,
     clock: Clock,
     attempt_timeout: Duration,
+    minimum_tls: TlsVersion,
+    /// The keys that the partner may have.
+    pins: Vec<Pin>,
 }
 
 impl Case {
@@ -159,6 +163,8 @@ impl Case {
             host: host_name(&party("DEMOT"), DOMAIN),
             clock: system_clock(),
             attempt_timeout: Duration::from_secs(5),
+            minimum_tls: TlsVersion::Tls12,
+            pins: vec![],
             authority,
         }
     }
@@ -200,6 +206,8 @@ impl Case {
             connect: Some(address),
             service_id: "2000099999".to_owned(),
             anchors: self.servers.clone(),
+            minimum_tls: self.minimum_tls,
+            pins: self.pins.clone(),
             schedule: Schedule { first: Duration::from_millis(10), max: Duration::from_secs(1) },
             attempt_timeout: self.attempt_timeout,
             max_attempts: None,
@@ -430,6 +438,32 @@ async fn an_endpoint_with_a_certificate_for_another_host_gets_nothing() {
     scene.nothing_arrived();
 }
 
+/// The pin of a certificate's key.
+fn pin(issued: &Issued) -> Pin {
+    let der = CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).expect("PEM");
+    Pin::of(&der).expect("a certificate")
+}
+
+#[tokio::test]
+async fn a_partner_with_a_key_that_is_not_pinned_gets_nothing() {
+    let log = Log::start();
+    let mut case = Case::new();
+    let other = case.authority.issue(&party("DEMOT"), DOMAIN, &[], valid()).expect("a certificate");
+    case.pins = vec![pin(&other)];
+    let scene = case.start().await;
+    assert!(matches!(scene.refused().await, AttemptError::NotPinned));
+    log.warns("the partner's certificate has a key that its partner file does not pin").await;
+    scene.nothing_arrived();
+}
+
+#[tokio::test]
+async fn a_partner_with_one_of_the_pinned_keys_gets_its_messages() {
+    let mut case = Case::new();
+    let next = case.authority.issue(&party("DEMOT"), DOMAIN, &[], valid()).expect("a certificate");
+    case.pins = vec![pin(&next), pin(&case.partner)];
+    assert_eq!(case.start().await.verdict().await, Verdict::Acknowledged { duplicate: false });
+}
+
 #[tokio::test]
 async fn a_sender_that_the_partner_does_not_know_is_forbidden_whatever_it_claims() {
     let log = Log::start();
@@ -535,6 +569,37 @@ async fn tls12_without_gcm_is_refused_in_both_directions() {
         assert!(TlsAcceptor::from(Arc::new(server)).accept(stream).await.is_err());
     });
     let error = case.lane(address).attempt(&dispatch(MESSAGE)).await.expect_err("it is refused");
+    assert!(matches!(error, AttemptError::Tls(_)), "{error}");
+}
+
+/// One handshake of a lane with an endpoint that speaks TLS 1.2 and nothing newer: whether the endpoint accepts it, and
+/// what the lane says.
+async fn older_tls(minimum_tls: TlsVersion) -> (bool, AttemptError) {
+    let case = Case { minimum_tls, ..Case::new() };
+    let certificate = CertificateDer::from_pem_slice(case.partner.certificate_pem.as_bytes()).expect("PEM");
+    let key = PrivateKeyDer::from_pem_slice(case.partner.key_pem.as_bytes()).expect("PEM");
+    let server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(TLS12)
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("a key");
+    let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = socket.local_addr().expect("an address");
+    let accepted = tokio::spawn(async move {
+        let (stream, _) = socket.accept().await.expect("a connection");
+        TlsAcceptor::from(Arc::new(server)).accept(stream).await.is_ok()
+    });
+    let error = case.lane(address).attempt(&dispatch(MESSAGE)).await.expect_err("nobody answers");
+    (accepted.await.expect("it ends"), error)
+}
+
+#[tokio::test]
+async fn a_lane_of_tls13_refuses_tls12() {
+    let (accepted, error) = older_tls(TlsVersion::Tls12).await;
+    assert!(accepted && !matches!(error, AttemptError::Tls(_)), "{error}");
+    let (accepted, error) = older_tls(TlsVersion::Tls13).await;
+    assert!(!accepted && !error.is_ambiguous(), "{error}");
     assert!(matches!(error, AttemptError::Tls(_)), "{error}");
 }
 

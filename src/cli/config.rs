@@ -48,7 +48,7 @@ pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
             Ok(Answer::Yes)
         }
         Err(faults) => {
-            output.line(&text_of(&faults, |diagnostic| output.painted(diagnostic)));
+            output.line(&text_of_all(&faults, |diagnostic| output.painted(diagnostic)));
             let rows: Vec<Value> = faults.faults.iter().map(fault_json).collect();
             output.json(&json!({ "faults": rows }));
             Ok(Answer::No)
@@ -56,17 +56,19 @@ pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
     }
 }
 
-/// The faults as text, those of maps with the span underlined.
-fn text_of(faults: &Faults, paint: impl Fn(&Diagnostic) -> String) -> String {
+/// The faults as text, under a heading.
+fn text_of_all(faults: &Faults, paint: impl Fn(&Diagnostic) -> String) -> String {
     let mut text = faults.heading();
     for fault in &faults.faults {
         text.push('\n');
-        match &fault.diagnostic {
-            Some(diagnostic) => text.push_str(&paint(diagnostic)),
-            None => text.push_str(&fault.to_string()),
-        }
+        text.push_str(&text_of(fault, &paint));
     }
     text
+}
+
+/// A fault as text, one of a map or an agreement with the span underlined.
+pub(super) fn text_of(fault: &Fault, paint: impl Fn(&Diagnostic) -> String) -> String {
+    fault.diagnostic.as_ref().map_or_else(|| fault.to_string(), |diagnostic| paint(diagnostic))
 }
 
 /// Says on standard error why a site cannot be used.
@@ -74,7 +76,7 @@ pub(super) fn show_faults(faults: &Faults, output: &Output) {
     if output.is_json() {
         faults.faults.iter().for_each(|fault| output.remark(&fault_json(fault).to_string()));
     } else {
-        output.remark(&text_of(faults, |diagnostic| output.painted_for_errors(diagnostic)));
+        output.remark(&text_of_all(faults, |diagnostic| output.painted_for_errors(diagnostic)));
     }
 }
 
@@ -101,7 +103,7 @@ pub(super) fn doubt_json(doubt: &Issue) -> Value {
     json!({ "rule": doubt.rule, "element": place, "text": doubt.text, "hint": doubt.hint })
 }
 
-fn fault_json(fault: &Fault) -> Value {
+pub(super) fn fault_json(fault: &Fault) -> Value {
     let Some(diagnostic) = &fault.diagnostic else {
         return json!({ "file": fault.file, "text": fault.text, "hint": fault.hint });
     };

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done; 1 the answer is no (not valid, not delivered, does not verify); 2 usage or configuration.
 
+mod agreement;
 mod audit;
 pub mod client;
 mod config;
@@ -81,6 +82,9 @@ enum Verb {
     Minimise(minimise::Arguments),
     /// Show the lineage of one message: where each element came from, and which clause let it pass
     Explain(explain::Arguments),
+    /// Work with sharing agreements: what may leave, to whom and why
+    #[command(subcommand)]
+    Agreement(agreement::Verb),
     /// Work with a site's configuration
     #[command(subcommand)]
     Config(config::Verb),
@@ -152,6 +156,7 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Validate(arguments) => validate::run(&arguments, output),
         Verb::Minimise(arguments) => minimise::run(&arguments, output),
         Verb::Explain(arguments) => explain::run(&arguments, output),
+        Verb::Agreement(verb) => agreement::run(&verb, output),
         Verb::Config(verb) => config::run(&verb, output),
         Verb::Package(verb) => package::run(&verb, output),
         Verb::Audit(verb) => audit::run(&verb, output),

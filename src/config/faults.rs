@@ -24,25 +24,24 @@ impl Fault {
         Fault { file: file.into(), text: text.to_string(), hint: hint.into(), diagnostic: None }
     }
 
-    /// A fault of an agreement of the site.
-    pub(super) fn of_agreement(fault: disclosure::Fault) -> Fault {
-        Fault::at("agreements", agreement_diagnostic(fault))
+    /// A fault of an agreement.
+    pub fn of_agreement(fault: disclosure::Fault) -> Fault {
+        Fault::at(agreement_diagnostic(fault))
     }
 
     /// A fault of a mapping file of the site.
     pub(super) fn of_map(diagnostic: Diagnostic) -> Fault {
-        Fault::at("mappings", diagnostic)
+        Fault::at(Diagnostic { file: format!("mappings/{}", diagnostic.file), ..diagnostic })
     }
 
-    fn at(folder: &str, mut diagnostic: Diagnostic) -> Fault {
-        diagnostic.file = format!("{folder}/{}", diagnostic.file);
+    fn at(diagnostic: Diagnostic) -> Fault {
         let (file, text, hint) = (diagnostic.file.clone(), diagnostic.to_string(), diagnostic.hint.clone());
         Fault { file, text, hint, diagnostic: Some(Box::new(diagnostic)) }
     }
 }
 
 /// A fault of an agreement as maps show theirs.
-pub(super) fn agreement_diagnostic(fault: disclosure::Fault) -> Diagnostic {
+fn agreement_diagnostic(fault: disclosure::Fault) -> Diagnostic {
     let disclosure::Fault { file, line, column, end_column, text, hint, excerpt } = fault;
     Diagnostic {
         file,

@@ -3,6 +3,7 @@
 //! Enters: a folder with `weir.toml`, `agreements/`, `partners/`, `pki/`, and, beside the built-in ones, `profiles/`,
 //! `packages/` and `mappings/`. Leaves: a [`Site`], or every fault that was found. Invariant: what loads here runs.
 
+mod agreements;
 mod builtin;
 mod definitions;
 mod facts;
@@ -12,6 +13,7 @@ mod partner;
 mod site;
 mod written;
 
+pub use agreements::{AgreementCheck, check_agreements};
 pub(crate) use definitions::DefinitionFiles;
 pub use definitions::{Checked, check_snapshots, definitions, site_definitions, validator};
 pub use faults::{Fault, Faults};

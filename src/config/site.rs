@@ -16,11 +16,11 @@ use super::definitions::{self, texts};
 use super::facts::SiteFacts;
 use super::faults::{Fault, Faults, plural};
 use super::packages::PackageStore;
-use super::{builtin, written};
+use super::{agreements, builtin, written};
 use crate::audit::checkpoint::{SigningKey, VerifierKey};
 use crate::audit::{Checkpointer, HashKey, Recorder};
 use crate::delivery::{Lane, Partner, PartnerSection};
-use crate::disclosure::{Agreement, Agreements, PseudonymKey};
+use crate::disclosure::{Agreement, PseudonymKey};
 use crate::fhir::outcome::Issue;
 use crate::fhir::{Document, Limits, instant_text};
 use crate::identity::certificate::{CertificateError, Role};
@@ -95,13 +95,13 @@ impl Files {
     }
 
     /// The text files of a folder of the site; none when the folder is not there.
-    fn texts(&self, folder: &str, extension: &str) -> Result<Vec<(String, String)>, Fault> {
+    pub(super) fn texts(&self, folder: &str, extension: &str) -> Result<Vec<(String, String)>, Fault> {
         let path = self.folder.join(folder);
         if path.is_dir() { texts(&path, extension) } else { Ok(Vec::new()) }
     }
 }
 
-const SITE: &str = "weir.toml";
+pub(super) const SITE: &str = "weir.toml";
 
 /// Where `weir send` submits records, and what it presents there.
 #[derive(Clone, Debug)]
@@ -151,19 +151,27 @@ impl Site {
         let files = Files::new(folder);
         let mut faults = Faults::default();
         let Some(written) = faults.keep(files.toml::<written::Gateway>(SITE)) else { return Err(faults) };
-        let loaded = Site::load_parts(files, written, &mut faults);
+        let loaded = Site::load_parts(files, written, &[], &mut faults);
         match loaded {
             Some(site) if faults.faults.is_empty() => Ok(site),
             _ => Err(faults),
         }
     }
 
-    /// Checks every part before it gives up, so that all faults are found.
-    fn load_parts(files: Files, written: written::Gateway, faults: &mut Faults) -> Option<Site> {
+    /// Checks every part before it gives up, so that all faults are found. `replaced` are agreement files that stand in
+    /// the place of the site's.
+    pub(super) fn load_parts(
+        files: Files,
+        written: written::Gateway,
+        replaced: &[(String, String)],
+        faults: &mut Faults,
+    ) -> Option<Site> {
         let mut hashes = Vec::new();
-        let stages = load_stages(&files, &written, &mut hashes, faults);
         let partners = load_partners(&files, &mut hashes, faults);
         let principals = load_principals(&files, &written, faults);
+        let others =
+            Others { partners: partners.as_deref().unwrap_or_default(), principals: principals.as_ref(), replaced };
+        let stages = load_stages(&files, &written, &others, &mut hashes, faults);
         let credentials = faults.keep(files.credentials(SITE, &written.gateway.certificate, &written.gateway.key));
         let records_tls = faults.keep(records_tls(&files, &written));
         let payload_key = faults.keep(files.secret(SITE, &written.storage.payload_key));
@@ -498,10 +506,18 @@ fn load_partners(files: &Files, hashes: &mut Vec<(String, [u8; 32])>, faults: &m
     Some(partners)
 }
 
+/// What agreements are checked against besides the definitions, and the files that stand in for the site's.
+struct Others<'a> {
+    partners: &'a [Partner],
+    principals: Option<&'a Principals>,
+    replaced: &'a [(String, String)],
+}
+
 /// Stages 1 to 5, from the built-in definitions and maps and those of the site.
 fn load_stages(
     files: &Files,
     written: &written::Gateway,
+    others: &Others<'_>,
     hashes: &mut Vec<(String, [u8; 32])>,
     faults: &mut Faults,
 ) -> Option<Stages> {
@@ -516,7 +532,16 @@ fn load_stages(
     let validator = validator.and_then(|compiled| faults.keep_all(compiled));
     let models = definitions.as_ref().map(|known| &*known.documents);
     let mappings = models.and_then(|models| load_mappings(files, written, models, hashes, faults));
-    let agreements = load_agreements(files, written, validator.as_ref(), hashes, faults);
+    let facts = SiteFacts { validator: validator.as_ref(), pseudonym_keys: pseudonym_keys(files, written, faults) };
+    let known = agreements::Known {
+        facts: &facts,
+        definitions: models,
+        mappings: mappings.as_ref(),
+        partners: others.partners,
+        principals: others.principals,
+    };
+    let texts = faults.keep(agreements::texts(files, others.replaced));
+    let agreements = texts.and_then(|texts| agreements::load(&texts, &known, hashes, faults));
     let interfaces = load_interfaces(written, validator.as_ref(), faults);
     Some(Stages {
         provider: provenance::Gateway {
@@ -599,20 +624,4 @@ fn pseudonym_keys(files: &Files, written: &written::Gateway, faults: &mut Faults
         Some((name.clone(), PseudonymKey::new(secret.bytes())))
     });
     keys.collect()
-}
-
-fn load_agreements(
-    files: &Files,
-    written: &written::Gateway,
-    validator: Option<&Validator>,
-    hashes: &mut Vec<(String, [u8; 32])>,
-    faults: &mut Faults,
-) -> Option<Agreements> {
-    let texts = faults.keep(files.texts("agreements", "toml"))?;
-    hashes.extend(texts.iter().map(|(name, text)| (format!("agreements/{name}"), sha_256(text.as_bytes()))));
-    let pseudonym_keys = pseudonym_keys(files, written, faults);
-    let facts = SiteFacts { validator, pseudonym_keys };
-    let loaded =
-        Agreements::load_for(&texts, &facts).map_err(|found| found.into_iter().map(Fault::of_agreement).collect());
-    faults.keep_all(loaded)
 }

@@ -57,6 +57,9 @@ pub enum AttemptError {
         /// Who is there, by the certificate.
         found: PartyId,
     },
+    /// The partner's certificate is its own, but with a key that the partner file does not pin. Nothing was sent.
+    #[error("the partner's certificate has a key that its partner file does not pin")]
+    NotPinned,
     /// The partner closed the connection before anything was sent.
     #[error("the partner closed the connection before the message was sent")]
     Closed,
@@ -82,6 +85,7 @@ impl AttemptError {
             | AttemptError::CredentialsRefused(_)
             | AttemptError::Certificate(_)
             | AttemptError::WrongParty { .. }
+            | AttemptError::NotPinned
             | AttemptError::Closed => false,
         }
     }
@@ -98,6 +102,9 @@ impl AttemptError {
             AttemptError::CredentialsRefused(_) => "check that our certificate is valid and that the partner trusts it",
             AttemptError::Certificate(error) => error.hint(),
             AttemptError::WrongParty { .. } => "check ods and endpoint in the partner file with the partner",
+            AttemptError::NotPinned => {
+                "ask the partner whether it changed its key, and add the new pin to spki_pins of the partner file"
+            }
             AttemptError::Closed => "ask the partner whether it knows our certificate's party",
             AttemptError::TimedOut | AttemptError::Cut => "ask the partner if it stays so; the resend has the same ids",
             AttemptError::TooLarge => "ask the partner what its endpoint answers",

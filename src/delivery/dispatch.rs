@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use crate::delivery::Schedule;
     use crate::identity::issuance::{Authority, Validity};
-    use crate::identity::tls::TrustAnchors;
+    use crate::identity::tls::{TlsVersion, TrustAnchors};
     use base64::Engine as _;
     use std::time::Duration;
 
@@ -105,6 +105,8 @@ mod tests {
             connect: None,
             service_id: "2000099999".to_owned(),
             anchors: TrustAnchors::from_pem(authority.certificate_pem().as_bytes()).expect("an anchor"),
+            minimum_tls: TlsVersion::Tls12,
+            pins: Vec::new(),
             schedule: Schedule { first: Duration::from_secs(1), max: Duration::from_secs(1) },
             attempt_timeout: Duration::from_secs(1),
             max_attempts: None,

@@ -1,7 +1,7 @@
 //! One partner's client: connections over mutual TLS, kept and shared, and one attempt at a time for a message.
 //!
 //! A connection is usable once the partner's chain and host name are verified, its certificate names the partner's own
-//! party, and, on HTTP/2, the partner has spoken first and so has accepted our certificate. HTTP/2 connections are
+//! party and has a key that the partner file pins, where it pins any, and, on HTTP/2, the partner has spoken first and so has accepted our certificate. HTTP/2 connections are
 //! shared by all attempts, HTTP/1.1 ones reused in turn. None grows older than ten minutes, so that an expired or
 //! replaced certificate is noticed.
 
@@ -25,7 +25,8 @@ use super::attempt::{alert_in, before, cut, refusal_in, refused};
 use super::reply::read;
 use super::{AttemptError, Dispatch, Partner, Reply};
 use crate::identity::certificate::{CertificateError, Role, party_of};
-use crate::identity::tls::{Clock, Credentials, TlsError, client_config};
+use crate::identity::pin::Pin;
+use crate::identity::tls::{Clock, Credentials, TlsError, client_config_from};
 
 /// From the first packet to the end of the TLS handshake, within the attempt's own limit.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -78,7 +79,7 @@ impl Lane {
     /// # Errors
     /// When our credentials cannot be used as a client.
     pub fn new(partner: Partner, credentials: &Credentials, clock: Clock) -> Result<Lane, TlsError> {
-        let tls = client_config(credentials, &partner.anchors, clock)?.into();
+        let tls = client_config_from(partner.minimum_tls, credentials, &partner.anchors, clock)?.into();
         let host = partner.endpoint.host().expect("a checked endpoint has a host");
         let name = ServerName::try_from(host.to_owned()).expect("a checked endpoint has a host name");
         let target = format!("{}/$process-message", partner.endpoint.to_string().trim_end_matches('/'));
@@ -207,6 +208,9 @@ impl Lane {
         let found = party_of(certificate, Role::Server)?;
         if found != self.partner.ods {
             return Err(AttemptError::WrongParty { expected: self.partner.ods.clone(), found });
+        }
+        if !self.partner.pins.is_empty() && !self.partner.pins.contains(&Pin::of(certificate)?) {
+            return Err(AttemptError::NotPinned);
         }
         Ok(())
     }

@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use super::Schedule;
 use crate::identity::PartyId;
-use crate::identity::tls::{TlsError, TrustAnchors};
+use crate::identity::pin::Pin;
+use crate::identity::tls::{TlsError, TlsVersion, TrustAnchors};
 
 /// A partner as its file says it.
 #[derive(Clone, Debug, Deserialize)]
@@ -27,6 +28,12 @@ pub struct PartnerSection {
     pub service_id: String,
     /// The file of the authorities that issue the partner's certificate; a relative name starts at the site.
     pub trust_anchors: String,
+    /// The lowest version of TLS that is spoken with it: `1.2` (the default) or `1.3`.
+    pub minimum_tls: Option<String>,
+    /// The keys that its certificate may have: `sha256/` and the base64 of the SHA-256 of the SubjectPublicKeyInfo.
+    /// Without any, every key that its issuer vouches for.
+    #[serde(default)]
+    pub spki_pins: Vec<String>,
     /// The longest wait before the second attempt. Default 2.
     #[serde(default = "first_retry")]
     pub first_retry_seconds: f64,
@@ -67,6 +74,10 @@ pub struct Partner {
     pub service_id: String,
     /// Who may issue its certificate.
     pub anchors: TrustAnchors,
+    /// The lowest version of TLS that is spoken with it.
+    pub minimum_tls: TlsVersion,
+    /// The keys that its certificate may have; any, if there is none.
+    pub pins: Vec<Pin>,
     /// When to try again.
     pub schedule: Schedule,
     /// The longest that one attempt takes.
@@ -103,6 +114,8 @@ impl PartnerSection {
         let connect = kept(self.connect.as_deref().map(address).transpose(), &mut faults);
         let anchors = kept(anchors(&site.join(&self.trust_anchors)), &mut faults);
         let service_id = kept(service_id(self.service_id), &mut faults);
+        let minimum_tls = kept(minimum_tls(self.minimum_tls.as_deref()), &mut faults);
+        let pins = kept(pins(&self.spki_pins), &mut faults);
         let first = kept(seconds("first_retry_seconds", self.first_retry_seconds), &mut faults);
         let max = kept(seconds("max_retry_seconds", self.max_retry_seconds), &mut faults);
         let attempt_timeout = kept(seconds("attempt_timeout_seconds", self.attempt_timeout_seconds), &mut faults);
@@ -117,7 +130,20 @@ impl PartnerSection {
             let (name, max_attempts) = (self.name, self.max_attempts);
             let (ods, endpoint, connect, service_id) = (ods?, endpoint?, connect?, service_id?);
             let (anchors, attempt_timeout) = (anchors?, attempt_timeout?);
-            Some(Partner { ods, name, endpoint, connect, service_id, anchors, schedule, attempt_timeout, max_attempts })
+            let (minimum_tls, pins) = (minimum_tls?, pins?);
+            Some(Partner {
+                ods,
+                name,
+                endpoint,
+                connect,
+                service_id,
+                anchors,
+                minimum_tls,
+                pins,
+                schedule,
+                attempt_timeout,
+                max_attempts,
+            })
         })();
         checked.filter(|_| faults.is_empty()).ok_or(faults)
     }
@@ -160,6 +186,18 @@ fn service_id(text: String) -> Result<String, SettingError> {
     Ok(text)
 }
 
+fn minimum_tls(text: Option<&str>) -> Result<TlsVersion, SettingError> {
+    text.map_or(Ok(TlsVersion::default()), |text| {
+        text.parse().map_err(|_| wrong("minimum_tls", "is no version that is spoken", "write \"1.2\" or \"1.3\""))
+    })
+}
+
+fn pins(texts: &[String]) -> Result<Vec<Pin>, SettingError> {
+    let remedy = "write sha256/ and the base64 of the SHA-256 of the certificate's SubjectPublicKeyInfo";
+    let pin = |text: &String| text.parse().map_err(|_| wrong("spki_pins", "has something that is no pin", remedy));
+    texts.iter().map(pin).collect()
+}
+
 fn anchors(file: &Path) -> Result<TrustAnchors, SettingError> {
     let remedy = "name a PEM file with the authorities that issue the partner's certificate";
     let pem =
@@ -193,6 +231,8 @@ mod tests {
         trust_anchors = "ca.pem"
         first_retry_seconds = 0.25
         max_attempts = 20
+        minimum_tls = "1.3"
+        spki_pins = ["sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]
     "#;
 
     #[expect(clippy::disallowed_methods, reason = "files of a test need not be durable")]
@@ -219,6 +259,7 @@ mod tests {
         assert_eq!(partner.schedule.first, Duration::from_millis(250));
         assert_eq!(partner.schedule.max, Duration::from_secs(300));
         assert_eq!(partner.max_attempts, Some(20));
+        assert_eq!((partner.minimum_tls, partner.pins.len()), (TlsVersion::Tls13, 1));
     }
 
     #[test]
@@ -241,6 +282,8 @@ mod tests {
         }
         assert_eq!(faults(|section| section.connect = Some("localhost:1".to_owned())), ["connect"]);
         assert_eq!(faults(|section| section.trust_anchors = "missing.pem".to_owned()), ["trust_anchors"]);
+        assert_eq!(faults(|section| section.minimum_tls = Some("1.1".to_owned())), ["minimum_tls"]);
+        assert_eq!(faults(|section| section.spki_pins.push("AAAA".to_owned())), ["spki_pins"]);
         assert_eq!(faults(|section| section.trust_anchors = "empty.pem".to_owned()), ["trust_anchors"]);
         assert_eq!(faults(|section| section.attempt_timeout_seconds = f64::NAN), ["attempt_timeout_seconds"]);
         assert_eq!(faults(|section| section.max_retry_seconds = 0.1), ["max_retry_seconds"]);

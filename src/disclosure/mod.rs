@@ -17,8 +17,9 @@ mod withheld_list;
 
 pub use agreement::{
     Agreement, Agreements, Approval, Clause, Coarser, ConsentRule, ConsentTerms, Control, Controls, Dpia, Escalation,
-    Fault, Generalisation, Interface, LawfulBasis, Mitigation, NamedRole, Objection, OverrideBasis, OverrideTerms,
-    Party, Person, Purpose, RequiredElements, Roles, Severity, Status, TlsVersion, Withholding,
+    Fault, Generalisation, Interface, Lane, LawfulBasis, Mitigation, NamedRole, Objection, OverrideBasis,
+    OverrideTerms, Party, Person, PrincipalFacts, Profiles, Purpose, RequiredElements, Roles, Severity, Status,
+    Surroundings, Withholding,
 };
 pub use generalise::{AGE_BAND, PseudonymKey, pseudonym_system};
 pub use manifest::{Generalised, Kept, Manifest, Why, Withheld};

@@ -4,6 +4,7 @@
 pub mod certificate;
 pub mod digest;
 pub mod issuance;
+pub mod pin;
 pub mod principal;
 pub mod signature;
 pub mod tls;

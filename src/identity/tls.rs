@@ -5,6 +5,7 @@
 //! connection proves chain and expiry anew.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
@@ -13,11 +14,11 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
-use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig};
+use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-use super::PartyId;
 use super::certificate::{self, CertificateError, Role};
 use super::issuance::Validity;
+use super::{Malformed, PartyId};
 
 /// The clock that certificates are checked against.
 pub type Clock = Arc<dyn TimeProvider>;
@@ -151,7 +152,50 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
-/// For a lane: presents `credentials`, and requires a server certificate below `anchors` for the name it calls.
+/// The lowest version of TLS that a connection may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TlsVersion {
+    /// TLS 1.2 or 1.3.
+    #[default]
+    Tls12,
+    /// TLS 1.3 only.
+    Tls13,
+}
+
+impl TlsVersion {
+    /// The versions that may be spoken.
+    fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+        static NEWEST_FIRST: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
+        match self {
+            TlsVersion::Tls12 => &NEWEST_FIRST,
+            TlsVersion::Tls13 => &NEWEST_FIRST[..1],
+        }
+    }
+}
+
+impl fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TlsVersion::Tls12 => "1.2",
+            TlsVersion::Tls13 => "1.3",
+        })
+    }
+}
+
+impl FromStr for TlsVersion {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<TlsVersion, Malformed> {
+        match text {
+            "1.2" => Ok(TlsVersion::Tls12),
+            "1.3" => Ok(TlsVersion::Tls13),
+            _ => Err(Malformed { what: "minimum_tls", rule: "\"1.2\" or \"1.3\"" }),
+        }
+    }
+}
+
+/// For a client of TLS 1.2 or 1.3: presents `credentials`, and requires a server certificate below `anchors` for the
+/// name it calls.
 ///
 /// # Errors
 /// When our own certificate names no party as a client, or does not fit its key.
@@ -160,9 +204,22 @@ pub fn client_config(
     anchors: &TrustAnchors,
     clock: Clock,
 ) -> Result<Arc<ClientConfig>, TlsError> {
+    client_config_from(TlsVersion::Tls12, credentials, anchors, clock)
+}
+
+/// The same for a lane that speaks no older version than `minimum`.
+///
+/// # Errors
+/// As [`client_config`].
+pub fn client_config_from(
+    minimum: TlsVersion,
+    credentials: &Credentials,
+    anchors: &TrustAnchors,
+    clock: Clock,
+) -> Result<Arc<ClientConfig>, TlsError> {
     credentials.party(Role::Client)?;
     let mut config = ClientConfig::builder_with_details(provider(), clock)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_protocol_versions(minimum.versions())?
         .with_root_certificates(anchors.0.clone())
         .with_client_auth_cert(credentials.chain.clone(), credentials.key.clone_key())?;
     config.resumption = Resumption::disabled();

@@ -15,6 +15,7 @@ mod date_op;
 mod diagnostic;
 mod error;
 mod escape;
+mod makes;
 mod plan;
 mod quantity;
 mod recorder;

@@ -80,6 +80,7 @@ impl<'a> Faults<'a> {
     /// All of them, in the order of the file.
     pub(super) fn into_found(mut self) -> Vec<Fault> {
         self.found.sort_by_key(|fault| (fault.line, fault.column));
+        self.found.dedup();
         self.found
     }
 }

@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::lint::lint;
 use super::read::read;
-use super::{Agreement, Fault, RequiredElements, Status};
+use super::{Agreement, Fault, Profiles, RequiredElements, Status, Surroundings};
 use crate::disclosure::Error;
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, InterfaceName, PartyId};
@@ -43,6 +44,25 @@ impl Agreements {
             return Err(faults);
         }
         Ok(Agreements { list: list.into_iter().map(|loaded| loaded.agreement).collect() })
+    }
+
+    /// The same, with what only the site's profiles and settings show.
+    ///
+    /// # Errors
+    /// Every fault of every file, in the order of the files.
+    pub fn check(
+        files: &[(String, String)],
+        required: RequiredElements<'_>,
+        profiles: &mut Profiles<'_>,
+        site: &dyn Surroundings,
+    ) -> Result<Agreements, Vec<Fault>> {
+        let loaded = Agreements::load_for(files, required);
+        let mut faults: Vec<Fault> = Vec::new();
+        for (file, text) in files {
+            let read = loaded.as_ref().err().into_iter().flatten().filter(|fault| fault.file == *file).cloned();
+            faults.extend(joined(read.collect(), lint(file, text, profiles, site)));
+        }
+        if faults.is_empty() { loaded } else { Err(faults) }
     }
 
     /// All of them, in the order they were given.
@@ -91,6 +111,22 @@ impl Agreements {
             },
         })
     }
+}
+
+/// The faults of a file by place. Where reading it found one too, the one that says what to write instead is kept.
+fn joined(read: Vec<Fault>, linted: Vec<Fault>) -> Vec<Fault> {
+    let mut faults = read;
+    let already = faults.len();
+    for fault in linted {
+        let place = (fault.line, fault.column);
+        match faults[..already].iter_mut().find(|other| (other.line, other.column) == place) {
+            Some(other) if other.hint.is_empty() && !fault.hint.is_empty() => *other = fault,
+            Some(_) => {}
+            None => faults.push(fault),
+        }
+    }
+    faults.sort_by_key(|fault| (fault.line, fault.column));
+    faults
 }
 
 /// An agreement with the file it came from.

@@ -6,6 +6,7 @@
 
 mod fault;
 mod interface;
+mod lint;
 mod list;
 mod people;
 mod read;
@@ -24,10 +25,11 @@ use time::{Date, Duration};
 
 pub use fault::Fault;
 pub use interface::{Clause, Coarser, ConsentTerms, Generalisation, Interface, OverrideTerms, Withholding};
+pub use lint::{Lane, PrincipalFacts, Profiles, Surroundings};
 pub use list::Agreements;
 pub use people::{Approval, Person, Roles};
 pub use safeguards::{Controls, Dpia, Escalation, Mitigation};
-pub use words::{ConsentRule, Control, NamedRole, Objection, OverrideBasis, Severity, Status, TlsVersion};
+pub use words::{ConsentRule, Control, NamedRole, Objection, OverrideBasis, Severity, Status};
 
 use super::plan::Facts;
 use crate::fhir::Instant;

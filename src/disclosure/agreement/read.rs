@@ -42,7 +42,8 @@ pub(super) fn read(
     let written: written::Agreement = match toml::from_str(text) {
         Ok(written) => written,
         Err(error) => {
-            faults.add(error.span().unwrap_or_default(), error.message());
+            let what = error.message();
+            faults.add_with_hint(error.span().unwrap_or_default(), what, nearest_key(what));
             return Err(faults.into_found());
         }
     };
@@ -52,6 +53,15 @@ pub(super) fn read(
     match agreement {
         Some(agreement) if reader.faults.is_empty() => Ok((agreement, id_at)),
         _ => Err(reader.faults.into_found()),
+    }
+}
+
+/// The key that was meant, where `message` is of an unknown one.
+fn nearest_key(message: &str) -> String {
+    let mut words = message.split('`').skip(1).step_by(2);
+    match words.next().filter(|_| message.starts_with("unknown field")) {
+        Some(wrong) => nearest(wrong, words.map(str::to_owned)),
+        None => String::new(),
     }
 }
 
@@ -78,7 +88,7 @@ impl Reader<'_> {
         let purpose = self.purpose(written.purpose);
         let lawful_basis = self.lawful_basis(written.lawful_basis);
         let controls = self.controls(&written.controls);
-        let roles = self.roles(written.roles);
+        let roles = self.roles(&written.roles);
         let approval = self.approval(written.approval, &roles);
         let escalations = self.escalations(written.escalation);
         let interfaces = self.interfaces(written.interfaces, &written.categories, &roles);
@@ -186,29 +196,20 @@ impl Reader<'_> {
     fn controls(&mut self, written: &written::Controls) -> Option<Controls> {
         let written::Controls { minimum_tls, pinning, encryption_at_rest } = written;
         let minimum_tls = self.parsed(minimum_tls)?;
-        Some(Controls { minimum_tls, pinning: *pinning, encryption_at_rest: *encryption_at_rest })
+        Some(Controls { minimum_tls, pinning: *pinning.get_ref(), encryption_at_rest: *encryption_at_rest })
     }
 
-    fn roles(&mut self, written: Spanned<written::Roles>) -> Roles {
-        let written = written.into_inner();
-        let named = [
-            (NamedRole::CaldicottGuardian, Some(written.caldicott_guardian)),
-            (NamedRole::Siro, Some(written.siro)),
-            (NamedRole::IgLead, Some(written.ig_lead)),
-            (NamedRole::OperationalOwner, Some(written.operational_owner)),
-            (NamedRole::TechnicalAdministrator, Some(written.technical_administrator)),
-            (NamedRole::SafeguardingLead, written.safeguarding_lead),
-        ];
-        let filled = named.into_iter().filter_map(|(role, person)| Some((role, self.person(person?))));
+    fn roles(&mut self, written: &Spanned<written::Roles>) -> Roles {
+        let filled = written.get_ref().filled().map(|(role, person)| (role, self.person(person.get_ref())));
         Roles(filled.collect())
     }
 
-    fn person(&mut self, written: Spanned<written::Person>) -> Person {
-        let written::Person { name, contact, principal } = written.into_inner();
+    fn person(&mut self, written: &written::Person) -> Person {
+        let written::Person { name, contact, principal } = written;
         Person {
-            name: self.words(name, "the person's name"),
-            contact: self.words(contact, "how to reach the person"),
-            principal: principal.map(|principal| self.words(principal, "the principal's id")),
+            name: self.words(name.clone(), "the person's name"),
+            contact: self.words(contact.clone(), "how to reach the person"),
+            principal: principal.clone().map(|principal| self.words(principal, "the principal's id")),
         }
     }
 

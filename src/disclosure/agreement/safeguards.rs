@@ -3,7 +3,8 @@
 
 use http::Uri;
 
-use super::words::{Control, Severity, TlsVersion};
+use super::words::{Control, Severity};
+use crate::identity::tls::TlsVersion;
 
 /// What the site must enforce for this agreement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use time::Date;
 use time::macros::format_description;
 
 use super::*;
+use crate::identity::tls::TlsVersion;
 
 const GOOD: &str = r#"id = "trust-crisis"
 version = "1"
@@ -88,7 +89,7 @@ fn every_fault_has_its_place() {
         ("retention_days", "review_grace_days = 400\nretention_days", "a.toml:6:21: review_grace_days must be from 0"),
         ("= { identity =", "= { unused = 'u', identity =", "a.toml:11:16: no clause is of the category \"unused\""),
         ("\"who the person is\"", "\"\"", "a.toml:11:27: what the category means must not be empty"),
-        ("\"1.2\"", "\"1.1\"", "a.toml:12:28: minimum_tls must be 1.2 or 1.3"),
+        ("\"1.2\"", "\"1.1\"", "a.toml:12:28: minimum_tls must be \"1.2\" or \"1.3\""),
         ("siro = { name", "siro = { nom", "a.toml:14:16: unknown field `nom`"),
         ("roles.siro = {", "roles.siros = {", "a.toml:14:7: unknown field `siros`"),
         ("\"ext. 1\"", "\"\"", "a.toml:13:62: how to reach the person must not be empty"),
@@ -223,7 +224,7 @@ fn everything_that_is_written_can_be_asked_for() {
     assert_eq!(agreement.categories().get("plan").map(String::as_str), Some("the person's crisis plan"));
     assert_eq!(agreement.controls().minimum_tls, TlsVersion::Tls12);
     let guardian = agreement.roles().person(NamedRole::CaldicottGuardian).expect("there is one");
-    assert_eq!(guardian.principal.as_deref(), Some("ada-guardian"));
+    assert_eq!(guardian.principal.as_deref(), Some("demo-guardian"));
     assert_eq!(agreement.approval().by, [NamedRole::CaldicottGuardian, NamedRole::Siro]);
     assert!(agreement.dpia().mitigations.iter().any(|each| each.control == Control::OverrideReview));
     let hours: Vec<(Severity, u32)> = agreement.escalations().iter().map(|each| (each.severity, each.hours)).collect();

@@ -58,16 +58,6 @@ words!(
 );
 
 words!(
-    /// The lowest version of TLS that a partner's lane may use.
-    TlsVersion, "minimum_tls", {
-        /// TLS 1.2.
-        Tls12 = "1.2",
-        /// TLS 1.3.
-        Tls13 = "1.3",
-    }
-);
-
-words!(
     /// Who answers for what in an agreement.
     NamedRole, "the role", {
         /// Protects the confidentiality of people's information.

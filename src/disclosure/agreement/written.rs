@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::NamedRole;
+
 /// Text with its place.
 pub(super) type Text = Spanned<String>;
 
@@ -59,7 +61,7 @@ pub(super) struct LawfulBasis {
 #[serde(deny_unknown_fields)]
 pub(super) struct Controls {
     pub(super) minimum_tls: Text,
-    pub(super) pinning: bool,
+    pub(super) pinning: Spanned<bool>,
     pub(super) encryption_at_rest: bool,
 }
 
@@ -184,4 +186,19 @@ pub(super) struct Withhold {
     pub(super) elements: Vec<Text>,
     pub(super) reason: Text,
     pub(super) approved_by: Text,
+}
+
+impl Roles {
+    /// Each role that is filled, and by whom.
+    pub(super) fn filled(&self) -> impl Iterator<Item = (NamedRole, &Spanned<Person>)> {
+        let named = [
+            (NamedRole::CaldicottGuardian, Some(&self.caldicott_guardian)),
+            (NamedRole::Siro, Some(&self.siro)),
+            (NamedRole::IgLead, Some(&self.ig_lead)),
+            (NamedRole::OperationalOwner, Some(&self.operational_owner)),
+            (NamedRole::TechnicalAdministrator, Some(&self.technical_administrator)),
+            (NamedRole::SafeguardingLead, self.safeguarding_lead.as_ref()),
+        ];
+        named.into_iter().filter_map(|(role, person)| Some((role, person?)))
+    }
 }

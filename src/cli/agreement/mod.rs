@@ -1,0 +1,21 @@
+//! `weir agreement`: sharing agreements as files. One file a verb.
+
+mod check;
+
+use clap::Subcommand;
+
+use super::Answer;
+use super::output::Output;
+
+/// What to do with agreements.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Find everything that is wrong with agreement files
+    Check(check::Arguments),
+}
+
+pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
+    match verb {
+        Verb::Check(arguments) => check::run(arguments, output),
+    }
+}

@@ -1,0 +1,135 @@
+//! The agreements of a site, checked against its profiles, maps, partners and keys.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::facts::SiteFacts;
+use super::faults::{Fault, Faults};
+use super::site::Files;
+use super::{Site, written};
+use crate::delivery::Partner;
+use crate::disclosure::{Agreements, Lane, PrincipalFacts, Profiles, Surroundings};
+use crate::fhir::Document;
+use crate::fhir::definitions::{Definition, StructureDefinition};
+use crate::identity::PartyId;
+use crate::identity::digest::sha_256;
+use crate::identity::principal::Principals;
+use crate::mapping::Mappings;
+
+const FOLDER: &str = "agreements";
+
+/// What agreements are checked against.
+pub(super) struct Known<'a> {
+    pub(super) facts: &'a SiteFacts<'a>,
+    /// `None` where the profiles have faults, which are told by themselves.
+    pub(super) definitions: Option<&'a [Document]>,
+    pub(super) mappings: Option<&'a Mappings>,
+    pub(super) partners: &'a [Partner],
+    pub(super) principals: Option<&'a Principals>,
+}
+
+impl Surroundings for Known<'_> {
+    fn resource_types(&self, interface: &str) -> Option<Vec<&str>> {
+        let map = self.mappings?.get(&interface.parse().ok()?)?;
+        map.resource_types().map(Vec::from_iter)
+    }
+
+    fn lane(&self, partner: &PartyId) -> Option<Lane> {
+        let partner = self.partners.iter().find(|each| each.ods == *partner)?;
+        Some(Lane { minimum_tls: partner.minimum_tls, is_pinned: !partner.pins.is_empty() })
+    }
+
+    fn pseudonym_keys(&self) -> Vec<&str> {
+        self.facts.pseudonym_keys.keys().map(String::as_str).collect()
+    }
+
+    fn principal(&self, id: &str) -> Option<PrincipalFacts> {
+        let principal = self.principals?.named(&id.parse().ok()?)?;
+        let roles = principal.roles.iter().map(|role| role.code().to_owned()).collect();
+        Some(PrincipalFacts { roles, signs: principal.key.is_some() })
+    }
+
+    fn principals(&self) -> Vec<String> {
+        self.principals.iter().flat_map(|known| known.iter()).map(|each| each.id.to_string()).collect()
+    }
+}
+
+/// The agreement files of a site, by name and text. A file of `replaced` stands in the place of the one of its name.
+pub(super) fn texts(files: &Files, replaced: &[(String, String)]) -> Result<Vec<(String, String)>, Fault> {
+    let own = files.texts(FOLDER, "toml")?;
+    let mut texts: BTreeMap<String, (String, String)> = BTreeMap::new();
+    for (name, text) in own {
+        let shown = format!("{FOLDER}/{name}");
+        texts.insert(name, (shown, text));
+    }
+    for (path, text) in replaced {
+        let name = Path::new(path).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        texts.insert(name, (path.clone(), text.clone()));
+    }
+    Ok(texts.into_values().collect())
+}
+
+/// Reads and checks agreement files; notes the hash of each.
+pub(super) fn load(
+    texts: &[(String, String)],
+    known: &Known<'_>,
+    hashes: &mut Vec<(String, [u8; 32])>,
+    faults: &mut Faults,
+) -> Option<Agreements> {
+    hashes.extend(texts.iter().map(|(name, text)| (name.clone(), sha_256(text.as_bytes()))));
+    let loaded = match known.definitions {
+        None => Agreements::load_for(texts, known.facts),
+        Some(definitions) => {
+            let structures = structures(definitions);
+            Agreements::check(texts, known.facts, &mut Profiles::of(&structures), known)
+        }
+    };
+    faults.keep_all(loaded.map_err(|found| found.into_iter().map(Fault::of_agreement).collect()))
+}
+
+/// The StructureDefinitions among definitions.
+fn structures(definitions: &[Document]) -> Vec<StructureDefinition> {
+    let structure = |document: &Document| match Definition::read(document)? {
+        Definition::Structure(structure) => Some(*structure),
+        Definition::ValueSet(_) | Definition::CodeSystem(_) => None,
+    };
+    definitions.iter().filter_map(structure).collect()
+}
+
+/// What is wrong with agreement files of a site, or with others as they would be there.
+#[derive(Debug)]
+pub struct AgreementCheck {
+    /// The files that were checked, as they are named in faults.
+    pub files: Vec<String>,
+    /// The faults of these files.
+    pub faults: Faults,
+    /// How many faults the site has besides.
+    pub others: usize,
+}
+
+/// Checks the agreements of the site in `folder`; with `chosen`, these files alone, each in the place of the site's file
+/// of the same name.
+///
+/// # Errors
+/// When there is no site, or a chosen file cannot be read.
+pub fn check_agreements(folder: &Path, chosen: &[PathBuf]) -> Result<AgreementCheck, Faults> {
+    let one = |fault| Faults { faults: vec![fault] };
+    let mut replaced = Vec::new();
+    for path in chosen {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| one(Fault::new(shown.clone(), error, "name an agreement file; it must be UTF-8 text")))?;
+        replaced.push((shown, text));
+    }
+    let files = Files::new(folder);
+    let written: written::Gateway = files.toml(super::site::SITE).map_err(one)?;
+    let checked: Vec<String> = match &replaced[..] {
+        [] => texts(&files, &[]).map_err(one)?.into_iter().map(|(name, _)| name).collect(),
+        replaced => replaced.iter().map(|(name, _)| name.clone()).collect(),
+    };
+    let mut all = Faults::default();
+    let _site = Site::load_parts(files, written, &replaced, &mut all);
+    let (faults, others): (Vec<Fault>, Vec<Fault>) =
+        all.faults.into_iter().partition(|fault| checked.contains(&fault.file));
+    Ok(AgreementCheck { files: checked, faults: Faults { faults }, others: others.len() })
+}
