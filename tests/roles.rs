@@ -65,7 +65,8 @@ fn bench() -> (Bench, String) {
 fn each_person_may_over_http_what_a_role_of_theirs_permits_and_nothing_else() {
     let (bench, id) = bench();
     let site = open(&bench.site);
-    let people: Vec<&Principal> = site.principals().iter().filter(|principal| principal.key.is_some()).collect();
+    let people: Vec<&Principal> =
+        site.staff().principals().iter().filter(|principal| principal.key.is_some()).collect();
     assert!(people.len() >= 6, "the demo has people of most roles");
     let mut expected = Vec::new();
     for person in people {

@@ -32,7 +32,7 @@ pub(super) struct Verify {
 pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
     let Verb::Verify(arguments) = verb;
     let site = arguments.site.load()?;
-    arguments.actor.permit(&site, Action::VerifyAudit, None)?;
+    arguments.actor.permit(site.staff(), Action::VerifyAudit, None)?;
     let store = site.open_for_reading()?;
     let report = super::runtime()?.block_on(verify(&store, site.audit_verifier()))?;
     output.line(&report.to_string());

@@ -31,7 +31,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answer> {
     let site = arguments.site.load()?;
     let id = arguments.message;
-    let actor = arguments.actor.permit(&site, Action::ReadLineage, Some(id))?;
+    let actor = arguments.actor.permit(site.staff(), Action::ReadLineage, Some(id))?;
     let sees_withheld = actor.may(Action::ReadWithheld);
     if sees_withheld && !arguments.provenance {
         actor.look(Action::ReadWithheld, Some(id))?;

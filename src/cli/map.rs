@@ -60,7 +60,7 @@ fn load(arguments: &Arguments, output: &Output) -> anyhow::Result<Option<Box<dyn
             return Ok(None);
         }
     };
-    arguments.actor.permit(&site, Action::Preview, None)?;
+    arguments.actor.permit(site.staff(), Action::Preview, None)?;
     let interface = arguments.interface.clone();
     let profile = site.stages().interfaces.get(&interface).map(|interface| interface.profile.clone());
     let profile = profile.with_context(|| {

@@ -46,7 +46,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answer> {
     let site = arguments.site.load()?;
-    arguments.actor.permit(&site, Action::Preview, None)?;
+    arguments.actor.permit(site.staff(), Action::Preview, None)?;
     let bundle = super::document(&arguments.bundle)?;
     let agreement = site
         .agreement(&arguments.agreement)

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::Answer;
 use super::config::{doubt_json, doubt_text};
 use super::output::Output;
-use super::site::SiteOption;
+use super::site::{ActorOption, SiteOption};
 use crate::config::{self, Checked, Listed, PackageStore};
+use crate::identity::principal::Action;
 use crate::validation::Validator;
 
 /// What to do with packages.
@@ -44,6 +45,8 @@ pub(super) struct Add {
     package: Vec<PathBuf>,
     #[command(flatten)]
     site: SiteOption,
+    #[command(flatten)]
+    actor: ActorOption,
     /// Another package cache: a folder of folders named NAME#VERSION
     #[arg(long, value_name = "DIR")]
     cache: Vec<PathBuf>,
@@ -93,6 +96,7 @@ fn list(arguments: &List, output: &Output) -> anyhow::Result<Answer> {
 
 fn add(arguments: &Add, output: &Output) -> anyhow::Result<Answer> {
     arguments.site.exists()?;
+    arguments.actor.permit(&arguments.site.staff()?, Action::Administer, None)?;
     let additions = PackageStore::of(&arguments.site.site).add(&arguments.package, &arguments.cache)?;
     for addition in &additions {
         match &addition.replaces {

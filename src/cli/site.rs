@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::acts::{Act, Deed, spool};
-use crate::config::{Faults, Site};
+use crate::config::{Faults, Site, Staff};
 use crate::identity::principal::{Action, Principal};
 use crate::identity::signature::PersonalKey;
 use crate::identity::{MessageId, PrincipalId};
@@ -31,6 +31,11 @@ impl SiteOption {
     /// Reads and checks the site.
     pub(super) fn load(&self) -> Result<Site, Faults> {
         Site::load(&self.site)
+    }
+
+    /// Reads who may act there, and nothing else.
+    pub(super) fn staff(&self) -> Result<Staff, Faults> {
+        Staff::load(&self.site)
     }
 }
 
@@ -61,36 +66,36 @@ fn names(ids: &[PrincipalId]) -> String {
 
 /// Someone who has shown that they have a principal's key.
 pub(super) struct Actor<'s> {
-    site: &'s Site,
+    staff: &'s Staff,
     principal: &'s Principal,
     key: PersonalKey,
 }
 
 impl ActorOption {
     /// Who acts, with the key that shows it.
-    pub(super) fn at<'s>(&self, site: &'s Site) -> anyhow::Result<Actor<'s>> {
+    pub(super) fn at<'s>(&self, staff: &'s Staff) -> anyhow::Result<Actor<'s>> {
         let from_environment = match std::env::var("WEIR_AS") {
             Ok(text) => Some(text.parse().context("WEIR_AS")?),
             Err(_) => None,
         };
-        let id = self.principal.as_ref().or(from_environment.as_ref()).or(site.default_principal());
+        let id = self.principal.as_ref().or(from_environment.as_ref()).or(staff.default());
         let id = id.context("who acts? name a principal of weir.toml with --as, or give it a [cli] section")?;
-        let known = site.principals().named(id);
+        let known = staff.principals().named(id);
         let principal = known.with_context(|| format!("there is no principal {id} in weir.toml"))?;
-        let key = site.personal_key(id, self.key.as_deref())?;
+        let key = staff.personal_key(id, self.key.as_deref())?;
         let own = principal.key == Some(key.public());
         anyhow::ensure!(own, "the key is not the one that weir.toml lists for {id}; name the right one with --key");
-        Ok(Actor { site, principal, key })
+        Ok(Actor { staff, principal, key })
     }
 
     /// Who acts, if they may do `action`; that they did, or tried to, goes to the audit log.
     pub(super) fn permit<'s>(
         &self,
-        site: &'s Site,
+        staff: &'s Staff,
         action: Action,
         message: Option<MessageId>,
     ) -> anyhow::Result<Actor<'s>> {
-        let actor = self.at(site)?;
+        let actor = self.at(staff)?;
         actor.look(action, message)?;
         Ok(actor)
     }
@@ -103,7 +108,7 @@ impl Actor<'_> {
         if self.may(action) {
             return Ok(());
         }
-        let able = self.site.principals().able(action).into_iter().cloned().collect();
+        let able = self.staff.principals().able(action).into_iter().cloned().collect();
         Err(Denied { by: self.principal.id.clone(), action, able }.into())
     }
 
@@ -124,10 +129,10 @@ impl Actor<'_> {
 
     /// Hands a deed to the gateway, signed: performed within a second when it runs, else when it starts.
     pub(super) fn leave(&self, deed: Deed) -> anyhow::Result<Act> {
-        let act = Act::new(self.site.name(), deed, clock::now());
+        let act = Act::new(self.staff.site(), deed, clock::now());
         let signed = act.sign(&self.principal.id, &self.key);
-        let folder = self.site.acts_folder();
-        spool::leave(&folder, &act, &signed).with_context(|| format!("cannot write to {}", folder.display()))?;
+        let folder = self.staff.acts_folder();
+        spool::leave(folder, &act, &signed).with_context(|| format!("cannot write to {}", folder.display()))?;
         Ok(act)
     }
 }

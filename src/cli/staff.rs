@@ -55,8 +55,8 @@ pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
 }
 
 fn list(arguments: &List, output: &Output) -> anyhow::Result<Answer> {
-    let site = arguments.site.load()?;
-    for principal in site.principals().iter() {
+    let staff = arguments.site.staff()?;
+    for principal in staff.principals().iter() {
         let may: Vec<&str> =
             Action::ALL.iter().filter(|&&action| principal.may(action)).map(|action| action.code()).collect();
         let roles: Vec<&str> = principal.roles.iter().map(|role| role.code()).collect();

@@ -25,10 +25,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answer> {
-    let site = arguments.site.load()?;
-    let actor = arguments.actor.at(&site)?;
+    let staff = arguments.site.staff()?;
+    let actor = arguments.actor.at(&staff)?;
     let lifetime = Duration::minutes(arguments.minutes.into());
-    let token = token::issue(&actor.principal().id, actor.key(), site.name(), clock::now(), lifetime);
+    let token = token::issue(&actor.principal().id, actor.key(), staff.site(), clock::now(), lifetime);
     output.line(&token);
     output.json(&json!({ "token": token, "seconds": lifetime.whole_seconds() }));
     Ok(Answer::Yes)

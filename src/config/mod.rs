@@ -11,6 +11,7 @@ mod faults;
 mod packages;
 mod partner;
 mod site;
+mod staff;
 mod written;
 
 pub use agreements::{AgreementCheck, check_agreements};
@@ -20,3 +21,4 @@ pub use faults::{Fault, Faults};
 pub use packages::{Addition, Listed, PackageStore};
 pub use partner::PartnerSite;
 pub use site::{Endpoint, Parts, Site};
+pub use staff::Staff;

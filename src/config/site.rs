@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use http::Uri;
 use rustls::{ClientConfig, ServerConfig};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use serde::de::DeserializeOwned;
 
 use super::definitions::{self, texts};
 use super::facts::SiteFacts;
 use super::faults::{Fault, Faults, plural};
 use super::packages::PackageStore;
+use super::staff::Staff;
 use super::{agreements, builtin, written};
 use crate::audit::checkpoint::{SigningKey, VerifierKey};
 use crate::audit::{Checkpointer, HashKey, Recorder};
@@ -25,15 +24,13 @@ use crate::fhir::outcome::Issue;
 use crate::fhir::{Document, Limits, instant_text};
 use crate::identity::certificate::{CertificateError, Role};
 use crate::identity::digest::sha_256;
-use crate::identity::principal::{Principal, Principals};
-use crate::identity::signature::{PersonalKey, PublicKey};
 use crate::identity::tls::{Credentials, TrustAnchors, client_config, server_config, system_clock};
-use crate::identity::{AgreementId, InterfaceName, PartyId, PrincipalId};
+use crate::identity::{AgreementId, InterfaceName, PartyId};
 use crate::mapping::{CompiledMap, Diagnostic, MapFile, Mappings};
 use crate::pipeline::{Gateway, Interface, Stages};
 use crate::provenance;
 use crate::server::{RequestLimits, Settings, clock};
-use crate::storage::{Secret, SqliteStore, Store, load_key_file};
+use crate::storage::{Secret, SqliteStore, Store};
 use crate::validation::Validator;
 
 /// The files of a folder, read and checked one by one.
@@ -52,7 +49,7 @@ impl Files {
         self.folder.join(below)
     }
 
-    fn read(&self, named_in: &str, below: &Path) -> Result<Vec<u8>, Fault> {
+    pub(super) fn read(&self, named_in: &str, below: &Path) -> Result<Vec<u8>, Fault> {
         fs::read(self.path(below)).map_err(|error| {
             Fault::new(named_in, format!("{}: {error}", below.display()), "check the path and who may read the file")
         })
@@ -101,6 +98,7 @@ impl Files {
     }
 }
 
+/// The file that says what a gateway is.
 pub(super) const SITE: &str = "weir.toml";
 
 /// Where `weir send` submits records, and what it presents there.
@@ -119,7 +117,7 @@ pub struct Endpoint {
 pub struct Site {
     files: Files,
     written: written::Gateway,
-    principals: Principals,
+    staff: Staff,
     stages: Arc<Stages>,
     partners: Vec<Partner>,
     credentials: Credentials,
@@ -168,9 +166,12 @@ impl Site {
     ) -> Option<Site> {
         let mut hashes = Vec::new();
         let partners = load_partners(&files, &mut hashes, faults);
-        let principals = load_principals(&files, &written, faults);
-        let others =
-            Others { partners: partners.as_deref().unwrap_or_default(), principals: principals.as_ref(), replaced };
+        let staff = Staff::of(&files, &written, faults);
+        let others = Others {
+            partners: partners.as_deref().unwrap_or_default(),
+            principals: staff.as_ref().map(Staff::principals),
+            replaced,
+        };
         let stages = load_stages(&files, &written, &others, &mut hashes, faults);
         let credentials = faults.keep(files.credentials(SITE, &written.gateway.certificate, &written.gateway.key));
         let records_tls = faults.keep(records_tls(&files, &written));
@@ -188,7 +189,7 @@ impl Site {
             check_routes(stages, partners, faults);
         }
         Some(Site {
-            principals: principals?,
+            staff: staff?,
             stages: Arc::new(stages?),
             partners: partners?,
             credentials: credentials?,
@@ -212,39 +213,9 @@ impl Site {
         self.written.gateway.ods.clone()
     }
 
-    /// Who the site knows, and what each may do.
-    pub fn principals(&self) -> &Principals {
-        &self.principals
-    }
-
-    /// Who acts on the command line when a verb is not told.
-    pub fn default_principal(&self) -> Option<&PrincipalId> {
-        self.written.cli.as_ref().map(|cli| &cli.default)
-    }
-
-    /// The name that acts and audit events give the site: the origin of its audit log.
-    pub fn name(&self) -> &str {
-        &self.written.audit.origin
-    }
-
-    /// Where acts wait for the running gateway.
-    pub fn acts_folder(&self) -> PathBuf {
-        let database = self.files.path(&self.written.storage.file);
-        database.parent().map_or_else(|| PathBuf::from("acts"), |folder| folder.join("acts"))
-    }
-
-    /// A person's private key, from `file` or from `pki/staff/<id>.key` of the site.
-    ///
-    /// # Errors
-    /// When the file cannot be read, others may read it too, or it holds no Ed25519 key.
-    pub fn personal_key(&self, of: &PrincipalId, file: Option<&Path>) -> Result<PersonalKey, Faults> {
-        let own = Path::new("pki/staff").join(of.as_str()).with_extension("key");
-        let path = file.map_or_else(|| self.files.path(&own), Path::to_owned);
-        let fault =
-            |text: String, hint: &str| Faults { faults: vec![Fault::new(path.display().to_string(), text, hint)] };
-        let text = load_key_file(&path).map_err(|error| fault(error.to_string(), error.hint()))?;
-        PersonalKey::from_pem(text.as_bytes())
-            .map_err(|error| fault(error.to_string(), "name the person's own key with --key"))
+    /// Who may act at the site.
+    pub fn staff(&self) -> &Staff {
+        &self.staff
     }
 
     /// The agreement with this id.
@@ -282,7 +253,7 @@ impl Site {
             lanes,
             store: store.clone(),
             recorder: Recorder::new(self.party(), self.written.audit.origin.as_str()),
-            principals: self.principals.clone(),
+            principals: self.staff.principals().clone(),
             hash_key: HashKey::new(&self.hash_key),
             configuration: self.hashes.clone(),
         };
@@ -295,8 +266,8 @@ impl Site {
                 body_bytes: records.max_body_bytes,
                 body_timeout: Duration::from_secs(records.body_timeout_seconds),
             },
-            site: self.name().to_owned(),
-            acts: self.acts_folder(),
+            site: self.staff.site().to_owned(),
+            acts: self.staff.acts_folder().to_owned(),
             checkpoint_every: Duration::from_secs(self.written.audit.checkpoint_seconds),
         };
         let key = self.files.audit_key(&self.written).map_err(|fault| Faults { faults: vec![fault] })?;
@@ -445,43 +416,6 @@ fn records_tls(files: &Files, written: &written::Gateway) -> Result<Arc<ServerCo
     let clients = files.anchors(SITE, &written.records.trust_anchors)?;
     server_config(&credentials, &clients, system_clock())
         .map_err(|error| Fault::new(SITE, format!("records.certificate: {error}"), error.hint()))
-}
-
-/// Who may do what. Ids, certificates and keys that two share would let one pass for the other.
-fn load_principals(files: &Files, written: &written::Gateway, faults: &mut Faults) -> Option<Principals> {
-    let mut list = Vec::new();
-    for each in &written.principals {
-        let certificate = each.certificate.as_ref().map(|file| {
-            let pem = files.read(SITE, file)?;
-            let unreadable = |_| {
-                Fault::new(SITE, format!("{}: not a PEM certificate", file.display()), "give the client certificate")
-            };
-            CertificateDer::from_pem_slice(&pem).map(|der| sha_256(&der)).map_err(unreadable)
-        });
-        let key = each.key.as_ref().map(|file| {
-            let hint = "write it with `openssl pkey -in PRIVATE.key -pubout`";
-            let unreadable = |error| Fault::new(SITE, format!("{}: {error}", file.display()), hint);
-            PublicKey::from_pem(&files.read(SITE, file)?).map_err(unreadable)
-        });
-        let certificate = certificate.map(|certificate| faults.keep(certificate));
-        let key = key.map(|key| faults.keep(key));
-        list.push(Principal {
-            id: each.id.clone(),
-            name: each.name.clone(),
-            roles: each.roles.clone(),
-            certificate: certificate.flatten(),
-            key: key.flatten(),
-        });
-    }
-    let default = written.cli.as_ref().map(|cli| &cli.default);
-    if let Some(unknown) = default.filter(|id| !list.iter().any(|each| each.id == **id)) {
-        let text = format!("cli.as: there is no principal {unknown}");
-        faults.faults.push(Fault::new(SITE, text, "name one of [[principals]]"));
-    }
-    let confused = |texts: Vec<String>| {
-        texts.into_iter().map(|text| Fault::new(SITE, format!("principals: {text}"), "")).collect()
-    };
-    faults.keep_all(Principals::new(list).map_err(confused))
 }
 
 fn load_partners(files: &Files, hashes: &mut Vec<(String, [u8; 32])>, faults: &mut Faults) -> Option<Vec<Partner>> {

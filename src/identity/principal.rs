@@ -255,6 +255,12 @@ mod tests {
             table.push_str(&row(action.code(), &mut cells));
         }
         assert_eq!(table, include_str!("../../tests/golden/roles.txt"));
+        let page = include_str!("../../docs/roles.md");
+        for &action in Action::ALL {
+            let cells = Role::ALL.iter().map(|role| if role.may(action) { "yes" } else { "" });
+            let row = format!("| {action} | {} |", cells.collect::<Vec<_>>().join(" | "));
+            assert!(page.contains(&row), "docs/roles.md has no row {row}");
+        }
     }
 
     #[test]
