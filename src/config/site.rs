@@ -24,6 +24,7 @@ use crate::fhir::outcome::Issue;
 use crate::fhir::{Document, Limits, instant_text};
 use crate::identity::certificate::{CertificateError, Role};
 use crate::identity::digest::sha_256;
+use crate::identity::principal::Principals;
 use crate::identity::tls::{Credentials, TrustAnchors, client_config, server_config, system_clock};
 use crate::identity::{AgreementId, InterfaceName, PartyId};
 use crate::mapping::{CompiledMap, Diagnostic, MapFile, Mappings};
