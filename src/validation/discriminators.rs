@@ -93,18 +93,27 @@ fn value(compiler: &mut Compiler<'_, '_>, slice: &Draft, path: Vec<Step>) -> Vec
     found
 }
 
-/// What the only profile on the slice's type says at the path.
+/// What the only profile on the slice's type, or on what its reference leads to, says at the path.
 fn of_type_profile(compiler: &mut Compiler<'_, '_>, slice: &Draft, path: Vec<Step>) -> Vec<Matcher> {
-    let Some(url) = slice.profiles().next().map(str::to_owned) else { return Vec::new() };
+    let (before, is_resolved) = until_resolve(&path);
+    let start = if is_resolved { before.len() + 1 } else { 0 };
+    let url = match (is_resolved, slice.below(before)) {
+        (true, Some(reference)) => reference.only_target(),
+        _ => slice.profiles().next().map(str::to_owned),
+    };
+    let Some(url) = url else { return Vec::new() };
     let Ok(snapshot) = compiler.snapshots.snapshot(&url) else { return Vec::new() };
-    let mut id = snapshot.elements[0].id.to_string();
-    for step in &path {
+    let mut ids = vec![snapshot.elements[0].id.to_string()];
+    for step in &path[start..] {
         let Step::Name(name) = step else { return Vec::new() };
-        id = format!("{id}.{}", name.text());
+        ids.push(format!("{}.{}", ids[ids.len() - 1], name.text()));
     }
-    let element = snapshot.element(&id).or_else(|| snapshot.element(&format!("{id}[x]")));
-    let test = element.and_then(|element| test(compiler, element));
-    test.map(|test| Matcher { path, test }).into_iter().collect()
+    // A value further up says what stands below it.
+    let found = ids.iter().enumerate().rev().find_map(|(steps, id)| {
+        let element = snapshot.element(id).or_else(|| snapshot.element(&format!("{id}[x]")))?;
+        test(compiler, element).map(|test| test.below(&path, start + steps))
+    });
+    found.into_iter().collect()
 }
 
 /// The value that an element must have.
@@ -172,6 +181,12 @@ impl Draft {
     /// The profiles that the element's value must be of.
     fn profiles(&self) -> impl Iterator<Item = &str> {
         self.element.types.iter().flat_map(|used| &used.profiles).map(String::as_str)
+    }
+
+    /// The profile of what a reference leads to, if there is one only.
+    fn only_target(&self) -> Option<String> {
+        let mut targets = self.element.types.iter().flat_map(|used| &used.targets);
+        targets.next().filter(|_| targets.next().is_none()).cloned()
     }
 
     /// The types that may stand at the end of the path.

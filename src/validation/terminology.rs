@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use regex::RegexBuilder;
 
-use super::ecl::{self, Range};
+use super::ecl::{Constraint, Operator, Range};
 use super::hierarchy::Hierarchy;
 use crate::fhir::definitions::without_version;
 use crate::fhir::terminology::{CodeSystemDefinition, Concept, Content, Filter, Include, Text, ValueSetDefinition};
@@ -273,7 +273,10 @@ fn is_same_text(left: &str, right: &str) -> bool {
 
 /// Whether a filter selects by what a concept does not have.
 fn is_negative(filter: &Filter) -> bool {
-    matches!(&*filter.op, "is-not-a" | "not-in") || filter.op == "exists" && filter.value != "true"
+    let is_constraint = filter.property == "constraint";
+    matches!(&*filter.op, "is-not-a" | "not-in")
+        || filter.op == "exists" && filter.value != "true"
+        || is_constraint && Constraint::read(&filter.value).is_some_and(|constraint| constraint.is_negative())
 }
 
 impl Codes {
@@ -370,7 +373,7 @@ impl System {
             "is-not-a" if is_code => Some(self.below(value, true).into_iter().map(|is| !is).collect()),
             "generalizes" if is_code => Some(self.above(value)),
             "=" if matches!(&*filter.property, "parent" | "subsumedBy") => Some(self.children(value)),
-            "=" if &*filter.property == "constraint" => self.constrained(value),
+            "=" if &*filter.property == "constraint" => Some(self.constrained(&Constraint::read(value)?)),
             "=" => each(&|concept| has(concept, &|own| own == value)),
             "in" => each(&|concept| has(concept, &|own| value.split(',').any(|one| one.trim() == own))),
             "not-in" => each(&|concept| !has(concept, &|own| value.split(',').any(|one| one.trim() == own))),
@@ -383,18 +386,40 @@ impl System {
         }
     }
 
-    /// What an expression of SNOMED CT's constraint language selects, if it is of the simple kind.
-    fn constrained(&self, expression: &str) -> Option<Vec<bool>> {
-        let mut selected = vec![false; self.concepts.len()];
-        for (range, code) in ecl::alternatives(expression)? {
-            let one = match range {
-                Range::Own => self.concepts.iter().map(|concept| concept.code == code).collect(),
-                Range::Below => self.below(code, false),
-                Range::OwnAndBelow => self.below(code, true),
-            };
-            selected.iter_mut().zip(one).for_each(|(all, one)| *all |= one);
+    /// What an expression of SNOMED CT's constraint language selects.
+    fn constrained(&self, constraint: &Constraint<'_>) -> Vec<bool> {
+        let (operator, operands) = match constraint {
+            Constraint::Any => return vec![true; self.concepts.len()],
+            Constraint::Concept(range, code) => return self.in_range(*range, code),
+            Constraint::Joined(operator, operands) => (*operator, operands),
+        };
+        let mut each = operands.iter().map(|operand| self.constrained(operand));
+        let mut selected = each.next().unwrap_or_default();
+        for other in each {
+            for (one, other) in selected.iter_mut().zip(other) {
+                *one = match operator {
+                    Operator::And => *one && other,
+                    Operator::Or => *one || other,
+                    Operator::Minus => *one && !other,
+                };
+            }
         }
-        Some(selected)
+        selected
+    }
+
+    fn in_range(&self, range: Range, code: &str) -> Vec<bool> {
+        match range {
+            Range::Own => self.concepts.iter().map(|concept| concept.code == code).collect(),
+            Range::Below => self.below(code, false),
+            Range::OwnAndBelow => self.below(code, true),
+            Range::Children => self.children(code),
+            Range::Above => {
+                let mut above = self.above(code);
+                above.iter_mut().zip(&self.concepts).for_each(|(is, concept)| *is &= concept.code != code);
+                above
+            }
+            Range::OwnAndAbove => self.above(code),
+        }
     }
 
     /// The concepts below a code, and with `own` the code itself.
@@ -522,7 +547,12 @@ mod tests {
         assert_eq!(chosen(filter("concept", "child-of", "bb")), "?????");
         assert_eq!(chosen(filter("constraint", "=", "<< bb |term| OR e")), "bbce");
         assert_eq!(chosen(filter("constraint", "=", "< bb")), "c");
-        assert_eq!(chosen(filter("constraint", "=", "<< bb MINUS c")), "?????");
+        assert_eq!(chosen(filter("constraint", "=", "<< bb MINUS c")), "bb");
+        assert_eq!(chosen(filter("constraint", "=", "(<< bb OR dd) AND <! bb")), "c");
+        assert_eq!(chosen(filter("constraint", "=", "> c")), "bb");
+        assert_eq!(chosen(filter("constraint", "=", ">> c MINUS bb")), "c");
+        assert_eq!(chosen(filter("constraint", "=", "* MINUS e")), "bbcdd");
+        assert_eq!(chosen(filter("constraint", "=", "<< bb: e = c")), "?????");
     }
 
     /// `d` has two parents, one by nesting; `x` and `y` are each other's.
@@ -567,6 +597,7 @@ mod tests {
             set("all", vec![include("tree", &[], &[])], vec![]),
             set("below", vec![filter("concept", "descendent-of", "a")], vec![]),
             set("not", vec![is_not], vec![]),
+            set("minus", vec![filter("constraint", "=", "<< a MINUS b")], vec![]),
         ];
         let mut terminology = Terminology::load(vec![part], sets, &mut vec![]);
         let mut verdicts = |url: &str| {
@@ -576,5 +607,6 @@ mod tests {
         assert_eq!(verdicts("all"), [Membership::In, Membership::In, Membership::Unlisted]);
         assert_eq!(verdicts("below"), [Membership::Unlisted, Membership::In, Membership::Unlisted]);
         assert_eq!(verdicts("not"), [Membership::Unlisted; 3]);
+        assert_eq!(verdicts("minus"), [Membership::Unlisted; 3]);
     }
 }

@@ -12,7 +12,8 @@ const DEFINITIONS: &str = r##"
 {"resourceType":"StructureDefinition","url":"https://x/pattern","name":"pattern","status":"draft","kind":"resource","abstract":false,"type":"Observation","derivation":"constraint","baseDefinition":"R4/Observation","differential":{"element":[{"id":"Observation.code","path":"Observation.code","patternCodeableConcept":{"coding":[{"system":"https://x/s","code":"a"}]}},{"id":"Observation.bodySite","path":"Observation.bodySite","fixedCodeableConcept":{"text":"A"}}]}}
 {"resourceType":"StructureDefinition","url":"https://x/this","name":"this","status":"draft","kind":"resource","abstract":false,"type":"Observation","derivation":"constraint","baseDefinition":"R4/Observation","differential":{"element":[{"id":"Observation.category","path":"Observation.category","slicing":{"discriminator":[{"type":"pattern","path":"$this"}],"rules":"open"}},{"id":"Observation.category:vital","path":"Observation.category","sliceName":"vital","min":1,"max":"1","patternCodeableConcept":{"coding":[{"system":"https://x/s","code":"a"}]}}]}}
 {"resourceType":"StructureDefinition","url":"https://x/resolve","name":"resolve","status":"draft","kind":"resource","abstract":false,"type":"Observation","derivation":"constraint","baseDefinition":"R4/Observation","differential":{"element":[{"id":"Observation.performer","path":"Observation.performer","slicing":{"discriminator":[{"type":"type","path":"resolve()"}],"rules":"open"}},{"id":"Observation.performer:person","path":"Observation.performer","sliceName":"person","min":1,"type":[{"code":"Reference","targetProfile":["R4/Practitioner"]}]}]}}
-{"resourceType":"StructureDefinition","url":"https://x/resolve-value","name":"resolve-value","status":"draft","kind":"resource","abstract":false,"type":"Observation","derivation":"constraint","baseDefinition":"R4/Observation","differential":{"element":[{"id":"Observation.performer","path":"Observation.performer","slicing":{"discriminator":[{"type":"value","path":"resolve().name"}],"rules":"open"}},{"id":"Observation.performer:named","path":"Observation.performer","sliceName":"named","min":1}]}}
+{"resourceType":"StructureDefinition","url":"https://x/resolve-value","name":"resolve-value","status":"draft","kind":"resource","abstract":false,"type":"Observation","derivation":"constraint","baseDefinition":"R4/Observation","differential":{"element":[{"id":"Observation.performer","path":"Observation.performer","slicing":{"discriminator":[{"type":"value","path":"resolve().active"}],"rules":"open"}},{"id":"Observation.performer:working","path":"Observation.performer","sliceName":"working","min":1,"max":"1","type":[{"code":"Reference","targetProfile":["https://x/working"]}]}]}}
+{"resourceType":"StructureDefinition","url":"https://x/working","name":"working","status":"draft","kind":"resource","abstract":false,"type":"Practitioner","derivation":"constraint","baseDefinition":"R4/Practitioner","differential":{"element":[{"id":"Practitioner.active","path":"Practitioner.active","min":1,"fixedBoolean":true}]}}
 {"resourceType":"StructureDefinition","url":"https://x/url","name":"url","status":"draft","kind":"resource","abstract":false,"type":"Patient","derivation":"constraint","baseDefinition":"R4/Patient","differential":{"element":[{"id":"Patient.extension","path":"Patient.extension","slicing":{"discriminator":[{"type":"value","path":"url"}],"rules":"open"}},{"id":"Patient.extension:colour","path":"Patient.extension","sliceName":"colour","min":1,"max":"1","type":[{"code":"Extension","profile":["https://x/colour"]}]}]}}
 {"resourceType":"StructureDefinition","url":"https://x/by-extension","name":"by-extension","status":"draft","kind":"resource","abstract":false,"type":"Patient","derivation":"constraint","baseDefinition":"R4/Patient","differential":{"element":[{"id":"Patient.contact","path":"Patient.contact","slicing":{"discriminator":[{"type":"value","path":"extension('https://x/colour').value"}],"rules":"open"}},{"id":"Patient.contact:red","path":"Patient.contact","sliceName":"red","max":"1"},{"id":"Patient.contact:red.extension","path":"Patient.contact.extension","slicing":{"discriminator":[{"type":"value","path":"url"}],"rules":"open"}},{"id":"Patient.contact:red.extension:colour","path":"Patient.contact.extension","sliceName":"colour","min":1,"type":[{"code":"Extension","profile":["https://x/colour"]}]},{"id":"Patient.contact:red.extension:colour.value[x]","path":"Patient.contact.extension.value[x]","min":1,"fixedCode":"red"}]}}
 {"resourceType":"StructureDefinition","url":"https://x/colour","name":"colour","status":"draft","kind":"complex-type","abstract":false,"type":"Extension","derivation":"constraint","baseDefinition":"R4/Extension","differential":{"element":[{"id":"Extension.url","path":"Extension.url","fixedUri":"https://x/colour"},{"id":"Extension.value[x]","path":"Extension.value[x]","min":1,"type":[{"code":"code"}]}]},"context":[{"type":"element","expression":"Patient"},{"type":"element","expression":"Patient.contact"}]}
@@ -498,4 +499,29 @@ fn an_extension_stands_on_what_the_path_of_its_context_selects() {
     assert_eq!(of(r#""_birthDate":{EXTENSION}"#), "");
     assert_eq!(of(r#""gender":"male","_gender":{EXTENSION}"#), wrong("Patient.gender"));
     assert_eq!(of("EXTENSION"), wrong("Patient"));
+}
+
+#[test]
+fn slices_are_told_apart_by_a_value_of_what_a_reference_leads_to() {
+    let of = |working: &[bool]| {
+        let each = |(number, active): (usize, &bool)| {
+            format!(r#"{{"resourceType":"Practitioner","id":"p{number}","active":{active}}}"#)
+        };
+        let contained: Vec<String> = working.iter().enumerate().map(each).collect();
+        let performers: Vec<String> =
+            (0..working.len()).map(|number| format!(r##"{{"reference":"#p{number}"}}"##)).collect();
+        let json = format!(
+            r#"{{"resourceType":"Observation","meta":{{"profile":["https://x/resolve-value"]}},"status":"final","code":{{"text":"a"}},"contained":[{}],"performer":[{}]}}"#,
+            contained.join(","),
+            performers.join(",")
+        );
+        let mut issues = validator().check_document(&parse(&json), None);
+        issues.retain(|issue| issue.rule.starts_with("https://x/") || issue.rule == "not-checked");
+        lines(&issues)
+    };
+    assert_eq!(of(&[true]), "");
+    assert_eq!(of(&[false, true, false]), "");
+    assert_eq!(of(&[false]), "error required Observation.performer https://x/resolve-value");
+    assert_eq!(of(&[true, false, true]), "error structure Observation.performer[2] https://x/resolve-value");
+    assert!(validator().not_checked().iter().all(|note| !note.contains("resolve-value")));
 }
