@@ -19,6 +19,7 @@ use weir::intake::{self, Received, Submission};
 use weir::mapping::{self, Mapped};
 use weir::pipeline::{self, Interface, Stages};
 use weir::provenance;
+use weir::storage::Approval;
 use weir::validation::{self, Validated, Validator};
 
 const MODEL: &str = "https://weir.example/fhir/StructureDefinition/CrisisEscalationRecord";
@@ -35,6 +36,18 @@ fn stages() -> Stages {
     let agreement = ("demo-trust-crisis.toml".to_owned(), support::read("agreements/demo-trust-crisis.toml"));
     let required = |profile: &str| validator.required_elements(profile);
     let agreements = Agreements::load_for(&[agreement], &required).expect("the agreement is sound");
+    for agreement in agreements.iter() {
+        for role in agreement.unapproved() {
+            assert!(agreement.count(&Approval {
+                agreement: agreement.id().clone(),
+                version: agreement.version().to_owned(),
+                file: agreement.hash(),
+                role: role.code().to_owned(),
+                by: agreement.approver(role).expect("a principal").parse().expect("an id"),
+                at: time::OffsetDateTime::UNIX_EPOCH,
+            }));
+        }
+    }
     let how = Interface { record: MODEL.to_owned(), profile: PROFILE.to_owned() };
     Stages {
         provider: provenance::Gateway {

@@ -151,6 +151,15 @@ impl fmt::Debug for Gateway {
 }
 
 impl Gateway {
+    /// Counts the approvals that the store keeps: what is approved from now on is used.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn count_approvals(&self) -> Result<(), storage::Error> {
+        self.stages.agreements.count(&self.store.approvals().await?);
+        Ok(())
+    }
+
     /// The outbox and the audit events.
     pub fn store(&self) -> &dyn Store {
         &*self.store

@@ -14,10 +14,11 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::audit::{Access, Recorder, Who};
 use crate::fhir::{Instant, instant_text};
-use crate::identity::principal::{Action, Principals};
+use crate::identity::digest::from_hex;
+use crate::identity::principal::{Action, Principals, Role};
 use crate::identity::signature::{self, PersonalKey, SignatureError};
-use crate::identity::{MessageId, PrincipalId};
-use crate::storage::{self, Change, Performed, Store};
+use crate::identity::{AgreementId, MessageId, PrincipalId};
+use crate::storage::{self, Approval, Change, Performed, Store};
 
 /// The `typ` of a signed act.
 const KIND: &str = "weir-act+jwt";
@@ -35,13 +36,34 @@ pub enum Deed {
         /// At which message, if at one.
         message: Option<MessageId>,
     },
+    /// Approves a version of a sharing agreement. Whether it counts is for who uses the agreement to say: it must be of
+    /// the file that is used, by the person that the agreement names in the role.
+    ApproveAgreement {
+        /// Its id.
+        agreement: AgreementId,
+        /// Its version.
+        version: String,
+        /// SHA-256 of its file, in hexadecimal.
+        file: String,
+        /// In which role.
+        role: Role,
+    },
 }
 
 impl Deed {
+    /// The role in which it is done, where it matters.
+    fn role(&self) -> Option<Role> {
+        match self {
+            Deed::ApproveAgreement { role, .. } => Some(*role),
+            _ => None,
+        }
+    }
+
     /// What a role must permit for it.
     fn action(&self) -> Action {
         match self {
             Deed::Access { action, .. } => *action,
+            Deed::ApproveAgreement { .. } => Action::ApproveAgreement,
         }
     }
 }
@@ -164,10 +186,29 @@ impl Desk<'_> {
                 return Ok(Outcome::Refused(refusal));
             }
         };
-        let permitted = self.principals.named(&by).is_some_and(|signer| signer.may(act.deed.action()));
+        let permitted = self.principals.named(&by).is_some_and(|signer| {
+            let has_role = act.deed.role().is_none_or(|role| signer.roles.contains(&role));
+            has_role && signer.may(act.deed.action())
+        });
         let (event, change) = match &act.deed {
             Deed::Access { action, message } => {
                 (self.accessed(&by, *action, *message, permitted, act.at), Change::Nothing)
+            }
+            Deed::ApproveAgreement { agreement, version, file, role } => {
+                let Some(file) = from_hex(file) else {
+                    let refusal = Refusal::Form;
+                    store.append(self.recorder.act_refused(Some(&by), refusal.code(), now)).await?;
+                    return Ok(Outcome::Refused(refusal));
+                };
+                let approval = Approval {
+                    agreement: agreement.clone(),
+                    version: version.clone(),
+                    file,
+                    role: role.code().to_owned(),
+                    by: by.clone(),
+                    at: act.at,
+                };
+                (self.recorder.agreement_approved(&approval, permitted), Change::Approve(approval))
             }
         };
         let change = if permitted { change } else { Change::Nothing };
@@ -211,7 +252,7 @@ impl Desk<'_> {
 mod tests {
     use super::*;
     use crate::fhir::audit_event::RecordedEvent;
-    use crate::identity::principal::{Principal, Role};
+    use crate::identity::principal::Principal;
     use crate::storage::{Secret, SqliteStore};
     use std::path::Path;
     use tempfile::TempDir;
@@ -353,6 +394,42 @@ mod tests {
         let mut log = office.log().await;
         log.sort();
         assert_eq!(log, [event("0", "verify-audit"), event("4", "submit")]);
+    }
+
+    #[tokio::test]
+    async fn an_approval_is_kept_if_the_signer_has_the_role() {
+        let office = Office::new();
+        let approve = |role, file: &str| {
+            let agreement = "demo-trust-crisis".parse().expect("an id");
+            let deed = Deed::ApproveAgreement { agreement, version: "1".to_owned(), file: file.to_owned(), role };
+            Act::new(SITE, deed, NOW).sign(&id("auditor"), &office.key)
+        };
+        let siro = Principal {
+            id: id("auditor"),
+            name: "Synthetic".to_owned(),
+            roles: vec![Role::Siro],
+            certificate: None,
+            key: Some(office.key.public()),
+        };
+        let file = "07".repeat(32);
+        let denied = Refusal::Denied { by: id("auditor"), action: Action::ApproveAgreement };
+        assert_eq!(office.perform(&approve(Role::Siro, &file)).await, Outcome::Refused(denied.clone()));
+        let principals = Principals::new(vec![siro]).expect("it is well-formed");
+        let office = Office { principals, ..office };
+        let perform = async |jws: &str| office.perform(jws).await;
+        let approve = |role, file: &str| {
+            let agreement = "demo-trust-crisis".parse().expect("an id");
+            let deed = Deed::ApproveAgreement { agreement, version: "1".to_owned(), file: file.to_owned(), role };
+            Act::new(SITE, deed, NOW).sign(&id("auditor"), &office.key)
+        };
+        assert_eq!(perform(&approve(Role::CaldicottGuardian, &file)).await, Outcome::Refused(denied));
+        assert_eq!(perform(&approve(Role::Siro, "07")).await, Outcome::Refused(Refusal::Form));
+        assert_eq!(office.store.approvals().await, Ok(vec![]));
+        assert_eq!(perform(&approve(Role::Siro, &file)).await, Outcome::Performed);
+        let kept = office.store.approvals().await.expect("they are read");
+        let [approval] = &kept[..] else { panic!("{kept:?}") };
+        assert_eq!((approval.file, &*approval.role, approval.by.as_str()), ([7; 32], "siro", "auditor"));
+        assert_eq!(approval.at, NOW);
     }
 
     /// A crash between the commit and the removal of the file leaves the file.

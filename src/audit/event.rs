@@ -12,9 +12,9 @@ use uuid::{NoContext, Timestamp, Uuid};
 use super::merkle;
 use crate::fhir::Instant;
 use crate::fhir::audit_event::{Action, Agent, AuditEvent, Coding, Entity, Outcome, Part, RecordedEvent, What, Who};
-use crate::identity::digest::{hex, sha_256};
+use crate::identity::digest::{from_hex, hex, sha_256};
 use crate::identity::{AgreementId, InterfaceName, MessageId, PartyId, PrincipalId, principal};
-use crate::storage::{Event, MessageRecord, NewMessage, Secret, State, Transition};
+use crate::storage::{Approval, Event, MessageRecord, NewMessage, Secret, State, Transition};
 
 /// The kinds of event that Weir defines, as they stand in `AuditEvent.subtype`.
 pub mod kind {
@@ -34,6 +34,8 @@ pub mod kind {
     pub const ACCESS: &str = "access";
     /// An act was handed in that does not count: its signature, its form or its time is wrong.
     pub const ACT_REFUSED: &str = "act-refused";
+    /// Someone approved a version of an agreement, or tried to.
+    pub const AGREEMENT_APPROVED: &str = "agreement-approved";
 }
 
 /// The names of details, shared by those who write and those who read them.
@@ -44,6 +46,7 @@ pub(super) mod detail {
     pub(in crate::audit) const TO: &str = "to";
     pub(in crate::audit) const ATTEMPTS: &str = "attempts";
     pub(in crate::audit) const ACTION: &str = "action";
+    pub(in crate::audit) const ROLE: &str = "role";
     pub(in crate::audit) const REASON: &str = "reason";
     pub(in crate::audit) const VERSION: &str = "version";
     pub(in crate::audit) const SHA256: &str = "sha-256";
@@ -151,15 +154,6 @@ impl Terms {
     fn counts(&self) -> [(&'static str, Cow<'static, str>); 2] {
         [(detail::SENT, self.sent.to_string().into()), (detail::WITHHELD, self.withheld.to_string().into())]
     }
-}
-
-fn from_hex(digits: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    let digits = Some(digits.as_bytes()).filter(|digits| digits.len() == 64)?;
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 /// A submission that was refused.
@@ -349,6 +343,24 @@ impl Recorder {
             ..self.event(Coding::rest(), at)
         };
         written(message, &said)
+    }
+
+    /// Someone approved a version of an agreement, or tried to without the role.
+    pub fn agreement_approved(&self, approval: &Approval, permitted: bool) -> Event {
+        let by = Agent { part: Part::Source, who: Who::Operator(approval.by.as_str()), requestor: true, address: None };
+        let details = vec![
+            (detail::VERSION, Cow::Borrowed(approval.version.as_str())),
+            (detail::SHA256, hex(&approval.file).into()),
+            (detail::ROLE, Cow::Borrowed(approval.role.as_str())),
+        ];
+        let said = AuditEvent {
+            subtypes: vec![Coding::weir(kind::AGREEMENT_APPROVED)],
+            outcome: if permitted { Outcome::Success } else { Outcome::MinorFailure },
+            agents: vec![by, self.agent(Part::Application, &self.party, false)],
+            entities: vec![Entity { what: What::Agreement(approval.agreement.as_str()), details }],
+            ..self.event(Coding::dicom("110129"), approval.at)
+        };
+        written(None, &said)
     }
 
     /// An act was handed in that does not count. `reason` is a code, never text of the act; `by` is who it says it is

@@ -15,6 +15,8 @@ mod projection;
 mod stage;
 mod withheld_list;
 
+#[cfg(test)]
+pub(crate) use agreement::sample::approve_all;
 pub use agreement::{
     Agreement, Agreements, Approval, Clause, Coarser, ConsentRule, ConsentTerms, Control, Controls, Dpia, Escalation,
     Fault, Generalisation, Interface, Lane, LawfulBasis, Mitigation, NamedRole, Objection, OverrideBasis,
@@ -93,6 +95,9 @@ impl Error {
         match self {
             Error::NoAgreement { sender, recipient, interface } => format!(
                 "ask the data controller {sender} for an agreement with {recipient} that covers {interface}, then send again"
+            ),
+            Error::NotInForce { agreement, why, .. } if why.contains("not approved") => format!(
+                "ask them to read the file of {agreement} and run weir agreement approve; nothing leaves under it until then"
             ),
             Error::NotInForce { agreement, .. } => {
                 format!("ask the data controller to review {agreement}; nothing leaves under it until then")

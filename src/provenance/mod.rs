@@ -148,7 +148,9 @@ mod tests {
             include_str!("../../agreements/demo-icb-crisis.toml"),
         ];
         let files: Vec<_> = files.iter().map(|&text| ("agreement.toml".to_owned(), text.to_owned())).collect();
-        Agreements::load(&files).expect("the agreements are sound")
+        let agreements = Agreements::load(&files).expect("the agreements are sound");
+        crate::disclosure::approve_all(&agreements);
+        agreements
     }
 
     fn gateway() -> Gateway {

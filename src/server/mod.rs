@@ -126,12 +126,14 @@ pub async fn start(
     let records = records.map_err(at(settings.records))?;
     let operations = Listener::bind_plain(settings.operations, limits).await.map_err(at(settings.operations))?;
     gateway.started(clock::now()).await?;
+    gateway.count_approvals().await?;
 
     let bells = gateway.lanes.keys().map(|party| (party.clone(), Arc::default())).collect();
     let metrics = Metrics::default();
     let draining = AtomicBool::new(false);
     let Settings { limits, site, .. } = settings;
     let service = Arc::new(Service { gateway, metrics, limits, site, bells, draining });
+    acts::perform(&service, &settings.acts, false).await;
     let (stop, stopped) = watch::channel(false);
     let addresses = (records.local_address(), operations.local_address());
     let listeners = vec![

@@ -25,7 +25,7 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 use crate::fhir::Instant;
-use crate::identity::{AgreementId, InterfaceName, Malformed, MessageId, PartyId};
+use crate::identity::{AgreementId, InterfaceName, Malformed, MessageId, PartyId, PrincipalId};
 
 pub use review::{
     Channel, Completed, Finding, NewNotice, NewReview, NoticeRecord, NoticeResult, NoticeStep, ReviewCounts,
@@ -209,6 +209,25 @@ pub struct Act {
 pub enum Change {
     /// Nothing: someone looked at something.
     Nothing,
+    /// Someone approved a version of an agreement.
+    Approve(Approval),
+}
+
+/// One person's approval of one version of a sharing agreement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approval {
+    /// The agreement.
+    pub agreement: AgreementId,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of its file.
+    pub file: [u8; 32],
+    /// In which role, by its code: `caldicott-guardian`.
+    pub role: String,
+    /// By whom.
+    pub by: PrincipalId,
+    /// When.
+    pub at: Instant,
 }
 
 /// What became of an [`Act`].
@@ -413,6 +432,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Performs an act once.
     fn perform(&self, act: Act) -> Reply<'_, Performed>;
+
+    /// Every approval, each role and person once a version and file; the first of several.
+    fn approvals(&self) -> Reply<'_, Vec<Approval>>;
 
     /// Queued messages for `recipient` whose time has come, the longest due first.
     fn due(&self, recipient: &PartyId, now: Instant, limit: usize) -> Reply<'_, Vec<Due>>;

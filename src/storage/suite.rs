@@ -7,7 +7,7 @@ use time::macros::datetime;
 use uuid::Uuid;
 
 use super::{
-    Accepted, Act, Change, Channel, Completed, Content, Count, Error, Event, Filter, Finding, MessageRecord,
+    Accepted, Act, Approval, Change, Channel, Completed, Content, Count, Error, Event, Filter, Finding, MessageRecord,
     NewMessage, NewNotice, NewReview, NoticeResult, NoticeStep, Performed, ReviewCounts, ReviewStep, State, Store,
     StoredCheckpoint, Transition,
 };
@@ -33,7 +33,7 @@ macro_rules! run_suite {
             histories_pair_a_message_with_its_events, one_checkpoint_is_kept_for_each_size,
             a_review_is_opened_with_its_message_and_ends_once, reviews_are_listed_by_what_is_due_first,
             a_review_is_said_to_be_overdue_once, a_notice_is_due_until_it_is_delivered_once,
-            an_act_is_performed_once,
+            an_act_is_performed_once, an_approval_is_kept_once_with_its_event,
         );
     };
 }
@@ -388,4 +388,30 @@ pub(crate) async fn an_act_is_performed_once(store: Arc<dyn Store>) {
     assert_eq!(store.perform(act(1, "looked")).await, Ok(Performed::Before));
     assert_eq!(store.perform(act(2, "looked again")).await, Ok(Performed::Now));
     assert_eq!(texts(&store).await, [(0, "looked".to_owned()), (1, "looked again".to_owned())]);
+}
+
+pub(crate) async fn an_approval_is_kept_once_with_its_event(store: Arc<dyn Store>) {
+    let approval = |version: &str, role: &str, by: &str, hours| Approval {
+        agreement: "demo-trust-crisis".parse().expect("an id"),
+        version: version.to_owned(),
+        file: [7; 32],
+        role: role.to_owned(),
+        by: by.parse().expect("an id"),
+        at: NOON + Duration::hours(hours),
+    };
+    let act = |id, approval: Approval| Act {
+        id: Uuid::from_u128(id),
+        at: NOON,
+        change: Change::Approve(approval),
+        event: event(None, "approved"),
+    };
+    assert_eq!(store.approvals().await, Ok(vec![]));
+    let (first, second) = (approval("1", "siro", "demo-siro", 0), approval("1", "ig-lead", "demo-ig-lead", 1));
+    assert_eq!(store.perform(act(1, first.clone())).await, Ok(Performed::Now));
+    assert_eq!(store.perform(act(1, approval("2", "siro", "demo-siro", 0))).await, Ok(Performed::Before));
+    assert_eq!(store.perform(act(2, second.clone())).await, Ok(Performed::Now));
+    let again = approval("1", "siro", "demo-siro", 2);
+    assert_eq!(store.perform(act(3, again)).await, Ok(Performed::Now), "another act of the same kind");
+    assert_eq!(store.approvals().await, Ok(vec![first, second]));
+    assert_eq!(texts(&store).await.len(), 3, "each act has its event");
 }

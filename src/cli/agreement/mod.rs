@@ -1,5 +1,6 @@
 //! `weir agreement`: sharing agreements as files. One file a verb.
 
+mod approve;
 mod check;
 
 use clap::Subcommand;
@@ -12,10 +13,13 @@ use super::output::Output;
 pub(super) enum Verb {
     /// Find everything that is wrong with agreement files
     Check(check::Arguments),
+    /// Approve a version of an agreement: it takes effect once all whom it names have
+    Approve(approve::Arguments),
 }
 
 pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
     match verb {
         Verb::Check(arguments) => check::run(arguments, output),
+        Verb::Approve(arguments) => approve::run(arguments, output),
     }
 }

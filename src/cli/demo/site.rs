@@ -1,5 +1,6 @@
 //! Makes the sample site: certificates, keys, configuration, agreements, records.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -7,8 +8,11 @@ use std::path::Path;
 use anyhow::Context as _;
 use include_dir::{Dir, include_dir};
 
+use crate::acts::{Act, Deed, spool};
 use crate::audit::checkpoint::SigningKey;
+use crate::disclosure::Agreements;
 use crate::identity::PartyId;
+use crate::identity::digest::hex;
 use crate::identity::issuance::{Authority, Issued, Validity};
 use crate::identity::signature::PersonalKey;
 use crate::server::clock;
@@ -17,6 +21,8 @@ use crate::storage::files::{Readers, write_durably};
 
 static RECORDS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/demo/records");
 static AGREEMENTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/agreements");
+/// The name of the demo's audit log.
+const ORIGIN: &str = "audit.weir.example/demo";
 const GATEWAY: &str = include_str!("../../../demo/site/weir.toml");
 const ROUTE: &str = include_str!("../../../demo/site/route.toml");
 const PARTNER: &str = include_str!("../../../demo/site/partner.toml");
@@ -106,11 +112,13 @@ fn make(folder: &Path) -> anyhow::Result<()> {
     Secret::create(&pki.join("payload.key"))?;
     Secret::create(&pki.join("hash.key"))?;
     Secret::create(&pki.join("icb-pseudonyms.key"))?;
-    SigningKey::create("audit.weir.example/demo", &pki.join("audit.key"))?;
+    SigningKey::create(ORIGIN, &pki.join("audit.key"))?;
+    let mut keys: BTreeMap<&str, PersonalKey> = BTreeMap::new();
     for id in STAFF {
         let (key, secret) = PersonalKey::generate()?;
         write(&pki.join("staff").join(format!("{id}.key")), &secret, Readers::OwnerOnly)?;
         write(&pki.join("staff").join(format!("{id}.pub")), &key.public().to_pem(), Readers::Anyone)?;
+        keys.insert(id, key);
     }
 
     for (partner, port) in PARTNERS.iter().zip(&ports[2..]) {
@@ -133,9 +141,32 @@ fn make(folder: &Path) -> anyhow::Result<()> {
     for (from, to) in [(&AGREEMENTS, gateway.join("agreements")), (&RECORDS, folder.join("records"))] {
         copy(from, &to)?;
     }
-    fs::create_dir_all(gateway.join("data"))?;
+    approve(&gateway.join("data/acts"), &keys)?;
     let filled = GATEWAY.replace("{records}", &ports[0].to_string()).replace("{operations}", &ports[1].to_string());
     write(&gateway.join("weir.toml"), &filled, Readers::Anyone)
+}
+
+/// Leaves the approvals of the demo's agreements for the gateway, signed by the synthetic people whom they name.
+fn approve(acts: &Path, keys: &BTreeMap<&str, PersonalKey>) -> anyhow::Result<()> {
+    let files = AGREEMENTS
+        .files()
+        .filter_map(|file| Some((file.path().display().to_string(), file.contents_utf8()?.to_owned())));
+    let agreements = Agreements::load(&files.collect::<Vec<_>>()).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+    for agreement in agreements.iter() {
+        for role in &agreement.approval().by {
+            let by = agreement.approver(*role).context("an approver is a principal")?;
+            let key = keys.get(by).context("an approver is one of the staff")?;
+            let deed = Deed::ApproveAgreement {
+                agreement: agreement.id().clone(),
+                version: agreement.version().to_owned(),
+                file: hex(&agreement.hash()),
+                role: role.code().parse()?,
+            };
+            let act = Act::new(ORIGIN, deed, clock::now());
+            spool::leave(acts, &act, &act.sign(&by.parse()?, key))?;
+        }
+    }
+    Ok(())
 }
 
 fn write_issued(pki: &Path, name: &str, issued: &Issued) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ use super::{Agreement, Fault, Profiles, RequiredElements, Status, Surroundings};
 use crate::disclosure::Error;
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, InterfaceName, PartyId};
+use crate::storage::Approval;
 
 /// The agreements of a site.
 #[derive(Debug, Default)]
@@ -63,6 +64,15 @@ impl Agreements {
             faults.extend(joined(read.collect(), lint(file, text, profiles, site)));
         }
         if faults.is_empty() { loaded } else { Err(faults) }
+    }
+
+    /// Counts approvals as the store keeps them.
+    pub fn count(&self, approvals: &[Approval]) {
+        for approval in approvals {
+            self.list.iter().for_each(|agreement| {
+                agreement.count(approval);
+            });
+        }
     }
 
     /// All of them, in the order they were given.

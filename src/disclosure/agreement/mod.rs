@@ -4,6 +4,7 @@
 //! every file with its line and column. Default deny: only the leaf elements that a permit lists may leave. Invariant:
 //! no two agreements that are active at the same time cover the same controller, recipient and interface.
 
+mod approved;
 mod fault;
 mod interface;
 mod lint;
@@ -87,6 +88,7 @@ pub struct Agreement {
     controls: Controls,
     roles: Roles,
     approval: Approval,
+    approvals: approved::Approvals,
     dpia: Dpia,
     escalations: Vec<Escalation>,
     interfaces: BTreeMap<InterfaceName, Interface>,
@@ -209,10 +211,13 @@ impl Agreement {
         if today < self.effective {
             return Some(format!("it takes effect on {}", self.effective));
         }
-        (today > self.last_day()).then(|| match self.review_grace_days {
-            0 => format!("its review was due on {}", self.review),
-            days => format!("its review was due on {}, and the grace of {days} days is over", self.review),
-        })
+        if today > self.last_day() {
+            return Some(match self.review_grace_days {
+                0 => format!("its review was due on {}", self.review),
+                days => format!("its review was due on {}, and the grace of {days} days is over", self.review),
+            });
+        }
+        self.not_approved()
     }
 
     fn overlaps(&self, other: &Agreement) -> bool {

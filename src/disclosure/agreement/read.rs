@@ -113,6 +113,7 @@ impl Reader<'_> {
             controls: controls?,
             roles,
             approval,
+            approvals: Default::default(),
             dpia: dpia.map(|(dpia, _)| dpia)?,
             escalations,
             interfaces,

@@ -266,6 +266,7 @@ fn two_active_agreements_on_one_sharing_are_a_fault() {
 fn an_agreement_is_in_force_when_active_and_between_its_dates() {
     let ask = |text: &str, recipient: &str, day: &str| {
         let agreements = load(&[text.to_owned()]).expect("it is sound");
+        sample::approve_all(&agreements);
         let day = Date::parse(day, format_description!("[year]-[month]-[day]"))
             .expect("a date")
             .with_hms(23, 59, 0)

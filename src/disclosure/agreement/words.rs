@@ -75,6 +75,20 @@ words!(
     }
 );
 
+impl NamedRole {
+    /// The same role of a principal of the site: `caldicott-guardian`.
+    pub fn code(self) -> &'static str {
+        match self {
+            NamedRole::CaldicottGuardian => "caldicott-guardian",
+            NamedRole::Siro => "siro",
+            NamedRole::IgLead => "ig-lead",
+            NamedRole::OperationalOwner => "operational-owner",
+            NamedRole::TechnicalAdministrator => "technical-administrator",
+            NamedRole::SafeguardingLead => "safeguarding-lead",
+        }
+    }
+}
+
 words!(
     /// What Weir does about a risk that the DPIA names.
     Control, "the control", {
@@ -157,6 +171,7 @@ mod tests {
     fn each_word_reads_as_what_prints_it() {
         for role in NamedRole::ALL {
             assert_eq!(role.word().parse(), Ok(*role));
+            assert!(role.code().parse::<crate::identity::principal::Role>().is_ok(), "{role}");
         }
         let wrong: Result<Objection, String> = "ignore".parse();
         assert_eq!(wrong, Err("objection must be refuse or override".to_owned()));

@@ -22,8 +22,8 @@ use self::rows::{Sealed, SealedDue};
 use self::writer::Writer;
 use super::seal::{Broken, Key};
 use super::{
-    Accepted, Act, Content, Count, Due, Error, Event, Filter, History, MessageRecord, NewMessage, NoticeRecord,
-    NoticeResult, NoticeStep, Performed, Reply, ReviewCounts, ReviewRecord, ReviewStep, Secret, Store,
+    Accepted, Act, Approval, Content, Count, Due, Error, Event, Filter, History, MessageRecord, NewMessage,
+    NoticeRecord, NoticeResult, NoticeStep, Performed, Reply, ReviewCounts, ReviewRecord, ReviewStep, Secret, Store,
     StoredCheckpoint, StoredEvent, Transition,
 };
 use crate::fhir::Instant;
@@ -142,6 +142,10 @@ impl Store for SqliteStore {
 
     fn perform(&self, act: Act) -> Reply<'_, Performed> {
         self.write(move |connection| rows::perform(connection, &act))
+    }
+
+    fn approvals(&self) -> Reply<'_, Vec<Approval>> {
+        self.read(rows::approvals)
     }
 
     fn due(&self, recipient: &PartyId, now: Instant, limit: usize) -> Reply<'_, Vec<Due>> {

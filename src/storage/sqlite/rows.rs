@@ -5,8 +5,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::super::{
-    Accepted, Act, Change, Content, Count, Error, Event, Filter, History, MessageRecord, NewMessage, Performed, State,
-    StoredCheckpoint, StoredEvent, Transition,
+    Accepted, Act, Approval, Change, Content, Count, Error, Event, Filter, History, MessageRecord, NewMessage,
+    Performed, State, StoredCheckpoint, StoredEvent, Transition,
 };
 use super::reviews;
 use crate::fhir::Instant;
@@ -132,11 +132,37 @@ pub(super) fn perform(connection: &Connection, act: &Act) -> Result<Performed, E
     if connection.prepare_cached(sql)?.execute(params![act.id.as_bytes(), millis(act.at)])? == 0 {
         return Ok(Performed::Before);
     }
-    match act.change {
+    match &act.change {
         Change::Nothing => {}
+        Change::Approve(approval) => approve(connection, approval)?,
     }
     append(connection, &act.event)?;
     Ok(Performed::Now)
+}
+
+fn approve(connection: &Connection, approval: &Approval) -> Result<(), Error> {
+    let Approval { agreement, version, file, role, by, at } = approval;
+    let sql = "INSERT OR IGNORE INTO approvals (agreement, version, file, role, principal, approved_at) \
+               VALUES (?, ?, ?, ?, ?, ?)";
+    let row = params![agreement.as_str(), version, file, role, by.as_str(), millis(*at)];
+    connection.prepare_cached(sql)?.execute(row)?;
+    Ok(())
+}
+
+/// Every approval.
+pub(super) fn approvals(connection: &Connection) -> Result<Vec<Approval>, Error> {
+    let sql = "SELECT agreement, version, file, role, principal, approved_at FROM approvals \
+               ORDER BY approved_at, agreement, version, file, role, principal";
+    all(connection, sql, [], |row| {
+        Ok(Approval {
+            agreement: parsed(row, 0)?,
+            version: row.get(1)?,
+            file: row.get(2)?,
+            role: row.get(3)?,
+            by: parsed(row, 4)?,
+            at: instant(row.get(5)?)?,
+        })
+    })
 }
 
 /// Appends one event; gives its index.

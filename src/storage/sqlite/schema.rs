@@ -10,7 +10,12 @@ use super::super::Error;
 /// `Weir` in ASCII.
 const APPLICATION: i32 = 0x5765_6972;
 
-const STEPS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const STEPS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// The newest version known here.
 pub(super) const KNOWN: u32 = STEPS.len() as u32;

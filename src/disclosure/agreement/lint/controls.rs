@@ -83,7 +83,7 @@ impl Lint<'_, '_> {
                 self.faults.add_with_hint(id.span(), format!("the site has no principal {:?}", id.get_ref()), hint);
                 continue;
             };
-            let needed = role.word().replace('_', "-");
+            let needed = role.code().to_owned();
             if !facts.roles.contains(&needed) {
                 let text = format!("{} is the {role} here, but has not the role {needed} at the site", id.get_ref());
                 self.faults.add_with_hint(id.span(), text, "correct the role in weir.toml, or name someone else");

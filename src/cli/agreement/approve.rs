@@ -1,0 +1,89 @@
+//! `weir agreement approve`: one person's approval of one version of an agreement, signed over its file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::acts::Deed;
+use crate::cli::Answer;
+use crate::cli::output::Output;
+use crate::cli::site::{ActorOption, SiteOption};
+use crate::disclosure::{Agreement, NamedRole};
+use crate::identity::digest::{hex, sha_256};
+use crate::identity::principal::Action;
+
+/// Approves a version of an agreement in the role that it gives you. It takes effect once everyone whom it names in
+/// [approval] has approved this very file: a file that is changed afterwards is not used until it is approved again.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    weir agreement approve demo-trust-crisis.toml --site site/gateway --as demo-guardian\n\nThe signed approval is left \
+    for the gateway, which counts it within a second, or when it starts.")]
+pub(in crate::cli) struct Arguments {
+    /// The agreement's file, as it stands in the site's agreements/
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    site: SiteOption,
+    #[command(flatten)]
+    actor: ActorOption,
+}
+
+pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answer> {
+    let site = arguments.site.load()?;
+    let actor = arguments.actor.at(&site)?;
+    let file = match arguments.file.is_file() {
+        true => arguments.file.clone(),
+        false => arguments.site.site.join("agreements").join(&arguments.file),
+    };
+    let shown = file.display();
+    let bytes = std::fs::read(&file).map_err(|error| anyhow::anyhow!("cannot read {shown}: {error}"))?;
+    let hash = sha_256(&bytes);
+    let known = site.stages().agreements.iter().find(|agreement| agreement.hash() == hash);
+    let Some(agreement) = known else {
+        anyhow::bail!("{shown} is not an agreement of this site; copy it to agreements/, and run weir agreement check");
+    };
+    let by = actor.principal().id.clone();
+    let roles = roles_of(agreement, by.as_str());
+    if roles.is_empty() || !actor.may(Action::ApproveAgreement) {
+        let asked: Vec<String> = agreement.approval().by.iter().map(|role| wanted(agreement, *role)).collect();
+        let (id, version) = (agreement.id(), agreement.version());
+        anyhow::bail!("{by} does not approve {id} version {version}; it asks for {}", asked.join(" and "));
+    }
+    for role in &roles {
+        actor.leave(Deed::ApproveAgreement {
+            agreement: agreement.id().clone(),
+            version: agreement.version().to_owned(),
+            file: hex(&hash),
+            role: role.code().parse()?,
+        })?;
+    }
+    let others = agreement.approval().by.iter().copied().filter(|role| !roles.contains(role));
+    let others: Vec<String> = others.map(|role| wanted(agreement, role)).collect();
+    let names: Vec<&str> = roles.iter().map(|role| role.word()).collect();
+    output.line(&format!(
+        "{by} approves {} version {} as {} (SHA-256 of the file {})",
+        agreement.id(),
+        agreement.version(),
+        names.join(" and "),
+        hex(&hash)
+    ));
+    if !others.is_empty() {
+        output.line(&format!("it takes effect once {} approved it too", others.join(" and ")));
+    }
+    output.json(&json!({
+        "agreement": agreement.id().as_str(), "version": agreement.version(), "sha256": hex(&hash),
+        "by": by.as_str(), "roles": names, "others": others,
+    }));
+    Ok(Answer::Yes)
+}
+
+/// The roles in which a person approves the agreement.
+fn roles_of(agreement: &Agreement, by: &str) -> Vec<NamedRole> {
+    agreement.approval().by.iter().copied().filter(|role| agreement.approver(*role) == Some(by)).collect()
+}
+
+/// `siro (demo-siro)`
+fn wanted(agreement: &Agreement, role: NamedRole) -> String {
+    format!("{role} ({})", agreement.approver(role).unwrap_or("no principal"))
+}
