@@ -233,8 +233,8 @@ fn audit_verify_sees_a_change_to_the_database() {
         ("DELETE FROM contents", "payload of message"),
         ("DELETE FROM checkpoints", "no signed head"),
         (
-            "UPDATE events SET bytes = CAST(replace(CAST(bytes AS TEXT), 'ETREAT', 'TREATX') AS BLOB) WHERE seq = 2",
-            "event 2 was changed",
+            "UPDATE events SET bytes = CAST(replace(CAST(bytes AS TEXT), 'ETREAT', 'TREATX') AS BLOB) WHERE seq = 6",
+            "event 6 was changed",
         ),
         ("DELETE FROM events WHERE seq = 1", "events 1 to 1 are missing"),
     ] {

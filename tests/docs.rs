@@ -116,6 +116,21 @@ fn the_mapping_page_is_true() {
 }
 
 #[test]
+fn the_agreements_page_is_true() {
+    let page = fs::read_to_string(root().join("docs/agreements.md")).expect("the page is there");
+    let scratch = TempDir::new().expect("a folder can be made");
+    let folder = scratch.path().join("agreements");
+    fs::create_dir(&folder).expect("it is made");
+    let all = shown(&page);
+    assert!(all.len() >= 10, "{} commands", all.len());
+    for each in &all {
+        let found = run(each, &folder);
+        let (expected, found_text) = (each.prints.join("\n"), found.join("\n"));
+        assert!(fits(&each.prints, &found), "$ {}\nthe page:\n{expected}\nfound:\n{found_text}", each.command);
+    }
+}
+
+#[test]
 fn the_files_that_the_page_shows_are_the_examples() {
     let page = fs::read_to_string(root().join("docs/mapping.md")).expect("the page is there");
     let mut seen = 0;

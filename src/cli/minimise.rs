@@ -75,7 +75,7 @@ fn would_not_leave(
     bundle: &Document,
     projected: &Document,
 ) -> Vec<String> {
-    let mut reasons: Vec<String> = agreement.not_in_force(clock::now()).into_iter().collect();
+    let mut reasons: Vec<String> = agreement.not_current(clock::now()).into_iter().collect();
     if Entries::of(bundle).has_rejected_consent() {
         reasons.push("the person objects to this sharing".to_owned());
     }

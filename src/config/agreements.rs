@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::facts::SiteFacts;
 use super::faults::{Fault, Faults};
 use super::site::Files;
-use super::{Site, written};
+use super::{Site, definitions, written};
 use crate::delivery::Partner;
-use crate::disclosure::{Agreements, Lane, PrincipalFacts, Profiles, Surroundings};
+use crate::disclosure::{Agreement, Agreements, Facts, Lane, PrincipalFacts, Profiles, PseudonymKey, Surroundings};
 use crate::fhir::Document;
 use crate::fhir::definitions::{Definition, StructureDefinition};
+use crate::fhir::slices::Slice;
 use crate::identity::PartyId;
 use crate::identity::digest::sha_256;
 use crate::identity::principal::Principals;
 use crate::mapping::Mappings;
+use crate::validation::Validator;
 
 const FOLDER: &str = "agreements";
 
@@ -132,4 +135,44 @@ pub fn check_agreements(folder: &Path, chosen: &[PathBuf]) -> Result<AgreementCh
     let (faults, others): (Vec<Fault>, Vec<Fault>) =
         all.faults.into_iter().partition(|fault| checked.contains(&fault.file));
     Ok(AgreementCheck { files: checked, faults: Faults { faults }, others: others.len() })
+}
+
+/// Profiles without a site: what keys it has is not asked.
+struct ProfilesOnly(Validator);
+
+impl Facts for ProfilesOnly {
+    fn required(&self, profile: &str) -> Vec<String> {
+        self.0.required_elements(profile)
+    }
+
+    fn slices(&self, profile: &str, element: &str) -> Vec<Slice> {
+        self.0.slices(profile, element)
+    }
+
+    fn knows_keys(&self) -> bool {
+        false
+    }
+
+    fn pseudonym_key(&self, _name: &str) -> Option<PseudonymKey> {
+        None
+    }
+}
+
+/// Reads one agreement file by itself, with the built-in profiles and those of the site in `site`.
+///
+/// # Errors
+/// Every fault of the file; those of the site's profiles.
+pub fn read_agreement(file: &Path, site: Option<&Path>) -> Result<Arc<Agreement>, Faults> {
+    let shown = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|error| Faults {
+        faults: vec![Fault::new(shown.clone(), error, "name an agreement file; it must be UTF-8 text")],
+    })?;
+    let documents = match site {
+        Some(site) => definitions::site_definitions(site, &[])?,
+        None => definitions::definitions(&[])?,
+    };
+    let (validator, _doubts) = Validator::compile_what_can_be(&documents);
+    let read = Agreements::load_for(&[(shown, text)], &ProfilesOnly(validator));
+    let read = read.map_err(|found| Faults { faults: found.into_iter().map(Fault::of_agreement).collect() })?;
+    Ok(read.iter().next().cloned().expect("one file is one agreement"))
 }

@@ -14,7 +14,7 @@ mod site;
 mod staff;
 mod written;
 
-pub use agreements::{AgreementCheck, check_agreements};
+pub use agreements::{AgreementCheck, check_agreements, read_agreement};
 pub(crate) use definitions::DefinitionFiles;
 pub use definitions::{Checked, check_snapshots, definitions, site_definitions, validator};
 pub use faults::{Fault, Faults};

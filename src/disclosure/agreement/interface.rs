@@ -68,6 +68,18 @@ impl Coarser {
     /// The words of the file, in the order of the documentation.
     pub const WORDS: &'static [&'static str] = &["outward-code", "month", "year", "age-band", "pseudonym", "withheld"];
 
+    /// The word with what it needs: `age-band 18, 65`, `pseudonym icb`.
+    pub fn shown(&self) -> String {
+        match self {
+            Coarser::AgeBand { from } => {
+                let ages: Vec<String> = from.iter().map(u16::to_string).collect();
+                format!("age-band {}", ages.join(", "))
+            }
+            Coarser::Pseudonym { key } => format!("pseudonym {key}"),
+            _ => self.word().to_owned(),
+        }
+    }
+
     /// As it is written in the file.
     pub fn word(&self) -> &'static str {
         match self {

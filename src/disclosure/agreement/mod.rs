@@ -5,14 +5,18 @@
 //! no two agreements that are active at the same time cover the same controller, recipient and interface.
 
 mod approved;
+mod difference;
 mod fault;
+mod guide;
 mod interface;
 mod lint;
 mod list;
 mod people;
+mod plain;
 mod read;
 mod read_interface;
 mod safeguards;
+mod schema;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]
@@ -24,12 +28,16 @@ use std::collections::BTreeMap;
 
 use time::{Date, Duration};
 
+pub use difference::{Difference, How, Place, Term};
 pub use fault::Fault;
+pub use guide::{Page, Part, guide};
 pub use interface::{Clause, Coarser, ConsentTerms, Generalisation, Interface, OverrideTerms, Withholding};
 pub use lint::{Lane, PrincipalFacts, Profiles, Surroundings};
 pub use list::Agreements;
 pub use people::{Approval, Person, Roles};
+pub use plain::Shorts;
 pub use safeguards::{Controls, Dpia, Escalation, Mitigation};
+pub use schema::SCHEMA as AGREEMENT_SCHEMA;
 pub use words::{ConsentRule, Control, NamedRole, Objection, OverrideBasis, Severity, Status};
 
 use super::plan::Facts;
@@ -204,6 +212,11 @@ impl Agreement {
     /// Why nothing leaves under it at `instant`; `None` while it is in force. Dates are days in UTC; the last day is
     /// [`Agreement::last_day`].
     pub fn not_in_force(&self, instant: Instant) -> Option<String> {
+        self.not_current(instant).or_else(|| self.not_approved())
+    }
+
+    /// Why nothing leaves under it at `instant`, whether or not it is approved: for drafts and previews.
+    pub fn not_current(&self, instant: Instant) -> Option<String> {
         let today = instant.to_offset(time::UtcOffset::UTC).date();
         if self.status != Status::Active {
             return Some(format!("its status is {}", self.status));
@@ -211,13 +224,10 @@ impl Agreement {
         if today < self.effective {
             return Some(format!("it takes effect on {}", self.effective));
         }
-        if today > self.last_day() {
-            return Some(match self.review_grace_days {
-                0 => format!("its review was due on {}", self.review),
-                days => format!("its review was due on {}, and the grace of {days} days is over", self.review),
-            });
-        }
-        self.not_approved()
+        (today > self.last_day()).then(|| match self.review_grace_days {
+            0 => format!("its review was due on {}", self.review),
+            days => format!("its review was due on {}, and the grace of {days} days is over", self.review),
+        })
     }
 
     fn overlaps(&self, other: &Agreement) -> bool {
