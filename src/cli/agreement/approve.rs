@@ -31,7 +31,7 @@ pub(in crate::cli) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answer> {
     let site = arguments.site.load()?;
-    let actor = arguments.actor.at(&site)?;
+    let actor = arguments.actor.at(site.staff())?;
     let file = match arguments.file.is_file() {
         true => arguments.file.clone(),
         false => arguments.site.site.join("agreements").join(&arguments.file),
