@@ -14,8 +14,8 @@ pub type FixedMap<K, V> = HashMap<K, V, BuildHasherDefault<Spread>>;
 /// A set of keys that no peer chooses.
 pub type FixedSet<K> = HashSet<K, BuildHasherDefault<Spread>>;
 
-/// [`FxHasher`], with its good bits in front of the map: a multiplication mixes upwards, so that of keys that differ at
-/// their end (the codes of SNOMED CT) the lowest bits, by which a map places them, are much the same.
+/// [`FxHasher`], mixed once more: a multiplication mixes upwards, so that of keys that differ at their end (the codes of
+/// SNOMED CT) the lowest bits, by which a map places them, are much the same.
 #[derive(Default)]
 pub struct Spread(FxHasher);
 
@@ -52,7 +52,9 @@ impl Hasher for Spread {
 
     #[inline]
     fn finish(&self) -> u64 {
-        self.0.finish().rotate_left(26)
+        let hash = self.0.finish();
+        let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        mixed ^ (mixed >> 32)
     }
 }
 
