@@ -1,7 +1,7 @@
 //! The JSON Schema (2020-12) of agreement files, for editors and other tools.
 //!
 //! It says what a file may look like; what its parts mean together, and against profiles and the site, only
-//! `weir agreement check` says. The tests hold its words to those of the reader.
+//! `weir agreement check` says. The tests hold it to the reader: both take the same files.
 
 /// The schema's text.
 pub const SCHEMA: &str = include_str!("agreement.schema.json");
@@ -12,10 +12,112 @@ mod tests {
         Agreements, Coarser, ConsentRule, Control, NamedRole, Objection, OverrideBasis, Severity, Status,
     };
     use super::SCHEMA;
-    use serde_json::Value;
+    use serde_json::{Map, Value, json};
+
+    const TRUST: &str = include_str!("../../../agreements/demo-trust-crisis.toml");
+    const ICB: &str = include_str!("../../../agreements/demo-icb-crisis.toml");
 
     fn schema() -> Value {
         serde_json::from_str(SCHEMA).expect("it is JSON")
+    }
+
+    /// A file as JSON, which the schema speaks of.
+    fn as_json(text: &str) -> Value {
+        toml::from_str(text).expect("it is TOML")
+    }
+
+    fn as_toml(value: &Value) -> toml::Value {
+        match value {
+            Value::Object(own) => {
+                toml::Value::Table(own.iter().map(|(name, value)| (name.clone(), as_toml(value))).collect())
+            }
+            Value::Array(items) => toml::Value::Array(items.iter().map(as_toml).collect()),
+            Value::String(text) => toml::Value::String(text.clone()),
+            Value::Bool(flag) => toml::Value::Boolean(*flag),
+            Value::Number(number) => toml::Value::Integer(number.as_i64().expect("a whole number")),
+            Value::Null => panic!("TOML has no null"),
+        }
+    }
+
+    fn reader_takes(value: &Value) -> bool {
+        let text = toml::to_string(&as_toml(value)).expect("it can be written as TOML");
+        Agreements::load(&[("a.toml".to_owned(), text)]).is_ok()
+    }
+
+    /// Whether a value keeps to a schema, as far as ours uses the language.
+    fn keeps(root: &Value, schema: &Value, value: &Value) -> bool {
+        let Some(rules) = schema.as_object() else { return schema != &json!(false) };
+        rules.iter().all(|(rule, says)| keeps_rule(root, rules, (rule, says), value))
+    }
+
+    fn keeps_rule(root: &Value, rules: &Map<String, Value>, (rule, says): (&str, &Value), value: &Value) -> bool {
+        let number = |name: &str| says.as_i64().unwrap_or_else(|| panic!("{name} is a number"));
+        match rule {
+            "$ref" => {
+                let pointer = says.as_str().expect("a pointer").trim_start_matches('#');
+                keeps(root, root.pointer(pointer).expect(pointer), value)
+            }
+            "type" => match says.as_str().expect("a type") {
+                "object" => value.is_object(),
+                "array" => value.is_array(),
+                "string" => value.is_string(),
+                "boolean" => value.is_boolean(),
+                "integer" => value.is_i64(),
+                other => panic!("{other}"),
+            },
+            "enum" => says.as_array().expect("a list").contains(value),
+            "pattern" => {
+                let pattern = regex_of(says.as_str().expect("a pattern"));
+                value.as_str().is_none_or(|text| pattern(text))
+            }
+            "minLength" => value.as_str().is_none_or(|text| text.trim().len() as i64 >= number(rule)),
+            "maxLength" => value.as_str().is_none_or(|text| text.len() as i64 <= number(rule)),
+            "minimum" => value.as_i64().is_none_or(|own| own >= number(rule)),
+            "maximum" => value.as_i64().is_none_or(|own| own <= number(rule)),
+            "minItems" => value.as_array().is_none_or(|items| items.len() as i64 >= number(rule)),
+            "minProperties" => value.as_object().is_none_or(|own| own.len() as i64 >= number(rule)),
+            "uniqueItems" => value
+                .as_array()
+                .is_none_or(|items| items.iter().enumerate().all(|(index, item)| !items[..index].contains(item))),
+            "items" => value.as_array().is_none_or(|items| items.iter().all(|item| keeps(root, says, item))),
+            "required" => value.as_object().is_none_or(|own| {
+                says.as_array().expect("a list").iter().all(|name| own.contains_key(name.as_str().expect("a name")))
+            }),
+            "properties" => value.as_object().is_none_or(|own| {
+                own.iter().all(|(name, value)| says.get(name).is_none_or(|schema| keeps(root, schema, value)))
+            }),
+            "additionalProperties" => value.as_object().is_none_or(|own| {
+                let known = rules.get("properties");
+                let rest = own.iter().filter(|(name, _)| known.is_none_or(|known| known.get(name.as_str()).is_none()));
+                rest.into_iter().all(|(_, value)| keeps(root, says, value))
+            }),
+            "propertyNames" => {
+                value.as_object().is_none_or(|own| own.keys().all(|name| keeps(root, says, &json!(name))))
+            }
+            "description" | "title" | "$schema" | "$id" | "$defs" => true,
+            other => panic!("the test does not know the rule {other}"),
+        }
+    }
+
+    /// The few patterns of the schema, by hand.
+    fn regex_of(pattern: &str) -> fn(&str) -> bool {
+        match pattern {
+            "^[a-z0-9]+(-[a-z0-9]+)*$" => |text| text.parse::<crate::identity::AgreementId>().is_ok(),
+            "^[A-Za-z0-9.-]{1,32}$" => |text| {
+                (1..=32).contains(&text.len())
+                    && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
+            },
+            "^[A-Za-z0-9]{1,9}$" => |text| text.parse::<crate::identity::PartyId>().is_ok(),
+            "^[0-9]{4}-[0-9]{2}-[0-9]{2}$" => |text| {
+                let shape: String = text.chars().map(|each| if each.is_ascii_digit() { '9' } else { each }).collect();
+                shape == "9999-99-99"
+            },
+            "^(https?://|urn:)[^ ]*$" => |text| {
+                !text.contains(' ') && ["http://", "https://", "urn:"].iter().any(|start| text.starts_with(start))
+            },
+            "^https://" => |text| text.starts_with("https://"),
+            other => panic!("the test does not know the pattern {other}"),
+        }
     }
 
     #[test]
@@ -42,5 +144,83 @@ mod tests {
             all(OverrideBasis::ALL, OverrideBasis::word)
         );
         assert_eq!(words(&format!("{interface}/generalise/items/properties/to")), Coarser::WORDS);
+    }
+
+    /// Every object and value of a file, by its place.
+    fn places(value: &Value, at: String, found: &mut Vec<String>) {
+        found.push(at.clone());
+        match value {
+            Value::Object(own) => own.iter().for_each(|(name, value)| places(value, format!("{at}/{name}"), found)),
+            Value::Array(items) => {
+                items.iter().take(2).enumerate().for_each(|(index, item)| places(item, format!("{at}/{index}"), found));
+            }
+            _ => {}
+        }
+    }
+
+    /// Parts that are only wrong beside others, which a schema does not say.
+    fn means_something_elsewhere(place: &str) -> bool {
+        // Without it the file is another one, not a malformed one.
+        let beside = ["/categories/", "/roles/safeguarding_lead", "/override", "/statute", "/spool", "/control"];
+        beside.iter().any(|part| place.contains(part))
+    }
+
+    #[test]
+    fn schema_and_reader_take_the_same_files() {
+        let schema = schema();
+        let (mut taken, mut refused) = (0, 0);
+        for file in [TRUST, ICB] {
+            let whole = as_json(file);
+            assert!(keeps(&schema, &schema, &whole) && reader_takes(&whole));
+            let mut all = Vec::new();
+            places(&whole, String::new(), &mut all);
+            for place in all.iter().filter(|place| !place.is_empty() && !means_something_elsewhere(place)) {
+                for change in [Change::Remove, Change::Add, Change::Number, Change::Blank] {
+                    let Some(changed) = change.apply(&whole, place) else { continue };
+                    let (schema_says, reader_says) = (keeps(&schema, &schema, &changed), reader_takes(&changed));
+                    assert_eq!(schema_says, reader_says, "{change:?} at {place}");
+                    if reader_says { taken += 1 } else { refused += 1 }
+                }
+            }
+        }
+        assert!(taken > 10 && refused > 200, "{taken} taken, {refused} refused");
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Change {
+        Remove,
+        Add,
+        Number,
+        Blank,
+    }
+
+    impl Change {
+        /// The file with one place changed; `None` where the change is no change of form.
+        fn apply(self, whole: &Value, place: &str) -> Option<Value> {
+            let mut changed = whole.clone();
+            let (above, name) = place.rsplit_once('/')?;
+            match self {
+                Change::Remove => {
+                    // An element of a list is content, not form.
+                    changed.pointer_mut(above)?.as_object_mut()?.remove(name)?;
+                }
+                Change::Add => {
+                    let own = changed.pointer_mut(place)?.as_object_mut()?;
+                    if place == "/interfaces" || place == "/categories" {
+                        return None;
+                    }
+                    own.insert("unheard_of".to_owned(), json!("x"));
+                }
+                Change::Number => *changed.pointer_mut(place)? = json!(-1),
+                Change::Blank => {
+                    let own = changed.pointer_mut(place)?;
+                    if !own.is_string() {
+                        return None;
+                    }
+                    *own = json!(" ");
+                }
+            }
+            Some(changed)
+        }
     }
 }
