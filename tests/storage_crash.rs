@@ -180,6 +180,7 @@ fn terms(message: &NewMessage) -> Terms {
         agreement_hash: [0; 32],
         sent: 1,
         withheld: 0,
+        consent: None,
     }
 }
 

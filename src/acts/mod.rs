@@ -5,6 +5,7 @@
 //! act is handed in; or an audit event that says that it was refused. Invariant: nothing is changed that the signer's
 //! roles do not permit, and an act counts at one site only.
 
+pub mod review;
 pub mod spool;
 pub mod token;
 
@@ -13,12 +14,13 @@ use time::Duration;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::audit::{Access, Recorder, Who};
+use crate::disclosure::Agreements;
 use crate::fhir::{Instant, instant_text};
 use crate::identity::digest::from_hex;
 use crate::identity::principal::{Action, Principals, Role};
 use crate::identity::signature::{self, PersonalKey, SignatureError};
-use crate::identity::{AgreementId, MessageId, PrincipalId};
-use crate::storage::{self, Approval, Change, Performed, Store};
+use crate::identity::{AgreementId, MessageId, PartyId, PrincipalId};
+use crate::storage::{self, Approval, Change, Completed, Finding, Performed, Store};
 
 /// The `typ` of a signed act.
 const KIND: &str = "weir-act+jwt";
@@ -48,6 +50,15 @@ pub enum Deed {
         /// In which role.
         role: Role,
     },
+    /// Completes the review of a sharing without consent.
+    CompleteReview {
+        /// Of which message.
+        message: MessageId,
+        /// What was found.
+        finding: Finding,
+        /// The reviewer's words; sealed where they are kept.
+        words: String,
+    },
 }
 
 impl Deed {
@@ -64,6 +75,7 @@ impl Deed {
         match self {
             Deed::Access { action, .. } => *action,
             Deed::ApproveAgreement { .. } => Action::ApproveAgreement,
+            Deed::CompleteReview { .. } => Action::CompleteReview,
         }
     }
 }
@@ -125,6 +137,12 @@ pub enum Refusal {
         /// What was to be done.
         action: Action,
     },
+    /// There is no such review, or it has ended.
+    #[error(transparent)]
+    Review(storage::Error),
+    /// A review says in words what was found.
+    #[error("the review was completed without words")]
+    Wordless,
 }
 
 impl Refusal {
@@ -136,6 +154,8 @@ impl Refusal {
             Refusal::Site => "site",
             Refusal::Early(_) => "time",
             Refusal::Denied { .. } => "denied",
+            Refusal::Review(_) => "review",
+            Refusal::Wordless => "words",
         }
     }
 
@@ -147,6 +167,8 @@ impl Refusal {
             Refusal::Site => "name the site at which the act is to count",
             Refusal::Early(_) => "set the clock of the signer's machine",
             Refusal::Denied { .. } => "ask someone whose role permits it; weir.toml lists who has which",
+            Refusal::Review(error) => error.hint(),
+            Refusal::Wordless => "say in a sentence why it was justified, or not, and what is to be learned",
         }
     }
 }
@@ -171,6 +193,10 @@ pub struct Desk<'a> {
     pub recorder: &'a Recorder,
     /// The site's name: the origin of its audit log.
     pub site: &'a str,
+    /// Whom an incident is told to.
+    pub agreements: &'a Agreements,
+    /// The organisation that shares.
+    pub provider: &'a PartyId,
 }
 
 impl Desk<'_> {
@@ -186,19 +212,39 @@ impl Desk<'_> {
                 return Ok(Outcome::Refused(refusal));
             }
         };
+        self.carry_out(store, by, &act, now).await
+    }
+
+    /// Performs an act whose signer is known, once.
+    ///
+    /// # Errors
+    /// As [`Desk::perform`].
+    pub async fn carry_out(
+        &self,
+        store: &dyn Store,
+        by: PrincipalId,
+        act: &Act,
+        now: Instant,
+    ) -> Result<Outcome, storage::Error> {
+        let action = act.deed.action();
         let permitted = self.principals.named(&by).is_some_and(|signer| {
             let has_role = act.deed.role().is_none_or(|role| signer.roles.contains(&role));
-            has_role && signer.may(act.deed.action())
+            has_role && signer.may(action)
         });
         let (event, change) = match &act.deed {
-            Deed::Access { action, message } => {
-                (self.accessed(&by, *action, *message, permitted, act.at), Change::Nothing)
+            Deed::Access { message, .. } => (self.accessed(&by, action, *message, permitted, act.at), Change::Nothing),
+            Deed::CompleteReview { message, .. } if !permitted => {
+                (self.accessed(&by, action, Some(*message), false, act.at), Change::Nothing)
+            }
+            Deed::CompleteReview { message, finding, words } => {
+                match self.completion(store, &by, (*message, *finding, words), now).await? {
+                    Ok(completion) => completion,
+                    Err(refusal) => return self.refuse(store, &by, refusal, now).await,
+                }
             }
             Deed::ApproveAgreement { agreement, version, file, role } => {
                 let Some(file) = from_hex(file) else {
-                    let refusal = Refusal::Form;
-                    store.append(self.recorder.act_refused(Some(&by), refusal.code(), now)).await?;
-                    return Ok(Outcome::Refused(refusal));
+                    return self.refuse(store, &by, Refusal::Form, now).await;
                 };
                 let approval = Approval {
                     agreement: agreement.clone(),
@@ -212,12 +258,49 @@ impl Desk<'_> {
             }
         };
         let change = if permitted { change } else { Change::Nothing };
-        let performed = store.perform(storage::Act { id: act.id, at: now, change, event }).await?;
+        let performed = match store.perform(storage::Act { id: act.id, at: now, change, event }).await {
+            Err(error @ (storage::Error::UnknownReview(_) | storage::Error::ReviewClosed(_))) => {
+                return self.refuse(store, &by, Refusal::Review(error), now).await;
+            }
+            performed => performed?,
+        };
         Ok(match performed {
             Performed::Before => Outcome::Before,
             Performed::Now if permitted => Outcome::Performed,
-            Performed::Now => Outcome::Refused(Refusal::Denied { by, action: act.deed.action() }),
+            Performed::Now => Outcome::Refused(Refusal::Denied { by, action }),
         })
+    }
+
+    async fn refuse(
+        &self,
+        store: &dyn Store,
+        by: &PrincipalId,
+        refusal: Refusal,
+        now: Instant,
+    ) -> Result<Outcome, storage::Error> {
+        store.append(self.recorder.act_refused(Some(by), refusal.code(), now)).await?;
+        Ok(Outcome::Refused(refusal))
+    }
+
+    /// The end of a review, with what the audit log says of it.
+    async fn completion(
+        &self,
+        store: &dyn Store,
+        by: &PrincipalId,
+        (message, finding, words): (MessageId, Finding, &str),
+        now: Instant,
+    ) -> Result<Result<(storage::Event, Change), Refusal>, storage::Error> {
+        if words.trim().is_empty() {
+            return Ok(Err(Refusal::Wordless));
+        }
+        let Some(open) = store.review(message).await? else {
+            return Ok(Err(Refusal::Review(storage::Error::UnknownReview(message))));
+        };
+        let completed = Completed { at: now, by: by.as_str().to_owned(), finding };
+        let event = self.recorder.review_completed(&open, &completed);
+        let agreement = self.agreements.named(&open.agreement, open.opened_at);
+        let step = review::step(&open, completed, words, agreement.map(|agreement| &**agreement), self.provider);
+        Ok(Ok((event, Change::Review(Box::new(step)))))
     }
 
     fn accessed(
@@ -272,6 +355,8 @@ mod tests {
         key: PersonalKey,
         principals: Principals,
         recorder: Recorder,
+        agreements: Agreements,
+        provider: PartyId,
     }
 
     impl Office {
@@ -288,11 +373,18 @@ mod tests {
             };
             let principals = Principals::new(vec![auditor]).expect("it is well-formed");
             let recorder = Recorder::new("DEMOP".parse().expect("an ODS code"), SITE);
-            Office { folder, store, key, principals, recorder }
+            let (agreements, provider) = (Agreements::default(), "DEMOP".parse().expect("an ODS code"));
+            Office { folder, store, key, principals, recorder, agreements, provider }
         }
 
         fn desk(&self) -> Desk<'_> {
-            Desk { principals: &self.principals, recorder: &self.recorder, site: SITE }
+            Desk {
+                principals: &self.principals,
+                recorder: &self.recorder,
+                site: SITE,
+                agreements: &self.agreements,
+                provider: &self.provider,
+            }
         }
 
         fn spool(&self) -> std::path::PathBuf {

@@ -36,6 +36,14 @@ pub mod kind {
     pub const ACT_REFUSED: &str = "act-refused";
     /// Someone approved a version of an agreement, or tried to.
     pub const AGREEMENT_APPROVED: &str = "agreement-approved";
+    /// A message is sent without consent, and must be reviewed.
+    pub const REVIEW_OPENED: &str = "review-opened";
+    /// A review was not completed by its deadline.
+    pub const REVIEW_OVERDUE: &str = "review-overdue";
+    /// A review was completed.
+    pub const REVIEW_COMPLETED: &str = "review-completed";
+    /// A notice of an incident reached its reader.
+    pub const INCIDENT_REPORTED: &str = "incident-reported";
 }
 
 /// The names of details, shared by those who write and those who read them.
@@ -54,6 +62,14 @@ pub(super) mod detail {
     pub(in crate::audit) const WITHHELD: &str = "elements-withheld";
     pub(in crate::audit) const LINEAGE: &str = "lineage-sha-256";
     pub(in crate::audit) const RECORD: &str = "record-keyed-hash";
+    pub(in crate::audit) const GROUND: &str = "consent-ground";
+    pub(in crate::audit) const PREFERENCE: &str = "consent-preference";
+    pub(in crate::audit) const REVIEWER: &str = "reviewer";
+    pub(in crate::audit) const BASIS: &str = "lawful-basis";
+    pub(in crate::audit) const DUE: &str = "review-due";
+    pub(in crate::audit) const FINDING: &str = "finding";
+    pub(in crate::audit) const NOTICE: &str = "notice";
+    pub(in crate::audit) const CHANNEL: &str = "channel";
 }
 
 /// HMAC-SHA256 of an identifier under the site's key, in hexadecimal.
@@ -121,6 +137,8 @@ pub struct Terms {
     pub sent: u32,
     /// Elements held back.
     pub withheld: u32,
+    /// The ground of sharing, and what the person said: codes. Events of an earlier version do not have them.
+    pub consent: Option<(String, String)>,
 }
 
 impl Terms {
@@ -136,6 +154,10 @@ impl Terms {
             agreement_hash: from_hex(&event.detail(detail::SHA256)?)?,
             sent: number(detail::SENT)?,
             withheld: number(detail::WITHHELD)?,
+            consent: event
+                .detail(detail::GROUND)
+                .zip(event.detail(detail::PREFERENCE))
+                .map(|(ground, preference)| (ground.into_owned(), preference.into_owned())),
         })
     }
 
@@ -151,8 +173,15 @@ impl Terms {
         Entity { what: What::Agreement(self.agreement.as_str()), details }
     }
 
-    fn counts(&self) -> [(&'static str, Cow<'static, str>); 2] {
-        [(detail::SENT, self.sent.to_string().into()), (detail::WITHHELD, self.withheld.to_string().into())]
+    /// How much leaves, and on which ground.
+    fn account(&self) -> Vec<(&'static str, Cow<'_, str>)> {
+        let mut details =
+            vec![(detail::SENT, self.sent.to_string().into()), (detail::WITHHELD, self.withheld.to_string().into())];
+        if let Some((ground, preference)) = &self.consent {
+            details.push((detail::GROUND, ground.as_str().into()));
+            details.push((detail::PREFERENCE, preference.as_str().into()));
+        }
+        details
     }
 }
 
@@ -231,7 +260,7 @@ impl Recorder {
             (detail::RECORD, record.as_str().into()),
             (detail::LINEAGE, hex(&sha_256(&message.lineage)).into()),
         ];
-        details.extend(terms.counts());
+        details.extend(terms.account());
         let said = AuditEvent {
             subtypes: vec![Coding::lifecycle("receive"), Coding::weir(kind::MESSAGE_ACCEPTED)],
             action: Action::Create,
@@ -281,7 +310,7 @@ impl Recorder {
     /// the endpoint it went to, without query.
     pub fn disclosure(&self, step: Step<'_>, terms: &Terms, address: &str) -> Transition {
         let mut details = step_details(&step);
-        details.extend(terms.counts());
+        details.extend(terms.account());
         let source = Agent { address: Some(&self.site), ..self.agent(Part::Source, &self.party, true) };
         let recipient =
             Agent { address: Some(address), ..self.agent(Part::Destination, &step.record.recipient, false) };
@@ -380,7 +409,7 @@ impl Recorder {
     }
 
     /// What every event has; the gateway itself as the only one who took part.
-    fn event<'a>(&'a self, kind: Coding<'a>, at: Instant) -> AuditEvent<'a> {
+    pub(super) fn event<'a>(&'a self, kind: Coding<'a>, at: Instant) -> AuditEvent<'a> {
         AuditEvent {
             id: event_id(at),
             kind,
@@ -430,7 +459,7 @@ fn changed(step: Step<'_>, said: &AuditEvent<'_>) -> Transition {
     }
 }
 
-fn written(message: Option<MessageId>, said: &AuditEvent<'_>) -> Event {
+pub(super) fn written(message: Option<MessageId>, said: &AuditEvent<'_>) -> Event {
     let bytes = said.to_json().into_bytes();
     Event { message, leaf: merkle::leaf(&bytes), bytes }
 }
@@ -481,6 +510,7 @@ mod tests {
             agreement_hash: [0xab; 32],
             sent: 41,
             withheld: 12,
+            consent: Some(("override".to_owned(), "refused".to_owned())),
         }
     }
 
@@ -561,7 +591,7 @@ mod tests {
             assert!(!text.contains("9999999999") && !text.contains("Chantal"), "{name}");
             assert!(!text.contains(&hex(&[3; 32])), "{name}: a record's digest is keyed");
             assert!(!text.contains("no answer"), "{name}: notes are not audited");
-            assert!(text.len() < 3000, "{name} has {} bytes", text.len());
+            assert!(text.len() < 3200, "{name} has {} bytes", text.len());
         }
     }
 

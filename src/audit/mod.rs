@@ -11,6 +11,7 @@ pub mod checkpoint;
 pub mod event;
 mod log;
 pub mod merkle;
+mod reviews;
 mod verify;
 
 pub use crate::fhir::audit_event::Who;

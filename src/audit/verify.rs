@@ -2,7 +2,8 @@
 //!
 //! Checked: the numbers of the events have no gap; each event's bytes make its leaf; the leaves make the root of every
 //! signed checkpoint; each message's row says what its events say (state, attempts, parties, interface, agreement),
-//! and no message lacks its acceptance or its row. Events behind the last checkpoint are only counted as not yet
+//! and no message lacks its acceptance or its row; each review's row says what its events say (deadline, finding), and its
+//! decision opens. Events behind the last checkpoint are only counted as not yet
 //! covered. What nothing inside the site can show: a database rolled back to an old copy together with its
 //! checkpoints; that takes a checkpoint that somebody else kept.
 //!
@@ -15,6 +16,7 @@ use super::checkpoint::{self, VerifierKey};
 use super::event::{detail, kind};
 use super::merkle::{self, Frontier, Hash};
 use crate::fhir::audit_event::{Part, RecordedEvent};
+use crate::fhir::instant_text;
 use crate::identity::MessageId;
 use crate::identity::digest::{hex, sha_256};
 use crate::storage::{Content, Error, History, State, Store, StoredCheckpoint, StoredEvent};
@@ -139,7 +141,7 @@ pub enum Fault {
     ContentMissing {
         /// Which.
         message: MessageId,
-        /// `payload`, `provenance` or `lineage`.
+        /// `payload`, `provenance`, `lineage`, `review`, `decision` or `words`.
         what: &'static str,
     },
     /// A sealed part of a message does not open, or is not the one that was accepted.
@@ -147,7 +149,7 @@ pub enum Fault {
     ContentChanged {
         /// Which.
         message: MessageId,
-        /// `payload`, `provenance` or `lineage`.
+        /// `payload`, `provenance`, `lineage`, `review`, `decision` or `words`.
         what: &'static str,
     },
     /// A message's row is gone.
@@ -177,7 +179,7 @@ pub enum Fault {
     MessageChanged {
         /// Which.
         message: MessageId,
-        /// `state`, `attempts`, `sender`, `recipient`, `interface` or `agreement`.
+        /// `state`, `attempts`, `sender`, `recipient`, `interface` or `agreement`; `review`, `deadline` or `finding`.
         what: &'static str,
         /// The event.
         seq: u64,
@@ -402,7 +404,7 @@ impl<'a> Verifier<'a> {
             self.position = last.position;
             self.report.messages += page.len() as u64;
             for history in &page {
-                for fault in message_faults(history) {
+                for fault in message_faults(history).into_iter().chain(review_faults(history)) {
                     self.fault(fault);
                 }
                 self.check_contents(history).await?;
@@ -413,7 +415,10 @@ impl<'a> Verifier<'a> {
     /// Opens every sealed part of a message, and compares its lineage with the digest that was audited.
     async fn check_contents(&mut self, history: &History) -> Result<(), Error> {
         let message = history.record.id;
-        for part in [Content::Payload, Content::Provenance, Content::Lineage] {
+        let of_review = history.review.as_ref().map(|_| Content::Decision);
+        let words = history.review.as_ref().and_then(|review| review.completed.as_ref()).map(|_| Content::Words);
+        let parts = [Content::Payload, Content::Provenance, Content::Lineage].into_iter().chain(of_review).chain(words);
+        for part in parts {
             let what = part.column();
             match self.store.content(message, part).await {
                 Ok(Some(content)) => {
@@ -466,6 +471,33 @@ fn message_faults(history: &History) -> Vec<Fault> {
         faults.extend(differs(message, "state", seq, state != Some(record.state)));
         faults.extend(differs(message, "attempts", seq, attempts != Some(record.attempts)));
     }
+    faults
+}
+
+/// Compares the row of a message's review with its events.
+fn review_faults(history: &History) -> Vec<Fault> {
+    let message = history.record.id;
+    let said = |kind| {
+        let events =
+            history.events.iter().filter_map(|stored| Some((stored.seq, RecordedEvent::read(&stored.event.bytes)?)));
+        events.into_iter().find(|(_, said)| said.is(kind))
+    };
+    let told = |said: &RecordedEvent, name: &str, text: &str| said.detail(name).as_deref() == Some(text);
+    let Some((seq, opened)) = said(kind::REVIEW_OPENED) else {
+        let seq = history.events.first().map_or(0, |stored| stored.seq);
+        return differs(message, "review", seq, history.review.is_some()).into_iter().collect();
+    };
+    let Some(review) = &history.review else { return vec![Fault::ContentMissing { message, what: "review" }] };
+    let mut faults: Vec<Fault> =
+        differs(message, "deadline", seq, !told(&opened, detail::DUE, &instant_text(review.due_at)))
+            .into_iter()
+            .collect();
+    let finding = review.completed.as_ref().map(|completed| completed.finding.code());
+    let (seq, same) = match said(kind::REVIEW_COMPLETED) {
+        Some((seq, said)) => (seq, finding.is_some_and(|finding| told(&said, detail::FINDING, finding))),
+        None => (seq, finding.is_none()),
+    };
+    faults.extend(differs(message, "finding", seq, !same));
     faults
 }
 
@@ -571,6 +603,7 @@ mod tests {
             agreement_hash: [0; 32],
             sent: 1,
             withheld: 0,
+            consent: None,
         }
     }
 

@@ -12,7 +12,6 @@ use super::site::{ActorOption, SiteOption};
 use crate::config::Site;
 use crate::disclosure::{self, Agreement, Manifest};
 use crate::fhir::Document;
-use crate::fhir::bundle::Entries;
 use crate::fhir::outcome::Issue;
 use crate::identity::principal::Action;
 use crate::identity::{AgreementId, InterfaceName};
@@ -51,9 +50,12 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
     let agreement = site
         .agreement(&arguments.agreement)
         .with_context(|| format!("there is no agreement {} in this site", arguments.agreement))?;
-    let (projected, manifest) = disclosure::project(&bundle, agreement, &arguments.interface)
+    let ground = disclosure::ground(&bundle, agreement, &arguments.interface, clock::now());
+    let without_consent = ground.as_ref().is_ok_and(|ground| ground.decision().is_some());
+    let (projected, manifest) = disclosure::preview(&bundle, agreement, &arguments.interface, without_consent)
         .map_err(|error| anyhow::anyhow!("{error}; hint: {}", error.hint()))?;
     let mut why_not = would_not_leave(&site, agreement, &arguments.interface, &bundle, &projected);
+    why_not.extend(ground.err().map(|error| error.to_string()));
     let projected = projected.source();
     output.document(&if output.is_json() { projected.to_owned() } else { indented(projected) });
     why_not.iter_mut().for_each(|why| why.insert_str(0, "nothing would leave: "));
@@ -76,9 +78,6 @@ fn would_not_leave(
     projected: &Document,
 ) -> Vec<String> {
     let mut reasons: Vec<String> = agreement.not_current(clock::now()).into_iter().collect();
-    if Entries::of(bundle).has_rejected_consent() {
-        reasons.push("the person objects to this sharing".to_owned());
-    }
     let profile = agreement.interface(interface).map(disclosure::Interface::profile);
     let mut check = |which: &str, document: &Document| {
         let issues = site.stages().validator.check_document(document, profile);

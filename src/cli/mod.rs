@@ -20,6 +20,7 @@ mod package;
 mod partner;
 mod records;
 mod results;
+mod review;
 mod send;
 mod serve;
 mod site;
@@ -99,6 +100,9 @@ enum Verb {
     Staff(staff::Verb),
     /// Print a token that says who calls the gateway over HTTP
     Token(token::Arguments),
+    /// Work with the reviews of what was shared without consent
+    #[command(subcommand)]
+    Review(review::Verb),
     /// Drive a running gateway and print what it accepted and delivered a second
     Bench(load::Arguments),
 }
@@ -162,6 +166,7 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Audit(verb) => audit::run(&verb, output),
         Verb::Staff(verb) => staff::run(&verb, output),
         Verb::Token(arguments) => token::run(&arguments, output),
+        Verb::Review(verb) => review::run(&verb, output),
         Verb::Bench(arguments) => load::run(&arguments, output),
     }
 }

@@ -8,6 +8,7 @@ mod builtin;
 mod definitions;
 mod facts;
 mod faults;
+mod incidents;
 mod packages;
 mod partner;
 mod site;

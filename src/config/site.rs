@@ -189,6 +189,10 @@ impl Site {
         if let (Some(stages), Some(partners)) = (&stages, &partners) {
             check_routes(stages, partners, faults);
         }
+        if let (Some(stages), Some(credentials)) = (&stages, &credentials) {
+            faults.keep(written.incidents.check(&stages.agreements));
+            faults.keep(written.incidents.notifier(&files, credentials));
+        }
         Some(Site {
             staff: staff?,
             stages: Arc::new(stages?),
@@ -270,6 +274,11 @@ impl Site {
             site: self.staff.site().to_owned(),
             acts: self.staff.acts_folder().to_owned(),
             checkpoint_every: Duration::from_secs(self.written.audit.checkpoint_seconds),
+            notifier: self
+                .written
+                .incidents
+                .notifier(&self.files, &self.credentials)
+                .map_err(|fault| Faults { faults: vec![fault] })?,
         };
         let key = self.files.audit_key(&self.written).map_err(|fault| Faults { faults: vec![fault] })?;
         let checkpointer = Checkpointer::resume(store.clone(), key).await;

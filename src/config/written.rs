@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::incidents::Incidents;
 use crate::identity::principal::Role;
 use crate::identity::{InterfaceName, PartyId, PrincipalId};
 
@@ -27,6 +28,8 @@ pub(super) struct Gateway {
     #[serde(default)]
     pub(super) principals: Vec<Principal>,
     pub(super) cli: Option<Cli>,
+    #[serde(default)]
+    pub(super) incidents: Incidents,
 }
 
 /// Someone or something that acts at the site.

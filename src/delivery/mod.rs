@@ -8,6 +8,7 @@
 mod attempt;
 mod dispatch;
 mod lane;
+mod notice;
 pub mod outbox;
 mod partner;
 mod reply;
@@ -16,6 +17,7 @@ mod retry;
 pub use attempt::{AttemptError, TlsRefusal};
 pub use dispatch::{Dispatch, NEW_REFERRAL};
 pub use lane::Lane;
+pub use notice::{NoticeError, Notifier};
 pub use partner::{Partner, PartnerSection, SettingError};
 pub use reply::{MAX_ANSWER, Reply};
 pub use retry::Schedule;

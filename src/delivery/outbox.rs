@@ -1,9 +1,10 @@
 //! Attested → [`Queued`]: the message on disk, with its audit events, before anyone is told that it was accepted.
 
+use crate::disclosure::Disclosable;
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
 use crate::provenance::Attested;
-use crate::storage::{self, Accepted, Event, MessageRecord, NewMessage, State, Store};
+use crate::storage::{self, Accepted, Event, MessageRecord, NewMessage, NewReview, State, Store};
 
 /// A message that is on disk and will be delivered, or a person will be told.
 ///
@@ -78,6 +79,19 @@ impl Error {
     }
 }
 
+/// The review that a message must get because it is sent on a decision, without consent.
+fn review(disclosable: &Disclosable) -> Option<NewReview> {
+    let decision = disclosable.ground().decision()?;
+    let terms = disclosable.interface()?.override_rule()?;
+    Some(NewReview {
+        reviewer: terms.reviewer.word().to_owned(),
+        purpose: decision.purpose.clone(),
+        basis: decision.basis.clone(),
+        due_at: decision.due(),
+        decision: serde_json::to_vec(decision).expect("a decision has only texts, lists and booleans"),
+    })
+}
+
 /// Writes the message and the events that `events` makes of it in one transaction, synced to disk before this returns.
 ///
 /// # Errors
@@ -104,7 +118,7 @@ pub async fn enqueue(
         payload: attested.bundle_bytes().to_vec(),
         provenance: attested.provenance().as_bytes().to_vec(),
         lineage: attested.lineage().as_bytes().to_vec(),
-        review: None,
+        review: review(disclosable),
     };
     let events = events(&new);
     match store.accept(new, events).await? {

@@ -7,11 +7,14 @@
 mod agreement;
 #[cfg(test)]
 mod cases;
+pub mod consent;
 mod decision;
 mod generalise;
+mod ground;
 mod manifest;
 mod plan;
 mod projection;
+mod sharing_decision;
 mod stage;
 mod withheld_list;
 
@@ -24,13 +27,26 @@ pub use agreement::{
     RequiredElements, Roles, Severity, Shorts, Status, Surroundings, Term, Withholding, guide,
 };
 pub use generalise::{AGE_BAND, PseudonymKey, pseudonym_system};
+pub use ground::Ground;
 pub use manifest::{Generalised, Kept, Manifest, Why, Withheld};
 pub use plan::Facts;
+pub use sharing_decision::SharingDecision;
 pub use stage::{Disclosable, Projected, minimise};
 
-use crate::fhir::Document;
+use self::consent::Obstacle;
+use crate::fhir::bundle::Entries;
 use crate::fhir::outcome::Issue;
+use crate::fhir::{Document, ElementPath, Instant};
 use crate::identity::{AgreementId, InterfaceName, PartyId};
+
+/// What a decision to share without consent lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// The part, by its path in the record.
+    pub path: ElementPath,
+    /// What is wrong.
+    pub text: String,
+}
 
 /// Why nothing leaves.
 #[derive(Debug, thiserror::Error)]
@@ -61,11 +77,23 @@ pub enum Error {
         /// Who submitted it, by its certificate.
         sender: PartyId,
     },
-    /// The person objects to the sharing.
-    #[error("the person objects to this sharing, and {agreement} has no ground to share all the same")]
-    Objection {
+    /// The person's consent is needed and is not there, or they object.
+    #[error("{}; under {agreement} nothing leaves for that", obstacle.words())]
+    Consent {
         /// The agreement.
         agreement: AgreementId,
+        /// What stands in the way.
+        obstacle: Obstacle,
+    },
+    /// There is a decision to share all the same, but not all of it.
+    #[error("{}, and the decision to share all the same under {agreement} lacks {} of its parts", obstacle.words(), lacks.len())]
+    Decision {
+        /// The agreement.
+        agreement: AgreementId,
+        /// What stands in the way.
+        obstacle: Obstacle,
+        /// What it lacks; at least one.
+        lacks: Vec<Lack>,
     },
     /// The message does not name one recipient by ODS code.
     #[error("the message does not name one recipient by its ODS code")]
@@ -105,9 +133,7 @@ impl Error {
             Error::SenderMismatch { sender } => {
                 format!("name {sender} as the providing organisation in the record, then send again")
             }
-            Error::Objection { .. } => "speak with the person, or with the safeguarding lead if someone is at risk; \
-                sharing against an objection needs a recorded decision, which this version does not take yet"
-                .to_owned(),
+            Error::Consent { obstacle, .. } | Error::Decision { obstacle, .. } => obstacle.hint(),
             Error::RecipientUnknown => {
                 "name one receiving organisation by its ODS code in the record, then send again".to_owned()
             }
@@ -133,10 +159,44 @@ pub fn project(
     agreement: &Agreement,
     interface: &InterfaceName,
 ) -> Result<(Document, Manifest), Error> {
-    let covered = agreement.interface(interface).ok_or_else(|| Error::NoAgreement {
+    preview(bundle, agreement, interface, false)
+}
+
+/// [`project`], with consent or on a decision to share without it.
+///
+/// # Errors
+/// As [`project`].
+pub fn preview(
+    bundle: &Document,
+    agreement: &Agreement,
+    interface: &InterfaceName,
+    without_consent: bool,
+) -> Result<(Document, Manifest), Error> {
+    let plan = covered(agreement, interface)?.plan(without_consent);
+    projection::project(bundle, agreement, plan.ok_or_else(|| no_agreement(agreement, interface))?)
+}
+
+/// On which ground `bundle` may leave over an interface of an agreement at `at`, if on any: for a preview.
+///
+/// # Errors
+/// [`Error::NoAgreement`], [`Error::Consent`], [`Error::Decision`].
+pub fn ground(
+    bundle: &Document,
+    agreement: &Agreement,
+    interface: &InterfaceName,
+    at: Instant,
+) -> Result<Ground, Error> {
+    ground::ground(&Entries::of(bundle), agreement, covered(agreement, interface)?, at, |_| None)
+}
+
+fn covered<'a>(agreement: &'a Agreement, interface: &InterfaceName) -> Result<&'a Interface, Error> {
+    agreement.interface(interface).ok_or_else(|| no_agreement(agreement, interface))
+}
+
+fn no_agreement(agreement: &Agreement, interface: &InterfaceName) -> Error {
+    Error::NoAgreement {
         sender: agreement.controller().ods.clone(),
         recipient: agreement.recipient().ods.clone(),
         interface: interface.clone(),
-    })?;
-    projection::project(bundle, agreement, &covered.plan)
+    }
 }

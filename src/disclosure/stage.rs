@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::agreement::{Agreement, Agreements, Interface};
+use super::ground::{Ground, ground};
 use super::manifest::{Kept, Manifest};
 use super::{Error, projection};
-use crate::fhir::Document;
 use crate::fhir::bundle::Entries;
 use crate::fhir::outcome::Issue;
+use crate::fhir::{Document, ElementPath, Node};
 use crate::identity::PartyId;
 use crate::validation::Validated;
 
@@ -22,6 +23,7 @@ pub struct Projected(Disclosable);
 pub struct Disclosable {
     validated: Validated,
     agreement: Arc<Agreement>,
+    ground: Ground,
     bundle: Document,
     manifest: Manifest,
 }
@@ -31,7 +33,7 @@ pub struct Disclosable {
 ///
 /// # Errors
 /// [`Error::SenderMismatch`], [`Error::RecipientUnknown`], [`Error::NoAgreement`], [`Error::NotInForce`],
-/// [`Error::Objection`]; [`Error::NotABundle`] and [`Error::TooLarge`] for what no map of ours makes.
+/// [`Error::Consent`], [`Error::Decision`]; [`Error::NotABundle`] and [`Error::TooLarge`] for what no map of ours makes.
 pub fn minimise(agreements: &Agreements, validated: Validated) -> Result<Projected, Error> {
     let (received, full) = (validated.mapped().received(), validated.mapped().bundle());
     let (sender, name) = (received.sender(), received.interface());
@@ -44,12 +46,18 @@ pub fn minimise(agreements: &Agreements, validated: Validated) -> Result<Project
     let no_agreement =
         || Error::NoAgreement { sender: sender.clone(), recipient: recipient.clone(), interface: name.clone() };
     let interface = agreement.interface(name).ok_or_else(no_agreement)?;
-    if entries.has_rejected_consent() {
-        return Err(Error::Objection { agreement: agreement.id().clone() });
-    }
-    let (bundle, manifest) = projection::project(full, agreement, &interface.plan)?;
+    let ground = ground(&entries, agreement, interface, received.received_at(), |node| record_path(&validated, node))?;
+    let plan = interface.plan(ground.decision().is_some()).ok_or_else(no_agreement)?;
+    let (bundle, manifest) = projection::project(full, agreement, plan)?;
     let agreement = Arc::clone(agreement);
-    Ok(Projected(Disclosable { validated, agreement, bundle, manifest }))
+    Ok(Projected(Disclosable { validated, agreement, ground, bundle, manifest }))
+}
+
+/// The field of the record that a node of the Bundle comes from.
+fn record_path(validated: &Validated, node: Node<'_>) -> Option<ElementPath> {
+    let mapped = validated.mapped();
+    let source = mapped.origins().get(node.id().index())?.source?;
+    mapped.received().record().node(source).map(Node::path)
 }
 
 /// The one organisation that the MessageHeader names as receiver.
@@ -101,6 +109,11 @@ impl Disclosable {
         let mut rows: Vec<Kept> = self.manifest.kept().iter().copied().chain(generalised).collect();
         rows.sort_by_key(|row| row.sent);
         rows
+    }
+
+    /// On which ground it leaves.
+    pub fn ground(&self) -> &Ground {
+        &self.ground
     }
 
     /// The agreement that it leaves under.

@@ -89,13 +89,6 @@ impl<'a> Entries<'a> {
         destinations.into_iter().flat_map(Node::items).map(|destination| self.receiver(destination)).collect()
     }
 
-    /// Whether a Consent says that the person refused (`Consent.status` is `rejected`).
-    pub fn has_rejected_consent(&self) -> bool {
-        let consents = self.list.iter().filter_map(|entry| entry.resource);
-        let mut consents = consents.filter(|resource| resource.resource_type() == Some("Consent"));
-        consents.any(|consent| consent.member("status").and_then(Node::text).as_deref() == Some("rejected"))
-    }
-
     /// The ODS code of the organisation that the MessageHeader names as sender.
     pub fn sender(&self) -> Option<String> {
         let mut resources = self.list.iter().filter_map(|entry| entry.resource);

@@ -17,7 +17,7 @@ pub fn instant_text(instant: Instant) -> String {
 }
 
 /// The last instant that a FHIR dateTime may mean: the end of the year, month or day when it says no more, in UTC.
-pub(super) fn latest(text: &str) -> Option<Instant> {
+pub fn latest(text: &str) -> Option<Instant> {
     if text.len() > 10 {
         return OffsetDateTime::parse(text, &Rfc3339).ok();
     }

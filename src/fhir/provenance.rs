@@ -53,6 +53,26 @@ pub struct Entity<'a> {
     pub display: &'a str,
 }
 
+/// Someone who answers for a disclosure. Staff, never a patient.
+#[derive(Clone, Copy, Debug)]
+pub struct Person<'a> {
+    /// As what.
+    pub part: Participation,
+    /// Who, in words.
+    pub name: &'a str,
+    /// A URI that leads to who it is, where the name is not told here.
+    pub uri: Option<&'a str>,
+}
+
+/// As what a person takes part (`http://terminology.hl7.org/CodeSystem/provenance-participant-type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Participation {
+    /// Takes legal responsibility for it.
+    Legal,
+    /// Verifies that it was right.
+    Verifier,
+}
+
 /// One disclosure.
 #[derive(Clone, Copy, Debug)]
 pub struct Disclosure<'a> {
@@ -64,10 +84,12 @@ pub struct Disclosure<'a> {
     pub recorded: Instant,
     /// The agreement that it was sent under.
     pub policy: &'a str,
-    /// The purpose of use, an HL7 v3 ActReason code, and in words.
-    pub purpose: (&'a str, &'a str),
+    /// The purposes of use, each an HL7 v3 ActReason code, and in words; at least one.
+    pub purposes: &'a [(&'a str, &'a str)],
     /// Who recorded and shares the information.
     pub author: Organization<'a>,
+    /// People who answer for it.
+    pub people: &'a [Person<'a>],
     /// What built the Bundle.
     pub gateway: Device<'a>,
     /// What it was built from.
@@ -90,10 +112,15 @@ impl Disclosure<'_> {
         out.begin_array();
         out.string(self.policy);
         out.end_array();
-        list(&mut out, "reason", |out| {
-            coding(out, ACT_REASON, self.purpose.0);
-            out.field("text", self.purpose.1);
-        });
+        out.key("reason");
+        out.begin_array();
+        for (code, words) in self.purposes {
+            out.begin_object();
+            coding(&mut out, ACT_REASON, code);
+            out.field("text", words);
+            out.end_object();
+        }
+        out.end_array();
         object(&mut out, "activity", |out| coding(out, LIFECYCLE, "disclose"));
         self.agents(&mut out);
         self.entities(&mut out);
@@ -129,6 +156,23 @@ impl Disclosure<'_> {
         object(out, "who", |out| out.field("reference", &format!("#{GATEWAY}")));
         object(out, "onBehalfOf", |out| identifier(out, "Organization", ODS_ORGANISATION, self.author.ods));
         out.end_object();
+        for person in self.people {
+            let part = if person.part == Participation::Legal { "legal" } else { "verifier" };
+            out.begin_object();
+            object(out, "type", |out| coding(out, PARTICIPANT, part));
+            object(out, "who", |out| {
+                out.field("type", "Practitioner");
+                if let Some(uri) = person.uri {
+                    object(out, "identifier", |out| {
+                        out.field("system", URI);
+                        out.field("value", uri);
+                    });
+                }
+                out.field("display", person.name);
+            });
+            object(out, "onBehalfOf", |out| identifier(out, "Organization", ODS_ORGANISATION, self.author.ods));
+            out.end_object();
+        }
         out.end_array();
     }
 
@@ -197,7 +241,8 @@ mod tests {
             bundle: "00000000-0000-0000-0000-000000000002",
             recorded: time::macros::datetime!(2026-01-01 00:00 UTC),
             policy: "urn:weir:agreement:a:1:sha-256:00",
-            purpose: ("ETREAT", "crisis care"),
+            purposes: &[("ETREAT", "crisis care")],
+            people: &[],
             author: Organization { ods: "DEMOP", name: "Provider" },
             gateway: Device { owner: "DEMOP", name: "Weir", version: "0.1.0" },
             entities: &[Entity { role: Role::Source, uri: "urn:weir:record:00", display: "record" }],

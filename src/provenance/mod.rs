@@ -2,7 +2,7 @@
 //!
 //! Enters: a [`Disclosable`] and the time. Leaves: the same with a FHIR Provenance (who shared what, when, under which
 //! agreement, from which record by which map) and the [`Lineage`] of every element. Invariant: neither holds a value of
-//! the record; the record and the map are named by digest.
+//! the record; the record and the map are named by digest, who decided to share without consent by where that is recorded.
 
 mod explain;
 mod lineage;
@@ -12,7 +12,7 @@ pub use explain::explain;
 pub use lineage::{Clause, Held, Left, Lineage, Rule, Version};
 
 use crate::disclosure::Disclosable;
-use crate::fhir::provenance::{Device, Disclosure, Entity, Organization, Role};
+use crate::fhir::provenance::{Device, Disclosure, Entity, Organization, Participation, Person, Role};
 use crate::fhir::{Instant, Node, keys};
 use crate::identity::PartyId;
 use crate::identity::digest::hex;
@@ -69,6 +69,9 @@ impl Attested {
 /// What a Provenance calls the software that built the Bundle.
 const GATEWAY: &str = "Weir";
 
+/// The purpose of a decision, in words.
+const WITHOUT_CONSENT: &str = "shared without consent, on a recorded decision that is reviewed";
+
 /// Writes the account of a disclosure.
 pub fn attest(disclosable: Disclosable, now: Instant, gateway: &Gateway) -> Attested {
     let lineage = trace::trace(&disclosable);
@@ -84,12 +87,14 @@ fn provenance(disclosable: &Disclosable, now: Instant, gateway: &Gateway) -> Str
         format!("urn:weir:agreement:{}:{}:sha-256:{}", agreement.id(), agreement.version(), hex(&agreement.hash()));
     let record = format!("urn:weir:record:{message}:sha-256:{digest}");
     let map = format!("urn:weir:map:sha-256:{}", hex(&mapped.map().hash()));
+    let decided = format!("urn:weir:decision:{message}");
     let disclosure = Disclosure {
         id: message.part("provenance"),
         bundle: &bundle_id(disclosable),
         recorded: now,
         policy: &policy,
-        purpose: (&agreement.purpose().code, &agreement.purpose().words),
+        purposes: &purposes(disclosable),
+        people: &people(disclosable, &decided),
         author: Organization { ods: agreement.controller().ods.as_str(), name: &agreement.controller().name },
         gateway: Device { owner: gateway.ods.as_str(), name: GATEWAY, version: &gateway.version },
         entities: &[
@@ -98,6 +103,27 @@ fn provenance(disclosable: &Disclosable, now: Instant, gateway: &Gateway) -> Str
         ],
     };
     disclosure.to_json()
+}
+
+/// What for: the agreement's purpose; before it that of a decision to share without consent.
+fn purposes(disclosable: &Disclosable) -> Vec<(&str, &str)> {
+    let agreed = disclosable.agreement().purpose();
+    let decided = disclosable.ground().decision().map(|decision| (decision.purpose.as_str(), WITHOUT_CONSENT));
+    decided.into_iter().chain([(agreed.code.as_str(), agreed.words.as_str())]).collect()
+}
+
+/// Who answers for sharing without consent: whoever decided, whom the sealed decision names, and whoever reviews that.
+fn people<'a>(disclosable: &'a Disclosable, decided: &'a str) -> Vec<Person<'a>> {
+    if disclosable.ground().decision().is_none() {
+        return Vec::new();
+    }
+    let name = "whoever decided: the decision names them";
+    let decided = Person { part: Participation::Legal, name, uri: Some(decided) };
+    let reviewer = disclosable.interface().and_then(|interface| interface.override_rule()).and_then(|terms| {
+        let person = disclosable.agreement().roles().person(terms.reviewer)?;
+        Some(Person { part: Participation::Verifier, name: &person.name, uri: None })
+    });
+    std::iter::once(decided).chain(reviewer).collect()
 }
 
 /// The id of the Bundle as it leaves; the message's own id where the agreement holds the Bundle's back.

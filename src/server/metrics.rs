@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::storage::Count;
+use crate::storage::{Count, ReviewCounts};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Submission {
@@ -30,6 +30,11 @@ struct Standing {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reviewing {
+    state: &'static str,
+}
+
 /// The metrics of one gateway.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -37,6 +42,8 @@ pub(super) struct Metrics {
     submissions: Family<Submission, Counter>,
     attempts: Family<Attempt, Counter>,
     messages: Family<Standing, Gauge>,
+    reviews: Family<Reviewing, Gauge>,
+    notices_waiting: Gauge,
     accept_seconds: Histogram,
     delivery_seconds: Histogram,
 }
@@ -49,15 +56,28 @@ impl Default for Metrics {
         let submissions = Family::default();
         let attempts = Family::default();
         let messages = Family::default();
+        let (reviews, notices_waiting) = (Family::default(), Gauge::default());
         registry.register("submissions", "Records submitted, by what became of them", submissions.clone());
         registry.register("attempts", "Delivery attempts, by what they came to", attempts.clone());
         registry.register("messages", "Messages that are stored, by where they stand", messages.clone());
+        registry.register("reviews", "Reviews of sharing without consent, by where they stand", reviews.clone());
+        let help = "Notices of incidents that are not delivered yet";
+        registry.register("incident_notices_waiting", help, notices_waiting.clone());
         let seconds = Unit::Seconds;
         let help = "From the last byte of a record to its 202";
         registry.register_with_unit("accept", help, seconds.clone(), accept_seconds.clone());
         let help = "From acceptance to acknowledgement";
         registry.register_with_unit("acknowledgement", help, seconds, delivery_seconds.clone());
-        Metrics { registry, submissions, attempts, messages, accept_seconds, delivery_seconds }
+        Metrics {
+            registry,
+            submissions,
+            attempts,
+            messages,
+            reviews,
+            notices_waiting,
+            accept_seconds,
+            delivery_seconds,
+        }
     }
 }
 
@@ -79,12 +99,18 @@ impl Metrics {
     }
 
     /// The text exposition, with the store's own counts.
-    pub(super) fn render(&self, counts: &[Count]) -> String {
+    pub(super) fn render(&self, counts: &[Count], reviews: ReviewCounts) -> String {
         self.messages.clear();
         for count in counts {
             let standing = Standing { recipient: count.recipient.to_string(), state: count.state.code() };
             self.messages.get_or_create(&standing).set(i64::try_from(count.messages).unwrap_or(i64::MAX));
         }
+        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        for (state, number) in [("open", reviews.open), ("overdue", reviews.overdue), ("completed", reviews.completed)]
+        {
+            self.reviews.get_or_create(&Reviewing { state }).set(gauge(number));
+        }
+        self.notices_waiting.set(gauge(reviews.notices_waiting));
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a String cannot fail");
         text

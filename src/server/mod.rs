@@ -8,6 +8,8 @@ mod metrics;
 mod operations;
 mod outbox;
 mod records;
+mod review_routes;
+mod reviews;
 mod validate;
 
 use std::collections::HashMap;
@@ -25,6 +27,7 @@ use tracing::{error, info};
 use self::listener::{Limits, Listener};
 use self::metrics::Metrics;
 use crate::audit::Checkpointer;
+use crate::delivery::Notifier;
 use crate::identity::PartyId;
 use crate::pipeline::Gateway;
 use crate::storage;
@@ -46,6 +49,8 @@ pub struct Settings {
     pub acts: PathBuf,
     /// How often the audit log's head is signed.
     pub checkpoint_every: Duration,
+    /// Tells of incidents.
+    pub notifier: Notifier,
 }
 
 /// What one request may cost.
@@ -67,6 +72,7 @@ struct Service {
     site: String,
     /// One a partner: rung when a message for it was accepted.
     bells: HashMap<PartyId, Arc<Notify>>,
+    notifier: Notifier,
     draining: AtomicBool,
 }
 
@@ -91,7 +97,8 @@ pub struct Running {
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     lanes: Vec<JoinHandle<()>>,
-    acts: JoinHandle<()>,
+    /// What people owe and do: acts, reviews, notices.
+    office: [JoinHandle<()>; 3],
     checkpoints: JoinHandle<()>,
 }
 
@@ -131,8 +138,8 @@ pub async fn start(
     let bells = gateway.lanes.keys().map(|party| (party.clone(), Arc::default())).collect();
     let metrics = Metrics::default();
     let draining = AtomicBool::new(false);
-    let Settings { limits, site, .. } = settings;
-    let service = Arc::new(Service { gateway, metrics, limits, site, bells, draining });
+    let Settings { limits, site, notifier, .. } = settings;
+    let service = Arc::new(Service { gateway, metrics, limits, site, bells, notifier, draining });
     acts::perform(&service, &settings.acts, false).await;
     let (stop, stopped) = watch::channel(false);
     let addresses = (records.local_address(), operations.local_address());
@@ -143,10 +150,14 @@ pub async fn start(
     let parties: Vec<PartyId> = service.bells.keys().cloned().collect();
     let lanes = parties.into_iter().map(|party| tokio::spawn(outbox::drain(service.clone(), party, stopped.clone())));
     let lanes = lanes.collect();
-    let acts = tokio::spawn(acts::perform_as_they_come(service.clone(), settings.acts, stopped.clone()));
+    let office = [
+        tokio::spawn(acts::perform_as_they_come(service.clone(), settings.acts, stopped.clone())),
+        tokio::spawn(reviews::watch_deadlines(service.clone(), stopped.clone())),
+        tokio::spawn(reviews::deliver_notices(service.clone(), stopped.clone())),
+    ];
     let checkpoints = tokio::spawn(sign_heads(checkpointer, settings.checkpoint_every, stopped));
     info!(records = %addresses.0, operations = %addresses.1, "gateway started");
-    Ok(Running { records: addresses.0, operations: addresses.1, service, stop, listeners, lanes, acts, checkpoints })
+    Ok(Running { records: addresses.0, operations: addresses.1, service, stop, listeners, lanes, office, checkpoints })
 }
 
 impl Running {
@@ -165,7 +176,7 @@ impl Running {
         info!("gateway draining");
         self.service.draining.store(true, Ordering::Relaxed);
         let _nobody_listens = self.stop.send(true);
-        for task in self.listeners.into_iter().chain(self.lanes).chain([self.acts]) {
+        for task in self.listeners.into_iter().chain(self.lanes).chain(self.office) {
             report(task.await);
         }
         if let Err(error) = self.service.gateway.stopped(clock::now()).await {

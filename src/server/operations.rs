@@ -9,7 +9,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 
-use super::Service;
+use super::{Service, clock};
+use crate::storage;
 
 /// The routes.
 pub(super) fn router(service: Arc<Service>) -> Router {
@@ -28,14 +29,24 @@ async fn ready(State(service): State<Arc<Service>>) -> Response {
         (Ok(_), false) => StatusCode::OK,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
+    let reviews = service.gateway.store().review_counts(clock::now()).await.unwrap_or_default();
     let store = store.map_or_else(|error| error.to_string(), |_| "ok".to_owned());
-    (status, Json(json!({ "ready": status.is_success(), "store": store, "draining": draining }))).into_response()
+    let detail = json!({
+        "ready": status.is_success(),
+        "store": store,
+        "draining": draining,
+        "reviews": { "open": reviews.open, "overdue": reviews.overdue },
+        "incidentNotices": { "waiting": reviews.notices_waiting },
+    });
+    (status, Json(detail)).into_response()
 }
 
 async fn metrics(State(service): State<Arc<Service>>) -> Response {
-    match service.gateway.store().counts().await {
-        Ok(counts) => {
-            let text = service.metrics.render(&counts);
+    let store = service.gateway.store();
+    let counted = async { Ok::<_, storage::Error>((store.counts().await?, store.review_counts(clock::now()).await?)) };
+    match counted.await {
+        Ok((counts, reviews)) => {
+            let text = service.metrics.render(&counts, reviews);
             ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
                 .into_response()
         }

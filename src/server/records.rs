@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::access::{look, permit};
 use super::listener::Peer;
-use super::{Service, clock, validate};
+use super::{Service, clock, review_routes, validate};
 use crate::delivery::outbox::{self, Queued};
 use crate::disclosure;
 use crate::fhir::instant_text;
@@ -38,11 +38,14 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/messages/{id}", get(message))
         .route("/messages/{id}/lineage", get(lineage))
         .route("/messages/{id}/withheld", get(withheld))
+        .route("/reviews", get(review_routes::list))
+        .route("/reviews/{message}", get(review_routes::one))
+        .route("/reviews/{message}/completion", post(review_routes::complete))
         .route("/FHIR/R4/$validate", post(validate::any))
         .route("/FHIR/R4/{type}/$validate", post(validate::of_type))
         .method_not_allowed_fallback(async || {
             let issue = Issue::error(IssueType::NotSupported, "this path does not take this method");
-            let hint = "POST /records/{interface}, GET /messages/{id} or POST /FHIR/R4/$validate";
+            let hint = "POST /records/{interface}, GET /messages/{id}, GET /reviews or POST /FHIR/R4/$validate";
             outcome(StatusCode::METHOD_NOT_ALLOWED, &[issue.hint(hint)])
         })
         .fallback(async || {
@@ -224,7 +227,7 @@ fn status(refusal: &Refusal) -> StatusCode {
         Refusal::Disclosure(
             disclosure::Error::NoAgreement { .. }
             | disclosure::Error::NotInForce { .. }
-            | disclosure::Error::Objection { .. },
+            | disclosure::Error::Consent { .. },
         ) => StatusCode::FORBIDDEN,
         Refusal::Disclosure(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::Outbox(outbox::Error::Conflict | outbox::Error::NoRoute { .. }) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -302,7 +305,7 @@ async fn readable(
     found.filter(|record| record.sender == peer.party).ok_or_else(|| Box::new(unknown_message()))
 }
 
-fn no_answer(error: StoreError) -> Box<Response> {
+pub(super) fn no_answer(error: StoreError) -> Box<Response> {
     warn!(%error, "the store could not be read");
     let issue = Issue::error(IssueType::Transient, "the store does not answer");
     Box::new(outcome(StatusCode::SERVICE_UNAVAILABLE, &[issue.hint("ask again in a few seconds")]))
@@ -334,6 +337,6 @@ pub(super) fn outcome(status: StatusCode, issues: &[Issue]) -> Response {
     (status, fhir, no_store(), operation_outcome(issues)).into_response()
 }
 
-fn no_store() -> [(HeaderName, &'static str); 1] {
+pub(super) fn no_store() -> [(HeaderName, &'static str); 1] {
     [(header::CACHE_CONTROL, "no-store")]
 }

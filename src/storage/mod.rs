@@ -209,6 +209,8 @@ pub struct Act {
 pub enum Change {
     /// Nothing: someone looked at something.
     Nothing,
+    /// A review ends.
+    Review(Box<ReviewStep>),
     /// Someone approved a version of an agreement.
     Approve(Approval),
 }
@@ -292,6 +294,8 @@ pub struct History {
     pub record: MessageRecord,
     /// Its events, oldest first.
     pub events: Vec<StoredEvent>,
+    /// The review that it must get, if it was sent without consent.
+    pub review: Option<ReviewRecord>,
 }
 
 /// A signed head of the audit log.
@@ -486,9 +490,6 @@ pub trait Store: Send + Sync + 'static {
 
     /// How many reviews stand where at `now`.
     fn review_counts(&self, now: Instant) -> Reply<'_, ReviewCounts>;
-
-    /// Ends a review, with its events, at least one, and the notices that follow from it.
-    fn complete_review(&self, step: ReviewStep) -> Reply<'_, ()>;
 
     /// Open reviews that are overdue at `now` and were not said to be.
     fn newly_overdue(&self, now: Instant, limit: usize) -> Reply<'_, Vec<ReviewRecord>>;

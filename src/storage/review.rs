@@ -72,6 +72,18 @@ impl FromStr for Finding {
     }
 }
 
+impl serde::Serialize for Finding {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Finding {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Finding, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// A review as the store knows it, without what is sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReviewRecord {
@@ -130,8 +142,6 @@ pub struct ReviewStep {
     pub completed: Completed,
     /// The reviewer's words, to be sealed.
     pub words: Vec<u8>,
-    /// What the audit log says of it; at least one, all about the message.
-    pub events: Vec<Event>,
     /// Who is to be told.
     pub notices: Vec<NewNotice>,
 }
@@ -152,6 +162,8 @@ pub struct ReviewCounts {
     pub overdue: u64,
     /// Completed.
     pub completed: u64,
+    /// Notices of incidents that are not delivered yet.
+    pub notices_waiting: u64,
 }
 
 /// How a notice reaches its reader.
@@ -266,7 +278,6 @@ mod tests {
             message: "6f9619ff-8b86-5011-b42d-00cf4fc964ff".parse().expect("a UUID"),
             completed: Completed { at, by: text("sue"), finding: Finding::Justified },
             words: b"Chantal".to_vec(),
-            events: vec![],
             notices: vec![],
         };
         let shown = format!("{review:?} {step:?}");

@@ -156,6 +156,13 @@ impl Bench {
         Bench { site, runtime, _gateway: gateway }
     }
 
+    /// Kills the gateway.
+    pub fn kill(self) -> DemoSite {
+        let Bench { site, runtime: _, _gateway: gateway } = self;
+        gateway.kill();
+        site
+    }
+
     pub fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
         self.exchange(Request::post(path), headers, body.into())
     }

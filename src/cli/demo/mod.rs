@@ -135,9 +135,14 @@ fn row(sample: &site::Sample, sent: &Sent) -> Value {
     }
 }
 
+/// The sample that is shared on a decision, against an objection.
+const WITHOUT_CONSENT: &str = "crisis-escalation-override.json";
+
 fn where_to_look(folder: &Path, operations: std::net::SocketAddr, rows: &[Value]) -> String {
     let folder = folder.display();
     let message = rows.iter().find_map(|row| row["message"].as_str()).unwrap_or("MESSAGE");
+    let without_consent = rows.iter().find(|row| row["record"] == WITHOUT_CONSENT);
+    let review = without_consent.and_then(|row| row["message"].as_str()).unwrap_or("MESSAGE");
     format!(
         "\nwhere to look\n  \
          what the Trust received    {folder}/trust/inbox/\n  \
@@ -146,6 +151,10 @@ fn where_to_look(folder: &Path, operations: std::net::SocketAddr, rows: &[Value]
          its FHIR Provenance        weir explain {message} --provenance --site {folder}/gateway\n  \
          before disclosure          weir map {folder}/records/crisis-escalation-complete.json --interface \
          crisis-escalation --site {folder}/gateway\n  \
+         shared without consent     weir review list --site {folder}/gateway --as demo-safeguarding\n  \
+         why, and by when to review weir review show {review} --site {folder}/gateway --as demo-safeguarding\n  \
+         the review's end           weir review complete {review} --finding justified --words \"...\" --site \
+         {folder}/gateway --as demo-safeguarding\n  \
          the audit log              weir audit verify --site {folder}/gateway\n  \
          metrics, readiness         http://{operations}/metrics  http://{operations}/readyz\n"
     )

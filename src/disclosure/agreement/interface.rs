@@ -145,7 +145,6 @@ pub struct Interface {
     pub(in crate::disclosure) withholdings: Vec<Withholding>,
     pub(in crate::disclosure) plan: Plan,
     /// The same for what is shared without consent; `None` where that is not done.
-    #[expect(dead_code, reason = "sharing without consent reads it")]
     pub(in crate::disclosure) override_plan: Option<Plan>,
 }
 
@@ -173,6 +172,11 @@ impl Interface {
     /// When something may leave without consent; never, without it.
     pub fn override_rule(&self) -> Option<&OverrideTerms> {
         self.override_terms.as_ref()
+    }
+
+    /// What leaves: with consent; or without, where the agreement knows such a thing.
+    pub(in crate::disclosure) fn plan(&self, without_consent: bool) -> Option<&Plan> {
+        if without_consent { self.override_plan.as_ref() } else { Some(&self.plan) }
     }
 
     /// Its permits, in the order of the file: a manifest names them by index.

@@ -22,8 +22,8 @@ use self::rows::{Sealed, SealedDue};
 use self::writer::Writer;
 use super::seal::{Broken, Key};
 use super::{
-    Accepted, Act, Approval, Content, Count, Due, Error, Event, Filter, History, MessageRecord, NewMessage,
-    NoticeRecord, NoticeResult, NoticeStep, Performed, Reply, ReviewCounts, ReviewRecord, ReviewStep, Secret, Store,
+    Accepted, Act, Approval, Change, Content, Count, Due, Error, Event, Filter, History, MessageRecord, NewMessage,
+    NoticeRecord, NoticeResult, NoticeStep, Performed, Reply, ReviewCounts, ReviewRecord, Secret, Store,
     StoredCheckpoint, StoredEvent, Transition,
 };
 use crate::fhir::Instant;
@@ -140,8 +140,16 @@ impl Store for SqliteStore {
         self.write(move |connection| rows::append(connection, &event))
     }
 
-    fn perform(&self, act: Act) -> Reply<'_, Performed> {
-        self.write(move |connection| rows::perform(connection, &act))
+    fn perform(&self, mut act: Act) -> Reply<'_, Performed> {
+        Box::pin(async move {
+            if let Change::Review(step) = &mut act.change {
+                if act.event.message != Some(step.message) {
+                    return Err(Error::WithoutEvent(step.message));
+                }
+                step.words = self.key()?.seal(step.message, Content::Words, std::mem::take(&mut step.words));
+            }
+            self.write(move |connection| rows::perform(connection, &act)).await
+        })
     }
 
     fn approvals(&self) -> Reply<'_, Vec<Approval>> {
@@ -234,16 +242,6 @@ impl Store for SqliteStore {
 
     fn review_counts(&self, now: Instant) -> Reply<'_, ReviewCounts> {
         self.read(move |connection| reviews::counts(connection, now))
-    }
-
-    fn complete_review(&self, mut step: ReviewStep) -> Reply<'_, ()> {
-        Box::pin(async move {
-            if step.events.is_empty() || step.events.iter().any(|event| event.message != Some(step.message)) {
-                return Err(Error::WithoutEvent(step.message));
-            }
-            let words = self.key()?.seal(step.message, Content::Words, std::mem::take(&mut step.words));
-            self.write(move |connection| reviews::complete(connection, &step, &words)).await
-        })
     }
 
     fn newly_overdue(&self, now: Instant, limit: usize) -> Reply<'_, Vec<ReviewRecord>> {

@@ -45,18 +45,15 @@ pub(super) fn open(
     Ok(())
 }
 
-/// Ends one review.
-pub(super) fn complete(connection: &Connection, step: &ReviewStep, sealed_words: &[u8]) -> Result<(), Error> {
+/// Ends one review; the words are sealed by now.
+pub(super) fn complete(connection: &Connection, step: &ReviewStep) -> Result<(), Error> {
     let sql = "UPDATE reviews SET completed_at = ?, completed_by = ?, finding = ?, words = ? \
                WHERE message = (SELECT position FROM messages WHERE id = ?) AND completed_at IS NULL";
     let Completed { at, by, finding } = &step.completed;
     let id = step.message.uuid();
-    let row = params![millis(*at), by, finding.code(), sealed_words, id.as_bytes()];
+    let row = params![millis(*at), by, finding.code(), step.words, id.as_bytes()];
     if connection.prepare_cached(sql)?.execute(row)? == 0 {
         return Err(absent_or_closed(connection, step.message)?);
-    }
-    for event in &step.events {
-        append(connection, event)?;
     }
     step.notices.iter().try_for_each(|notice| insert_notice(connection, step.message, notice))
 }
@@ -106,9 +103,11 @@ pub(super) fn next_due(connection: &Connection) -> Result<Option<Instant>, Error
 /// How many stand where at `now`.
 pub(super) fn counts(connection: &Connection, now: Instant) -> Result<ReviewCounts, Error> {
     let sql = "SELECT count(*) FILTER (WHERE completed_at IS NULL AND due_at >= ?1), \
-               count(*) FILTER (WHERE completed_at IS NULL AND due_at < ?1), count(completed_at) FROM reviews";
+               count(*) FILTER (WHERE completed_at IS NULL AND due_at < ?1), count(completed_at), \
+               (SELECT count(*) FROM notices WHERE next_attempt_at IS NOT NULL) FROM reviews";
     let counts = first(connection, sql, [millis(now)], |row| {
-        Ok(ReviewCounts { open: index(row, 0)?, overdue: index(row, 1)?, completed: index(row, 2)? })
+        let (open, overdue, completed) = (index(row, 0)?, index(row, 1)?, index(row, 2)?);
+        Ok(ReviewCounts { open, overdue, completed, notices_waiting: index(row, 3)? })
     })?;
     Ok(counts.unwrap_or_default())
 }

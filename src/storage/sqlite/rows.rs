@@ -135,6 +135,7 @@ pub(super) fn perform(connection: &Connection, act: &Act) -> Result<Performed, E
     match &act.change {
         Change::Nothing => {}
         Change::Approve(approval) => approve(connection, approval)?,
+        Change::Review(step) => reviews::complete(connection, step)?,
     }
     append(connection, &act.event)?;
     Ok(Performed::Now)
@@ -269,7 +270,8 @@ pub(super) fn histories(connection: &Connection, after: u64, limit: usize) -> Re
     let messages = all(&snapshot, sql, params![bound(after), count(limit)], |row| Ok((index(row, 12)?, record(row)?)))?;
     let with_events = |(position, record): (u64, MessageRecord)| {
         let events = events_of(&snapshot, record.id)?;
-        Ok(History { position, record, events })
+        let review = reviews::find(&snapshot, record.id)?;
+        Ok(History { position, record, events, review })
     };
     messages.into_iter().map(with_events).collect()
 }

@@ -1,0 +1,100 @@
+//! Looks after reviews: says which became overdue, once each, and delivers notices of incidents until they arrive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::{Service, clock};
+use crate::storage::{self, NoticeRecord, NoticeResult, NoticeStep};
+
+/// How often the store is asked what is due.
+const EVERY: Duration = Duration::from_millis(500);
+/// Rows taken at a time.
+const PAGE: usize = 64;
+
+/// Until the gateway stops.
+pub(super) async fn watch_deadlines(service: Arc<Service>, mut stopped: watch::Receiver<bool>) {
+    let mut faulty = false;
+    loop {
+        let done = say_overdue(&service).await;
+        if let (Err(error), false) = (&done, faulty) {
+            error!(%error, "overdue reviews could not be looked for; the next try follows");
+        }
+        faulty = done.is_err();
+        if is_over(&mut stopped).await {
+            return;
+        }
+    }
+}
+
+async fn say_overdue(service: &Service) -> Result<(), storage::Error> {
+    let (gateway, now) = (&service.gateway, clock::now());
+    for review in gateway.store().newly_overdue(now, PAGE).await? {
+        let event = gateway.recorder.review_overdue(&review, now);
+        if gateway.store().mark_overdue(review.message, now, event).await? {
+            let (message, reviewer) = (review.message, &review.reviewer);
+            error!(message_id = %message, %reviewer, "the review of a sharing without consent is overdue");
+        }
+    }
+    Ok(())
+}
+
+/// Delivers notices until the gateway stops; what is not delivered then waits for the next start.
+pub(super) async fn deliver_notices(service: Arc<Service>, mut stopped: watch::Receiver<bool>) {
+    let mut faulty = false;
+    loop {
+        let done = tokio::select! {
+            done = deliver_due(&service) => done,
+            _ = stopped.wait_for(|stop| *stop) => return,
+        };
+        if let (Err(error), false) = (&done, faulty) {
+            error!(%error, "notices of incidents could not be read or noted; the next try follows");
+        }
+        faulty = done.is_err();
+        if is_over(&mut stopped).await {
+            return;
+        }
+    }
+}
+
+/// Makes an attempt at each notice that is due; all at once, so that none waits for another's webhook.
+async fn deliver_due(service: &Arc<Service>) -> Result<(), storage::Error> {
+    let mut attempts = tokio::task::JoinSet::new();
+    for notice in service.gateway.store().notices_due(clock::now(), PAGE).await? {
+        let service = Arc::clone(service);
+        attempts.spawn(async move { attempt(&service, notice).await });
+    }
+    while let Some(ended) = attempts.join_next().await {
+        match ended {
+            Ok(noted) => noted?,
+            Err(error) => error!(is_panic = error.is_panic(), "an attempt at a notice ended abnormally"),
+        }
+    }
+    Ok(())
+}
+
+async fn attempt(service: &Service, due: NoticeRecord) -> Result<(), storage::Error> {
+    let (id, channel) = (due.notice.id, due.notice.channel.code());
+    let outcome = service.notifier.deliver(&due.notice).await;
+    let (now, attempts) = (clock::now(), due.attempts + 1);
+    let (result, note) = match outcome {
+        Ok(()) => {
+            info!(notice = %id, channel, attempts, message_id = %due.message, "notice of an incident delivered");
+            let event = service.gateway.recorder.notice_delivered(&due, now);
+            (NoticeResult::Delivered(now, event), "delivered".to_owned())
+        }
+        Err(error) => {
+            warn!(notice = %id, channel, attempts, %error, "notice of an incident not delivered; the next try follows");
+            let wait = service.notifier.schedule.wait(attempts, None, 1.0);
+            (NoticeResult::Again(now + wait), error.to_string())
+        }
+    };
+    service.gateway.store().step_notice(NoticeStep { id, attempts, result, note }).await
+}
+
+/// Waits for the next round; whether the gateway stops instead.
+async fn is_over(stopped: &mut watch::Receiver<bool>) -> bool {
+    tokio::time::timeout(EVERY, stopped.wait_for(|stop| *stop)).await.is_ok()
+}

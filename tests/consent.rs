@@ -1,0 +1,401 @@
+//! Consent and sharing without it, through the built program on real sockets: who is refused and why, what reaches the
+//! partner on a decision, what must be reviewed, and whom an unjustified sharing is told to.
+
+#![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
+
+mod support;
+
+use std::convert::Infallible;
+use std::fs;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::Value;
+use support::{Bench, DemoSite, http_get, wait_for, weir};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use weir::audit::verify;
+use weir::config::Site;
+use weir::identity::issuance::{Authority, Validity};
+use weir::storage::Store as _;
+
+const PATH: &str = "/records/crisis-escalation";
+const JSON: (&str, &str) = ("content-type", "application/json");
+const OVERRIDE: &str = "crisis-escalation-override.json";
+/// Texts of the decision and of what no clause lets out without consent.
+const STAY_HERE: [&str; 6] = [
+    "Alex Placeholder",
+    "Forced entry",
+    "an advocate on the line",
+    "Only what the crisis team needs",
+    "daughter",
+    "Told the person",
+];
+
+fn text(site: &DemoSite, record: &str) -> String {
+    String::from_utf8(site.record(record)).expect("a sample is text")
+}
+
+/// Runs a verb on the site in the name of the safeguarding lead, and gives each line of its JSON, and whether it did.
+fn run(site: &DemoSite, verb: &[&str]) -> (Vec<Value>, bool, String) {
+    let mut command = weir();
+    command.args(verb).args(["--format", "json", "--site"]).arg(site.gateway_folder());
+    if !verb.contains(&"--as") {
+        command.args(["--as", "demo-safeguarding"]);
+    }
+    let ran = command.output().expect("weir runs");
+    let printed = String::from_utf8(ran.stdout).expect("it is text");
+    let values = serde_json::Deserializer::from_str(&printed).into_iter::<Value>();
+    let values = values.collect::<Result<_, _>>().expect("it prints JSON");
+    (values, ran.status.success(), String::from_utf8_lossy(&ran.stderr).into_owned())
+}
+
+/// How many events in the audit log are of a kind.
+fn audited(site: &DemoSite, kind: &str) -> usize {
+    let site = Site::load(&site.gateway_folder()).unwrap_or_else(|faults| panic!("{faults}"));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    runtime.block_on(async {
+        let store = site.open_for_reading().expect("the store opens");
+        let events = store.events(0, 10_000).await.expect("events are read");
+        let of_kind = |event: &[u8]| String::from_utf8_lossy(event).contains(&format!("\"{kind}\""));
+        events.iter().filter(|stored| of_kind(&stored.event.bytes)).count()
+    })
+}
+
+fn assert_audit_holds(site: &DemoSite) {
+    let site = Site::load(&site.gateway_folder()).unwrap_or_else(|faults| panic!("{faults}"));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    let store = site.open_for_reading().expect("the store opens");
+    let report = runtime.block_on(verify(&store, site.audit_verifier())).expect("it is read");
+    assert!(report.is_clean(), "{report}");
+}
+
+fn issues(outcome: &Value) -> Vec<(String, String)> {
+    let issues = outcome["issue"].as_array().expect("an outcome has issues");
+    let part = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    issues.iter().map(|issue| (part(&issue["expression"][0]), part(&issue["details"]["text"]))).collect()
+}
+
+#[test]
+fn an_objection_is_refused_and_an_incomplete_decision_by_what_it_lacks() {
+    let bench = Bench::of(DemoSite::new());
+    let objection = bench.post(PATH, &[JSON], bench.site.record("rejected/objection.json"));
+    assert_eq!(objection.status, StatusCode::FORBIDDEN);
+    let said = objection.json();
+    assert!(issues(&said)[0].1.starts_with("the person objects to this sharing"), "{said:#}");
+    let hint = said["issue"][0]["diagnostics"].as_str().unwrap_or_default();
+    assert!(hint.contains("speak with the person") && hint.contains("sharingDecision"), "{hint}");
+
+    let incomplete = bench.post(PATH, &[JSON], bench.site.record("rejected/incomplete-decision.json"));
+    assert_eq!(incomplete.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let found = issues(&incomplete.json());
+    let mut lacking: Vec<&str> = found.iter().map(|(path, _)| &**path).filter(|path| !path.is_empty()).collect();
+    lacking.sort_unstable();
+    let expected = ["sharingDecision.alternatives", "sharingDecision.decidedByRole", "sharingDecision.whyNotTold"];
+    assert_eq!(lacking, expected, "{found:#?}");
+    assert!(!incomplete.json().to_string().contains("Alex Placeholder"), "a refusal holds no value of the record");
+
+    let record = text(&bench.site, OVERRIDE);
+    let other_basis = record.replace("\"safeguarding\",\n    \"purpose\"", "\"statute\",\n    \"purpose\"");
+    let refused = bench.post(PATH, &[JSON], other_basis);
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(issues(&refused.json()).iter().any(|(path, _)| path == "sharingDecision.basis"), "{}", refused.json());
+    let passed = record.replace("2036-03-06T17:00:00+00:00", "2026-03-06T17:00:00+00:00");
+    let refused = bench.post(PATH, &[JSON], passed);
+    assert!(issues(&refused.json()).iter().any(|(path, _)| path == "sharingDecision.reviewDue"), "{}", refused.json());
+    assert_eq!(audited(&bench.site, "review-opened"), 0);
+    assert_eq!(audited(&bench.site, "submission-refused"), 4);
+}
+
+#[test]
+fn a_complete_decision_lets_out_what_is_listed_for_it_and_must_be_reviewed() {
+    let site = DemoSite::new();
+    let _trust = site.start_partner("trust", &[]);
+    let bench = Bench::of(site);
+    let site = &bench.site;
+    let (sent, done) = site.send(OVERRIDE, &[]);
+    assert!(done && sent["state"] == "acknowledged", "{sent}");
+    let id = sent["message"].as_str().expect("it has an id").to_owned();
+
+    let received = site.inbox("trust");
+    let [(_, bundle)] = &received[..] else { panic!("the Trust has one Bundle") };
+    for stays in STAY_HERE {
+        assert!(text(site, OVERRIDE).contains(stays), "the record holds {stays}");
+        assert!(!bundle.contains(stays), "{stays} left");
+    }
+    let bundle: Value = serde_json::from_str(bundle).expect("it is JSON");
+    let of = |kind: &str| {
+        let entries = bundle["entry"].as_array().expect("a Bundle has entries");
+        entries.iter().map(|entry| &entry["resource"]).filter(|it| it["resourceType"] == kind).collect::<Vec<_>>()
+    };
+    assert!(of("Procedure").is_empty(), "what was done is not listed for sharing without consent");
+    let consent = of("Consent")[0].to_string();
+    for told in ["rejected", "weir-sharing-decision", "safeguarding", "BTG", "has-capacity", "short sentences"] {
+        assert!(consent.contains(told), "the Trust is not told {told}: {consent}");
+    }
+
+    let mut explain = weir();
+    explain.args(["explain", &id, "--provenance", "--as", "demo-safeguarding", "--site"]);
+    let provenance = explain.arg(site.gateway_folder()).output().expect("weir runs").stdout;
+    let provenance: Value = serde_json::from_slice(&provenance).expect("it is JSON");
+    assert_eq!(provenance["reason"][0]["coding"][0]["code"], "BTG");
+    assert_eq!(provenance["reason"][1]["coding"][0]["code"], "ETREAT");
+    let agents = provenance["agent"].to_string();
+    assert!(agents.contains(&format!("urn:weir:decision:{id}")) && agents.contains("\"verifier\""), "{agents}");
+    assert!(!agents.contains("Alex Placeholder"), "the name stays in the sealed decision");
+
+    assert_eq!(audited(site, "review-opened"), 1);
+    assert_eq!(audited(site, "override"), 2, "acceptance and disclosure say on which ground");
+    let (rows, ..) = run(site, &["review", "list"]);
+    let [row] = &rows[..] else { panic!("one review is open: {rows:?}") };
+    assert_eq!((&row["message"], &row["state"]), (&id.as_str().into(), &"open".into()));
+    assert_eq!((&row["purpose"], &row["basis"]), (&"BTG".into(), &"safeguarding".into()));
+    let (tasks, ..) = run(site, &["review", "show", &id]);
+    assert_eq!((&tasks[0]["resourceType"], &tasks[0]["status"]), (&"Task".into(), &"requested".into()));
+    assert!(tasks[0]["input"].to_string().contains("Forced entry"), "the reviewer sees why");
+    let stored = site.stored_and_logged();
+    for clear in ["Forced entry", "Alex Placeholder"] {
+        assert!(!stored.windows(clear.len()).any(|window| window == clear.as_bytes()), "{clear} is stored in clear");
+    }
+
+    let task = site.path("task.json");
+    fs::write(&task, tasks[0].to_string()).expect("it can be written");
+    let valid = weir().arg("validate").arg(&task).output().expect("weir runs");
+    assert!(valid.status.success(), "{}", String::from_utf8_lossy(&valid.stdout));
+}
+
+#[test]
+fn the_lead_completes_a_review_over_http_and_nobody_else_does() {
+    let site = DemoSite::new();
+    let bench = Bench::of(site);
+    let accepted = bench.post(PATH, &[JSON], bench.site.record(OVERRIDE));
+    assert_eq!(accepted.status, StatusCode::ACCEPTED, "{}", accepted.json());
+    let id = accepted.json()["message"].as_str().expect("it has an id").to_owned();
+    let bearer = |who: &str| {
+        let (tokens, ..) = run(&bench.site, &["token", "--as", who]);
+        format!("Bearer {}", tokens[0]["token"].as_str().expect("a token"))
+    };
+    let (lead, auditor) = (bearer("demo-safeguarding"), bearer("demo-auditor"));
+    assert_eq!(bench.get("/reviews", &[]).status, StatusCode::FORBIDDEN, "a record system reads no reviews");
+    let list = bench.get("/reviews", &[("authorization", &auditor)]);
+    assert_eq!((list.status, &list.json()[0]["message"]), (StatusCode::OK, &id.as_str().into()));
+    let task = bench.get(&format!("/reviews/{id}"), &[("authorization", &lead)]);
+    assert_eq!((task.status, &task.json()["resourceType"]), (StatusCode::OK, &"Task".into()));
+
+    let path = format!("/reviews/{id}/completion");
+    let done = r#"{"finding":"justified-with-learning","words":"Ask for an advocate sooner."}"#;
+    let post = |who: &str, body: &str| bench.post(&path, &[JSON, ("authorization", who)], body.to_owned());
+    assert_eq!(post(&auditor, done).status, StatusCode::FORBIDDEN);
+    assert_eq!(post(&lead, r#"{"finding":"fine","words":"x"}"#).status, StatusCode::BAD_REQUEST);
+    assert_eq!(post(&lead, r#"{"finding":"justified","words":" "}"#).status, StatusCode::UNPROCESSABLE_ENTITY);
+    let completed = post(&lead, done);
+    assert_eq!(completed.status, StatusCode::OK, "{}", completed.json());
+    assert_eq!(completed.json()["completed"]["by"], "demo-safeguarding");
+    assert_eq!(post(&lead, done).status, StatusCode::CONFLICT, "a finding stands");
+    assert_eq!(bench.get("/reviews", &[("authorization", &lead)]).json().as_array().map(Vec::len), Some(0));
+    let all = bench.get("/reviews?all", &[("authorization", &lead)]);
+    assert_eq!(all.json()[0]["completed"]["finding"], "justified-with-learning");
+    assert_eq!(audited(&bench.site, "review-completed"), 1);
+    assert_eq!(audited(&bench.site, "incident-reported"), 0);
+    let site = bench.kill();
+    let gateway = site.start_gateway();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(gateway.terminate(), Some(0), "a stop signs the last head");
+    assert_audit_holds(&site);
+    assert_tampering_shows(&site);
+}
+
+/// Whatever is changed beside the audit log in a review shows.
+fn assert_tampering_shows(site: &DemoSite) {
+    let file = site.path("gateway/data/weir.sqlite3");
+    let sound = fs::read(&file).expect("the gateway left one file");
+    for (change, says) in [
+        ("UPDATE reviews SET due_at = due_at + 3600000", "in deadline"),
+        ("UPDATE reviews SET finding = 'justified'", "in finding"),
+        ("UPDATE reviews SET finding = NULL, completed_at = NULL, completed_by = NULL", "in finding"),
+        ("UPDATE reviews SET decision = zeroblob(60)", "the decision of message"),
+        ("DELETE FROM reviews", "the review of message"),
+    ] {
+        rusqlite::Connection::open(&file).expect("it opens").execute(change, []).expect("it runs");
+        let mut verified = weir();
+        verified.args(["audit", "verify", "--as", "demo-auditor", "--site"]).arg(site.gateway_folder());
+        let said = verified.output().expect("weir runs");
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(!said.status.success() && text.contains(says), "{change}: {text}");
+        for beside in ["-wal", "-shm"] {
+            let _not_there = fs::remove_file(site.path(&format!("gateway/data/weir.sqlite3{beside}")));
+        }
+        fs::write(&file, &sound).expect("it is restored");
+    }
+}
+
+fn metric(site: &DemoSite, line: &str) -> bool {
+    http_get(site.operations(), "/metrics").is_some_and(|(_, text)| text.lines().any(|each| each == line))
+}
+
+#[test]
+fn an_overdue_review_shows_everywhere_and_is_audited_once_across_restarts() {
+    let site = DemoSite::new();
+    let bench = Bench::of(site);
+    let soon = time::OffsetDateTime::now_utc() + time::Duration::seconds(4);
+    let soon = soon.format(&time::format_description::well_known::Rfc3339).expect("it is a time");
+    let record = text(&bench.site, OVERRIDE).replace("2036-03-06T17:00:00+00:00", &soon);
+    let accepted = bench.post(PATH, &[JSON], record);
+    assert_eq!(accepted.status, StatusCode::ACCEPTED, "{}", accepted.json());
+    wait_for("the review to be overdue", || metric(&bench.site, "weir_reviews{state=\"overdue\"} 1"));
+    wait_for("that to be audited", || audited(&bench.site, "review-overdue") == 1);
+    let (status, ready) = http_get(bench.site.operations(), "/readyz").expect("it answers");
+    let ready: Value = serde_json::from_str(&ready).expect("it is JSON");
+    assert_eq!((status, &ready["reviews"]["overdue"]), (200, &1.into()), "an overdue review stops no message");
+    assert_eq!(run(&bench.site, &["review", "list"]).0[0]["state"], "overdue");
+
+    let site = bench.kill();
+    for _ in 0..2 {
+        let gateway = site.start_gateway();
+        std::thread::sleep(Duration::from_millis(1200));
+        gateway.kill();
+    }
+    assert_eq!(audited(&site, "review-overdue"), 1);
+    let gateway = site.start_gateway();
+    wait_for("a signed head over all events", || {
+        let site = Site::load(&site.gateway_folder()).unwrap_or_else(|faults| panic!("{faults}"));
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+        let store = site.open_for_reading().expect("the store opens");
+        runtime.block_on(verify(&store, site.audit_verifier())).expect("it is read").not_yet_covered() == 0
+    });
+    drop(gateway);
+    assert_audit_holds(&site);
+}
+
+/// What a webhook received: the Idempotency-Key and the body of each call.
+type Calls = Arc<Mutex<Vec<(String, String)>>>;
+
+/// A webhook on a real TLS socket that answers its first call with 503. Gives its port and its authority's certificate.
+fn webhook(runtime: &tokio::runtime::Runtime, calls: Calls) -> (u16, String) {
+    let now = time::OffsetDateTime::now_utc();
+    let validity = Validity { from: now - time::Duration::days(1), until: now + time::Duration::days(1) };
+    let authority = Authority::new("Incidents CA (synthetic)", validity).expect("an authority");
+    let party = "DEMOI".parse().expect("an ODS code");
+    let issued = authority.issue(&party, "incidents.example", &["localhost"], validity).expect("a certificate");
+    let chain = CertificateDer::pem_slice_iter(issued.certificate_pem.as_bytes()).collect::<Result<_, _>>();
+    let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).expect("a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the versions are known")
+        .with_no_client_auth()
+        .with_single_cert(chain.expect("a certificate"), key)
+        .expect("they fit");
+    let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(stream) = acceptor.accept(stream).await else { continue };
+            let calls = calls.clone();
+            let answer = move |request: Request<Incoming>| take(request, calls.clone());
+            let service = hyper::service::service_fn(answer);
+            let _ended =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        }
+    });
+    (port, authority.certificate_pem().to_owned())
+}
+
+async fn take(request: Request<Incoming>, calls: Calls) -> Result<Response<Full<Bytes>>, Infallible> {
+    let key = request.headers().get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or_default().to_owned();
+    let body = request.into_body().collect().await.expect("a notice is short").to_bytes();
+    let mut calls = calls.lock().expect("no test holds it");
+    calls.push((key, String::from_utf8_lossy(&body).into_owned()));
+    let status = if calls.len() == 1 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    Ok(Response::builder().status(status).body(Full::default()).expect("it is well formed"))
+}
+
+#[test]
+fn an_unjustified_sharing_reaches_the_webhook_and_the_spool_and_survives_a_crash() {
+    let site = DemoSite::new();
+    let (runtime, calls) = (tokio::runtime::Runtime::new().expect("a runtime starts"), Calls::default());
+    let (port, ca) = webhook(&runtime, calls.clone());
+    fs::write(site.path("gateway/pki/incident-ca.pem"), ca).expect("it can be written");
+    let config = site.path("gateway/weir.toml");
+    let written = fs::read_to_string(&config).expect("the site has a weir.toml");
+    let incidents = "\n[incidents]\ntrust_anchors = \"pki/incident-ca.pem\"\nfirst_retry_seconds = 1\n";
+    fs::write(&config, written.clone() + incidents).expect("it can be written");
+    name_webhook(&site, port);
+    for by in ["demo-guardian", "demo-siro"] {
+        let mut approve = weir();
+        approve
+            .args(["agreement", "approve", "demo-trust-crisis.toml", "--as", by, "--site"])
+            .arg(site.gateway_folder());
+        let approved = approve.output().expect("weir runs");
+        assert!(approved.status.success(), "{}", String::from_utf8_lossy(&approved.stderr));
+    }
+
+    let gateway = site.start_gateway();
+    let (sent, _) = site.send(OVERRIDE, &["--wait-seconds", "0"]);
+    let id = sent["message"].as_str().expect("it has an id").to_owned();
+    gateway.kill();
+    let words = "A visit was possible; nobody asked.";
+    let complete = ["review", "complete", &id, "--finding", "not-justified", "--words", words];
+    let (said, done, error) = run(&site, &complete);
+    assert!(done, "{error}");
+    assert_eq!(said[0]["state"], "handed in", "it counts when the gateway runs");
+    let mut by_another = complete.to_vec();
+    by_another.extend(["--as", "demo-owner"]);
+    let (_, done, error) = run(&site, &by_another);
+    assert!(!done && error.contains("no role of demo-owner permits complete-review"), "{error}");
+
+    let gateway = site.start_gateway();
+    wait_for("the first call", || !calls.lock().expect("no panic").is_empty());
+    gateway.kill();
+    let _gateway = site.start_gateway();
+    wait_for("both notices to arrive", || audited(&site, "incident-reported") == 2);
+    let calls = calls.lock().expect("no panic").clone();
+    assert!(calls.len() >= 2, "the first call was refused: it is tried again");
+    assert!(calls.iter().all(|call| *call == calls[0]), "each attempt is the same notice: {calls:#?}");
+    let notice: Value = serde_json::from_str(&calls[0].1).expect("it is JSON");
+    assert_eq!((&notice["message"], &notice["severity"]), (&id.as_str().into(), &"major".into()));
+    assert_eq!((&notice["notice"], &notice["reviewedBy"]), (&calls[0].0.as_str().into(), &"demo-safeguarding".into()));
+    for personal in [words, "9990005249", "Specimen", "Alex", "threat"] {
+        assert!(!calls[0].1.contains(personal), "{personal} is in the notice");
+    }
+    let spool = fs::read_dir(site.path("gateway/data/incidents")).expect("the spool is there");
+    let paths = spool.map(|file| file.expect("it is readable").path());
+    // A crash may leave the scratch file of a write that it cut short.
+    let files: Vec<_> = paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect();
+    let [file] = &files[..] else { panic!("one incident is one file: {files:?}") };
+    let spooled: Value = serde_json::from_slice(&fs::read(file).expect("it is readable")).expect("it is whole");
+    assert_eq!(spooled["incident"], notice["incident"]);
+    wait_for("nothing to wait", || metric(&site, "weir_incident_notices_waiting 0"));
+    let (tasks, ..) = run(&site, &["review", "show", &id]);
+    assert_eq!(tasks[0]["status"], "completed");
+    assert!(tasks[0]["output"].to_string().contains("not-justified"), "{}", tasks[0]);
+    assert!(metric(&site, "weir_reviews{state=\"completed\"} 1"));
+    assert_eq!(audited(&site, "review-completed"), 1);
+}
+
+/// Lets the agreement with the Trust name the webhook for major incidents.
+fn name_webhook(site: &DemoSite, port: u16) {
+    let file = site.path("gateway/agreements/demo-trust-crisis.toml");
+    let agreement = fs::read_to_string(&file).expect("the agreement is there");
+    let major = "severity = \"major\"\n";
+    assert!(agreement.contains(major));
+    let with_webhook = format!("{major}webhook = \"https://localhost:{port}/incidents\"\n");
+    fs::write(&file, agreement.replacen(major, &with_webhook, 1)).expect("it can be written");
+}
+
+#[test]
+fn a_webhook_without_an_authority_is_a_fault_of_the_site() {
+    let site = DemoSite::new();
+    name_webhook(&site, 1);
+    let checked = weir().args(["config", "check", "--site"]).arg(site.gateway_folder()).output().expect("weir runs");
+    let said = format!("{}{}", String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
+    assert!(!checked.status.success() && said.contains("trust_anchors"), "{said}");
+}
