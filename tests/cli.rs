@@ -150,8 +150,23 @@ fn map_then_minimise_shows_what_would_leave_and_why_the_rest_would_not() {
     assert_eq!(json_of(&projected)["meta"]["security"][0]["code"], "SUBSETTED");
     let manifest: Value = serde_json::from_slice(&fs::read(&manifest).expect("it is there")).expect("it is JSON");
     let withheld = manifest["withheld"].as_array().expect("it lists what is withheld");
-    let patient = withheld.iter().find(|row| row["path"] == "Bundle.entry[2]");
-    assert_eq!(patient.map(|row| &row["why"]), Some(&json!("resource not permitted")), "{manifest:#}");
+    let name = withheld.iter().find(|row| row["path"] == "Bundle.entry[2].resource.name");
+    assert_eq!(name.map(|row| &row["why"]), Some(&json!("not permitted")), "{manifest:#}");
+    let becomes = |path: &str| {
+        let rows = manifest["generalised"].as_array().expect("it lists what is less exact");
+        let row = rows.iter().find(|row| row["path"] == format!("Bundle.entry[2].resource.{path}"));
+        row.map_or(Value::Null, |row| row["to"].clone())
+    };
+    for (path, to) in
+        [("identifier[0].value", "pseudonym"), ("birthDate", "age-band"), ("address[0].postalCode", "outward-code")]
+    {
+        assert_eq!(becomes(path), to, "{path}");
+    }
+    let sent = stdout(&projected);
+    assert!(sent.contains("\"postalCode\":\"ZZ99\"") && sent.contains("https://weir.example/fhir/Id/pseudonym/DEMOI"));
+    for value in ["9990001014", "1987-06-14", "ZZ99 3CZ"] {
+        assert!(stdout(&mapped).contains(value) && !sent.contains(value), "{value}");
+    }
     assert!(!manifest.to_string().contains("Exemplar"), "a manifest holds no value");
     assert_eq!(cut("no-such-agreement").status.code(), Some(2));
     let objection = stdout(&mapped).replacen(

@@ -3,46 +3,16 @@
 use std::fmt::Write as _;
 
 use super::agreement::sample::{CONSENT, SECTIONS};
-use super::{Agreement, Agreements, Error, Facts, Manifest, PseudonymKey, project};
+use super::sample_facts::{PATIENT, SampleFacts};
+use super::{Agreement, Agreements, Error, Manifest, PseudonymKey, project};
 use crate::fhir::bundle::Entries;
-use crate::fhir::definitions::{Definition, StructureDefinition};
-use crate::fhir::slices::{Slice, slices};
-use crate::fhir::snapshot::Snapshots;
 use crate::fhir::{Document, Fault, Limits};
 use crate::identity::InterfaceName;
 
 const BUNDLE: &str = "https://weir.example/p";
-const PATIENT: &str = "https://weir.example/fhir/StructureDefinition/weir-patient";
 const NHS_NUMBER: &str = "https://fhir.nhs.uk/Id/nhs-number";
 const MASK: &str =
     r#"{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","valueCode":"masked"}]}"#;
-
-/// One profile with slices, and one key.
-struct Known(StructureDefinition);
-
-impl Known {
-    fn new() -> Known {
-        let text = include_str!("../../profiles/StructureDefinition-weir-patient.json");
-        let document = parse(text);
-        let Some(Definition::Structure(patient)) = Definition::read(&document) else { panic!("it is a profile") };
-        Known(*patient)
-    }
-}
-
-impl Facts for Known {
-    fn required(&self, profile: &str) -> Vec<String> {
-        if profile == PATIENT { vec!["Patient.birthDate".to_owned(), "Patient.name".to_owned()] } else { Vec::new() }
-    }
-
-    fn slices(&self, profile: &str, element: &str) -> Vec<Slice> {
-        let snapshot = Snapshots::of([&self.0]).snapshot(profile);
-        snapshot.map(|snapshot| slices(&snapshot, element)).unwrap_or_default()
-    }
-
-    fn pseudonym_key(&self, name: &str) -> Option<PseudonymKey> {
-        (name == "k").then(|| PseudonymKey::new(&[1; 32]))
-    }
-}
 
 /// An agreement with one interface that has these clauses.
 fn file(settings: &str, recipient: &str, clauses: &str) -> String {
@@ -79,12 +49,13 @@ fn withhold(resource: &str, elements: &[&str]) -> String {
 
 fn load(settings: &str, clauses: &[String]) -> Agreements {
     let text = file(settings, "B1", &clauses.concat());
-    Agreements::load_for(&[("a.toml".to_owned(), text)], &Known::new()).unwrap_or_else(|faults| panic!("{faults:?}"))
+    Agreements::load_for(&[("a.toml".to_owned(), text)], &SampleFacts::new())
+        .unwrap_or_else(|faults| panic!("{faults:?}"))
 }
 
 fn fault(clauses: &[String]) -> String {
     let text = file(SILENT, "B1", &clauses.concat());
-    let faults = Agreements::load_for(&[("a.toml".to_owned(), text)], &Known::new()).expect_err("it has a fault");
+    let faults = Agreements::load_for(&[("a.toml".to_owned(), text)], &SampleFacts::new()).expect_err("it has a fault");
     faults.iter().map(|fault| fault.text.clone()).collect::<Vec<_>>().join("; ")
 }
 
@@ -597,7 +568,7 @@ fn a_pseudonym_stands_in_the_place_of_an_identifier() {
         "[[interfaces.i.generalise]]",
         &format!("{}[[interfaces.i.generalise]]", permit(&format!("Patient {PATIENT}"), &["id"])),
     );
-    let other = Agreements::load_for(&[("b.toml".to_owned(), text)], &Known::new()).expect("it is sound");
+    let other = Agreements::load_for(&[("b.toml".to_owned(), text)], &SampleFacts::new()).expect("it is sound");
     let left = patient(&other, &known(&given));
     assert!(left.contains("pseudonym/B2") && !left.contains(&pseudonym), "two recipients cannot join theirs: {left}");
 }

@@ -14,6 +14,8 @@ mod ground;
 mod manifest;
 mod plan;
 mod projection;
+#[cfg(test)]
+pub(crate) mod sample_facts;
 mod sharing_decision;
 mod stage;
 mod withheld_list;

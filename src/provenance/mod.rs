@@ -137,6 +137,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::disclosure::sample_facts::SampleFacts;
     use crate::disclosure::{self, Agreements, Error};
     use crate::fhir::outcome::{Issue, IssueType};
     use crate::fhir::{Document, ElementPath, Kind, Limits};
@@ -174,7 +175,7 @@ mod tests {
             include_str!("../../agreements/demo-icb-crisis.toml"),
         ];
         let files: Vec<_> = files.iter().map(|&text| ("agreement.toml".to_owned(), text.to_owned())).collect();
-        let agreements = Agreements::load(&files).expect("the agreements are sound");
+        let agreements = Agreements::load_for(&files, &SampleFacts::new()).expect("the agreements are sound");
         crate::disclosure::approve_all(&agreements);
         agreements
     }

@@ -220,7 +220,11 @@ mod tests {
     use super::*;
 
     fn text(file: &str) -> String {
-        let agreements = Agreements::load(&[("a.toml".to_owned(), file.to_owned())]).expect("it is sound");
+        let agreements = Agreements::load_for(
+            &[("a.toml".to_owned(), file.to_owned())],
+            &crate::disclosure::sample_facts::SampleFacts::new(),
+        )
+        .expect("it is sound");
         let page = guide(agreements.iter().next().expect("there is one"), &|_, _| None);
         let line = |part: &Part| match part {
             Part::Heading(level, text) => format!("{} {text}\n", "#".repeat((*level).into())),

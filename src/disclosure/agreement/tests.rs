@@ -4,6 +4,7 @@ use time::Date;
 use time::macros::format_description;
 
 use super::*;
+use crate::disclosure::sample_facts::SampleFacts;
 use crate::identity::tls::TlsVersion;
 
 const GOOD: &str = r#"id = "trust-crisis"
@@ -44,7 +45,7 @@ reason = "whom to contact"
 fn load(texts: &[String]) -> Result<Agreements, Vec<String>> {
     let names = ["a.toml", "b.toml"].iter().map(|&name| name.to_owned());
     let files: Vec<(String, String)> = names.zip(texts.iter().cloned()).collect();
-    Agreements::load(&files).map_err(|faults| faults.iter().map(Fault::to_string).collect())
+    Agreements::load_for(&files, &SampleFacts::new()).map_err(|faults| faults.iter().map(Fault::to_string).collect())
 }
 
 #[test]
