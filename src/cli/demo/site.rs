@@ -10,7 +10,7 @@ use include_dir::{Dir, include_dir};
 
 use crate::acts::{Act, Deed, spool};
 use crate::audit::checkpoint::SigningKey;
-use crate::disclosure::Agreements;
+use crate::config::Site;
 use crate::identity::PartyId;
 use crate::identity::digest::hex;
 use crate::identity::issuance::{Authority, Issued, Validity};
@@ -141,18 +141,14 @@ fn make(folder: &Path) -> anyhow::Result<()> {
     for (from, to) in [(&AGREEMENTS, gateway.join("agreements")), (&RECORDS, folder.join("records"))] {
         copy(from, &to)?;
     }
-    approve(&gateway.join("data/acts"), &keys)?;
     let filled = GATEWAY.replace("{records}", &ports[0].to_string()).replace("{operations}", &ports[1].to_string());
-    write(&gateway.join("weir.toml"), &filled, Readers::Anyone)
+    write(&gateway.join("weir.toml"), &filled, Readers::Anyone)?;
+    approve(&Site::load(&gateway)?, &keys)
 }
 
 /// Leaves the approvals of the demo's agreements for the gateway, signed by the synthetic people whom they name.
-fn approve(acts: &Path, keys: &BTreeMap<&str, PersonalKey>) -> anyhow::Result<()> {
-    let files = AGREEMENTS
-        .files()
-        .filter_map(|file| Some((file.path().display().to_string(), file.contents_utf8()?.to_owned())));
-    let agreements = Agreements::load(&files.collect::<Vec<_>>()).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
-    for agreement in agreements.iter() {
+fn approve(site: &Site, keys: &BTreeMap<&str, PersonalKey>) -> anyhow::Result<()> {
+    for agreement in site.stages().agreements.iter() {
         for role in &agreement.approval().by {
             let by = agreement.approver(*role).context("an approver is a principal")?;
             let key = keys.get(by).context("an approver is one of the staff")?;
@@ -162,8 +158,8 @@ fn approve(acts: &Path, keys: &BTreeMap<&str, PersonalKey>) -> anyhow::Result<()
                 file: hex(&agreement.hash()),
                 role: role.code().parse()?,
             };
-            let act = Act::new(ORIGIN, deed, clock::now());
-            spool::leave(acts, &act, &act.sign(&by.parse()?, key))?;
+            let act = Act::new(site.staff().site(), deed, clock::now());
+            spool::leave(site.staff().acts_folder(), &act, &act.sign(&by.parse()?, key))?;
         }
     }
     Ok(())
