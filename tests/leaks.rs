@@ -25,11 +25,11 @@ use weir::cli::client::Client;
 /// Cases to a site: then the next begins with a fresh one, so that the disk does not fill.
 const ROUND: usize = 5_000;
 /// Record systems that submit at a time.
-const SENDERS: usize = 4;
+const SENDERS: usize = 12;
 const GOLDEN: &str = "tests/golden/disclosure-fields.tsv";
-/// The columns of the golden table: who receives, and whether by a decision against the person's wish.
-const COLUMNS: [(&str, bool, &str); 3] =
-    [("DEMOT", false, "trust"), ("DEMOT", true, "trust-override"), ("DEMOI", false, "icb")];
+/// The columns of the golden table: the Trust, the Trust by a decision against the person's wish, the ICB, whose
+/// agreement does not rest on consent.
+const COLUMNS: [&str; 3] = ["trust", "trust-override", "icb"];
 
 fn setting(name: &str, otherwise: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
@@ -165,7 +165,7 @@ impl Golden {
         if self.is_to_be_written {
             return "may";
         }
-        let at = COLUMNS.iter().position(|(_, _, name)| *name == column).expect("a column");
+        let at = COLUMNS.iter().position(|name| *name == column).expect("a column");
         self.rows.get(path).and_then(|cells| cells.get(at)).map_or("withheld", String::as_str)
     }
 }
@@ -227,14 +227,11 @@ fn round(
     }
     let arrived = [("trust", arrivals(&site, "trust")), ("icb", arrivals(&site, "icb"))];
     for Sent { case, message, .. } in &accepted {
-        let (folder, column) = COLUMNS
-            .iter()
-            .find(|(recipient, is_override, _)| {
-                // The agreement with the ICB does not ask for consent: an objection is recorded, and stops nothing.
-                *recipient == case.recipient && (*recipient == "DEMOI" || *is_override == case.is_override)
-            })
-            .map(|(recipient, _, column)| (if *recipient == "DEMOT" { "trust" } else { "icb" }, *column))
-            .unwrap_or_else(|| panic!("{} got what the person refused: {}", case.recipient, case.record));
+        let (folder, column) = match (case.recipient, case.refuses) {
+            ("DEMOT", false) => ("trust", "trust"),
+            ("DEMOT", true) => ("trust", "trust-override"),
+            _ => ("icb", "icb"),
+        };
         let id = message.as_deref().expect("it was accepted");
         let to: Vec<_> = arrived.iter().filter_map(|(partner, ids)| Some((*partner, ids.get(id)?))).collect();
         let [(partner, bundle)] = to[..] else { panic!("{id} arrived {} times", to.len()) };
@@ -298,7 +295,7 @@ fn no_canary_leaves_or_lies_in_clear_that_the_agreement_does_not_permit() {
     }
     if cases >= 1_000 {
         for path in &carriers {
-            for (_, _, column) in COLUMNS {
+            for column in COLUMNS {
                 let seen = tally.get(&(path.clone(), column)).is_some_and(|(records, _)| *records > 0);
                 assert!(seen, "no record with {path} reached {column}: the run proves nothing about it");
             }
@@ -311,15 +308,14 @@ fn table(carriers: &[String], tally: &Tally) -> String {
     let mut text = String::from(
         "# Which field of a record may reach whom, as it was written there. `withheld`: never; `sent`: whenever the record\n# has it; `may`: when other fields of the record let it. A generalised value counts as withheld.\n",
     );
-    let columns: Vec<&str> = COLUMNS.iter().map(|(_, _, column)| *column).collect();
-    writeln!(text, "field\t{}", columns.join("\t")).expect("a String takes it");
+    writeln!(text, "field\t{}", COLUMNS.join("\t")).expect("a String takes it");
     for path in carriers {
         let cell = |column: &&'static str| match tally.get(&(path.clone(), *column)) {
             Some((_, 0)) | None => "withheld",
             Some((records, left)) if records == left => "sent",
             Some(_) => "may",
         };
-        let cells: Vec<&str> = columns.iter().map(cell).collect();
+        let cells: Vec<&str> = COLUMNS.iter().map(cell).collect();
         writeln!(text, "{path}\t{}", cells.join("\t")).expect("a String takes it");
     }
     text

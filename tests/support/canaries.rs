@@ -1,7 +1,7 @@
 //! Records in which every leaf that can carry one holds a canary, and the search for canaries in any bytes.
 //!
 //! Records are made from the interface's logical model, so a new field gets its canary by itself. A canary says which
-//! case and which leaf it is. Strings carry `kq7w<case>z<leaf>q`; instants and dateTimes carry theirs in the fraction
+//! case and which leaf it is. Strings carry `kanaryq7w9<case>z<leaf>q`; instants and dateTimes carry theirs in the fraction
 //! of the second; NHS numbers, birth dates and postcodes are drawn from ranges in which nothing else lies. Codes and
 //! booleans have too few values to carry any.
 
@@ -16,7 +16,7 @@ use regex::bytes::Regex;
 use serde_json::{Map, Value, json};
 
 /// What begins a canary in a string: occurs in no word, code or key.
-pub const MARK: &str = "kq7w";
+pub const MARK: &str = "kanaryq7w9";
 /// What begins a canary in the fraction of a second.
 const FRACTION: &str = "918273645";
 
@@ -124,8 +124,8 @@ pub struct Case {
     /// Text to look for, and the path of its leaf in the record.
     pub canaries: BTreeMap<String, String>,
     pub recipient: &'static str,
-    /// Sent although the person refuses, by a recorded decision.
-    pub is_override: bool,
+    /// Whether the person refuses: it leaves by a decision or a statute only.
+    pub refuses: bool,
 }
 
 /// Makes the records of a model.
@@ -134,34 +134,52 @@ pub struct Generator<'m> {
     chance: Chance,
     number: usize,
     leaf: usize,
+    said: Said,
     canaries: BTreeMap<String, String>,
+}
+
+/// What the person said of sharing, and what was decided then.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Yes,
+    /// They refuse, and someone decided to share all the same, with every part of a decision.
+    NoButDecided,
+    /// They refuse; a decision lacks some part, or there is none.
+    No,
 }
 
 impl<'m> Generator<'m> {
     pub fn new(model: &'m Model, seed: u64) -> Generator<'m> {
-        Generator { model, chance: Chance::new(seed), number: 0, leaf: 0, canaries: BTreeMap::new() }
+        Generator { model, chance: Chance::new(seed), number: 0, leaf: 0, said: Said::Yes, canaries: BTreeMap::new() }
     }
 
     /// The next record: number `number` of a run.
     pub fn case(&mut self, number: usize) -> Case {
         (self.number, self.leaf) = (number, 0);
         self.canaries.clear();
+        self.said = match self.chance.below(100) {
+            0..65 => Said::Yes,
+            65..85 => Said::NoButDecided,
+            _ => Said::No,
+        };
         let model = self.model;
         let mut record = Value::Object(self.object(&model.fields, ""));
         let recipient = if self.chance.of(60) { "DEMOT" } else { "DEMOI" };
         let service = if recipient == "DEMOT" { "2000099991" } else { "2000099992" };
         record["recipient"]["odsCode"] = json!(recipient);
         record["recipient"]["serviceId"] = json!(service);
-        let is_override = self.consent(&mut record);
+        self.consent(&mut record, recipient);
         self.sense(&mut record);
-        Case { record, canaries: std::mem::take(&mut self.canaries), recipient, is_override }
+        Case { record, canaries: std::mem::take(&mut self.canaries), recipient, refuses: self.said != Said::Yes }
     }
 
     fn object(&mut self, fields: &[Field], path: &str) -> Map<String, Value> {
         let mut members = Map::new();
         for field in fields {
             let path = if path.is_empty() { field.name.clone() } else { format!("{path}.{}", field.name) };
-            if !field.is_required && self.chance.of(20) {
+            let decided = self.said == Said::NoButDecided && path.starts_with("sharingDecision");
+            let is_whole = decided || path.starts_with("consent.capacity.");
+            if !is_whole && !field.is_required && self.chance.of(20) {
                 continue;
             }
             let value = if field.is_list {
@@ -198,8 +216,14 @@ impl<'m> Generator<'m> {
             ("dateTime" | "instant", _) => {
                 let leaf = self.next_leaf();
                 let number = self.number;
+                // What must not have passed when the record arrives lies far ahead.
+                let day = match path {
+                    "consent.validUntil" => "2098-01-01",
+                    "sharingDecision.reviewDue" => "2099-01-01",
+                    _ => "2026-03-02",
+                };
                 self.plant_in(
-                    &format!("2026-03-02T13:{:02}:00.", leaf % 60),
+                    &format!("{day}T13:{:02}:00.", leaf % 60),
                     &format!("{FRACTION}{number:07}{leaf:03}"),
                     "Z",
                     path,
@@ -255,22 +279,26 @@ impl<'m> Generator<'m> {
         json!(format!("{before}{canary}{after}"))
     }
 
-    /// Mostly a person who agrees; else one who refuses, with or without a decision to share all the same.
-    fn consent(&mut self, record: &mut Value) -> bool {
+    /// What belongs together in what the person said.
+    fn consent(&mut self, record: &mut Value, recipient: &str) {
+        let refuses = self.said != Said::Yes;
         let consent = record["consent"].as_object_mut().expect("every record has it");
-        consent.remove("validUntil");
-        consent.remove("recipients");
-        consent.remove("capacity");
-        let refuses = self.chance.of(25);
         consent.insert("status".to_owned(), json!(if refuses { "refused" } else { "given" }));
-        if !refuses {
+        if consent.contains_key("recipients") {
+            consent.insert("recipients".to_owned(), json!([recipient]));
+        }
+        if let Some(capacity) = consent.get_mut("capacity") {
+            capacity["assessed"] = json!(true);
+            capacity["outcome"] = json!("has-capacity");
+            capacity.as_object_mut().expect("an object").remove("unableTo");
+        }
+        if !refuses && self.chance.of(70) {
             record.as_object_mut().expect("an object").remove("sharingDecision");
         } else if let Some(decision) = record.get_mut("sharingDecision") {
             decision["purpose"] = json!("BTG");
             decision["basis"] = json!("safeguarding");
         }
         self.canaries.retain(|canary, _| stands_in(record, canary));
-        refuses
     }
 
     /// What the model's rules tie together.
@@ -416,5 +444,5 @@ fn a_canary_is_found_in_whatever_spelling() {
     for bytes in ["born 1953-04-17", "ZZ99 3CZ", "id=9990001014.", "T13:00:00.9182736450000001002Z"] {
         assert!(!leaks(bytes.as_bytes()).is_empty(), "{bytes}");
     }
-    assert!(leaks(b"kq 7w 2026-03-02 a9990001014b 1853-04-17").is_empty());
+    assert!(leaks(b"kanaryq 7w9 2026-03-02 a9990001014b 1853-04-17").is_empty());
 }
