@@ -65,7 +65,11 @@ impl<'a> Consent<'a> {
         let mut codings = rule.into_iter().flat_map(|rule| rule.items_of("coding"));
         let ours = codings.find(|coding| coding.text_of("system").as_deref() == Some(RECORDED));
         match ours.and_then(|coding| coding.text_of("code")).as_deref() {
-            Some("given") => Said::Given,
+            // A Consent that contradicts itself is none: the stricter word counts.
+            Some("given") => match self.by_status() {
+                stricter @ (Said::Refused | Said::Withdrawn) => stricter,
+                _ => Said::Given,
+            },
             Some("refused") => Said::Refused,
             Some("withdrawn") => Said::Withdrawn,
             Some("not-possible") => Said::NotPossible,
@@ -194,6 +198,8 @@ mod tests {
         };
         for (consent, said) in [
             (coded("given"), Said::Given),
+            (coded("given").replace("active", "rejected"), Said::Refused),
+            (coded("given").replace("active", "inactive"), Said::Withdrawn),
             (coded("refused"), Said::Refused),
             (coded("withdrawn"), Said::Withdrawn),
             (coded("not-possible"), Said::NotPossible),
