@@ -19,6 +19,7 @@ use weir::validation::Validator;
 fn bundle(interface: &InterfaceName) -> Document {
     let submission = Submission {
         sender: "DEMOP".parse().expect("it is an ODS code"),
+        by: None,
         interface: interface.clone(),
         content_type: Some("application/json".to_owned()),
         idempotency_key: None,
