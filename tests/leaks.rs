@@ -249,10 +249,12 @@ fn round(
     accepted.len()
 }
 
-/// The Bundle of each message that a partner took.
+/// The Bundle of each message that a partner took; its headers are noted beside it.
 fn arrivals(site: &DemoSite, partner: &str) -> BTreeMap<String, String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    site.arrivals(partner).iter().map(|arrival| (text(&arrival["request"]), text(&arrival["id"]))).collect()
+    let arrivals = site.arrivals(partner);
+    assert!(arrivals.iter().all(|arrival| arrival["headers"].as_array().is_some_and(|headers| headers.len() > 5)));
+    arrivals.iter().map(|arrival| (text(&arrival["request"]), text(&arrival["id"]))).collect()
 }
 
 /// The database once more when it is closed and its journal folded in, and the last lines of the log.

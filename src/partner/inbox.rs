@@ -47,6 +47,9 @@ pub struct Arrival {
     pub at: String,
     /// What became of it.
     pub outcome: Outcome,
+    /// Every header, as sent.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
 }
 
 /// The folder of a receiver.

@@ -269,7 +269,11 @@ async fn keep(receiver: &Arc<Receiver>, id: Uuid, body: Bytes) -> Result<Uuid, R
 async fn note(receiver: &Arc<Receiver>, id: String, sender: &PartyId, headers: &HeaderMap, outcome: Outcome) {
     let at = instant_text((receiver.settings.now)());
     let request = echo(headers, "x-request-id").to_owned();
-    let arrival = Arrival { id, request, sender: sender.to_string(), at, outcome };
+    let header = |(name, value): (&HeaderName, &HeaderValue)| {
+        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    let headers = headers.iter().map(header).collect();
+    let arrival = Arrival { id, request, sender: sender.to_string(), at, outcome, headers };
     tracing::info!(message_id = %arrival.id, %sender, ?outcome, "message arrived");
     let inbox = receiver.clone();
     let noted = tokio::task::spawn_blocking(move || inbox.inbox.note(&arrival)).await;
