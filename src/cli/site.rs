@@ -42,7 +42,7 @@ impl SiteOption {
 /// As whom a verb acts at a site.
 #[derive(Debug, Args)]
 pub(super) struct ActorOption {
-    /// Act as this principal of weir.toml; else as WEIR_AS, or as its [cli] section says
+    /// Act as this principal of weir.toml; else as WEIR_AS, or as `cli.as` there says
     #[arg(long = "as", value_name = "ID")]
     principal: Option<PrincipalId>,
     /// Its private key; else pki/staff/ID.key of the site

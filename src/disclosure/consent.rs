@@ -1,7 +1,7 @@
 //! Whether the person's consent, or what stands in its place, lets something leave.
 //!
 //! Enters: what the agreement asks for on the interface, what the person said, what is known of their capacity, and
-//! whether a decision to share all the same is recorded. Leaves: the [`Ground`] on which it may leave, or what stands in
+//! whether a decision to share all the same is recorded. Leaves: the ground on which it may leave, or what stands in
 //! the way and whose move it is. [`decide`] is a function of codes alone; `tests/golden/consent.txt` is its whole table.
 //!
 //! - `explicit`: a recorded yes that covers the recipient, has not ended, and was given with capacity.

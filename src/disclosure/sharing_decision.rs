@@ -61,7 +61,7 @@ impl SharingDecision {
     /// Reads a decision that is acted on at `at`.
     ///
     /// # Errors
-    /// Every [`Gap`], in the order of the record's fields.
+    /// Every gap, in the order of the record's fields.
     pub fn read(parts: Parts<'_>, terms: &OverrideTerms, at: Instant) -> Result<SharingDecision, Vec<Gap>> {
         let mut read = Reading { parts, gaps: Vec::new() };
         let risk_indicators = read.list("riskIndicators", "it does not say which signs of risk are present");

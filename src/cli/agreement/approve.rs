@@ -14,7 +14,7 @@ use crate::identity::digest::{hex, sha_256};
 use crate::identity::principal::Action;
 
 /// Approves a version of an agreement in the role that it gives you. It takes effect once everyone whom it names in
-/// [approval] has approved this very file: a file that is changed afterwards is not used until it is approved again.
+/// its approval section has approved this very file: a file that is changed afterwards is not used until it is approved again.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
     weir agreement approve demo-trust-crisis.toml --site site/gateway --as demo-guardian\n\nThe signed approval is left \
