@@ -10,13 +10,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use weir::config::{Fault, definitions};
-use weir::disclosure::{Agreements, Lane, PrincipalFacts, Profiles, Surroundings};
+use weir::disclosure::{Agreements, Facts, Lane, PrincipalFacts, Profiles, Surroundings};
 use weir::fhir::Document;
 use weir::fhir::definitions::{Definition, StructureDefinition};
+use weir::fhir::slices::Slice;
 use weir::identity::PartyId;
 use weir::identity::tls::TlsVersion;
+use weir::validation::Validator;
 
-/// A site with one way to each partner, one pseudonym key, and two people.
+/// A site with one way to each partner, two pseudonym keys, and some people.
 struct Site;
 
 impl Surroundings for Site {
@@ -30,7 +32,7 @@ impl Surroundings for Site {
     }
 
     fn pseudonym_keys(&self) -> Vec<&str> {
-        vec!["icb-2026"]
+        vec!["icb", "icb-2026"]
     }
 
     fn principal(&self, id: &str) -> Option<PrincipalFacts> {
@@ -53,19 +55,33 @@ impl Surroundings for Site {
     }
 }
 
+/// The slices that the profiles have; what they require is not asked here.
+struct Slices(Validator);
+
+impl Facts for Slices {
+    fn required(&self, _profile: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn slices(&self, profile: &str, element: &str) -> Vec<Slice> {
+        self.0.slices(profile, element)
+    }
+}
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The profiles of this repository, and two of a strict neighbour.
-fn structures() -> Vec<StructureDefinition> {
+fn structures() -> (Vec<StructureDefinition>, Slices) {
     let folder = root().join("tests/golden/agreements/profiles");
     let documents = definitions(&[folder]).expect("the profiles are sound");
+    let slices = Slices(Validator::compile_what_can_be(&documents).0);
     let structure = |document: &Document| match Definition::read(document)? {
         Definition::Structure(structure) => Some(*structure),
         Definition::ValueSet(_) | Definition::CodeSystem(_) => None,
     };
-    documents.iter().filter_map(structure).collect()
+    (documents.iter().filter_map(structure).collect(), slices)
 }
 
 /// An edit of one of the agreements: every occurrence of a text becomes another.
@@ -236,7 +252,7 @@ const CASES: &[Case] = &[
 ];
 
 /// What is said of the edited agreement.
-fn said(case: &Case, profiles: &mut Profiles<'_>) -> String {
+fn said(case: &Case, slices: &Slices, profiles: &mut Profiles<'_>) -> String {
     let read = |name: &str| fs::read_to_string(root().join("agreements").join(name)).expect("it is there");
     let mut text = read(case.file);
     for (from, to) in case.edits {
@@ -244,7 +260,7 @@ fn said(case: &Case, profiles: &mut Profiles<'_>) -> String {
         text = text.replace(from, to);
     }
     let files = [(case.file.to_owned(), text)];
-    let faults = Agreements::check(&files, &|_: &str| Vec::new(), profiles, &Site).err().unwrap_or_default();
+    let faults = Agreements::check(&files, slices, profiles, &Site).err().unwrap_or_default();
     faults.into_iter().map(|fault| format!("{}\n", Fault::of_agreement(fault))).collect()
 }
 
@@ -259,19 +275,19 @@ fn golden(name: &str, text: &str) {
 
 #[test]
 fn the_agreements_of_the_demonstration_have_no_faults() {
-    let structures = structures();
+    let (structures, slices) = structures();
     for file in [TRUST, ICB] {
         let unchanged = Case { name: "unchanged", file, edits: &[] };
-        assert_eq!(said(&unchanged, &mut Profiles::of(&structures)), "");
+        assert_eq!(said(&unchanged, &slices, &mut Profiles::of(&structures)), "");
     }
 }
 
 #[test]
 fn each_slip_is_told_at_its_place_in_words_that_say_what_to_write() {
-    let structures = structures();
+    let (structures, slices) = structures();
     let mut profiles = Profiles::of(&structures);
     for case in CASES {
-        let text = said(case, &mut profiles);
+        let text = said(case, &slices, &mut profiles);
         assert!(text.contains(&format!("--> {}:", case.file)) && text.contains('^'), "{}: {text}", case.name);
         golden(case.name, &text);
     }
@@ -292,9 +308,8 @@ fn two_agreements_on_one_sharing_are_told() {
     let text = fs::read_to_string(root().join("agreements").join(TRUST)).expect("it is there");
     let other = text.replace("id = \"demo-trust-crisis\"", "id = \"demo-trust-crisis-2\"");
     let files = [("one.toml".to_owned(), text), ("two.toml".to_owned(), other)];
-    let structures = structures();
-    let faults = Agreements::check(&files, &|_: &str| Vec::new(), &mut Profiles::of(&structures), &Site)
-        .expect_err("they overlap");
+    let (structures, slices) = structures();
+    let faults = Agreements::check(&files, &slices, &mut Profiles::of(&structures), &Site).expect_err("they overlap");
     let text: String = faults.into_iter().map(|fault| format!("{}\n", Fault::of_agreement(fault))).collect();
     golden("overlap", &text);
 }
