@@ -213,6 +213,87 @@ fn the_lead_completes_a_review_over_http_and_nobody_else_does() {
     assert_tampering_shows(&site);
 }
 
+/// Lists another safeguarding lead in `weir.toml`, who also hands in records, with a key of their own.
+fn hire_second_lead(site: &DemoSite) {
+    let key = site.gateway_folder().join("pki/staff/second-lead.key");
+    let made = weir().args(["staff", "key", "second-lead", "--file"]).arg(key).output().expect("weir runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let config = site.path("gateway/weir.toml");
+    let written = fs::read_to_string(&config).expect("the site has a weir.toml");
+    let lead = "\n[[principals]]\nid = \"second-lead\"\nname = \"Sam Second (synthetic)\"\n\
+                roles = [\"safeguarding-lead\", \"record-system\"]\nkey = \"pki/staff/second-lead.pub\"\n";
+    fs::write(&config, written + lead).expect("it can be written");
+}
+
+/// Of each refused access to a review that the audit log holds: who tried, at which message, and why not.
+fn refused_reviews(site: &DemoSite) -> Vec<(String, String, String)> {
+    let site = Site::load(&site.gateway_folder()).unwrap_or_else(|faults| panic!("{faults}"));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    let store = site.open_for_reading().expect("the store opens");
+    let events = runtime.block_on(store.events(0, 10_000)).expect("events are read");
+    let read = events.iter().map(|stored| serde_json::from_slice::<Value>(&stored.event.bytes).expect("it is JSON"));
+    let detail = |event: &Value, name: &str| {
+        let details = event["entity"][0]["detail"].as_array().cloned().unwrap_or_default();
+        let found = details.into_iter().find(|detail| detail["type"] == name);
+        found.map(|detail| detail["valueString"].as_str().unwrap_or_default().to_owned()).unwrap_or_default()
+    };
+    read.filter(|event| event["outcome"] == "4" && detail(event, "action") == "complete-review")
+        .map(|event| {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let who = text(&event["agent"][0]["who"]["identifier"]["value"]);
+            (who, text(&event["entity"][0]["what"]["identifier"]["value"]), detail(&event, "reason"))
+        })
+        .collect()
+}
+
+#[test]
+fn nobody_reviews_their_own_decision() {
+    let site = DemoSite::new();
+    hire_second_lead(&site);
+    let bench = Bench::of(site);
+    let bearer = |who: &str| {
+        let (tokens, ..) = run(&bench.site, &["token", "--as", who]);
+        format!("Bearer {}", tokens[0]["token"].as_str().expect("a token"))
+    };
+    let (lead, second) = (bearer("demo-safeguarding"), bearer("second-lead"));
+    let submit = |record: String, headers: &[(&str, &str)]| {
+        let accepted = bench.post(PATH, headers, record);
+        assert_eq!(accepted.status, StatusCode::ACCEPTED, "{}", accepted.json());
+        accepted.json()["message"].as_str().expect("it has an id").to_owned()
+    };
+    // One decision by the lead whom the agreement names, one by someone else that the second lead hands in.
+    let decided = text(&bench.site, OVERRIDE).replace("Alex Placeholder", "Dr Safeguarding, Sue");
+    let by_lead = submit(decided, &[JSON]);
+    let by_second = submit(text(&bench.site, OVERRIDE), &[JSON, ("authorization", &*second)]);
+    assert_ne!(by_lead, by_second);
+
+    let done = r#"{"finding":"justified","words":"Nothing less would have done."}"#;
+    let complete = |message: &str, who: &str| {
+        bench.post(&format!("/reviews/{message}/completion"), &[JSON, ("authorization", who)], done)
+    };
+    for (message, who, says) in [(&by_lead, &lead, "names them as who decided"), (&by_second, &second, "handed in")] {
+        let refused = complete(message, who);
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.json());
+        let issue = &refused.json()["issue"][0];
+        assert!(issue["details"]["text"].to_string().contains(says), "{issue}");
+        assert!(issue["diagnostics"].to_string().contains("someone else with the role safeguarding-lead"), "{issue}");
+    }
+    let words = ["--finding", "justified", "--words", "Nothing less would have done."];
+    let (_, is_done, said) = run(&bench.site, &[&["review", "complete", &by_lead], &words[..]].concat());
+    assert!(!is_done && said.contains("names them as who decided") && said.contains("ask second-lead"), "{said}");
+    let urn = |message: &str| format!("urn:uuid:{message}");
+    let row = |who: &str, message: &str| (who.to_owned(), urn(message), "own-decision".to_owned());
+    let (of_lead, of_second) = (row("demo-safeguarding", &by_lead), row("second-lead", &by_second));
+    wait_for("the refused act to be audited", || refused_reviews(&bench.site).len() == 3);
+    assert_eq!(refused_reviews(&bench.site), [of_lead.clone(), of_second, of_lead]);
+    assert_eq!(audited(&bench.site, "review-completed"), 0);
+
+    assert_eq!(complete(&by_lead, &second).status, StatusCode::OK, "each may review the other's");
+    let (_, is_done, said) = run(&bench.site, &[&["review", "complete", &by_second], &words[..]].concat());
+    assert!(is_done, "{said}");
+    assert_eq!(audited(&bench.site, "review-completed"), 2);
+}
+
 /// Whatever is changed beside the audit log in a review shows.
 fn assert_tampering_shows(site: &DemoSite) {
     let file = site.path("gateway/data/weir.sqlite3");

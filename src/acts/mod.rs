@@ -5,9 +5,12 @@
 //! act is handed in; or an audit event that says that it was refused. Invariant: nothing is changed that the signer's
 //! roles do not permit, and an act counts at one site only.
 
+pub mod own_decision;
 pub mod review;
 pub mod spool;
 pub mod token;
+
+use self::own_decision::{Tie, tie};
 
 use serde::{Deserialize, Serialize};
 use time::Duration;
@@ -143,6 +146,16 @@ pub enum Refusal {
     /// A review says in words what was found.
     #[error("the review was completed without words")]
     Wordless,
+    /// Nobody reviews their own decision.
+    #[error("nobody reviews their own decision, and {by} is tied to this one: {tie}")]
+    OwnDecision {
+        /// The signer.
+        by: PrincipalId,
+        /// What ties them to it.
+        tie: Tie,
+        /// The message that was sent on it.
+        message: MessageId,
+    },
 }
 
 impl Refusal {
@@ -156,6 +169,7 @@ impl Refusal {
             Refusal::Denied { .. } => "denied",
             Refusal::Review(_) => "review",
             Refusal::Wordless => "words",
+            Refusal::OwnDecision { .. } => "own-decision",
         }
     }
 
@@ -169,6 +183,7 @@ impl Refusal {
             Refusal::Denied { .. } => "ask someone whose role permits it; weir.toml lists who has which",
             Refusal::Review(error) => error.hint(),
             Refusal::Wordless => "say in a sentence why it was justified, or not, and what is to be learned",
+            Refusal::OwnDecision { .. } => "let someone else with the role safeguarding-lead review it",
         }
     }
 }
@@ -278,7 +293,16 @@ impl Desk<'_> {
         refusal: Refusal,
         now: Instant,
     ) -> Result<Outcome, storage::Error> {
-        store.append(self.recorder.act_refused(Some(by), refusal.code(), now)).await?;
+        let event = match &refusal {
+            Refusal::OwnDecision { message, .. } => {
+                let (action, reason) = (Action::CompleteReview, Some(refusal.code()));
+                let by = Who::Operator(by.as_str());
+                let message = Some(*message);
+                self.recorder.access(Access { by, action, message, permitted: false, reason, address: None, at: now })
+            }
+            _ => self.recorder.act_refused(Some(by), refusal.code(), now),
+        };
+        store.append(event).await?;
         Ok(Outcome::Refused(refusal))
     }
 
@@ -296,10 +320,18 @@ impl Desk<'_> {
         let Some(open) = store.review(message).await? else {
             return Ok(Err(Refusal::Review(storage::Error::UnknownReview(message))));
         };
+        let agreement = self.agreements.named(&open.agreement, open.opened_at).map(|agreement| &**agreement);
+        if let Some(reviewer) = self.principals.named(by) {
+            match tie(store, message, reviewer, agreement).await {
+                Ok(None) => {}
+                Ok(Some(tie)) => return Ok(Err(Refusal::OwnDecision { by: by.clone(), tie, message })),
+                Err(damaged @ storage::Error::Damaged(_)) => return Ok(Err(Refusal::Review(damaged))),
+                Err(error) => return Err(error),
+            }
+        }
         let completed = Completed { at: now, by: by.as_str().to_owned(), finding };
         let event = self.recorder.review_completed(&open, &completed);
-        let agreement = self.agreements.named(&open.agreement, open.opened_at);
-        let step = review::step(&open, completed, words, agreement.map(|agreement| &**agreement), self.provider);
+        let step = review::step(&open, completed, words, agreement, self.provider);
         Ok(Ok((event, Change::Review(Box::new(step)))))
     }
 
@@ -312,7 +344,7 @@ impl Desk<'_> {
         at: Instant,
     ) -> storage::Event {
         let by = Who::Operator(by.as_str());
-        self.recorder.access(Access { by, action, message, permitted, address: None, at })
+        self.recorder.access(Access { by, action, message, permitted, reason: None, address: None, at })
     }
 
     /// The signer and the act, or why it does not count; with the signer, when the signature holds.

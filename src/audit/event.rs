@@ -185,6 +185,11 @@ impl Terms {
     }
 }
 
+/// Who submitted a message, as its `message-accepted` event recorded it; `None` when no principal is named there.
+pub fn submitted_by(accepted: &Event) -> Option<PrincipalId> {
+    RecordedEvent::read(&accepted.bytes).filter(|event| event.is(kind::MESSAGE_ACCEPTED))?.operator()?.parse().ok()
+}
+
 /// A submission that was refused.
 #[derive(Clone, Copy, Debug)]
 pub struct Refused<'a> {
@@ -232,6 +237,8 @@ pub struct Access<'a> {
     pub message: Option<MessageId>,
     /// Whether a role of theirs permits it. If not, it did not happen.
     pub permitted: bool,
+    /// A code for why not, where it is not for want of a role: `own-decision`.
+    pub reason: Option<&'a str>,
     /// Where they sit on the network.
     pub address: Option<&'a str>,
     /// When.
@@ -359,10 +366,11 @@ impl Recorder {
 
     /// Someone looked at something, or tried to (IHE BALP Read).
     pub fn access(&self, access: Access<'_>) -> Event {
-        let Access { by, action, message, permitted, address, at } = access;
+        let Access { by, action, message, permitted, reason, address, at } = access;
         let reader = Agent { part: Part::Destination, who: by, requestor: true, address };
         let server = Agent { address: Some(&self.site), ..self.agent(Part::Source, &self.party, false) };
-        let details = vec![(detail::ACTION, Cow::Borrowed(action.code()))];
+        let mut details = vec![(detail::ACTION, Cow::Borrowed(action.code()))];
+        details.extend(reason.map(|reason| (detail::REASON, reason.into())));
         let said = AuditEvent {
             subtypes: vec![Coding::interaction("read"), Coding::weir(kind::ACCESS)],
             action: Action::Read,
@@ -560,6 +568,7 @@ mod tests {
             action: principal::Action::ReadLineage,
             message: Some(queued.id),
             permitted: true,
+            reason: None,
             address: Some("10.0.0.7"),
             at: AT,
         };
@@ -579,6 +588,7 @@ mod tests {
             ("stopped", recorder.stopped(AT)),
             ("access", recorder.access(access)),
             ("access-denied", recorder.access(Access { message: None, permitted: false, ..access })),
+            ("access-own", recorder.access(Access { permitted: false, reason: Some("own-decision"), ..access })),
             ("act-refused", recorder.act_refused(Some(&"demo-guardian".parse().expect("an id")), "signature", AT)),
             ("act-of-nobody", recorder.act_refused(None, "form", AT)),
         ]

@@ -15,6 +15,6 @@ mod reviews;
 mod verify;
 
 pub use crate::fhir::audit_event::Who;
-pub use event::{Access, HashKey, KeyedHash, Recorder, Refused, Step, Terms};
+pub use event::{Access, HashKey, KeyedHash, Recorder, Refused, Step, Terms, submitted_by};
 pub use log::{Checkpointer, Error, recover, requeue};
 pub use verify::{Fault, Place, Report, verify};

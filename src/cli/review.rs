@@ -8,12 +8,13 @@ use clap::{Args, Subcommand};
 use super::Answer;
 use super::output::{Output, indented};
 use super::site::{ActorOption, SiteOption};
+use crate::acts::own_decision::{Tie, tie};
 use crate::acts::{Deed, review};
 use crate::config::Site;
 use crate::disclosure::{NamedRole, SharingDecision};
 use crate::fhir::instant_text;
-use crate::identity::MessageId;
 use crate::identity::principal::Action;
+use crate::identity::{MessageId, PrincipalId};
 use crate::server::clock;
 use crate::storage::{Content, Finding, NoticeRecord, ReviewRecord, SqliteStore, Store as _};
 
@@ -191,24 +192,42 @@ fn text(opened: &Opened, owner: &str, now: crate::fhir::Instant) -> String {
     lines.join("\n")
 }
 
+/// Says why someone does not review a decision, and who may.
+fn own_decision(site: &Site, by: &PrincipalId, tie: Tie, output: &Output) -> Answer {
+    let able = site.staff().principals().able(Action::CompleteReview);
+    let others: Vec<&str> = able.into_iter().filter(|id| *id != by).map(PrincipalId::as_str).collect();
+    let whom = match others.is_empty() {
+        true => "the operator to give someone else the role safeguarding-lead".to_owned(),
+        false => others.join(", "),
+    };
+    output.remark(&format!("nobody reviews their own decision, and {by} is tied to this one: {tie}; hint: ask {whom}"));
+    Answer::No
+}
+
 fn complete(arguments: &Complete, output: &Output) -> anyhow::Result<Answer> {
     let site = arguments.site.load()?;
     let id = arguments.message;
     anyhow::ensure!(!arguments.words.trim().is_empty(), "say in --words why; a sentence is enough");
     let store = site.open_for_reading()?;
     let runtime = super::runtime()?;
-    match runtime.block_on(store.review(id))? {
+    let open = match runtime.block_on(store.review(id))? {
         None => anyhow::bail!("message {id} has no review; hint: `weir review list` shows the reviews"),
         Some(review) if review.completed.is_some() => anyhow::bail!("the review of message {id} is completed"),
-        Some(_) => {}
-    }
+        Some(open) => open,
+    };
     let actor = arguments.actor.at(site.staff())?;
     if !actor.may(Action::CompleteReview) {
         // Says who may, and leaves that it was tried to the audit log.
         actor.look(Action::CompleteReview, Some(id))?;
     }
     let (finding, words) = (arguments.finding, arguments.words.clone());
+    let agreement = site.agreement(&open.agreement);
+    let tied = runtime.block_on(tie(&store, id, actor.principal(), agreement))?;
+    // The gateway refuses it too, and leaves that it was tried to the audit log.
     actor.leave(Deed::CompleteReview { message: id, finding, words })?;
+    if let Some(tie) = tied {
+        return Ok(own_decision(&site, &actor.principal().id, tie, output));
+    }
     let now_completed = runtime.block_on(async {
         let until = tokio::time::Instant::now() + PATIENCE;
         while tokio::time::Instant::now() < until {

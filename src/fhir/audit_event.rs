@@ -382,6 +382,12 @@ impl RecordedEvent {
         text(self.items("agent").find(takes)?.member("who")?.member("identifier")?, "value")?.parse().ok()
     }
 
+    /// The member of staff, or system, that took part, by its local id.
+    pub fn operator(&self) -> Option<&str> {
+        let mut people = self.items("agent").filter_map(|agent| agent.member("who")?.member("identifier"));
+        text(people.find(|each| text(*each, "system") == Some(OPERATOR))?, "value")
+    }
+
     /// The value of the first detail with this name.
     pub fn detail(&self, name: &str) -> Option<Cow<'_, str>> {
         let mut details = self.items("entity").flat_map(|each| each.items_of("detail"));

@@ -102,7 +102,7 @@ async fn record(
 ) -> Result<(), Box<Response>> {
     let by = principal.map_or(Who::Party(&peer.party), |principal| Who::Operator(principal.id.as_str()));
     let address = peer.address.to_string();
-    let access = Access { by, action, message, permitted, address: Some(&address), at: clock::now() };
+    let access = Access { by, action, message, permitted, reason: None, address: Some(&address), at: clock::now() };
     let written = service.gateway.store().append(service.gateway.recorder.access(access)).await;
     written.map(drop).map_err(|error: storage::Error| {
         warn!(%error, "a call could not be audited, and was not answered");
