@@ -75,7 +75,7 @@ use tracing::{Instrument as _, Span, debug, debug_span, error, field, info, info
 use crate::acknowledgement::{self, Verdict};
 use crate::audit::{self, HashKey, Recorder, Refused, Step, Terms};
 use crate::delivery::outbox::{self, Queued, enqueue};
-use crate::delivery::{Dispatch, Lane};
+use crate::delivery::{Dispatch, Health, Lane};
 use crate::disclosure::{self, Agreements};
 use crate::fhir::message::nhs_number;
 use crate::fhir::outcome::Issue;
@@ -130,8 +130,8 @@ impl Stages {
 pub struct Gateway {
     /// Stages 1 to 5.
     pub stages: Arc<Stages>,
-    /// Stage 6: one a partner.
-    pub lanes: HashMap<PartyId, Lane>,
+    /// Stage 6: the lanes of each partner, one a route; messages begin on the first.
+    pub lanes: HashMap<PartyId, Vec<Arc<Lane>>>,
     /// The outbox and the audit events.
     pub store: Arc<dyn Store>,
     /// Makes audit events.
@@ -165,9 +165,9 @@ impl Gateway {
         &*self.store
     }
 
-    /// The way to `party`.
-    pub fn lane(&self, party: &PartyId) -> Option<&Lane> {
-        self.lanes.get(party)
+    /// The ways to `party`, in the order in which they are used.
+    pub fn lanes(&self, party: &PartyId) -> &[Arc<Lane>] {
+        self.lanes.get(party).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Writes that the gateway starts, with which configuration, and queues again what an earlier run left in flight:
@@ -256,7 +256,7 @@ async fn queue(gateway: &Gateway, submission: Submission, now: fn() -> Instant) 
     let at = now();
     let attested = aside(&gateway.stages, length, move |stages| prepare(stages, received, at)).await?;
     let recipient = &attested.disclosable().agreement().recipient().ods;
-    if !gateway.lanes.contains_key(recipient) {
+    if gateway.lanes(recipient).is_empty() {
         return Err(outbox::Error::NoRoute { recipient: recipient.clone() }.into());
     }
     let (terms, record) = (terms(gateway, &attested), gateway.hash_key.record(&attested.received().digest()));
@@ -388,18 +388,37 @@ fn prepare(stages: &Stages, received: Received, now: Instant) -> Result<Attested
     }))
 }
 
-/// Makes one attempt at delivering what is due, and stores what came of it. Gives the state the message took.
+/// What one attempt came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forwarded {
+    /// The state that the message took.
+    pub state: State,
+    /// What the attempt showed of its lane.
+    pub health: Health,
+}
+
+/// Makes one attempt at delivering what is due over `lane`, and stores what came of it.
 ///
 /// # Errors
 /// When the store cannot write; the message is then sent again later, with the same ids.
-pub async fn forward(gateway: &Gateway, due: Due, now: fn() -> Instant) -> Result<State, storage::Error> {
-    let span = info_span!("forward", message_id = %due.record.id, recipient = %due.record.recipient);
-    forward_within(gateway, due, now).instrument(span).await
+pub async fn forward(
+    gateway: &Gateway,
+    lane: &Lane,
+    due: Due,
+    now: fn() -> Instant,
+) -> Result<Forwarded, storage::Error> {
+    let (message_id, recipient) = (due.record.id, &due.record.recipient);
+    let span = info_span!("forward", %message_id, %recipient, route = lane.route());
+    forward_within(gateway, lane, due, now).instrument(span).await
 }
 
-async fn forward_within(gateway: &Gateway, due: Due, now: fn() -> Instant) -> Result<State, storage::Error> {
+async fn forward_within(
+    gateway: &Gateway,
+    lane: &Lane,
+    due: Due,
+    now: fn() -> Instant,
+) -> Result<Forwarded, storage::Error> {
     let Due { mut record, payload } = due;
-    let Some(lane) = gateway.lane(&record.recipient) else { return Ok(record.state) };
     let dispatch = payload.map_err(|error| error.to_string()).and_then(|payload| {
         let sender_name = &gateway.stages.provider.name;
         Dispatch::new(record.id, record.sender.clone(), sender_name, payload).map_err(|error| error.to_string())
@@ -409,24 +428,24 @@ async fn forward_within(gateway: &Gateway, due: Due, now: fn() -> Instant) -> Re
         Err(why) => {
             let note = format!("the stored Bundle cannot be sent: {why}");
             error!(%note, "message is dead: tell the team that sent it");
-            let ended = Ended { to: State::Dead, reason: "payload-damaged", note, retry_after: None };
+            let ended = Ended::new(State::Dead, "payload-damaged", note);
             gateway.store().transition(gateway.recorder.transition(ended.step(&record, now(), None))).await?;
-            return Ok(State::Dead);
+            return Ok(Forwarded { state: State::Dead, health: Health::Unknown });
         }
     };
     record.attempts += 1;
     let attempt = format!("attempt {} began", record.attempts);
-    let begun = Ended { to: State::InFlight, reason: "attempt", note: attempt, retry_after: None };
+    let begun = Ended::new(State::InFlight, "attempt", attempt);
     gateway.store().transition(gateway.recorder.transition(begun.step(&record, now(), None))).await?;
     record.state = State::InFlight;
 
     let ended = match lane.attempt(&dispatch).await {
-        Ok(reply) => Ended::judged(acknowledgement::judge(&reply, record.id, &dispatch.names)),
+        Ok(answer) => Ended::judged(acknowledgement::verdict(&answer, &dispatch)),
         Err(error) => Ended::failed(&error),
     };
-    let ended = ended.unless_exhausted(record.attempts, lane.partner().max_attempts);
+    let ended = ended.unless_exhausted(record.attempts, lane.settings().max_attempts);
     let at = now();
-    let wait = || lane.partner().schedule.wait(record.attempts, ended.retry_after, spread(&record));
+    let wait = || lane.settings().schedule.wait(record.attempts, ended.retry_after, spread(&record));
     let next = (ended.to == State::Queued).then(|| at + wait());
     match ended.to {
         State::Dead => error!(note = %ended.note, "message is dead: tell the team that sent it"),
@@ -435,7 +454,7 @@ async fn forward_within(gateway: &Gateway, due: Due, now: fn() -> Instant) -> Re
     }
     let step = ended.step(&record, at, next);
     gateway.store().transition(outcome(gateway, lane, step).await?).await?;
-    Ok(ended.to)
+    Ok(Forwarded { state: ended.to, health: ended.health })
 }
 
 /// The transition that ends an attempt: a disclosure by IHE BALP when the partner answered, for then it has read the
@@ -447,7 +466,7 @@ async fn outcome(gateway: &Gateway, lane: &Lane, step: Step<'_>) -> Result<Trans
     let events = gateway.store().events_of(step.record.id).await?;
     let terms = events.first().and_then(|accepted| Terms::recorded(&accepted.event));
     Ok(match terms {
-        Some(terms) => gateway.recorder.disclosure(step, &terms, &lane.partner().endpoint.to_string()),
+        Some(terms) => gateway.recorder.disclosure(step, &terms, &lane.address()),
         None => gateway.recorder.transition(step),
     })
 }
@@ -460,34 +479,40 @@ struct Ended {
     /// Words for the operator, without personal data.
     note: String,
     retry_after: Option<std::time::Duration>,
+    /// What it showed of the lane.
+    health: Health,
 }
 
 impl Ended {
+    fn new(to: State, reason: &'static str, note: impl Into<String>) -> Ended {
+        Ended { to, reason, note: note.into(), retry_after: None, health: Health::Unknown }
+    }
+
     fn judged(verdict: Verdict) -> Ended {
-        match verdict {
-            Verdict::Acknowledged { duplicate: false } => Ended {
-                to: State::Acknowledged,
-                reason: "acknowledged",
-                note: "acknowledged".to_owned(),
-                retry_after: None,
-            },
+        let ended = match verdict {
+            Verdict::Acknowledged { duplicate: false } => {
+                Ended::new(State::Acknowledged, "acknowledged", "acknowledged")
+            }
             Verdict::Acknowledged { duplicate: true } => {
-                let note = "the partner had it already, from an attempt whose answer was lost".to_owned();
-                Ended { to: State::Acknowledged, reason: "duplicate", note, retry_after: None }
+                let note = "the partner had it already, from an attempt whose answer was lost";
+                Ended::new(State::Acknowledged, "duplicate", note)
             }
             Verdict::Retry { reason, after } => {
-                Ended { to: State::Queued, reason: "partner-retry", note: reason.to_string(), retry_after: after }
+                let health = if reason.concerns_the_message() { Health::Unknown } else { Health::Ill };
+                let ended = Ended::new(State::Queued, "partner-retry", reason.to_string());
+                return Ended { retry_after: after, health, ..ended };
             }
             Verdict::Refused { status, codes } => {
                 let note = format!("the partner refused it with {status} {codes}");
-                Ended { to: State::Refused, reason: "partner-refused", note, retry_after: None }
+                Ended::new(State::Refused, "partner-refused", note)
             }
-        }
+        };
+        Ended { health: Health::Well, ..ended }
     }
 
     fn failed(error: &crate::delivery::AttemptError) -> Ended {
         let reason = if error.is_ambiguous() { "answer-lost" } else { "not-sent" };
-        Ended { to: State::Queued, reason, note: error.to_string(), retry_after: None }
+        Ended { health: Health::Ill, ..Ended::new(State::Queued, reason, error.to_string()) }
     }
 
     /// A message that was tried as often as its partner's file allows is dead until a person decides.
@@ -496,7 +521,7 @@ impl Ended {
             return self;
         }
         let note = format!("{} attempts, the most that the partner's file allows; the last: {}", attempts, self.note);
-        Ended { to: State::Dead, reason: "attempts-exhausted", note, retry_after: None }
+        Ended { health: self.health, ..Ended::new(State::Dead, "attempts-exhausted", note) }
     }
 
     fn step<'a>(&'a self, record: &'a MessageRecord, at: Instant, next_attempt_at: Option<Instant>) -> Step<'a> {

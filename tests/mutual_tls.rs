@@ -22,8 +22,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
-use weir::acknowledgement::{RetryReason, Verdict, judge};
-use weir::delivery::{AttemptError, Dispatch, Lane, Partner, Reply, Schedule, TlsRefusal};
+use weir::acknowledgement::{RetryReason, Verdict, judge, verdict};
+use weir::delivery::{
+    Answer, AttemptError, BreakerSettings, Dispatch, Endpoint, Lane, LaneSettings, Over, Partner, Reply, Schedule,
+    TlsRefusal,
+};
 use weir::identity::issuance::{Authority, Issued, Validity, host_name};
 use weir::identity::pin::Pin;
 use weir::identity::tls::{Clock, Credentials, TlsVersion, TrustAnchors, server_config, system_clock};
@@ -195,23 +198,28 @@ impl Case {
     }
 
     fn lane(&self, address: SocketAddr) -> Lane {
-        Lane::new(self.settings(address), &credentials(&self.ours), self.clock.clone()).expect("a lane")
+        let lanes = Lane::all_of(&self.settings(address), &credentials(&self.ours), &self.clock);
+        lanes.expect("our credentials can be used").pop().expect("one route is one lane")
     }
 
     fn settings(&self, address: SocketAddr) -> Partner {
-        Partner {
-            ods: party("DEMOT"),
-            name: "Demo Trust".to_owned(),
-            endpoint: format!("https://{}:{}/FHIR/R4", self.host, address.port()).parse().expect("a URL"),
+        let endpoint = Endpoint {
+            base: format!("https://{}:{}/FHIR/R4", self.host, address.port()).parse().expect("a URL"),
             connect: Some(address),
-            service_id: "2000099999".to_owned(),
             anchors: self.servers.clone(),
             minimum_tls: self.minimum_tls,
             pins: self.pins.clone(),
+        };
+        let lane = LaneSettings {
             schedule: Schedule { first: Duration::from_millis(10), max: Duration::from_secs(1) },
             attempt_timeout: self.attempt_timeout,
             max_attempts: None,
-        }
+            concurrency: 32,
+            rate: None,
+            breaker: BreakerSettings { failures: 5, open: Duration::from_secs(1), probes: 1 },
+        };
+        let (ods, name, service_id) = (party("DEMOT"), "Demo Trust".to_owned(), "2000099999".to_owned());
+        Partner { ods, name, service_id, routes: vec![Over::Bars(endpoint)], lane }
     }
 
     fn client(&self, provider: CryptoProvider, versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
@@ -230,6 +238,13 @@ impl Case {
     }
 }
 
+/// What a lane that speaks BaRS brings back.
+fn reply(answer: Answer) -> Reply {
+    match answer {
+        Answer::Bars(reply) => reply,
+    }
+}
+
 /// A case under way.
 struct Scene {
     case: Case,
@@ -241,7 +256,7 @@ struct Scene {
 
 impl Scene {
     async fn attempt(&self) -> Result<Reply, AttemptError> {
-        self.lane.attempt(&dispatch(MESSAGE)).await
+        self.lane.attempt(&dispatch(MESSAGE)).await.map(reply)
     }
 
     async fn refused(&self) -> AttemptError {
@@ -313,7 +328,7 @@ async fn many_messages_share_one_lane() {
         let scene = scene.clone();
         async move {
             let dispatch = dispatch(&uuid::Uuid::from_u128(number).to_string());
-            judge(&scene.lane.attempt(&dispatch).await.expect("a reply"), dispatch.message, &dispatch.names)
+            verdict(&scene.lane.attempt(&dispatch).await.expect("a reply"), &dispatch)
         }
     };
     let sent: Vec<_> = (1..=40).map(|number| tokio::spawn(send(number))).collect();
@@ -511,7 +526,10 @@ async fn a_sender_whose_certificate_names_no_party_is_refused_before_http() {
     case.clients = TrustAnchors::from_pem(certificate.pem().as_bytes()).expect("an anchor");
     let config = case.client(aws_lc_rs::default_provider(), rustls::DEFAULT_VERSIONS);
     let nowhere = case.settings(([127, 0, 0, 1], 1).into());
-    assert!(Lane::new(nowhere, &credentials(&case.ours), system_clock()).is_err(), "we would not use it ourselves");
+    assert!(
+        Lane::all_of(&nowhere, &credentials(&case.ours), &system_clock()).is_err(),
+        "we would not use it ourselves"
+    );
     case.ours = case.authority.issue(&party("DEMOP"), DOMAIN, &[], valid()).expect("a certificate");
     let scene = case.start().await;
     let answer = scene.talk(config).await;
@@ -650,7 +668,7 @@ async fn a_resend_is_a_duplicate_and_another_message_under_its_id_a_conflict() {
     assert_eq!(scene.verdict().await, Verdict::Acknowledged { duplicate: false });
     assert_eq!(scene.verdict().await, Verdict::Acknowledged { duplicate: true });
     let forged = Dispatch { bundle: bundle(MESSAGE).replace("1.50", "1.51").into(), ..dispatch(MESSAGE) };
-    let reply = scene.lane.attempt(&forged).await.expect("a reply");
+    let reply = scene.lane.attempt(&forged).await.map(reply).expect("a reply");
     let Verdict::Refused { status: 409, .. } = judge(&reply, forged.message, &forged.names) else {
         panic!("{reply:?}")
     };
@@ -734,7 +752,7 @@ async fn what_is_not_a_message_is_refused_with_its_place() {
         (huge, 413, "longer than 65536 bytes"),
     ] {
         let wrong = Dispatch { bundle: body.into(), ..dispatch(MESSAGE) };
-        let reply = scene.lane.attempt(&wrong).await.expect("a reply");
+        let reply = scene.lane.attempt(&wrong).await.map(reply).expect("a reply");
         let text = String::from_utf8(reply.body.to_vec()).expect("UTF-8");
         assert_eq!(reply.status, status, "{text}");
         assert!(text.contains(says), "{text}");
@@ -776,7 +794,7 @@ async fn a_partner_that_speaks_http11_gets_the_same() {
     let (address, stop) = older_endpoint(&case, Router::new().route("/FHIR/R4/$process-message", post(handler))).await;
     let lane = case.lane(address);
     for _ in 0..3 {
-        let reply = lane.attempt(&dispatch(MESSAGE)).await.expect("a reply");
+        let reply = lane.attempt(&dispatch(MESSAGE)).await.map(reply).expect("a reply");
         assert_eq!(
             (reply.status, &*reply.body),
             (StatusCode::OK, format!("{}:{}", case.host, address.port()).as_bytes())

@@ -1,12 +1,12 @@
 //! Stage 7: what a partner answered becomes a [`Verdict`] on the message.
 //!
-//! Enters: the [`Reply`] to one attempt, and the id of the message it was made for. Leaves: acknowledged, to be sent
+//! Enters: the [`Answer`] to one attempt, and the message it was made for. Leaves: acknowledged, to be sent
 //! again, or refused. Invariant: a message counts as acknowledged only by an answer that names it. What cannot be
 //! correlated is sent again with the same ids, never taken for a yes (BaRS, retries; FHIR R4 messaging.html).
 
 use std::time::Duration;
 
-use crate::delivery::Reply;
+use crate::delivery::{Answer, Dispatch, Reply};
 use crate::fhir::bars::{OutcomeCodes, outcome_codes};
 use crate::fhir::message::{Message, ResponseCode};
 use crate::fhir::{Document, Limits};
@@ -50,10 +50,27 @@ pub enum RetryReason {
     Uncorrelated,
 }
 
+impl RetryReason {
+    /// Whether it says something of this message rather than of the partner's endpoint.
+    pub fn concerns_the_message(self) -> bool {
+        match self {
+            RetryReason::Status(425) | RetryReason::TransientError => true,
+            RetryReason::Status(_) | RetryReason::Uncorrelated => false,
+        }
+    }
+}
+
 /// The most levels of an answer.
 const LIMITS: Limits = Limits { depth: 50, nodes: 100_000 };
 
-/// What `reply` means for `message`.
+/// What the answer to an attempt at delivering `dispatch` means for its message.
+pub fn verdict(answer: &Answer, dispatch: &Dispatch) -> Verdict {
+    match answer {
+        Answer::Bars(reply) => judge(reply, dispatch.message, &dispatch.names),
+    }
+}
+
+/// What `reply`, to a `$process-message`, means for `message`.
 ///
 /// `names` are the ids that a message answer may name it by: `Bundle.id` (BaRS) and `MessageHeader.id` (FHIR R4).
 pub fn judge(reply: &Reply, message: MessageId, names: &[String]) -> Verdict {
@@ -132,7 +149,7 @@ mod tests {
     const HEADER: &str = "3f0e0d0c-0b0a-4908-8706-050403020100";
     const OTHER: &str = "1f0e0d0c-0b0a-4908-8706-050403020100";
 
-    fn verdict(status: u16, echo: Option<&str>, body: &str) -> Verdict {
+    fn judged(status: u16, echo: Option<&str>, body: &str) -> Verdict {
         let reply = Reply {
             status: StatusCode::from_u16(status).expect("a status"),
             request_id: echo.map(str::to_owned),
@@ -168,14 +185,14 @@ mod tests {
     fn an_answer_that_names_the_message_acknowledges_it() {
         for status in [200, 201, 202] {
             let ok = answer(BUNDLE, ResponseCode::Ok);
-            assert_eq!(verdict(status, Some(OURS), &ok), Verdict::Acknowledged { duplicate: false });
-            assert_eq!(verdict(status, None, &ok), Verdict::Acknowledged { duplicate: false });
+            assert_eq!(judged(status, Some(OURS), &ok), Verdict::Acknowledged { duplicate: false });
+            assert_eq!(judged(status, None, &ok), Verdict::Acknowledged { duplicate: false });
             assert_eq!(
-                verdict(status, None, &answer(HEADER, ResponseCode::Ok)),
+                judged(status, None, &answer(HEADER, ResponseCode::Ok)),
                 Verdict::Acknowledged { duplicate: false }
             );
             let shouted = answer(&BUNDLE.to_uppercase(), ResponseCode::Ok);
-            assert_eq!(verdict(status, None, &shouted), Verdict::Acknowledged { duplicate: false });
+            assert_eq!(judged(status, None, &shouted), Verdict::Acknowledged { duplicate: false });
         }
     }
 
@@ -196,39 +213,39 @@ mod tests {
             (Some(OURS), "OK"),
             (Some(OURS), r#"{"resourceType":"OperationOutcome","issue":[]}"#),
         ] {
-            assert_eq!(verdict(200, echo, body), retry(RetryReason::Uncorrelated), "{body}");
+            assert_eq!(judged(200, echo, body), retry(RetryReason::Uncorrelated), "{body}");
         }
-        assert_eq!(verdict(204, Some(OURS), ""), retry(RetryReason::Uncorrelated));
-        assert_eq!(verdict(422, Some(OTHER), ""), retry(RetryReason::Uncorrelated));
+        assert_eq!(judged(204, Some(OURS), ""), retry(RetryReason::Uncorrelated));
+        assert_eq!(judged(422, Some(OTHER), ""), retry(RetryReason::Uncorrelated));
     }
 
     #[test]
     fn errors_in_an_answer_are_told_apart() {
         let transient = answer(BUNDLE, ResponseCode::TransientError);
-        assert_eq!(verdict(200, Some(OURS), &transient), retry(RetryReason::TransientError));
-        assert_eq!(verdict(200, Some(OURS), &answer(BUNDLE, ResponseCode::FatalError)), refusal(200, &[], &[]));
+        assert_eq!(judged(200, Some(OURS), &transient), retry(RetryReason::TransientError));
+        assert_eq!(judged(200, Some(OURS), &answer(BUNDLE, ResponseCode::FatalError)), refusal(200, &[], &[]));
     }
 
     #[test]
     fn a_duplicate_is_acknowledged_and_a_conflict_refused() {
         let duplicate = outcome(ErrorCode::Conflict, Issue::error(IssueType::Duplicate, "had it"));
-        assert_eq!(verdict(409, Some(OURS), &duplicate), Verdict::Acknowledged { duplicate: true });
-        assert_eq!(verdict(409, None, &duplicate), retry(RetryReason::Uncorrelated));
-        assert_eq!(verdict(409, Some(OTHER), &duplicate), retry(RetryReason::Uncorrelated));
+        assert_eq!(judged(409, Some(OURS), &duplicate), Verdict::Acknowledged { duplicate: true });
+        assert_eq!(judged(409, None, &duplicate), retry(RetryReason::Uncorrelated));
+        assert_eq!(judged(409, Some(OTHER), &duplicate), retry(RetryReason::Uncorrelated));
         let conflict = outcome(ErrorCode::Conflict, Issue::error(IssueType::Conflict, "another"));
-        assert_eq!(verdict(409, Some(OURS), &conflict), refusal(409, &["conflict"], &["REC_CONFLICT"]));
-        assert_eq!(verdict(409, Some(OURS), "oops"), refusal(409, &[], &[]));
+        assert_eq!(judged(409, Some(OURS), &conflict), refusal(409, &["conflict"], &["REC_CONFLICT"]));
+        assert_eq!(judged(409, Some(OURS), "oops"), refusal(409, &[], &[]));
     }
 
     #[test]
     fn a_status_says_whether_to_send_again() {
         for status in [408, 425, 429, 500, 501, 503, 599] {
-            assert_eq!(verdict(status, None, "<html>"), retry(RetryReason::Status(status)));
+            assert_eq!(judged(status, None, "<html>"), retry(RetryReason::Status(status)));
         }
         for status in [301, 400, 401, 403, 404, 406, 413, 415] {
-            assert_eq!(verdict(status, None, "<html>"), refusal(status, &[], &[]), "{status}");
+            assert_eq!(judged(status, None, "<html>"), refusal(status, &[], &[]), "{status}");
         }
         let fatal = outcome(ErrorCode::UnprocessableEntity, Issue::error(IssueType::Processing, "Peter Chalmers"));
-        assert_eq!(verdict(422, Some(OURS), &fatal), refusal(422, &["processing"], &["REC_UNPROCESSABLE_ENTITY"]));
+        assert_eq!(judged(422, Some(OURS), &fatal), refusal(422, &["processing"], &["REC_UNPROCESSABLE_ENTITY"]));
     }
 }

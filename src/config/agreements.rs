@@ -8,7 +8,7 @@ use super::facts::SiteFacts;
 use super::faults::{Fault, Faults};
 use super::site::Files;
 use super::{Site, definitions, written};
-use crate::delivery::Partner;
+use crate::delivery::{Over, Partner};
 use crate::disclosure::{Agreement, Agreements, Facts, Lane, PrincipalFacts, Profiles, PseudonymKey, Surroundings};
 use crate::fhir::Document;
 use crate::fhir::definitions::{Definition, StructureDefinition};
@@ -39,7 +39,11 @@ impl Surroundings for Known<'_> {
 
     fn lane(&self, partner: &PartyId) -> Option<Lane> {
         let partner = self.partners.iter().find(|each| each.ods == *partner)?;
-        Some(Lane { minimum_tls: partner.minimum_tls, is_pinned: !partner.pins.is_empty() })
+        let endpoints = || partner.routes.iter().map(Over::endpoint);
+        Some(Lane {
+            minimum_tls: endpoints().map(|endpoint| endpoint.minimum_tls).min()?,
+            is_pinned: endpoints().all(|endpoint| !endpoint.pins.is_empty()),
+        })
     }
 
     fn pseudonym_keys(&self) -> Vec<&str> {

@@ -289,11 +289,11 @@ impl Site {
         Ok(Parts { gateway: Arc::new(gateway), checkpointer, settings })
     }
 
-    fn lanes(&self) -> anyhow::Result<HashMap<PartyId, Lane>> {
+    fn lanes(&self) -> anyhow::Result<HashMap<PartyId, Vec<Arc<Lane>>>> {
         let mut lanes = HashMap::new();
         for partner in &self.partners {
-            let party = partner.ods.clone();
-            lanes.insert(party, Lane::new(partner.clone(), &self.credentials, system_clock())?);
+            let own = Lane::all_of(partner, &self.credentials, &system_clock())?;
+            lanes.insert(partner.ods.clone(), own.into_iter().map(Arc::new).collect());
         }
         Ok(lanes)
     }

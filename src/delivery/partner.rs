@@ -1,16 +1,14 @@
-//! A partner: to whom, where and how a message is delivered. The section as written, and the checked settings.
+//! A partner: to whom, over which routes and how hard a message is delivered. The section as written, and the checked
+//! settings.
 
-use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
-use http::Uri;
 use serde::Deserialize;
 
-use super::Schedule;
+use super::endpoint::{Endpoint, RouteSection};
+use super::lane::{BreakerSection, LaneSettings};
+use super::setting::{SettingError, kept, wrong};
 use crate::identity::PartyId;
-use crate::identity::pin::Pin;
-use crate::identity::tls::{TlsError, TlsVersion, TrustAnchors};
 
 /// A partner as its file says it.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,7 +35,7 @@ pub struct PartnerSection {
     /// The longest wait before the second attempt. Default 2.
     #[serde(default = "first_retry")]
     pub first_retry_seconds: f64,
-    /// The longest wait before any attempt. Default 300.
+    /// The longest wait before any attempt, also when the partner asks for a longer one. Default 300.
     #[serde(default = "max_retry")]
     pub max_retry_seconds: f64,
     /// The longest that one attempt takes, from connecting to the whole answer. Default 30.
@@ -45,6 +43,17 @@ pub struct PartnerSection {
     pub attempt_timeout_seconds: f64,
     /// After how many failed attempts a person is told and no more are made; without it, never.
     pub max_attempts: Option<u32>,
+    /// Attempts under way at a time, on each route. Default 32.
+    #[serde(default = "concurrency")]
+    pub max_concurrent: u32,
+    /// Attempts begun a second, on each route, on average over a second; without it, as many as there are messages.
+    pub max_per_second: Option<f64>,
+    /// When a route is left alone because it fails, and how it is tried again.
+    #[serde(default)]
+    pub breaker: BreakerSection,
+    /// Further ways to the same partner, tried in this order when a message nears its deadline.
+    #[serde(default)]
+    pub next_routes: Vec<RouteSection>,
 }
 
 fn first_retry() -> f64 {
@@ -59,167 +68,90 @@ fn attempt_timeout() -> f64 {
     30.0
 }
 
+fn concurrency() -> u32 {
+    32
+}
+
+/// What a route goes over: the settings of its transport.
+#[derive(Clone, Debug)]
+pub enum Over {
+    /// `$process-message` of BaRS.
+    Bars(Endpoint),
+}
+
+impl Over {
+    /// The endpoint that is connected to with TLS.
+    pub fn endpoint(&self) -> &Endpoint {
+        match self {
+            Over::Bars(endpoint) => endpoint,
+        }
+    }
+}
+
 /// A partner, checked.
 #[derive(Clone, Debug)]
 pub struct Partner {
-    /// Its ODS code: its certificate must name it.
+    /// Its ODS code: its certificates must name it.
     pub ods: PartyId,
     /// Its name, for people.
     pub name: String,
-    /// The FHIR base of its endpoint; https, with a host, no query, no trailing slash in its path.
-    pub endpoint: Uri,
-    /// Where to connect in place of the endpoint's host and port.
-    pub connect: Option<SocketAddr>,
     /// The service that messages are for. Visible ASCII.
     pub service_id: String,
-    /// Who may issue its certificate.
-    pub anchors: TrustAnchors,
-    /// The lowest version of TLS that is spoken with it.
-    pub minimum_tls: TlsVersion,
-    /// The keys that its certificate may have; any, if there is none.
-    pub pins: Vec<Pin>,
-    /// When to try again.
-    pub schedule: Schedule,
-    /// The longest that one attempt takes.
-    pub attempt_timeout: Duration,
-    /// After how many failed attempts no more are made; `None` for never.
-    pub max_attempts: Option<u32>,
-}
-
-/// A setting that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key} {problem}: {remedy}")]
-pub struct SettingError {
-    /// The key in the partner's file.
-    pub key: &'static str,
-    /// What is wrong with its value.
-    pub problem: String,
-    /// What to write.
-    pub remedy: &'static str,
-}
-
-fn wrong(key: &'static str, problem: impl Into<String>, remedy: &'static str) -> SettingError {
-    SettingError { key, problem: problem.into(), remedy }
+    /// Its routes, at least one; messages begin on the first.
+    pub routes: Vec<Over>,
+    /// How hard each of them is used.
+    pub lane: LaneSettings,
 }
 
 impl PartnerSection {
-    /// The checked settings. Reads the anchors; their name starts at the folder `site`.
+    /// The checked settings. Reads the anchors; their names start at the folder `site`.
     ///
     /// # Errors
     /// Every setting that cannot be used.
     pub fn check(self, site: &Path) -> Result<Partner, Vec<SettingError>> {
         let mut faults = Vec::new();
         let ods = kept(self.ods.parse().map_err(|_| ods_fault()), &mut faults);
-        let endpoint = kept(endpoint(&self.endpoint), &mut faults);
-        let connect = kept(self.connect.as_deref().map(address).transpose(), &mut faults);
-        let anchors = kept(anchors(&site.join(&self.trust_anchors)), &mut faults);
-        let service_id = kept(service_id(self.service_id), &mut faults);
-        let minimum_tls = kept(minimum_tls(self.minimum_tls.as_deref()), &mut faults);
-        let pins = kept(pins(&self.spki_pins), &mut faults);
-        let first = kept(seconds("first_retry_seconds", self.first_retry_seconds), &mut faults);
-        let max = kept(seconds("max_retry_seconds", self.max_retry_seconds), &mut faults);
-        let attempt_timeout = kept(seconds("attempt_timeout_seconds", self.attempt_timeout_seconds), &mut faults);
-        if self.max_retry_seconds < self.first_retry_seconds {
-            faults.push(wrong("max_retry_seconds", "is below first_retry_seconds", "write at least as many seconds"));
-        }
-        if self.max_attempts == Some(0) {
-            faults.push(wrong("max_attempts", "is 0", "write at least 1, or leave it out to try without end"));
-        }
-        let checked = (|| {
-            let schedule = Schedule { first: first?, max: max? };
-            let (name, max_attempts) = (self.name, self.max_attempts);
-            let (ods, endpoint, connect, service_id) = (ods?, endpoint?, connect?, service_id?);
-            let (anchors, attempt_timeout) = (anchors?, attempt_timeout?);
-            let (minimum_tls, pins) = (minimum_tls?, pins?);
-            Some(Partner {
-                ods,
-                name,
-                endpoint,
-                connect,
-                service_id,
-                anchors,
-                minimum_tls,
-                pins,
-                schedule,
-                attempt_timeout,
-                max_attempts,
-            })
-        })();
+        let routes = self.routes(site, &mut faults);
+        let service_id = kept(service_id(&self.service_id), &mut faults);
+        let lane = LaneSettings::check(&self, &mut faults);
+        let checked = (|| Some(Partner { ods: ods?, name: self.name, service_id: service_id?, routes, lane: lane? }))();
         checked.filter(|_| faults.is_empty()).ok_or(faults)
     }
-}
 
-/// The value, or `None` and its fault among the others.
-fn kept<T>(checked: Result<T, SettingError>, faults: &mut Vec<SettingError>) -> Option<T> {
-    checked.map_err(|fault| faults.push(fault)).ok()
+    /// The first route, whose settings stand in the partner's own table, and the others.
+    fn routes(&self, site: &Path, faults: &mut Vec<SettingError>) -> Vec<Over> {
+        let first = RouteSection {
+            endpoint: self.endpoint.clone(),
+            connect: self.connect.clone(),
+            trust_anchors: None,
+            minimum_tls: self.minimum_tls.clone(),
+            spki_pins: self.spki_pins.clone(),
+        };
+        let from = (site, self.trust_anchors.as_str());
+        let mut routes: Vec<Over> = first.check("", from, faults).map(Over::Bars).into_iter().collect();
+        let next = self.next_routes.iter().filter_map(|each| each.check("next_routes.", from, faults));
+        routes.extend(next.map(Over::Bars));
+        routes
+    }
 }
 
 fn ods_fault() -> SettingError {
     wrong("ods", "is not an ODS code", "write 1 to 9 letters and digits")
 }
 
-fn endpoint(text: &str) -> Result<Uri, SettingError> {
-    let remedy = "write the FHIR base as https://<host name>[:<port>]/<path>, without a query";
-    let uri: Uri = text.trim_end_matches('/').parse().map_err(|_| wrong("endpoint", "is not a URL", remedy))?;
-    if uri.scheme_str() != Some("https") {
-        return Err(wrong("endpoint", "is not https", remedy));
-    }
-    let host = uri.host().unwrap_or_default();
-    let named = !host.is_empty() && rustls::pki_types::ServerName::try_from(host).is_ok();
-    let user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
-    if !named || user || uri.query().is_some() || text.contains('#') {
-        return Err(wrong("endpoint", "is not a FHIR base", remedy));
-    }
-    Ok(uri)
-}
-
-fn address(text: &str) -> Result<SocketAddr, SettingError> {
-    text.parse().map_err(|_| {
-        wrong("connect", "is not an IP address with a port", "write it as 127.0.0.1:9443, or leave it out")
-    })
-}
-
-fn service_id(text: String) -> Result<String, SettingError> {
+fn service_id(text: &str) -> Result<String, SettingError> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(wrong("service_id", "is empty or not visible ASCII", "write the id of the partner's service"));
     }
-    Ok(text)
-}
-
-fn minimum_tls(text: Option<&str>) -> Result<TlsVersion, SettingError> {
-    text.map_or(Ok(TlsVersion::default()), |text| {
-        text.parse().map_err(|_| wrong("minimum_tls", "is no version that is spoken", "write \"1.2\" or \"1.3\""))
-    })
-}
-
-fn pins(texts: &[String]) -> Result<Vec<Pin>, SettingError> {
-    let remedy = "write sha256/ and the base64 of the SHA-256 of the certificate's SubjectPublicKeyInfo";
-    let pin = |text: &String| text.parse().map_err(|_| wrong("spki_pins", "has something that is no pin", remedy));
-    texts.iter().map(pin).collect()
-}
-
-fn anchors(file: &Path) -> Result<TrustAnchors, SettingError> {
-    let remedy = "name a PEM file with the authorities that issue the partner's certificate";
-    let pem =
-        std::fs::read(file).map_err(|error| wrong("trust_anchors", format!("cannot be read ({error})"), remedy))?;
-    TrustAnchors::from_pem(&pem)
-        .map_err(|error: TlsError| wrong("trust_anchors", format!("cannot be used ({error})"), remedy))
-}
-
-/// The longest time that a setting may name: 30 days.
-const LONGEST: f64 = 30.0 * 86_400.0;
-
-fn seconds(key: &'static str, seconds: f64) -> Result<Duration, SettingError> {
-    if !(0.001..=LONGEST).contains(&seconds) {
-        return Err(wrong(key, "is out of range", "write seconds from 0.001 to 2592000"));
-    }
-    Ok(Duration::from_secs_f64(seconds))
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::identity::issuance::{Authority, Validity};
+    use crate::identity::tls::TlsVersion;
+    use std::time::Duration;
     use time::macros::datetime;
 
     const WRITTEN: &str = r#"
@@ -244,10 +176,12 @@ mod tests {
         site
     }
 
-    fn faults(change: impl FnOnce(&mut PartnerSection)) -> Vec<&'static str> {
+    fn faults(change: impl FnOnce(&mut PartnerSection)) -> Vec<String> {
         let mut section: PartnerSection = toml::from_str(WRITTEN).expect("it is TOML");
         change(&mut section);
-        section.check(site().path()).map_or_else(|faults| faults.iter().map(|fault| fault.key).collect(), |_| vec![])
+        section
+            .check(site().path())
+            .map_or_else(|faults| faults.into_iter().map(|fault| fault.key).collect(), |_| vec![])
     }
 
     #[test]
@@ -255,11 +189,31 @@ mod tests {
         let section: PartnerSection = toml::from_str(WRITTEN).expect("it is TOML");
         let partner = section.check(site().path()).expect("it is right");
         assert_eq!(partner.ods.as_str(), "DEMOT");
-        assert_eq!(partner.endpoint, "https://bars-demot.trust.example:9443/FHIR/R4");
-        assert_eq!(partner.schedule.first, Duration::from_millis(250));
-        assert_eq!(partner.schedule.max, Duration::from_secs(300));
-        assert_eq!(partner.max_attempts, Some(20));
-        assert_eq!((partner.minimum_tls, partner.pins.len()), (TlsVersion::Tls13, 1));
+        let [Over::Bars(endpoint)] = &partner.routes[..] else { panic!("{:?}", partner.routes) };
+        assert_eq!(endpoint.base, "https://bars-demot.trust.example:9443/FHIR/R4");
+        assert_eq!((endpoint.minimum_tls, endpoint.pins.len()), (TlsVersion::Tls13, 1));
+        assert_eq!(partner.lane.schedule.first, Duration::from_millis(250));
+        assert_eq!(partner.lane.schedule.max, Duration::from_secs(300));
+        assert_eq!(partner.lane.max_attempts, Some(20));
+        assert_eq!((partner.lane.concurrency, partner.lane.rate), (32, None));
+    }
+
+    #[test]
+    fn a_further_route_has_an_endpoint_of_its_own_and_the_partners_anchors() {
+        let next = "[[next_routes]]\nendpoint = \"https://bars-demot.spare.example/FHIR/R4\"\n";
+        let section: PartnerSection = toml::from_str(&format!("{WRITTEN}\n{next}")).expect("it is TOML");
+        let partner = section.check(site().path()).expect("it is right");
+        let [_, Over::Bars(second)] = &partner.routes[..] else { panic!("{:?}", partner.routes) };
+        assert_eq!((second.host(), second.minimum_tls), ("bars-demot.spare.example", TlsVersion::Tls12));
+        let other = RouteSection {
+            endpoint: "ftp://spare.example".to_owned(),
+            connect: None,
+            trust_anchors: Some("missing.pem".to_owned()),
+            minimum_tls: None,
+            spki_pins: vec![],
+        };
+        let faults = faults(|section| section.next_routes.push(other));
+        assert_eq!(faults, ["next_routes.endpoint", "next_routes.trust_anchors"]);
     }
 
     #[test]
@@ -294,5 +248,15 @@ mod tests {
             section.max_attempts = Some(0);
         });
         assert_eq!(several, ["ods", "service_id", "first_retry_seconds", "max_attempts"]);
+        let lane = faults(|section| {
+            section.max_concurrent = 0;
+            section.max_per_second = Some(f64::INFINITY);
+            section.breaker.failures = 0;
+            section.breaker.open_seconds = -1.0;
+            section.breaker.probes = 33;
+        });
+        let expected =
+            ["max_concurrent", "max_per_second", "breaker.failures", "breaker.open_seconds", "breaker.probes"];
+        assert_eq!(lane, expected);
     }
 }

@@ -12,7 +12,6 @@ mod review_routes;
 mod reviews;
 mod validate;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,14 +19,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info};
 
 use self::listener::{Limits, Listener};
 use self::metrics::Metrics;
 use crate::audit::Checkpointer;
-use crate::delivery::Notifier;
+use crate::delivery::{Lane, Notifier};
 use crate::identity::PartyId;
 use crate::pipeline::Gateway;
 use crate::storage;
@@ -70,17 +69,14 @@ struct Service {
     limits: RequestLimits,
     /// The site's name in acts and tokens.
     site: String,
-    /// One a partner: rung when a message for it was accepted.
-    bells: HashMap<PartyId, Arc<Notify>>,
     notifier: Notifier,
     draining: AtomicBool,
 }
 
 impl Service {
+    /// Says to the lanes of `recipient` that there may be something for them.
     fn wake(&self, recipient: &PartyId) {
-        if let Some(bell) = self.bells.get(recipient) {
-            bell.notify_one();
-        }
+        self.gateway.lanes(recipient).iter().for_each(|lane| lane.ring());
     }
 
     fn is_draining(&self) -> bool {
@@ -135,11 +131,10 @@ pub async fn start(
     gateway.started(clock::now()).await?;
     gateway.count_approvals().await?;
 
-    let bells = gateway.lanes.keys().map(|party| (party.clone(), Arc::default())).collect();
     let metrics = Metrics::default();
     let draining = AtomicBool::new(false);
     let Settings { limits, site, notifier, .. } = settings;
-    let service = Arc::new(Service { gateway, metrics, limits, site, bells, notifier, draining });
+    let service = Arc::new(Service { gateway, metrics, limits, site, notifier, draining });
     acts::perform(&service, &settings.acts, false).await;
     let (stop, stopped) = watch::channel(false);
     let addresses = (records.local_address(), operations.local_address());
@@ -147,9 +142,9 @@ pub async fn start(
         tokio::spawn(records.serve(records::router(service.clone()), stopped.clone())),
         tokio::spawn(operations.serve(operations::router(service.clone()), stopped.clone())),
     ];
-    let parties: Vec<PartyId> = service.bells.keys().cloned().collect();
-    let lanes = parties.into_iter().map(|party| tokio::spawn(outbox::drain(service.clone(), party, stopped.clone())));
-    let lanes = lanes.collect();
+    let lanes = service.gateway.lanes.values().flatten();
+    let drain = |lane: &Arc<Lane>| tokio::spawn(outbox::drain(service.clone(), lane.clone(), stopped.clone()));
+    let lanes = lanes.map(drain).collect();
     let office = [
         tokio::spawn(acts::perform_as_they_come(service.clone(), settings.acts, stopped.clone())),
         tokio::spawn(reviews::watch_deadlines(service.clone(), stopped.clone())),

@@ -1,4 +1,4 @@
-//! The loop that drains the outbox: one a partner, so that no partner waits for another.
+//! The loops that drain the outbox: one a lane, so that no route waits for another.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 use tracing::error;
 
 use super::{Service, clock};
-use crate::identity::{MessageId, PartyId};
+use crate::delivery::{Health, Lane, Ticket};
+use crate::identity::MessageId;
 use crate::pipeline;
 use crate::storage::{self, Due, State};
-
-/// Attempts under way at a time, for one partner.
-const ATTEMPTS_AT_A_TIME: usize = 32;
 
 /// How long a loop sleeps when nothing is due and nobody rings.
 const IDLE: Duration = Duration::from_secs(30);
@@ -22,43 +21,50 @@ const IDLE: Duration = Duration::from_secs(30);
 /// How long a loop waits for a store that did not answer or write.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The attempts that are under way for one partner.
+/// An attempt's message, and its place in the lane.
+struct Busy {
+    message: MessageId,
+    ticket: Ticket,
+}
+
+/// The attempts that are under way on one lane.
 #[derive(Default)]
 struct Attempts {
-    tasks: JoinSet<Result<(), storage::Error>>,
-    busy: HashMap<Id, MessageId>,
+    tasks: JoinSet<Result<Health, storage::Error>>,
+    busy: HashMap<Id, Busy>,
 }
 
 impl Attempts {
-    fn begin(&mut self, service: &Arc<Service>, due: Due) {
-        let message = due.record.id;
-        let task = self.tasks.spawn(attempt(service.clone(), due));
-        self.busy.insert(task.id(), message);
+    fn begin(&mut self, service: &Arc<Service>, lane: &Arc<Lane>, due: Due) {
+        let (message, ticket) = (due.record.id, lane.began(Instant::now()));
+        let task = self.tasks.spawn(attempt(service.clone(), lane.clone(), due));
+        self.busy.insert(task.id(), Busy { message, ticket });
     }
 
     fn is_under_way(&self, message: MessageId) -> bool {
-        self.busy.values().any(|busy| *busy == message)
+        self.busy.values().any(|busy| busy.message == message)
     }
 
     /// Waits for an attempt to end; `None` when there is none. `Some(false)` when it may stand in flight for ever,
     /// unless it is queued again.
-    async fn ended(&mut self) -> Option<bool> {
+    async fn ended(&mut self, lane: &Lane) -> Option<bool> {
         let ended = self.tasks.join_next_with_id().await?;
-        let (task, settled) = match ended {
-            Ok((task, outcome)) => (task, outcome.is_ok()),
+        let (task, outcome) = match ended {
+            Ok((task, outcome)) => (task, outcome.ok()),
             Err(error) => {
                 error!(place = "outbox", is_panic = error.is_panic(), "an attempt ended abnormally");
-                (error.id(), false)
+                (error.id(), None)
             }
         };
-        self.busy.remove(&task);
-        Some(settled)
+        if let Some(busy) = self.busy.remove(&task) {
+            lane.ended(busy.ticket, outcome.unwrap_or(Health::Unknown), Instant::now());
+        }
+        Some(outcome.is_some())
     }
 }
 
-/// Delivers what is due for `party` until `stopped` says so, then lets the attempts under way end.
-pub(super) async fn drain(service: Arc<Service>, party: PartyId, mut stopped: watch::Receiver<bool>) {
-    let bell = service.bells[&party].clone();
+/// Delivers what is due on `lane` until `stopped` says so, then lets the attempts under way end.
+pub(super) async fn drain(service: Arc<Service>, lane: Arc<Lane>, mut stopped: watch::Receiver<bool>) {
     let mut attempts = Attempts::default();
     let mut all_settled = true;
     loop {
@@ -68,66 +74,70 @@ pub(super) async fn drain(service: Arc<Service>, party: PartyId, mut stopped: wa
                 _ = stopped.wait_for(|stop| *stop) => break,
                 () = tokio::time::sleep(PAUSE) => {}
             }
-            all_settled = requeue(&service, &party, &attempts).await;
+            all_settled = requeue(&service, &lane, &attempts).await;
             continue;
         }
-        let mut wait = IDLE;
-        if attempts.busy.len() < ATTEMPTS_AT_A_TIME {
-            match take_due(&service, &party, &attempts).await {
-                Ok(due) => {
-                    due.into_iter().for_each(|due| attempts.begin(&service, due));
-                    wait = until_next(&service, &party).await;
-                }
-                Err(pause) => wait = pause,
-            }
-        }
+        let wait = match lane.room(Instant::now()) {
+            Ok(room) => begin_due(&service, &lane, &mut attempts, room).await,
+            Err(wait) => wait.unwrap_or(IDLE),
+        };
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => break,
-            () = bell.notified() => {}
-            Some(settled) = attempts.ended() => all_settled = settled,
+            () = lane.rung() => {}
+            Some(settled) = attempts.ended(&lane) => all_settled = settled,
             () = tokio::time::sleep(wait) => {}
         }
     }
-    while attempts.ended().await.is_some() {}
+    while attempts.ended(&lane).await.is_some() {}
 }
 
 /// Queues again what stands in flight without an attempt. Whether the store could do it.
-async fn requeue(service: &Service, party: &PartyId, attempts: &Attempts) -> bool {
+async fn requeue(service: &Service, lane: &Lane, attempts: &Attempts) -> bool {
     let under_way = |message| attempts.is_under_way(message);
-    let requeued = service.gateway.requeue(party, under_way, clock::now()).await;
+    let requeued = service.gateway.requeue(lane.party(), under_way, clock::now()).await;
     if let Err(error) = &requeued {
-        error!(recipient = %party, %error, "the outbox could not be written; the next try follows");
+        error!(recipient = %lane.party(), %error, "the outbox could not be written; the next try follows");
     }
     requeued.is_ok()
 }
 
-/// Messages that are due and not under way, no more than there is room for. `Err` is how long to wait before asking
-/// a store that does not answer again.
-async fn take_due(service: &Service, party: &PartyId, attempts: &Attempts) -> Result<Vec<Due>, Duration> {
-    let due = service.gateway.store().due(party, clock::now(), ATTEMPTS_AT_A_TIME * 2).await.map_err(|error| {
-        error!(recipient = %party, %error, "the outbox could not be read; the next try follows");
-        PAUSE
-    })?;
-    let room = ATTEMPTS_AT_A_TIME - attempts.busy.len();
-    Ok(due.into_iter().filter(|due| !attempts.is_under_way(due.record.id)).take(room).collect())
+/// Begins attempts at what is due, as many as there is `room` for. Gives how long to wait for the next.
+async fn begin_due(service: &Arc<Service>, lane: &Arc<Lane>, attempts: &mut Attempts, room: usize) -> Duration {
+    // An attempt that has just begun may stand in the store as queued for a moment more.
+    let limit = room + attempts.busy.len();
+    let due = match service.gateway.store().due(lane.party(), clock::now(), limit).await {
+        Ok(due) => due,
+        Err(error) => {
+            error!(recipient = %lane.party(), %error, "the outbox could not be read; the next try follows");
+            return PAUSE;
+        }
+    };
+    let due: Vec<Due> = due.into_iter().filter(|due| !attempts.is_under_way(due.record.id)).take(room).collect();
+    let is_all = due.len() < room;
+    due.into_iter().for_each(|due| attempts.begin(service, lane, due));
+    match lane.room(Instant::now()) {
+        Ok(_) if is_all => until_next(service, lane).await,
+        Ok(_) => Duration::ZERO,
+        Err(wait) => wait.unwrap_or(IDLE),
+    }
 }
 
-async fn until_next(service: &Service, party: &PartyId) -> Duration {
-    match service.gateway.store().next_due(party).await {
+async fn until_next(service: &Service, lane: &Lane) -> Duration {
+    match service.gateway.store().next_due(lane.party()).await {
         Ok(Some(at)) => Duration::try_from(at - clock::now()).unwrap_or_default().clamp(Duration::from_millis(5), IDLE),
         Ok(None) => IDLE,
         Err(_) => PAUSE,
     }
 }
 
-async fn attempt(service: Arc<Service>, due: Due) -> Result<(), storage::Error> {
-    let (id, recipient, accepted_at) = (due.record.id, due.record.recipient.clone(), due.record.accepted_at);
-    let state = pipeline::forward(&service.gateway, due, clock::now).await.inspect_err(|error| {
+async fn attempt(service: Arc<Service>, lane: Arc<Lane>, due: Due) -> Result<Health, storage::Error> {
+    let (id, accepted_at) = (due.record.id, due.record.accepted_at);
+    let forwarded = pipeline::forward(&service.gateway, &lane, due, clock::now).await.inspect_err(|error| {
         error!(message_id = %id, %error, "the outcome of an attempt could not be stored");
     })?;
-    service.metrics.attempted(recipient.as_str(), state.code());
-    if state == State::Acknowledged {
+    service.metrics.attempted(lane.party().as_str(), forwarded.state.code());
+    if forwarded.state == State::Acknowledged {
         service.metrics.acknowledged(Duration::try_from(clock::now() - accepted_at).unwrap_or_default());
     }
-    Ok(())
+    Ok(forwarded.health)
 }

@@ -1,15 +1,15 @@
-//! One partner's client: connections over mutual TLS, kept and shared, and one attempt at a time for a message.
+//! An HTTP client of one endpoint of a partner over mutual TLS: connections, kept and shared.
 //!
-//! A connection is usable once the partner's chain and host name are verified, its certificate names the partner's own
-//! party and has a key that the partner file pins, where it pins any, and, on HTTP/2, the partner has spoken first and so has accepted our certificate. HTTP/2 connections are
-//! shared by all attempts, HTTP/1.1 ones reused in turn. None grows older than ten minutes, so that an expired or
-//! replaced certificate is noticed.
+//! A connection is usable once the endpoint's chain and host name are verified, its certificate names the partner's own
+//! party and has a key that the partner file pins, where it pins any, and, on HTTP/2, the partner has spoken first and
+//! so has accepted our certificate. HTTP/2 connections are shared by all attempts, HTTP/1.1 ones reused in turn. None
+//! grows older than ten minutes, so that an expired or replaced certificate is noticed. A request is sent at most once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{Method, Request, Response, Uri};
+use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{TrySendError, http1, http2};
@@ -23,7 +23,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::attempt::{alert_in, before, cut, refusal_in, refused};
 use super::reply::read;
-use super::{AttemptError, Dispatch, Partner, Reply};
+use super::{AttemptError, Endpoint, Reply};
+use crate::identity::PartyId;
 use crate::identity::certificate::{CertificateError, Role, party_of};
 use crate::identity::pin::Pin;
 use crate::identity::tls::{Clock, Credentials, TlsError, client_config_from};
@@ -37,20 +38,20 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 /// The most HTTP/1.1 connections that are kept.
 const MAX_IDLE: usize = 16;
 
-/// One partner's client. Cheap to share behind an `Arc`; attempts may run side by side.
-pub struct Lane {
-    partner: Partner,
+/// A client of one endpoint. Exchanges may run side by side.
+pub(super) struct Client {
+    party: PartyId,
+    endpoint: Endpoint,
     tls: TlsConnector,
     name: ServerName<'static>,
-    target: Uri,
     kept: Mutex<Kept>,
     /// Held while a connection is made, so that attempts that start together share one.
     dialling: tokio::sync::Mutex<()>,
 }
 
-impl std::fmt::Debug for Lane {
+impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Lane({})", self.partner.ods)
+        write!(f, "Client({} at {})", self.party, self.endpoint.base)
     }
 }
 
@@ -73,62 +74,55 @@ struct Unsent {
     error: hyper::Error,
 }
 
-impl Lane {
-    /// A client of `partner` that presents `credentials`. Nothing is connected yet.
+impl Client {
+    /// A client of the endpoint of `party` that presents `credentials`. Nothing is connected yet.
     ///
     /// # Errors
     /// When our credentials cannot be used as a client.
-    pub fn new(partner: Partner, credentials: &Credentials, clock: Clock) -> Result<Lane, TlsError> {
-        let tls = client_config_from(partner.minimum_tls, credentials, &partner.anchors, clock)?.into();
-        let host = partner.endpoint.host().expect("a checked endpoint has a host");
-        let name = ServerName::try_from(host.to_owned()).expect("a checked endpoint has a host name");
-        let target = format!("{}/$process-message", partner.endpoint.to_string().trim_end_matches('/'));
-        let target = target.parse().expect("a checked endpoint can be extended");
-        Ok(Lane { partner, tls, name, target, kept: Mutex::default(), dialling: tokio::sync::Mutex::default() })
+    pub(super) fn new(
+        party: PartyId,
+        endpoint: Endpoint,
+        credentials: &Credentials,
+        clock: Clock,
+    ) -> Result<Client, TlsError> {
+        let tls = client_config_from(endpoint.minimum_tls, credentials, &endpoint.anchors, clock)?.into();
+        let name = ServerName::try_from(endpoint.host().to_owned()).expect("a checked endpoint has a host name");
+        Ok(Client { party, endpoint, tls, name, kept: Mutex::default(), dialling: tokio::sync::Mutex::default() })
     }
 
-    /// The partner's settings.
-    pub fn partner(&self) -> &Partner {
-        &self.partner
+    /// The endpoint's settings.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
-    /// Sends the message once, and logs why when there is no answer.
+    /// Sends a request, whose URI is absolute, once; `limit` holds from connecting to the last byte of the answer.
     ///
     /// # Errors
-    /// [`AttemptError`], which says whether the message may have arrived.
-    pub async fn attempt(&self, dispatch: &Dispatch) -> Result<Reply, AttemptError> {
+    /// [`AttemptError`], which says whether the request may have arrived.
+    pub(super) async fn exchange(&self, request: Request<Full<Bytes>>, limit: Duration) -> Result<Reply, AttemptError> {
         let sent = AtomicBool::new(false);
-        let outcome = match timeout(self.partner.attempt_timeout, self.exchange(dispatch, &sent)).await {
+        match timeout(limit, self.exchange_in_time(request, &sent)).await {
             Ok(outcome) => outcome,
             Err(_) if sent.load(Ordering::Relaxed) => Err(AttemptError::TimedOut),
             Err(_) => Err(AttemptError::ConnectTimeout),
-        };
-        if let Err(error) = &outcome {
-            let (partner, message_id, hint) = (&self.partner.ods, dispatch.message, error.hint());
-            tracing::warn!(%partner, %message_id, reason = %error, hint, "delivery attempt failed");
         }
-        outcome
     }
 
-    async fn exchange(&self, dispatch: &Dispatch, sent: &AtomicBool) -> Result<Reply, AttemptError> {
-        let mut request = self.request(dispatch);
+    async fn exchange_in_time(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        sent: &AtomicBool,
+    ) -> Result<Reply, AttemptError> {
+        let target = request.uri().clone();
         if let Some(wire) = self.kept_wire() {
             // A kept connection that turns out to be closed says nothing about the partner.
-            match self.send(wire, request, sent).await? {
+            match self.send(wire, request, &target, sent).await? {
                 Ok(reply) => return Ok(reply),
                 Err(unsent) => request = unsent,
             }
         }
         let wire = self.dial().await?;
-        self.send(wire, request, sent).await?.map_err(|_unsent| AttemptError::Closed)
-    }
-
-    fn request(&self, dispatch: &Dispatch) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(dispatch.bundle.clone()));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.target.clone();
-        *request.headers_mut() = dispatch.headers(&self.partner);
-        request
+        self.send(wire, request, &target, sent).await?.map_err(|_unsent| AttemptError::Closed)
     }
 
     /// The reply, or the request back if certainly nothing of it went out.
@@ -136,10 +130,11 @@ impl Lane {
         &self,
         mut wire: Wire,
         request: Request<Full<Bytes>>,
+        target: &Uri,
         sent: &AtomicBool,
     ) -> Result<Result<Reply, Request<Full<Bytes>>>, AttemptError> {
         sent.store(true, Ordering::Relaxed);
-        let response = match wire.send(request, &self.target).await {
+        let response = match wire.send(request, target).await {
             Ok(response) => response,
             Err(Unsent { request: Some(request), error }) if refusal_in(&error).is_none() => {
                 sent.store(false, Ordering::Relaxed);
@@ -189,12 +184,9 @@ impl Lane {
 
     /// TCP and TLS: rustls verifies chain, validity and host name.
     async fn connect(&self) -> Result<TlsStream<TcpStream>, AttemptError> {
-        let stream = match self.partner.connect {
+        let stream = match self.endpoint.connect {
             Some(address) => TcpStream::connect(address).await,
-            None => {
-                let host = self.partner.endpoint.host().expect("a checked endpoint has a host");
-                TcpStream::connect((host, self.partner.endpoint.port_u16().unwrap_or(443))).await
-            }
+            None => TcpStream::connect((self.endpoint.host(), self.endpoint.base.port_u16().unwrap_or(443))).await,
         };
         let stream = stream.map_err(|error| AttemptError::Unreachable(error.kind()))?;
         // Requests are written whole; without it their last packet would wait for an acknowledgement.
@@ -206,10 +198,10 @@ impl Lane {
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let certificate = certificates.first().ok_or(CertificateError::Malformed)?;
         let found = party_of(certificate, Role::Server)?;
-        if found != self.partner.ods {
-            return Err(AttemptError::WrongParty { expected: self.partner.ods.clone(), found });
+        if found != self.party {
+            return Err(AttemptError::WrongParty { expected: self.party.clone(), found });
         }
-        if !self.partner.pins.is_empty() && !self.partner.pins.contains(&Pin::of(certificate)?) {
+        if !self.endpoint.pins.is_empty() && !self.endpoint.pins.contains(&Pin::of(certificate)?) {
             return Err(AttemptError::NotPinned);
         }
         Ok(())

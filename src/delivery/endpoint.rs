@@ -1,0 +1,114 @@
+//! An endpoint of a partner: where it is, and how it is told from any other. The section as written, and the checked
+//! settings.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use http::Uri;
+use serde::Deserialize;
+
+use super::setting::{SettingError, kept, wrong};
+use crate::identity::pin::Pin;
+use crate::identity::tls::{TlsError, TlsVersion, TrustAnchors};
+
+/// A further route of a partner, as its file says it: a second endpoint.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteSection {
+    /// As [`super::PartnerSection::endpoint`].
+    pub endpoint: String,
+    /// As [`super::PartnerSection::connect`].
+    pub connect: Option<String>,
+    /// As [`super::PartnerSection::trust_anchors`], which stands in for it.
+    pub trust_anchors: Option<String>,
+    /// As [`super::PartnerSection::minimum_tls`].
+    pub minimum_tls: Option<String>,
+    /// As [`super::PartnerSection::spki_pins`].
+    #[serde(default)]
+    pub spki_pins: Vec<String>,
+}
+
+/// An endpoint, checked.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// The FHIR base; https, with a host, no query, no trailing slash in its path.
+    pub base: Uri,
+    /// Where to connect in place of the base's host and port.
+    pub connect: Option<SocketAddr>,
+    /// Who may issue its certificate.
+    pub anchors: TrustAnchors,
+    /// The lowest version of TLS that is spoken with it.
+    pub minimum_tls: TlsVersion,
+    /// The keys that its certificate may have; any, if there is none.
+    pub pins: Vec<Pin>,
+}
+
+impl Endpoint {
+    /// The host of the base.
+    pub(super) fn host(&self) -> &str {
+        self.base.host().expect("a checked endpoint has a host")
+    }
+}
+
+impl RouteSection {
+    /// The checked endpoint; its faults stand at keys that begin with `place`. `anchors` is the partner's own file of
+    /// authorities.
+    pub(super) fn check(
+        &self,
+        place: &str,
+        (site, anchors): (&Path, &str),
+        faults: &mut Vec<SettingError>,
+    ) -> Option<Endpoint> {
+        let before = faults.len();
+        let base = kept(base(&self.endpoint), faults);
+        let connect = kept(self.connect.as_deref().map(address).transpose(), faults);
+        let anchors = kept(trusted(&site.join(self.trust_anchors.as_deref().unwrap_or(anchors))), faults);
+        let minimum_tls = kept(minimum_tls(self.minimum_tls.as_deref()), faults);
+        let pins = kept(pins(&self.spki_pins), faults);
+        for fault in &mut faults[before..] {
+            fault.key.insert_str(0, place);
+        }
+        Some(Endpoint { base: base?, connect: connect?, anchors: anchors?, minimum_tls: minimum_tls?, pins: pins? })
+    }
+}
+
+fn base(text: &str) -> Result<Uri, SettingError> {
+    let remedy = "write the FHIR base as https://<host name>[:<port>]/<path>, without a query";
+    let uri: Uri = text.trim_end_matches('/').parse().map_err(|_| wrong("endpoint", "is not a URL", remedy))?;
+    if uri.scheme_str() != Some("https") {
+        return Err(wrong("endpoint", "is not https", remedy));
+    }
+    let host = uri.host().unwrap_or_default();
+    let named = !host.is_empty() && rustls::pki_types::ServerName::try_from(host).is_ok();
+    let user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    if !named || user || uri.query().is_some() || text.contains('#') {
+        return Err(wrong("endpoint", "is not a FHIR base", remedy));
+    }
+    Ok(uri)
+}
+
+fn address(text: &str) -> Result<SocketAddr, SettingError> {
+    text.parse().map_err(|_| {
+        wrong("connect", "is not an IP address with a port", "write it as 127.0.0.1:9443, or leave it out")
+    })
+}
+
+fn minimum_tls(text: Option<&str>) -> Result<TlsVersion, SettingError> {
+    text.map_or(Ok(TlsVersion::default()), |text| {
+        text.parse().map_err(|_| wrong("minimum_tls", "is no version that is spoken", "write \"1.2\" or \"1.3\""))
+    })
+}
+
+fn pins(texts: &[String]) -> Result<Vec<Pin>, SettingError> {
+    let remedy = "write sha256/ and the base64 of the SHA-256 of the certificate's SubjectPublicKeyInfo";
+    let pin = |text: &String| text.parse().map_err(|_| wrong("spki_pins", "has something that is no pin", remedy));
+    texts.iter().map(pin).collect()
+}
+
+fn trusted(file: &Path) -> Result<TrustAnchors, SettingError> {
+    let remedy = "name a PEM file with the authorities that issue the partner's certificate";
+    let pem =
+        std::fs::read(file).map_err(|error| wrong("trust_anchors", format!("cannot be read ({error})"), remedy))?;
+    TrustAnchors::from_pem(&pem)
+        .map_err(|error: TlsError| wrong("trust_anchors", format!("cannot be used ({error})"), remedy))
+}

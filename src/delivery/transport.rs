@@ -1,0 +1,60 @@
+//! The seam between a lane and what carries its messages: one variant a kind of transport.
+//!
+//! A transport makes one attempt with the bytes and ids of a [`Dispatch`] and gives what came back, or an error that says
+//! whether the message may have arrived. It never tries again by itself, keeps no outbox and judges nothing: when to try
+//! is the lane's business, and what an [`Answer`] means is for stage 7, `acknowledgement`.
+
+use std::time::Duration;
+
+use super::bars::Bars;
+use super::{AttemptError, Dispatch, Over, Partner, Reply};
+use crate::identity::tls::{Clock, Credentials, TlsError};
+
+/// What carries messages over one route.
+#[derive(Debug)]
+pub(super) enum Transport {
+    /// `$process-message` over HTTP.
+    Bars(Bars),
+}
+
+/// What came back from one attempt, by the transport that made it.
+#[derive(Debug)]
+pub enum Answer {
+    /// The answer to `$process-message`.
+    Bars(Reply),
+}
+
+impl Transport {
+    /// The transport of one route of `partner`. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// When our credentials cannot be used as a client.
+    pub(super) fn new(
+        partner: &Partner,
+        over: &Over,
+        credentials: &Credentials,
+        clock: Clock,
+    ) -> Result<Transport, TlsError> {
+        let recipient = (partner.ods.clone(), partner.service_id.clone());
+        match over {
+            Over::Bars(endpoint) => Ok(Transport::Bars(Bars::new(recipient, endpoint.clone(), credentials, clock)?)),
+        }
+    }
+
+    /// Sends the message once, within `limit`.
+    ///
+    /// # Errors
+    /// [`AttemptError`], which says whether the message may have arrived.
+    pub(super) async fn attempt(&self, dispatch: &Dispatch, limit: Duration) -> Result<Answer, AttemptError> {
+        match self {
+            Transport::Bars(bars) => Ok(Answer::Bars(bars.attempt(dispatch, limit).await?)),
+        }
+    }
+
+    /// Where messages go, for the audit log: an address without a query, never a credential.
+    pub(super) fn address(&self) -> String {
+        match self {
+            Transport::Bars(bars) => bars.base().to_string(),
+        }
+    }
+}
