@@ -57,9 +57,9 @@ fn stages() -> Stages {
         },
         limits: Limits::default(),
         interfaces: BTreeMap::from([(interface(), how)]),
-        mappings: iter::once((interface(), Arc::new(support::map()))).collect(),
-        validator,
-        agreements,
+        mappings: Arc::new(iter::once((interface(), Arc::new(support::map()))).collect()),
+        validator: Arc::new(validator),
+        agreements: Arc::new(agreements),
     }
 }
 

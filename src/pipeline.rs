@@ -68,7 +68,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tracing::{Instrument as _, Span, debug, debug_span, error, field, info, info_span, warn};
 
@@ -76,7 +76,7 @@ use crate::acknowledgement::{self, Verdict};
 use crate::audit::{self, HashKey, Recorder, Refused, Step, Terms};
 use crate::delivery::outbox::{self, Queued, enqueue};
 use crate::delivery::{Dispatch, Health, Lane};
-use crate::disclosure::{self, Agreements};
+use crate::disclosure::{self, AgreementChange, Agreements};
 use crate::fhir::message::nhs_number;
 use crate::fhir::outcome::Issue;
 use crate::fhir::{Instant, Limits};
@@ -107,11 +107,11 @@ pub struct Stages {
     /// The interfaces.
     pub interfaces: BTreeMap<InterfaceName, Interface>,
     /// Stage 2.
-    pub mappings: Mappings,
+    pub mappings: Arc<Mappings>,
     /// Stage 3.
-    pub validator: Validator,
+    pub validator: Arc<Validator>,
     /// Stage 4.
-    pub agreements: Agreements,
+    pub agreements: Arc<Agreements>,
 }
 
 impl fmt::Debug for Stages {
@@ -121,15 +121,47 @@ impl fmt::Debug for Stages {
 }
 
 impl Stages {
+    /// The same, with other agreements.
+    fn with(&self, agreements: Arc<Agreements>) -> Stages {
+        Stages {
+            provider: self.provider.clone(),
+            limits: self.limits,
+            interfaces: self.interfaces.clone(),
+            mappings: self.mappings.clone(),
+            validator: self.validator.clone(),
+            agreements,
+        }
+    }
+
     fn interface(&self, name: &InterfaceName) -> Result<&Interface, Refusal> {
         self.interfaces.get(name).ok_or_else(|| Refusal::UnknownInterface { interface: name.clone() })
+    }
+}
+
+/// The stages that are used now. A message takes them once and keeps to them, whatever is put in their place meanwhile.
+#[derive(Debug)]
+pub struct Current(RwLock<Arc<Stages>>);
+
+impl Current {
+    /// Begins with these.
+    pub fn new(stages: Arc<Stages>) -> Current {
+        Current(RwLock::new(stages))
+    }
+
+    fn stages(&self) -> Arc<Stages> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put(&self, agreements: Arc<Agreements>) {
+        let mut stages = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *stages = Arc::new(stages.with(agreements));
     }
 }
 
 /// Everything the way of a message needs.
 pub struct Gateway {
     /// Stages 1 to 5.
-    pub stages: Arc<Stages>,
+    pub current: Current,
     /// Stage 6: the lanes of each partner, one a route; messages begin on the first.
     pub lanes: HashMap<PartyId, Vec<Arc<Lane>>>,
     /// The outbox and the audit events.
@@ -146,18 +178,44 @@ pub struct Gateway {
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway").field("stages", &self.stages).finish_non_exhaustive()
+        f.debug_struct("Gateway").field("current", &self.current).finish_non_exhaustive()
     }
 }
 
 impl Gateway {
+    /// Stages 1 to 5 as they are now.
+    pub fn stages(&self) -> Arc<Stages> {
+        self.current.stages()
+    }
+
     /// Counts the approvals that the store keeps: what is approved from now on is used.
     ///
     /// # Errors
     /// When they cannot be read.
     pub async fn count_approvals(&self) -> Result<(), storage::Error> {
-        self.stages.agreements.count(&self.store.approvals().await?);
+        self.stages().agreements.count(&self.store.approvals().await?);
         Ok(())
+    }
+
+    /// Puts other agreements in the place of those that are used, with the approvals that they have, and gives what
+    /// changed. What was accepted before keeps the version that it was accepted under.
+    ///
+    /// # Errors
+    /// When the store cannot read or write: nothing changed.
+    pub async fn take_over(
+        &self,
+        agreements: Arc<Agreements>,
+        now: Instant,
+    ) -> Result<Vec<AgreementChange>, storage::Error> {
+        let changes = self.stages().agreements.changes_to(&agreements);
+        agreements.count(&self.store.approvals().await?);
+        if !changes.is_empty() {
+            self.store.append(self.recorder.agreements_changed(&changes, now)).await?;
+        }
+        self.current.put(agreements);
+        // An approval may have come between.
+        self.count_approvals().await?;
+        Ok(changes)
     }
 
     /// The outbox and the audit events.
@@ -228,7 +286,7 @@ async fn accept_within(gateway: &Gateway, submission: Submission, now: fn() -> I
         }
         Err(refusal) => {
             warn!(stage = refusal.stage(), issues = refusal.issues().len(), "submission refused");
-            let known = gateway.stages.interfaces.contains_key(&interface);
+            let known = gateway.stages().interfaces.contains_key(&interface);
             let refused = Refused {
                 sender: &sender,
                 by: by.as_ref(),
@@ -248,13 +306,14 @@ async fn accept_within(gateway: &Gateway, submission: Submission, now: fn() -> I
 /// Each step consumes the proof made by the step before it: skipping one does not compile.
 async fn queue(gateway: &Gateway, submission: Submission, now: fn() -> Instant) -> Result<Queued, Refusal> {
     let length = submission.body.len();
-    let received = aside(&gateway.stages, length, |stages| receive(stages, submission)).await?;
+    let stages = gateway.stages();
+    let received = aside(&stages, length, |stages| receive(stages, submission)).await?;
     Span::current().record("message_id", field::display(received.message()));
     if let Some(record) = gateway.store().message(received.message()).await.map_err(outbox::Error::Store)? {
         return Ok(Queued::repeat(&record, &received.digest())?);
     }
     let at = now();
-    let attested = aside(&gateway.stages, length, move |stages| prepare(stages, received, at)).await?;
+    let attested = aside(&stages, length, move |stages| prepare(stages, received, at)).await?;
     let recipient = &attested.disclosable().agreement().recipient().ods;
     if gateway.lanes(recipient).is_empty() {
         return Err(outbox::Error::NoRoute { recipient: recipient.clone() }.into());
@@ -336,7 +395,7 @@ pub fn preview(stages: &Stages, submission: Submission, now: Instant) -> Result<
 /// # Errors
 /// [`Refusal`], as [`accept`] would give it.
 pub async fn dry_run(gateway: &Gateway, submission: Submission, now: Instant) -> Result<Attested, Refusal> {
-    aside(&gateway.stages, submission.body.len(), move |stages| preview(stages, submission, now)).await
+    aside(&gateway.stages(), submission.body.len(), move |stages| preview(stages, submission, now)).await
 }
 
 /// Validates a resource that is no message (`$validate`); nothing is stored.
@@ -344,7 +403,7 @@ pub async fn dry_run(gateway: &Gateway, submission: Submission, now: Instant) ->
 /// # Errors
 /// One issue, when the question makes no sense.
 pub async fn validate(gateway: &Gateway, question: Question) -> Result<Vec<Issue>, Box<Issue>> {
-    aside(&gateway.stages, question.body.len(), |stages| stages.validator.answer(question, &stages.limits)).await
+    aside(&gateway.stages(), question.body.len(), |stages| stages.validator.answer(question, &stages.limits)).await
 }
 
 /// Stage 1, with the checks that need more than the bytes: the sender is this provider, the record fits its model.
@@ -420,7 +479,7 @@ async fn forward_within(
 ) -> Result<Forwarded, storage::Error> {
     let Due { mut record, payload } = due;
     let dispatch = payload.map_err(|error| error.to_string()).and_then(|payload| {
-        let sender_name = &gateway.stages.provider.name;
+        let sender_name = &gateway.stages().provider.name;
         Dispatch::new(record.id, record.sender.clone(), sender_name, payload).map_err(|error| error.to_string())
     });
     let dispatch = match dispatch {

@@ -1,4 +1,5 @@
-//! An agreement is used once the people whom it names have approved its file: the built gateway, on real sockets.
+//! An agreement is used once the people whom it names have approved its file, and a changed one without a new start: the
+//! built gateway, on real sockets.
 
 #![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
 
@@ -8,7 +9,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use support::{DemoSite, weir};
+use serde_json::Value;
+use support::{DemoSite, http_get, wait_for, weir};
+use uuid::Uuid;
+use weir::cli::client::Client;
+use weir::config::{Endpoint, Site};
+use weir::identity::digest::{hex, sha_256};
+use weir::storage::Store as _;
 
 const FILE: &str = "demo-trust-crisis.toml";
 const SAMPLE: &str = "crisis-escalation-minimal.json";
@@ -57,4 +64,188 @@ fn a_changed_file_is_used_once_two_people_have_approved_it_and_no_sooner() {
     let audit =
         weir().args(["audit", "verify", "--site"]).arg(site.gateway_folder()).args(["--as", "demo-auditor"]).output();
     assert!(audit.expect("weir runs").status.success());
+}
+
+fn trust_file(site: &DemoSite) -> std::path::PathBuf {
+    site.gateway_folder().join("agreements").join(FILE)
+}
+
+/// The events of a kind in the audit log, the oldest first.
+fn events(site: &DemoSite, kind: &str) -> Vec<Value> {
+    let site = Site::load(&site.gateway_folder()).ok();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    let store = site.expect("the site is sound").open_for_reading().expect("the store opens");
+    let events = runtime.block_on(store.events(0, 10_000)).expect("events are read");
+    let read = events.iter().map(|stored| serde_json::from_slice::<Value>(&stored.event.bytes).expect("it is JSON"));
+    let is_kind =
+        |event: &Value| event["subtype"].as_array().is_some_and(|all| all.iter().any(|it| it["code"] == kind));
+    read.filter(is_kind).collect()
+}
+
+/// The values of an entity's details of a name.
+fn details<'e>(entity: &'e Value, name: &str) -> Vec<&'e str> {
+    let all = entity["detail"].as_array().into_iter().flatten();
+    all.filter(|detail| detail["type"] == name).filter_map(|detail| detail["valueString"].as_str()).collect()
+}
+
+/// The version that each event of a kind about a message names.
+fn versions(site: &DemoSite, kind: &str, message: &str) -> Vec<String> {
+    let events = events(site, kind);
+    let about = events.iter().filter(|event| event.to_string().contains(&format!("urn:uuid:{message}")));
+    let entities = about.flat_map(|event| event["entity"].as_array().expect("it has entities"));
+    entities.flat_map(|entity| details(entity, "version")).map(str::to_owned).collect()
+}
+
+fn readiness(site: &DemoSite) -> Value {
+    let (status, body) = http_get(site.operations(), "/readyz").expect("the gateway answers");
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str(&body).expect("it is JSON")
+}
+
+fn metric(site: &DemoSite, line: &str) -> bool {
+    http_get(site.operations(), "/metrics").is_some_and(|(_, text)| text.lines().any(|each| each == line))
+}
+
+/// A record system: it submits the sample under a fresh key, and gives the message's id, or what was said against it.
+struct Sender {
+    endpoint: Endpoint,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Sender {
+    fn of(site: &DemoSite) -> Sender {
+        Sender { endpoint: site.endpoint(), runtime: tokio::runtime::Runtime::new().expect("a runtime starts") }
+    }
+
+    fn submit(&self, site: &DemoSite) -> Result<String, Value> {
+        let (key, record) = (Uuid::new_v4().to_string(), site.record(SAMPLE));
+        let answer = self.runtime.block_on(async {
+            let mut client = Client::connect(&self.endpoint).await.expect("the gateway answers");
+            client.submit("crisis-escalation", Some(&key), record.into()).await.expect("the gateway answers")
+        });
+        answer.json()["message"].as_str().map(str::to_owned).ok_or_else(|| answer.json())
+    }
+}
+
+fn assert_audit_verifies(site: &DemoSite) {
+    let mut verify = weir();
+    verify.args(["audit", "verify", "--as", "demo-auditor", "--site"]).arg(site.gateway_folder());
+    let verified = verify.output().expect("weir runs");
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+}
+
+#[test]
+fn an_edited_file_takes_effect_while_the_gateway_runs_and_what_is_on_its_way_keeps_its_version() {
+    let site = DemoSite::new();
+    let (gateway, sender) = (site.start_gateway(), Sender::of(&site));
+    let before = sender.submit(&site).expect("it is accepted");
+    let old = hex(&sha_256(&fs::read(trust_file(&site)).expect("it is there")));
+    change(&trust_file(&site), "version = \"1\"", "version = \"2\"");
+    let new = hex(&sha_256(&fs::read(trust_file(&site)).expect("it is there")));
+    wait_for("the gateway to take the file over", || readiness(&site)["agreements"]["inForce"] == 1);
+    let refused = sender.submit(&site).expect_err("nobody approved the new file");
+    assert!(refused.to_string().contains("version 2 is not in force") && refused.to_string().contains("not approved"));
+    assert!(approve(&site, "demo-guardian").0 && approve(&site, "demo-siro").0);
+    let mut after = Err(Value::Null);
+    wait_for("the approvals to count", || {
+        after = sender.submit(&site);
+        after.is_ok()
+    });
+    let after = after.expect("it is accepted");
+
+    let changes = events(&site, "agreements-changed");
+    let [event] = &changes[..] else { panic!("one change is one leaf: {changes:?}") };
+    let said = |entity: &Value| {
+        let detail = |name| details(entity, name).join(" ");
+        (entity["what"]["identifier"]["value"].to_string(), detail("version"), detail("sha-256"), detail("change"))
+    };
+    let entities: Vec<_> = event["entity"].as_array().expect("it has entities").iter().map(said).collect();
+    let row = |version: &str, hash, change: &str| ("\"demo-trust-crisis\"".into(), version.into(), hash, change.into());
+    assert_eq!(entities, [row("1", old, "went"), row("2", new, "came")]);
+    let _trust = site.start_partner("trust", &[]);
+    wait_for("both messages to arrive", || site.inbox("trust").len() == 2);
+    wait_for("both to be acknowledged", || {
+        metric(&site, "weir_messages{recipient=\"DEMOT\",state=\"acknowledged\"} 2")
+    });
+    for (message, version) in [(&before, "1"), (&after, "2")] {
+        assert_eq!(versions(&site, "message-accepted", message), [version]);
+        assert_eq!(versions(&site, "state-transition", message), [version], "the disclosure names what it rests on");
+    }
+    assert_eq!(events(&site, "gateway-started").len(), 1);
+    assert_eq!(gateway.terminate(), Some(0));
+    assert_audit_verifies(&site);
+}
+
+#[test]
+fn a_folder_with_a_fault_leaves_the_last_good_agreements_in_use_and_says_so() {
+    let site = DemoSite::new();
+    let (gateway, sender) = (site.start_gateway(), Sender::of(&site));
+    assert_eq!(readiness(&site)["agreements"]["folder"], "used");
+    // One file is withdrawn, another has a fault: the folder counts as a whole.
+    let other = site.gateway_folder().join("agreements/draft.toml");
+    let text = fs::read_to_string(trust_file(&site)).expect("it is there");
+    change(&trust_file(&site), "status = \"active\"", "status = \"suspended\"");
+    fs::write(&other, text.replace("\"birthDate\"", "\"birthDay\"")).expect("it is written");
+    wait_for("the faults to be told", || readiness(&site)["agreements"]["faults"] != 0);
+    let state = readiness(&site);
+    assert!(state["agreements"]["folder"].to_string().contains("the last good agreements are used"), "{state}");
+    let faults = state["agreements"]["faults"].as_u64().expect("a number");
+    assert!(metric(&site, &format!("weir_agreement_faults {faults}")), "{state}");
+    assert!(metric(&site, "weir_agreements_read_total{outcome=\"refused\"} 1"));
+    let log = fs::read_to_string(site.path("gateway.log")).expect("there is a log");
+    assert!(
+        log.contains("has no element") && log.contains("birthDay") && log.contains("draft.toml:"),
+        "the log says what"
+    );
+    assert!(log.contains("the last good ones are"), "and what is used");
+    let message = sender.submit(&site).expect("the last good agreement is used");
+
+    fs::remove_file(&other).expect("it is there");
+    wait_for("the suspension to be taken over", || readiness(&site)["agreements"]["faults"] == 0);
+    assert_eq!(readiness(&site)["agreements"]["folder"], "used");
+    let refused = sender.submit(&site).expect_err("it is suspended").to_string();
+    assert!(refused.contains("its status is suspended"), "{refused}");
+    assert_eq!(versions(&site, "message-accepted", &message), ["1"]);
+    let loaded = events(&site, "configuration-loaded");
+    let refusals: Vec<&Value> = loaded.iter().filter(|event| event["outcome"] == "4").collect();
+    let [refusal] = &refusals[..] else { panic!("the refused folder is one leaf: {loaded:?}") };
+    let hash = hex(&sha_256(text.replace("\"birthDate\"", "\"birthDay\"").as_bytes()));
+    assert!(
+        details(&refusal["entity"][0], "sha-256").contains(&&*format!("{hash} agreements/draft.toml")),
+        "{refusal}"
+    );
+    assert_eq!(details(&refusal["entity"][0], "reason"), ["agreements-have-faults"]);
+    assert_eq!(gateway.terminate(), Some(0));
+    assert_audit_verifies(&site);
+}
+
+#[test]
+fn a_new_file_takes_the_place_of_an_ended_one_at_a_signal_and_a_removed_one_is_no_longer_used() {
+    let site = DemoSite::new();
+    let (gateway, sender) = (site.start_gateway(), Sender::of(&site));
+    let text = fs::read_to_string(trust_file(&site)).expect("it is there");
+    change(&trust_file(&site), "status = \"active\"", "status = \"ended\"");
+    let new = site.gateway_folder().join("agreements/demo-trust-crisis-2.toml");
+    fs::write(&new, text.replacen("version = \"1\"", "version = \"2\"", 1)).expect("it is written");
+    gateway.signal("HUP");
+    for by in ["demo-guardian", "demo-siro"] {
+        let mut command = weir();
+        command.args(["agreement", "approve", "demo-trust-crisis-2.toml", "--as", by, "--site"]);
+        assert!(command.arg(site.gateway_folder()).output().expect("weir runs").status.success());
+    }
+    let mut accepted = Err(Value::Null);
+    wait_for("version 2 to be used", || {
+        accepted = sender.submit(&site);
+        accepted.as_ref().is_ok_and(|message| versions(&site, "message-accepted", message) == ["2"])
+    });
+    fs::remove_file(&new).expect("it is there");
+    gateway.signal("HUP");
+    let mut refused = Ok(String::new());
+    wait_for("the removed file not to be used", || {
+        refused = sender.submit(&site);
+        refused.is_err()
+    });
+    assert!(refused.expect_err("it is refused").to_string().contains("its status is ended"));
+    assert_eq!(gateway.terminate(), Some(0));
+    assert_audit_verifies(&site);
 }

@@ -423,6 +423,9 @@ fn an_unjustified_sharing_reaches_the_webhook_and_the_spool_and_survives_a_crash
     let (sent, _) = site.send(OVERRIDE, &["--wait-seconds", "0"]);
     let id = sent["message"].as_str().expect("it has an id").to_owned();
     gateway.kill();
+    let file = site.path("gateway/agreements/demo-trust-crisis.toml");
+    let agreement = fs::read_to_string(&file).expect("the agreement is there");
+    fs::write(&file, agreement.replacen("version = \"1\"", "version = \"2\"", 1)).expect("it can be written");
     let words = "A visit was possible; nobody asked.";
     let complete = ["review", "complete", &id, "--finding", "not-justified", "--words", words];
     let (said, done, error) = run(&site, &complete);
@@ -444,6 +447,7 @@ fn an_unjustified_sharing_reaches_the_webhook_and_the_spool_and_survives_a_crash
     let notice: Value = serde_json::from_str(&calls[0].1).expect("it is JSON");
     assert_eq!((&notice["message"], &notice["severity"]), (&id.as_str().into(), &"major".into()));
     assert_eq!((&notice["notice"], &notice["reviewedBy"]), (&calls[0].0.as_str().into(), &"demo-safeguarding".into()));
+    assert_eq!(notice["agreement"]["version"], "1", "the one that it was shared under: {notice}");
     for personal in [words, "9990005249", "Specimen", "Alex", "threat"] {
         assert!(!calls[0].1.contains(personal), "{personal} is in the notice");
     }

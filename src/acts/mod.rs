@@ -10,13 +10,14 @@ pub mod review;
 pub mod spool;
 pub mod token;
 
-use self::own_decision::{Tie, tie};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use time::Duration;
 use uuid::{NoContext, Timestamp, Uuid};
 
-use crate::audit::{Access, Recorder, Who};
+use self::own_decision::{Tie, tie};
+use crate::audit::{Access, Recorder, Terms, Who};
 use crate::disclosure::Agreements;
 use crate::fhir::{Instant, instant_text};
 use crate::identity::digest::from_hex;
@@ -200,7 +201,7 @@ pub enum Outcome {
 }
 
 /// Where acts are performed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Desk<'a> {
     /// Who may do what.
     pub principals: &'a Principals,
@@ -209,9 +210,9 @@ pub struct Desk<'a> {
     /// The site's name: the origin of its audit log.
     pub site: &'a str,
     /// Whom an incident is told to.
-    pub agreements: &'a Agreements,
+    pub agreements: Arc<Agreements>,
     /// The organisation that shares.
-    pub provider: &'a PartyId,
+    pub provider: PartyId,
 }
 
 impl Desk<'_> {
@@ -320,7 +321,11 @@ impl Desk<'_> {
         let Some(open) = store.review(message).await? else {
             return Ok(Err(Refusal::Review(storage::Error::UnknownReview(message))));
         };
-        let agreement = self.agreements.named(&open.agreement, open.opened_at).map(|agreement| &**agreement);
+        let accepted = store.events_of(message).await?.into_iter().next();
+        let terms = accepted.and_then(|stored| Terms::recorded(&stored.event));
+        let version = terms.map(|terms| terms.version);
+        let agreement = self.agreements.version(&open.agreement, version.as_deref(), open.opened_at);
+        let agreement = agreement.map(|agreement| &**agreement);
         if let Some(reviewer) = self.principals.named(by) {
             match tie(store, message, reviewer, agreement).await {
                 Ok(None) => {}
@@ -331,7 +336,8 @@ impl Desk<'_> {
         }
         let completed = Completed { at: now, by: by.as_str().to_owned(), finding };
         let event = self.recorder.review_completed(&open, &completed);
-        let step = review::step(&open, completed, words, agreement, self.provider);
+        let shared_under = (agreement, version.as_deref());
+        let step = review::step(&open, completed, words, shared_under, &self.provider);
         Ok(Ok((event, Change::Review(Box::new(step)))))
     }
 
@@ -387,7 +393,7 @@ mod tests {
         key: PersonalKey,
         principals: Principals,
         recorder: Recorder,
-        agreements: Agreements,
+        agreements: Arc<Agreements>,
         provider: PartyId,
     }
 
@@ -405,7 +411,7 @@ mod tests {
             };
             let principals = Principals::new(vec![auditor]).expect("it is well-formed");
             let recorder = Recorder::new("DEMOP".parse().expect("an ODS code"), SITE);
-            let (agreements, provider) = (Agreements::default(), "DEMOP".parse().expect("an ODS code"));
+            let (agreements, provider) = (Arc::default(), "DEMOP".parse().expect("an ODS code"));
             Office { folder, store, key, principals, recorder, agreements, provider }
         }
 
@@ -414,8 +420,8 @@ mod tests {
                 principals: &self.principals,
                 recorder: &self.recorder,
                 site: SITE,
-                agreements: &self.agreements,
-                provider: &self.provider,
+                agreements: self.agreements.clone(),
+                provider: self.provider.clone(),
             }
         }
 

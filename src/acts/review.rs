@@ -1,6 +1,7 @@
 //! The end of a review: what was found, and whom to tell when sharing was not justified.
 //!
-//! Enters: the review as it stands, what its reviewer found, and the agreement it was shared under. Leaves: the step
+//! Enters: the review as it stands, what its reviewer found, and the agreement it was shared under (that version, or the
+//! one in its place now). Leaves: the step
 //! that ends it; for `not-justified` with the notices of an incident along the agreement's escalation route, as JSON
 //! without personal data. Invariant: an incident always reaches someone: without a route it goes to the spool folder.
 
@@ -16,16 +17,16 @@ use crate::storage::{Channel, Completed, Finding, NewNotice, ReviewRecord, Revie
 /// How bad it is to share without consent and without justification: the agreement was broken.
 const SEVERITY: Severity = Severity::Major;
 
-/// The step that ends a review.
+/// The step that ends a review. `shared_under` is the agreement that names whom to tell, and the version that was shared under.
 pub(super) fn step(
     review: &ReviewRecord,
     completed: Completed,
     words: &str,
-    agreement: Option<&Agreement>,
+    shared_under: (Option<&Agreement>, Option<&str>),
     provider: &PartyId,
 ) -> ReviewStep {
     let notices = match completed.finding {
-        Finding::NotJustified => notices(review, &completed, agreement, provider),
+        Finding::NotJustified => notices(review, &completed, shared_under, provider),
         Finding::Justified | Finding::JustifiedWithLearning => Vec::new(),
     };
     ReviewStep { message: review.message, completed, words: words.as_bytes().to_vec(), notices }
@@ -35,14 +36,14 @@ pub(super) fn step(
 fn notices(
     review: &ReviewRecord,
     completed: &Completed,
-    agreement: Option<&Agreement>,
+    (agreement, version): (Option<&Agreement>, Option<&str>),
     provider: &PartyId,
 ) -> Vec<NewNotice> {
     let incident = review.message.part("incident");
     let route = agreement.map(|agreement| route(agreement.escalations())).unwrap_or_default();
     let notice = |channel: Channel, target: String, escalation: Option<&Escalation>| {
         let id = review.message.part(&format!("incident notice {} {target}", channel.code()));
-        let body = body((id, incident), review, completed, (agreement, escalation), provider).to_string();
+        let body = body((id, incident), review, completed, (version, escalation), provider).to_string();
         NewNotice { id, channel, target, body, at: completed.at }
     };
     let mut notices: Vec<NewNotice> = Vec::new();
@@ -74,7 +75,7 @@ fn body(
     (notice, incident): (Uuid, Uuid),
     review: &ReviewRecord,
     completed: &Completed,
-    (agreement, escalation): (Option<&Agreement>, Option<&Escalation>),
+    (version, escalation): (Option<&str>, Option<&Escalation>),
     provider: &PartyId,
 ) -> Value {
     let hours = |escalation: &Escalation| time::Duration::hours(i64::from(escalation.hours));
@@ -89,7 +90,7 @@ fn body(
         "provider": provider.as_str(),
         "recipient": review.recipient.as_str(),
         "interface": review.interface.as_str(),
-        "agreement": { "id": review.agreement.as_str(), "version": agreement.map(Agreement::version) },
+        "agreement": { "id": review.agreement.as_str(), "version": version },
         "message": review.message.to_string(),
         "purpose": review.purpose,
         "basis": review.basis,

@@ -10,6 +10,7 @@ use aws_lc_rs::hmac;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::merkle;
+use crate::disclosure::AgreementChange;
 use crate::fhir::Instant;
 use crate::fhir::audit_event::{Action, Agent, AuditEvent, Coding, Entity, Outcome, Part, RecordedEvent, What, Who};
 use crate::identity::digest::{from_hex, hex, sha_256};
@@ -36,6 +37,8 @@ pub mod kind {
     pub const ACT_REFUSED: &str = "act-refused";
     /// Someone approved a version of an agreement, or tried to.
     pub const AGREEMENT_APPROVED: &str = "agreement-approved";
+    /// Versions of agreements came into the list that the running gateway uses, or went from it.
+    pub const AGREEMENTS_CHANGED: &str = "agreements-changed";
     /// A message is sent without consent, and must be reviewed.
     pub const REVIEW_OPENED: &str = "review-opened";
     /// A review was not completed by its deadline.
@@ -70,6 +73,7 @@ pub(super) mod detail {
     pub(in crate::audit) const FINDING: &str = "finding";
     pub(in crate::audit) const NOTICE: &str = "notice";
     pub(in crate::audit) const CHANNEL: &str = "channel";
+    pub(in crate::audit) const CHANGE: &str = "change";
 }
 
 /// HMAC-SHA256 of an identifier under the site's key, in hexadecimal.
@@ -347,6 +351,25 @@ impl Recorder {
         written(None, &said)
     }
 
+    /// Versions of agreements came into the list that the running gateway uses, or went from it: at least one.
+    pub fn agreements_changed(&self, changes: &[AgreementChange], at: Instant) -> Event {
+        let entities = changes.iter().map(|change| Entity {
+            what: What::Agreement(change.agreement.as_str()),
+            details: vec![
+                (detail::VERSION, Cow::Borrowed(change.version.as_str())),
+                (detail::SHA256, hex(&change.file).into()),
+                (detail::CHANGE, if change.came { "came" } else { "went" }.into()),
+            ],
+        });
+        let said = AuditEvent {
+            subtypes: vec![Coding::weir(kind::AGREEMENTS_CHANGED)],
+            action: Action::Update,
+            entities: entities.collect(),
+            ..self.event(Coding::dicom("110100"), at)
+        };
+        written(None, &said)
+    }
+
     /// The gateway began to work, in this version.
     pub fn started(&self, version: &str, at: Instant) -> Event {
         let details = vec![(detail::VERSION, Cow::Borrowed(version))];
@@ -585,6 +608,15 @@ mod tests {
             }),
             ("configuration", recorder.configuration(&[("agreements/a.toml".to_owned(), [1; 32])], None, AT)),
             ("started", recorder.started("0.1.0", AT)),
+            ("agreements", {
+                let change = |came, byte| AgreementChange {
+                    agreement: "demo-trust-crisis".parse().expect("an id"),
+                    version: "2".to_owned(),
+                    file: [byte; 32],
+                    came,
+                };
+                recorder.agreements_changed(&[change(false, 1), change(true, 2)], AT)
+            }),
             ("stopped", recorder.stopped(AT)),
             ("access", recorder.access(access)),
             ("access-denied", recorder.access(Access { message: None, permitted: false, ..access })),

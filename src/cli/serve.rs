@@ -6,7 +6,8 @@ use super::Answer;
 use super::site::SiteOption;
 use crate::server;
 
-/// Runs the gateway until SIGINT or SIGTERM, then drains: what is under way ends, nothing new is taken.
+/// Runs the gateway until SIGINT or SIGTERM, then drains: what is under way ends, nothing new is taken. Changed agreements are
+/// taken over while it runs, within seconds, or at once on SIGHUP.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  weir serve --site site/gateway\n\nLogs go to standard error; WEIR_LOG sets the filter \
@@ -23,10 +24,23 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Answer> {
     super::runtime()?.block_on(async {
         let parts = site.gateway().await?;
         let running = server::start(parts.gateway, parts.checkpointer, parts.settings).await?;
-        ended_by_signal().await?;
+        serve(&running).await?;
         running.shut_down().await;
         Ok(Answer::Yes)
     })
+}
+
+/// Until SIGINT or SIGTERM; SIGHUP has the agreements looked at.
+async fn serve(running: &server::Running) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut ended = std::pin::pin!(ended_by_signal());
+    loop {
+        tokio::select! {
+            ended = &mut ended => return ended,
+            Some(()) = hangup.recv() => running.look_at_agreements(),
+        }
+    }
 }
 
 /// Until SIGINT or SIGTERM.

@@ -25,7 +25,7 @@ const FOLDER: &str = "agreements";
 pub(super) struct Known<'a> {
     pub(super) facts: &'a SiteFacts<'a>,
     /// `None` where the profiles have faults, which are told by themselves.
-    pub(super) definitions: Option<&'a [Document]>,
+    pub(super) structures: Option<&'a [StructureDefinition]>,
     pub(super) mappings: Option<&'a Mappings>,
     pub(super) partners: &'a [Partner],
     pub(super) principals: Option<&'a Principals>,
@@ -84,18 +84,38 @@ pub(super) fn load(
     faults: &mut Faults,
 ) -> Option<Agreements> {
     hashes.extend(texts.iter().map(|(name, text)| (name.clone(), sha_256(text.as_bytes()))));
-    let loaded = match known.definitions {
-        None => Agreements::load_for(texts, known.facts),
-        Some(definitions) => {
-            let structures = structures(definitions);
-            Agreements::check(texts, known.facts, &mut Profiles::of(&structures), known)
+    faults.keep_all(known.check(texts))
+}
+
+impl Known<'_> {
+    fn check(&self, texts: &[(String, String)]) -> Result<Agreements, Vec<Fault>> {
+        let loaded = match self.structures {
+            None => Agreements::load_for(texts, self.facts),
+            Some(structures) => Agreements::check(texts, self.facts, &mut Profiles::of(structures), self),
+        };
+        loaded.map_err(|found| found.into_iter().map(Fault::of_agreement).collect())
+    }
+}
+
+/// Every agreement is one of ours and has a way to its recipient.
+pub(super) fn check_parties(agreements: &Agreements, provider: &PartyId, partners: &[Partner]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for agreement in agreements.iter() {
+        let (id, controller, recipient) = (agreement.id(), &agreement.controller().ods, &agreement.recipient().ods);
+        if controller != provider {
+            let text = format!("{id}: the controller is {controller}, but this gateway is {provider}");
+            faults.push(Fault::new(FOLDER, text, "correct controller.ods, or move the agreement away"));
         }
-    };
-    faults.keep_all(loaded.map_err(|found| found.into_iter().map(Fault::of_agreement).collect()))
+        if !partners.iter().any(|partner| partner.ods == *recipient) {
+            let text = format!("{id}: no partner file leads to {recipient}");
+            faults.push(Fault::new(FOLDER, text, "add one to partners/, or move the agreement away"));
+        }
+    }
+    faults
 }
 
 /// The StructureDefinitions among definitions.
-fn structures(definitions: &[Document]) -> Vec<StructureDefinition> {
+pub(super) fn structures(definitions: &[Document]) -> Vec<StructureDefinition> {
     let structure = |document: &Document| match Definition::read(document)? {
         Definition::Structure(structure) => Some(*structure),
         Definition::ValueSet(_) | Definition::CodeSystem(_) => None,

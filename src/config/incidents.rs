@@ -16,7 +16,7 @@ use crate::identity::tls::{Credentials, client_config, system_clock};
 const SITE: &str = "weir.toml";
 
 /// The section as written.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Incidents {
     /// The folder of the spool files. Default `data/incidents`.

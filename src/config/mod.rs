@@ -3,6 +3,7 @@
 //! Enters: a folder with `weir.toml`, `agreements/`, `partners/`, `pki/`, and, beside the built-in ones, `profiles/`,
 //! `packages/` and `mappings/`. Leaves: a [`Site`], or every fault that was found. Invariant: what loads here runs.
 
+mod agreement_folder;
 mod agreements;
 mod builtin;
 mod definitions;

@@ -10,6 +10,7 @@ use http::Uri;
 use rustls::{ClientConfig, ServerConfig};
 use serde::de::DeserializeOwned;
 
+use super::agreement_folder::{Folder, Reader};
 use super::definitions::{self, texts};
 use super::facts::SiteFacts;
 use super::faults::{Fault, Faults, plural};
@@ -28,14 +29,14 @@ use crate::identity::principal::Principals;
 use crate::identity::tls::{Credentials, TrustAnchors, client_config, server_config, system_clock};
 use crate::identity::{AgreementId, InterfaceName, PartyId};
 use crate::mapping::{CompiledMap, Diagnostic, MapFile, Mappings};
-use crate::pipeline::{Gateway, Interface, Stages};
+use crate::pipeline::{Current, Gateway, Interface, Stages};
 use crate::provenance;
 use crate::server::{RequestLimits, Settings, clock};
 use crate::storage::{Secret, SqliteStore, Store};
 use crate::validation::Validator;
 
 /// The files of a folder, read and checked one by one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Files {
     folder: PathBuf,
 }
@@ -120,6 +121,7 @@ pub struct Site {
     written: written::Gateway,
     staff: Staff,
     stages: Arc<Stages>,
+    reader: Arc<Reader>,
     partners: Vec<Partner>,
     credentials: Credentials,
     records_tls: Arc<ServerConfig>,
@@ -173,7 +175,7 @@ impl Site {
             principals: staff.as_ref().map(Staff::principals),
             replaced,
         };
-        let stages = load_stages(&files, &written, &others, &mut hashes, faults);
+        let (stages, reader) = load_stages(&files, &written, &others, &mut hashes, faults).unzip();
         let credentials = faults.keep(files.credentials(SITE, &written.gateway.certificate, &written.gateway.key));
         let records_tls = faults.keep(records_tls(&files, &written));
         let payload_key = faults.keep(files.secret(SITE, &written.storage.payload_key));
@@ -196,6 +198,7 @@ impl Site {
         Some(Site {
             staff: staff?,
             stages: Arc::new(stages?),
+            reader: Arc::new(reader?),
             partners: partners?,
             credentials: credentials?,
             records_tls: records_tls?,
@@ -254,7 +257,7 @@ impl Site {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&file, &self.payload_key).map_err(with_hint)?);
         let lanes = self.lanes()?;
         let gateway = Gateway {
-            stages: self.stages.clone(),
+            current: Current::new(self.stages.clone()),
             lanes,
             store: store.clone(),
             recorder: Recorder::new(self.party(), self.written.audit.origin.as_str()),
@@ -279,6 +282,7 @@ impl Site {
                 .incidents
                 .notifier(&self.files, &self.credentials)
                 .map_err(|fault| Faults { faults: vec![fault] })?,
+            agreements: Arc::new(self.agreement_folder()),
         };
         let key = self.files.audit_key(&self.written).map_err(|fault| Faults { faults: vec![fault] })?;
         let checkpointer = Checkpointer::resume(store.clone(), key).await;
@@ -287,6 +291,19 @@ impl Site {
             anyhow::Error::new(error).context(format!("the audit log cannot be continued; hint: {hint}"))
         })?;
         Ok(Parts { gateway: Arc::new(gateway), checkpointer, settings })
+    }
+
+    fn agreement_folder(&self) -> Folder {
+        let agreements = self.hashes.iter().filter(|(name, _)| name.starts_with("agreements/"));
+        Folder {
+            files: self.files.clone(),
+            at_start: agreements.cloned().collect(),
+            reader: self.reader.clone(),
+            stages: self.stages.clone(),
+            partners: self.partners.clone(),
+            principals: self.staff.principals().clone(),
+            incidents: self.written.incidents.clone(),
+        }
     }
 
     fn lanes(&self) -> anyhow::Result<HashMap<PartyId, Vec<Arc<Lane>>>> {
@@ -384,17 +401,7 @@ fn our_own(credentials: &Credentials, written: &written::Gateway) -> Result<(), 
 
 /// Every agreement is one of ours and has a way to its recipient; every interface has an agreement.
 fn check_routes(stages: &Stages, partners: &[Partner], faults: &mut Faults) {
-    for agreement in stages.agreements.iter() {
-        let (id, controller, recipient) = (agreement.id(), &agreement.controller().ods, &agreement.recipient().ods);
-        if *controller != stages.provider.ods {
-            let text = format!("{id}: the controller is {controller}, but this gateway is {}", stages.provider.ods);
-            faults.faults.push(Fault::new("agreements", text, "correct controller.ods, or move the agreement away"));
-        }
-        if !partners.iter().any(|partner| partner.ods == *recipient) {
-            let text = format!("{id}: no partner file leads to {recipient}");
-            faults.faults.push(Fault::new("agreements", text, "add one to partners/, or move the agreement away"));
-        }
-    }
+    faults.faults.extend(agreements::check_parties(&stages.agreements, &stages.provider.ods, partners));
     for interface in stages.interfaces.keys() {
         if !stages.agreements.iter().any(|agreement| agreement.interface(interface).is_some()) {
             let text = format!("interfaces.{interface}: no agreement lets anything leave over it");
@@ -464,7 +471,7 @@ fn load_stages(
     others: &Others<'_>,
     hashes: &mut Vec<(String, [u8; 32])>,
     faults: &mut Faults,
-) -> Option<Stages> {
+) -> Option<(Stages, Reader)> {
     let own_profiles = files.path(Path::new("profiles"));
     let folders = if own_profiles.is_dir() { vec![own_profiles] } else { Vec::new() };
     let packages = faults.keep_all(PackageStore::of(&files.folder).load().map_err(|faults| faults.faults));
@@ -476,10 +483,11 @@ fn load_stages(
     let validator = validator.and_then(|compiled| faults.keep_all(compiled));
     let models = definitions.as_ref().map(|known| &*known.documents);
     let mappings = models.and_then(|models| load_mappings(files, written, models, hashes, faults));
+    let structures = models.map(agreements::structures);
     let facts = SiteFacts { validator: validator.as_ref(), pseudonym_keys: pseudonym_keys(files, written, faults) };
     let known = agreements::Known {
         facts: &facts,
-        definitions: models,
+        structures: structures.as_deref(),
         mappings: mappings.as_ref(),
         partners: others.partners,
         principals: others.principals,
@@ -487,7 +495,8 @@ fn load_stages(
     let texts = faults.keep(agreements::texts(files, others.replaced));
     let agreements = texts.and_then(|texts| agreements::load(&texts, &known, hashes, faults));
     let interfaces = load_interfaces(written, validator.as_ref(), faults);
-    Some(Stages {
+    let pseudonym_keys = facts.pseudonym_keys;
+    let stages = Stages {
         provider: provenance::Gateway {
             ods: written.gateway.ods.clone(),
             name: written.gateway.name.clone(),
@@ -495,10 +504,11 @@ fn load_stages(
         },
         limits: Limits { depth: written.records.max_depth, ..Limits::default() },
         interfaces,
-        mappings: mappings?,
-        validator: validator?,
-        agreements: agreements?,
-    })
+        mappings: Arc::new(mappings?),
+        validator: Arc::new(validator?),
+        agreements: Arc::new(agreements?),
+    };
+    Some((stages, Reader { structures: structures?, pseudonym_keys }))
 }
 
 fn load_interfaces(

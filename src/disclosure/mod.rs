@@ -23,10 +23,10 @@ mod withheld_list;
 #[cfg(test)]
 pub(crate) use agreement::sample::approve_all;
 pub use agreement::{
-    AGREEMENT_SCHEMA, Agreement, Agreements, Approval, Clause, Coarser, ConsentRule, ConsentTerms, Control, Controls,
-    Difference, Dpia, Escalation, Fault, Generalisation, How, Interface, Lane, LawfulBasis, Mitigation, NamedRole,
-    Objection, OverrideBasis, OverrideTerms, Page, Part, Party, Person, Place, PrincipalFacts, Profiles, Purpose,
-    RequiredElements, Roles, Severity, Shorts, Status, Surroundings, Term, Withholding, guide,
+    AGREEMENT_SCHEMA, Agreement, AgreementChange, Agreements, Approval, Clause, Coarser, ConsentRule, ConsentTerms,
+    Control, Controls, Difference, Dpia, Escalation, Fault, Generalisation, How, Interface, Lane, LawfulBasis,
+    Mitigation, NamedRole, Objection, OverrideBasis, OverrideTerms, Page, Part, Party, Person, Place, PrincipalFacts,
+    Profiles, Purpose, RequiredElements, Roles, Severity, Shorts, Status, Surroundings, Term, Withholding, guide,
 };
 pub use generalise::{AGE_BAND, PseudonymKey, pseudonym_system};
 pub use ground::Ground;

@@ -21,12 +21,13 @@ use crate::storage;
 impl Service {
     pub(super) fn desk(&self) -> Desk<'_> {
         let gateway = &self.gateway;
+        let stages = gateway.stages();
         Desk {
             principals: &gateway.principals,
             recorder: &gateway.recorder,
             site: &self.site,
-            agreements: &gateway.stages.agreements,
-            provider: &gateway.stages.provider.ods,
+            agreements: stages.agreements.clone(),
+            provider: stages.provider.ods.clone(),
         }
     }
 }

@@ -10,6 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::disclosure::Agreements;
+use crate::fhir::Instant;
 use crate::storage::{Count, ReviewCounts};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -35,6 +37,11 @@ struct Reviewing {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reading {
+    outcome: &'static str,
+}
+
 /// The metrics of one gateway.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -44,6 +51,9 @@ pub(super) struct Metrics {
     messages: Family<Standing, Gauge>,
     reviews: Family<Reviewing, Gauge>,
     notices_waiting: Gauge,
+    agreements: Family<Reviewing, Gauge>,
+    agreement_faults: Gauge,
+    agreements_read: Family<Reading, Counter>,
     accept_seconds: Histogram,
     delivery_seconds: Histogram,
 }
@@ -63,6 +73,13 @@ impl Default for Metrics {
         registry.register("reviews", "Reviews of sharing without consent, by where they stand", reviews.clone());
         let help = "Notices of incidents that are not delivered yet";
         registry.register("incident_notices_waiting", help, notices_waiting.clone());
+        let (agreements, agreement_faults) = (Family::default(), Gauge::default());
+        let agreements_read = Family::default();
+        registry.register("agreements", "Versions of agreements, by whether they are in force", agreements.clone());
+        let help = "Faults of the agreements as they stand; while there are any, the last good ones are used";
+        registry.register("agreement_faults", help, agreement_faults.clone());
+        let help = "Times that changed agreements were read, by what became of them";
+        registry.register("agreements_read", help, agreements_read.clone());
         let seconds = Unit::Seconds;
         let help = "From the last byte of a record to its 202";
         registry.register_with_unit("accept", help, seconds.clone(), accept_seconds.clone());
@@ -75,6 +92,9 @@ impl Default for Metrics {
             messages,
             reviews,
             notices_waiting,
+            agreements,
+            agreement_faults,
+            agreements_read,
             accept_seconds,
             delivery_seconds,
         }
@@ -96,6 +116,20 @@ impl Metrics {
     /// A message that was acknowledged, this long after it was accepted.
     pub(super) fn acknowledged(&self, after: Duration) {
         self.delivery_seconds.observe(after.as_secs_f64());
+    }
+
+    /// Changed agreements were read. `outcome` is `taken-over` or `refused`.
+    pub(super) fn agreements_read(&self, outcome: &'static str) {
+        self.agreements_read.get_or_create(&Reading { outcome }).inc();
+    }
+
+    /// The agreements that are used, and the faults of those that are not.
+    pub(super) fn agreements(&self, used: &Agreements, faults: usize, now: Instant) {
+        let in_force = used.count_in_force(now);
+        for (state, number) in [("in-force", in_force), ("not-in-force", used.iter().count() - in_force)] {
+            self.agreements.get_or_create(&Reviewing { state }).set(i64::try_from(number).unwrap_or(i64::MAX));
+        }
+        self.agreement_faults.set(i64::try_from(faults).unwrap_or(i64::MAX));
     }
 
     /// The text exposition, with the store's own counts.

@@ -2,6 +2,7 @@
 
 mod access;
 mod acts;
+mod agreements;
 pub mod clock;
 pub mod listener;
 mod metrics;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info};
 
+pub use self::agreements::{AgreementFolder, Hashes, Texts};
 use self::listener::{Limits, Listener};
 use self::metrics::Metrics;
 use crate::audit::Checkpointer;
@@ -50,6 +52,8 @@ pub struct Settings {
     pub checkpoint_every: Duration,
     /// Tells of incidents.
     pub notifier: Notifier,
+    /// The agreements, which may change while the gateway runs.
+    pub agreements: Arc<dyn AgreementFolder>,
 }
 
 /// What one request may cost.
@@ -70,6 +74,7 @@ struct Service {
     /// The site's name in acts and tokens.
     site: String,
     notifier: Notifier,
+    agreements: agreements::Standing,
     draining: AtomicBool,
 }
 
@@ -93,8 +98,10 @@ pub struct Running {
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     lanes: Vec<JoinHandle<()>>,
-    /// What people owe and do: acts, reviews, notices.
-    office: [JoinHandle<()>; 3],
+    /// What people owe and do: acts, agreements, reviews, notices.
+    office: [JoinHandle<()>; 4],
+    /// Changes when the agreements are to be looked at.
+    look: watch::Sender<u64>,
     checkpoints: JoinHandle<()>,
 }
 
@@ -134,7 +141,8 @@ pub async fn start(
     let metrics = Metrics::default();
     let draining = AtomicBool::new(false);
     let Settings { limits, site, notifier, .. } = settings;
-    let service = Arc::new(Service { gateway, metrics, limits, site, notifier, draining });
+    let agreements = agreements::Standing::default();
+    let service = Arc::new(Service { gateway, metrics, limits, site, notifier, agreements, draining });
     acts::perform(&service, &settings.acts, false).await;
     let (stop, stopped) = watch::channel(false);
     let addresses = (records.local_address(), operations.local_address());
@@ -145,14 +153,17 @@ pub async fn start(
     let lanes = service.gateway.lanes.values().flatten();
     let drain = |lane: &Arc<Lane>| tokio::spawn(outbox::drain(service.clone(), lane.clone(), stopped.clone()));
     let lanes = lanes.map(drain).collect();
+    let (look, asked) = watch::channel(0);
     let office = [
+        tokio::spawn(agreements::watch(service.clone(), settings.agreements, asked, stopped.clone())),
         tokio::spawn(acts::perform_as_they_come(service.clone(), settings.acts, stopped.clone())),
         tokio::spawn(reviews::watch_deadlines(service.clone(), stopped.clone())),
         tokio::spawn(reviews::deliver_notices(service.clone(), stopped.clone())),
     ];
     let checkpoints = tokio::spawn(sign_heads(checkpointer, settings.checkpoint_every, stopped));
     info!(records = %addresses.0, operations = %addresses.1, "gateway started");
-    Ok(Running { records: addresses.0, operations: addresses.1, service, stop, listeners, lanes, office, checkpoints })
+    let (records, operations) = addresses;
+    Ok(Running { records, operations, service, stop, listeners, lanes, office, look, checkpoints })
 }
 
 impl Running {
@@ -164,6 +175,11 @@ impl Running {
     /// Where operators look.
     pub fn operations(&self) -> SocketAddr {
         self.operations
+    }
+
+    /// Looks at the agreements now, whatever was seen of them before.
+    pub fn look_at_agreements(&self) {
+        self.look.send_modify(|times| *times += 1);
     }
 
     /// Stops taking records, lets what is under way finish, signs the last head of the audit log.

@@ -31,12 +31,19 @@ async fn ready(State(service): State<Arc<Service>>) -> Response {
     };
     let reviews = service.gateway.store().review_counts(clock::now()).await.unwrap_or_default();
     let store = store.map_or_else(|error| error.to_string(), |_| "ok".to_owned());
+    let (agreements, faults) = (service.gateway.stages().agreements.clone(), service.agreements.faults());
     let detail = json!({
         "ready": status.is_success(),
         "store": store,
         "draining": draining,
         "reviews": { "open": reviews.open, "overdue": reviews.overdue },
         "incidentNotices": { "waiting": reviews.notices_waiting },
+        "agreements": {
+            "versions": agreements.iter().count(),
+            "inForce": agreements.count_in_force(clock::now()),
+            "folder": if faults == 0 { "used" } else { "refused: the last good agreements are used" },
+            "faults": faults,
+        },
     });
     (status, Json(detail)).into_response()
 }
@@ -46,6 +53,8 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response {
     let counted = async { Ok::<_, storage::Error>((store.counts().await?, store.review_counts(clock::now()).await?)) };
     match counted.await {
         Ok((counts, reviews)) => {
+            let agreements = service.gateway.stages().agreements.clone();
+            service.metrics.agreements(&agreements, service.agreements.faults(), clock::now());
             let text = service.metrics.render(&counts, reviews);
             ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
                 .into_response()

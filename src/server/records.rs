@@ -122,7 +122,7 @@ fn asks_for_dry_run(query: Option<&str>) -> Option<bool> {
 
 async fn accept(service: &Service, submission: Submission, started: Stopwatch) -> Response {
     let interface = submission.interface.clone();
-    let known = service.gateway.stages.interfaces.contains_key(&interface);
+    let known = service.gateway.stages().interfaces.contains_key(&interface);
     let label = if known { interface.as_str() } else { "unknown" };
     match pipeline::accept(&service.gateway, submission, clock::now).await {
         Ok(queued) => {

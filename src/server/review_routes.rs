@@ -89,7 +89,7 @@ async fn task(service: &Service, id: MessageId) -> Result<Option<String>, Error>
         return Err(Error::Damaged(format!("the decision of message {id} cannot be read")));
     };
     let words = store.content(id, Content::Words).await?.map(|words| String::from_utf8_lossy(&words).into_owned());
-    let provider = &service.gateway.stages.provider.ods;
+    let provider = &service.gateway.stages().provider.ods;
     let now = clock::now();
     Ok(Some(review::task(&found, &decision, words.as_deref(), &found.reviewer, provider, now)))
 }

@@ -211,10 +211,15 @@ impl Process {
         self.0.wait().expect("it is our child");
     }
 
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.0.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
     /// `kill -TERM`, and the exit code.
     pub fn terminate(mut self) -> Option<i32> {
-        let sent = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().expect("kill runs");
-        assert!(sent.success());
+        self.signal("TERM");
         self.0.wait().expect("it is our child").code()
     }
 }

@@ -17,6 +17,19 @@ pub struct Agreements {
     list: Vec<Arc<Agreement>>,
 }
 
+/// A version that came into the list of a site, or went from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgreementChange {
+    /// Its id.
+    pub agreement: AgreementId,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of its file.
+    pub file: [u8; 32],
+    /// Whether it came; else it went.
+    pub came: bool,
+}
+
 impl Agreements {
     /// Reads and checks agreement files, given by name and text.
     ///
@@ -75,6 +88,25 @@ impl Agreements {
         }
     }
 
+    /// What differs in `next`, by the hashes of the files: what went, then what came.
+    pub fn changes_to(&self, next: &Agreements) -> Vec<AgreementChange> {
+        let has = |list: &Agreements, hash| list.iter().any(|agreement| agreement.hash == hash);
+        let change = |agreement: &Arc<Agreement>, came| AgreementChange {
+            agreement: agreement.id.clone(),
+            version: agreement.version.clone(),
+            file: agreement.hash,
+            came,
+        };
+        let went = self.iter().filter(|agreement| !has(next, agreement.hash)).map(|agreement| change(agreement, false));
+        let came = next.iter().filter(|agreement| !has(self, agreement.hash)).map(|agreement| change(agreement, true));
+        went.chain(came).collect()
+    }
+
+    /// How many are in force at `instant`.
+    pub fn count_in_force(&self, instant: Instant) -> usize {
+        self.iter().filter(|agreement| agreement.not_in_force(instant).is_none()).count()
+    }
+
     /// All of them, in the order they were given.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Agreement>> {
         self.list.iter()
@@ -85,6 +117,13 @@ impl Agreements {
         let mut versions = self.list.iter().filter(|agreement| agreement.id == *id);
         let in_force = versions.clone().find(|agreement| agreement.not_in_force(instant).is_none());
         in_force.or_else(|| versions.next_back())
+    }
+
+    /// The version of the agreement with `id` under which something was shared at `instant`; where the site no longer has
+    /// it, the one that [`Agreements::named`] gives.
+    pub fn version(&self, id: &AgreementId, version: Option<&str>, instant: Instant) -> Option<&Arc<Agreement>> {
+        let that = self.list.iter().find(|agreement| agreement.id == *id && Some(&*agreement.version) == version);
+        that.or_else(|| self.named(id, instant))
     }
 
     /// The agreement under which `sender` may send to `recipient` over `interface` at `instant`.

@@ -33,7 +33,7 @@ pub use fault::Fault;
 pub use guide::{Page, Part, guide};
 pub use interface::{Clause, Coarser, ConsentTerms, Generalisation, Interface, OverrideTerms, Withholding};
 pub use lint::{Lane, PrincipalFacts, Profiles, Surroundings};
-pub use list::Agreements;
+pub use list::{AgreementChange, Agreements};
 pub use people::{Approval, Person, Roles};
 pub use plain::Shorts;
 pub use safeguards::{Controls, Dpia, Escalation, Mitigation};
