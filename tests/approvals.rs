@@ -249,3 +249,67 @@ fn a_new_file_takes_the_place_of_an_ended_one_at_a_signal_and_a_removed_one_is_n
     assert_eq!(gateway.terminate(), Some(0));
     assert_audit_verifies(&site);
 }
+
+/// `weir agreement approvals` of the agreement with the Trust.
+fn approvals(site: &DemoSite, by: &str) -> (Vec<Value>, Option<i32>) {
+    let mut command = weir();
+    command.args(["agreement", "approvals", "demo-trust-crisis", "--format", "json", "--as", by, "--site"]);
+    let shown = command.arg(site.gateway_folder()).output().expect("weir runs");
+    let values = serde_json::Deserializer::from_slice(&shown.stdout).into_iter::<Value>();
+    (values.collect::<Result<_, _>>().expect("it prints JSON"), shown.status.code())
+}
+
+/// The roles whose approval an agreement has, and whether each is counted; and those that are missing.
+fn standing(shown: &Value) -> (Vec<(&str, bool)>, Vec<&str>) {
+    let rows = |name: &str| shown[name].as_array().expect("a list").iter();
+    let role = |row: &Value| row["role"].as_str().map(str::to_owned);
+    assert!(rows("approvals").all(|row| role(row).is_some() && row["at"].is_string() && row["by"].is_string()));
+    let given = rows("approvals").map(|row| (row["role"].as_str().expect("a role"), row["counted"] == true));
+    (given.collect(), rows("missing").filter_map(|row| row["role"].as_str()).collect())
+}
+
+#[test]
+fn who_has_approved_is_shown_and_nobody_is_asked_for_twice() {
+    let site = DemoSite::new();
+    let first = site.start_gateway();
+    wait_for("the demonstration's approvals to count", || approvals(&site, "demo-auditor").0[0]["inForce"] == true);
+    assert_eq!(first.terminate(), Some(0));
+    change(&trust_file(&site), "version = \"1\"", "version = \"2\"");
+    let approve = |by: &str| {
+        let mut command = weir();
+        command.args(["agreement", "approve", FILE, "--as", by, "--site"]).arg(site.gateway_folder());
+        let said = String::from_utf8(command.output().expect("weir runs").stdout).expect("it is text");
+        said.lines().last().expect("it says something").to_owned()
+    };
+    let hash = hex(&sha_256(&fs::read(trust_file(&site)).expect("it is there")));
+    let (guardian, siro) = ("caldicott_guardian", "siro");
+    let check = |given: &[(&str, bool)], missing: &[&str], in_force: bool| {
+        let (shown, code) = approvals(&site, "demo-auditor");
+        assert_eq!((shown.len(), code), (2, Some(0)), "this version and the one before: {shown:?}");
+        assert_eq!(standing(&shown[0]), (given.to_vec(), missing.to_vec()));
+        assert_eq!((&shown[0]["version"], &shown[0]["sha256"]), (&"2".into(), &(&*hash).into()));
+        assert_eq!(shown[0]["inForce"], in_force, "{}", shown[0]);
+        assert_eq!((&shown[1]["version"], &shown[1]["inForce"]), (&"1".into(), &false.into()));
+        assert_eq!(standing(&shown[1]), (vec![(guardian, true), (siro, true)], vec![]));
+    };
+    check(&[], &[guardian, siro], false);
+    assert_eq!(approve("demo-siro"), "it takes effect once caldicott_guardian (demo-guardian) approved it too");
+    check(&[(siro, false)], &[guardian], false);
+    // What is only signed with another key is not handed in.
+    let acts = site.path("gateway/data/acts");
+    let waits = fs::read_dir(&acts).expect("it is there").map(|entry| entry.expect("it is read").path());
+    let waits: Vec<_> = waits.filter(|path| path.extension().is_some_and(|end| end == "jws")).collect();
+    let texts = waits.iter().map(|path| fs::read_to_string(path).expect("it is read"));
+    let signed = texts.max_by_key(String::len).expect("the approval is the longest that waits");
+    fs::write(acts.join("00000000-0000-7000-8000-000000000000.jws"), signed.replacen('.', ".e30", 1)).expect("written");
+    check(&[(siro, false)], &[guardian], false);
+    assert_eq!(approve("demo-guardian"), "everyone whom it names has approved it");
+    check(&[(guardian, false), (siro, false)], &[], false);
+
+    let gateway = site.start_gateway();
+    wait_for("the approvals to count", || approvals(&site, "demo-auditor").0[0]["inForce"] == true);
+    check(&[(guardian, true), (siro, true)], &[], true);
+    let (shown, code) = approvals(&site, "demo-records");
+    assert!(shown.is_empty() && code == Some(2), "a system without a key acts as nobody");
+    assert_eq!(gateway.terminate(), Some(0));
+}

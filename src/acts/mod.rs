@@ -116,6 +116,19 @@ impl Act {
     pub fn id(&self) -> Uuid {
         self.id
     }
+
+    /// The approval that it is when `by` has signed it, if it is one and names a file.
+    fn approves(&self, by: &PrincipalId) -> Option<Approval> {
+        let Deed::ApproveAgreement { agreement, version, file, role } = &self.deed else { return None };
+        Some(Approval {
+            agreement: agreement.clone(),
+            version: version.clone(),
+            file: from_hex(file)?,
+            role: role.code().to_owned(),
+            by: by.clone(),
+            at: self.at,
+        })
+    }
 }
 
 /// Why an act does not count.
@@ -243,10 +256,7 @@ impl Desk<'_> {
         now: Instant,
     ) -> Result<Outcome, storage::Error> {
         let action = act.deed.action();
-        let permitted = self.principals.named(&by).is_some_and(|signer| {
-            let has_role = act.deed.role().is_none_or(|role| signer.roles.contains(&role));
-            has_role && signer.may(action)
-        });
+        let permitted = is_permitted(self.principals, &by, &act.deed);
         let (event, change) = match &act.deed {
             Deed::Access { message, .. } => (self.accessed(&by, action, *message, permitted, act.at), Change::Nothing),
             Deed::CompleteReview { message, .. } if !permitted => {
@@ -258,17 +268,9 @@ impl Desk<'_> {
                     Err(refusal) => return self.refuse(store, &by, refusal, now).await,
                 }
             }
-            Deed::ApproveAgreement { agreement, version, file, role } => {
-                let Some(file) = from_hex(file) else {
+            Deed::ApproveAgreement { .. } => {
+                let Some(approval) = act.approves(&by) else {
                     return self.refuse(store, &by, Refusal::Form, now).await;
-                };
-                let approval = Approval {
-                    agreement: agreement.clone(),
-                    version: version.clone(),
-                    file,
-                    role: role.code().to_owned(),
-                    by: by.clone(),
-                    at: act.at,
                 };
                 (self.recorder.agreement_approved(&approval, permitted), Change::Approve(approval))
             }
@@ -353,20 +355,43 @@ impl Desk<'_> {
         self.recorder.access(Access { by, action, message, permitted, reason: None, address: None, at })
     }
 
-    /// The signer and the act, or why it does not count; with the signer, when the signature holds.
     fn read(&self, jws: &str, now: Instant) -> Result<(PrincipalId, Act), (Option<PrincipalId>, Refusal)> {
-        let key_of = |by: &PrincipalId| self.principals.named(by)?.key;
-        let (by, claims) = signature::open(jws.trim(), KIND, key_of).map_err(|error| (None, error.into()))?;
-        let refuse = |refusal| Err((Some(by.clone()), refusal));
-        let Ok(act) = serde_json::from_slice::<Act>(&claims) else { return refuse(Refusal::Form) };
-        if act.site != self.site {
-            return refuse(Refusal::Site);
-        }
-        if act.at > now + AHEAD {
-            return refuse(Refusal::Early(instant_text(act.at)));
-        }
-        Ok((by, act))
+        read(jws, self.principals, self.site, now)
     }
+}
+
+/// The signer and the act, or why it does not count; with the signer, when the signature holds.
+fn read(
+    jws: &str,
+    principals: &Principals,
+    site: &str,
+    now: Instant,
+) -> Result<(PrincipalId, Act), (Option<PrincipalId>, Refusal)> {
+    let key_of = |by: &PrincipalId| principals.named(by)?.key;
+    let (by, claims) = signature::open(jws.trim(), KIND, key_of).map_err(|error| (None, error.into()))?;
+    let refuse = |refusal| Err((Some(by.clone()), refusal));
+    let Ok(act) = serde_json::from_slice::<Act>(&claims) else { return refuse(Refusal::Form) };
+    if act.site != site {
+        return refuse(Refusal::Site);
+    }
+    if act.at > now + AHEAD {
+        return refuse(Refusal::Early(instant_text(act.at)));
+    }
+    Ok((by, act))
+}
+
+/// Whether `by` may do what an act says, and in the role that it says, if it says one.
+fn is_permitted(principals: &Principals, by: &PrincipalId, deed: &Deed) -> bool {
+    principals.named(by).is_some_and(|signer| {
+        let has_role = deed.role().is_none_or(|role| signer.roles.contains(&role));
+        has_role && signer.may(deed.action())
+    })
+}
+
+/// The approval that a signed act is, if it counts.
+pub fn approval(jws: &str, principals: &Principals, site: &str, now: Instant) -> Option<Approval> {
+    let (by, act) = read(jws, principals, site, now).ok()?;
+    act.approves(&by).filter(|_| is_permitted(principals, &by, &act.deed))
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Act, Desk, Outcome};
+use super::{Act, Desk, Outcome, approval};
 use crate::fhir::Instant;
+use crate::identity::principal::Principals;
 use crate::storage::files::{Readers, write_durably};
-use crate::storage::{self, Store};
+use crate::storage::{self, Approval, Store};
 
 const EXTENSION: &str = "jws";
 const REFUSED: &str = "refused";
@@ -49,6 +50,34 @@ pub fn waiting(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// The approvals among the acts that wait.
+///
+/// # Errors
+/// What the system says.
+pub fn waiting_approvals(
+    folder: &Path,
+    principals: &Principals,
+    site: &str,
+    now: Instant,
+) -> io::Result<Vec<Approval>> {
+    let mut found = Vec::new();
+    for file in waiting(folder)? {
+        match read(&file) {
+            Ok(jws) => found.extend(approval(&jws, principals, site, now)),
+            // The gateway performed it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// A signed act; nothing of a file that is too long to be one.
+fn read(file: &Path) -> io::Result<String> {
+    let jws = if fs::metadata(file)?.len() <= LONGEST { fs::read(file)? } else { Vec::new() };
+    Ok(String::from_utf8_lossy(&jws).into_owned())
+}
+
 /// Why an act in the folder could not be dealt with now.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
@@ -72,8 +101,7 @@ pub async fn perform_waiting(
     mut each: impl FnMut(&str, &Outcome),
 ) -> Result<(), SpoolError> {
     for file in waiting(folder)? {
-        let jws = if fs::metadata(&file)?.len() <= LONGEST { fs::read(&file)? } else { Vec::new() };
-        let outcome = desk.perform(store, &String::from_utf8_lossy(&jws), now()).await?;
+        let outcome = desk.perform(store, &read(&file)?, now()).await?;
         each(&file.file_stem().unwrap_or_default().to_string_lossy(), &outcome);
         match outcome {
             Outcome::Performed | Outcome::Before => fs::remove_file(&file)?,

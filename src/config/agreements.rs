@@ -161,6 +161,22 @@ pub fn check_agreements(folder: &Path, chosen: &[PathBuf]) -> Result<AgreementCh
     Ok(AgreementCheck { files: checked, faults: Faults { faults }, others: others.len() })
 }
 
+/// The site in `folder` as it would be with `file` among its agreements, in the place of the file of the same name.
+///
+/// # Errors
+/// Every fault that it would have.
+pub fn site_with_agreement(folder: &Path, file: &Path) -> Result<Site, Faults> {
+    let one = |fault| Faults { faults: vec![fault] };
+    let shown = file.display().to_string();
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| one(Fault::new(shown.clone(), error, "name an agreement file; it must be UTF-8 text")))?;
+    let files = Files::new(folder);
+    let written: written::Gateway = files.toml(super::site::SITE).map_err(one)?;
+    let mut faults = Faults::default();
+    let site = Site::load_parts(files, written, &[(shown, text)], &mut faults);
+    site.filter(|_| faults.faults.is_empty()).ok_or(faults)
+}
+
 /// Profiles without a site: what keys it has is not asked.
 struct ProfilesOnly(Validator);
 

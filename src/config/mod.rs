@@ -16,7 +16,7 @@ mod site;
 mod staff;
 mod written;
 
-pub use agreements::{AgreementCheck, check_agreements, read_agreement};
+pub use agreements::{AgreementCheck, check_agreements, read_agreement, site_with_agreement};
 pub(crate) use definitions::DefinitionFiles;
 pub use definitions::{Checked, check_snapshots, definitions, site_definitions, validator};
 pub use faults::{Fault, Faults};

@@ -231,6 +231,12 @@ impl Site {
         self.stages.agreements.named(id, clock::now()).map(|agreement| &**agreement)
     }
 
+    /// The name of the agreement file with this hash.
+    pub fn agreement_file(&self, sha256: &[u8; 32]) -> Option<&str> {
+        let own = |(name, hash): &&(String, [u8; 32])| hash == sha256 && name.starts_with("agreements/");
+        self.hashes.iter().find(own).map(|(name, _)| name.as_str())
+    }
+
     /// The public half of the audit log's key.
     pub fn audit_verifier(&self) -> &VerifierKey {
         &self.audit_verifier

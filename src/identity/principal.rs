@@ -114,6 +114,8 @@ coded! {
         ReadWithheld = "read-withheld",
         /// Approves an agreement version.
         ApproveAgreement = "approve-agreement",
+        /// Sees who has approved which agreement version, and what is in force.
+        ReadApprovals = "read-approvals",
         /// Sees which sharings without consent are to be reviewed, and why they were made.
         ReadReviews = "read-reviews",
         /// Completes the review of a sharing without consent.
@@ -129,25 +131,32 @@ impl Role {
     /// What this role permits. Whatever is not in this table is denied.
     pub fn may(self, action: Action) -> bool {
         use Action::{
-            Administer, ApproveAgreement, CompleteReview, Preview, ReadLineage, ReadMessage, ReadReviews, ReadWithheld,
-            Submit, VerifyAudit,
+            Administer, ApproveAgreement, CompleteReview, Preview, ReadApprovals, ReadLineage, ReadMessage,
+            ReadReviews, ReadWithheld, Submit, VerifyAudit,
         };
         let permitted: &[Action] = match self {
             Role::RecordSystem => &[Submit, Preview, ReadMessage],
             Role::IntegrationEngineer => &[Preview, ReadMessage, ReadLineage],
             Role::CaldicottGuardian => {
-                &[ReadMessage, ReadLineage, ReadWithheld, ApproveAgreement, ReadReviews, VerifyAudit]
+                &[ReadMessage, ReadLineage, ReadWithheld, ApproveAgreement, ReadApprovals, ReadReviews, VerifyAudit]
             }
-            Role::Siro => &[ApproveAgreement, ReadReviews, VerifyAudit],
-            Role::IgLead => {
-                &[Preview, ReadMessage, ReadLineage, ReadWithheld, ApproveAgreement, ReadReviews, VerifyAudit]
-            }
+            Role::Siro => &[ApproveAgreement, ReadApprovals, ReadReviews, VerifyAudit],
+            Role::IgLead => &[
+                Preview,
+                ReadMessage,
+                ReadLineage,
+                ReadWithheld,
+                ApproveAgreement,
+                ReadApprovals,
+                ReadReviews,
+                VerifyAudit,
+            ],
             Role::SafeguardingLead => {
-                &[ReadMessage, ReadLineage, ReadWithheld, ApproveAgreement, ReadReviews, CompleteReview]
+                &[ReadMessage, ReadLineage, ReadWithheld, ApproveAgreement, ReadApprovals, ReadReviews, CompleteReview]
             }
-            Role::OperationalOwner => &[ReadMessage, ApproveAgreement, ReadReviews],
-            Role::TechnicalAdministrator => &[ReadMessage, ApproveAgreement, VerifyAudit, Administer],
-            Role::Auditor => &[ReadMessage, ReadLineage, ReadWithheld, ReadReviews, VerifyAudit],
+            Role::OperationalOwner => &[ReadMessage, ApproveAgreement, ReadApprovals, ReadReviews],
+            Role::TechnicalAdministrator => &[ReadMessage, ApproveAgreement, ReadApprovals, VerifyAudit, Administer],
+            Role::Auditor => &[ReadMessage, ReadLineage, ReadWithheld, ReadApprovals, ReadReviews, VerifyAudit],
         };
         permitted.contains(&action)
     }

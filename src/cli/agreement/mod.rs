@@ -1,5 +1,6 @@
 //! `weir agreement`: sharing agreements as files. One file a verb.
 
+mod approvals;
 mod approve;
 mod check;
 mod diff;
@@ -18,6 +19,8 @@ pub(super) enum Verb {
     Check(check::Arguments),
     /// Approve a version of an agreement: it takes effect once all whom it names have
     Approve(approve::Arguments),
+    /// Show who has approved each version, what is missing, and what is in force
+    Approvals(approvals::Arguments),
     /// Show what a new version changes: what newly leaves, what no longer does
     Diff(diff::Arguments),
     /// Write the staff guide: what we share and when
@@ -30,6 +33,7 @@ pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
     match verb {
         Verb::Check(arguments) => check::run(arguments, output),
         Verb::Approve(arguments) => approve::run(arguments, output),
+        Verb::Approvals(arguments) => approvals::run(arguments, output),
         Verb::Diff(arguments) => diff::run(arguments, output),
         Verb::Guide(arguments) => guide::run(arguments, output),
         Verb::Schema(arguments) => schema::run(arguments, output),

@@ -17,13 +17,16 @@ pub(super) struct Approvals(RwLock<BTreeSet<NamedRole>>);
 impl Agreement {
     /// Counts an approval, if it is one of this version. Whether it is.
     pub fn count(&self, approval: &storage::Approval) -> bool {
-        let role = self.approval.by.iter().copied().find(|role| role.code() == approval.role);
-        let is_mine = approval.agreement == self.id && approval.version == self.version && approval.file == self.hash;
-        let Some(role) = role.filter(|role| is_mine && self.approver(*role) == Some(approval.by.as_str())) else {
-            return false;
-        };
+        let Some(role) = self.approved_role(approval) else { return false };
         self.approvals.0.write().unwrap_or_else(PoisonError::into_inner).insert(role);
         true
+    }
+
+    /// The role in which an approval is one of this version, if it is.
+    pub fn approved_role(&self, approval: &storage::Approval) -> Option<NamedRole> {
+        let role = self.approval.by.iter().copied().find(|role| role.code() == approval.role);
+        let is_mine = approval.agreement == self.id && approval.version == self.version && approval.file == self.hash;
+        role.filter(|role| is_mine && self.approver(*role) == Some(approval.by.as_str()))
     }
 
     /// The roles whose approval is missing, in the order of the file.
