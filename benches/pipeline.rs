@@ -48,7 +48,7 @@ fn stages() -> Stages {
             }));
         }
     }
-    let how = Interface { record: MODEL.to_owned(), profile: PROFILE.to_owned() };
+    let how = Interface { record: MODEL.to_owned(), profile: PROFILE.to_owned(), ordered: false };
     Stages {
         provider: provenance::Gateway {
             ods: "DEMOP".parse().expect("it is an ODS code"),

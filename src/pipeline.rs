@@ -60,9 +60,9 @@
 //! And without provenance nothing is queued:
 //!
 //! ```compile_fail,E0308
-//! # use weir::{delivery::outbox, disclosure::Disclosable, fhir::Instant, storage::Store};
+//! # use weir::{delivery::outbox, disclosure::Disclosable, fhir::Instant, storage::{Handling, Store}};
 //! async fn unattested(store: &dyn Store, disclosable: Disclosable, now: Instant) {
-//!     let _queued = outbox::enqueue(store, disclosable, now, |_| Vec::new()).await;
+//!     let _queued = outbox::enqueue(store, disclosable, (now, Handling::default()), |_| Vec::new()).await;
 //! }
 //! ```
 
@@ -77,7 +77,7 @@ use crate::audit::{self, HashKey, Recorder, Refused, Step, Terms};
 use crate::delivery::outbox::{self, Queued, enqueue};
 use crate::delivery::{Dispatch, Health, Lane};
 use crate::disclosure::{self, AgreementChange, Agreements};
-use crate::fhir::message::nhs_number;
+use crate::fhir::message::{nhs_number, subject};
 use crate::fhir::outcome::Issue;
 use crate::fhir::{Instant, Limits};
 use crate::identity::principal::Principals;
@@ -86,7 +86,7 @@ use crate::intake::{self, Received, Submission};
 use crate::mapping::{self, Mapped, Mappings};
 use crate::provenance::{self, Attested};
 use crate::refusal::Refusal;
-use crate::storage::{self, Due, MessageRecord, NewMessage, State, Store, Transition};
+use crate::storage::{self, Due, Handling, MessageRecord, NewMessage, State, Store, Transition};
 use crate::validation::{self, Question, Validator};
 
 /// How the records of one interface are read and checked.
@@ -96,6 +96,8 @@ pub struct Interface {
     pub record: String,
     /// Canonical URL of the Bundle's profile.
     pub profile: String,
+    /// Whether messages about one person reach a recipient in the order in which they were accepted.
+    pub ordered: bool,
 }
 
 /// What stages 1 to 5 need, compiled once. They read nothing else.
@@ -239,21 +241,28 @@ impl Gateway {
         for record in audit::recover(self.store(), &self.recorder, now).await? {
             info!(message_id = %record.id, "queued again: the gateway had stopped during an attempt");
         }
+        for (recipient, lanes) in &self.lanes {
+            let Some(last) = lanes.last() else { continue };
+            let messages = self.store.bring_back(recipient, last.route()).await?;
+            if messages > 0 {
+                warn!(%recipient, messages, "messages waited on a route that the partner's file no longer has");
+            }
+        }
         Ok(())
     }
 
-    /// Queues again what is in flight for `recipient` although no attempt is `under_way`: what came of it could not be
-    /// stored, so it is sent again under the same ids.
+    /// Queues again what is in flight on `lane` although no attempt is `under_way`: what came of it could not be stored, so it is sent again under the same ids.
     ///
     /// # Errors
     /// When the store cannot write; call again later.
     pub async fn requeue(
         &self,
-        recipient: &PartyId,
+        lane: &Lane,
         under_way: impl Fn(MessageId) -> bool,
         now: Instant,
     ) -> Result<(), storage::Error> {
-        for record in audit::requeue(self.store(), &self.recorder, recipient, under_way, now).await? {
+        let of = (lane.party(), lane.route());
+        for record in audit::requeue(self.store(), &self.recorder, of, under_way, now).await? {
             warn!(message_id = %record.id, "queued again: what its last attempt came to could not be stored");
         }
         Ok(())
@@ -320,13 +329,14 @@ async fn queue(gateway: &Gateway, submission: Submission, now: fn() -> Instant) 
     }
     let (terms, record) = (terms(gateway, &attested), gateway.hash_key.record(&attested.received().digest()));
     let by = attested.received().by().cloned();
+    let handling = handling(gateway, &stages, &attested)?;
     let events = |message: &NewMessage| {
         let accepted = gateway.recorder.accepted(message, by.as_ref(), &terms, &record);
         let opened = |review| gateway.recorder.review_opened(message.id, review, message.accepted_at);
         std::iter::once(accepted).chain(message.review.as_ref().map(opened)).collect()
     };
     let stored = async {
-        let queued = enqueue(gateway.store(), attested, now(), events).await?;
+        let queued = enqueue(gateway.store(), attested, (now(), handling), events).await?;
         debug!("message and audit event on disk");
         Ok(queued)
     };
@@ -372,6 +382,15 @@ fn terms(gateway: &Gateway, attested: &Attested) -> Terms {
         withheld: count(manifest.withheld().len()),
         consent: Some((ground.basis().code().to_owned(), ground.preference().code().to_owned())),
     }
+}
+
+/// How a message is handled on its way, as its interface says.
+fn handling(gateway: &Gateway, stages: &Stages, attested: &Attested) -> Result<Handling, Refusal> {
+    let name = attested.received().interface();
+    let bundle = attested.disclosable().validated().mapped().bundle();
+    let order_key = stages.interface(name)?.ordered.then(|| subject(bundle)).flatten();
+    let order_key = order_key.map(|(system, value)| gateway.hash_key.order(name, &system, &value).as_str().to_owned());
+    Ok(Handling { order_key, ..Handling::default() })
 }
 
 /// Runs a submission through stages 1 and 2 only: the Bundle before anything is withheld.

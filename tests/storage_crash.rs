@@ -138,7 +138,7 @@ async fn one(store: &dyn Store, recorder: &Recorder, hashes: &HashKey, name: &st
     let terms = terms(&new);
     let event = recorder.accepted(&new, None, &terms, &hashes.record(&new.digest));
     assert_eq!(store.accept(new, vec![event]).await?, Accepted::New);
-    say(id, State::Queued);
+    say(id, State::Accepted);
     let record = store.message(id).await?.expect("it was accepted");
     store.transition(recorder.transition(step(&record, State::InFlight))).await?;
     say(id, State::InFlight);
@@ -168,6 +168,7 @@ fn message(name: &str) -> NewMessage {
         provenance: vec![1; 1000],
         lineage: vec![2; 1000],
         review: None,
+        handling: weir::storage::Handling::default(),
     }
 }
 

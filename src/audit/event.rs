@@ -112,6 +112,12 @@ impl HashKey {
         self.hash("record", &[digest])
     }
 
+    /// What the messages of one interface about one subject have in common: `system` and `value` of the identifier.
+    /// Not the hash of [`HashKey::subject`], so that the store's rows cannot be joined with the audit log by it.
+    pub fn order(&self, interface: &InterfaceName, system: &str, value: &str) -> KeyedHash {
+        self.hash("order", &[interface.as_str().as_bytes(), system.as_bytes(), value.as_bytes()])
+    }
+
     /// Each part follows its length, so that no two lists of parts are the same bytes.
     fn hash(&self, domain: &str, parts: &[&[u8]]) -> KeyedHash {
         let mut context = hmac::Context::with_key(&self.0);
@@ -267,7 +273,7 @@ impl Recorder {
         let mut details = vec![
             (detail::INTERFACE, Cow::Borrowed(message.interface.as_str())),
             (detail::RECIPIENT, message.recipient.as_str().into()),
-            (detail::TO, State::Queued.code().into()),
+            (detail::TO, State::Accepted.code().into()),
             (detail::RECORD, record.as_str().into()),
             (detail::LINEAGE, hex(&sha_256(&message.lineage)).into()),
         ];
@@ -304,7 +310,9 @@ impl Recorder {
         let outcome = match step.to {
             State::Refused | State::Dead => Outcome::SeriousFailure,
             State::Queued => Outcome::MinorFailure,
-            State::InFlight | State::Delivered | State::Acknowledged => Outcome::Success,
+            State::Accepted | State::Cancelled | State::InFlight | State::Delivered | State::Acknowledged => {
+                Outcome::Success
+            }
         };
         let said = AuditEvent {
             subtypes: vec![Coding::weir(kind::STATE_TRANSITION)],
@@ -504,6 +512,7 @@ fn event_id(at: Instant) -> Uuid {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::Handling;
     use time::macros::datetime;
 
     const AT: Instant = datetime!(2026-01-01 12:00:00.5 UTC);
@@ -529,6 +538,7 @@ mod tests {
             provenance: b"Chantal".to_vec(),
             lineage: b"lineage".to_vec(),
             review: None,
+            handling: Handling::default(),
         }
     }
 
@@ -560,6 +570,8 @@ mod tests {
             attempts: 1,
             next_attempt_at: None,
             note: String::new(),
+            route: 0,
+            handling: new.handling,
         }
     }
 
@@ -647,7 +659,7 @@ mod tests {
         assert_eq!(said.message(), event.message);
         assert_eq!(said.party(Part::Source), Some(new_message().sender));
         assert_eq!(said.detail(detail::RECIPIENT).as_deref(), Some("RXT01"));
-        assert_eq!(said.detail(detail::TO).as_deref(), Some("queued"));
+        assert_eq!(said.detail(detail::TO).as_deref(), Some("accepted"));
         assert_eq!(Terms::recorded(&event), Some(terms));
     }
 

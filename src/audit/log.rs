@@ -150,7 +150,7 @@ pub async fn recover(
 ) -> Result<Vec<MessageRecord>, storage::Error> {
     let mut recovered = Vec::new();
     loop {
-        let filter = Filter { state: Some(State::InFlight), recipient: None };
+        let filter = Filter { state: Some(State::InFlight), ..Filter::default() };
         let found = store.messages(filter, PAGE).await?;
         if found.is_empty() {
             return Ok(recovered);
@@ -163,7 +163,7 @@ pub async fn recover(
     }
 }
 
-/// Queues again what stands in flight for `recipient` although no attempt is `under_way`: the store could not write
+/// Queues again what stands in flight for `recipient` on one route although no attempt is `under_way`: the store could not write
 /// what the attempt came to, or the attempt ended abnormally. Like [`recover`], while the gateway runs.
 ///
 /// # Errors
@@ -171,11 +171,12 @@ pub async fn recover(
 pub async fn requeue(
     store: &dyn Store,
     recorder: &Recorder,
-    recipient: &PartyId,
+    (recipient, route): (&PartyId, u16),
     under_way: impl Fn(MessageId) -> bool,
     now: Instant,
 ) -> Result<Vec<MessageRecord>, storage::Error> {
-    let filter = Filter { state: Some(State::InFlight), recipient: Some(recipient.clone()) };
+    let (state, recipient, route) = (Some(State::InFlight), Some(recipient.clone()), Some(route));
+    let filter = Filter { state, recipient, route, interface: None };
     let mut found = store.messages(filter, PAGE).await?;
     found.retain(|record| !under_way(record.id));
     for record in &found {
@@ -239,10 +240,10 @@ mod tests {
         let (store, recorder) = (store(&folder), Recorder::new(party("DEMOP"), NAME));
         let (lost, busy) = (accept(&store, 1).await, accept(&store, 2).await);
         for id in [lost, busy] {
-            store.transition(step(id, State::Queued, State::InFlight)).await.expect("it is written");
+            store.transition(step(id, State::Accepted, State::InFlight)).await.expect("it is written");
         }
         let recipient = store.message(lost).await.expect("it is read").expect("it is there").recipient;
-        let requeue = || requeue(&*store, &recorder, &recipient, |id| id == busy, NOON);
+        let requeue = || requeue(&*store, &recorder, (&recipient, 0), |id| id == busy, NOON);
         assert_eq!(requeue().await.expect("it is written").iter().map(|record| record.id).collect::<Vec<_>>(), [lost]);
         for (id, state, events) in [(lost, State::Queued, 3), (busy, State::InFlight, 2)] {
             let record = store.message(id).await.expect("it is read").expect("it is there");
@@ -283,7 +284,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let store = store(&folder);
         let (one, two) = (accept(&store, 1).await, accept(&store, 2).await);
-        store.transition(step(one, State::Queued, State::InFlight)).await.expect("it is sent");
+        store.transition(step(one, State::Accepted, State::InFlight)).await.expect("it is sent");
         let recorder = Recorder::new(party("DEMOP"), NAME);
         let recovered = recover(&*store, &recorder, NOON).await.expect("it recovers");
         assert_eq!(recovered.iter().map(|record| record.id).collect::<Vec<_>>(), [one], "{two} was not sent");

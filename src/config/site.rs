@@ -537,6 +537,7 @@ fn load_interfaces(
     let checked = |interface: &written::Interface| Interface {
         record: interface.record.clone(),
         profile: interface.profile.clone(),
+        ordered: interface.order_by_subject,
     };
     written.interfaces.iter().map(|(name, interface)| (name.clone(), checked(interface))).collect()
 }

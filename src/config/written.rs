@@ -146,6 +146,9 @@ pub(super) struct Interface {
     pub(super) map: String,
     /// Canonical URL of the Bundle's profile.
     pub(super) profile: String,
+    /// Whether messages about one person reach a recipient in the order in which they were accepted. Default false.
+    #[serde(default)]
+    pub(super) order_by_subject: bool,
 }
 
 /// What `weir send` presents when it submits a record.

@@ -4,7 +4,7 @@ use crate::disclosure::Disclosable;
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
 use crate::provenance::Attested;
-use crate::storage::{self, Accepted, Event, MessageRecord, NewMessage, NewReview, State, Store};
+use crate::storage::{self, Accepted, Event, Handling, MessageRecord, NewMessage, NewReview, State, Store};
 
 /// A message that is on disk and will be delivered, or a person will be told.
 ///
@@ -28,7 +28,7 @@ impl Queued {
         &self.recipient
     }
 
-    /// Where it stands: `queued`, or further on when it is a repeat.
+    /// Where it stands: `accepted`, or further on when it is a repeat.
     pub fn state(&self) -> State {
         self.state
     }
@@ -99,7 +99,7 @@ fn review(disclosable: &Disclosable) -> Option<NewReview> {
 pub async fn enqueue(
     store: &dyn Store,
     attested: Attested,
-    accepted_at: Instant,
+    (accepted_at, handling): (Instant, Handling),
     events: impl FnOnce(&NewMessage) -> Vec<Event>,
 ) -> Result<Queued, Error> {
     let disclosable = attested.disclosable();
@@ -119,10 +119,11 @@ pub async fn enqueue(
         provenance: attested.provenance().as_bytes().to_vec(),
         lineage: attested.lineage().as_bytes().to_vec(),
         review: review(disclosable),
+        handling,
     };
     let events = events(&new);
     match store.accept(new, events).await? {
-        Accepted::New => Ok(Queued { message, recipient, state: State::Queued, is_repeat: false }),
+        Accepted::New => Ok(Queued { message, recipient, state: State::Accepted, is_repeat: false }),
         Accepted::Repeated(record) => Queued::repeat(&record, &digest),
         Accepted::Conflict => Err(Error::Conflict),
     }

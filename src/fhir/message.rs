@@ -143,6 +143,21 @@ pub fn nhs_number(bundle: &Document) -> Option<(&'static str, String)> {
         .and_then(|identifier| Some((NHS_NUMBER, text_at(identifier, &["value"])?)))
 }
 
+/// The system and value of what identifies the person that a Bundle is about: the NHS number, else the first identifier
+/// with both of a Patient.
+pub fn subject(bundle: &Document) -> Option<(String, String)> {
+    if let Some((system, value)) = nhs_number(bundle) {
+        return Some((system.to_owned(), value));
+    }
+    let entries = bundle.root().member("entry").into_iter().flat_map(|entries| entries.children());
+    entries
+        .filter_map(|entry| entry.member("resource"))
+        .filter(|resource| resource.resource_type() == Some("Patient"))
+        .filter_map(|patient| patient.member("identifier"))
+        .flat_map(|identifiers| identifiers.children())
+        .find_map(|identifier| Some((text_at(identifier, &["system"])?, text_at(identifier, &["value"])?)))
+}
+
 /// What a receiver answers to a message.
 #[derive(Clone, Debug)]
 pub struct Response<'a> {

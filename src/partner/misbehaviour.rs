@@ -4,11 +4,13 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// One thing to do wrong, written as `unavailable:3`, `cut:1`, `slow:200`, `reject` or `uncorrelated:2`.
+/// One thing to do wrong, written as `unavailable:3`, `flap:5`, `cut:1`, `slow:200`, `reject` or `uncorrelated:2`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misbehaviour {
     /// `unavailable:N`: the first N messages get 503 with `Retry-After: 1`, and are not kept.
     Unavailable(u32),
+    /// `flap:N`: of the messages that arrive, N get 503 with `Retry-After: 1` and are not kept, the next N are taken, and so on.
+    Flap(u32),
     /// `cut:N`: the first N messages are kept, then the connection is cut without an answer.
     Cut(u32),
     /// `slow:MILLIS`: every answer waits so long.
@@ -21,7 +23,7 @@ pub enum Misbehaviour {
 
 /// Text that names no misbehaviour.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a misbehaviour: write unavailable:N, cut:N, slow:MILLISECONDS, reject or uncorrelated:N")]
+#[error("not a misbehaviour: write unavailable:N, flap:N, cut:N, slow:MILLISECONDS, reject or uncorrelated:N")]
 pub struct UnknownMisbehaviour;
 
 impl FromStr for Misbehaviour {
@@ -35,6 +37,7 @@ impl FromStr for Misbehaviour {
         let number: u32 = number.parse().map_err(|_| UnknownMisbehaviour)?;
         match kind {
             "unavailable" => Ok(Misbehaviour::Unavailable(number)),
+            "flap" if number > 0 => Ok(Misbehaviour::Flap(number)),
             "cut" => Ok(Misbehaviour::Cut(number)),
             "slow" => Ok(Misbehaviour::Slow(Duration::from_millis(number.into()))),
             "uncorrelated" => Ok(Misbehaviour::Uncorrelated(number)),
@@ -47,6 +50,9 @@ impl FromStr for Misbehaviour {
 #[derive(Debug, Default)]
 pub(super) struct Mischief {
     unavailable: AtomicU32,
+    /// How many messages at a time are refused, then taken; 0 for none.
+    flap: u32,
+    arrived: AtomicU32,
     cut: AtomicU32,
     uncorrelated: AtomicU32,
     reject: bool,
@@ -59,6 +65,7 @@ impl Mischief {
         for misbehaviour in told {
             match *misbehaviour {
                 Misbehaviour::Unavailable(times) => mischief.unavailable = times.into(),
+                Misbehaviour::Flap(times) => mischief.flap = times,
                 Misbehaviour::Cut(times) => mischief.cut = times.into(),
                 Misbehaviour::Uncorrelated(times) => mischief.uncorrelated = times.into(),
                 Misbehaviour::Slow(wait) => mischief.slow = wait,
@@ -69,7 +76,12 @@ impl Mischief {
     }
 
     pub(super) fn unavailable(&self) -> bool {
-        once_less(&self.unavailable)
+        once_less(&self.unavailable) || self.flaps()
+    }
+
+    fn flaps(&self) -> bool {
+        let turn = |flap| self.arrived.fetch_add(1, Ordering::Relaxed) / flap;
+        std::num::NonZeroU32::new(self.flap).is_some_and(|flap| turn(flap) % 2 == 0)
     }
 
     pub(super) fn cut(&self) -> bool {
@@ -102,6 +114,7 @@ mod tests {
     fn a_misbehaviour_is_written_as_kind_and_number() {
         for (text, expected) in [
             ("unavailable:3", Misbehaviour::Unavailable(3)),
+            ("flap:2", Misbehaviour::Flap(2)),
             ("cut:1", Misbehaviour::Cut(1)),
             ("slow:250", Misbehaviour::Slow(Duration::from_millis(250))),
             ("reject", Misbehaviour::Reject),
@@ -109,7 +122,7 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(expected));
         }
-        for wrong in ["", "cut", "cut:", "cut:-1", "cut:x", "reject:1", "burn:1"] {
+        for wrong in ["", "cut", "flap:0", "cut:", "cut:-1", "cut:x", "reject:1", "burn:1"] {
             assert_eq!(wrong.parse::<Misbehaviour>(), Err(UnknownMisbehaviour), "{wrong}");
         }
     }
@@ -119,5 +132,8 @@ mod tests {
         let mischief = Mischief::new(&[Misbehaviour::Cut(2)]);
         assert_eq!([mischief.cut(), mischief.cut(), mischief.cut()], [true, true, false]);
         assert!(!mischief.unavailable() && !mischief.reject());
+        let mischief = Mischief::new(&[Misbehaviour::Flap(2)]);
+        let turns: Vec<bool> = (0..6).map(|_| mischief.unavailable()).collect();
+        assert_eq!(turns, [true, true, false, false, true, true]);
     }
 }

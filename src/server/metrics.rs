@@ -1,5 +1,6 @@
 //! Prometheus metrics: counts, states and durations; never a message's content, never an id.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -10,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::delivery::{self, Lane};
 use crate::disclosure::Agreements;
 use crate::fhir::Instant;
 use crate::storage::{Count, ReviewCounts};
@@ -42,6 +44,19 @@ struct Reading {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    recipient: String,
+    route: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Breaker {
+    recipient: String,
+    route: u32,
+    breaker: &'static str,
+}
+
 /// The metrics of one gateway.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -54,6 +69,8 @@ pub(super) struct Metrics {
     agreements: Family<Reviewing, Gauge>,
     agreement_faults: Gauge,
     agreements_read: Family<Reading, Counter>,
+    breakers: Family<Breaker, Gauge>,
+    under_way: Family<Route, Gauge>,
     accept_seconds: Histogram,
     delivery_seconds: Histogram,
 }
@@ -80,6 +97,10 @@ impl Default for Metrics {
         registry.register("agreement_faults", help, agreement_faults.clone());
         let help = "Times that changed agreements were read, by what became of them";
         registry.register("agreements_read", help, agreements_read.clone());
+        let (breakers, under_way) = (Family::default(), Family::default());
+        let help = "Routes to partners, 1 at where their breaker stands";
+        registry.register("routes", help, breakers.clone());
+        registry.register("attempts_under_way", "Delivery attempts under way, by route", under_way.clone());
         let seconds = Unit::Seconds;
         let help = "From the last byte of a record to its 202";
         registry.register_with_unit("accept", help, seconds.clone(), accept_seconds.clone());
@@ -95,6 +116,8 @@ impl Default for Metrics {
             agreements,
             agreement_faults,
             agreements_read,
+            breakers,
+            under_way,
             accept_seconds,
             delivery_seconds,
         }
@@ -130,6 +153,19 @@ impl Metrics {
             self.agreements.get_or_create(&Reviewing { state }).set(i64::try_from(number).unwrap_or(i64::MAX));
         }
         self.agreement_faults.set(i64::try_from(faults).unwrap_or(i64::MAX));
+    }
+
+    /// Where the lanes stand.
+    pub(super) fn lanes<'l>(&self, lanes: impl Iterator<Item = &'l Arc<Lane>>) {
+        let now = tokio::time::Instant::now();
+        for lane in lanes {
+            let (recipient, route, standing) = (lane.party().to_string(), lane.route().into(), lane.standing(now));
+            for each in delivery::Standing::ALL {
+                let breaker = Breaker { recipient: recipient.clone(), route, breaker: each.code() };
+                self.breakers.get_or_create(&breaker).set((each == standing).into());
+            }
+            self.under_way.get_or_create(&Route { recipient, route }).set(lane.under_way().into());
+        }
     }
 
     /// The text exposition, with the store's own counts.

@@ -10,6 +10,7 @@ use axum::{Json, Router};
 use serde_json::json;
 
 use super::{Service, clock};
+use crate::delivery::Lane;
 use crate::storage;
 
 /// The routes.
@@ -21,7 +22,8 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .with_state(service)
 }
 
-/// 200 when the store answers and the gateway is not draining; else 503, with what is wrong.
+/// 200 when the store answers and the gateway is not draining; else 503, with what is wrong. A partner that fails makes
+/// the gateway no less ready: its routes are told as detail.
 async fn ready(State(service): State<Arc<Service>>) -> Response {
     let draining = service.is_draining();
     let store = service.gateway.store().event_count().await;
@@ -37,6 +39,7 @@ async fn ready(State(service): State<Arc<Service>>) -> Response {
         "store": store,
         "draining": draining,
         "reviews": { "open": reviews.open, "overdue": reviews.overdue },
+        "routes": routes(&service),
         "incidentNotices": { "waiting": reviews.notices_waiting },
         "agreements": {
             "versions": agreements.iter().count(),
@@ -48,6 +51,22 @@ async fn ready(State(service): State<Arc<Service>>) -> Response {
     (status, Json(detail)).into_response()
 }
 
+/// Where each lane stands, by recipient and route.
+fn routes(service: &Service) -> Vec<serde_json::Value> {
+    let now = tokio::time::Instant::now();
+    let mut lanes: Vec<_> = service.gateway.lanes.values().flatten().collect();
+    lanes.sort_by_key(|lane| (lane.party(), lane.route()));
+    let shown = |lane: &Arc<Lane>| {
+        json!({
+            "recipient": lane.party().as_str(),
+            "route": lane.route(),
+            "breaker": lane.standing(now).code(),
+            "attemptsUnderWay": lane.under_way(),
+        })
+    };
+    lanes.into_iter().map(shown).collect()
+}
+
 async fn metrics(State(service): State<Arc<Service>>) -> Response {
     let store = service.gateway.store();
     let counted = async { Ok::<_, storage::Error>((store.counts().await?, store.review_counts(clock::now()).await?)) };
@@ -55,6 +74,7 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response {
         Ok((counts, reviews)) => {
             let agreements = service.gateway.stages().agreements.clone();
             service.metrics.agreements(&agreements, service.agreements.faults(), clock::now());
+            service.metrics.lanes(service.gateway.lanes.values().flatten());
             let text = service.metrics.render(&counts, reviews);
             ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
                 .into_response()

@@ -94,7 +94,7 @@ pub(super) async fn drain(service: Arc<Service>, lane: Arc<Lane>, mut stopped: w
 /// Queues again what stands in flight without an attempt. Whether the store could do it.
 async fn requeue(service: &Service, lane: &Lane, attempts: &Attempts) -> bool {
     let under_way = |message| attempts.is_under_way(message);
-    let requeued = service.gateway.requeue(lane.party(), under_way, clock::now()).await;
+    let requeued = service.gateway.requeue(lane, under_way, clock::now()).await;
     if let Err(error) = &requeued {
         error!(recipient = %lane.party(), %error, "the outbox could not be written; the next try follows");
     }
@@ -105,7 +105,7 @@ async fn requeue(service: &Service, lane: &Lane, attempts: &Attempts) -> bool {
 async fn begin_due(service: &Arc<Service>, lane: &Arc<Lane>, attempts: &mut Attempts, room: usize) -> Duration {
     // An attempt that has just begun may stand in the store as queued for a moment more.
     let limit = room + attempts.busy.len();
-    let due = match service.gateway.store().due(lane.party(), clock::now(), limit).await {
+    let due = match service.gateway.store().due(lane.party(), lane.route(), clock::now(), limit).await {
         Ok(due) => due,
         Err(error) => {
             error!(recipient = %lane.party(), %error, "the outbox could not be read; the next try follows");
@@ -123,7 +123,7 @@ async fn begin_due(service: &Arc<Service>, lane: &Arc<Lane>, attempts: &mut Atte
 }
 
 async fn until_next(service: &Service, lane: &Lane) -> Duration {
-    match service.gateway.store().next_due(lane.party()).await {
+    match service.gateway.store().next_due(lane.party(), lane.route()).await {
         Ok(Some(at)) => Duration::try_from(at - clock::now()).unwrap_or_default().clamp(Duration::from_millis(5), IDLE),
         Ok(None) => IDLE,
         Err(_) => PAUSE,
@@ -132,7 +132,13 @@ async fn until_next(service: &Service, lane: &Lane) -> Duration {
 
 async fn attempt(service: Arc<Service>, lane: Arc<Lane>, due: Due) -> Result<Health, storage::Error> {
     let (id, accepted_at) = (due.record.id, due.record.accepted_at);
-    let forwarded = pipeline::forward(&service.gateway, &lane, due, clock::now).await.inspect_err(|error| {
+    let in_order = due.record.handling.order_key.is_some();
+    let forwarded = pipeline::forward(&service.gateway, &lane, due, clock::now).await;
+    if in_order {
+        // The next of its order may wait on another lane.
+        service.wake(lane.party());
+    }
+    let forwarded = forwarded.inspect_err(|error| {
         error!(message_id = %id, %error, "the outcome of an attempt could not be stored");
     })?;
     service.metrics.attempted(lane.party().as_str(), forwarded.state.code());

@@ -51,7 +51,7 @@ pub struct NewMessage {
     pub agreement: AgreementId,
     /// SHA-256 of the record as submitted: tells a repeat from a conflict.
     pub digest: [u8; 32],
-    /// When it was accepted; also when it is first due.
+    /// When it was accepted; also when it is first due. It begins on the first route.
     pub accepted_at: Instant,
     /// The Bundle as it will be sent.
     pub payload: Vec<u8>,
@@ -61,6 +61,22 @@ pub struct NewMessage {
     pub lineage: Vec<u8>,
     /// The review that it must get: it is sent without consent.
     pub review: Option<NewReview>,
+    /// How it is handled on its way.
+    pub handling: Handling,
+}
+
+/// How a message is handled on its way to its recipient.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Handling {
+    /// What it keeps its order with: a keyed hash of the interface and of whom the message is about. Messages to one
+    /// recipient that have the same leave one after the other, as they were accepted. `None` where order does not matter.
+    pub order_key: Option<String>,
+    /// The clinical priority, a code of FHIR's request-priority: `stat`.
+    pub priority: Option<String>,
+    /// By when its recipient is to have it.
+    pub deadline_at: Option<Instant>,
+    /// When it is to be looked at next, for its deadline or because it ended badly.
+    pub alert_at: Option<Instant>,
 }
 
 impl fmt::Debug for NewMessage {
@@ -75,7 +91,7 @@ pub enum Accepted {
     /// It is on disk, queued, with its events.
     New,
     /// The same record was accepted before under this id; nothing was written.
-    Repeated(MessageRecord),
+    Repeated(Box<MessageRecord>),
     /// Another record was accepted before under this id; nothing was written.
     Conflict,
 }
@@ -83,7 +99,9 @@ pub enum Accepted {
 /// Where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
-    /// Waits for its next attempt.
+    /// It is on disk and waits for its first attempt.
+    Accepted,
+    /// Waits for a further attempt.
     Queued,
     /// An attempt is under way, or was when the gateway stopped.
     InFlight,
@@ -95,22 +113,34 @@ pub enum State {
     Refused,
     /// No further attempt is made until a person decides.
     Dead,
+    /// A person decided that it is not to be sent.
+    Cancelled,
 }
 
 impl State {
     /// Every state, in the order of a message's life.
-    pub const ALL: [State; 6] =
-        [State::Queued, State::InFlight, State::Delivered, State::Acknowledged, State::Refused, State::Dead];
+    pub const ALL: [State; 8] = [
+        State::Accepted,
+        State::Queued,
+        State::InFlight,
+        State::Delivered,
+        State::Acknowledged,
+        State::Refused,
+        State::Dead,
+        State::Cancelled,
+    ];
 
     /// The name, as stored, shown and audited.
     pub fn code(self) -> &'static str {
         match self {
+            State::Accepted => "accepted",
             State::Queued => "queued",
             State::InFlight => "in-flight",
             State::Delivered => "delivered",
             State::Acknowledged => "acknowledged",
             State::Refused => "refused",
             State::Dead => "dead",
+            State::Cancelled => "cancelled",
         }
     }
 }
@@ -125,7 +155,7 @@ impl FromStr for State {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<State, Malformed> {
-        let rule = "queued, in-flight, delivered, acknowledged, refused or dead";
+        let rule = "accepted, queued, in-flight, delivered, acknowledged, refused, dead or cancelled";
         State::ALL.into_iter().find(|state| state.code() == text).ok_or(Malformed { what: "a message state", rule })
     }
 }
@@ -157,6 +187,10 @@ pub struct MessageRecord {
     pub next_attempt_at: Option<Instant>,
     /// The last outcome in words, without personal data.
     pub note: String,
+    /// Which of its recipient's routes it goes over, from 0.
+    pub route: u16,
+    /// How it is handled.
+    pub handling: Handling,
 }
 
 /// One step of a message's life. All of it is written, or nothing.
@@ -272,6 +306,10 @@ pub struct Filter {
     pub state: Option<State>,
     /// For this recipient.
     pub recipient: Option<PartyId>,
+    /// Over this of its routes.
+    pub route: Option<u16>,
+    /// Of this interface.
+    pub interface: Option<InterfaceName>,
 }
 
 /// How many messages stand where.
@@ -440,11 +478,15 @@ pub trait Store: Send + Sync + 'static {
     /// Every approval, each role and person once a version and file; the first of several.
     fn approvals(&self) -> Reply<'_, Vec<Approval>>;
 
-    /// Queued messages for `recipient` whose time has come, the longest due first.
-    fn due(&self, recipient: &PartyId, now: Instant, limit: usize) -> Reply<'_, Vec<Due>>;
+    /// Messages for `recipient` on one of its routes whose time has come, the longest due first; none that has an order
+    /// key and an earlier one with the same to wait for. Reads no other recipient's messages.
+    fn due(&self, recipient: &PartyId, route: u16, now: Instant, limit: usize) -> Reply<'_, Vec<Due>>;
 
-    /// When the next queued message for `recipient` is due.
-    fn next_due(&self, recipient: &PartyId) -> Reply<'_, Option<Instant>>;
+    /// When the next message for `recipient` on one of its routes is due that waits for no earlier one.
+    fn next_due(&self, recipient: &PartyId, route: u16) -> Reply<'_, Option<Instant>>;
+
+    /// Puts messages for `recipient` that wait on a route beyond `last` on that one; how many there were.
+    fn bring_back(&self, recipient: &PartyId, last: u16) -> Reply<'_, usize>;
 
     /// One message.
     fn message(&self, id: MessageId) -> Reply<'_, Option<MessageRecord>>;
@@ -540,6 +582,7 @@ mod tests {
             provenance: b"Chantal".to_vec(),
             lineage: b"Chantal".to_vec(),
             review: None,
+            handling: Handling::default(),
         };
         let shown = format!("{new:?}");
         assert!(shown.contains("RXT01") && !shown.contains("67, 104") && !shown.contains("Chantal"), "{shown}");

@@ -7,9 +7,9 @@ use time::macros::datetime;
 use uuid::Uuid;
 
 use super::{
-    Accepted, Act, Approval, Change, Channel, Completed, Content, Count, Error, Event, Filter, Finding, MessageRecord,
-    NewMessage, NewNotice, NewReview, NoticeResult, NoticeStep, Performed, ReviewCounts, ReviewStep, State, Store,
-    StoredCheckpoint, Transition,
+    Accepted, Act, Approval, Change, Channel, Completed, Content, Count, Error, Event, Filter, Finding, Handling,
+    MessageRecord, NewMessage, NewNotice, NewReview, NoticeResult, NoticeStep, Performed, ReviewCounts, ReviewStep,
+    State, Store, StoredCheckpoint, Transition,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -30,6 +30,7 @@ macro_rules! run_suite {
             a_change_without_its_event_is_refused, a_transition_checks_the_state_it_starts_from,
             a_failing_change_does_not_fail_its_neighbours, events_are_numbered_without_a_gap,
             due_gives_what_is_queued_and_due_the_longest_due_first, lists_and_counts_see_the_state,
+            messages_of_one_order_leave_one_after_the_other, a_lane_sees_its_own_route,
             histories_pair_a_message_with_its_events, one_checkpoint_is_kept_for_each_size,
             a_review_is_opened_with_its_message_and_ends_once, reviews_are_listed_by_what_is_due_first,
             a_review_is_said_to_be_overdue_once, a_notice_is_due_until_it_is_delivered_once,
@@ -61,6 +62,7 @@ pub(crate) fn message(number: u32) -> NewMessage {
         provenance: format!("provenance {number}").into(),
         lineage: format!("lineage {number}").into(),
         review: None,
+        handling: Handling::default(),
     }
 }
 
@@ -100,12 +102,14 @@ pub(crate) async fn accepted_with_its_events_and_contents(store: Arc<dyn Store>)
         recipient: new.recipient,
         agreement: new.agreement,
         digest: new.digest,
-        state: State::Queued,
+        state: State::Accepted,
         accepted_at: new.accepted_at,
         updated_at: new.accepted_at,
         attempts: 0,
         next_attempt_at: Some(new.accepted_at),
         note: String::new(),
+        route: 0,
+        handling: Handling::default(),
     };
     assert_eq!(store.message(new.id).await, Ok(Some(record)));
     for (content, text) in
@@ -124,10 +128,10 @@ pub(crate) async fn accepted_with_its_events_and_contents(store: Arc<dyn Store>)
 
 pub(crate) async fn a_repeat_and_a_conflict_write_nothing(store: Arc<dyn Store>) {
     let id = accept(&store, 1).await;
-    store.transition(step(id, State::Queued, State::InFlight)).await.expect("it is sent");
+    store.transition(step(id, State::Accepted, State::InFlight)).await.expect("it is sent");
     let known = store.message(id).await.expect("it is read").expect("it is there");
     let again = store.accept(message(1), vec![event(Some(id), "again")]).await;
-    assert_eq!(again, Ok(Accepted::Repeated(known.clone())));
+    assert_eq!(again, Ok(Accepted::Repeated(Box::new(known.clone()))));
     let other = NewMessage { digest: [9; 32], payload: b"other".to_vec(), ..message(1) };
     assert_eq!(store.accept(other, vec![event(Some(id), "other")]).await, Ok(Accepted::Conflict));
     assert_eq!(store.message(id).await, Ok(Some(known)));
@@ -142,7 +146,7 @@ pub(crate) async fn a_change_without_its_event_is_refused(store: Arc<dyn Store>)
         assert_eq!(store.accept(message(1), events).await, Err(Error::WithoutEvent(id)));
     }
     accept(&store, 1).await;
-    let step = Transition { event: elsewhere, ..step(id, State::Queued, State::InFlight) };
+    let step = Transition { event: elsewhere, ..step(id, State::Accepted, State::InFlight) };
     assert_eq!(store.transition(step).await, Err(Error::WithoutEvent(id)));
     assert_eq!(store.event_count().await, Ok(1));
 }
@@ -150,12 +154,12 @@ pub(crate) async fn a_change_without_its_event_is_refused(store: Arc<dyn Store>)
 pub(crate) async fn a_transition_checks_the_state_it_starts_from(store: Arc<dyn Store>) {
     let id = accept(&store, 1).await;
     let later = NOON + Duration::HOUR;
-    let to_flight = Transition { next_attempt_at: Some(later), ..step(id, State::Queued, State::InFlight) };
+    let to_flight = Transition { next_attempt_at: Some(later), ..step(id, State::Accepted, State::InFlight) };
     assert_eq!(store.transition(to_flight.clone()).await, Ok(()));
-    let stale = Error::Stale { message: id, expected: State::Queued, found: State::InFlight };
+    let stale = Error::Stale { message: id, expected: State::Accepted, found: State::InFlight };
     assert_eq!(store.transition(to_flight).await, Err(stale));
     let unknown = message(2).id;
-    let to_nowhere = step(unknown, State::Queued, State::InFlight);
+    let to_nowhere = step(unknown, State::Accepted, State::InFlight);
     assert_eq!(store.transition(to_nowhere).await, Err(Error::UnknownMessage(unknown)));
     let record = store.message(id).await.expect("it is read").expect("it is there");
     assert_eq!((record.state, record.attempts, &*record.note), (State::InFlight, 1, "in-flight"));
@@ -206,41 +210,84 @@ pub(crate) async fn due_gives_what_is_queued_and_due_the_longest_due_first(store
     let trust = party("RXT01");
     let (third, second, first) = (accept(&store, 3).await, accept(&store, 2).await, accept(&store, 1).await);
     let now = NOON + Duration::seconds(2);
-    let due = store.due(&trust, now, 10).await.expect("they are read");
+    let due = store.due(&trust, 0, now, 10).await.expect("they are read");
     let ids: Vec<MessageId> = due.iter().map(|due| due.record.id).collect();
     assert_eq!(ids, [first, second], "{third} is not due yet");
     assert_eq!(due[0].payload, Ok(b"payload 1".to_vec()));
-    assert_eq!(store.due(&trust, now, 1).await.expect("they are read").len(), 1);
-    assert_eq!(store.due(&party("X26"), now, 10).await, Ok(vec![]));
-    assert_eq!(store.next_due(&party("X26")).await, Ok(None));
+    assert_eq!(store.due(&trust, 0, now, 1).await.expect("they are read").len(), 1);
+    assert_eq!(store.due(&party("X26"), 0, now, 10).await, Ok(vec![]));
+    assert_eq!(store.next_due(&party("X26"), 0).await, Ok(None));
 
-    store.transition(step(first, State::Queued, State::InFlight)).await.expect("it is sent");
-    assert_eq!(store.next_due(&trust).await, Ok(Some(now)));
+    store.transition(step(first, State::Accepted, State::InFlight)).await.expect("it is sent");
+    assert_eq!(store.next_due(&trust, 0).await, Ok(Some(now)));
     let retry = Transition { next_attempt_at: Some(NOON), ..step(first, State::InFlight, State::Queued) };
     store.transition(retry).await.expect("it is queued again");
-    assert_eq!(store.next_due(&trust).await, Ok(Some(NOON)));
+    assert_eq!(store.next_due(&trust, 0).await, Ok(Some(NOON)));
     store.transition(step(first, State::Queued, State::Dead)).await.expect("it is given up");
-    let due = store.due(&trust, NOON + Duration::HOUR, 10).await.expect("they are read");
+    let due = store.due(&trust, 0, NOON + Duration::HOUR, 10).await.expect("they are read");
     assert_eq!(due.iter().map(|due| due.record.id).collect::<Vec<_>>(), [second, third]);
+}
+
+/// Accepts message `number` that keeps its order with others of `key`.
+async fn accept_in_order(store: &Arc<dyn Store>, number: u32, key: &str) -> MessageId {
+    let handling = Handling { order_key: Some(key.to_owned()), ..Handling::default() };
+    let message = NewMessage { handling, ..message(number) };
+    let id = message.id;
+    assert_eq!(store.accept(message, vec![event(Some(id), "accepted")]).await, Ok(Accepted::New));
+    id
+}
+
+pub(crate) async fn messages_of_one_order_leave_one_after_the_other(store: Arc<dyn Store>) {
+    let trust = party("RXT01");
+    let (one, two) = (accept_in_order(&store, 1, "a").await, accept_in_order(&store, 2, "a").await);
+    let (other, free) = (accept_in_order(&store, 3, "b").await, accept(&store, 4).await);
+    let later = NOON + Duration::HOUR;
+    let due = async |at| {
+        let due = store.due(&trust, 0, at, 10).await.expect("they are read");
+        due.into_iter().map(|due| due.record.id).collect::<Vec<_>>()
+    };
+    assert_eq!(due(later).await, [one, other, free], "the second of one order waits");
+    store.transition(step(one, State::Accepted, State::InFlight)).await.expect("it is sent");
+    assert_eq!(due(later).await, [other, free], "also while the first is under way");
+    let retry = Transition { next_attempt_at: Some(later), ..step(one, State::InFlight, State::Queued) };
+    store.transition(retry).await.expect("it is queued again");
+    assert_eq!(due(NOON + Duration::MINUTE).await, [other, free], "and while it waits for its next attempt");
+    for (id, to) in [(other, State::Cancelled), (free, State::Cancelled)] {
+        store.transition(step(id, State::Accepted, to)).await.expect("it is cancelled");
+    }
+    assert_eq!(store.next_due(&trust, 0).await, Ok(Some(later)), "nothing else is due before");
+    store.transition(step(one, State::Queued, State::Dead)).await.expect("it is given up");
+    assert_eq!(due(later).await, [two], "one that is dead holds up nobody");
+}
+
+pub(crate) async fn a_lane_sees_its_own_route(store: Arc<dyn Store>) {
+    let (trust, later) = (party("RXT01"), NOON + Duration::HOUR);
+    let id = accept(&store, 1).await;
+    assert_eq!(store.due(&trust, 1, later, 10).await, Ok(vec![]));
+    assert_eq!(store.next_due(&trust, 1).await, Ok(None));
+    assert_eq!(store.bring_back(&trust, 0).await, Ok(0));
+    let on_route = |route| Filter { route: Some(route), ..Filter::default() };
+    assert_eq!(store.messages(on_route(1), 10).await, Ok(vec![]));
+    assert_eq!(store.messages(on_route(0), 10).await.map(|found| found[0].id), Ok(id));
 }
 
 pub(crate) async fn lists_and_counts_see_the_state(store: Arc<dyn Store>) {
     let (one, two) = (accept(&store, 1).await, accept(&store, 2).await);
-    store.transition(step(one, State::Queued, State::InFlight)).await.expect("it is sent");
+    store.transition(step(one, State::Accepted, State::InFlight)).await.expect("it is sent");
     let list = async |filter| {
         let found = store.messages(filter, 10).await.expect("they are listed");
         found.iter().map(|record| record.id).collect::<Vec<_>>()
     };
     assert_eq!(list(Filter::default()).await, [two, one]);
-    assert_eq!(list(Filter { state: Some(State::InFlight), recipient: None }).await, [one]);
-    assert_eq!(list(Filter { state: None, recipient: Some(party("X26")) }).await, []);
+    assert_eq!(list(Filter { state: Some(State::InFlight), ..Filter::default() }).await, [one]);
+    assert_eq!(list(Filter { recipient: Some(party("X26")), ..Filter::default() }).await, []);
     let count = |state| Count { recipient: party("RXT01"), state, messages: 1 };
-    assert_eq!(store.counts().await, Ok(vec![count(State::InFlight), count(State::Queued)]));
+    assert_eq!(store.counts().await, Ok(vec![count(State::Accepted), count(State::InFlight)]));
 }
 
 pub(crate) async fn histories_pair_a_message_with_its_events(store: Arc<dyn Store>) {
     let (one, two) = (accept(&store, 1).await, accept(&store, 2).await);
-    store.transition(step(one, State::Queued, State::Dead)).await.expect("it is given up");
+    store.transition(step(one, State::Accepted, State::Dead)).await.expect("it is given up");
     let all = store.histories(0, 10).await.expect("they are read");
     assert_eq!(all.iter().map(|each| each.record.id).collect::<Vec<_>>(), [one, two]);
     assert_eq!(all[0].events.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [0, 2]);

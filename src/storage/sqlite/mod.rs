@@ -56,8 +56,9 @@ impl SqliteStore {
         schema::check(&connection).map_err(foreign)?;
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "foreign_keys", false)?;
         schema::migrate(&mut connection)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
         let sql = "INSERT OR IGNORE INTO site (name, value) VALUES ('seal key', ?)";
         connection.execute(sql, [key.id()])?;
         check_key(&connection, &key)?;
@@ -156,12 +157,12 @@ impl Store for SqliteStore {
         self.read(rows::approvals)
     }
 
-    fn due(&self, recipient: &PartyId, now: Instant, limit: usize) -> Reply<'_, Vec<Due>> {
+    fn due(&self, recipient: &PartyId, route: u16, now: Instant, limit: usize) -> Reply<'_, Vec<Due>> {
         let recipient = recipient.clone();
         Box::pin(async move {
             let key = self.key()?;
             self.read(move |connection| {
-                let found = rows::due(connection, &recipient, now, limit)?;
+                let found = rows::due(connection, (&recipient, route), now, limit)?;
                 let open = |(record, sealed): SealedDue| {
                     let missing = Error::Damaged("a queued message has no payload".to_owned());
                     let payload = sealed.ok_or(missing).and_then(|it| open(&key, record.id, Content::Payload, &it));
@@ -173,9 +174,14 @@ impl Store for SqliteStore {
         })
     }
 
-    fn next_due(&self, recipient: &PartyId) -> Reply<'_, Option<Instant>> {
+    fn next_due(&self, recipient: &PartyId, route: u16) -> Reply<'_, Option<Instant>> {
         let recipient = recipient.clone();
-        self.read(move |connection| rows::next_due(connection, &recipient))
+        self.read(move |connection| rows::next_due(connection, (&recipient, route)))
+    }
+
+    fn bring_back(&self, recipient: &PartyId, last: u16) -> Reply<'_, usize> {
+        let recipient = recipient.clone();
+        self.write(move |connection| rows::bring_back(connection, &recipient, last))
     }
 
     fn message(&self, id: MessageId) -> Reply<'_, Option<MessageRecord>> {
@@ -388,7 +394,7 @@ mod tests {
         let site = Site::new();
         let store = site.store();
         let id = accept(&store, 1).await;
-        store.transition(step(id, State::Queued, State::InFlight)).await.expect("it is sent");
+        store.transition(step(id, State::Accepted, State::InFlight)).await.expect("it is sent");
         drop(store);
         assert!(!site.folder.path().join("weir.db-wal").exists(), "closing folds the WAL into the file");
         let store = site.store();
@@ -477,7 +483,7 @@ mod tests {
     async fn a_file_of_the_first_version_gets_what_it_lacks_and_keeps_what_it_has() {
         let site = Site::new();
         let connection = Connection::open(site.path()).expect("it opens");
-        schema::make_first(&connection).expect("it is made");
+        schema::make_earlier(&connection, 1).expect("it is made");
         connection
             .execute("INSERT INTO events (seq, leaf, bytes) VALUES (0, zeroblob(32), x'01')", [])
             .expect("it runs");
@@ -486,6 +492,61 @@ mod tests {
         assert_eq!(store.event_count().await, Ok(1));
         accept(&store, 1).await;
         assert_eq!(store.reviews(false, 1).await, Ok(vec![]));
+    }
+
+    #[tokio::test]
+    async fn messages_and_what_belongs_to_them_outlive_the_making_of_their_table_anew() {
+        let site = Site::new();
+        let connection = Connection::open(site.path()).expect("it opens");
+        schema::make_earlier(&connection, 4).expect("it is made");
+        let sql = "INSERT INTO messages VALUES (7, randomblob(16), 'DEMOP', 'crisis-escalation', 'RXT01', 'demo', \
+                   zeroblob(32), 'queued', 5, 6, 2, 9, 'no answer');
+                   INSERT INTO contents VALUES (7, x'01', x'02', x'03');
+                   INSERT INTO reviews (message, reviewer, purpose, basis, due_at) VALUES (7, 'sue', 'BTG', 'statute', 9);
+                   INSERT INTO notices VALUES (3, randomblob(16), randomblob(16), 'spool', 'a', '{}', 1, 0, 1, NULL, '')";
+        connection.execute_batch(sql).expect("it runs");
+        drop(connection);
+        let store = site.store();
+        let [record] = &store.messages(Filter::default(), 9).await.expect("they are listed")[..] else { panic!("one") };
+        assert_eq!((record.state, record.attempts, &*record.note, record.route), (State::Queued, 2, "no answer", 0));
+        assert_eq!(store.reviews(false, 9).await.expect("they are listed").len(), 1);
+        assert_eq!(store.notices_due(record.accepted_at, 9).await.expect("they are listed").len(), 1);
+        site.sql("PRAGMA foreign_keys = 1; UPDATE contents SET payload = NULL WHERE message = 7");
+    }
+
+    /// What a lane asks reads rows of its own recipient and route alone, however many others there are.
+    #[tokio::test]
+    async fn what_a_lane_asks_is_answered_from_its_own_rows() {
+        let site = Site::new();
+        let store = site.open().expect("it opens");
+        let plans = store.read(|connection| {
+            let plan = |sql: &str| {
+                let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+                for parameter in 1..=statement.parameter_count() {
+                    statement.raw_bind_parameter(parameter, 0)?;
+                }
+                let (mut rows, mut steps) = (statement.raw_query(), Vec::new());
+                while let Some(row) = rows.next()? {
+                    steps.push(row.get::<_, String>(3)?);
+                }
+                Ok::<_, Error>(steps.join("; "))
+            };
+            let in_flight = rows::list_sql(&Filter {
+                state: Some(State::InFlight),
+                recipient: Some(party("RXT01")),
+                route: Some(0),
+                interface: None,
+            });
+            Ok([plan(rows::DUE)?, plan(rows::NEXT_DUE)?, plan(&in_flight)?])
+        });
+        for (plan, uses) in plans.await.expect("they are planned").iter().zip([
+            "USING INDEX messages_due (recipient=? AND route=? AND next_attempt_at<?)",
+            "USING INDEX messages_due (recipient=? AND route=?",
+            "USING INDEX messages_state (state=? AND recipient=?)",
+        ]) {
+            assert!(plan.contains(uses), "{plan}");
+            assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{plan}");
+        }
     }
 
     #[tokio::test]
@@ -531,7 +592,7 @@ mod tests {
         let (one, two) = (accept(&store, 1).await, accept(&store, 2).await);
         site.sql("UPDATE contents SET payload = substr(payload, 1, length(payload) - 1) WHERE message = 1");
         let now = message(9).accepted_at;
-        let due = store.due(&party("RXT01"), now, 10).await.expect("they are read");
+        let due = store.due(&party("RXT01"), 0, now, 10).await.expect("they are read");
         assert_eq!(due.iter().map(|due| due.record.id).collect::<Vec<_>>(), [one, two]);
         assert!(matches!(&due[0].payload, Err(Error::Damaged(text)) if text.contains(&one.to_string())));
         assert_eq!(due[1].payload, Ok(b"payload 2".to_vec()));

@@ -5,18 +5,18 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::super::{
-    Accepted, Act, Approval, Change, Content, Count, Error, Event, Filter, History, MessageRecord, NewMessage,
-    Performed, State, StoredCheckpoint, StoredEvent, Transition,
+    Accepted, Act, Approval, Change, Content, Count, Error, Event, Filter, Handling, History, MessageRecord,
+    NewMessage, Performed, State, StoredCheckpoint, StoredEvent, Transition,
 };
 use super::reviews;
 use crate::fhir::Instant;
-use crate::identity::{MessageId, PartyId};
+use crate::identity::{InterfaceName, MessageId, PartyId};
 
 /// The columns that [`record`] reads, in its order.
 macro_rules! record_columns {
     () => {
         "id, sender, interface, recipient, agreement, digest, state, accepted_at, updated_at, attempts, \
-         next_attempt_at, note, position"
+         next_attempt_at, note, route, order_key, priority, deadline_at, alert_at, position"
     };
 }
 
@@ -68,7 +68,7 @@ pub(super) fn accept(
     events: &[Event],
 ) -> Result<Accepted, Error> {
     match find(connection, message.id)? {
-        Some(known) if known.digest == message.digest => return Ok(Accepted::Repeated(known)),
+        Some(known) if known.digest == message.digest => return Ok(Accepted::Repeated(Box::new(known))),
         Some(_) => return Ok(Accepted::Conflict),
         None => {}
     }
@@ -92,7 +92,9 @@ pub(super) fn accept(
 
 fn insert_message(connection: &Connection, message: &NewMessage) -> Result<(), Error> {
     let sql = "INSERT INTO messages (id, sender, interface, recipient, agreement, digest, state, accepted_at, \
-               updated_at, attempts, next_attempt_at, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 0, ?8, '')";
+               updated_at, attempts, next_attempt_at, note, route, order_key, priority, deadline_at, alert_at) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 0, ?8, '', 0, ?9, ?10, ?11, ?12)";
+    let Handling { order_key, priority, deadline_at, alert_at } = &message.handling;
     connection.prepare_cached(sql)?.execute(params![
         message.id.uuid().as_bytes(),
         message.sender.as_str(),
@@ -100,16 +102,25 @@ fn insert_message(connection: &Connection, message: &NewMessage) -> Result<(), E
         message.recipient.as_str(),
         message.agreement.as_str(),
         message.digest,
-        State::Queued.code(),
+        State::Accepted.code(),
         millis(message.accepted_at),
+        order_key,
+        priority,
+        deadline_at.map(millis),
+        alert_at.map(millis),
     ])?;
     Ok(())
 }
 
-/// Moves one message on.
+/// Moves one message on. One that ends well needs nobody's look any more, one that ends badly needs it at once, and one
+/// that is taken up again does when its deadline comes.
 pub(super) fn transition(connection: &Connection, step: &Transition) -> Result<(), Error> {
-    let sql = "UPDATE messages SET state = ?, updated_at = ?, attempts = ?, next_attempt_at = ?, note = ? \
-               WHERE id = ? AND state = ?";
+    let sql = "UPDATE messages SET state = ?1, updated_at = ?2, attempts = ?3, next_attempt_at = ?4, note = ?5, \
+               alert_at = CASE WHEN ?1 IN ('acknowledged', 'cancelled') THEN NULL \
+                               WHEN ?1 IN ('refused', 'dead') THEN ?2 \
+                               WHEN ?7 IN ('refused', 'dead') THEN deadline_at \
+                               ELSE alert_at END \
+               WHERE id = ?6 AND state = ?7";
     let changed = connection.prepare_cached(sql)?.execute(params![
         step.to.code(),
         millis(step.at),
@@ -189,40 +200,79 @@ pub(super) fn find(connection: &Connection, id: MessageId) -> Result<Option<Mess
     first(connection, sql, [id.uuid().as_bytes()], record)
 }
 
-/// Queued messages that are due, each with its sealed payload.
+/// Messages of one lane that no earlier one of their order holds back.
+macro_rules! free {
+    () => {
+        "recipient = ?1 AND route = ?2 AND state IN ('accepted', 'queued') \
+         AND (order_key IS NULL OR NOT EXISTS (SELECT 1 FROM messages AS earlier \
+         WHERE earlier.recipient = messages.recipient AND earlier.order_key = messages.order_key \
+         AND earlier.position < messages.position AND earlier.state IN ('accepted', 'queued', 'in-flight')))"
+    };
+}
+
+/// See [`due`].
+pub(super) const DUE: &str = concat!(
+    "SELECT ",
+    record_columns!(),
+    ", payload FROM messages LEFT JOIN contents ON contents.message = messages.position WHERE ",
+    free!(),
+    " AND next_attempt_at <= ?3 ORDER BY next_attempt_at, position LIMIT ?4"
+);
+
+/// See [`next_due`].
+pub(super) const NEXT_DUE: &str = concat!(
+    "SELECT next_attempt_at FROM messages WHERE ",
+    free!(),
+    " AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1"
+);
+
+/// Messages of one lane that are due and free to go, each with its sealed payload.
 pub(super) fn due(
     connection: &Connection,
-    recipient: &PartyId,
+    (recipient, route): (&PartyId, u16),
     now: Instant,
     limit: usize,
 ) -> Result<Vec<SealedDue>, Error> {
-    let sql = concat!(
-        "SELECT ",
-        record_columns!(),
-        ", payload FROM messages LEFT JOIN contents ON contents.message = messages.position \
-         WHERE recipient = ? AND state = 'queued' AND next_attempt_at <= ? ORDER BY next_attempt_at, position LIMIT ?"
-    );
-    let params = params![recipient.as_str(), millis(now), count(limit)];
-    all(connection, sql, params, |row| Ok((record(row)?, row.get(13)?)))
+    let params = params![recipient.as_str(), route, millis(now), count(limit)];
+    all(connection, DUE, params, |row| Ok((record(row)?, row.get(18)?)))
 }
 
-/// When the next queued message is due.
-pub(super) fn next_due(connection: &Connection, recipient: &PartyId) -> Result<Option<Instant>, Error> {
-    let sql = "SELECT next_attempt_at FROM messages \
-               WHERE recipient = ? AND state = 'queued' AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1";
-    first(connection, sql, [recipient.as_str()], |row| instant(row.get(0)?))
+/// When the next message of one lane is due that is free to go.
+pub(super) fn next_due(connection: &Connection, (recipient, route): (&PartyId, u16)) -> Result<Option<Instant>, Error> {
+    first(connection, NEXT_DUE, params![recipient.as_str(), route], |row| instant(row.get(0)?))
+}
+
+/// Puts messages that wait on a route beyond `last` on that one; how many.
+pub(super) fn bring_back(connection: &Connection, recipient: &PartyId, last: u16) -> Result<usize, Error> {
+    let sql = "UPDATE messages SET route = ?2 WHERE recipient = ?1 AND route > ?2 AND state IN ('accepted', 'queued') \
+               AND next_attempt_at IS NOT NULL";
+    Ok(connection.prepare_cached(sql)?.execute(params![recipient.as_str(), last])?)
+}
+
+/// See [`list`]. Only the conditions that the filter sets, so that an index can answer them.
+pub(super) fn list_sql(filter: &Filter) -> String {
+    let mut sql = concat!("SELECT ", record_columns!(), " FROM messages WHERE TRUE").to_owned();
+    for (is_set, condition) in [
+        (filter.state.is_some(), " AND state = ?1"),
+        (filter.recipient.is_some(), " AND recipient = ?2"),
+        (filter.route.is_some(), " AND route = ?3"),
+        (filter.interface.is_some(), " AND interface = ?4"),
+    ] {
+        if is_set {
+            sql.push_str(condition);
+        }
+    }
+    sql.push_str(" ORDER BY position DESC LIMIT ?5");
+    sql
 }
 
 /// Messages, the newest first.
 pub(super) fn list(connection: &Connection, filter: &Filter, limit: usize) -> Result<Vec<MessageRecord>, Error> {
-    let sql = concat!(
-        "SELECT ",
-        record_columns!(),
-        " FROM messages WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR recipient = ?2) \
-         ORDER BY position DESC LIMIT ?3"
-    );
-    let recipient = filter.recipient.as_ref().map(PartyId::as_str);
-    all(connection, sql, params![filter.state.map(State::code), recipient, count(limit)], record)
+    let Filter { state, recipient, route, interface } = filter;
+    let (recipient, interface) =
+        (recipient.as_ref().map(PartyId::as_str), interface.as_ref().map(InterfaceName::as_str));
+    let params = params![state.map(State::code), recipient, route, interface, count(limit)];
+    all(connection, &list_sql(filter), params, record)
 }
 
 /// How many messages stand where.
@@ -267,7 +317,7 @@ pub(super) fn event_count(connection: &Connection) -> Result<u64, Error> {
 pub(super) fn histories(connection: &Connection, after: u64, limit: usize) -> Result<Vec<History>, Error> {
     let sql = concat!("SELECT ", record_columns!(), " FROM messages WHERE position > ? ORDER BY position LIMIT ?");
     let snapshot = connection.unchecked_transaction()?;
-    let messages = all(&snapshot, sql, params![bound(after), count(limit)], |row| Ok((index(row, 12)?, record(row)?)))?;
+    let messages = all(&snapshot, sql, params![bound(after), count(limit)], |row| Ok((index(row, 17)?, record(row)?)))?;
     let with_events = |(position, record): (u64, MessageRecord)| {
         let events = events_of(&snapshot, record.id)?;
         let review = reviews::find(&snapshot, record.id)?;
@@ -313,6 +363,13 @@ fn record(row: &Row<'_>) -> Result<MessageRecord, Error> {
         attempts: row.get(9)?,
         next_attempt_at: row.get::<_, Option<i64>>(10)?.map(instant).transpose()?,
         note: row.get(11)?,
+        route: row.get(12)?,
+        handling: Handling {
+            order_key: row.get(13)?,
+            priority: row.get(14)?,
+            deadline_at: row.get::<_, Option<i64>>(15)?.map(instant).transpose()?,
+            alert_at: row.get::<_, Option<i64>>(16)?.map(instant).transpose()?,
+        },
     })
 }
 

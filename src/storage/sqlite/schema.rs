@@ -15,6 +15,7 @@ const STEPS: &[&str] = &[
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
 ];
 
 /// The newest version known here.
@@ -35,7 +36,8 @@ pub(super) fn check(connection: &Connection) -> Result<bool, Error> {
     Ok((version as usize) < STEPS.len())
 }
 
-/// Runs the steps that the file has not seen, all in one transaction.
+/// Runs the steps that the file has not seen, all in one transaction. Foreign keys must be off, since a step may make a
+/// table anew; they are checked before the commit.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
     if !check(connection)? {
         return Ok(());
@@ -44,17 +46,21 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
     for step in &STEPS[version(&transaction)? as usize..] {
         transaction.execute_batch(step)?;
     }
+    let broken: u32 = transaction.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))?;
+    if broken > 0 {
+        return Err(Error::Damaged(format!("{broken} rows belong to messages that are not there")));
+    }
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", KNOWN)?;
     Ok(transaction.commit()?)
 }
 
-/// Makes a file as the first released version left it.
+/// Makes a file as an earlier version left it.
 #[cfg(test)]
-pub(super) fn make_first(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(STEPS[0])?;
+pub(super) fn make_earlier(connection: &Connection, version: u32) -> rusqlite::Result<()> {
+    STEPS[..version as usize].iter().try_for_each(|step| connection.execute_batch(step))?;
     connection.pragma_update(None, "application_id", APPLICATION)?;
-    connection.pragma_update(None, "user_version", 1)
+    connection.pragma_update(None, "user_version", version)
 }
 
 fn version(connection: &Connection) -> Result<u32, Error> {
