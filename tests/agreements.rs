@@ -72,7 +72,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The profiles of this repository, and two of a strict neighbour.
+/// The profiles of this repository, and those of a strict neighbour.
 fn structures() -> (Vec<StructureDefinition>, Slices) {
     let folder = root().join("tests/golden/agreements/profiles");
     let documents = definitions(&[folder]).expect("the profiles are sound");
@@ -226,6 +226,11 @@ const CASES: &[Case] = &[
             "[[interfaces.crisis-escalation.withhold]]\nresource = \"Flag\"",
             "[[interfaces.crisis-escalation.generalise]]\nresource = \"Patient\"\nelement = \"identifier.value\"\nto = \"pseudonym\"\nkey = \"icb-2025\"\ncategory = \"activity\"\nreason = \"to count people\"\n\n[[interfaces.crisis-escalation.withhold]]\nresource = \"Flag\"",
         )],
+    ),
+    case(
+        "pseudonym-in-a-required-slice",
+        ICB,
+        &[("https://weir.example/fhir/StructureDefinition/weir-patient", "https://strict.example/numbered-patient")],
     ),
     case("category-undeclared", TRUST, &[("category = \"summary\"", "category = \"sumary\"")]),
     case("category-unused", ICB, &[("[categories]\n", "[categories]\nidentity = \"who the person is\"\n")]),

@@ -48,12 +48,14 @@ impl Search<'_, '_> {
             for slice in child.slices().into_iter().filter(|slice| slice.element().min > 0) {
                 let slice_name = slice.element().slice_name.clone().unwrap_or_default();
                 if leaving.covers(&name) && !leaving.covers_slice(&name, &slice_name) && !name.ends_with("[x]") {
-                    let why = "no clause is for the slice, and a mask is in no slice";
+                    let why = "no clause is for the slice, and neither a mask nor a pseudonym is in one";
                     self.found.push(Missing { path: format!("{path}:{slice_name}"), why });
                 }
             }
         }
         for (step, below) in leaving.children.iter().filter(|(_, below)| !below.is_empty()) {
+            let any = Step::Element { name: step.name().to_owned(), slice: None };
+            let step = if below.is_pseudonym { &any } else { step };
             if let Ok(next) = self.profiles.enter(place, step) {
                 let path = match step {
                     Step::Element { name, slice: Some(slice) } => format!("{path}.{name}:{slice}"),

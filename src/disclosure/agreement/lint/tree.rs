@@ -7,17 +7,39 @@ use crate::disclosure::agreement::written;
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     pub(super) children: Vec<(Step, Tree)>,
+    /// A pseudonym leaves in its place, with a system of its own: whatever slice it was in, it is in none.
+    pub(super) is_pseudonym: bool,
 }
 
 impl Tree {
     fn add(&mut self, path: &[Step]) {
-        let Some((step, rest)) = path.split_first() else { return };
+        if let Some((step, rest)) = path.split_first() {
+            self.child(step).add(rest);
+        }
+    }
+
+    /// Adds an identifier's value, in whose place a pseudonym leaves; its system comes with it.
+    fn add_pseudonym(&mut self, path: &[Step]) {
+        match path {
+            [step, rest @ ..] if rest.len() > 1 => self.child(step).add_pseudonym(rest),
+            [step, value] => {
+                let identifier = self.child(step);
+                identifier.is_pseudonym = true;
+                identifier.add(std::slice::from_ref(value));
+                identifier.add(&[Step::Element { name: "system".to_owned(), slice: None }]);
+            }
+            _ => self.add(path),
+        }
+    }
+
+    /// What leaves below a step.
+    fn child(&mut self, step: &Step) -> &mut Tree {
         let known = self.children.iter().position(|(own, _)| own == step);
         let place = known.unwrap_or_else(|| {
             self.children.push((step.clone(), Tree::default()));
             self.children.len() - 1
         });
-        self.children[place].1.add(rest);
+        &mut self.children[place].1
     }
 
     /// Whether anything leaves.
@@ -38,11 +60,12 @@ impl Tree {
 
     /// Whether anything leaves of all occurrences of `name`, or of those in the slice.
     pub(super) fn covers_slice(&self, name: &str, slice: &str) -> bool {
-        self.children.iter().any(|(step, _)| match step {
+        let is_for = |step: &Step| match step {
             Step::Element { slice: None, .. } => is_named(step, name),
             Step::Element { slice: Some(own), .. } => is_named(step, name) && own == slice,
             Step::Extension { .. } => false,
-        })
+        };
+        self.children.iter().any(|(step, below)| is_for(step) && !below.is_pseudonym)
     }
 }
 
@@ -68,24 +91,25 @@ pub(super) enum When {
 pub(super) fn leaving(interface: &written::Interface, resource: &str, profile: Option<&str>, when: When) -> Tree {
     let of_profile = |own: Option<&str>| own.is_none() || own == profile;
     let mut tree = Tree::default();
-    let mut add = |path: &str| {
-        if let Some(path) = steps(path) {
-            tree.add(&path);
-        }
-    };
     for permit in interface.permit.get_ref() {
         let own = permit.profile.as_ref().map(|profile| profile.get_ref().as_str());
         let counts = when == When::Always || permit.under_override;
         if counts && permit.resource.get_ref() == resource && of_profile(own) {
-            permit.elements.get_ref().iter().for_each(|element| add(element.get_ref()));
+            let paths = permit.elements.get_ref().iter().filter_map(|element| steps(element.get_ref()));
+            paths.for_each(|path| tree.add(&path));
         }
     }
     for generalise in interface.generalise.iter().map(|each| each.get_ref()) {
         let own = generalise.profile.as_ref().map(|profile| profile.get_ref().as_str());
         let counts = when == When::Always || generalise.under_override;
         let leaves = generalise.to.get_ref() != "withheld";
-        if counts && leaves && generalise.resource.get_ref() == resource && of_profile(own) {
-            add(generalise.element.get_ref());
+        if !counts || !leaves || generalise.resource.get_ref() != resource || !of_profile(own) {
+            continue;
+        }
+        match steps(generalise.element.get_ref()) {
+            Some(path) if generalise.to.get_ref() == "pseudonym" => tree.add_pseudonym(&path),
+            Some(path) => tree.add(&path),
+            None => {}
         }
     }
     tree
