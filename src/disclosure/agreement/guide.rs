@@ -154,7 +154,11 @@ fn ground(basis: OverrideBasis) -> &'static str {
 fn told(interface: &Interface, recipient: &str, page: &mut Page) {
     let words = match (interface.tells_withheld(), interface.list_withheld()) {
         (true, true) => {
-            format!("{recipient} sees that something was held back, and what kind of thing; never what it says.")
+            format!(
+                "{recipient} sees that something was held back, and what kind of thing; never what it says. Beware: the list \
+                 alone tells that there is something. Who reads that a safeguarding concern, or notes on another person, was held \
+                 back knows that it exists. Bear it in mind before you write down what must not even be guessed at."
+            )
         }
         (true, false) => format!("{recipient} sees that something was held back; not what."),
         (false, _) => format!("{recipient} does not see whether something was held back."),
@@ -258,6 +262,10 @@ mod tests {
             assert!(icb.contains(part), "{part}\n{icb}");
         }
         assert!(!icb.contains("Sharing without consent"));
+        let warns = |page: &str| page.contains("Beware: the list alone tells that there is something.");
+        let unlisted = include_str!("../../../agreements/demo-trust-crisis.toml")
+            .replace("list_withheld = true", "list_withheld = false");
+        assert!(warns(&trust) && !warns(&text(&unlisted)), "the warning is where the list is");
         for page in [trust, icb] {
             for jargon in
                 ["coding", "extension", "reference", "http", "meta", "valueString", "identifier", "telecom", "_"]
