@@ -6,6 +6,7 @@
 //! roles do not permit, and an act counts at one site only.
 
 pub mod own_decision;
+pub mod message;
 pub mod review;
 pub mod spool;
 pub mod token;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use time::Duration;
 use uuid::{NoContext, Timestamp, Uuid};
 
+use self::message::Reason;
 use self::own_decision::{Tie, tie};
 use crate::audit::{Access, Recorder, Terms, Who};
 use crate::disclosure::Agreements;
@@ -24,7 +26,7 @@ use crate::identity::digest::from_hex;
 use crate::identity::principal::{Action, Principals, Role};
 use crate::identity::signature::{self, PersonalKey, SignatureError};
 use crate::identity::{AgreementId, MessageId, PartyId, PrincipalId};
-use crate::storage::{self, Approval, Change, Completed, Finding, Performed, Store};
+use crate::storage::{self, Approval, Change, Completed, Finding, Performed, State, Store, Transition};
 
 /// The `typ` of a signed act.
 const KIND: &str = "weir-act+jwt";
@@ -63,6 +65,20 @@ pub enum Deed {
         /// The reviewer's words; sealed where they are kept.
         words: String,
     },
+    /// Sends a message again that waits, was refused or was given up.
+    RetryMessage {
+        /// Which.
+        message: MessageId,
+        /// Why.
+        why: Reason,
+    },
+    /// Decides that a message is not to be sent.
+    CancelMessage {
+        /// Which.
+        message: MessageId,
+        /// Why.
+        why: Reason,
+    },
 }
 
 impl Deed {
@@ -80,6 +96,8 @@ impl Deed {
             Deed::Access { action, .. } => *action,
             Deed::ApproveAgreement { .. } => Action::ApproveAgreement,
             Deed::CompleteReview { .. } => Action::CompleteReview,
+            Deed::RetryMessage { .. } => Action::RetryMessage,
+            Deed::CancelMessage { .. } => Action::CancelMessage,
         }
     }
 }
@@ -157,6 +175,17 @@ pub enum Refusal {
     /// There is no such review, or it has ended.
     #[error(transparent)]
     Review(storage::Error),
+    /// There is no such message, or it moved on meanwhile.
+    #[error(transparent)]
+    Message(storage::Error),
+    /// The message is under way, or has come to its end.
+    #[error("message {message} is {state}")]
+    MessageState {
+        /// Which.
+        message: MessageId,
+        /// Where it stands.
+        state: State,
+    },
     /// A review says in words what was found.
     #[error("the review was completed without words")]
     Wordless,
@@ -182,6 +211,7 @@ impl Refusal {
             Refusal::Early(_) => "time",
             Refusal::Denied { .. } => "denied",
             Refusal::Review(_) => "review",
+            Refusal::Message(_) | Refusal::MessageState { .. } => "message-state",
             Refusal::Wordless => "words",
             Refusal::OwnDecision { .. } => "own-decision",
         }
@@ -195,7 +225,10 @@ impl Refusal {
             Refusal::Site => "name the site at which the act is to count",
             Refusal::Early(_) => "set the clock of the signer's machine",
             Refusal::Denied { .. } => "ask someone whose role permits it; weir.toml lists who has which",
-            Refusal::Review(error) => error.hint(),
+            Refusal::Review(error) | Refusal::Message(error) => error.hint(),
+            Refusal::MessageState { .. } => {
+                "only what waits, was refused or is dead can be sent again or cancelled; `weir messages show` shows it"
+            }
             Refusal::Wordless => "say in a sentence why it was justified, or not, and what is to be learned",
             Refusal::OwnDecision { .. } => "let someone else with the role safeguarding-lead review it",
         }
@@ -259,12 +292,22 @@ impl Desk<'_> {
         let permitted = is_permitted(self.principals, &by, &act.deed);
         let (event, change) = match &act.deed {
             Deed::Access { message, .. } => (self.accessed(&by, action, *message, permitted, act.at), Change::Nothing),
-            Deed::CompleteReview { message, .. } if !permitted => {
+            Deed::CompleteReview { message, .. }
+            | Deed::RetryMessage { message, .. }
+            | Deed::CancelMessage { message, .. }
+                if !permitted =>
+            {
                 (self.accessed(&by, action, Some(*message), false, act.at), Change::Nothing)
             }
             Deed::CompleteReview { message, finding, words } => {
                 match self.completion(store, &by, (*message, *finding, words), now).await? {
                     Ok(completion) => completion,
+                    Err(refusal) => return self.refuse(store, &by, refusal, now).await,
+                }
+            }
+            Deed::RetryMessage { message, why } | Deed::CancelMessage { message, why } => {
+                match self.decision(store, (*message, action), (&by, *why), now).await? {
+                    Ok(step) => (step.event.clone(), Change::Message(Box::new(step))),
                     Err(refusal) => return self.refuse(store, &by, refusal, now).await,
                 }
             }
@@ -279,6 +322,9 @@ impl Desk<'_> {
         let performed = match store.perform(storage::Act { id: act.id, at: now, change, event }).await {
             Err(error @ (storage::Error::UnknownReview(_) | storage::Error::ReviewClosed(_))) => {
                 return self.refuse(store, &by, Refusal::Review(error), now).await;
+            }
+            Err(error @ (storage::Error::Stale { .. } | storage::Error::UnknownMessage(_))) => {
+                return self.refuse(store, &by, Refusal::Message(error), now).await;
             }
             performed => performed?,
         };
@@ -307,6 +353,21 @@ impl Desk<'_> {
         };
         store.append(event).await?;
         Ok(Outcome::Refused(refusal))
+    }
+
+    /// What a person decided about a message.
+    async fn decision(
+        &self,
+        store: &dyn Store,
+        (message, action): (MessageId, Action),
+        decided: (&PrincipalId, Reason),
+        now: Instant,
+    ) -> Result<Result<Transition, Refusal>, storage::Error> {
+        let Some(record) = store.message(message).await? else {
+            return Ok(Err(Refusal::Message(storage::Error::UnknownMessage(message))));
+        };
+        let step = message::step(self.recorder, &record, action, decided, now);
+        Ok(step.ok_or(Refusal::MessageState { message, state: record.state }))
     }
 
     /// The end of a review, with what the audit log says of it.

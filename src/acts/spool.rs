@@ -30,6 +30,30 @@ pub fn leave(folder: &Path, act: &Act, jws: &str) -> io::Result<PathBuf> {
     Ok(file)
 }
 
+/// What became of an act that was left in the folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// It waits for the gateway.
+    Waits,
+    /// It was performed.
+    Performed,
+    /// It does not count.
+    Refused,
+}
+
+/// What became of `act`, which was left in `folder`.
+pub fn became(folder: &Path, act: &Act) -> Left {
+    let name = Path::new(&act.id().to_string()).with_extension(EXTENSION);
+    // In this order: it is moved from the one place to the other at once.
+    if folder.join(&name).exists() {
+        Left::Waits
+    } else if folder.join(REFUSED).join(&name).exists() {
+        Left::Refused
+    } else {
+        Left::Performed
+    }
+}
+
 /// The acts that wait, oldest first: a UUIDv7 begins with its time.
 ///
 /// # Errors

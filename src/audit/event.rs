@@ -307,6 +307,17 @@ impl Recorder {
 
     /// A message takes another state: the change with its event.
     pub fn transition(&self, step: Step<'_>) -> Transition {
+        let agents = vec![self.agent(Part::Application, &self.party, true)];
+        self.step(step, agents)
+    }
+
+    /// A person decided that a message takes another state.
+    pub fn decided(&self, step: Step<'_>, by: &PrincipalId) -> Transition {
+        let by = Agent { part: Part::Source, who: Who::Operator(by.as_str()), requestor: true, address: None };
+        self.step(step, vec![by, self.agent(Part::Application, &self.party, false)])
+    }
+
+    fn step(&self, step: Step<'_>, agents: Vec<Agent<'_>>) -> Transition {
         let outcome = match step.to {
             State::Refused | State::Dead => Outcome::SeriousFailure,
             State::Queued => Outcome::MinorFailure,
@@ -318,7 +329,7 @@ impl Recorder {
             subtypes: vec![Coding::weir(kind::STATE_TRANSITION)],
             action: Action::Update,
             outcome,
-            agents: vec![self.agent(Part::Application, &self.party, true)],
+            agents,
             entities: vec![Entity { what: What::Message(step.record.id), details: step_details(&step) }],
             ..self.event(Coding::dicom("110100"), step.at)
         };
@@ -612,6 +623,7 @@ mod tests {
             ("refused", recorder.refused(refused)),
             ("refused-early", recorder.refused(Refused { message: None, interface: None, ..refused })),
             ("in-flight", recorder.transition(step(&queued, State::InFlight)).event),
+            ("cancelled", recorder.decided(step(&queued, State::Cancelled), &submitter).event),
             ("dead", recorder.transition(step(&in_flight, State::Dead)).event),
             ("disclosure", recorder.disclosure(step(&in_flight, State::Delivered), &terms(), address).event),
             ("extract", {

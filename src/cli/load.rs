@@ -115,7 +115,7 @@ async fn follow_all(endpoint: &Endpoint, sent: &mut [Timed]) -> anyhow::Result<V
             if message.acknowledged {
                 times.extend(milliseconds_between(&body["acceptedAt"], &body["updatedAt"]));
             }
-            if message.acknowledged || matches!(state, "refused" | "dead") || Stopwatch::now() > give_up {
+            if message.acknowledged || matches!(state, "refused" | "dead" | "cancelled") || Stopwatch::now() > give_up {
                 break;
             }
             sleep(Duration::from_millis(20)).await;

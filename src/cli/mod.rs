@@ -14,6 +14,7 @@ mod failure;
 mod issues;
 mod load;
 mod map;
+mod messages;
 mod minimise;
 mod output;
 mod package;
@@ -100,6 +101,9 @@ enum Verb {
     Staff(staff::Verb),
     /// Print a token that says who calls the gateway over HTTP
     Token(token::Arguments),
+    /// See where messages stand; send again or cancel those that were given up
+    #[command(subcommand)]
+    Messages(messages::Verb),
     /// Work with the reviews of what was shared without consent
     #[command(subcommand)]
     Review(review::Verb),
@@ -166,6 +170,7 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Audit(verb) => audit::run(&verb, output),
         Verb::Staff(verb) => staff::run(&verb, output),
         Verb::Token(arguments) => token::run(&arguments, output),
+        Verb::Messages(verb) => messages::run(&verb, output),
         Verb::Review(verb) => review::run(&verb, output),
         Verb::Bench(arguments) => load::run(&arguments, output),
     }

@@ -103,7 +103,7 @@ pub(super) async fn follow(
     loop {
         let body = client.state(&location).await?.json();
         let state = body["state"].as_str().unwrap_or("unknown").to_owned();
-        let settled = matches!(&*state, "acknowledged" | "refused" | "dead");
+        let settled = matches!(&*state, "acknowledged" | "refused" | "dead" | "cancelled");
         if settled || started.elapsed() >= patience {
             let message = body["message"].as_str().unwrap_or_default().to_owned();
             return Ok(Sent::Followed { message, state, body, is_repeat, took: started.elapsed() });

@@ -1,10 +1,12 @@
 //! The `--site` option that most verbs share, and as whom a verb acts there.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::acts::spool::Left;
 use crate::acts::{Act, Deed, spool};
 use crate::config::{Faults, Site, Staff};
 use crate::identity::principal::{Action, Principal};
@@ -125,6 +127,19 @@ impl Actor<'_> {
     /// Their key.
     pub(super) fn key(&self) -> &PersonalKey {
         &self.key
+    }
+
+    /// Hands a deed to the gateway, and waits for up to `patience` until it was performed or refused.
+    pub(super) async fn hand_in(&self, deed: Deed, patience: Duration) -> anyhow::Result<Left> {
+        let act = self.leave(deed)?;
+        let (folder, until) = (self.staff.acts_folder(), Instant::now() + patience);
+        loop {
+            let left = spool::became(folder, &act);
+            if left != Left::Waits || Instant::now() >= until {
+                return Ok(left);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Hands a deed to the gateway, signed: performed within a second when it runs, else when it starts.

@@ -353,6 +353,17 @@ impl RecordedEvent {
         self.items("subtype").any(|each| text(each, "system") == Some(WEIR) && text(each, "code") == Some(code))
     }
 
+    /// Its kind among Weir's.
+    pub fn kind(&self) -> Option<&str> {
+        let ours = self.items("subtype").filter(|each| text(*each, "system") == Some(WEIR));
+        ours.filter_map(|each| text(each, "code")).last()
+    }
+
+    /// When it was recorded, as a FHIR instant.
+    pub fn recorded(&self) -> Option<&str> {
+        text(self.document.root(), "recorded")
+    }
+
     /// The message it is about.
     pub fn message(&self) -> Option<MessageId> {
         self.identifier(URI)?.strip_prefix(URN_UUID)?.parse().ok()
@@ -448,6 +459,7 @@ mod tests {
         ));
         let read = RecordedEvent::read(json.as_bytes()).expect("it is an AuditEvent");
         assert!(read.is("state-transition") && !read.is("disclose"));
+        assert_eq!((read.kind(), read.recorded()), (Some("state-transition"), Some("2026-01-01T12:00:00.000Z")));
         assert_eq!(
             (read.message(), read.subject(), read.agreement()),
             (Some(id), Some("ab12"), Some("demo-trust-crisis"))

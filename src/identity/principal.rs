@@ -4,7 +4,6 @@
 //! certificate. It has [`Role`]s; [`Role::may`] is the one table of what a role may do, and `tests/golden/roles.txt`
 //! shows it whole. Invariant: what no role of a principal permits is refused, and so is everything to the unlisted.
 
-use std::fmt;
 use std::str::FromStr;
 
 use super::signature::PublicKey;
@@ -26,6 +25,7 @@ impl FromStr for PrincipalId {
     }
 }
 
+/// An enum whose variants have codes, in which it is written in configuration, acts and audit events.
 macro_rules! coded {
     ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$each:meta])* $variant:ident = $code:literal,)+ }) => {
         $(#[$doc])*
@@ -44,19 +44,19 @@ macro_rules! coded {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.code())
             }
         }
 
-        impl FromStr for $name {
-            type Err = Malformed;
+        impl std::str::FromStr for $name {
+            type Err = $crate::identity::Malformed;
 
-            fn from_str(text: &str) -> Result<$name, Malformed> {
+            fn from_str(text: &str) -> Result<$name, $crate::identity::Malformed> {
                 let rule = concat!("one of " $(, $code, " ")+);
                 let found = $name::ALL.iter().find(|each| each.code() == text);
-                found.copied().ok_or(Malformed { what: $what, rule: rule.trim_ascii_end() })
+                found.copied().ok_or($crate::identity::Malformed { what: $what, rule: rule.trim_ascii_end() })
             }
         }
 
@@ -74,6 +74,8 @@ macro_rules! coded {
         }
     };
 }
+
+pub(crate) use coded;
 
 coded! {
     /// What someone is responsible for.
@@ -120,6 +122,10 @@ coded! {
         ReadReviews = "read-reviews",
         /// Completes the review of a sharing without consent.
         CompleteReview = "complete-review",
+        /// Sends a message again that waits, was refused or was given up.
+        RetryMessage = "retry-message",
+        /// Decides that a message is not to be sent.
+        CancelMessage = "cancel-message",
         /// Checks the audit log.
         VerifyAudit = "verify-audit",
         /// Changes what the site runs: its packages and its configuration.
@@ -131,12 +137,12 @@ impl Role {
     /// What this role permits. Whatever is not in this table is denied.
     pub fn may(self, action: Action) -> bool {
         use Action::{
-            Administer, ApproveAgreement, CompleteReview, Preview, ReadApprovals, ReadLineage, ReadMessage,
-            ReadReviews, ReadWithheld, Submit, VerifyAudit,
+            Administer, ApproveAgreement, CancelMessage, CompleteReview, Preview, ReadApprovals, ReadLineage,
+            ReadMessage, ReadReviews, ReadWithheld, RetryMessage, Submit, VerifyAudit,
         };
         let permitted: &[Action] = match self {
             Role::RecordSystem => &[Submit, Preview, ReadMessage],
-            Role::IntegrationEngineer => &[Preview, ReadMessage, ReadLineage],
+            Role::IntegrationEngineer => &[Preview, ReadMessage, ReadLineage, RetryMessage],
             Role::CaldicottGuardian => {
                 &[ReadMessage, ReadLineage, ReadWithheld, ApproveAgreement, ReadApprovals, ReadReviews, VerifyAudit]
             }
@@ -154,8 +160,12 @@ impl Role {
             Role::SafeguardingLead => {
                 &[ReadMessage, ReadLineage, ReadWithheld, ApproveAgreement, ReadApprovals, ReadReviews, CompleteReview]
             }
-            Role::OperationalOwner => &[ReadMessage, ApproveAgreement, ReadApprovals, ReadReviews],
-            Role::TechnicalAdministrator => &[ReadMessage, ApproveAgreement, ReadApprovals, VerifyAudit, Administer],
+            Role::OperationalOwner => {
+                &[ReadMessage, ApproveAgreement, ReadApprovals, ReadReviews, RetryMessage, CancelMessage]
+            }
+            Role::TechnicalAdministrator => {
+                &[ReadMessage, ApproveAgreement, ReadApprovals, RetryMessage, CancelMessage, VerifyAudit, Administer]
+            }
             Role::Auditor => &[ReadMessage, ReadLineage, ReadWithheld, ReadApprovals, ReadReviews, VerifyAudit],
         };
         permitted.contains(&action)

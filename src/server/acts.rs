@@ -31,6 +31,10 @@ pub(super) async fn perform(service: &Service, folder: &Path, faulty: bool) -> b
     {
         error!(%error, "acts wait; the next try follows");
     }
+    if some {
+        // A message may be due that was not, or free to go that waited for another.
+        service.gateway.lanes.values().flatten().for_each(|lane| lane.ring());
+    }
     let counted = if some { service.gateway.count_approvals().await } else { Ok(()) };
     if let Err(error) = &counted {
         error!(%error, "approvals could not be counted; they are at the next act, or when the gateway starts");

@@ -17,9 +17,9 @@ use tracing::{info, warn};
 use super::access::{look, permit};
 use super::listener::Peer;
 use super::{Service, clock, review_routes, validate};
+use crate::acts::message;
 use crate::delivery::outbox::{self, Queued};
 use crate::disclosure;
-use crate::fhir::instant_text;
 use crate::fhir::outcome::{Issue, IssueType, operation_outcome};
 use crate::identity::principal::Action;
 use crate::identity::{InterfaceName, MessageId};
@@ -35,7 +35,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) fn router(service: Arc<Service>) -> Router {
     Router::new()
         .route("/records/{interface}", post(submit))
-        .route("/messages/{id}", get(message))
+        .route("/messages/{id}", get(state))
         .route("/messages/{id}/lineage", get(lineage))
         .route("/messages/{id}/withheld", get(withheld))
         .route("/reviews", get(review_routes::list))
@@ -236,7 +236,7 @@ fn status(refusal: &Refusal) -> StatusCode {
     }
 }
 
-async fn message(
+async fn state(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Peer>,
     path: Result<Path<String>, PathRejection>,
@@ -245,7 +245,7 @@ async fn message(
     match readable(&service, &peer, path, &headers, Action::ReadMessage).await {
         Ok(record) => {
             info!(message_id = %record.id, "message state read");
-            (StatusCode::OK, no_store(), Json(shown(&record))).into_response()
+            (StatusCode::OK, no_store(), Json(message::summary(&record))).into_response()
         }
         Err(response) => *response,
     }
@@ -315,21 +315,6 @@ pub(super) fn no_answer(error: StoreError) -> Box<Response> {
 fn unknown_message() -> Response {
     let issue = Issue::error(IssueType::NotFound, "there is no message with this id");
     outcome(StatusCode::NOT_FOUND, &[issue.hint("use the Location of the 202 answer")])
-}
-
-fn shown(record: &MessageRecord) -> serde_json::Value {
-    json!({
-        "message": record.id.to_string(),
-        "state": record.state.code(),
-        "interface": record.interface.as_str(),
-        "recipient": record.recipient.as_str(),
-        "agreement": record.agreement.as_str(),
-        "acceptedAt": instant_text(record.accepted_at),
-        "updatedAt": instant_text(record.updated_at),
-        "attempts": record.attempts,
-        "nextAttemptAt": record.next_attempt_at.map(instant_text),
-        "note": record.note,
-    })
 }
 
 pub(super) fn outcome(status: StatusCode, issues: &[Issue]) -> Response {

@@ -247,6 +247,8 @@ pub enum Change {
     Review(Box<ReviewStep>),
     /// Someone approved a version of an agreement.
     Approve(Approval),
+    /// A message is sent again, or cancelled; its event is the act's.
+    Message(Box<Transition>),
 }
 
 /// One person's approval of one version of a sharing agreement.

@@ -34,7 +34,7 @@ macro_rules! run_suite {
             histories_pair_a_message_with_its_events, one_checkpoint_is_kept_for_each_size,
             a_review_is_opened_with_its_message_and_ends_once, reviews_are_listed_by_what_is_due_first,
             a_review_is_said_to_be_overdue_once, a_notice_is_due_until_it_is_delivered_once,
-            an_act_is_performed_once, an_approval_is_kept_once_with_its_event,
+            an_act_is_performed_once, a_person_moves_a_message_on_once, an_approval_is_kept_once_with_its_event,
         );
     };
 }
@@ -442,6 +442,24 @@ pub(crate) async fn an_act_is_performed_once(store: Arc<dyn Store>) {
     assert_eq!(store.perform(act(1, "looked")).await, Ok(Performed::Before));
     assert_eq!(store.perform(act(2, "looked again")).await, Ok(Performed::Now));
     assert_eq!(texts(&store).await, [(0, "looked".to_owned()), (1, "looked again".to_owned())]);
+}
+
+pub(crate) async fn a_person_moves_a_message_on_once(store: Arc<dyn Store>) {
+    let id = accept(&store, 1).await;
+    let act = |number, step: Transition| {
+        let event = step.event.clone();
+        Act { id: Uuid::from_u128(number), at: NOON, change: Change::Message(Box::new(step)), event }
+    };
+    let cancel = || step(id, State::Accepted, State::Cancelled);
+    let other = Act { event: event(Some(id), "another"), ..act(1, cancel()) };
+    assert_eq!(store.perform(other).await, Err(Error::WithoutEvent(id)));
+    assert_eq!(store.perform(act(1, cancel())).await, Ok(Performed::Now));
+    assert_eq!(store.perform(act(1, cancel())).await, Ok(Performed::Before));
+    let stale = Error::Stale { message: id, expected: State::Accepted, found: State::Cancelled };
+    assert_eq!(store.perform(act(2, cancel())).await, Err(stale));
+    let record = store.message(id).await.expect("it is read").expect("it is there");
+    assert_eq!((record.state, record.next_attempt_at), (State::Cancelled, None));
+    assert_eq!(texts(&store).await.len(), 2, "one event for one step");
 }
 
 pub(crate) async fn an_approval_is_kept_once_with_its_event(store: Arc<dyn Store>) {

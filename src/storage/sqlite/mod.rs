@@ -143,6 +143,11 @@ impl Store for SqliteStore {
 
     fn perform(&self, mut act: Act) -> Reply<'_, Performed> {
         Box::pin(async move {
+            if let Change::Message(step) = &act.change
+                && (act.event.message, &act.event) != (Some(step.message), &step.event)
+            {
+                return Err(Error::WithoutEvent(step.message));
+            }
             if let Change::Review(step) = &mut act.change {
                 if act.event.message != Some(step.message) {
                     return Err(Error::WithoutEvent(step.message));

@@ -112,9 +112,14 @@ fn insert_message(connection: &Connection, message: &NewMessage) -> Result<(), E
     Ok(())
 }
 
-/// Moves one message on. One that ends well needs nobody's look any more, one that ends badly needs it at once, and one
+/// Moves one message on, with its event. One that ends well needs nobody's look any more, one that ends badly needs it at once, and one
 /// that is taken up again does when its deadline comes.
 pub(super) fn transition(connection: &Connection, step: &Transition) -> Result<(), Error> {
+    move_on(connection, step)?;
+    append(connection, &step.event).map(drop)
+}
+
+fn move_on(connection: &Connection, step: &Transition) -> Result<(), Error> {
     let sql = "UPDATE messages SET state = ?1, updated_at = ?2, attempts = ?3, next_attempt_at = ?4, note = ?5, \
                alert_at = CASE WHEN ?1 IN ('acknowledged', 'cancelled') THEN NULL \
                                WHEN ?1 IN ('refused', 'dead') THEN ?2 \
@@ -134,7 +139,7 @@ pub(super) fn transition(connection: &Connection, step: &Transition) -> Result<(
         let found = find(connection, step.message)?.ok_or(Error::UnknownMessage(step.message))?.state;
         return Err(Error::Stale { message: step.message, expected: step.from, found });
     }
-    append(connection, &step.event).map(drop)
+    Ok(())
 }
 
 /// Performs one act, unless it was performed before.
@@ -147,6 +152,7 @@ pub(super) fn perform(connection: &Connection, act: &Act) -> Result<Performed, E
         Change::Nothing => {}
         Change::Approve(approval) => approve(connection, approval)?,
         Change::Review(step) => reviews::complete(connection, step)?,
+        Change::Message(step) => move_on(connection, step)?,
     }
     append(connection, &act.event)?;
     Ok(Performed::Now)

@@ -1,0 +1,99 @@
+//! What a person decides about a message that waits or was given up: to send it again, or never.
+//!
+//! Enters: the message as it stands, who decides, and why. Leaves: the transition with the event that says so. Invariants:
+//! sending again is a further attempt at the same message, with its ids and its bytes; a message that is under way or
+//! has arrived is neither sent again nor cancelled. Why is one of a few codes: an audit event has no room for words.
+
+use serde_json::{Value, json};
+
+use crate::audit::{Recorder, Step};
+use crate::fhir::{Instant, instant_text};
+use crate::identity::PrincipalId;
+use crate::identity::principal::{Action, coded};
+use crate::storage::{MessageRecord, State, Transition};
+
+coded! {
+    /// Why a person sends a message again, or cancels it.
+    Reason, "a reason" {
+        /// The partner corrected what was wrong at its side.
+        PartnerFixed = "partner-fixed",
+        /// The partner asked for it.
+        PartnerAsked = "partner-asked",
+        /// We corrected what was wrong at ours.
+        SettingsFixed = "settings-fixed",
+        /// Nothing was wrong, or nobody knows what.
+        TryAgain = "try-again",
+        /// Its content reached the recipient in another way, as by telephone.
+        ToldOtherwise = "told-otherwise",
+        /// What it asks for is not needed any more.
+        NoLongerNeeded = "no-longer-needed",
+        /// It should not have been submitted.
+        SubmittedInError = "submitted-in-error",
+    }
+}
+
+/// Whether a message in this state may be sent again: it waits, or was given up.
+pub fn may_retry(state: State) -> bool {
+    matches!(state, State::Queued | State::Refused | State::Dead)
+}
+
+/// Whether a message in this state may be cancelled: nothing of it is under way.
+pub fn may_cancel(state: State) -> bool {
+    matches!(state, State::Accepted | State::Queued | State::Refused | State::Dead)
+}
+
+/// The step that `action` is, if the message stands so that it may be taken.
+pub(super) fn step(
+    recorder: &Recorder,
+    record: &MessageRecord,
+    action: Action,
+    (by, why): (&PrincipalId, Reason),
+    now: Instant,
+) -> Option<Transition> {
+    let (to, next_attempt_at, note) = match action {
+        Action::RetryMessage if may_retry(record.state) => {
+            (State::Queued, Some(now), format!("sent again by {by}: {why}"))
+        }
+        Action::CancelMessage if may_cancel(record.state) => {
+            (State::Cancelled, None, format!("cancelled by {by}: {why}"))
+        }
+        _ => return None,
+    };
+    let (attempts, reason) = (record.attempts, why.code());
+    let step = Step { record, to, at: now, attempts, next_attempt_at, reason, note: &note };
+    Some(recorder.decided(step, by))
+}
+
+/// A message as lists and answers show it: ids, codes, times and notes without personal data.
+pub fn summary(record: &MessageRecord) -> Value {
+    json!({
+        "message": record.id.to_string(),
+        "state": record.state.code(),
+        "interface": record.interface.as_str(),
+        "recipient": record.recipient.as_str(),
+        "agreement": record.agreement.as_str(),
+        "acceptedAt": instant_text(record.accepted_at),
+        "updatedAt": instant_text(record.updated_at),
+        "attempts": record.attempts,
+        "nextAttemptAt": record.next_attempt_at.map(instant_text),
+        "route": record.route,
+        "priority": record.handling.priority,
+        "deadlineAt": record.handling.deadline_at.map(instant_text),
+        "note": record.note,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use State::{Accepted, Acknowledged, Cancelled, Dead, Delivered, InFlight, Queued, Refused};
+
+    #[test]
+    fn what_is_under_way_has_arrived_or_was_cancelled_is_left_alone() {
+        let may = |is: fn(State) -> bool| State::ALL.into_iter().filter(|&state| is(state)).collect::<Vec<_>>();
+        assert_eq!(may(may_retry), [Queued, Refused, Dead]);
+        assert_eq!(may(may_cancel), [Accepted, Queued, Refused, Dead]);
+        let neither = State::ALL.into_iter().filter(|&state| !may_retry(state) && !may_cancel(state));
+        assert_eq!(neither.collect::<Vec<_>>(), [InFlight, Delivered, Acknowledged, Cancelled]);
+    }
+}
