@@ -1,4 +1,5 @@
-//! `kill -9` at random moments: every message that got a 202 arrives, and its partner sees one id once.
+//! `kill -9` at random moments: every message that got a 202 arrives, and its partner sees one id once; a message sent
+//! without consent and its review, a finding and its notices are there together or not at all.
 
 #![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
 
@@ -9,10 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use http_body_util::Full;
+use hyper::Request;
 use support::{DemoSite, wait_for, weir};
 use uuid::Uuid;
 use weir::cli::client::Client;
-use weir::config::Endpoint;
+use weir::config::{Endpoint, Site};
+use weir::storage::{Filter, Finding, Store as _};
 
 /// How often the gateway is killed. `WEIR_KILLS` sets another number for a long run.
 fn rounds() -> usize {
@@ -123,4 +127,116 @@ fn every_accepted_message_arrives_once_whenever_the_gateway_is_killed() {
     let verified = weir().args(["audit", "verify", "--site"]).arg(site.gateway_folder()).output().expect("weir runs");
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
     eprintln!("{} kills, {} messages accepted, {} arrivals", rounds(), locations.len(), arrivals.len());
+}
+
+/// Completes the reviews of what was accepted, each once, across crashes. Messages whose completion was answered go to
+/// `completed`.
+async fn complete_until_stopped(
+    endpoint: Endpoint,
+    token: String,
+    stop: Arc<AtomicBool>,
+    accepted: Arc<Mutex<Vec<String>>>,
+    completed: Arc<Mutex<Vec<String>>>,
+) {
+    let mut next = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(mut client) = Client::connect(&endpoint).await else {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        };
+        while !stop.load(Ordering::Relaxed) {
+            let Some(location) = accepted.lock().expect("nobody panicked").get(next).cloned() else {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                continue;
+            };
+            let message = location.trim_start_matches("/messages/").to_owned();
+            let body = r#"{"finding":"not-justified","words":"A visit was possible."}"#;
+            let request = Request::post(format!("/reviews/{message}/completion"))
+                .header("content-type", "application/json")
+                .header("authorization", &token)
+                .body(Full::from(body))
+                .expect("it is well formed");
+            let Ok(answer) = client.exchange(request).await else { break };
+            // A completion whose answer was lost stands.
+            assert!([200, 409].contains(&answer.status.as_u16()), "{}", answer.json());
+            completed.lock().expect("nobody panicked").push(message);
+            next += 1;
+        }
+    }
+}
+
+/// What the store holds beside the messages that were answered: each message has its review, with one event that opened
+/// it; each finding has one event, and its notices.
+async fn assert_whole(site: &DemoSite, accepted: &BTreeSet<String>, completed: &BTreeSet<String>) -> (usize, usize) {
+    let site = Site::load(&site.gateway_folder()).unwrap_or_else(|faults| panic!("{faults}"));
+    let store = site.open_for_reading().expect("the store opens");
+    let messages = store.messages(Filter::default(), 1_000_000).await.expect("they are read");
+    let reviews = store.reviews(false, 1_000_000).await.expect("they are read");
+    let ids: BTreeSet<String> = messages.iter().map(|message| message.id.to_string()).collect();
+    let reviewed: BTreeSet<String> = reviews.iter().map(|review| review.message.to_string()).collect();
+    assert_eq!(ids, reviewed, "a message without its review, or a review without its message");
+    assert!(accepted.is_subset(&ids), "a message that got a 202 is gone");
+    let mut findings = 0;
+    for review in &reviews {
+        let events = store.events_of(review.message).await.expect("they are read");
+        let count = |kind: &str| {
+            let is_kind = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(&format!("\"{kind}\""));
+            events.iter().filter(|stored| is_kind(&stored.event.bytes)).count()
+        };
+        let notices = store.notices_of(review.message).await.expect("they are read").len();
+        let finding = review.completed.as_ref().map(|completed| completed.finding);
+        let is_over = usize::from(finding == Some(Finding::NotJustified));
+        assert_eq!((count("message-accepted"), count("review-opened")), (1, 1), "{}", review.message);
+        assert_eq!((count("review-completed"), notices), (is_over, is_over), "{}", review.message);
+        assert!(is_over == 1 || !completed.contains(&review.message.to_string()), "an answered finding is gone");
+        findings += is_over;
+    }
+    (ids.len(), findings)
+}
+
+#[test]
+fn a_message_and_its_review_are_there_together_or_not_at_all_whenever_the_gateway_is_killed() {
+    let site = DemoSite::new();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    let mut command = weir();
+    command.args(["token", "--as", "demo-safeguarding", "--minutes", "60", "--site"]);
+    let token = command.arg(site.gateway_folder()).output().expect("weir runs").stdout;
+    let token = format!("Bearer {}", String::from_utf8(token).expect("it is text").trim());
+    let stop = Arc::new(AtomicBool::new(false));
+    let (accepted, completed) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let (endpoint, record) = (site.endpoint(), site.record("crisis-escalation-override.json"));
+    let mut workers: Vec<_> = (0..3)
+        .map(|_| runtime.spawn(submit_until_stopped(endpoint.clone(), record.clone(), stop.clone(), accepted.clone())))
+        .collect();
+    workers.push(runtime.spawn(complete_until_stopped(
+        endpoint,
+        token,
+        stop.clone(),
+        accepted.clone(),
+        completed.clone(),
+    )));
+    let set = |list: &Arc<Mutex<Vec<String>>>| -> BTreeSet<String> {
+        let list = list.lock().expect("nobody panicked");
+        list.iter().map(|each| each.trim_start_matches("/messages/").to_owned()).collect()
+    };
+    for _ in 0..rounds() {
+        let gateway = site.start_gateway();
+        std::thread::sleep(Duration::from_millis(20 + random(300)));
+        let (before, ended) = (set(&accepted), set(&completed));
+        gateway.kill();
+        // As the crash left it, before anything is recovered.
+        runtime.block_on(assert_whole(&site, &before, &ended));
+    }
+    stop.store(true, Ordering::Relaxed);
+    let gateway = site.start_gateway();
+    for worker in workers {
+        runtime.block_on(worker).expect("a worker ends well");
+    }
+    assert_eq!(gateway.terminate(), Some(0));
+    let (accepted, completed) = (set(&accepted), set(&completed));
+    let (messages, findings) = runtime.block_on(assert_whole(&site, &accepted, &completed));
+    assert!(accepted.len() > rounds() && completed.len() > rounds(), "the test tested little");
+    let verified = weir().args(["audit", "verify", "--site"]).arg(site.gateway_folder()).output().expect("weir runs");
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    eprintln!("{} kills, {messages} messages, {findings} findings", rounds());
 }
