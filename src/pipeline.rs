@@ -81,7 +81,7 @@ use crate::fhir::message::{nhs_number, subject};
 use crate::fhir::outcome::Issue;
 use crate::fhir::{Instant, Limits};
 use crate::identity::principal::Principals;
-use crate::identity::{InterfaceName, MessageId, PartyId};
+use crate::identity::{InterfaceName, MessageId, PartyId, PrincipalId};
 use crate::intake::{self, Received, Submission};
 use crate::mapping::{self, Mapped, Mappings};
 use crate::provenance::{self, Attested};
@@ -230,13 +230,13 @@ impl Gateway {
         self.lanes.get(party).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Writes that the gateway starts, with which configuration, and queues again what an earlier run left in flight:
+    /// Writes that the gateway starts, by whom and with which configuration, and queues again what an earlier run left in flight:
     /// whether it arrived is not known, so it is sent again under the same ids.
     ///
     /// # Errors
     /// When the store cannot write.
-    pub async fn started(&self, now: Instant) -> Result<(), storage::Error> {
-        self.store.append(self.recorder.started(env!("CARGO_PKG_VERSION"), now)).await?;
+    pub async fn started(&self, by: &PrincipalId, now: Instant) -> Result<(), storage::Error> {
+        self.store.append(self.recorder.started(env!("CARGO_PKG_VERSION"), by, now)).await?;
         self.store.append(self.recorder.configuration(&self.configuration, None, now)).await?;
         for record in audit::recover(self.store(), &self.recorder, now).await? {
             info!(message_id = %record.id, "queued again: the gateway had stopped during an attempt");

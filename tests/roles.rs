@@ -54,7 +54,11 @@ fn token(site: &DemoSite, id: &str) -> String {
 
 /// A gateway with one accepted message, and the message's id.
 fn bench() -> (Bench, String) {
-    let bench = Bench::of(DemoSite::new());
+    bench_of(DemoSite::new())
+}
+
+fn bench_of(site: DemoSite) -> (Bench, String) {
+    let bench = Bench::of(site);
     let accepted = bench.post("/records/crisis-escalation", &[JSON], bench.site.record(RECORD));
     assert_eq!(accepted.status, 202, "the listed record system may submit: {:?}", accepted.json());
     let id = accepted.json()["message"].as_str().expect("it names the message").to_owned();
@@ -230,4 +234,99 @@ fn the_audit_log_verifies_with_all_of_it() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let report = runtime.block_on(weir::audit::verify(&*store, verifier)).expect("it is read");
     assert!(report.faults.is_empty(), "{report}");
+}
+
+/// The commands that end in no others, from the help that they print themselves.
+fn commands(above: &[&str]) -> Vec<String> {
+    let help = weir().args(above).arg("--help").output().expect("weir runs").stdout;
+    let help = String::from_utf8(help).expect("it is text");
+    let Some((_, list)) = help.split_once("\nCommands:\n") else { return vec![above.join(" ")] };
+    let list = list.split("\n\n").next().unwrap_or_default().lines();
+    let names = list.filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')));
+    let names = names.filter_map(|line| line.split(' ').next()).filter(|name| *name != "help");
+    names.flat_map(|name| commands(&[above, &[name]].concat())).collect()
+}
+
+#[test]
+fn every_command_has_its_action_and_is_refused_without_it() {
+    let site = DemoSite::new();
+    // Someone who only makes maps: all others may see who has approved what.
+    let key = site.gateway_folder().join("pki/staff/map-maker.key");
+    let made = weir().args(["staff", "key", "map-maker", "--file"]).arg(key).output().expect("weir runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let toml = site.path("gateway/weir.toml");
+    let text = fs::read_to_string(&toml).expect("there is a configuration");
+    let maker = "\n[[principals]]\nid = \"map-maker\"\nname = \"Map maker (synthetic)\"\n\
+                 roles = [\"integration-engineer\"]\nkey = \"pki/staff/map-maker.pub\"\n";
+    fs::write(&toml, text + maker).expect("it is written");
+    let (bench, id) = bench_of(site);
+    let site = &bench.site;
+    let record = site.path("records").join(RECORD);
+    let record = record.to_str().expect("it is text");
+    let done = ["--finding", "justified", "--words", "w"];
+    let minimise = ["minimise", record, "--agreement", "demo-trust-crisis", "--interface", "crisis-escalation"];
+    let runs: [(Action, Vec<&str>); 11] = [
+        (Action::Administer, vec!["serve"]),
+        (Action::Preview, vec!["map", record, "--interface", "crisis-escalation"]),
+        (Action::Preview, minimise.to_vec()),
+        (Action::ReadLineage, vec!["explain", &id]),
+        (Action::ApproveAgreement, vec!["agreement", "approve", "demo-trust-crisis.toml"]),
+        (Action::ReadApprovals, vec!["agreement", "approvals"]),
+        (Action::ReadReviews, vec!["review", "list"]),
+        (Action::ReadReviews, vec!["review", "show", &id]),
+        (Action::CompleteReview, [&["review", "complete", &id], &done[..]].concat()),
+        (Action::Administer, vec!["package", "add", record]),
+        (Action::VerifyAudit, vec!["audit", "verify"]),
+    ];
+    // A review, so that there is one to complete.
+    let shared = bench.post("/records/crisis-escalation", &[JSON], site.record("crisis-escalation-override.json"));
+    let shared = shared.json()["message"].as_str().expect("it names the message").to_owned();
+    let staff = open(site);
+    let people = || staff.staff().principals().iter().filter(|principal| principal.key.is_some());
+    let page = include_str!("../docs/roles.md");
+    let mut expected = accesses(site);
+    let mut acting = Vec::new();
+    for (action, arguments) in &runs {
+        let who = people().find(|person| !person.may(*action)).expect("someone may not").id.as_str();
+        let arguments: Vec<&str> = arguments.iter().map(|each| if *each == id { &*shared } else { each }).collect();
+        let (code, out, error) = run(site, &[&arguments[..], &["--as", who]].concat());
+        let says = format!("no role of {who} permits {action}");
+        let refused = match action {
+            Action::ApproveAgreement => code == 2 && error.contains(&format!("{who} does not approve")),
+            _ => code == 1 && error.contains(&says),
+        };
+        assert!(refused && out.is_empty(), "{arguments:?}: {code} {out} {error}");
+        expected.push((who.to_owned(), action.to_string(), false));
+        let is_name = |each: &&&str| each.bytes().all(|byte| byte.is_ascii_lowercase());
+        let command: Vec<&str> = arguments.iter().take_while(is_name).copied().collect();
+        acting.push(command.join(" "));
+        let row = format!("| `weir {}` | {action}", command.join(" "));
+        assert!(page.contains(&row), "docs/roles.md has no row {row}");
+    }
+    wait_for("each refused command to be a leaf", || expected.iter().all(|row| accesses(site).contains(row)));
+    assert_eq!(accesses(site).len(), expected.len());
+    for command in commands(&[]) {
+        assert!(page.contains(&format!("| `weir {command}` |")), "docs/roles.md does not say as whom {command} runs");
+        let help = weir().args(command.split(' ')).arg("--help").output().expect("weir runs").stdout;
+        let acts = String::from_utf8_lossy(&help).contains("--as <ID>");
+        assert_eq!(acts, acting.contains(&command) || command == "token", "{command} acts as someone, or does not");
+    }
+}
+
+#[test]
+fn the_log_says_who_started_the_gateway_and_who_may_not_does_not() {
+    let site = DemoSite::new();
+    let (code, _, error) = run(&site, &["serve", "--as", "demo-guardian"]);
+    assert!(code == 1 && error.contains("no role of demo-guardian permits administer"), "{code} {error}");
+    assert!(error.contains("demo-engineer"), "it says whom to ask: {error}");
+    assert!(!site.path("gateway/data/weir.sqlite3").exists(), "nothing was started");
+    let _gateway = site.start_gateway();
+    assert_eq!(accesses(&site), [("demo-guardian".to_owned(), "administer".to_owned(), false)]);
+    let store = SqliteStore::open_to_read(&site.path("gateway/data/weir.sqlite3"), None).expect("there is a database");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let events = runtime.block_on(store.events(0, 10)).expect("they are read");
+    let first: Value = serde_json::from_slice(&events[0].event.bytes).expect("JSON");
+    assert!(first["subtype"].to_string().contains("gateway-started"), "{first}");
+    assert_eq!(first["agent"][0]["who"]["identifier"]["value"], "demo-engineer");
+    assert_eq!(first["agent"][0]["requestor"], true);
 }

@@ -114,7 +114,10 @@ async fn work(site: &Path, round: u32) {
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&site.join("weir.db"), &secret).expect("it opens"));
     let recorder = Recorder::new(party("DEMOP"), NAME);
     audit::recover(&*store, &recorder, NOON).await.expect("it recovers");
-    store.append(recorder.started("0.1.0", NOON)).await.expect("it is written");
+    store
+        .append(recorder.started("0.1.0", &"demo-engineer".parse().expect("an id"), NOON))
+        .await
+        .expect("it is written");
     for worker in 0..WORKERS {
         let (store, recorder, hashes) = (Arc::clone(&store), recorder.clone(), HashKey::new(&secret));
         tokio::spawn(async move {

@@ -389,11 +389,14 @@ impl Recorder {
         written(None, &said)
     }
 
-    /// The gateway began to work, in this version.
-    pub fn started(&self, version: &str, at: Instant) -> Event {
+    /// The gateway began to work, in this version; `by` had it started.
+    pub fn started(&self, version: &str, by: &PrincipalId, at: Instant) -> Event {
         let details = vec![(detail::VERSION, Cow::Borrowed(version))];
+        let who = Who::Operator(by.as_str());
+        let launcher = Agent { part: Part::Source, who, requestor: true, address: None };
         let said = AuditEvent {
             subtypes: vec![Coding::dicom("110120"), Coding::weir(kind::GATEWAY_STARTED)],
+            agents: vec![launcher, self.agent(Part::Application, &self.party, false)],
             entities: vec![Entity { what: What::Configuration, details }],
             ..self.event(Coding::dicom("110100"), at)
         };
@@ -631,7 +634,7 @@ mod tests {
                 recorder.disclosure(step(&in_flight, State::Delivered), &terms, address).event
             }),
             ("configuration", recorder.configuration(&[("agreements/a.toml".to_owned(), [1; 32])], None, AT)),
-            ("started", recorder.started("0.1.0", AT)),
+            ("started", recorder.started("0.1.0", &"demo-engineer".parse().expect("an id"), AT)),
             ("agreements", {
                 let change = |came, byte| AgreementChange {
                     agreement: "demo-trust-crisis".parse().expect("an id"),

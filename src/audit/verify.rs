@@ -550,7 +550,10 @@ mod tests {
             let key = SigningKey::generate("weir.example/DEMOP").expect("the name is good");
             let public = key.verifier().clone();
             let mut checkpointer = Checkpointer::resume(Arc::clone(&store), key).await.expect("it begins");
-            store.append(recorder.started("0.1.0", NOON)).await.expect("it is written");
+            store
+                .append(recorder.started("0.1.0", &"demo-engineer".parse().expect("an id"), NOON))
+                .await
+                .expect("it is written");
             for number in [1, 2] {
                 accept(&store, &recorder, number).await;
             }

@@ -42,7 +42,7 @@ impl SiteOption {
 }
 
 /// As whom a verb acts at a site.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct ActorOption {
     /// Act as this principal of weir.toml; else as WEIR_AS, or as `cli.as` there says
     #[arg(long = "as", value_name = "ID")]

@@ -29,7 +29,7 @@ use self::listener::{Limits, Listener};
 use self::metrics::Metrics;
 use crate::audit::Checkpointer;
 use crate::delivery::{Lane, Notifier};
-use crate::identity::PartyId;
+use crate::identity::{PartyId, PrincipalId};
 use crate::pipeline::Gateway;
 use crate::storage;
 
@@ -121,7 +121,7 @@ pub enum StartError {
     Store(#[from] storage::Error),
 }
 
-/// Binds the listeners, queues again what an earlier run had in flight, and serves.
+/// Binds the listeners, queues again what an earlier run had in flight, and serves. `by` has it started, and may.
 ///
 /// # Errors
 /// [`StartError`]; nothing runs then.
@@ -129,13 +129,14 @@ pub async fn start(
     gateway: Arc<Gateway>,
     checkpointer: Checkpointer,
     settings: Settings,
+    by: &PrincipalId,
 ) -> Result<Running, StartError> {
     let at = |address| move |source| StartError::Listen { address, source };
     let limits = Limits::default();
     let records = Listener::bind_mutual_tls(settings.records, settings.tls, limits).await;
     let records = records.map_err(at(settings.records))?;
     let operations = Listener::bind_plain(settings.operations, limits).await.map_err(at(settings.operations))?;
-    gateway.started(clock::now()).await?;
+    gateway.started(by, clock::now()).await?;
     gateway.count_approvals().await?;
 
     let metrics = Metrics::default();

@@ -53,6 +53,10 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
     let by = actor.principal().id.clone();
     let roles = roles_of(agreement, by.as_str());
     if roles.is_empty() || !actor.may(Action::ApproveAgreement) {
+        if !actor.may(Action::ApproveAgreement) {
+            // That it was tried is for the audit log.
+            actor.leave(Deed::Access { action: Action::ApproveAgreement, message: None })?;
+        }
         let asked: Vec<String> = agreement.approval().by.iter().map(|role| wanted(agreement, *role)).collect();
         let (id, version) = (agreement.id(), agreement.version());
         anyhow::bail!("{by} does not approve {id} version {version}; it asks for {}", asked.join(" and "));

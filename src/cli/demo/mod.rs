@@ -12,7 +12,8 @@ use tokio::sync::watch;
 use super::Answer;
 use super::output::Output;
 use super::send::{Sent, follow};
-use super::serve::ended_by_signal;
+use super::serve::{administrator, ended_by_signal};
+use super::site::ActorOption;
 use crate::audit::verify;
 use crate::config::{PartnerSite, Site};
 use crate::identity::InterfaceName;
@@ -61,8 +62,9 @@ async fn show(arguments: &Arguments, folder: &Path, output: &Output) -> anyhow::
     }
     let site = Site::load(&folder.join("gateway"))?;
     let endpoint = site.send_endpoint()?;
+    let by = administrator(&site, &ActorOption::default())?;
     let parts = site.gateway().await?;
-    let running = server::start(parts.gateway, parts.checkpointer, parts.settings).await?;
+    let running = server::start(parts.gateway, parts.checkpointer, parts.settings, &by).await?;
     output.line(&format!("gateway, Trust and ICB are up after {} ms", started.elapsed().as_millis()));
 
     let interface: InterfaceName = "crisis-escalation".parse()?;
