@@ -5,6 +5,9 @@
 //! profiles is among its own. Of several rules the strictest holds: withheld, less exact, as it is. What is said of a
 //! slice holds in the place of what is said of all occurrences.
 
+#[cfg(test)]
+mod table;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 
