@@ -48,7 +48,8 @@ fn stages() -> Stages {
             }));
         }
     }
-    let how = Interface { record: MODEL.to_owned(), profile: PROFILE.to_owned(), ordered: false };
+    let how =
+        Interface { record: MODEL.to_owned(), profile: PROFILE.to_owned(), ordered: false, identified_by: vec![] };
     Stages {
         provider: provenance::Gateway {
             ods: "DEMOP".parse().expect("it is an ODS code"),
@@ -84,7 +85,7 @@ struct Bench {
 impl Bench {
     fn receive(&self) -> Received {
         let conforms = |record: &_| self.stages.validator.check_record(record, MODEL);
-        intake::receive(submission(&self.record), &self.stages.limits, conforms).expect("the sample is received")
+        intake::receive(submission(&self.record), (&self.stages.limits, &[]), conforms).expect("the sample is received")
     }
 
     fn map(&self, received: Received) -> Mapped {

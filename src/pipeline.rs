@@ -98,6 +98,9 @@ pub struct Interface {
     pub profile: String,
     /// Whether messages about one person reach a recipient in the order in which they were accepted.
     pub ordered: bool,
+    /// The members of the record that identify it: its id and version. What is submitted without an idempotency key is
+    /// told from other records by them.
+    pub identified_by: Vec<String>,
 }
 
 /// What stages 1 to 5 need, compiled once. They read nothing else.
@@ -433,7 +436,7 @@ fn receive(stages: &Stages, submission: Submission) -> Result<Received, Refusal>
     }
     let interface = stages.interface(&submission.interface)?;
     let conforms = |record: &_| stages.validator.check_record(record, &interface.record);
-    let received = intake::receive(submission, &stages.limits, conforms)?;
+    let received = intake::receive(submission, (&stages.limits, &interface.identified_by), conforms)?;
     debug!(message_id = %received.message(), values = received.record().len(), "record received");
     Ok(received)
 }

@@ -263,7 +263,7 @@ fn nobody_reviews_their_own_decision() {
     };
     // One decision by the lead whom the agreement names, one by someone else that the second lead hands in.
     let decided = text(&bench.site, OVERRIDE).replace("Alex Placeholder", "Dr Safeguarding, Sue");
-    let by_lead = submit(decided, &[JSON]);
+    let by_lead = submit(decided, &[JSON, ("idempotency-key", "by-the-lead")]);
     let by_second = submit(text(&bench.site, OVERRIDE), &[JSON, ("authorization", &*second)]);
     assert_ne!(by_lead, by_second);
 

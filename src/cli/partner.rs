@@ -16,7 +16,7 @@ pub(super) struct Arguments {
     /// The partner's folder: partner.toml, pki/, and the inbox
     #[arg(long, value_name = "DIR")]
     site: std::path::PathBuf,
-    /// What to do wrong: unavailable:N, flap:N, cut:N, slow:MILLISECONDS, reject, uncorrelated:N
+    /// What to do wrong: unavailable:N, flap:N, cut:N, silent:N, slow:MILLISECONDS, reject, uncorrelated:N
     #[arg(long, value_name = "HOW")]
     misbehave: Vec<Misbehaviour>,
 }

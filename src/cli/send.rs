@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     interface: InterfaceName,
     #[command(flatten)]
     site: SiteOption,
-    /// Idempotency-Key; without one the record's own bytes identify it
+    /// Idempotency-Key; without one the record's own id and version identify it, or its bytes
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     /// How long to follow the message

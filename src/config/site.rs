@@ -538,6 +538,7 @@ fn load_interfaces(
         record: interface.record.clone(),
         profile: interface.profile.clone(),
         ordered: interface.order_by_subject,
+        identified_by: interface.identified_by.clone(),
     };
     written.interfaces.iter().map(|(name, interface)| (name.clone(), checked(interface))).collect()
 }

@@ -149,6 +149,9 @@ pub(super) struct Interface {
     /// Whether messages about one person reach a recipient in the order in which they were accepted. Default false.
     #[serde(default)]
     pub(super) order_by_subject: bool,
+    /// The members of the record that identify it: `["recordId", "version"]`. Without any, its bytes do.
+    #[serde(default)]
+    pub(super) identified_by: Vec<String>,
 }
 
 /// What `weir send` presents when it submits a record.

@@ -54,8 +54,8 @@ impl Queued {
 /// Why an attested message was not queued. Nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The key was used for another record.
-    #[error("the Idempotency-Key was used before, for a record with other content")]
+    /// The key, or what identifies the record by itself, was used for another one.
+    #[error("the Idempotency-Key, or the record's own id and version, was used before for other content")]
     Conflict,
     /// No partner file names the recipient.
     #[error("no route leads to {recipient}")]
@@ -72,7 +72,7 @@ impl Error {
     /// What the sender can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Error::Conflict => "use a new Idempotency-Key for a new or changed record",
+            Error::Conflict => "use a new Idempotency-Key, or a new version, for a new or changed record",
             Error::NoRoute { .. } => "check the recipient's ODS code in the record, or ask the operator for a route",
             Error::Store(_) => "send the same record again in a few seconds; nothing was accepted",
         }

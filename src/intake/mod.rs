@@ -111,16 +111,17 @@ impl Error {
     }
 }
 
-/// Parses and checks a submission. `conforms` checks the record against the interface's logical model.
+/// Parses and checks a submission. `conforms` checks the record against the interface's logical model; `identified_by`
+/// names the members that identify a record of it, as its id and version do.
 ///
-/// The message's id comes from the sender, the interface and the idempotency key; without a key, the digest of the
-/// record stands in for it, so that the same bytes sent twice are one message.
+/// The message's id comes from the sender, the interface and the idempotency key; without a key, what identifies the
+/// record stands in for it, and without that the digest of its bytes: what is sent twice is one message.
 ///
 /// # Errors
 /// [`Error`], which names the place in the record.
 pub fn receive(
     submission: Submission,
-    limits: &Limits,
+    (limits, identified_by): (&Limits, &[String]),
     conforms: impl FnOnce(&Document) -> Vec<Issue>,
 ) -> Result<Received, Error> {
     let Submission { sender, by, interface, content_type, idempotency_key, body, received_at } = submission;
@@ -128,12 +129,14 @@ pub fn receive(
         return Err(Error::MediaType);
     }
     let hash = sha_256(&body);
-    let message = message_id(&sender, &interface, idempotency_key.as_deref(), &hash)?;
+    let key = idempotency_key.map(checked).transpose()?;
     let record = Document::parse(body, limits)?;
     let issues = conforms(&record);
     if issues.iter().any(Issue::is_error) {
         return Err(Error::Model { interface, issues });
     }
+    let own = || own_identity(&record, identified_by).unwrap_or_else(|| format!("sha-256 {}", hex(&hash)));
+    let message = MessageId::derive(&sender, &interface, &key.map_or_else(own, |key| format!("key {key}")));
     Ok(Received { message, sender, by, interface, record, digest: hash, received_at })
 }
 
@@ -143,19 +146,20 @@ fn is_json(content_type: &str) -> bool {
     ["application/json", "application/fhir+json"].iter().any(|known| essence.eq_ignore_ascii_case(known))
 }
 
-fn message_id(
-    sender: &PartyId,
-    interface: &InterfaceName,
-    key: Option<&str>,
-    digest: &[u8; 32],
-) -> Result<MessageId, Error> {
-    match key {
-        Some(key) if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Ok(MessageId::derive(sender, interface, &format!("key {key}")))
-        }
-        Some(_) => Err(Error::IdempotencyKey),
-        None => Ok(MessageId::derive(sender, interface, &format!("sha-256 {}", hex(digest)))),
-    }
+fn checked(key: String) -> Result<String, Error> {
+    let is_key = (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    is_key.then_some(key).ok_or(Error::IdempotencyKey)
+}
+
+/// What identifies the record by itself; `None` when nothing does, or it lacks a part. Each part follows its length, so
+/// that no two lists of parts are the same text.
+fn own_identity(record: &Document, identified_by: &[String]) -> Option<String> {
+    let part = |name: &String| {
+        let text = record.root().member(name)?.text()?;
+        Some(format!(" {}:{text}", text.len()))
+    };
+    let parts: String = identified_by.iter().map(part).collect::<Option<_>>()?;
+    (!parts.is_empty()).then(|| format!("record{parts}"))
 }
 
 #[cfg(test)]
@@ -177,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_same_bytes_are_the_same_message_and_a_key_overrides_them() {
-        let receive = |submission| receive(submission, &Limits::default(), |_| vec![]).expect("it is received");
+        let receive = |submission| receive(submission, (&Limits::default(), &[]), |_| vec![]).expect("it is received");
         let first = receive(submission("{}"));
         assert_eq!(first.message(), receive(submission("{}")).message());
         assert_ne!(first.message(), receive(submission("{ }")).message());
@@ -188,10 +192,26 @@ mod tests {
     }
 
     #[test]
+    fn a_record_is_identified_by_its_id_and_version_where_it_has_both() {
+        let by = ["id".to_owned(), "version".to_owned()];
+        let id = |body, key: Option<&str>| {
+            let submission = Submission { idempotency_key: key.map(str::to_owned), ..submission(body) };
+            receive(submission, (&Limits::default(), &by), |_| vec![]).expect("it is received").message()
+        };
+        let first = id(r#"{"id":"a","version":"1"}"#, None);
+        assert_eq!(first, id(r#"{"version":"1", "id":"a","more":true}"#, None), "however it is written");
+        for other in [r#"{"id":"a","version":"2"}"#, r#"{"id":"a1","version":""}"#, r#"{"id":"a"}"#] {
+            assert_ne!(first, id(other, None), "{other}");
+        }
+        assert_ne!(first, id(r#"{"id":"a","version":"1"}"#, Some("k")), "a key comes first");
+        assert_ne!(id(r#"{"id":"a"}"#, None), id(r#"{"id":"a" }"#, None), "a part is missing: the bytes decide");
+    }
+
+    #[test]
     fn what_is_wrong_is_refused_by_kind() {
         let refused = |submission| {
             let missing = Issue::error(IssueType::Required, "recordId is missing");
-            receive(submission, &Limits::default(), |_| vec![missing]).expect_err("it is refused")
+            receive(submission, (&Limits::default(), &[]), |_| vec![missing]).expect_err("it is refused")
         };
         let xml = Submission { content_type: Some("application/xml".to_owned()), ..submission("{}") };
         assert!(matches!(refused(xml), Error::MediaType));

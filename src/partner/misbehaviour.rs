@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// One thing to do wrong, written as `unavailable:3`, `flap:5`, `cut:1`, `slow:200`, `reject` or `uncorrelated:2`.
+/// One thing to do wrong, written as `unavailable:3`, `flap:5`, `cut:1`, `silent:1`, `slow:200`, `reject` or `uncorrelated:2`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misbehaviour {
     /// `unavailable:N`: the first N messages get 503 with `Retry-After: 1`, and are not kept.
@@ -13,6 +13,8 @@ pub enum Misbehaviour {
     Flap(u32),
     /// `cut:N`: the first N messages are kept, then the connection is cut without an answer.
     Cut(u32),
+    /// `silent:N`: the first N messages are kept, and never answered.
+    Silent(u32),
     /// `slow:MILLIS`: every answer waits so long.
     Slow(Duration),
     /// `reject`: every message gets 422, and is not kept.
@@ -23,7 +25,9 @@ pub enum Misbehaviour {
 
 /// Text that names no misbehaviour.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a misbehaviour: write unavailable:N, flap:N, cut:N, slow:MILLISECONDS, reject or uncorrelated:N")]
+#[error(
+    "not a misbehaviour: write unavailable:N, flap:N, cut:N, silent:N, slow:MILLISECONDS, reject or uncorrelated:N"
+)]
 pub struct UnknownMisbehaviour;
 
 impl FromStr for Misbehaviour {
@@ -39,6 +43,7 @@ impl FromStr for Misbehaviour {
             "unavailable" => Ok(Misbehaviour::Unavailable(number)),
             "flap" if number > 0 => Ok(Misbehaviour::Flap(number)),
             "cut" => Ok(Misbehaviour::Cut(number)),
+            "silent" => Ok(Misbehaviour::Silent(number)),
             "slow" => Ok(Misbehaviour::Slow(Duration::from_millis(number.into()))),
             "uncorrelated" => Ok(Misbehaviour::Uncorrelated(number)),
             _ => Err(UnknownMisbehaviour),
@@ -54,6 +59,7 @@ pub(super) struct Mischief {
     flap: u32,
     arrived: AtomicU32,
     cut: AtomicU32,
+    silent: AtomicU32,
     uncorrelated: AtomicU32,
     reject: bool,
     slow: Duration,
@@ -67,6 +73,7 @@ impl Mischief {
                 Misbehaviour::Unavailable(times) => mischief.unavailable = times.into(),
                 Misbehaviour::Flap(times) => mischief.flap = times,
                 Misbehaviour::Cut(times) => mischief.cut = times.into(),
+                Misbehaviour::Silent(times) => mischief.silent = times.into(),
                 Misbehaviour::Uncorrelated(times) => mischief.uncorrelated = times.into(),
                 Misbehaviour::Slow(wait) => mischief.slow = wait,
                 Misbehaviour::Reject => mischief.reject = true,
@@ -86,6 +93,10 @@ impl Mischief {
 
     pub(super) fn cut(&self) -> bool {
         once_less(&self.cut)
+    }
+
+    pub(super) fn silent(&self) -> bool {
+        once_less(&self.silent)
     }
 
     pub(super) fn uncorrelated(&self) -> bool {
@@ -116,6 +127,7 @@ mod tests {
             ("unavailable:3", Misbehaviour::Unavailable(3)),
             ("flap:2", Misbehaviour::Flap(2)),
             ("cut:1", Misbehaviour::Cut(1)),
+            ("silent:1", Misbehaviour::Silent(1)),
             ("slow:250", Misbehaviour::Slow(Duration::from_millis(250))),
             ("reject", Misbehaviour::Reject),
             ("uncorrelated:2", Misbehaviour::Uncorrelated(2)),

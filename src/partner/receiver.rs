@@ -113,6 +113,9 @@ async fn process_message(
             connection.cut();
             return std::future::pending().await;
         }
+        if receiver.mischief.silent() {
+            return std::future::pending().await;
+        }
     }
     match taken {
         Ok(id) => acknowledged(&receiver, &peer.party, &headers, id),

@@ -157,7 +157,7 @@ mod tests {
             body: record.into(),
             received_at: time::macros::datetime!(2026-03-04 00:00 UTC),
         };
-        let received = intake::receive(submission, &Limits::default(), |_| vec![]).expect("it is received");
+        let received = intake::receive(submission, (&Limits::default(), &[]), |_| vec![]).expect("it is received");
         let file = MapFile {
             name: "crisis-escalation.map".to_owned(),
             text: include_str!("../../mappings/crisis-escalation.map").to_owned(),
