@@ -93,7 +93,7 @@ impl Look {
         // A folder that cannot be read is one state as any other: it is judged, and said, once.
         let hashes = match &read {
             Ok(texts) => texts.iter().map(|(name, text)| (name.clone(), sha_256(text.as_bytes()))).collect(),
-            Err(why) => vec![(why.clone(), [0; 32])],
+            Err(why) => vec![("agreements".to_owned(), sha_256(why.as_bytes()))],
         };
         if hashes == self.judged {
             self.pending = None;
