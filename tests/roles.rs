@@ -265,7 +265,7 @@ fn every_command_has_its_action_and_is_refused_without_it() {
     let record = record.to_str().expect("it is text");
     let done = ["--finding", "justified", "--words", "w"];
     let minimise = ["minimise", record, "--agreement", "demo-trust-crisis", "--interface", "crisis-escalation"];
-    let runs: [(Action, Vec<&str>); 11] = [
+    let runs: [(Action, Vec<&str>); 16] = [
         (Action::Administer, vec!["serve"]),
         (Action::Preview, vec!["map", record, "--interface", "crisis-escalation"]),
         (Action::Preview, minimise.to_vec()),
@@ -277,6 +277,11 @@ fn every_command_has_its_action_and_is_refused_without_it() {
         (Action::CompleteReview, [&["review", "complete", &id], &done[..]].concat()),
         (Action::Administer, vec!["package", "add", record]),
         (Action::VerifyAudit, vec!["audit", "verify"]),
+        (Action::ReadMessage, vec!["messages", "list"]),
+        (Action::ReadMessage, vec!["messages", "show", &id]),
+        (Action::ReadMessage, vec!["messages", "dead"]),
+        (Action::RetryMessage, vec!["messages", "retry", &id, "--why", "try-again"]),
+        (Action::CancelMessage, vec!["messages", "cancel", &id, "--why", "no-longer-needed"]),
     ];
     // A review, so that there is one to complete.
     let shared = bench.post("/records/crisis-escalation", &[JSON], site.record("crisis-escalation-override.json"));
