@@ -1,6 +1,7 @@
 //! `weir serve`: the gateway of a site, until a signal ends it.
 
 use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Answer;
 use super::site::{ActorOption, SiteOption};
@@ -24,12 +25,13 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Answer> {
     super::start_logging("info");
-    let site = arguments.site.load()?;
     super::runtime()?.block_on(async {
+        let mut signals = Signals::listen()?;
+        let site = arguments.site.load()?;
         let by = administrator(&site, &arguments.actor)?;
         let parts = site.gateway().await?;
         let running = server::start(parts.gateway, parts.checkpointer, parts.settings, &by).await?;
-        serve(&running).await?;
+        signals.end(&running).await;
         running.shut_down().await;
         Ok(Answer::Yes)
     })
@@ -45,22 +47,33 @@ pub(super) fn administrator(site: &Site, actor: &ActorOption) -> anyhow::Result<
     Ok(actor.principal().id.clone())
 }
 
-/// Until SIGINT or SIGTERM; SIGHUP has the agreements looked at.
-async fn serve(running: &server::Running) -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut ended = std::pin::pin!(ended_by_signal());
-    loop {
-        tokio::select! {
-            ended = &mut ended => return ended,
-            Some(()) = hangup.recv() => running.look_at_agreements(),
+/// The signals that the gateway listens to, from before it is started: none that comes early ends it abruptly.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Signals> {
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Signals { terminate, interrupt, hangup: signal(SignalKind::hangup())? })
+    }
+
+    /// Until SIGINT or SIGTERM; SIGHUP has the agreements looked at.
+    async fn end(&mut self, running: &server::Running) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                Some(()) = self.hangup.recv() => running.look_at_agreements(),
+            }
         }
     }
 }
 
 /// Until SIGINT or SIGTERM.
 pub(super) async fn ended_by_signal() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
