@@ -220,8 +220,11 @@ fn a_message_and_its_review_are_there_together_or_not_at_all_whenever_the_gatewa
         list.iter().map(|each| each.trim_start_matches("/messages/").to_owned()).collect()
     };
     for _ in 0..rounds() {
+        let known = set(&accepted).len();
         let gateway = site.start_gateway();
-        std::thread::sleep(Duration::from_millis(20 + random(300)));
+        // However slow the machine is, each round takes something.
+        wait_for("something to be accepted", || set(&accepted).len() > known);
+        std::thread::sleep(Duration::from_millis(random(200)));
         let (before, ended) = (set(&accepted), set(&completed));
         gateway.kill();
         // As the crash left it, before anything is recovered.
@@ -235,7 +238,7 @@ fn a_message_and_its_review_are_there_together_or_not_at_all_whenever_the_gatewa
     assert_eq!(gateway.terminate(), Some(0));
     let (accepted, completed) = (set(&accepted), set(&completed));
     let (messages, findings) = runtime.block_on(assert_whole(&site, &accepted, &completed));
-    assert!(accepted.len() > rounds() && completed.len() > rounds(), "the test tested little");
+    assert!(accepted.len() >= rounds() && completed.len() > rounds() / 4, "the test tested little");
     let verified = weir().args(["audit", "verify", "--site"]).arg(site.gateway_folder()).output().expect("weir runs");
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
     eprintln!("{} kills, {messages} messages, {findings} findings", rounds());
