@@ -48,8 +48,13 @@ fn stages() -> Stages {
             }));
         }
     }
-    let how =
-        Interface { record: MODEL.to_owned(), profile: PROFILE.to_owned(), ordered: false, identified_by: vec![] };
+    let how = Interface {
+        record: MODEL.to_owned(),
+        profile: PROFILE.to_owned(),
+        ordered: false,
+        identified_by: vec![],
+        deadlines: [].into(),
+    };
     Stages {
         provider: provenance::Gateway {
             ods: "DEMOP".parse().expect("it is an ODS code"),

@@ -75,9 +75,9 @@ use tracing::{Instrument as _, Span, debug, debug_span, error, field, info, info
 use crate::acknowledgement::{self, Verdict};
 use crate::audit::{self, HashKey, Recorder, Refused, Step, Terms};
 use crate::delivery::outbox::{self, Queued, enqueue};
-use crate::delivery::{Dispatch, Health, Lane};
+use crate::delivery::{Dispatch, Health, Lane, deadline};
 use crate::disclosure::{self, AgreementChange, Agreements};
-use crate::fhir::message::{nhs_number, subject};
+use crate::fhir::message::{nhs_number, priority, subject};
 use crate::fhir::outcome::Issue;
 use crate::fhir::{Instant, Limits};
 use crate::identity::principal::Principals;
@@ -101,6 +101,8 @@ pub struct Interface {
     /// The members of the record that identify it: its id and version. What is submitted without an idempotency key is
     /// told from other records by them.
     pub identified_by: Vec<String>,
+    /// How long a message may take to be acknowledged, by its clinical priority, a code of request-priority.
+    pub deadlines: BTreeMap<String, std::time::Duration>,
 }
 
 /// What stages 1 to 5 need, compiled once. They read nothing else.
@@ -332,14 +334,15 @@ async fn queue(gateway: &Gateway, submission: Submission, now: fn() -> Instant) 
     }
     let (terms, record) = (terms(gateway, &attested), gateway.hash_key.record(&attested.received().digest()));
     let by = attested.received().by().cloned();
-    let handling = handling(gateway, &stages, &attested)?;
+    let accepted_at = now();
+    let handling = handling(gateway, &stages, &attested, accepted_at)?;
     let events = |message: &NewMessage| {
         let accepted = gateway.recorder.accepted(message, by.as_ref(), &terms, &record);
         let opened = |review| gateway.recorder.review_opened(message.id, review, message.accepted_at);
         std::iter::once(accepted).chain(message.review.as_ref().map(opened)).collect()
     };
     let stored = async {
-        let queued = enqueue(gateway.store(), attested, (now(), handling), events).await?;
+        let queued = enqueue(gateway.store(), attested, (accepted_at, handling), events).await?;
         debug!("message and audit event on disk");
         Ok(queued)
     };
@@ -387,14 +390,27 @@ fn terms(gateway: &Gateway, attested: &Attested) -> Terms {
     }
 }
 
-/// How a message is handled on its way, as its interface says.
-fn handling(gateway: &Gateway, stages: &Stages, attested: &Attested) -> Result<Handling, Refusal> {
-    let name = attested.received().interface();
-    let bundle = attested.disclosable().validated().mapped().bundle();
-    let order_key = stages.interface(name)?.ordered.then(|| subject(bundle)).flatten();
-    let order_key = order_key.map(|(system, value)| gateway.hash_key.order(name, &system, &value).as_str().to_owned());
-    Ok(Handling { order_key, ..Handling::default() })
+/// How a message is handled on its way, as its interface says for its person and its priority.
+fn handling(
+    gateway: &Gateway,
+    stages: &Stages,
+    attested: &Attested,
+    accepted_at: Instant,
+) -> Result<Handling, Refusal> {
+    let (name, disclosable) = (attested.received().interface(), attested.disclosable());
+    let (interface, bundle) = (stages.interface(name)?, disclosable.validated().mapped().bundle());
+    let hash = |(system, value): (String, String)| gateway.hash_key.order(name, &system, &value).as_str().to_owned();
+    let order_key = interface.ordered.then(|| subject(bundle)).flatten().map(hash);
+    let priority = priority(bundle);
+    let time = interface.deadlines.get(priority.as_deref().unwrap_or(ROUTINE));
+    let deadline_at = time.map(|time| accepted_at + *time);
+    let routes = gateway.lanes(&disclosable.agreement().recipient().ods).len();
+    let alert_at = deadline_at.map(|deadline_at| deadline::first_look(accepted_at, deadline_at, routes));
+    Ok(Handling { order_key, priority, deadline_at, alert_at })
 }
+
+/// The priority of what has none (FHIR R4, ServiceRequest.priority).
+const ROUTINE: &str = "routine";
 
 /// Runs a submission through stages 1 and 2 only: the Bundle before anything is withheld.
 ///

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::audit::{Recorder, Step};
 use crate::fhir::{Instant, instant_text};
-use crate::identity::PrincipalId;
-use crate::identity::principal::{Action, coded};
+use crate::identity::principal::Action;
+use crate::identity::{PrincipalId, coded};
 use crate::storage::{MessageRecord, State, Transition};
 
 coded! {

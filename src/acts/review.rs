@@ -40,7 +40,7 @@ fn notices(
     provider: &PartyId,
 ) -> Vec<NewNotice> {
     let incident = review.message.part("incident");
-    let route = agreement.map(|agreement| route(agreement.escalations())).unwrap_or_default();
+    let route = agreement.map(|agreement| agreement.escalation_route(SEVERITY)).unwrap_or_default();
     let notice = |channel: Channel, target: String, escalation: Option<&Escalation>| {
         let id = review.message.part(&format!("incident notice {} {target}", channel.code()));
         let body = body((id, incident), review, completed, (version, escalation), provider).to_string();
@@ -61,13 +61,6 @@ fn notices(
         notices.push(notice(Channel::Spool, format!("{incident}.json"), None));
     }
     notices
-}
-
-/// The rows for the severity; else those for a graver one, else for a lesser one.
-fn route(escalations: &[Escalation]) -> Vec<&Escalation> {
-    let of = |severity| escalations.iter().filter(|each| each.severity == severity).collect::<Vec<_>>();
-    let severities = [SEVERITY, Severity::Critical, Severity::Minor];
-    severities.into_iter().map(of).find(|rows| !rows.is_empty()).unwrap_or_default()
 }
 
 /// What a notice says: ids, codes and times.

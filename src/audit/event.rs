@@ -10,12 +10,13 @@ use aws_lc_rs::hmac;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::merkle;
+use crate::delivery::deadline::Alarm;
 use crate::disclosure::AgreementChange;
-use crate::fhir::Instant;
 use crate::fhir::audit_event::{Action, Agent, AuditEvent, Coding, Entity, Outcome, Part, RecordedEvent, What, Who};
+use crate::fhir::{Instant, instant_text};
 use crate::identity::digest::{from_hex, hex, sha_256};
 use crate::identity::{AgreementId, InterfaceName, MessageId, PartyId, PrincipalId, principal};
-use crate::storage::{Approval, Event, MessageRecord, NewMessage, Secret, State, Transition};
+use crate::storage::{Approval, Event, Handling, MessageRecord, NewMessage, Secret, State, Transition};
 
 /// The kinds of event that Weir defines, as they stand in `AuditEvent.subtype`.
 pub mod kind {
@@ -45,6 +46,8 @@ pub mod kind {
     pub const REVIEW_OVERDUE: &str = "review-overdue";
     /// A review was completed.
     pub const REVIEW_COMPLETED: &str = "review-completed";
+    /// Something was done about a message whose deadline nears, or that ended badly.
+    pub const DELIVERY_ALARM: &str = "delivery-alarm";
     /// A notice of an incident reached its reader.
     pub const INCIDENT_REPORTED: &str = "incident-reported";
 }
@@ -73,6 +76,9 @@ pub(super) mod detail {
     pub(in crate::audit) const FINDING: &str = "finding";
     pub(in crate::audit) const NOTICE: &str = "notice";
     pub(in crate::audit) const CHANNEL: &str = "channel";
+    pub(in crate::audit) const ROUTE: &str = "route";
+    pub(in crate::audit) const PRIORITY: &str = "priority";
+    pub(in crate::audit) const DEADLINE: &str = "deadline";
     pub(in crate::audit) const CHANGE: &str = "change";
 }
 
@@ -278,6 +284,7 @@ impl Recorder {
             (detail::LINEAGE, hex(&sha_256(&message.lineage)).into()),
         ];
         details.extend(terms.account());
+        details.extend(handling_details(&message.handling));
         let said = AuditEvent {
             subtypes: vec![Coding::lifecycle("receive"), Coding::weir(kind::MESSAGE_ACCEPTED)],
             action: Action::Create,
@@ -354,6 +361,22 @@ impl Recorder {
             ..self.event(Coding::dicom("110106"), step.at)
         };
         changed(step, &said)
+    }
+
+    /// Something is done about a message whose deadline nears, or that ended badly: it goes over another route, people are
+    /// told, or both.
+    pub fn alarm(&self, record: &MessageRecord, alarm: Alarm, at: Instant) -> Event {
+        let mut details = vec![(detail::ATTEMPTS, Cow::Owned(record.attempts.to_string()))];
+        details.extend(alarm.route.map(|route| (detail::ROUTE, route.to_string().into())));
+        details.extend(alarm.tell.map(|trouble| (detail::REASON, trouble.code().into())));
+        details.extend(handling_details(&record.handling));
+        let said = AuditEvent {
+            subtypes: vec![Coding::weir(kind::DELIVERY_ALARM)],
+            outcome: if alarm.tell.is_some() { Outcome::SeriousFailure } else { Outcome::MinorFailure },
+            entities: vec![Entity { what: What::Message(record.id), details }],
+            ..self.event(Coding::dicom("110100"), at)
+        };
+        written(Some(record.id), &said)
     }
 
     /// A configuration took effect; or did not, for `refused`. `files` are names with the SHA-256 of what they hold.
@@ -489,6 +512,12 @@ impl Recorder {
     }
 }
 
+fn handling_details(handling: &Handling) -> Vec<(&'static str, Cow<'_, str>)> {
+    let priority = handling.priority.as_deref().map(|code| (detail::PRIORITY, code.into()));
+    let deadline = handling.deadline_at.map(|at| (detail::DEADLINE, instant_text(at).into()));
+    priority.into_iter().chain(deadline).collect()
+}
+
 fn step_details<'a>(step: &Step<'a>) -> Vec<(&'static str, Cow<'a, str>)> {
     let mut details = vec![
         (detail::FROM, Cow::Borrowed(step.record.state.code())),
@@ -526,7 +555,7 @@ fn event_id(at: Instant) -> Uuid {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::Handling;
+    use crate::delivery::deadline::Trouble;
     use time::macros::datetime;
 
     const AT: Instant = datetime!(2026-01-01 12:00:00.5 UTC);
@@ -632,6 +661,10 @@ mod tests {
             ("extract", {
                 let terms = Terms { subject: None, ..terms() };
                 recorder.disclosure(step(&in_flight, State::Delivered), &terms, address).event
+            }),
+            ("alarm", {
+                let alarm = Alarm { route: Some(1), tell: Some(Trouble::DeadlineNear), next: None };
+                recorder.alarm(&in_flight, alarm, AT)
             }),
             ("configuration", recorder.configuration(&[("agreements/a.toml".to_owned(), [1; 32])], None, AT)),
             ("started", recorder.started("0.1.0", &"demo-engineer".parse().expect("an id"), AT)),

@@ -199,6 +199,7 @@ fn step(stored: &StoredEvent) -> Option<Value> {
         "to": detail("to"),
         "attempts": detail("attempts").and_then(|text| text.parse::<u32>().ok()),
         "reason": detail("reason"),
+        "route": detail("route"),
         "by": said.operator(),
     }))
 }
@@ -219,7 +220,13 @@ fn text(record: &MessageRecord, steps: &[Value], notices: &[NoticeRecord]) -> St
         let part =
             |name: &str, before: &str| step[name].as_str().map(|text| format!("{before}{text}")).unwrap_or_default();
         let (at, kind) = (step["at"].as_str().unwrap_or_default(), step["kind"].as_str().unwrap_or_default());
-        format!("step       {at}  {kind}{}{}{}", part("to", " → "), part("reason", ", "), part("by", ", by "))
+        format!(
+            "step       {at}  {kind}{}{}{}{}",
+            part("to", " → "),
+            part("route", ", over route "),
+            part("reason", ", "),
+            part("by", ", by ")
+        )
     }));
     lines.extend(notices.iter().map(|notice| {
         let (channel, target) = (notice.notice.channel.code(), &notice.notice.target);

@@ -19,6 +19,7 @@ use super::staff::Staff;
 use super::{agreements, builtin, written};
 use crate::audit::checkpoint::{SigningKey, VerifierKey};
 use crate::audit::{Checkpointer, HashKey, Recorder};
+use crate::delivery::deadline::LONGEST;
 use crate::delivery::{Lane, Partner, PartnerSection};
 use crate::disclosure::{Agreement, PseudonymKey};
 use crate::fhir::outcome::Issue;
@@ -534,13 +535,36 @@ fn load_interfaces(
             }
         }
     }
+    for (name, interface) in &written.interfaces {
+        for (priority, minutes) in &interface.deadline_minutes {
+            let at = format!("interfaces.{name}.deadline_minutes.{priority}");
+            if !PRIORITIES.contains(&priority.as_str()) {
+                let hint = "write stat, asap, urgent or routine";
+                faults.faults.push(Fault::new(SITE, format!("{at} is no priority of a request"), hint));
+            }
+            if !(0.01..=LONGEST.as_secs_f64() / 60.0).contains(minutes) {
+                let hint = "write minutes from 0.01 to 43200";
+                faults.faults.push(Fault::new(SITE, format!("{at} is out of range"), hint));
+            }
+        }
+    }
     let checked = |interface: &written::Interface| Interface {
         record: interface.record.clone(),
         profile: interface.profile.clone(),
         ordered: interface.order_by_subject,
         identified_by: interface.identified_by.clone(),
+        deadlines: deadlines(interface),
     };
     written.interfaces.iter().map(|(name, interface)| (name.clone(), checked(interface))).collect()
+}
+
+/// Codes of `http://hl7.org/fhir/request-priority`.
+const PRIORITIES: [&str; 4] = ["routine", "urgent", "asap", "stat"];
+
+/// What is out of range is told as a fault.
+fn deadlines(interface: &written::Interface) -> BTreeMap<String, Duration> {
+    let time = |minutes: &f64| Duration::try_from_secs_f64(minutes * 60.0).unwrap_or(LONGEST);
+    interface.deadline_minutes.iter().map(|(priority, minutes)| (priority.clone(), time(minutes))).collect()
 }
 
 fn load_mappings(

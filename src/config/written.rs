@@ -152,6 +152,10 @@ pub(super) struct Interface {
     /// The members of the record that identify it: `["recordId", "version"]`. Without any, its bytes do.
     #[serde(default)]
     pub(super) identified_by: Vec<String>,
+    /// How many minutes a message may take to be acknowledged, by the priority of its request: `stat`, `asap`, `urgent`,
+    /// `routine`. A priority that is not here has no deadline.
+    #[serde(default)]
+    pub(super) deadline_minutes: BTreeMap<String, f64>,
 }
 
 /// What `weir send` presents when it submits a record.

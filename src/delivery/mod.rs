@@ -9,6 +9,7 @@
 mod attempt;
 mod bars;
 mod client;
+pub mod deadline;
 mod dispatch;
 mod endpoint;
 mod lane;

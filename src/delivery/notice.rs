@@ -1,4 +1,4 @@
-//! Notices of incidents: an HTTPS POST to a webhook, or a file in the spool folder of the site.
+//! Notices of incidents: an HTTPS POST to a webhook, a file in the spool folder of the site, or a line of the log.
 //!
 //! Enters: a notice that is stored. Leaves: whether its reader has it. Every attempt carries the same id (the header
 //! `Idempotency-Key`, the file's name), so that a repeat after a crash can be told from a second incident. A webhook has
@@ -78,6 +78,10 @@ impl Notifier {
             Channel::Webhook => {
                 let post = self.post(notice);
                 timeout(self.attempt_timeout, post).await.unwrap_or(Err(NoticeError::TimedOut))
+            }
+            Channel::Console => {
+                tracing::error!(notice = %notice.id, body = %notice.body, "people are to be told");
+                Ok(())
             }
             Channel::Spool => {
                 let (folder, name, body) = (self.spool.clone(), notice.target.clone(), notice.body.clone());

@@ -158,6 +158,15 @@ pub fn subject(bundle: &Document) -> Option<(String, String)> {
         .find_map(|identifier| Some((text_at(identifier, &["system"])?, text_at(identifier, &["value"])?)))
 }
 
+/// The priority of the first request or task in a Bundle that has one, a code of request-priority: `stat`.
+pub fn priority(bundle: &Document) -> Option<String> {
+    let entries = bundle.root().member("entry").into_iter().flat_map(|entries| entries.children());
+    entries
+        .filter_map(|entry| entry.member("resource"))
+        .filter(|resource| matches!(resource.resource_type(), Some("ServiceRequest" | "Task")))
+        .find_map(|resource| text_at(resource, &["priority"]))
+}
+
 /// What a receiver answers to a message.
 #[derive(Clone, Debug)]
 pub struct Response<'a> {

@@ -2,6 +2,7 @@
 //! wrong. Certificates say who a peer is; here they are read, trusted and, for the demo, issued.
 
 pub mod certificate;
+mod coded;
 pub mod digest;
 pub mod issuance;
 pub mod pin;
@@ -14,6 +15,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+pub(crate) use coded::coded;
 pub use principal::PrincipalId;
 
 /// A name that was not what its type asks for.

@@ -57,6 +57,12 @@ struct Breaker {
     breaker: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Alarmed {
+    recipient: String,
+    what: &'static str,
+}
+
 /// The metrics of one gateway.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -71,6 +77,7 @@ pub(super) struct Metrics {
     agreements_read: Family<Reading, Counter>,
     breakers: Family<Breaker, Gauge>,
     under_way: Family<Route, Gauge>,
+    alarms: Family<Alarmed, Counter>,
     accept_seconds: Histogram,
     delivery_seconds: Histogram,
 }
@@ -100,6 +107,9 @@ impl Default for Metrics {
         let (breakers, under_way) = (Family::default(), Family::default());
         let help = "Routes to partners, 1 at where their breaker stands";
         registry.register("routes", help, breakers.clone());
+        let alarms = Family::default();
+        let help = "Messages moved to a next route for their deadline, and troubles that people were told of";
+        registry.register("delivery_alarms", help, alarms.clone());
         registry.register("attempts_under_way", "Delivery attempts under way, by route", under_way.clone());
         let seconds = Unit::Seconds;
         let help = "From the last byte of a record to its 202";
@@ -118,6 +128,7 @@ impl Default for Metrics {
             agreements_read,
             breakers,
             under_way,
+            alarms,
             accept_seconds,
             delivery_seconds,
         }
@@ -153,6 +164,11 @@ impl Metrics {
             self.agreements.get_or_create(&Reviewing { state }).set(i64::try_from(number).unwrap_or(i64::MAX));
         }
         self.agreement_faults.set(i64::try_from(faults).unwrap_or(i64::MAX));
+    }
+
+    /// A message was moved to the next route (`next-route`), or people were told what is wrong with it.
+    pub(super) fn alarm(&self, recipient: &str, what: &'static str) {
+        self.alarms.get_or_create(&Alarmed { recipient: recipient.to_owned(), what }).inc();
     }
 
     /// Where the lanes stand.

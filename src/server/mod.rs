@@ -2,6 +2,7 @@
 
 mod access;
 mod acts;
+mod alarms;
 mod agreements;
 pub mod clock;
 pub mod listener;
@@ -99,7 +100,7 @@ pub struct Running {
     listeners: Vec<JoinHandle<()>>,
     lanes: Vec<JoinHandle<()>>,
     /// What people owe and do: acts, agreements, reviews, notices.
-    office: [JoinHandle<()>; 4],
+    office: [JoinHandle<()>; 5],
     /// Changes when the agreements are to be looked at.
     look: watch::Sender<u64>,
     checkpoints: JoinHandle<()>,
@@ -159,6 +160,7 @@ pub async fn start(
         tokio::spawn(agreements::watch(service.clone(), settings.agreements, asked, stopped.clone())),
         tokio::spawn(acts::perform_as_they_come(service.clone(), settings.acts, stopped.clone())),
         tokio::spawn(reviews::watch_deadlines(service.clone(), stopped.clone())),
+        tokio::spawn(alarms::watch(service.clone(), stopped.clone())),
         tokio::spawn(reviews::deliver_notices(service.clone(), stopped.clone())),
     ];
     let checkpoints = tokio::spawn(sign_heads(checkpointer, settings.checkpoint_every, stopped));

@@ -214,6 +214,29 @@ pub struct Transition {
     pub event: Event,
 }
 
+/// What was done about a message whose deadline nears, or that ended badly. All of it is written, or nothing.
+#[derive(Clone, Debug)]
+pub struct Raised {
+    /// Which message.
+    pub message: MessageId,
+    /// The state it must be in.
+    pub state: State,
+    /// When it was to be looked at, which must still be so.
+    pub alert_at: Option<Instant>,
+    /// When it was done.
+    pub at: Instant,
+    /// When it is to be looked at again.
+    pub next: Option<Instant>,
+    /// The route that it goes over from now on, at once.
+    pub route: Option<u16>,
+    /// What the message says of it, without personal data.
+    pub note: String,
+    /// Who is told. One whose id is known is not written again.
+    pub notices: Vec<NewNotice>,
+    /// What the audit log says of it.
+    pub event: Event,
+}
+
 /// An audit event to be written: canonical bytes, and the leaf they make in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -495,6 +518,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Messages, the newest first.
     fn messages(&self, filter: Filter, limit: usize) -> Reply<'_, Vec<MessageRecord>>;
+
+    /// Messages whose time to be looked at has come, the longest due first.
+    fn alerts_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<MessageRecord>>;
+
+    /// Does what is to be done about a message; whether it was done now: not when it moved on or was looked at meanwhile.
+    fn raise(&self, raised: Raised) -> Reply<'_, bool>;
 
     /// How many messages stand in which state, by recipient.
     fn counts(&self) -> Reply<'_, Vec<Count>>;

@@ -173,6 +173,8 @@ pub enum Channel {
     Webhook,
     /// A file in the site's spool folder.
     Spool,
+    /// A line of the gateway's log.
+    Console,
 }
 
 impl Channel {
@@ -181,6 +183,7 @@ impl Channel {
         match self {
             Channel::Webhook => "webhook",
             Channel::Spool => "spool",
+            Channel::Console => "console",
         }
     }
 }
@@ -189,8 +192,9 @@ impl FromStr for Channel {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Channel, Malformed> {
-        let known = [Channel::Webhook, Channel::Spool].into_iter().find(|channel| channel.code() == text);
-        known.ok_or(Malformed { what: "a channel", rule: "webhook or spool" })
+        let all = [Channel::Webhook, Channel::Spool, Channel::Console];
+        let known = all.into_iter().find(|channel| channel.code() == text);
+        known.ok_or(Malformed { what: "a channel", rule: "webhook, spool or console" })
     }
 }
 
@@ -257,7 +261,7 @@ mod tests {
         for finding in Finding::ALL {
             assert_eq!(finding.code().parse(), Ok(finding));
         }
-        for channel in [Channel::Webhook, Channel::Spool] {
+        for channel in [Channel::Webhook, Channel::Spool, Channel::Console] {
             assert_eq!(channel.code().parse(), Ok(channel));
         }
         assert!("Justified".parse::<Finding>().is_err() && "post".parse::<Channel>().is_err());

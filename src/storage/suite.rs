@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{
     Accepted, Act, Approval, Change, Channel, Completed, Content, Count, Error, Event, Filter, Finding, Handling,
-    MessageRecord, NewMessage, NewNotice, NewReview, NoticeResult, NoticeStep, Performed, ReviewCounts, ReviewStep,
-    State, Store, StoredCheckpoint, Transition,
+    MessageRecord, NewMessage, NewNotice, NewReview, NoticeResult, NoticeStep, Performed, Raised, ReviewCounts,
+    ReviewStep, State, Store, StoredCheckpoint, Transition,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -30,7 +30,7 @@ macro_rules! run_suite {
             a_change_without_its_event_is_refused, a_transition_checks_the_state_it_starts_from,
             a_failing_change_does_not_fail_its_neighbours, events_are_numbered_without_a_gap,
             due_gives_what_is_queued_and_due_the_longest_due_first, lists_and_counts_see_the_state,
-            messages_of_one_order_leave_one_after_the_other, a_lane_sees_its_own_route,
+            messages_of_one_order_leave_one_after_the_other, a_lane_sees_its_own_route, a_message_is_looked_at_when_its_time_has_come,
             histories_pair_a_message_with_its_events, one_checkpoint_is_kept_for_each_size,
             a_review_is_opened_with_its_message_and_ends_once, reviews_are_listed_by_what_is_due_first,
             a_review_is_said_to_be_overdue_once, a_notice_is_due_until_it_is_delivered_once,
@@ -269,6 +269,49 @@ pub(crate) async fn a_lane_sees_its_own_route(store: Arc<dyn Store>) {
     let on_route = |route| Filter { route: Some(route), ..Filter::default() };
     assert_eq!(store.messages(on_route(1), 10).await, Ok(vec![]));
     assert_eq!(store.messages(on_route(0), 10).await.map(|found| found[0].id), Ok(id));
+}
+
+pub(crate) async fn a_message_is_looked_at_when_its_time_has_come(store: Arc<dyn Store>) {
+    let (soon, late) = (NOON + Duration::minutes(2), NOON + Duration::minutes(4));
+    let handling = Handling { deadline_at: Some(late), alert_at: Some(soon), ..Handling::default() };
+    let new = NewMessage { handling, ..message(1) };
+    let (id, trust) = (new.id, new.recipient.clone());
+    store.accept(new, vec![event(Some(id), "accepted")]).await.expect("it is accepted");
+    accept(&store, 2).await;
+    assert_eq!(store.alerts_due(soon - Duration::SECOND, 10).await, Ok(vec![]));
+    let [record] = &store.alerts_due(soon, 10).await.expect("they are read")[..] else { panic!("one has a deadline") };
+    let raised = Raised {
+        message: id,
+        state: record.state,
+        alert_at: record.handling.alert_at,
+        at: soon,
+        next: Some(late),
+        route: Some(1),
+        note: "moved".to_owned(),
+        notices: vec![notice(1)],
+        event: event(Some(id), "alarm"),
+    };
+    let elsewhere = Raised { event: event(None, "alarm"), ..raised.clone() };
+    assert_eq!(store.raise(elsewhere).await, Err(Error::WithoutEvent(id)));
+    assert_eq!(store.raise(raised.clone()).await, Ok(true));
+    assert_eq!(store.raise(raised).await, Ok(false), "it was done");
+    assert_eq!(store.alerts_due(soon, 10).await, Ok(vec![]));
+    let due = store.due(&trust, 1, soon, 10).await.expect("they are read");
+    assert_eq!(due.iter().map(|due| (due.record.id, due.record.route)).collect::<Vec<_>>(), [(id, 1)]);
+    assert_eq!((store.notices_of(id).await.expect("they are read").len(), &*due[0].record.note), (1, "moved"));
+
+    // A message that ends badly is looked at at once, one that is taken up again at its deadline, and one that ends well never.
+    let alert_at = async || store.message(id).await.expect("it is read").expect("it is there").handling.alert_at;
+    store.transition(step(id, State::Accepted, State::InFlight)).await.expect("it is sent");
+    assert_eq!(alert_at().await, Some(late));
+    store.transition(step(id, State::InFlight, State::Dead)).await.expect("it is given up");
+    assert_eq!(alert_at().await, Some(NOON + Duration::MINUTE));
+    store.transition(step(id, State::Dead, State::Queued)).await.expect("it is taken up");
+    assert_eq!(alert_at().await, Some(late));
+    store.transition(step(id, State::Queued, State::InFlight)).await.expect("it is sent");
+    store.transition(step(id, State::InFlight, State::Acknowledged)).await.expect("it arrives");
+    assert_eq!(alert_at().await, None);
+    assert_eq!(store.bring_back(&trust, 0).await, Ok(0), "what does not wait stays");
 }
 
 pub(crate) async fn lists_and_counts_see_the_state(store: Arc<dyn Store>) {

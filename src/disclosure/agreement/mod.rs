@@ -189,6 +189,18 @@ impl Agreement {
         &self.escalations
     }
 
+    /// Whom to tell of an incident of this severity: the rows for it; else those for the nearest graver one, else for the
+    /// nearest lesser one. At least one.
+    pub fn escalation_route(&self, severity: Severity) -> Vec<&Escalation> {
+        let order = match severity {
+            Severity::Minor => [Severity::Minor, Severity::Major, Severity::Critical],
+            Severity::Major => [Severity::Major, Severity::Critical, Severity::Minor],
+            Severity::Critical => [Severity::Critical, Severity::Major, Severity::Minor],
+        };
+        let of = |severity| self.escalations.iter().filter(|each| each.severity == severity).collect::<Vec<_>>();
+        order.into_iter().map(of).find(|rows| !rows.is_empty()).unwrap_or_default()
+    }
+
     /// What it says about `interface`.
     pub fn interface(&self, interface: &InterfaceName) -> Option<&Interface> {
         self.interfaces.get(interface)

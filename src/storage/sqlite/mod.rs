@@ -23,7 +23,7 @@ use self::writer::Writer;
 use super::seal::{Broken, Key};
 use super::{
     Accepted, Act, Approval, Change, Content, Count, Due, Error, Event, Filter, History, MessageRecord, NewMessage,
-    NoticeRecord, NoticeResult, NoticeStep, Performed, Reply, ReviewCounts, ReviewRecord, Secret, Store,
+    NoticeRecord, NoticeResult, NoticeStep, Performed, Raised, Reply, ReviewCounts, ReviewRecord, Secret, Store,
     StoredCheckpoint, StoredEvent, Transition,
 };
 use crate::fhir::Instant;
@@ -195,6 +195,17 @@ impl Store for SqliteStore {
 
     fn messages(&self, filter: Filter, limit: usize) -> Reply<'_, Vec<MessageRecord>> {
         self.read(move |connection| rows::list(connection, &filter, limit))
+    }
+
+    fn alerts_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<MessageRecord>> {
+        self.read(move |connection| rows::alerts_due(connection, now, limit))
+    }
+
+    fn raise(&self, raised: Raised) -> Reply<'_, bool> {
+        if raised.event.message != Some(raised.message) {
+            return Box::pin(std::future::ready(Err(Error::WithoutEvent(raised.message))));
+        }
+        self.write(move |connection| rows::raise(connection, &raised))
     }
 
     fn counts(&self) -> Reply<'_, Vec<Count>> {
@@ -542,12 +553,13 @@ mod tests {
                 route: Some(0),
                 interface: None,
             });
-            Ok([plan(rows::DUE)?, plan(rows::NEXT_DUE)?, plan(&in_flight)?])
+            Ok([plan(rows::DUE)?, plan(rows::NEXT_DUE)?, plan(&in_flight)?, plan(rows::ALERTS_DUE)?])
         });
         for (plan, uses) in plans.await.expect("they are planned").iter().zip([
             "USING INDEX messages_due (recipient=? AND route=? AND next_attempt_at<?)",
             "USING INDEX messages_due (recipient=? AND route=?",
             "USING INDEX messages_state (state=? AND recipient=?)",
+            "USING INDEX messages_alert (alert_at<?)",
         ]) {
             assert!(plan.contains(uses), "{plan}");
             assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{plan}");

@@ -112,8 +112,9 @@ pub(super) fn counts(connection: &Connection, now: Instant) -> Result<ReviewCoun
     Ok(counts.unwrap_or_default())
 }
 
-fn insert_notice(connection: &Connection, message: MessageId, notice: &NewNotice) -> Result<(), Error> {
-    let sql = "INSERT INTO notices (id, message, channel, target, body, created_at, attempts, next_attempt_at, note) \
+/// Keeps a notice to be delivered, unless it is known.
+pub(super) fn insert_notice(connection: &Connection, message: MessageId, notice: &NewNotice) -> Result<(), Error> {
+    let sql = "INSERT OR IGNORE INTO notices (id, message, channel, target, body, created_at, attempts, next_attempt_at, note) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?6, '')";
     let NewNotice { id, channel, target, body, at } = notice;
     let message = message.uuid();

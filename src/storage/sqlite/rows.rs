@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::super::{
     Accepted, Act, Approval, Change, Content, Count, Error, Event, Filter, Handling, History, MessageRecord,
-    NewMessage, Performed, State, StoredCheckpoint, StoredEvent, Transition,
+    NewMessage, Performed, Raised, State, StoredCheckpoint, StoredEvent, Transition,
 };
 use super::reviews;
 use crate::fhir::Instant;
@@ -279,6 +279,36 @@ pub(super) fn list(connection: &Connection, filter: &Filter, limit: usize) -> Re
         (recipient.as_ref().map(PartyId::as_str), interface.as_ref().map(InterfaceName::as_str));
     let params = params![state.map(State::code), recipient, route, interface, count(limit)];
     all(connection, &list_sql(filter), params, record)
+}
+
+/// See [`alerts_due`].
+pub(super) const ALERTS_DUE: &str =
+    concat!("SELECT ", record_columns!(), " FROM messages WHERE alert_at <= ?1 ORDER BY alert_at LIMIT ?2");
+
+/// Messages that are to be looked at, the longest due first.
+pub(super) fn alerts_due(connection: &Connection, now: Instant, limit: usize) -> Result<Vec<MessageRecord>, Error> {
+    all(connection, ALERTS_DUE, params![millis(now), count(limit)], record)
+}
+
+/// Does what is to be done about a message, unless it moved on meanwhile.
+pub(super) fn raise(connection: &Connection, raised: &Raised) -> Result<bool, Error> {
+    let sql = "UPDATE messages SET alert_at = ?1, route = coalesce(?2, route), note = ?3, \
+               next_attempt_at = CASE WHEN ?2 IS NULL THEN next_attempt_at ELSE ?4 END \
+               WHERE id = ?5 AND state = ?6 AND alert_at = ?7";
+    let changed = connection.prepare_cached(sql)?.execute(params![
+        raised.next.map(millis),
+        raised.route,
+        raised.note,
+        millis(raised.at),
+        raised.message.uuid().as_bytes(),
+        raised.state.code(),
+        raised.alert_at.map(millis),
+    ])?;
+    if changed == 1 {
+        raised.notices.iter().try_for_each(|notice| reviews::insert_notice(connection, raised.message, notice))?;
+        append(connection, &raised.event)?;
+    }
+    Ok(changed == 1)
 }
 
 /// How many messages stand where.

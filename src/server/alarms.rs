@@ -1,0 +1,178 @@
+//! Looks after messages whose deadline nears, and those that ended badly: moves them to the partner's next route, and
+//! tells people along the agreement's escalation route.
+//!
+//! Invariant: what is done about a message is one transaction, with its notices and its audit event; the notices are
+//! then delivered as those of incidents are, until they arrive. They hold ids, codes and times, nothing personal. Somebody
+//! is always told: every notice is also a line of the log, and without a route in the agreement it goes to the spool
+//! folder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use super::{Service, clock};
+use crate::delivery::deadline::{self, Alarm, Trouble};
+use crate::disclosure::{Agreement, Escalation, Severity};
+use crate::fhir::{Instant, instant_text};
+use crate::storage::{self, Channel, MessageRecord, NewNotice, Raised};
+
+/// How often the store is asked what is due.
+const EVERY: Duration = Duration::from_millis(500);
+/// Rows taken at a time.
+const PAGE: usize = 256;
+
+/// Until the gateway stops.
+pub(super) async fn watch(service: Arc<Service>, mut stopped: watch::Receiver<bool>) {
+    let mut faulty = false;
+    loop {
+        let done = raise_due(&service).await;
+        if let (Err(error), false) = (&done, faulty) {
+            error!(%error, "deadlines could not be looked after; the next try follows");
+        }
+        faulty = done.is_err();
+        if tokio::time::timeout(EVERY, stopped.wait_for(|stop| *stop)).await.is_ok() {
+            return;
+        }
+    }
+}
+
+async fn raise_due(service: &Service) -> Result<(), storage::Error> {
+    let now = clock::now();
+    for record in service.gateway.store().alerts_due(now, PAGE).await? {
+        let routes = service.gateway.lanes(&record.recipient).len();
+        if let Some(alarm) = deadline::alarm(&record, routes, now) {
+            raise(service, &record, alarm, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Does what is to be done about one message, unless it moved on meanwhile.
+async fn raise(service: &Service, record: &MessageRecord, alarm: Alarm, now: Instant) -> Result<(), storage::Error> {
+    let gateway = &service.gateway;
+    let notices = alarm.tell.map(|trouble| notices(service, record, trouble, now)).unwrap_or_default();
+    let raised = Raised {
+        message: record.id,
+        state: record.state,
+        alert_at: record.handling.alert_at,
+        at: now,
+        next: alarm.next,
+        route: alarm.route,
+        note: note(record, alarm),
+        notices,
+        event: gateway.recorder.alarm(record, alarm, now),
+    };
+    if !gateway.store().raise(raised).await? {
+        return Ok(());
+    }
+    let (message_id, recipient) = (record.id, &record.recipient);
+    if let Some(route) = alarm.route {
+        warn!(%message_id, %recipient, route, "the deadline nears: the message goes over the partner's next route");
+        service.metrics.alarm(recipient.as_str(), "next-route");
+        service.wake(recipient);
+    }
+    if let Some(trouble) = alarm.tell {
+        info!(%message_id, %recipient, %trouble, "people are told");
+        service.metrics.alarm(recipient.as_str(), trouble.code());
+    }
+    Ok(())
+}
+
+/// What the message says of it, beside its last outcome.
+fn note(record: &MessageRecord, alarm: Alarm) -> String {
+    let route = alarm.route.map(|route| format!("moved to route {route} for its deadline"));
+    let told = alarm.tell.map(|trouble| format!("people told: {trouble}"));
+    let before = Some(record.note.clone()).filter(|note| !note.is_empty());
+    before.into_iter().chain(route).chain(told).collect::<Vec<_>>().join("; ")
+}
+
+/// A notice for each way in which the agreement wants to be told, and one for the log.
+fn notices(service: &Service, record: &MessageRecord, trouble: Trouble, now: Instant) -> Vec<NewNotice> {
+    let stages = service.gateway.stages();
+    let agreement = stages.agreements.version(&record.agreement, None, record.accepted_at);
+    let severity = severity(record, trouble);
+    let alarm = record.id.part(&format!("alarm {trouble} {}", record.attempts));
+    let notice = |channel: Channel, target: String, escalation: Option<&Escalation>| {
+        let id = alarm_notice(alarm, channel, &target);
+        let said = Said { id, alarm, record, trouble, severity, escalation, at: now };
+        let body = said.body(agreement.map(|agreement| &**agreement), stages.provider.ods.as_str());
+        NewNotice { id, channel, target, body: body.to_string(), at: now }
+    };
+    let route = agreement.map(|agreement| agreement.escalation_route(severity)).unwrap_or_default();
+    let mut notices = vec![notice(Channel::Console, "log".to_owned(), route.first().copied())];
+    for escalation in &route {
+        let webhook = escalation.webhook.as_ref().map(|uri| (Channel::Webhook, uri.to_string()));
+        let spool = escalation.spool.then(|| (Channel::Spool, format!("{alarm}.json")));
+        for (channel, target) in webhook.into_iter().chain(spool) {
+            let made = notice(channel, target, Some(escalation));
+            if !notices.iter().any(|other| other.id == made.id) {
+                notices.push(made);
+            }
+        }
+    }
+    if route.is_empty() {
+        notices.push(notice(Channel::Spool, format!("{alarm}.json"), None));
+    }
+    notices
+}
+
+fn alarm_notice(alarm: Uuid, channel: Channel, target: &str) -> Uuid {
+    Uuid::new_v5(&alarm, format!("{} {target}", channel.code()).as_bytes())
+}
+
+/// An emergency that does not arrive, and a deadline that is missed, are critical.
+fn severity(record: &MessageRecord, trouble: Trouble) -> Severity {
+    let emergency = record.handling.priority.as_deref() == Some("stat");
+    if emergency || trouble == Trouble::DeadlineMissed { Severity::Critical } else { Severity::Major }
+}
+
+/// What one notice says.
+struct Said<'a> {
+    id: Uuid,
+    alarm: Uuid,
+    record: &'a MessageRecord,
+    trouble: Trouble,
+    severity: Severity,
+    escalation: Option<&'a Escalation>,
+    at: Instant,
+}
+
+impl Said<'_> {
+    /// Ids, codes and times.
+    fn body(&self, agreement: Option<&Agreement>, provider: &str) -> Value {
+        let Said { id, alarm, record, trouble, severity, escalation, at } = self;
+        let hours = |escalation: &Escalation| time::Duration::hours(i64::from(escalation.hours));
+        let text = match trouble {
+            Trouble::DeadlineNear => "A message has not arrived, and its deadline nears.",
+            Trouble::DeadlineMissed => "A message has not arrived by its deadline.",
+            Trouble::Refused => "A message was refused by its recipient.",
+            Trouble::Dead => "A message is dead: no further attempt is made until a person decides.",
+        };
+        json!({
+            "kind": format!("delivery-{trouble}"),
+            "incident": alarm.to_string(),
+            "notice": id.to_string(),
+            "severity": severity.word(),
+            "opened": instant_text(*at),
+            "contact": escalation.map(|escalation| escalation.contact.as_str()),
+            "respondBy": escalation.map(|escalation| instant_text(*at + hours(escalation))),
+            "provider": provider,
+            "recipient": record.recipient.as_str(),
+            "interface": record.interface.as_str(),
+            "agreement": { "id": record.agreement.as_str(), "version": agreement.map(Agreement::version) },
+            "message": record.id.to_string(),
+            "priority": record.handling.priority,
+            "acceptedAt": instant_text(record.accepted_at),
+            "deadlineAt": record.handling.deadline_at.map(instant_text),
+            "state": record.state.code(),
+            "attempts": record.attempts,
+            "route": record.route,
+            "text": text,
+            "hint": "tell the recipient's team by another way; `weir messages show` with the message's id says what was tried",
+        })
+    }
+}
