@@ -524,7 +524,7 @@ async fn forward_within(
         Ok(dispatch) => dispatch,
         Err(why) => {
             let note = format!("the stored Bundle cannot be sent: {why}");
-            error!(%note, "message is dead: tell the team that sent it");
+            error!(message_id = %record.id, %note, "message is dead: tell the team that sent it");
             let ended = Ended::new(State::Dead, "payload-damaged", note);
             gateway.store().transition(gateway.recorder.transition(ended.step(&record, now(), None))).await?;
             return Ok(Forwarded { state: State::Dead, health: Health::Unknown });
@@ -545,8 +545,12 @@ async fn forward_within(
     let wait = || lane.settings().schedule.wait(record.attempts, ended.retry_after, spread(&record));
     let next = (ended.to == State::Queued).then(|| at + wait());
     match ended.to {
-        State::Dead => error!(note = %ended.note, "message is dead: tell the team that sent it"),
-        State::Refused => warn!(note = %ended.note, "message refused by its partner: tell the team that sent it"),
+        State::Dead => {
+            error!(message_id = %record.id, note = %ended.note, "message is dead: tell the team that sent it")
+        }
+        State::Refused => {
+            warn!(message_id = %record.id, note = %ended.note, "message refused by its partner: tell the team that sent it")
+        }
         state => info!(%state, attempts = record.attempts, note = %ended.note, "attempt ended"),
     }
     let step = ended.step(&record, at, next);
@@ -617,7 +621,8 @@ impl Ended {
         if self.to != State::Queued || most.is_none_or(|most| attempts < most) {
             return self;
         }
-        let note = format!("{} attempts, the most that the partner's file allows; the last: {}", attempts, self.note);
+        let count = if attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
+        let note = format!("{count}, the most that the partner's file allows; the last: {}", self.note);
         Ended { health: self.health, ..Ended::new(State::Dead, "attempts-exhausted", note) }
     }
 

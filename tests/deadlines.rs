@@ -162,3 +162,18 @@ fn a_message_that_is_refused_is_told_of_at_once() {
     assert_eq!(spooled(&site).len(), 1, "once");
     ends_well(&site, gateway);
 }
+
+#[test]
+fn a_deadline_that_cannot_be_kept_is_found_before_it_is_used() {
+    let site = DemoSite::new();
+    let file = site.path("gateway/weir.toml");
+    let text = fs::read_to_string(&file).expect("the site has a weir.toml");
+    fs::write(&file, text.replace("stat = 15", "stat = 0\nemergency = 5\n")).expect("it is written");
+    let checked = weir().args(["config", "check", "--site"]).arg(site.gateway_folder()).output().expect("weir runs");
+    assert_eq!(checked.status.code(), Some(2));
+    let said = [checked.stdout, checked.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    for fault in ["deadline_minutes.emergency is no priority of a request", "deadline_minutes.stat is out of range"] {
+        assert!(said.contains(fault), "{said}");
+    }
+}

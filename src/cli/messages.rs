@@ -161,8 +161,12 @@ fn print(found: &[MessageRecord], output: &Output) {
 fn row(record: &MessageRecord) -> String {
     let MessageRecord { id, state, recipient, interface, attempts, note, .. } = record;
     let (state, accepted) = (state.code(), instant_text(record.accepted_at));
-    let tried = if *attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
+    let tried = tried(*attempts);
     format!("{id}  {state:<12}  {interface} to {recipient}  accepted {accepted}  {tried}  {note}").trim_end().to_owned()
+}
+
+fn tried(attempts: u32) -> String {
+    if attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") }
 }
 
 fn show(arguments: &Show, output: &Output) -> anyhow::Result<Answer> {
@@ -209,7 +213,7 @@ fn text(record: &MessageRecord, steps: &[Value], notices: &[NoticeRecord]) -> St
     let mut lines = vec![
         format!("message    {id}"),
         format!("from, to   {sender} to {recipient} over route {route}, {interface} under {agreement}"),
-        format!("state      {} since {}, {} attempts", record.state, instant_text(record.updated_at), record.attempts),
+        format!("state      {} since {}, {}", record.state, instant_text(record.updated_at), tried(record.attempts)),
     ];
     let deadline = handling.deadline_at.map(instant_text);
     let priority = handling.priority.as_deref().unwrap_or("none");

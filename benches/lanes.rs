@@ -1,0 +1,237 @@
+//! Whether sick partners delay a healthy one: the built gateway over real sockets, with messages to a healthy partner at
+//! an even pace, alone and beside three sick ones at the same pace each: one dead, one that accepts and never answers,
+//! one that flaps. Prints the time from acceptance to acknowledgement at the healthy one, and the ratio of the p99s.
+//!
+//! The two kinds of run take turns on sites of their own, so that the drift of a shared machine falls on both; with more
+//! than one pair the middle ratio is what counts. `WEIR_LANES_SECONDS` and `WEIR_LANES_PAIRS` set length and number.
+
+#![allow(clippy::disallowed_methods, reason = "a benchmark may block, and its files need not be durable")]
+#![allow(clippy::print_stdout, reason = "a benchmark says what it measured")]
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use weir::acts::{Act, Deed, spool};
+use weir::cli::client::Client;
+use weir::config::{Endpoint, Site};
+use weir::identity::digest::hex;
+use weir::identity::issuance::{Authority, Validity};
+use weir::identity::tls::{Credentials, TrustAnchors, system_clock};
+use weir::partner::{self, Misbehaviour, Settings};
+use weir::server::clock;
+use weir::server::listener::Limits;
+use weir::storage::{Filter, SqliteStore, State, Store as _};
+
+/// Messages a second to each partner.
+const PACE: u64 = 15;
+const HEALTHY: &str = "DEMO1";
+const DEAD: &str = "DEMO2";
+const SILENT: &str = "DEMO3";
+const FLAPPING: &str = "DEMO4";
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// A demo site with four more partners, whose agreements are approved.
+struct Bench {
+    folder: tempfile::TempDir,
+    /// Keep the partners' endpoints open.
+    _stop: watch::Sender<bool>,
+}
+
+impl Bench {
+    fn new(runtime: &tokio::runtime::Runtime) -> Bench {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let made = weir().args(["demo", "--prepare", "--dir"]).arg(folder.path()).output().expect("weir runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let authority = Authority::new("Bench CA", Validity::days(clock::now(), 1)).expect("an authority");
+        let gateway = folder.path().join("gateway");
+        fs::write(gateway.join("pki/bench-ca.pem"), authority.certificate_pem()).expect("it is written");
+        let (stop, stopped) = watch::channel(false);
+        for ods in [HEALTHY, DEAD, SILENT, FLAPPING] {
+            let address = open(runtime, folder.path(), &authority, ods, stopped.clone());
+            fs::write(gateway.join(format!("partners/{ods}.toml")), partner_file(ods, address)).expect("it is written");
+            let agreement = fs::read_to_string(gateway.join("agreements/demo-trust-crisis.toml")).expect("it is there");
+            let id = format!("bench-{}", ods.to_ascii_lowercase());
+            let agreement = agreement.replace("demo-trust-crisis", &id).replace("\"DEMOT\"", &format!("{ods:?}"));
+            fs::write(gateway.join(format!("agreements/{id}.toml")), agreement).expect("it is written");
+        }
+        approve(&load(&gateway));
+        Bench { folder, _stop: stop }
+    }
+
+    fn gateway(&self) -> std::path::PathBuf {
+        self.folder.path().join("gateway")
+    }
+
+    /// Runs the gateway for a while with messages to `partners`; the times to acknowledgement at the healthy one.
+    fn run(&self, runtime: &tokio::runtime::Runtime, partners: &'static [&'static str]) -> Vec<f64> {
+        let site = load(&self.gateway());
+        let endpoint = site.send_endpoint().expect("the site says how to send");
+        let since = clock::now();
+        let log = fs::File::create(self.folder.path().join("gateway.log")).expect("it can be written");
+        let mut command = weir();
+        command.arg("serve").arg("--site").arg(self.gateway()).env("WEIR_LOG", "error");
+        let gateway = Killed(command.stdout(Stdio::null()).stderr(log).spawn().expect("weir starts"));
+        let seconds = number("WEIR_LANES_SECONDS", 20);
+        let record = fs::read_to_string(self.folder.path().join("records/crisis-escalation-complete.json"));
+        let record = record.expect("the sample is there");
+        let sent = runtime.block_on(async {
+            let submit = |ods: &'static str| {
+                let record = record.replace("\"DEMOT\"", &format!("{ods:?}"));
+                tokio::spawn(pace(endpoint.clone(), record, seconds * PACE))
+            };
+            let paced: Vec<_> = partners.iter().map(|ods| submit(ods)).collect();
+            for task in paced {
+                task.await.expect("a sender ends well");
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            seconds * PACE
+        });
+        drop(gateway);
+        let store = SqliteStore::open_to_read(&self.gateway().join("data/weir.sqlite3"), None).expect("it opens");
+        let filter = Filter { recipient: HEALTHY.parse().ok(), ..Filter::default() };
+        let found = runtime.block_on(store.messages(filter, 1_000_000)).expect("they are listed");
+        let found: Vec<_> = found.into_iter().filter(|record| record.accepted_at >= since).collect();
+        assert_eq!(found.len() as u64, sent, "every message was accepted");
+        assert!(found.iter().all(|record| record.state == State::Acknowledged), "the healthy partner has them all");
+        let times = found.iter().map(|record| (record.updated_at - record.accepted_at).as_seconds_f64() * 1000.0);
+        let mut times: Vec<f64> = times.collect();
+        times.sort_by(f64::total_cmp);
+        times
+    }
+}
+
+fn weir() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_weir"))
+}
+
+fn load(gateway: &Path) -> Site {
+    Site::load(gateway).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// Opens the endpoint of a partner, unless it is the dead one.
+fn open(
+    runtime: &tokio::runtime::Runtime,
+    folder: &Path,
+    authority: &Authority,
+    ods: &str,
+    stopped: watch::Receiver<bool>,
+) -> SocketAddr {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("there is a free port");
+    let misbehaviour = match ods {
+        DEAD => return free,
+        SILENT => vec![Misbehaviour::Slow(Duration::from_secs(3600))],
+        FLAPPING => vec![Misbehaviour::Flap(20)],
+        _ => vec![],
+    };
+    let party = ods.parse().expect("an ODS code");
+    let issued = authority.issue(&party, "bench.example", &[], Validity::days(clock::now(), 1)).expect("a certificate");
+    let credentials = Credentials::from_pem(issued.certificate_pem.as_bytes(), issued.key_pem.as_bytes()).expect("PEM");
+    let clients = fs::read(folder.join("gateway/pki/provider-ca.pem")).expect("it is there");
+    let settings = Settings {
+        party,
+        address: free,
+        directory: folder.join(ods),
+        credentials,
+        clients: TrustAnchors::from_pem(&clients).expect("an anchor"),
+        allowed: vec!["DEMOP".parse().expect("an ODS code")],
+        body_limit: 10 << 20,
+        misbehaviour,
+        limits: Limits::default(),
+        tls_clock: system_clock(),
+        now: clock::now,
+    };
+    runtime.block_on(partner::serve(settings, stopped)).expect("it listens").local_address()
+}
+
+fn partner_file(ods: &str, address: SocketAddr) -> String {
+    let host = ods.to_ascii_lowercase();
+    format!(
+        "ods = \"{ods}\"\nname = \"Bench\"\nendpoint = \"https://bars-{host}.bench.example/FHIR/R4\"\n\
+         connect = \"{address}\"\nservice_id = \"2000099991\"\ntrust_anchors = \"pki/bench-ca.pem\"\n\
+         first_retry_seconds = 0.5\nmax_retry_seconds = 10\nattempt_timeout_seconds = 5\n"
+    )
+}
+
+fn approve(site: &Site) {
+    for agreement in site.stages().agreements.iter() {
+        for role in &agreement.approval().by {
+            let by = agreement.approver(*role).expect("an approver is a principal").parse().expect("an id");
+            let key = site.staff().personal_key(&by, None).expect("they have a key");
+            let deed = Deed::ApproveAgreement {
+                agreement: agreement.id().clone(),
+                version: agreement.version().to_owned(),
+                file: hex(&agreement.hash()),
+                role: role.code().parse().expect("a role"),
+            };
+            let act = Act::new(site.staff().site(), deed, clock::now());
+            spool::leave(site.staff().acts_folder(), &act, &act.sign(&by, &key)).expect("it is written");
+        }
+    }
+}
+
+/// Submits a record so many times at an even pace, whatever the answers take.
+async fn pace(endpoint: Endpoint, record: String, times: u64) {
+    let mut client = loop {
+        match Client::connect(&endpoint).await {
+            Ok(client) => break client,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    let started = Instant::now();
+    for each in 0..times {
+        let due = Duration::from_micros(each * 1_000_000 / PACE);
+        tokio::time::sleep(due.saturating_sub(started.elapsed())).await;
+        let key = uuid::Uuid::new_v4().to_string();
+        let answer = client.submit("crisis-escalation", Some(&key), record.clone().into()).await;
+        let answer = answer.expect("the gateway answers");
+        assert_eq!(answer.status, 202, "{}", answer.json());
+    }
+}
+
+/// A process that is killed when dropped.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+fn percentile(sorted: &[f64], share: f64) -> f64 {
+    sorted[((sorted.len() as f64 * share).ceil() as usize).max(1) - 1]
+}
+
+fn main() {
+    // `cargo test --benches` starts it too.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    let (alone, beside) = (Bench::new(&runtime), Bench::new(&runtime));
+    let mut ratios = Vec::new();
+    for pair in 1..=number("WEIR_LANES_PAIRS", 3) {
+        let without = alone.run(&runtime, &[HEALTHY]);
+        let with = beside.run(&runtime, &[HEALTHY, DEAD, SILENT, FLAPPING]);
+        for (name, times) in [("alone", &without), ("beside three sick ones", &with)] {
+            println!(
+                "pair {pair}  {name:<23} {:>5} messages   p50 {:>6.1} ms   p99 {:>6.1} ms   most {:>6.1} ms",
+                times.len(),
+                percentile(times, 0.5),
+                percentile(times, 0.99),
+                percentile(times, 1.0)
+            );
+        }
+        ratios.push(percentile(&with, 0.99) / percentile(&without, 0.99));
+    }
+    ratios.sort_by(f64::total_cmp);
+    let shown: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
+    println!("p99 beside / alone: {}; the middle one {:.2}", shown.join(", "), percentile(&ratios, 0.5));
+}
