@@ -209,6 +209,7 @@ impl Case {
             anchors: self.servers.clone(),
             minimum_tls: self.minimum_tls,
             pins: self.pins.clone(),
+            common_name: None,
         };
         let lane = LaneSettings {
             schedule: Schedule { first: Duration::from_millis(10), max: Duration::from_secs(1) },

@@ -27,7 +27,7 @@ use crate::fhir::{Document, Limits, instant_text};
 use crate::identity::certificate::{CertificateError, Role};
 use crate::identity::digest::sha_256;
 use crate::identity::principal::Principals;
-use crate::identity::tls::{Credentials, TrustAnchors, client_config, server_config, system_clock};
+use crate::identity::tls::{Credentials, TrustAnchors, TrustFiles, client_config, server_config, system_clock};
 use crate::identity::{AgreementId, InterfaceName, PartyId};
 use crate::mapping::{CompiledMap, Diagnostic, MapFile, Mappings};
 use crate::pipeline::{Current, Gateway, Interface, Stages};
@@ -76,6 +76,20 @@ impl Files {
     pub(super) fn anchors(&self, named_in: &str, below: &Path) -> Result<TrustAnchors, Fault> {
         TrustAnchors::from_pem(&self.read(named_in, below)?)
             .map_err(|error| Fault::new(named_in, format!("{}: {error}", below.display()), error.hint()))
+    }
+
+    /// Authorities with their revocation lists.
+    fn trust(&self, named_in: &str, records: &written::Records) -> Result<TrustAnchors, Fault> {
+        let files = TrustFiles {
+            anchors: self.path(&records.trust_anchors),
+            lists: records.revocation_lists.iter().map(|list| self.path(list)).collect(),
+            grace: Duration::from_secs(u64::from(records.revocation_grace_hours) * 3600),
+        };
+        let names = match &records.revocation_lists[..] {
+            [] => records.trust_anchors.display().to_string(),
+            _ => "records.trust_anchors and revocation_lists".to_owned(),
+        };
+        TrustAnchors::load(files).map_err(|error| Fault::new(named_in, format!("{names}: {error}"), error.hint()))
     }
 
     fn secret(&self, named_in: &str, below: &Path) -> Result<Secret, Fault> {
@@ -429,6 +443,9 @@ fn bounds(written: &written::Gateway) -> Result<(), Fault> {
     if !(1..=500).contains(&records.max_depth) {
         return Err(Fault::new(SITE, "records.max_depth is out of range", "write 1 to 500 levels"));
     }
+    if records.revocation_grace_hours > 168 {
+        return Err(Fault::new(SITE, "records.revocation_grace_hours is out of range", "write 0 to 168 hours"));
+    }
     if records.body_timeout_seconds == 0 || written.audit.checkpoint_seconds == 0 {
         return Err(Fault::new(SITE, "a time of 0 seconds", "write at least 1 second"));
     }
@@ -437,7 +454,7 @@ fn bounds(written: &written::Gateway) -> Result<(), Fault> {
 
 fn records_tls(files: &Files, written: &written::Gateway) -> Result<Arc<ServerConfig>, Fault> {
     let credentials = files.credentials(SITE, &written.records.certificate, &written.records.key)?;
-    let clients = files.anchors(SITE, &written.records.trust_anchors)?;
+    let clients = files.trust(SITE, &written.records)?;
     server_config(&credentials, &clients, system_clock())
         .map_err(|error| Fault::new(SITE, format!("records.certificate: {error}"), error.hint()))
 }

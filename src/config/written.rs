@@ -78,6 +78,12 @@ pub(super) struct Records {
     pub(super) key: PathBuf,
     /// Who may issue the certificates of record systems.
     pub(super) trust_anchors: PathBuf,
+    /// Their revocation lists. Without any, nothing is asked about revocation; with some, every authority needs one.
+    #[serde(default)]
+    pub(super) revocation_lists: Vec<PathBuf>,
+    /// How many hours a list is still used after the next one was due. Default 0, at most 168.
+    #[serde(default)]
+    pub(super) revocation_grace_hours: u8,
     /// Default 10 MiB, at most 1 GiB.
     #[serde(default = "ten_mebibytes")]
     pub(super) max_body_bytes: usize,

@@ -7,6 +7,7 @@ use rustls::AlertDescription;
 use super::MAX_ANSWER;
 use crate::identity::PartyId;
 use crate::identity::certificate::CertificateError;
+use crate::identity::tls::{Distrust, distrust_in};
 
 /// Why TLS did not come about.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,12 @@ pub enum TlsRefusal {
     /// Its certificate is for another host name.
     #[error("the partner's certificate is not for the host name of its endpoint")]
     WrongName,
+    /// Its issuer has revoked its certificate.
+    #[error("the partner's certificate has been revoked by its issuer")]
+    Revoked,
+    /// Its chain is not one that we rely on.
+    #[error("the partner's certificate is not relied on: {0}")]
+    Distrusted(Distrust),
     /// Anything else that rustls refuses: no common version or suite, a malformed certificate.
     #[error("the TLS handshake failed: {0}")]
     Handshake(rustls::Error),
@@ -98,6 +105,8 @@ impl AttemptError {
             }
             AttemptError::Tls(TlsRefusal::WrongAuthority) => "check anchors in the partner file with the partner",
             AttemptError::Tls(TlsRefusal::WrongName) => "check endpoint in the partner file with the partner",
+            AttemptError::Tls(TlsRefusal::Revoked) => "ask the partner for its new certificate; nothing is sent before",
+            AttemptError::Tls(TlsRefusal::Distrusted(distrust)) => distrust.hint(),
             AttemptError::Tls(_) => "ask the partner to correct its endpoint's certificate or TLS settings",
             AttemptError::CredentialsRefused(_) => "check that our certificate is valid and that the partner trusts it",
             AttemptError::Certificate(error) => error.hint(),
@@ -114,23 +123,31 @@ impl AttemptError {
 
 /// A failed TLS handshake.
 pub(super) fn refused(error: io::Error) -> AttemptError {
-    use rustls::CertificateError::{
-        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
-        NotValidYetContext, UnknownIssuer,
-    };
     let Some(cause) = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) else {
         return TlsRefusal::Ended(error.kind()).into();
     };
     if let Some(alert) = alert_in(&error) {
         return AttemptError::CredentialsRefused(alert);
     }
-    AttemptError::Tls(match cause {
+    distrusted(cause).into()
+}
+
+/// What rustls, or we in its place, say of a partner's chain.
+pub(super) fn distrusted(cause: &rustls::Error) -> TlsRefusal {
+    use rustls::CertificateError::{
+        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidYet, NotValidYetContext, Revoked, UnknownIssuer,
+    };
+    if let Some(distrust) = distrust_in(cause) {
+        return TlsRefusal::Distrusted(distrust.clone());
+    }
+    match cause {
         rustls::Error::InvalidCertificate(UnknownIssuer | BadSignature) => TlsRefusal::WrongAuthority,
         rustls::Error::InvalidCertificate(Expired | ExpiredContext { .. }) => TlsRefusal::Expired,
         rustls::Error::InvalidCertificate(NotValidYet | NotValidYetContext { .. }) => TlsRefusal::NotYetValid,
-        rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => TlsRefusal::WrongName,
+        rustls::Error::InvalidCertificate(NotValidForName) => TlsRefusal::WrongName,
+        rustls::Error::InvalidCertificate(Revoked) => TlsRefusal::Revoked,
         other => TlsRefusal::Handshake(other.clone()),
-    })
+    }
 }
 
 /// The alert by which a peer refuses our certificate, if `error` is one.

@@ -25,7 +25,7 @@ use super::attempt::{alert_in, before, cut, refusal_in, refused};
 use super::reply::read;
 use super::{AttemptError, Endpoint, Reply};
 use crate::identity::PartyId;
-use crate::identity::certificate::{CertificateError, Role, party_of};
+use crate::identity::certificate::{CertificateError, Role, legacy_common_name, party_of, usable_as};
 use crate::identity::pin::Pin;
 use crate::identity::tls::{Clock, Credentials, TlsError, client_config_from};
 
@@ -85,7 +85,8 @@ impl Client {
         credentials: &Credentials,
         clock: Clock,
     ) -> Result<Client, TlsError> {
-        let tls = client_config_from(endpoint.minimum_tls, credentials, &endpoint.anchors, clock)?.into();
+        let kind = (endpoint.minimum_tls, endpoint.common_name.as_deref());
+        let tls = client_config_from(kind, credentials, &endpoint.anchors, clock)?.into();
         let name = ServerName::try_from(endpoint.host().to_owned()).expect("a checked endpoint has a host name");
         Ok(Client { party, endpoint, tls, name, kept: Mutex::default(), dialling: tokio::sync::Mutex::default() })
     }
@@ -197,9 +198,14 @@ impl Client {
     fn verify_party(&self, stream: &TlsStream<TcpStream>) -> Result<(), AttemptError> {
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let certificate = certificates.first().ok_or(CertificateError::Malformed)?;
-        let found = party_of(certificate, Role::Server)?;
-        if found != self.party {
-            return Err(AttemptError::WrongParty { expected: self.party.clone(), found });
+        // The handshake accepts a certificate without names only by the common name that the partner file pins.
+        if self.endpoint.common_name.is_some() && legacy_common_name(certificate)?.is_some() {
+            usable_as(certificate, Role::Server)?;
+        } else {
+            let found = party_of(certificate, Role::Server)?;
+            if found != self.party {
+                return Err(AttemptError::WrongParty { expected: self.party.clone(), found });
+            }
         }
         if !self.endpoint.pins.is_empty() && !self.endpoint.pins.contains(&Pin::of(certificate)?) {
             return Err(AttemptError::NotPinned);

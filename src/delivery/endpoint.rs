@@ -3,13 +3,14 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use http::Uri;
 use serde::Deserialize;
 
 use super::setting::{SettingError, kept, wrong};
 use crate::identity::pin::Pin;
-use crate::identity::tls::{TlsError, TlsVersion, TrustAnchors};
+use crate::identity::tls::{TlsVersion, TrustAnchors, TrustFiles};
 
 /// A further route of a partner, as its file says it: a second endpoint.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,12 +22,28 @@ pub struct RouteSection {
     pub connect: Option<String>,
     /// As [`super::PartnerSection::trust_anchors`], which stands in for it.
     pub trust_anchors: Option<String>,
+    /// As [`super::PartnerSection::revocation_lists`], which stand in for them.
+    pub revocation_lists: Option<Vec<String>>,
     /// As [`super::PartnerSection::minimum_tls`].
     pub minimum_tls: Option<String>,
     /// As [`super::PartnerSection::spki_pins`].
     #[serde(default)]
     pub spki_pins: Vec<String>,
+    /// As [`super::PartnerSection::legacy_common_name`].
+    pub legacy_common_name: Option<String>,
 }
+
+/// The partner's own files of authorities and lists, which its routes use unless they name others.
+pub(super) struct Trusted<'a> {
+    /// Where their names start.
+    pub(super) site: &'a Path,
+    pub(super) anchors: &'a str,
+    pub(super) lists: &'a [String],
+    pub(super) grace_hours: u32,
+}
+
+/// A list that is older than this after the next was due is no list any more.
+const LONGEST_GRACE_HOURS: u32 = 168;
 
 /// An endpoint, checked.
 #[derive(Clone, Debug)]
@@ -35,12 +52,15 @@ pub struct Endpoint {
     pub base: Uri,
     /// Where to connect in place of the base's host and port.
     pub connect: Option<SocketAddr>,
-    /// Who may issue its certificate.
+    /// Who may issue its certificate, and what they revoked.
     pub anchors: TrustAnchors,
     /// The lowest version of TLS that is spoken with it.
     pub minimum_tls: TlsVersion,
     /// The keys that its certificate may have; any, if there is none.
     pub pins: Vec<Pin>,
+    /// The common name that its certificate must have if it has no subject alternative name. Without it, such a
+    /// certificate is refused.
+    pub common_name: Option<String>,
 }
 
 impl Endpoint {
@@ -51,24 +71,49 @@ impl Endpoint {
 }
 
 impl RouteSection {
-    /// The checked endpoint; its faults stand at keys that begin with `place`. `anchors` is the partner's own file of
-    /// authorities.
+    /// The checked endpoint; its faults stand at keys that begin with `place`.
     pub(super) fn check(
         &self,
         place: &str,
-        (site, anchors): (&Path, &str),
+        partners: &Trusted<'_>,
         faults: &mut Vec<SettingError>,
     ) -> Option<Endpoint> {
         let before = faults.len();
         let base = kept(base(&self.endpoint), faults);
         let connect = kept(self.connect.as_deref().map(address).transpose(), faults);
-        let anchors = kept(trusted(&site.join(self.trust_anchors.as_deref().unwrap_or(anchors))), faults);
+        let anchors = kept(self.trusted(partners), faults);
         let minimum_tls = kept(minimum_tls(self.minimum_tls.as_deref()), faults);
         let pins = kept(pins(&self.spki_pins), faults);
+        let common_name = kept(self.legacy_common_name.as_deref().map(common_name).transpose(), faults);
         for fault in &mut faults[before..] {
             fault.key.insert_str(0, place);
         }
-        Some(Endpoint { base: base?, connect: connect?, anchors: anchors?, minimum_tls: minimum_tls?, pins: pins? })
+        Some(Endpoint {
+            base: base?,
+            connect: connect?,
+            anchors: anchors?,
+            minimum_tls: minimum_tls?,
+            pins: pins?,
+            common_name: common_name?,
+        })
+    }
+
+    fn trusted(&self, partners: &Trusted<'_>) -> Result<TrustAnchors, SettingError> {
+        if partners.grace_hours > LONGEST_GRACE_HOURS {
+            return Err(wrong("revocation_grace_hours", "is out of range", "write 0 to 168 hours"));
+        }
+        // Authorities of its own have lists of their own, or none.
+        let own = self.trust_anchors.is_some();
+        let lists = self.revocation_lists.as_deref().unwrap_or(if own { &[] } else { partners.lists });
+        let files = TrustFiles {
+            anchors: partners.site.join(self.trust_anchors.as_deref().unwrap_or(partners.anchors)),
+            lists: lists.iter().map(|list| partners.site.join(list)).collect(),
+            grace: Duration::from_secs(u64::from(partners.grace_hours) * 3600),
+        };
+        TrustAnchors::load(files).map_err(|error| {
+            let key = if error.is_of_lists() { "revocation_lists" } else { "trust_anchors" };
+            wrong(key, format!("cannot be used ({error})"), error.hint())
+        })
     }
 }
 
@@ -105,10 +150,8 @@ fn pins(texts: &[String]) -> Result<Vec<Pin>, SettingError> {
     texts.iter().map(pin).collect()
 }
 
-fn trusted(file: &Path) -> Result<TrustAnchors, SettingError> {
-    let remedy = "name a PEM file with the authorities that issue the partner's certificate";
-    let pem =
-        std::fs::read(file).map_err(|error| wrong("trust_anchors", format!("cannot be read ({error})"), remedy))?;
-    TrustAnchors::from_pem(&pem)
-        .map_err(|error: TlsError| wrong("trust_anchors", format!("cannot be used ({error})"), remedy))
+fn common_name(text: &str) -> Result<String, SettingError> {
+    let named = rustls::pki_types::DnsName::try_from(text).is_ok();
+    let remedy = "write the certificate's common name, a host name, in full";
+    if named { Ok(text.to_owned()) } else { Err(wrong("legacy_common_name", "is not a host name", remedy)) }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::endpoint::{Endpoint, RouteSection};
+use super::endpoint::{Endpoint, RouteSection, Trusted};
 use super::lane::{BreakerSection, LaneSettings};
 use super::setting::{SettingError, kept, wrong};
 use crate::identity::PartyId;
@@ -26,12 +26,22 @@ pub struct PartnerSection {
     pub service_id: String,
     /// The file of the authorities that issue the partner's certificate; a relative name starts at the site.
     pub trust_anchors: String,
+    /// The files of those authorities' revocation lists. Without any, nothing is asked about revocation; with some, every
+    /// authority of the partner needs one.
+    #[serde(default)]
+    pub revocation_lists: Vec<String>,
+    /// How many hours a list is still used after the next one was due. Default 0, at most 168.
+    #[serde(default)]
+    pub revocation_grace_hours: u32,
     /// The lowest version of TLS that is spoken with it: `1.2` (the default) or `1.3`.
     pub minimum_tls: Option<String>,
     /// The keys that its certificate may have: `sha256/` and the base64 of the SHA-256 of the SubjectPublicKeyInfo.
     /// Without any, every key that its issuer vouches for.
     #[serde(default)]
     pub spki_pins: Vec<String>,
+    /// The common name of its certificate, where that is an old one without subject alternative names. Without it, such a
+    /// certificate is refused.
+    pub legacy_common_name: Option<String>,
     /// The longest wait before the second attempt. Default 2.
     #[serde(default = "first_retry")]
     pub first_retry_seconds: f64,
@@ -124,10 +134,14 @@ impl PartnerSection {
             endpoint: self.endpoint.clone(),
             connect: self.connect.clone(),
             trust_anchors: None,
+            revocation_lists: None,
             minimum_tls: self.minimum_tls.clone(),
             spki_pins: self.spki_pins.clone(),
+            legacy_common_name: self.legacy_common_name.clone(),
         };
-        let from = (site, self.trust_anchors.as_str());
+        let (anchors, lists, grace_hours) =
+            (self.trust_anchors.as_str(), &self.revocation_lists[..], self.revocation_grace_hours);
+        let from = &Trusted { site, anchors, lists, grace_hours };
         let mut routes: Vec<Over> = first.check("", from, faults).map(Over::Bars).into_iter().collect();
         let next = self.next_routes.iter().filter_map(|each| each.check("next_routes.", from, faults));
         routes.extend(next.map(Over::Bars));
@@ -209,8 +223,10 @@ mod tests {
             endpoint: "ftp://spare.example".to_owned(),
             connect: None,
             trust_anchors: Some("missing.pem".to_owned()),
+            revocation_lists: None,
             minimum_tls: None,
             spki_pins: vec![],
+            legacy_common_name: None,
         };
         let faults = faults(|section| section.next_routes.push(other));
         assert_eq!(faults, ["next_routes.endpoint", "next_routes.trust_anchors"]);
@@ -239,6 +255,11 @@ mod tests {
         assert_eq!(faults(|section| section.minimum_tls = Some("1.1".to_owned())), ["minimum_tls"]);
         assert_eq!(faults(|section| section.spki_pins.push("AAAA".to_owned())), ["spki_pins"]);
         assert_eq!(faults(|section| section.trust_anchors = "empty.pem".to_owned()), ["trust_anchors"]);
+        assert_eq!(faults(|section| section.revocation_lists = vec!["ca.pem".to_owned()]), ["revocation_lists"]);
+        assert_eq!(faults(|section| section.revocation_grace_hours = 169), ["revocation_grace_hours"]);
+        for name in ["", "*.trust.example", "a b"] {
+            assert_eq!(faults(|section| section.legacy_common_name = Some(name.to_owned())), ["legacy_common_name"]);
+        }
         assert_eq!(faults(|section| section.attempt_timeout_seconds = f64::NAN), ["attempt_timeout_seconds"]);
         assert_eq!(faults(|section| section.max_retry_seconds = 0.1), ["max_retry_seconds"]);
         let several = faults(|section| {

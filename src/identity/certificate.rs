@@ -119,6 +119,37 @@ pub fn validity_of(certificate: &CertificateDer<'_>) -> Result<Validity, Certifi
     Ok(Validity { from: validity.not_before.to_datetime(), until: validity.not_after.to_datetime() })
 }
 
+/// The one common name of a certificate without subject alternative names, as the NHS issued them once; `None` for a
+/// certificate that has any. It names nobody by itself: see `legacy_common_name` of a partner's file.
+///
+/// # Errors
+/// [`CertificateError::Malformed`], also when there is not exactly one common name, or it is not a host name.
+pub fn legacy_common_name(certificate: &CertificateDer<'_>) -> Result<Option<String>, CertificateError> {
+    let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::Malformed)?;
+    if certificate.subject_alternative_name().map_err(|_| CertificateError::Malformed)?.is_some() {
+        return Ok(None);
+    }
+    let mut names = certificate.subject().iter_common_name();
+    let (Some(name), None) = (names.next(), names.next()) else { return Err(CertificateError::Malformed) };
+    let name = name.as_str().map_err(|_| CertificateError::Malformed)?;
+    if is_host(name) { Ok(Some(name.to_owned())) } else { Err(CertificateError::Malformed) }
+}
+
+/// What the certificate is for, whoever it names: of no authority, and issued for `role`.
+///
+/// # Errors
+/// [`CertificateError`]
+pub fn usable_as(certificate: &CertificateDer<'_>, role: Role) -> Result<(), CertificateError> {
+    let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::Malformed)?;
+    end_entity(&certificate)?;
+    issued_for(&certificate, role)
+}
+
+fn is_host(name: &str) -> bool {
+    let host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    !name.is_empty() && name.bytes().all(host)
+}
+
 fn end_entity(certificate: &X509Certificate<'_>) -> Result<(), CertificateError> {
     let constraints = certificate.basic_constraints().map_err(|_| CertificateError::Malformed)?;
     let usage = certificate.key_usage().map_err(|_| CertificateError::Malformed)?;
@@ -161,8 +192,7 @@ fn party_in(name: &GeneralName<'_>) -> Result<Option<PartyId>, CertificateError>
     if name.contains('*') {
         return Err(CertificateError::Wildcard);
     }
-    let host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    if name.is_empty() || !name.bytes().all(host) {
+    if !is_host(name) {
         return Err(CertificateError::BadName);
     }
     let Some((label, domain)) = name.split_once('.') else { return Ok(None) };

@@ -18,7 +18,7 @@ use super::PartyId;
 pub struct IssuanceError(#[from] rcgen::Error);
 
 /// From when until when a certificate holds, to the second.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// The first second.
     pub from: OffsetDateTime,

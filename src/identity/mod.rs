@@ -9,6 +9,7 @@ pub mod pin;
 pub mod principal;
 pub mod signature;
 pub mod tls;
+mod trust;
 
 use std::fmt;
 use std::str::FromStr;

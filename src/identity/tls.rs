@@ -1,23 +1,34 @@
 //! Mutual TLS: what we present, whom we trust, and the one set of protocol choices for both directions.
 //!
 //! TLS 1.3, and TLS 1.2 with ECDHE and AES-GCM only (the two NRL suites and their ECDSA twins). Cryptography is
-//! aws-lc-rs, passed explicitly: no process-wide provider is installed. Sessions are not resumed, so that every
-//! connection proves chain and expiry anew.
+//! aws-lc-rs, passed explicitly: no process-wide provider is installed. Chains are judged by [`super::trust`].
+//! A session that is resumed skips rustls' verifiers: whoever lets sessions be resumed judges the chain again.
 
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use rustls::client::Resumption;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
-use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{
+    CipherSuite, ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
+};
 
 use super::certificate::{self, CertificateError, Role};
 use super::issuance::Validity;
+pub use super::trust::{Distrust, Term, Trust, TrustAnchors, TrustFiles, distrust_in};
 use super::{Malformed, PartyId};
 
 /// The clock that certificates are checked against.
@@ -43,6 +54,26 @@ pub enum TlsError {
     /// A trust anchor that cannot be used.
     #[error("a trust anchor is not a usable certificate")]
     BadAnchor,
+    /// A file that cannot be read.
+    #[error("{} cannot be read ({kind})", .file.display())]
+    Unreadable {
+        /// Which.
+        file: PathBuf,
+        /// What the system says.
+        kind: io::ErrorKind,
+    },
+    /// A revocation list that cannot be used.
+    #[error("a revocation list is not a complete X.509 list with the date of the next one")]
+    BadList,
+    /// Lists are given, but none of this authority.
+    #[error("there is no revocation list of the authority {0}, so that all its peers would be refused")]
+    NoList(String),
+    /// A list that bears its issuer's name, not its signature.
+    #[error("the revocation list of {0} is not signed by it")]
+    ListSignature(String),
+    /// A list of an authority that may sign none.
+    #[error("the certificate of {0} does not let it sign revocation lists (key usage cRLSign)")]
+    ListSigner(String),
     /// The chain's own party cannot be told.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -52,28 +83,36 @@ pub enum TlsError {
 }
 
 impl TlsError {
+    /// Whether it is the revocation lists that cannot be used.
+    pub fn is_of_lists(&self) -> bool {
+        use TlsError::{BadList, ListSignature, ListSigner, NoList};
+        matches!(self, BadList | NoList(_) | ListSignature(_) | ListSigner(_))
+    }
+
     /// What the operator can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
             TlsError::NoCertificate => "give a PEM file with the end-entity certificate first, then its issuers",
             TlsError::NoKey => "give the private key of the certificate as unencrypted PEM",
             TlsError::NoAnchor | TlsError::BadAnchor => "give a PEM file with the authorities that issue to the peer",
+            TlsError::Unreadable { .. } => "check the path and who may read the file",
+            TlsError::BadList => "give complete revocation lists, PEM or DER, as the authority publishes them",
+            TlsError::NoList(_) => "add the authority's list to revocation_lists, or take the authority out",
+            TlsError::ListSignature(_) => "fetch the list anew from where the authority publishes it",
+            TlsError::ListSigner(_) => "ask the authority for a certificate with cRLSign, or whose list is to be used",
             TlsError::Certificate(error) => error.hint(),
             TlsError::Unusable(_) => "check that the key belongs to the first certificate of the chain",
         }
     }
 }
 
-/// Our own certificate chain and its key. The key does not print.
+/// Our own certificate chain and its key. The key does not print. Clones share what is replaced when the files change.
 #[derive(Clone)]
-pub struct Credentials {
-    chain: Vec<CertificateDer<'static>>,
-    key: Arc<PrivateKeyDer<'static>>,
-}
+pub struct Credentials(Arc<RwLock<Arc<CertifiedKey>>>);
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Credentials({} certificates, key …)", self.chain.len())
+        write!(f, "Credentials({} certificates, key …)", self.current().cert.len())
     }
 }
 
@@ -81,7 +120,7 @@ impl Credentials {
     /// Reads a chain, end entity first, and its key.
     ///
     /// # Errors
-    /// [`TlsError::NoCertificate`] or [`TlsError::NoKey`].
+    /// [`TlsError::NoCertificate`], [`TlsError::NoKey`], or [`TlsError::Unusable`] when they do not fit.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Credentials, TlsError> {
         let chain: Vec<_> =
             CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(|_| TlsError::NoCertificate)?;
@@ -89,7 +128,16 @@ impl Credentials {
             return Err(TlsError::NoCertificate);
         }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::NoKey)?;
-        Ok(Credentials { chain, key: Arc::new(key) })
+        let certified = CertifiedKey::from_der(chain, key, &provider())?;
+        Ok(Credentials(Arc::new(RwLock::new(Arc::new(certified)))))
+    }
+
+    fn current(&self) -> Arc<CertifiedKey> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn certificate(&self) -> CertificateDer<'static> {
+        self.current().cert.first().expect("a chain has a certificate").clone()
     }
 
     /// From when until when our certificate holds.
@@ -97,7 +145,7 @@ impl Credentials {
     /// # Errors
     /// When it cannot be read.
     pub fn validity(&self) -> Result<Validity, CertificateError> {
-        certificate::validity_of(self.chain.first().expect("a chain has a certificate"))
+        certificate::validity_of(&self.certificate())
     }
 
     /// The party that our certificate names.
@@ -105,26 +153,119 @@ impl Credentials {
     /// # Errors
     /// When it names none, or is not for `role`.
     pub fn party(&self, role: Role) -> Result<PartyId, CertificateError> {
-        let first = self.chain.first().expect("a chain has a certificate");
-        certificate::party_of(first, role)
+        certificate::party_of(&self.certificate(), role)
     }
 }
 
-/// The authorities whose certificates we accept from a peer.
-#[derive(Clone, Debug)]
-pub struct TrustAnchors(Arc<RootCertStore>);
+impl ResolvesServerCert for Credentials {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current())
+    }
+}
 
-impl TrustAnchors {
-    /// Reads certificates, each an anchor.
-    ///
-    /// # Errors
-    /// [`TlsError::NoAnchor`] or [`TlsError::BadAnchor`].
-    pub fn from_pem(pem: &[u8]) -> Result<TrustAnchors, TlsError> {
-        let mut store = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            store.add(certificate.map_err(|_| TlsError::BadAnchor)?).map_err(|_| TlsError::BadAnchor)?;
-        }
-        if store.is_empty() { Err(TlsError::NoAnchor) } else { Ok(TrustAnchors(Arc::new(store))) }
+impl ResolvesClientCert for Credentials {
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.current())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// Judges peers in the handshake by [`TrustAnchors`] as they stand then.
+#[derive(Debug)]
+struct Verifier {
+    anchors: TrustAnchors,
+    /// The common name that a server without subject alternative names must have.
+    common_name: Option<String>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Verifier {
+    fn new(anchors: &TrustAnchors, common_name: Option<&str>) -> Arc<Verifier> {
+        let algorithms = provider().signature_verification_algorithms;
+        Arc::new(Verifier { anchors: anchors.clone(), common_name: common_name.map(str::to_owned), algorithms })
+    }
+}
+
+/// The peer's certificate, then those that it sent with it.
+fn chain<'a>(first: &CertificateDer<'a>, others: &[CertificateDer<'a>]) -> Vec<CertificateDer<'a>> {
+    std::iter::once(first).chain(others).cloned().collect()
+}
+
+impl ClientCertVerifier for Verifier {
+    /// No hints: authorities may change while we run, and every client has one certificate for us.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        first: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.anchors.judge_client(&chain(first, others), now)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        first: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.anchors.judge_server(&chain(first, others), name, self.common_name.as_deref(), now)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
     }
 }
 
@@ -138,14 +279,10 @@ pub fn server_config(
     clock: Clock,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     credentials.party(Role::Server)?;
-    let provider = provider();
-    let verifier = WebPkiClientVerifier::builder_with_provider(clients.0.clone(), provider.clone())
-        .build()
-        .expect("trust anchors are never empty, and no revocation lists are given");
-    let mut config = ServerConfig::builder_with_details(provider, clock)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(credentials.chain.clone(), credentials.key.clone_key())?;
+    let mut config = ServerConfig::builder_with_details(provider(), clock)
+        .with_protocol_versions(TlsVersion::Tls12.versions())?
+        .with_client_cert_verifier(Verifier::new(clients, None))
+        .with_cert_resolver(Arc::new(credentials.clone()));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.alpn_protocols = protocols();
@@ -204,15 +341,16 @@ pub fn client_config(
     anchors: &TrustAnchors,
     clock: Clock,
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    client_config_from(TlsVersion::Tls12, credentials, anchors, clock)
+    client_config_from((TlsVersion::Tls12, None), credentials, anchors, clock)
 }
 
-/// The same for a lane that speaks no older version than `minimum`.
+/// The same for a lane that speaks no older version than `minimum`, with a server that may have no other name than
+/// `common_name`.
 ///
 /// # Errors
 /// As [`client_config`].
 pub fn client_config_from(
-    minimum: TlsVersion,
+    (minimum, common_name): (TlsVersion, Option<&str>),
     credentials: &Credentials,
     anchors: &TrustAnchors,
     clock: Clock,
@@ -220,8 +358,9 @@ pub fn client_config_from(
     credentials.party(Role::Client)?;
     let mut config = ClientConfig::builder_with_details(provider(), clock)
         .with_protocol_versions(minimum.versions())?
-        .with_root_certificates(anchors.0.clone())
-        .with_client_auth_cert(credentials.chain.clone(), credentials.key.clone_key())?;
+        .dangerous() // Not rustls' verifier: ours asks for more, see `super::trust`.
+        .with_custom_certificate_verifier(Verifier::new(anchors, common_name))
+        .with_client_cert_resolver(Arc::new(credentials.clone()));
     config.resumption = Resumption::disabled();
     config.alpn_protocols = protocols();
     Ok(Arc::new(config))
@@ -240,7 +379,7 @@ const TLS12_SUITES: [CipherSuite; 4] = [
     CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 ];
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.retain(|suite| suite.tls13().is_some() || TLS12_SUITES.contains(&suite.suite()));
     Arc::new(provider)
@@ -282,10 +421,8 @@ mod tests {
         let party = "RX1".parse().expect("an ODS code");
         let issue = || authority.issue(&party, "trust.example", &[], validity).expect("a certificate");
         let (one, other) = (issue(), issue());
-        let mixed = Credentials::from_pem(one.certificate_pem.as_bytes(), other.key_pem.as_bytes()).expect("PEM");
-        let anchors = TrustAnchors::from_pem(authority.certificate_pem().as_bytes()).expect("an anchor");
-        assert!(matches!(server_config(&mixed, &anchors, system_clock()), Err(TlsError::Unusable(_))));
-        assert!(matches!(client_config(&mixed, &anchors, system_clock()), Err(TlsError::Unusable(_))));
+        let mixed = Credentials::from_pem(one.certificate_pem.as_bytes(), other.key_pem.as_bytes());
+        assert!(matches!(mixed, Err(TlsError::Unusable(_))), "{mixed:?}");
     }
 
     #[test]

@@ -32,6 +32,7 @@ use tower::ServiceExt as _;
 use crate::identity::PartyId;
 use crate::identity::certificate::{CertificateError, Role, party_of};
 use crate::identity::digest::sha_256;
+use crate::identity::tls::{Distrust, distrust_in};
 
 /// What connections may cost.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +105,10 @@ impl std::fmt::Debug for Listener {
 enum Refused {
     #[error("the TLS handshake failed: {0}")]
     Handshake(io::Error),
+    #[error("the client certificate is not relied on: {}; {}", .0, .0.hint())]
+    Distrusted(Distrust),
+    #[error("the client certificate has been revoked by its issuer; its holder needs a new one")]
+    Revoked,
     #[error("the TLS handshake took longer than {0:?}")]
     Slow(Duration),
     #[error("the client certificate is not acceptable: {}; {}", .0, .0.hint())]
@@ -248,12 +253,21 @@ async fn identify(
     limit: Duration,
 ) -> Result<(TlsStream<TcpStream>, Peer), Refused> {
     let handshake = timeout(limit, tls.accept(stream)).await.map_err(|_| Refused::Slow(limit))?;
-    let stream = handshake.map_err(Refused::Handshake)?;
+    let stream = handshake.map_err(refusal)?;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificate = certificates.first().ok_or(CertificateError::Malformed)?;
     let party = party_of(certificate, Role::Client)?;
     let peer = Peer { party, certificate: sha_256(certificate), address: address.ip() };
     Ok((stream, peer))
+}
+
+fn refusal(error: io::Error) -> Refused {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match (cause, cause.and_then(distrust_in)) {
+        (_, Some(distrust)) => Refused::Distrusted(distrust.clone()),
+        (Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Revoked)), _) => Refused::Revoked,
+        _ => Refused::Handshake(error),
+    }
 }
 
 fn protocol(limits: &Limits, two: bool) -> auto::Builder<TokioExecutor> {
