@@ -494,7 +494,8 @@ pub struct Forwarded {
     pub health: Health,
 }
 
-/// Makes one attempt at delivering what is due over `lane`, and stores what came of it.
+/// Makes one attempt at delivering what is due over `lane`, and stores what came of it. `None`: no attempt was made, since
+/// the message was cancelled or moved to another lane meanwhile.
 ///
 /// # Errors
 /// When the store cannot write; the message is then sent again later, with the same ids.
@@ -503,7 +504,7 @@ pub async fn forward(
     lane: &Lane,
     due: Due,
     now: fn() -> Instant,
-) -> Result<Forwarded, storage::Error> {
+) -> Result<Option<Forwarded>, storage::Error> {
     let (message_id, recipient) = (due.record.id, &due.record.recipient);
     let span = info_span!("forward", %message_id, %recipient, route = lane.route());
     forward_within(gateway, lane, due, now).instrument(span).await
@@ -514,7 +515,7 @@ async fn forward_within(
     lane: &Lane,
     due: Due,
     now: fn() -> Instant,
-) -> Result<Forwarded, storage::Error> {
+) -> Result<Option<Forwarded>, storage::Error> {
     let Due { mut record, payload } = due;
     let dispatch = payload.map_err(|error| error.to_string()).and_then(|payload| {
         let sender_name = &gateway.stages().provider.name;
@@ -527,13 +528,20 @@ async fn forward_within(
             error!(message_id = %record.id, %note, "message is dead: tell the team that sent it");
             let ended = Ended::new(State::Dead, "payload-damaged", note);
             gateway.store().transition(gateway.recorder.transition(ended.step(&record, now(), None))).await?;
-            return Ok(Forwarded { state: State::Dead, health: Health::Unknown });
+            return Ok(Some(Forwarded { state: State::Dead, health: Health::Unknown }));
         }
     };
     record.attempts += 1;
     let attempt = format!("attempt {} began", record.attempts);
     let begun = Ended::new(State::InFlight, "attempt", attempt);
-    gateway.store().transition(gateway.recorder.transition(begun.step(&record, now(), None))).await?;
+    let begin = gateway.recorder.transition(begun.step(&record, now(), None));
+    match gateway.store().transition(Transition { route: Some(lane.route()), ..begin }).await {
+        Err(storage::Error::Stale { found, .. }) => {
+            debug!(state = %found, "the message moved on before its attempt");
+            return Ok(None);
+        }
+        begun => begun?,
+    }
     record.state = State::InFlight;
 
     let ended = match lane.attempt(&dispatch).await {
@@ -555,7 +563,7 @@ async fn forward_within(
     }
     let step = ended.step(&record, at, next);
     gateway.store().transition(outcome(gateway, lane, step).await?).await?;
-    Ok(Forwarded { state: ended.to, health: ended.health })
+    Ok(Some(Forwarded { state: ended.to, health: ended.health }))
 }
 
 /// The transition that ends an attempt: a disclosure by IHE BALP when the partner answered, for then it has read the

@@ -533,6 +533,7 @@ fn changed(step: Step<'_>, said: &AuditEvent<'_>) -> Transition {
         message: step.record.id,
         from: step.record.state,
         to: step.to,
+        route: None,
         at: step.at,
         attempts: step.attempts,
         next_attempt_at: step.next_attempt_at,

@@ -22,8 +22,8 @@ use crate::storage::{self, Channel, MessageRecord, NewNotice, Raised};
 
 /// How often the store is asked what is due.
 const EVERY: Duration = Duration::from_millis(500);
-/// Rows taken at a time.
-const PAGE: usize = 256;
+/// Rows taken at a time. Those whose attempt is under way may stay where they are: more than any lanes have.
+const PAGE: usize = 65_536;
 
 /// Until the gateway stops.
 pub(super) async fn watch(service: Arc<Service>, mut stopped: watch::Receiver<bool>) {

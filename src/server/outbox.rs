@@ -141,6 +141,7 @@ async fn attempt(service: Arc<Service>, lane: Arc<Lane>, due: Due) -> Result<Hea
     let forwarded = forwarded.inspect_err(|error| {
         error!(message_id = %id, %error, "the outcome of an attempt could not be stored");
     })?;
+    let Some(forwarded) = forwarded else { return Ok(Health::Unknown) };
     service.metrics.attempted(lane.party().as_str(), forwarded.state.code());
     if forwarded.state == State::Acknowledged {
         service.metrics.acknowledged(Duration::try_from(clock::now() - accepted_at).unwrap_or_default());

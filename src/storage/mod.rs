@@ -200,6 +200,8 @@ pub struct Transition {
     pub message: MessageId,
     /// The state it must be in; if it is not, the transition is [`Error::Stale`].
     pub from: State,
+    /// The route it must be on, if that matters; else the transition is [`Error::Stale`] too.
+    pub route: Option<u16>,
     /// The state it takes.
     pub to: State,
     /// When.

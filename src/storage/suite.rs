@@ -82,7 +82,8 @@ pub(crate) async fn accept(store: &Arc<dyn Store>, number: u32) -> MessageId {
 pub(crate) fn step(message: MessageId, from: State, to: State) -> Transition {
     let at = NOON + Duration::minutes(1);
     let event = event(Some(message), to.code());
-    Transition { message, from, to, at, attempts: 1, next_attempt_at: None, note: to.code().to_owned(), event }
+    let note = to.code().to_owned();
+    Transition { message, from, to, route: None, at, attempts: 1, next_attempt_at: None, note, event }
 }
 
 async fn texts(store: &Arc<dyn Store>) -> Vec<(u64, String)> {
@@ -266,6 +267,9 @@ pub(crate) async fn a_lane_sees_its_own_route(store: Arc<dyn Store>) {
     assert_eq!(store.due(&trust, 1, later, 10).await, Ok(vec![]));
     assert_eq!(store.next_due(&trust, 1).await, Ok(None));
     assert_eq!(store.bring_back(&trust, 0).await, Ok(0));
+    let elsewhere = Transition { route: Some(1), ..step(id, State::Accepted, State::InFlight) };
+    let stale = Error::Stale { message: id, expected: State::Accepted, found: State::Accepted };
+    assert_eq!(store.transition(elsewhere).await, Err(stale), "a lane begins nothing that was moved to another");
     let on_route = |route| Filter { route: Some(route), ..Filter::default() };
     assert_eq!(store.messages(on_route(1), 10).await, Ok(vec![]));
     assert_eq!(store.messages(on_route(0), 10).await.map(|found| found[0].id), Ok(id));

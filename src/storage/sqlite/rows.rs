@@ -125,7 +125,7 @@ fn move_on(connection: &Connection, step: &Transition) -> Result<(), Error> {
                                WHEN ?1 IN ('refused', 'dead') THEN ?2 \
                                WHEN ?7 IN ('refused', 'dead') THEN deadline_at \
                                ELSE alert_at END \
-               WHERE id = ?6 AND state = ?7";
+               WHERE id = ?6 AND state = ?7 AND (?8 IS NULL OR route = ?8)";
     let changed = connection.prepare_cached(sql)?.execute(params![
         step.to.code(),
         millis(step.at),
@@ -134,6 +134,7 @@ fn move_on(connection: &Connection, step: &Transition) -> Result<(), Error> {
         step.note,
         step.message.uuid().as_bytes(),
         step.from.code(),
+        step.route,
     ])?;
     if changed == 0 {
         let found = find(connection, step.message)?.ok_or(Error::UnknownMessage(step.message))?.state;
