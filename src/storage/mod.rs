@@ -505,8 +505,8 @@ pub trait Store: Send + Sync + 'static {
     /// Every approval, each role and person once a version and file; the first of several.
     fn approvals(&self) -> Reply<'_, Vec<Approval>>;
 
-    /// Messages for `recipient` on one of its routes whose time has come, the longest due first; none that has an order
-    /// key and an earlier one with the same to wait for. Reads no other recipient's messages.
+    /// Messages for `recipient` on one of its routes whose time has come, the most urgent first, of those of one priority the
+    /// longest due; none that has an order key and an earlier one with the same to wait for. Reads no other recipient's messages.
     fn due(&self, recipient: &PartyId, route: u16, now: Instant, limit: usize) -> Reply<'_, Vec<Due>>;
 
     /// When the next message for `recipient` on one of its routes is due that waits for no earlier one.

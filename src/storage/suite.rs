@@ -30,7 +30,7 @@ macro_rules! run_suite {
             a_change_without_its_event_is_refused, a_transition_checks_the_state_it_starts_from,
             a_failing_change_does_not_fail_its_neighbours, events_are_numbered_without_a_gap,
             due_gives_what_is_queued_and_due_the_longest_due_first, lists_and_counts_see_the_state,
-            messages_of_one_order_leave_one_after_the_other, a_lane_sees_its_own_route, a_message_is_looked_at_when_its_time_has_come,
+            what_is_urgent_leaves_first, messages_of_one_order_leave_one_after_the_other, a_lane_sees_its_own_route, a_message_is_looked_at_when_its_time_has_come,
             histories_pair_a_message_with_its_events, one_checkpoint_is_kept_for_each_size,
             a_review_is_opened_with_its_message_and_ends_once, reviews_are_listed_by_what_is_due_first,
             a_review_is_said_to_be_overdue_once, a_notice_is_due_until_it_is_delivered_once,
@@ -227,6 +227,27 @@ pub(crate) async fn due_gives_what_is_queued_and_due_the_longest_due_first(store
     store.transition(step(first, State::Queued, State::Dead)).await.expect("it is given up");
     let due = store.due(&trust, 0, NOON + Duration::HOUR, 10).await.expect("they are read");
     assert_eq!(due.iter().map(|due| due.record.id).collect::<Vec<_>>(), [second, third]);
+}
+
+pub(crate) async fn what_is_urgent_leaves_first(store: Arc<dyn Store>) {
+    let mut expected = Vec::new();
+    for (number, priority) in
+        (1..).zip([Some("routine"), None, Some("urgent"), Some("asap"), Some("stat"), Some("stat")])
+    {
+        let handling = Handling { priority: priority.map(str::to_owned), ..Handling::default() };
+        let new = NewMessage { handling, ..message(number) };
+        expected.push(new.id);
+        let event = event(Some(new.id), "accepted");
+        store.accept(new, vec![event]).await.expect("it is accepted");
+    }
+    let order = [4, 5, 3, 2, 0, 1].map(|index: usize| expected[index]);
+    let due = async |limit| {
+        let due = store.due(&party("RXT01"), 0, NOON + Duration::HOUR, limit).await.expect("they are read");
+        due.into_iter().map(|due| due.record.id).collect::<Vec<_>>()
+    };
+    assert_eq!(due(10).await, order);
+    assert_eq!(due(3).await, order[..3]);
+    assert_eq!(store.next_due(&party("RXT01"), 0).await, Ok(Some(NOON + Duration::SECOND)), "the next of all of them");
 }
 
 /// Accepts message `number` that keeps its order with others of `key`.

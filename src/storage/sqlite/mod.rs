@@ -556,8 +556,8 @@ mod tests {
             Ok([plan(rows::DUE)?, plan(rows::NEXT_DUE)?, plan(&in_flight)?, plan(rows::ALERTS_DUE)?])
         });
         for (plan, uses) in plans.await.expect("they are planned").iter().zip([
-            "USING INDEX messages_due (recipient=? AND route=? AND next_attempt_at<?)",
-            "USING INDEX messages_due (recipient=? AND route=?",
+            "USING INDEX messages_due (recipient=? AND route=? AND <expr>=? AND next_attempt_at<?)",
+            "USING INDEX messages_due (recipient=? AND route=? AND <expr>=?",
             "USING INDEX messages_state (state=? AND recipient=?)",
             "USING INDEX messages_alert (alert_at<?)",
         ]) {

@@ -207,10 +207,14 @@ pub(super) fn find(connection: &Connection, id: MessageId) -> Result<Option<Mess
     first(connection, sql, [id.uuid().as_bytes()], record)
 }
 
-/// Messages of one lane that no earlier one of their order holds back.
+/// Urgencies, the most urgent first: `stat`, `asap`, `urgent`, any other priority.
+const URGENCIES: std::ops::Range<u8> = 0..4;
+
+/// Messages of one lane and one urgency that no earlier one of their order holds back.
 macro_rules! free {
     () => {
         "recipient = ?1 AND route = ?2 AND state IN ('accepted', 'queued') \
+         AND (CASE priority WHEN 'stat' THEN 0 WHEN 'asap' THEN 1 WHEN 'urgent' THEN 2 ELSE 3 END) = ?3 \
          AND (order_key IS NULL OR NOT EXISTS (SELECT 1 FROM messages AS earlier \
          WHERE earlier.recipient = messages.recipient AND earlier.order_key = messages.order_key \
          AND earlier.position < messages.position AND earlier.state IN ('accepted', 'queued', 'in-flight')))"
@@ -223,7 +227,7 @@ pub(super) const DUE: &str = concat!(
     record_columns!(),
     ", payload FROM messages LEFT JOIN contents ON contents.message = messages.position WHERE ",
     free!(),
-    " AND next_attempt_at <= ?3 ORDER BY next_attempt_at, position LIMIT ?4"
+    " AND next_attempt_at <= ?4 ORDER BY next_attempt_at, position LIMIT ?5"
 );
 
 /// See [`next_due`].
@@ -233,20 +237,30 @@ pub(super) const NEXT_DUE: &str = concat!(
     " AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1"
 );
 
-/// Messages of one lane that are due and free to go, each with its sealed payload.
+/// Messages of one lane that are due and free to go, the most urgent first, each with its sealed payload.
 pub(super) fn due(
     connection: &Connection,
     (recipient, route): (&PartyId, u16),
     now: Instant,
     limit: usize,
 ) -> Result<Vec<SealedDue>, Error> {
-    let params = params![recipient.as_str(), route, millis(now), count(limit)];
-    all(connection, DUE, params, |row| Ok((record(row)?, row.get(18)?)))
+    let mut found = Vec::new();
+    for urgency in URGENCIES {
+        let params = params![recipient.as_str(), route, urgency, millis(now), count(limit - found.len())];
+        found.extend(all(connection, DUE, params, |row| Ok((record(row)?, row.get(18)?)))?);
+    }
+    Ok(found)
 }
 
 /// When the next message of one lane is due that is free to go.
 pub(super) fn next_due(connection: &Connection, (recipient, route): (&PartyId, u16)) -> Result<Option<Instant>, Error> {
-    first(connection, NEXT_DUE, params![recipient.as_str(), route], |row| instant(row.get(0)?))
+    let mut next = None;
+    for urgency in URGENCIES {
+        let params = params![recipient.as_str(), route, urgency];
+        let due = first(connection, NEXT_DUE, params, |row| instant(row.get(0)?))?;
+        next = next.into_iter().chain(due).min();
+    }
+    Ok(next)
 }
 
 /// Puts messages that wait on a route beyond `last` on that one; how many.
