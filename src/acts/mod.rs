@@ -15,13 +15,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use time::Duration;
-use uuid::{NoContext, Timestamp, Uuid};
+use uuid::Uuid;
 
 use self::message::Reason;
 use self::own_decision::{Tie, tie};
 use crate::audit::{Access, Recorder, Terms, Who};
 use crate::disclosure::Agreements;
-use crate::fhir::{Instant, instant_text};
+use crate::fhir::{Instant, instant_text, time_ordered_id};
 use crate::identity::digest::from_hex;
 use crate::identity::principal::{Action, Principals, Role};
 use crate::identity::signature::{self, PersonalKey, SignatureError};
@@ -120,9 +120,7 @@ pub struct Act {
 impl Act {
     /// `deed`, done at `site` now.
     pub fn new(site: &str, deed: Deed, now: Instant) -> Act {
-        let seconds = u64::try_from(now.unix_timestamp()).unwrap_or(0);
-        let id = Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.nanosecond()));
-        Act { id, site: site.to_owned(), at: now, deed }
+        Act { id: time_ordered_id(now), site: site.to_owned(), at: now, deed }
     }
 
     /// The act as its signer hands it in.

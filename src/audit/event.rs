@@ -7,13 +7,12 @@ use std::borrow::Cow;
 use std::fmt;
 
 use aws_lc_rs::hmac;
-use uuid::{NoContext, Timestamp, Uuid};
 
 use super::merkle;
 use crate::delivery::deadline::Alarm;
 use crate::disclosure::AgreementChange;
 use crate::fhir::audit_event::{Action, Agent, AuditEvent, Coding, Entity, Outcome, Part, RecordedEvent, What, Who};
-use crate::fhir::{Instant, instant_text};
+use crate::fhir::{Instant, instant_text, time_ordered_id};
 use crate::identity::digest::{from_hex, hex, sha_256};
 use crate::identity::{AgreementId, InterfaceName, MessageId, PartyId, PrincipalId, principal};
 use crate::storage::{Approval, Event, Handling, MessageRecord, NewMessage, Secret, State, Transition};
@@ -487,7 +486,7 @@ impl Recorder {
     /// What every event has; the gateway itself as the only one who took part.
     pub(super) fn event<'a>(&'a self, kind: Coding<'a>, at: Instant) -> AuditEvent<'a> {
         AuditEvent {
-            id: event_id(at),
+            id: time_ordered_id(at),
             kind,
             subtypes: vec![],
             action: Action::Execute,
@@ -545,12 +544,6 @@ fn changed(step: Step<'_>, said: &AuditEvent<'_>) -> Transition {
 pub(super) fn written(message: Option<MessageId>, said: &AuditEvent<'_>) -> Event {
     let bytes = said.to_json().into_bytes();
     Event { message, leaf: merkle::leaf(&bytes), bytes }
-}
-
-/// A UUIDv7: ordered by time, unique by randomness.
-fn event_id(at: Instant) -> Uuid {
-    let seconds = u64::try_from(at.unix_timestamp()).unwrap_or(0);
-    Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, at.nanosecond()))
 }
 
 #[cfg(test)]

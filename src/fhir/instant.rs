@@ -4,6 +4,7 @@ use time::format_description::FormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::{format_description, time};
 use time::{Date, Month, OffsetDateTime};
+use uuid::{NoContext, Timestamp, Uuid};
 
 /// A point in time.
 pub type Instant = OffsetDateTime;
@@ -14,6 +15,12 @@ const FORMAT: &[FormatItem<'_>] =
 /// `2026-01-31T23:59:59.123Z`: a FHIR instant in UTC (R4 datatypes, instant).
 pub fn instant_text(instant: Instant) -> String {
     instant.to_offset(time::UtcOffset::UTC).format(FORMAT).expect("the format has no fallible component")
+}
+
+/// A UUIDv7 of `at`: ordered by time, unique by randomness (RFC 9562 section 5.7).
+pub fn time_ordered_id(at: Instant) -> Uuid {
+    let seconds = u64::try_from(at.unix_timestamp()).unwrap_or(0);
+    Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, at.nanosecond()))
 }
 
 /// The last instant that a FHIR dateTime may mean: the end of the year, month or day when it says no more, in UTC.

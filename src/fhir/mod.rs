@@ -36,7 +36,7 @@ pub use capability::capability_statement;
 pub(crate) use document::is_plain_text;
 pub use document::{Children, Document, Fault, Kind, Limits, Node, NodeId, ParseError, Position};
 pub use fixed::{FixedMap, FixedSet};
-pub use instant::{Instant, instant_text, latest as latest_instant};
+pub use instant::{Instant, instant_text, latest as latest_instant, time_ordered_id};
 pub use keys::{Keys, keys};
 pub use names::{Name, NameId};
 pub use path::ElementPath;
