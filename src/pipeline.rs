@@ -14,7 +14,7 @@
 //!     let mapped = mapping::apply(&stages.mappings, received)?;
 //!     let validated = validation::check(&stages.validator, "profile", mapped)?;
 //!     let projected = disclosure::minimise(&stages.agreements, validated)?;
-//!     let disclosable = projected.revalidated(|_, _| Vec::new())?;
+//!     let disclosable = projected.revalidated(|_| Vec::new())?;
 //!     Ok(provenance::attest(disclosable, now, &stages.provider))
 //! }
 //! ```
@@ -27,7 +27,7 @@
 //! fn unvalidated(stages: &Stages, received: Received, now: Instant) -> Result<provenance::Attested, Refusal> {
 //!     let mapped = mapping::apply(&stages.mappings, received)?;
 //!     let projected = disclosure::minimise(&stages.agreements, mapped)?;
-//!     let disclosable = projected.revalidated(|_, _| Vec::new())?;
+//!     let disclosable = projected.revalidated(|_| Vec::new())?;
 //!     Ok(provenance::attest(disclosable, now, &stages.provider))
 //! }
 //! ```
@@ -472,8 +472,7 @@ fn prepare(stages: &Stages, received: Received, now: Instant) -> Result<Attested
     })?;
     let disclosable = debug_span!("disclosure").in_scope(|| {
         let projected = disclosure::minimise(&stages.agreements, validated)?;
-        let check = |bundle: &_, profile: &_| stages.validator.check_document(bundle, Some(profile));
-        let disclosable = projected.revalidated(check)?;
+        let disclosable = projected.revalidated(|cut| stages.validator.recheck(cut))?;
         let (agreement, manifest) = (disclosable.agreement().id(), disclosable.manifest());
         debug!(%agreement, left = manifest.kept().len(), withheld = manifest.withheld().len(), "Bundle cut down");
         Ok::<_, disclosure::Error>(disclosable)

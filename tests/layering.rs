@@ -33,7 +33,8 @@ const LAYERS: &[&[&str]] = &[
 const PROOFS: &[(&str, &[&str])] = &[
     ("intake", &["Received"]),
     ("mapping", &["Mapped", "Origin"]),
-    ("validation", &["Validated"]),
+    // What is left of a valid Bundle is checked again against the proof that it was.
+    ("validation", &["Cut", "Validated"]),
     ("disclosure", &["Disclosable"]),
     ("provenance", &["Attested"]),
     ("delivery", &["Queued"]),

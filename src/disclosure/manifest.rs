@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::fhir::NodeId;
+use crate::fhir::{NodeId, NodeSet};
 
 /// A leaf that left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +81,8 @@ pub struct Manifest {
     pub(super) generalised: Vec<Generalised>,
     pub(super) withheld: Vec<Withheld>,
     pub(super) generated: Vec<NodeId>,
+    pub(super) unchanged: NodeSet,
+    pub(super) keeps_claims: bool,
 }
 
 impl Manifest {
@@ -103,5 +105,15 @@ impl Manifest {
     /// withheld, and what an age band consists of.
     pub fn generated(&self) -> &[NodeId] {
         &self.generated
+    }
+
+    /// Objects of the Bundle that leaves which are the same as before disclosure, with all that they hold; not all.
+    pub fn unchanged(&self) -> &NodeSet {
+        &self.unchanged
+    }
+
+    /// Whether the Bundle and each resource that leaves claims the profiles that it claimed.
+    pub fn keeps_claims(&self) -> bool {
+        self.keeps_claims
     }
 }

@@ -39,13 +39,24 @@ pub(super) fn project(bundle: &Document, agreement: &Agreement, plan: &Plan) -> 
         narratives,
         withheld,
         tell_withheld: plan.tell_withheld,
-        manifest: Manifest::default(),
+        manifest: Manifest { keeps_claims: keeps_claims(&decisions, bundle.root()), ..Manifest::default() },
+        is_comparable: true,
     };
     projection.resource(bundle.root());
     let Projection { out, mut manifest, .. } = projection;
     let sent = out.finish().ok_or(Error::TooLarge)?;
     manifest.withheld = decisions.into_withheld();
     Ok((sent, manifest))
+}
+
+/// Whether the Bundle and each resource that leaves claims the profiles that it claimed.
+fn keeps_claims<'d>(decisions: &Decisions<'d>, bundle: Node<'d>) -> bool {
+    let leaves = |claim: Node<'_>| matches!(decisions.verdict(claim), Verdict::Leaf(_));
+    let keeps = |resource: Node<'d>| match resource.child(keys().meta).and_then(|meta| meta.child(keys().profile)) {
+        Some(claims) => claims.items().all(leaves),
+        None => true,
+    };
+    std::iter::once(bundle).chain(decisions.resources()).all(keeps)
 }
 
 /// What was withheld, now and by an earlier projection.
@@ -187,44 +198,62 @@ struct Projection<'p, 'd> {
     withheld: Vec<String>,
     tell_withheld: bool,
     manifest: Manifest,
+    /// Whether what is unchanged in the resource means what it meant.
+    is_comparable: bool,
 }
 
+/// Each of these says whether all that it was to write left as it is, and nothing was added.
 impl Projection<'_, '_> {
     /// A resource: its type and id, its labels and narrative, then the rest in its order.
-    fn resource(&mut self, resource: Node<'_>) {
+    fn resource(&mut self, resource: Node<'_>) -> bool {
+        // In another language other names of codes are right: see the check of displays.
+        let keeps_language = resource.member("language").is_none_or(|language| self.leaves(language));
+        let around = std::mem::replace(&mut self.is_comparable, keeps_language);
         let open = self.out.begin_object();
         let first = [keys().resource_type, keys().id];
+        let mut unchanged = true;
         for name in first {
             if let Some(child) = resource.child(name) {
-                self.member(resource, child);
+                unchanged &= self.member(resource, child);
             }
         }
-        self.meta(resource);
-        self.narrative(resource);
+        unchanged &= self.meta(resource);
+        unchanged &= !self.narrative(resource);
         let rest = |child: &Node<'_>| !first.contains(&child.name_id()) && child.name_id() != keys().meta;
         for child in resource.children().filter(rest) {
-            self.member(resource, child);
+            unchanged &= self.member(resource, child);
         }
-        self.out.end(open);
+        self.is_comparable = around;
+        self.end(open, unchanged)
     }
 
-    fn meta(&mut self, resource: Node<'_>) {
+    /// Closes an object, and notes it if it is unchanged.
+    fn end(&mut self, object: NodeId, unchanged: bool) -> bool {
+        self.out.end(object);
+        if unchanged && self.is_comparable {
+            self.manifest.unchanged.insert(object);
+        }
+        unchanged
+    }
+
+    fn meta(&mut self, resource: Node<'_>) -> bool {
         let meta = resource.child(keys().meta);
         let open = meta.filter(|meta| matches!(self.decisions.verdict(*meta), Verdict::Open));
         let labels = if self.tell_withheld { self.decisions.labels(resource) } else { Labels::default() };
         let is_bundle = resource.id().index() == 0;
         let withheld = if is_bundle { std::mem::take(&mut self.withheld) } else { Vec::new() };
         if open.is_none() && labels.is_empty() && withheld.is_empty() {
-            return;
+            return meta.is_none();
         }
         let is_made = |name: NameId| {
             (name == keys().security && !labels.is_empty()) || (name == keys().extension && !withheld.is_empty())
         };
         self.out.key(keys().meta.name());
         let object = self.out.begin_object();
+        let mut unchanged = labels.is_empty() && withheld.is_empty();
         if let Some(meta) = open.or(meta) {
             for child in meta.children().filter(|child| !is_made(child.name_id())) {
-                self.member(meta, child);
+                unchanged &= self.member(meta, child);
             }
         }
         let own = |name: NameId| meta.and_then(|meta| meta.child(name));
@@ -236,7 +265,7 @@ impl Projection<'_, '_> {
         if !labels.is_empty() {
             self.list(keys().security, own(keys().security), |out| labels.write(out));
         }
-        self.out.end(object);
+        self.end(object, unchanged)
     }
 
     /// An array of what leaves of `items`, and behind it what disclosure says itself.
@@ -257,77 +286,84 @@ impl Projection<'_, '_> {
         self.manifest.generated.extend(self.out.leaves_from(first));
     }
 
-    fn narrative(&mut self, holder: Node<'_>) {
-        if let Some(div) = self.narratives.remove(&holder.id()) {
-            self.out.key(keys().text.name());
-            self.generated(|out| narrative::write(out, &div));
-        }
+    /// Whether there is one.
+    fn narrative(&mut self, holder: Node<'_>) -> bool {
+        let Some(div) = self.narratives.remove(&holder.id()) else { return false };
+        self.out.key(keys().text.name());
+        self.generated(|out| narrative::write(out, &div));
+        true
     }
 
-    fn member(&mut self, parent: Node<'_>, child: Node<'_>) {
+    fn member(&mut self, parent: Node<'_>, child: Node<'_>) -> bool {
         let name = child.name_id();
         match self.decisions.verdict(child) {
             Verdict::Withheld => {}
             Verdict::Leaf(_) | Verdict::Made(_) => {
                 self.key(name);
-                self.value(child);
+                return self.value(child);
             }
             Verdict::Band(band) => self.band(parent, child, band),
             Verdict::Open if self.is_banded(parent, child) => {}
             Verdict::Open => {
                 self.key(name);
-                self.open(child);
+                return self.open(child);
             }
             Verdict::Resource => {
                 self.key(name);
-                self.resource(child);
+                return self.resource(child);
             }
-            Verdict::Values => self.values(parent, child),
+            Verdict::Values => return self.values(parent, child),
             Verdict::Masked { primitive, array } => self.masked(name, primitive, array),
             Verdict::OpenMasked => self.open_masked(child),
         }
+        false
     }
 
-    fn open(&mut self, node: Node<'_>) {
-        if node.is_array() {
-            let list = self.out.begin_array();
-            self.open_items(node);
-            self.out.end(list);
-        } else {
-            self.object(node);
+    fn open(&mut self, node: Node<'_>) -> bool {
+        if !node.is_array() {
+            return self.object(node);
         }
+        let list = self.out.begin_array();
+        let unchanged = self.open_items(node);
+        self.out.end(list);
+        unchanged
     }
 
-    fn open_items(&mut self, array: Node<'_>) {
-        for item in array.items().filter(|item| self.decisions.verdict(*item) == Verdict::Open) {
-            self.object(item);
+    fn open_items(&mut self, array: Node<'_>) -> bool {
+        let mut unchanged = true;
+        for item in array.items() {
+            unchanged &= self.decisions.verdict(item) == Verdict::Open && self.object(item);
         }
+        unchanged
     }
 
     /// An object, with its narrative in R4's place. The place must not depend on what is withheld, so what follows
     /// narrative in R4 follows it here, wherever it stood.
-    fn object(&mut self, node: Node<'_>) {
+    fn object(&mut self, node: Node<'_>) -> bool {
         let has_narrative = self.narratives.contains_key(&node.id());
         let follows = |child: &Node<'_>| has_narrative && narrative::follows_text(child.name_id());
         let object = self.out.begin_object();
+        let mut unchanged = !has_narrative;
         for child in node.children().filter(|child| !follows(child)) {
-            self.member(node, child);
+            unchanged &= self.member(node, child);
         }
         self.narrative(node);
         for child in node.children().filter(follows) {
             self.member(node, child);
         }
-        self.out.end(object);
+        self.end(object, unchanged)
     }
 
     /// An array of primitive values, and beside it that of their extensions: both keep an item if one of them does.
-    fn values(&mut self, parent: Node<'_>, child: Node<'_>) {
+    fn values(&mut self, parent: Node<'_>, child: Node<'_>) -> bool {
         let is = |twin: &Node<'_>| self.decisions.verdict(*twin) == Verdict::Values;
         match twin(parent, child).filter(is) {
             None => {
                 let kept: Vec<Option<Node<'_>>> =
                     child.children().filter(|item| self.leaves(*item)).map(Some).collect();
                 self.items(child.name_id(), &kept);
+                let stays = |item: Node<'_>| matches!(self.decisions.verdict(item), Verdict::Leaf(_));
+                return child.children().all(stays);
             }
             Some(_) if child.name_id().is_primitive_extension() => {}
             Some(twin) => {
@@ -336,6 +372,7 @@ impl Projection<'_, '_> {
                 self.items(twin.name_id(), &extensions);
             }
         }
+        false
     }
 
     fn leaves(&self, node: Node<'_>) -> bool {
@@ -363,8 +400,12 @@ impl Projection<'_, '_> {
         let list = self.out.begin_array();
         for item in items {
             match item.map(|item| (item, self.decisions.verdict(item))) {
-                Some((item, Verdict::Leaf(_) | Verdict::Made(_))) => self.value(item),
-                Some((item, _)) => self.object(item),
+                Some((item, Verdict::Leaf(_) | Verdict::Made(_))) => {
+                    self.value(item);
+                }
+                Some((item, _)) => {
+                    self.object(item);
+                }
                 None => self.out.scalar("null"),
             }
         }
@@ -433,11 +474,12 @@ impl Projection<'_, '_> {
     }
 
     /// A leaf that leaves, as it is or with another value in its place. The only place where a value is written.
-    fn value(&mut self, node: Node<'_>) {
+    fn value(&mut self, node: Node<'_>) -> bool {
         match self.decisions.verdict(node) {
             Verdict::Leaf(clause) => {
                 let sent = self.out.copy(node);
                 self.manifest.kept.push(Kept { node: node.id(), sent, clause });
+                return true;
             }
             Verdict::Made(place) => {
                 let made = self.decisions.made(place);
@@ -447,6 +489,7 @@ impl Projection<'_, '_> {
             }
             _ => {}
         }
+        false
     }
 
     fn key(&mut self, name: NameId) {

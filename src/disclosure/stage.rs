@@ -10,7 +10,7 @@ use crate::fhir::bundle::Entries;
 use crate::fhir::outcome::Issue;
 use crate::fhir::{Document, ElementPath, Node};
 use crate::identity::PartyId;
-use crate::validation::Validated;
+use crate::validation::{Cut, Validated};
 
 /// A Bundle cut down to an agreement, not yet validated again.
 #[derive(Debug)]
@@ -72,10 +72,15 @@ impl Projected {
     ///
     /// # Errors
     /// [`Error::Invalid`] with the issues, if one of them is an error.
-    pub fn revalidated(self, check: impl FnOnce(&Document, &str) -> Vec<Issue>) -> Result<Disclosable, Error> {
+    pub fn revalidated(self, check: impl FnOnce(&Cut<'_>) -> Vec<Issue>) -> Result<Disclosable, Error> {
         let Projected(disclosable) = self;
-        let profile = disclosable.interface().map(Interface::profile).unwrap_or_default();
-        let issues = check(&disclosable.bundle, profile);
+        let issues = check(&Cut {
+            before: &disclosable.validated,
+            bundle: &disclosable.bundle,
+            unchanged: disclosable.manifest.unchanged(),
+            keeps_claims: disclosable.manifest.keeps_claims(),
+            profile: disclosable.interface().map(Interface::profile).unwrap_or_default(),
+        });
         if issues.iter().any(Issue::is_error) {
             return Err(Error::Invalid { agreement: disclosable.agreement.id().clone(), issues });
         }

@@ -136,6 +136,8 @@ fn bundle_id(disclosable: &Disclosable) -> String {
 mod tests {
     use std::sync::Arc;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::disclosure::sample_facts::SampleFacts;
     use crate::disclosure::{self, Agreements, Error};
@@ -194,7 +196,7 @@ mod tests {
     fn attested() -> Attested {
         let validated = validated(RECORD);
         let projected = disclosure::minimise(&agreements(), validated).expect("an agreement is in force");
-        let disclosable = projected.revalidated(|_, _| vec![]).expect("nobody objects");
+        let disclosable = projected.revalidated(|_| vec![]).expect("nobody objects");
         attest(disclosable, time::macros::datetime!(2026-03-04 00:01 UTC), &gateway())
     }
 
@@ -271,12 +273,58 @@ mod tests {
         let unnamed = RECORD.replace("\"odsCode\": \"DEMOT\",", "");
         assert!(matches!(minimise(&unnamed), Err(Error::RecipientUnknown)));
         let issue = Issue::error(IssueType::Required, "it is missing").at(ElementPath::new("Bundle.timestamp"));
-        let refused = minimise(RECORD).expect("an agreement is in force").revalidated(|bundle, profile| {
-            assert_eq!(profile, "https://weir.example/fhir/StructureDefinition/weir-crisis-escalation-bundle");
-            assert_eq!(bundle.resource_type(), Some("Bundle"));
+        let refused = minimise(RECORD).expect("an agreement is in force").revalidated(|cut| {
+            assert_eq!(cut.profile, "https://weir.example/fhir/StructureDefinition/weir-crisis-escalation-bundle");
+            assert_eq!(cut.bundle.resource_type(), Some("Bundle"));
             vec![issue]
         });
         assert!(matches!(refused, Err(Error::Invalid { issues, .. }) if issues.len() == 1));
+    }
+
+    /// The demonstration's agreement without some of what it permits, by place: of each `keep` the next says whether.
+    fn without(keep: &[bool]) -> String {
+        let text = include_str!("../../agreements/demo-trust-crisis.toml");
+        let mut agreement: toml::Table = text.parse().expect("it is TOML");
+        let mut keep = keep.iter().copied().cycle();
+        let permits = agreement["interfaces"]["crisis-escalation"]["permit"].as_array_mut().expect("permits");
+        for permit in permits {
+            permit["elements"].as_array_mut().expect("elements").retain(|_| keep.next().expect("it cycles"));
+        }
+        agreement.to_string()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Debug builds compare on every message; here what is withheld leaves Bundles that are no longer valid.
+        #[test]
+        fn what_is_left_is_found_as_valid_as_a_whole_validation_finds_it(
+            keep in prop::collection::vec(prop::bool::weighted(0.97), 500),
+            tell: bool,
+        ) {
+            thread_local! {
+                static VALIDATOR: Validator = Validator::compile(&crate::config::definitions(&[]).expect("they are JSON")).expect("they compile");
+            }
+            let mut text = without(&keep);
+            for told in ["tell_withheld", "list_withheld"] {
+                text = text.replace(&format!("{told} = true"), &format!("{told} = {tell}"));
+            }
+            let agreements = Agreements::load_for(&[("a.toml".to_owned(), text)], &SampleFacts::new()).expect("it is sound");
+            crate::disclosure::approve_all(&agreements);
+            VALIDATOR.with(|validator| {
+                let profile = "https://weir.example/fhir/StructureDefinition/weir-crisis-escalation-bundle";
+                let validated = validation::check(validator, profile, mapped(RECORD)).expect("it is valid");
+                let Ok(projected) = disclosure::minimise(&agreements, validated) else { return };
+                let mut found = (Vec::new(), Vec::new());
+                let _refused_or_not = projected.revalidated(|cut| {
+                    found.0 = validator.recheck(cut);
+                    found.1 = validator.check_document(cut.bundle, Some(cut.profile));
+                    found.1.retain(Issue::is_error);
+                    found.0.clone()
+                });
+                assert_eq!(found.0, found.1);
+            });
+        }
     }
 
     /// Every string of the demonstration's Bundle, save those that hold it together, becomes a canary.

@@ -11,7 +11,7 @@ use super::terminology::Terminology;
 use crate::fhir::outcome::Severity;
 use crate::fhir::r4::{ElementDef, TypeDef, TypeKind, constraints, schema};
 use crate::fhir::{FixedMap, NameId};
-use crate::fhirpath::Expression;
+use crate::fhirpath::{Expression, Reach};
 
 /// Invariants that the walk or the reference check implements in Rust, because FHIRPath cannot say them in linear time
 /// or at all (`htmlChecks()`).
@@ -39,8 +39,25 @@ pub(super) fn compile(terminology: &mut Terminology, notes: &mut Vec<String>) ->
     defs.sort_by_key(|def| def.name);
     let by_name: FixedMap<&'static str, usize> =
         defs.iter().enumerate().map(|(index, def)| (def.name, index)).collect();
-    let types = defs.iter().map(|def| type_plan(def, &by_name, &invariants, terminology)).collect();
+    let mut types: Vec<TypePlan> = defs.iter().map(|def| type_plan(def, &by_name, &invariants, terminology)).collect();
+    while widen(&mut types) {}
     BasePlan { types, by_name }
+}
+
+/// Adds to each type's reach that of the types of its elements. Whether that changed any. Resources inside resources are
+/// left out: each is checked by itself.
+fn widen(types: &mut [TypePlan]) -> bool {
+    let mut changed = false;
+    for place in 0..types.len() {
+        let below = types[place].elements.iter().flat_map(|element| &element.contents).map(|content| match content {
+            Content::Complex(index) => types[*index].reach,
+            Content::Primitive(..) | Content::Resource => Reach::Focus,
+        });
+        let reach = below.max().unwrap_or_default().max(types[place].reach);
+        changed |= reach != types[place].reach;
+        types[place].reach = reach;
+    }
+    changed
 }
 
 fn invariants(notes: &mut Vec<String>) -> HashMap<&'static str, Arc<Invariant>> {
@@ -91,7 +108,10 @@ fn type_plan(
         (0..elements.len()).filter(|&place| is(&def.elements[place])).collect()
     };
     let (required, id) = (those(|element| element.min > 0), those(|element| element.stem == "id"));
-    TypePlan { def, elements, required, id, invariants: run(&def.constraints, Some(def)) }
+    let invariants: Vec<Rule> = run(&def.constraints, Some(def));
+    let rules = invariants.iter().chain(elements.iter().flat_map(|element| &element.invariants));
+    let reach = rules.map(|rule| rule.invariant.expression.reach()).max().unwrap_or_default();
+    TypePlan { def, elements, required, id, invariants, reach }
 }
 
 fn content(element: &ElementDef, code: &str, by_name: &FixedMap<&'static str, usize>) -> Content {

@@ -18,7 +18,7 @@ use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::r4::{self, ElementDef, TypeDef, schema};
 use crate::fhir::snapshot::{Error, R4, SnapshotElement, Snapshots};
 use crate::fhir::{ElementPath, Name, NameId};
-use crate::fhirpath::{DataType, Expression, Typing};
+use crate::fhirpath::{DataType, Expression, Reach, Typing};
 
 /// A binding of R4's vital signs that says of all components' values what holds for some; later versions have it not.
 const NOT_BOUND: (&str, &str) = ("Observation.component.value[x]", "http://hl7.org/fhir/ValueSet/ucum-vitals-common");
@@ -179,6 +179,7 @@ impl<'t, 'd> Compiler<'t, 'd> {
             slicing: None,
             children: Vec::new(),
             required: Vec::new(),
+            reach: Reach::default(),
         }
     }
 

@@ -37,6 +37,7 @@ mod primitives;
 mod proof;
 mod questionnaire;
 mod reach;
+mod recheck;
 mod record;
 mod shapes;
 mod strictness;
@@ -54,6 +55,7 @@ use self::context::Context;
 pub use self::operation::{Parsed, Question, Syntax, parse};
 use self::plan::{BasePlan, Shape};
 pub use self::proof::{Error, Validated, check};
+pub use self::recheck::Cut;
 pub use self::strictness::Strictness;
 use self::terminology::Terminology;
 use self::walk::{Place, Scope, Shapes, Walk};
@@ -63,7 +65,8 @@ use crate::fhir::r4::{self, schema};
 use crate::fhir::slices::{Slice, slices};
 use crate::fhir::snapshot::{R4, Snapshots};
 use crate::fhir::terminology::{CodeSystemDefinition, ValueSetDefinition};
-use crate::fhir::{Document, ElementPath, FixedMap, Node, keys};
+use crate::fhir::{Document, ElementPath, FixedMap, Node, NodeSet, keys};
+use crate::fhirpath::Reach;
 
 /// Errors reported on one document, and as many remarks; more are counted as one issue.
 const MOST_ISSUES: usize = 1000;
@@ -100,6 +103,15 @@ pub struct Validator {
     notes: Vec<String>,
     doubts: Vec<Issue>,
     strictness: Strictness,
+    /// How far the rules of extensions look that were loaded. Those of R4 look no further than their resource.
+    extensions_reach: Reach,
+}
+
+/// What a walk over a document found.
+struct Found {
+    issues: Vec<Issue>,
+    /// Whether a profile was tried on a resource that does not claim it.
+    tried: bool,
 }
 
 /// A profile or extension definition.
@@ -152,7 +164,10 @@ impl Validator {
             }
         }
         let Compiler { notes, issues, doubts, .. } = compiler;
+        let extensions = profiles.values().filter(|profile| &*profile.type_name == "Extension");
+        let extensions_reach = extensions.map(|profile| profile.shape.reach).max().unwrap_or_default();
         let mut validator = Validator {
+            extensions_reach,
             base,
             terminology,
             profiles,
@@ -222,12 +237,18 @@ impl Validator {
 
     /// Checks a FHIR resource against R4, the profiles it claims that are loaded, and `profile`.
     pub fn check_document(&self, document: &Document, profile: Option<&str>) -> Vec<Issue> {
-        self.check_with(document, profile)
+        self.check_with(document, profile, None).issues
     }
 
-    /// The same with any number of profiles, in one walk.
-    fn check_with<'p>(&self, document: &Document, profiles: impl IntoIterator<Item = &'p str>) -> Vec<Issue> {
+    /// The same with any number of profiles, in one walk, which passes over what is `unchanged`.
+    fn check_with<'p>(
+        &self,
+        document: &Document,
+        profiles: impl IntoIterator<Item = &'p str>,
+        unchanged: Option<&NodeSet>,
+    ) -> Found {
         let mut walk = Walk::new(self, document);
+        walk.unchanged = unchanged;
         let mut shapes = Shapes::new();
         let mut issues = Vec::new();
         for url in profiles {
@@ -238,8 +259,9 @@ impl Validator {
             }
         }
         walk.resource(document.root(), &Place::default(), &shapes);
+        let tried = !walk.tried.borrow().is_empty();
         issues.append(&mut walk.finish());
-        issues
+        Found { issues, tried }
     }
 
     /// Checks a plain JSON record against the logical model with this URL.

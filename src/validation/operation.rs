@@ -115,7 +115,7 @@ impl Validator {
     /// Checks a resource against R4, the profiles that it claims and each of `profiles`: every issue once.
     pub fn check_against(&self, document: &Document, profiles: &[String]) -> Vec<Issue> {
         let mut issues: Vec<Issue> = Vec::new();
-        for issue in self.check_with(document, profiles.iter().map(String::as_str)) {
+        for issue in self.check_with(document, profiles.iter().map(String::as_str), None).issues {
             if !issues.contains(&issue) {
                 issues.push(issue);
             }

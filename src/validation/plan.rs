@@ -13,7 +13,7 @@ use super::terminology::NamedSet;
 use crate::fhir::outcome::Severity;
 use crate::fhir::r4::{ElementDef, TypeDef};
 use crate::fhir::{Document, FixedMap, Name, NameId};
-use crate::fhirpath::Expression;
+use crate::fhirpath::{Expression, Reach};
 
 /// Base R4, compiled.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub(super) struct TypePlan {
     pub(super) required: ElementSet,
     pub(super) id: ElementSet,
     pub(super) invariants: Vec<Rule>,
+    /// How far the invariants look that hold for its objects and for what is below them.
+    pub(super) reach: Reach,
 }
 
 /// An element of a type.
@@ -141,6 +143,8 @@ pub(super) struct Shape {
     pub(super) children: Vec<Child>,
     /// Places of the children of which one is asked for, or one in a slice. See [`Shape::finish`].
     pub(super) required: Vec<usize>,
+    /// How far its rules look, and those of its children and slices. See [`Shape::finish`].
+    pub(super) reach: Reach,
 }
 
 impl Shape {
@@ -151,6 +155,17 @@ impl Shape {
             child.shape.min > 0 || slices.any(|slice| slice.shape.min > 0)
         };
         self.required = (0..self.children.len()).filter(|&place| is_required(&self.children[place])).collect();
+        let slices = self.slicing.iter().flat_map(|slicing| &slicing.slices);
+        let below = self.children.iter().map(|child| child.shape.reach.max(child.shape.reach_of_types()));
+        let reaches = self.invariants.iter().map(|rule| rule.invariant.expression.reach());
+        self.reach = reaches.chain(slices.map(Slice::reach)).chain(below).max().unwrap_or_default();
+    }
+
+    /// How far the profiles on its type look: they are activated where the element stands, and not known here. Those of
+    /// extensions are known by their URLs, those of resources where the resource stands.
+    fn reach_of_types(&self) -> Reach {
+        let is_plain = |rule: &TypeRule| rule.profiles.is_empty() || rule.code.as_ref() == "Extension";
+        if self.types.iter().all(is_plain) { Reach::Focus } else { Reach::Document }
     }
 
     /// Whether it says anything of the value itself.
@@ -222,12 +237,28 @@ pub(super) struct Slice {
     pub(super) shape: Shape,
 }
 
+impl Slice {
+    fn reach(&self) -> Reach {
+        let matchers = self.matchers.iter().flatten().map(Matcher::reach);
+        matchers.chain([self.shape.reach, self.shape.reach_of_types()]).max().unwrap_or_default()
+    }
+}
+
 /// A discriminator, with what the slice expects of it.
 #[derive(Debug)]
 pub(super) struct Matcher {
     /// The steps from the occurrence; none for `$this`.
     pub(super) path: Vec<Step>,
     pub(super) test: Test,
+}
+
+impl Matcher {
+    /// The type of what a reference leads to does not change; what it holds may.
+    fn reach(&self) -> Reach {
+        let is_type = matches!(self.test, Test::Type(_)) && matches!(self.path.last(), Some(Step::Resolve));
+        let follows = self.path.iter().filter(|step| matches!(step, Step::Resolve)).count();
+        if follows > usize::from(is_type) { Reach::Document } else { Reach::Focus }
+    }
 }
 
 /// A step of a discriminator's path.

@@ -1,6 +1,6 @@
 //! The stage itself: [`Mapped`] → [`Validated`].
 
-use super::Validator;
+use super::{Found, Validator};
 use crate::fhir::NodeId;
 use crate::fhir::outcome::Issue;
 use crate::mapping::Mapped;
@@ -13,12 +13,26 @@ pub struct Validated {
     mapped: Mapped,
     /// Warnings and notes; no error.
     warnings: Vec<Issue>,
+    /// The profile of the interface.
+    profile: String,
+    /// Whether a profile was tried on a resource that does not claim it.
+    has_trials: bool,
 }
 
 impl Validated {
     /// The Bundle and the record it was made from.
     pub fn mapped(&self) -> &Mapped {
         &self.mapped
+    }
+
+    /// The profile that the Bundle conforms to, besides those that its resources claim.
+    pub fn profile(&self) -> &str {
+        &self.profile
+    }
+
+    /// Whether something was found valid because a resource keeps to a profile that it does not claim.
+    pub(super) fn has_trials(&self) -> bool {
+        self.has_trials
     }
 
     /// What is not as it should be, and what could not be checked.
@@ -49,13 +63,13 @@ impl Error {
 /// # Errors
 /// [`Error`] with all issues if one of them is an error.
 pub fn check(validator: &Validator, profile: &str, mapped: Mapped) -> Result<Validated, Error> {
-    let issues = validator.check_document(mapped.bundle(), Some(profile));
+    let Found { issues, tried } = validator.check_with(mapped.bundle(), [profile], None);
     if issues.iter().any(Issue::is_error) {
         let errors = issues.into_iter().filter(Issue::is_error);
         let issues = errors.map(|issue| in_the_record(&mapped, issue)).collect();
         return Err(Error { profile: profile.to_owned(), issues });
     }
-    Ok(Validated { mapped, warnings: issues })
+    Ok(Validated { mapped, warnings: issues, profile: profile.to_owned(), has_trials: tried })
 }
 
 /// The issue as the sender can see it: at the field of the record that the element was made from, with line and column

@@ -625,6 +625,10 @@ fn every_sound_profile_of_r4_is_there() {
     without.sort_unstable();
     let names: Vec<&str> = without.iter().filter_map(|url| url.strip_prefix(R4)).collect();
     assert_eq!(names, ["catalog", "familymemberhistory-genetic", "picoelement"]);
+    // What is unchanged in a Bundle is not checked again: see `recheck`.
+    let built_in = validator.built_in.values().filter_map(|profile| profile.get()?.as_deref());
+    let extensions = built_in.filter(|profile| &*profile.type_name == "Extension");
+    assert!(extensions.map(|profile| profile.shape.reach).max() <= Some(Reach::Resource));
 }
 
 #[test]

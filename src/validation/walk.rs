@@ -20,7 +20,7 @@ use crate::fhir::labels::DATA_ABSENT_REASON;
 use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::r4::{TypeDef, schema};
 use crate::fhir::snapshot::R4;
-use crate::fhir::{Children, Document, ElementPath, Kind, NameId, Node, NodeId, keys};
+use crate::fhir::{Children, Document, ElementPath, Kind, NameId, Node, NodeId, NodeSet, keys};
 use crate::fhirpath::{Element, Environment, EvaluationError, Expression, Item, Knowledge};
 
 /// The LOINC codes of R4's vital signs, and the profile that an Observation with the code keeps to (R4
@@ -201,6 +201,8 @@ pub(super) struct Walk<'a> {
     link_targets: (Option<NodeId>, HashSet<Cow<'a, str>>),
     /// What the FHIRPath contexts of extensions select from a resource; `None` where the evaluation fails.
     pub(super) selected: HashMap<(NodeId, *const Expression), Option<HashSet<NodeId>>>,
+    /// The objects that need not be checked, because they were: see `recheck`.
+    pub(super) unchanged: Option<&'a NodeSet>,
     /// Whether this is a trial of one profile alone.
     pub(super) is_trial: bool,
     /// How many trials this one stands in.
@@ -228,6 +230,7 @@ impl<'a> Walk<'a> {
             contained: RefCell::default(),
             link_targets: (None, HashSet::new()),
             selected: HashMap::new(),
+            unchanged: None,
             is_trial: false,
             trials: 0,
             tried: Rc::default(),
@@ -340,6 +343,9 @@ impl<'a> Walk<'a> {
             self.implied(node, plan.def.name, &mut shapes);
         }
         shapes.retain(|shape| self.of_type(shape, plan.def, node));
+        if self.is_settled_resource(node, plan, &shapes) {
+            return;
+        }
         let around = self.bundle.clone();
         if matches!(plan.def.name, "Bundle" | "Parameters") {
             self.index(node);
@@ -647,6 +653,9 @@ impl<'a> Walk<'a> {
             }
             Content::Complex(index) => {
                 let plan = &self.validator.base.types[index];
+                if self.is_settled(node, plan, shapes) {
+                    return;
+                }
                 let of_shapes = || shapes.iter().any(|shape| !shape.invariants.is_empty());
                 let has_rules = !element.invariants.is_empty() || of_shapes();
                 let there = self.object(node, plan, shapes, (element.def.path, has_rules), scope);

@@ -1,0 +1,79 @@
+//! Validating again what was cut from a valid Bundle: only where the cut can have made a difference.
+//!
+//! Enters: the proof that the Bundle was valid, what was cut from it, and which objects of that are unchanged. Leaves:
+//! the errors, the same as those of a validation of the whole (debug builds do both and compare). What lies in an
+//! unchanged object is passed over if nothing that is checked there looks further than what is unchanged, too:
+//!
+//! - Cardinality, formats, codes, fixed values, slices look at the object alone. Which shapes are active there follows
+//!   from what holds it and from what it claims; a claim that is gone only takes shapes away.
+//! - An invariant looks as far as its [`Reach`] says.
+//! - A reference that left leads to the same resource as before, because nothing that would dangle leaves. That resource
+//!   is of the same type, and claims what it claimed, as [`Cut::keeps_claims`] says. Where a reference was taken because
+//!   its target keeps to a profile that it does not claim, the whole Bundle is validated.
+//!
+//! Remarks are not told again: they stand in the proof.
+
+use super::plan::{Shape, TypePlan};
+use super::walk::Walk;
+use super::{Validated, Validator};
+use crate::fhir::definitions::without_version;
+use crate::fhir::outcome::Issue;
+use crate::fhir::{Document, Node, NodeSet, keys};
+use crate::fhirpath::Reach;
+
+/// What is left of a valid Bundle.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut<'c> {
+    /// The Bundle before, valid.
+    pub before: &'c Validated,
+    /// What is left of it, with what was put in the place of the rest.
+    pub bundle: &'c Document,
+    /// The objects in it that are the same as in the Bundle before, with all that they hold.
+    pub unchanged: &'c NodeSet,
+    /// Whether each of its resources claims the profiles that it claimed.
+    pub keeps_claims: bool,
+    /// The profile that it must conform to.
+    pub profile: &'c str,
+}
+
+impl Validator {
+    /// The errors of what is left of a valid Bundle, against R4, its profile and those that its resources claim.
+    pub fn recheck(&self, cut: &Cut<'_>) -> Vec<Issue> {
+        let whole = || errors(self.check_document(cut.bundle, Some(cut.profile)));
+        let same_profile = without_version(cut.before.profile()) == without_version(cut.profile);
+        if !same_profile || !cut.keeps_claims || cut.before.has_trials() || self.extensions_reach == Reach::Document {
+            return whole();
+        }
+        let found = errors(self.check_with(cut.bundle, [cut.profile], Some(cut.unchanged)).issues);
+        debug_assert_eq!(found, whole(), "what is passed over has no error");
+        found
+    }
+}
+
+fn errors(issues: Vec<Issue>) -> Vec<Issue> {
+    issues.into_iter().filter(Issue::is_error).collect()
+}
+
+impl<'a> Walk<'a> {
+    /// Whether a resource is unchanged and cannot have become invalid.
+    pub(super) fn is_settled_resource(&self, node: Node<'a>, plan: &TypePlan, shapes: &[&'a Shape]) -> bool {
+        self.is_unchanged(node) && reach(plan, shapes) <= Reach::Resource
+    }
+
+    /// Whether an element is unchanged and cannot have become invalid. Which rules the definition of an extension has is
+    /// not asked: what holds one is checked.
+    pub(super) fn is_settled(&self, node: Node<'a>, plan: &TypePlan, shapes: &[&'a Shape]) -> bool {
+        self.is_unchanged(node)
+            && reach(plan, shapes) == Reach::Focus
+            && plan.def.name != "Extension"
+            && node.subtree().all(|below| below.name_id() != keys().extension)
+    }
+
+    fn is_unchanged(&self, node: Node<'a>) -> bool {
+        self.unchanged.is_some_and(|unchanged| unchanged.contains(node.id()))
+    }
+}
+
+fn reach(plan: &TypePlan, shapes: &[&Shape]) -> Reach {
+    shapes.iter().map(|shape| shape.reach).fold(plan.reach, Reach::max)
+}
