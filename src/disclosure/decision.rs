@@ -10,7 +10,7 @@ use time::Date;
 
 use super::generalise::{AGE_BAND, AgeBand, Generaliser, How, day_of, is_pseudonym, pseudonym_system};
 use super::manifest::{Why, Withheld};
-use super::plan::{Branch, Plan, Points, Profiles, ResourcePlan, Says};
+use super::plan::{Branch, Demanded, Plan, Points, Profiles, ResourcePlan, Says};
 use crate::fhir::bundle::{BUNDLE, COMPOSITION, Entries, Match};
 use crate::fhir::labels::{self, Labels};
 use crate::fhir::narrative::Show;
@@ -551,7 +551,7 @@ impl<'d> Decisions<'d> {
     /// What holds for one occurrence. A pseudonym has left its slice, and stays a pseudonym.
     fn of_occurrence(&self, branch: &'d Branch, item: Node<'_>, profiles: Profiles) -> &'d Branch {
         let own = branch.of_occurrence(item, profiles);
-        if branch.of.name != "Identifier" {
+        if !branch.is_identifier {
             return own;
         }
         let is_own = |item: Node<'_>| item.child(keys().system)?.text().map(|system| system == self.pseudonyms);
@@ -610,7 +610,7 @@ impl<'d> Decisions<'d> {
             self.withhold(node, why);
             return false;
         }
-        let pseudonym = if branch.of.name == "Identifier" { self.pseudonym(node, branch, profiles) } else { None };
+        let pseudonym = if branch.is_identifier { self.pseudonym(node, branch, profiles) } else { None };
         let mut kept = pseudonym.is_some();
         for child in node.children() {
             if !pseudonym.is_some_and(|made| made.contains(&child)) {
@@ -637,11 +637,11 @@ impl<'d> Decisions<'d> {
 
     /// Puts a mask in the place of each required element of which nothing leaves.
     fn mask_required(&mut self, node: Node<'d>, branch: &'d Branch, profiles: Profiles) {
-        if !self.plan.tell_withheld {
+        if !self.plan.tell_withheld || !branch.requires() {
             return;
         }
-        for child in node.children().filter(|child| child.name_id() != NameId::UNKNOWN) {
-            let Some((element, of)) = branch.required(child.name_id(), profiles) else { continue };
+        for child in node.children() {
+            let Some(&Demanded { element, of, .. }) = branch.required(child.name_id(), profiles) else { continue };
             let is_frame = of.kind == TypeKind::Resource || of.name == META || is_resource_list(branch, child);
             if !is_frame {
                 let array = element.is_array();
@@ -698,9 +698,7 @@ impl<'d> Decisions<'d> {
                 if !child.items().all(whole) {
                     return Err(Why::ModifierExtension);
                 }
-            } else if branch.of.element(name).is_some_and(|(element, _)| element.is_modifier)
-                && !self.modifier_leaves(node, child, branch, profiles)
-            {
+            } else if branch.is_modifier(name) && !self.modifier_leaves(node, child, branch, profiles) {
                 return Err(Why::ModifierElement);
             }
         }

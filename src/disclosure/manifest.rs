@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::fhir::{NodeId, NodeSet};
+use crate::fhir::{NameSet, NodeId, NodeSet};
 
 /// A leaf that left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,7 @@ pub struct Manifest {
     pub(super) withheld: Vec<Withheld>,
     pub(super) generated: Vec<NodeId>,
     pub(super) unchanged: NodeSet,
+    pub(super) altered: NameSet,
     pub(super) keeps_claims: bool,
 }
 
@@ -107,9 +108,14 @@ impl Manifest {
         &self.generated
     }
 
-    /// Objects of the Bundle that leaves which are the same as before disclosure, with all that they hold; not all.
+    /// Objects and arrays of the Bundle that leaves which are the same as before disclosure, with all that they hold; not all.
     pub fn unchanged(&self) -> &NodeSet {
         &self.unchanged
+    }
+
+    /// The names of the elements that did not leave as they were, or that disclosure added.
+    pub fn altered(&self) -> &NameSet {
+        &self.altered
     }
 
     /// Whether the Bundle and each resource that leaves claims the profiles that it claimed.

@@ -18,6 +18,7 @@ mod projection;
 pub(crate) mod sample_facts;
 mod sharing_decision;
 mod stage;
+mod untouched;
 mod withheld_list;
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use super::agreement::RequiredElements;
 use super::generalise::{Generaliser, How, PseudonymKey};
 use crate::fhir::bundle::BUNDLE;
-use crate::fhir::r4::{ElementDef, TypeDef, TypeKind, schema};
+use crate::fhir::r4::{ElementDef, TypeDef, TypeKind, TypeRef, schema};
 use crate::fhir::slices::Slice;
 use crate::fhir::{NameId, Node, keys};
 
@@ -140,15 +140,32 @@ pub(super) struct Branch {
     pub(super) points: Points,
     /// Whether objects of its type may have a member that changes what they mean.
     pub(super) has_modifiers: bool,
+    /// Whether it is an Identifier.
+    pub(super) is_identifier: bool,
+    /// The elements of its type that change what its objects mean, by each of their names.
+    modifiers: Vec<NameId>,
     /// What clauses say of the element, and for which profiles.
     rules: Vec<(Profiles, Says)>,
     members: Vec<(NameId, Branch)>,
+    /// The names of the members, in their order. See [`Branch::finish`].
+    names: Vec<NameId>,
     extensions: Vec<(Box<str>, Branch)>,
     modifier_extensions: Vec<(Box<str>, Branch)>,
     /// The slices of its occurrences in each profile of which a clause names one.
     slices: Vec<SliceBranch>,
     /// Elements that a profile requires here, by stem.
     required: Vec<(Box<str>, Profiles)>,
+    /// Elements that R4 or a profile requires here, by each of their names. See [`Branch::finish`].
+    demanded: Vec<Demanded>,
+}
+
+/// An element that R4 or some profiles require.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Demanded {
+    name: NameId,
+    profiles: Profiles,
+    pub(super) element: &'static ElementDef,
+    pub(super) of: &'static TypeDef,
 }
 
 /// A slice of an element's occurrences.
@@ -164,18 +181,30 @@ impl Branch {
     fn new(of: &'static TypeDef) -> Branch {
         let may_point =
             of.kind == TypeKind::Primitive && matches!(of.name, "uri" | "url" | "canonical" | "uuid" | "oid");
-        let is_modifier = |element: &ElementDef| element.is_modifier || element.stem == "modifierExtension";
+        let spelled = of.elements.iter().filter(|element| element.is_modifier).flat_map(names_of);
+        let modifiers: Vec<NameId> = spelled.map(|(name, _)| name).collect();
+        let has_extensions = of.elements.iter().any(|element| element.stem == keys().modifier_extension.text());
         Branch {
             of,
             points: if may_point { Points::Perhaps } else { Points::Never },
-            has_modifiers: of.elements.iter().any(is_modifier),
+            has_modifiers: has_extensions || !modifiers.is_empty(),
+            is_identifier: of.name == "Identifier",
+            modifiers,
             rules: Vec::new(),
             members: Vec::new(),
+            names: Vec::new(),
             extensions: Vec::new(),
             modifier_extensions: Vec::new(),
             slices: Vec::new(),
             required: Vec::new(),
+            demanded: Vec::new(),
         }
+    }
+
+    /// Whether `name` is that of an element that changes what its holder means.
+    #[inline]
+    pub(super) fn is_modifier(&self, name: NameId) -> bool {
+        self.modifiers.contains(&name.without_underscore())
     }
 
     /// Whether it is a primitive element.
@@ -200,7 +229,7 @@ impl Branch {
     /// The branch of the element called `name`, without underscore.
     #[inline]
     pub(super) fn member(&self, name: NameId) -> Option<&Branch> {
-        find(&self.members, &name)
+        self.names.iter().position(|own| *own == name).map(|place| &self.members[place].1)
     }
 
     /// The branch of the extension with `url`.
@@ -233,15 +262,34 @@ impl Branch {
     }
 
     /// The element that `name` spells, if base R4 or one of the profiles requires it here.
-    pub(super) fn required(&self, name: NameId, profiles: Profiles) -> Option<(&'static ElementDef, &'static TypeDef)> {
-        let (element, spelled) = self.of.element(name)?;
-        let by_profile = || self.required.iter().any(|(stem, bits)| bits & profiles != 0 && **stem == *element.stem);
-        (element.min > 0 || by_profile()).then_some(())?;
-        Some((element, schema().type_named(spelled.code)?))
+    #[inline]
+    pub(super) fn required(&self, name: NameId, profiles: Profiles) -> Option<&Demanded> {
+        let name = name.without_underscore();
+        self.demanded.iter().find(|each| each.name == name && each.profiles & profiles != 0)
     }
 
-    /// Gives each slice what is said of all occurrences and not otherwise of the slice.
+    /// Whether anything is required here.
+    #[inline]
+    pub(super) fn requires(&self) -> bool {
+        !self.demanded.is_empty()
+    }
+
+    fn demanded(&self) -> Vec<Demanded> {
+        let of_element = |element: &'static ElementDef| {
+            let by_profile = self.required.iter().filter(|(stem, _)| **stem == *element.stem);
+            let by_profile = by_profile.fold(0, |bits, (_, profiles)| bits | profiles);
+            let profiles = if element.min > 0 { Profiles::MAX } else { by_profile };
+            let spelled = names_of(element).filter(move |_| profiles != 0);
+            spelled.filter_map(move |(name, spelled)| Some(Demanded { name, profiles, element, of: spelled.def()? }))
+        };
+        self.of.elements.iter().flat_map(of_element).collect()
+    }
+
+    /// Gives each slice what is said of all occurrences and not otherwise of the slice, and fills in what follows from
+    /// the rest.
     fn finish(&mut self) {
+        self.names = self.members.iter().map(|(name, _)| *name).collect();
+        self.demanded = self.demanded();
         let mut slices = std::mem::take(&mut self.slices);
         for branch in slices.iter_mut().filter_map(|each| each.branch.as_mut()) {
             branch.inherit(self);
@@ -282,8 +330,9 @@ fn inherit<K: PartialEq + Clone>(own: &mut Vec<(K, Branch)>, all: &[(K, Branch)]
     }
 }
 
-fn find<'a, K: PartialEq>(list: &'a [(K, Branch)], key: &K) -> Option<&'a Branch> {
-    list.iter().find(|(own, _)| own == key).map(|(_, branch)| branch)
+/// The names of an element in JSON, each with the type that it spells.
+fn names_of(element: &'static ElementDef) -> impl Iterator<Item = (NameId, &'static TypeRef)> {
+    element.types.iter().map(|of| (NameId::of(&element.json_name(of.code)), of))
 }
 
 fn find_or_add<'a, K: PartialEq>(list: &'a mut Vec<(K, Branch)>, key: K, of: &'static TypeDef) -> &'a mut Branch {

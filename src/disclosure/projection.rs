@@ -11,11 +11,15 @@ use super::agreement::Agreement;
 use super::decision::{Decisions, Verdict, twin};
 use super::manifest::{Generalised, Kept, Manifest, Why};
 use super::plan::Plan;
+use super::untouched::Untouched;
 use super::{Error, withheld_list};
 use crate::fhir::bundle::{BUNDLE, COMPOSITION, Entries};
 use crate::fhir::labels::{self, Labels};
 use crate::fhir::narrative::{self, Account, Head, Show, Shown};
-use crate::fhir::{Builder, Document, NameId, Node, NodeId, keys};
+use crate::fhir::{Builder, Document, NameId, Node, NodeId, NodeSet, keys};
+
+/// Room for the labels and masks of a Bundle of which little is withheld, in bytes.
+const ROOM: usize = 2048;
 
 /// Builds what may leave of `bundle` by the plan of an interface of `agreement`.
 ///
@@ -34,19 +38,31 @@ pub(super) fn project(bundle: &Document, agreement: &Agreement, plan: &Plan) -> 
     let narratives = narratives(bundle, &entries, &mut decisions, agreement, plan.tell_withheld);
     let withheld = if plan.list_withheld { list(bundle, &entries, &decisions) } else { Vec::new() };
     let mut projection = Projection {
-        out: Builder::with_capacity(bundle.source().len() * 5 / 4, bundle.len()),
+        out: Builder::with_capacity(bundle.source().len() + narratives.len() * 5 / 4 + ROOM, bundle.len() + ROOM / 16),
+        untouched: untouched(bundle, &decisions, &narratives, plan.tell_withheld),
         decisions: &decisions,
         narratives,
         withheld,
         tell_withheld: plan.tell_withheld,
-        manifest: Manifest { keeps_claims: keeps_claims(&decisions, bundle.root()), ..Manifest::default() },
+        manifest: Manifest {
+            kept: Vec::with_capacity(bundle.len() * 3 / 4),
+            keeps_claims: keeps_claims(&decisions, bundle.root()),
+            ..Manifest::default()
+        },
         is_comparable: true,
     };
     projection.resource(bundle.root());
-    let Projection { out, mut manifest, .. } = projection;
+    let Projection { out, mut manifest, untouched, .. } = projection;
     let sent = out.finish().ok_or(Error::TooLarge)?;
+    manifest.altered = untouched.altered;
     manifest.withheld = decisions.into_withheld();
     Ok((sent, manifest))
+}
+
+/// What leaves as it is, without a label or narrative of ours.
+fn untouched(bundle: &Document, decisions: &Decisions<'_>, narratives: &Narratives, tell_withheld: bool) -> Untouched {
+    let is_labelled = |node: Node<'_>| tell_withheld && !decisions.labels(node).is_empty();
+    Untouched::of(bundle.root(), decisions, &|node| narratives.holders.contains(node.id()) || is_labelled(node))
 }
 
 /// Whether the Bundle and each resource that leaves claims the profiles that it claimed.
@@ -67,7 +83,23 @@ fn list(bundle: &Document, entries: &Entries<'_>, decisions: &Decisions<'_>) -> 
 }
 
 /// Narratives by the node that they are the text of.
-type Narratives = HashMap<NodeId, String>;
+#[derive(Default)]
+struct Narratives {
+    holders: NodeSet,
+    divs: HashMap<NodeId, String>,
+}
+
+impl Narratives {
+    fn insert(&mut self, holder: NodeId, div: String) {
+        self.holders.insert(holder);
+        self.divs.insert(holder, div);
+    }
+
+    /// How many bytes they are in all.
+    fn len(&self) -> usize {
+        self.divs.values().map(String::len).sum()
+    }
+}
 
 /// Makes the narrative of each Composition that leaves. Text in the Bundle that differs from it counts as withheld.
 fn narratives<'d>(
@@ -77,7 +109,7 @@ fn narratives<'d>(
     agreement: &Agreement,
     tell_withheld: bool,
 ) -> Narratives {
-    let (mut made, mut remarks) = (Narratives::new(), HashMap::new());
+    let (mut made, mut remarks) = (Narratives::default(), HashMap::new());
     let compositions: Vec<Node<'d>> = decisions.resources().into_iter().filter(is_composition).collect();
     for &composition in &compositions {
         for section in sections(composition, decisions) {
@@ -192,68 +224,92 @@ fn replace<'d>(
 
 struct Projection<'p, 'd> {
     out: Builder,
+    untouched: Untouched,
     decisions: &'p Decisions<'d>,
     narratives: Narratives,
     /// The list of what was withheld, for the Bundle's `meta`; empty where the receiver does not get it.
     withheld: Vec<String>,
     tell_withheld: bool,
     manifest: Manifest,
-    /// Whether what is unchanged in the resource means what it meant.
+    /// Whether what is untouched in the resource says what it said.
     is_comparable: bool,
 }
 
-/// Each of these says whether all that it was to write left as it is, and nothing was added.
 impl Projection<'_, '_> {
     /// A resource: its type and id, its labels and narrative, then the rest in its order.
-    fn resource(&mut self, resource: Node<'_>) -> bool {
-        // In another language other names of codes are right: see the check of displays.
+    fn resource(&mut self, resource: Node<'_>) {
+        if self.may_be_copied(resource) && stands_in_order(resource) {
+            return self.copy(resource);
+        }
+        // In another language a code has other names that are right (see the check of displays).
         let keeps_language = resource.member("language").is_none_or(|language| self.leaves(language));
         let around = std::mem::replace(&mut self.is_comparable, keeps_language);
-        let open = self.out.begin_object();
+        let open = self.begin_object(resource);
         let first = [keys().resource_type, keys().id];
-        let mut unchanged = true;
         for name in first {
             if let Some(child) = resource.child(name) {
-                unchanged &= self.member(resource, child);
+                self.member(resource, child);
             }
         }
-        unchanged &= self.meta(resource);
-        unchanged &= !self.narrative(resource);
+        self.meta(resource);
+        self.narrative(resource);
         let rest = |child: &Node<'_>| !first.contains(&child.name_id()) && child.name_id() != keys().meta;
         for child in resource.children().filter(rest) {
-            unchanged &= self.member(resource, child);
+            self.member(resource, child);
         }
+        self.out.end(open);
         self.is_comparable = around;
-        self.end(open, unchanged)
     }
 
-    /// Closes an object, and notes it if it is unchanged.
-    fn end(&mut self, object: NodeId, unchanged: bool) -> bool {
-        self.out.end(object);
-        if unchanged && self.is_comparable {
-            self.manifest.unchanged.insert(object);
+    /// Whether `node` leaves as it is, and its text holds nothing else.
+    fn may_be_copied(&self, node: Node<'_>) -> bool {
+        node.document().is_built() && self.is_comparable && self.untouched.nodes.contains(node.id())
+    }
+
+    /// What is untouched, in one piece: each of its leaves leaves under its clause.
+    fn copy(&mut self, node: Node<'_>) {
+        let (copy, first) = (self.out.copy_whole(node), node.id().index());
+        let moved = |node: Node<'_>| NodeId::at(node.id().index() - first + copy.index());
+        for each in node.subtree() {
+            match self.decisions.verdict(each) {
+                Verdict::Leaf(clause) => self.manifest.kept.push(Kept { node: each.id(), sent: moved(each), clause }),
+                _ => self.manifest.unchanged.insert(moved(each)),
+            }
         }
-        unchanged
     }
 
-    fn meta(&mut self, resource: Node<'_>) -> bool {
+    /// Opens the object of `node`.
+    fn begin_object(&mut self, node: Node<'_>) -> NodeId {
+        let open = self.out.begin_object();
+        if self.is_comparable && self.untouched.nodes.contains(node.id()) {
+            self.manifest.unchanged.insert(open);
+        }
+        open
+    }
+
+    fn meta(&mut self, resource: Node<'_>) {
         let meta = resource.child(keys().meta);
         let open = meta.filter(|meta| matches!(self.decisions.verdict(*meta), Verdict::Open));
         let labels = if self.tell_withheld { self.decisions.labels(resource) } else { Labels::default() };
         let is_bundle = resource.id().index() == 0;
         let withheld = if is_bundle { std::mem::take(&mut self.withheld) } else { Vec::new() };
         if open.is_none() && labels.is_empty() && withheld.is_empty() {
-            return meta.is_none();
+            return;
         }
         let is_made = |name: NameId| {
             (name == keys().security && !labels.is_empty()) || (name == keys().extension && !withheld.is_empty())
         };
         self.out.key(keys().meta.name());
-        let object = self.out.begin_object();
-        let mut unchanged = labels.is_empty() && withheld.is_empty();
+        if open.is_none() {
+            self.untouched.altered.insert(keys().meta);
+        }
+        let object = match meta {
+            Some(meta) if labels.is_empty() && withheld.is_empty() => self.begin_object(meta),
+            _ => self.out.begin_object(),
+        };
         if let Some(meta) = open.or(meta) {
             for child in meta.children().filter(|child| !is_made(child.name_id())) {
-                unchanged &= self.member(meta, child);
+                self.member(meta, child);
             }
         }
         let own = |name: NameId| meta.and_then(|meta| meta.child(name));
@@ -265,11 +321,12 @@ impl Projection<'_, '_> {
         if !labels.is_empty() {
             self.list(keys().security, own(keys().security), |out| labels.write(out));
         }
-        self.end(object, unchanged)
+        self.out.end(object);
     }
 
     /// An array of what leaves of `items`, and behind it what disclosure says itself.
     fn list(&mut self, name: NameId, items: Option<Node<'_>>, say: impl FnOnce(&mut Builder)) {
+        self.untouched.altered.insert(name);
         self.out.key(name.name());
         let list = self.out.begin_array();
         if let Some(items) = items {
@@ -283,87 +340,92 @@ impl Projection<'_, '_> {
     fn generated(&mut self, say: impl FnOnce(&mut Builder)) {
         let first = self.out.next_id();
         say(&mut self.out);
+        self.out.names_from(first).for_each(|name| self.untouched.altered.insert(name));
         self.manifest.generated.extend(self.out.leaves_from(first));
     }
 
-    /// Whether there is one.
-    fn narrative(&mut self, holder: Node<'_>) -> bool {
-        let Some(div) = self.narratives.remove(&holder.id()) else { return false };
-        self.out.key(keys().text.name());
-        self.generated(|out| narrative::write(out, &div));
-        true
+    fn narrative(&mut self, holder: Node<'_>) {
+        if !self.narratives.holders.contains(holder.id()) {
+            return;
+        }
+        if let Some(div) = self.narratives.divs.remove(&holder.id()) {
+            self.out.key(keys().text.name());
+            self.generated(|out| narrative::write(out, &div));
+        }
     }
 
-    fn member(&mut self, parent: Node<'_>, child: Node<'_>) -> bool {
+    fn member(&mut self, parent: Node<'_>, child: Node<'_>) {
         let name = child.name_id();
         match self.decisions.verdict(child) {
             Verdict::Withheld => {}
             Verdict::Leaf(_) | Verdict::Made(_) => {
                 self.key(name);
-                return self.value(child);
+                self.value(child);
             }
             Verdict::Band(band) => self.band(parent, child, band),
             Verdict::Open if self.is_banded(parent, child) => {}
             Verdict::Open => {
                 self.key(name);
-                return self.open(child);
+                self.open(child);
             }
             Verdict::Resource => {
                 self.key(name);
-                return self.resource(child);
+                self.resource(child);
             }
-            Verdict::Values => return self.values(parent, child),
+            Verdict::Values => self.values(parent, child),
             Verdict::Masked { primitive, array } => self.masked(name, primitive, array),
             Verdict::OpenMasked => self.open_masked(child),
         }
-        false
     }
 
-    fn open(&mut self, node: Node<'_>) -> bool {
-        if !node.is_array() {
-            return self.object(node);
+    fn open(&mut self, node: Node<'_>) {
+        if node.is_array() {
+            let list = self.out.begin_array();
+            self.open_items(node);
+            self.out.end(list);
+        } else {
+            self.object(node);
         }
-        let list = self.out.begin_array();
-        let unchanged = self.open_items(node);
-        self.out.end(list);
-        unchanged
     }
 
-    fn open_items(&mut self, array: Node<'_>) -> bool {
-        let mut unchanged = true;
-        for item in array.items() {
-            unchanged &= self.decisions.verdict(item) == Verdict::Open && self.object(item);
+    fn open_items(&mut self, array: Node<'_>) {
+        for item in array.items().filter(|item| self.decisions.verdict(*item) == Verdict::Open) {
+            self.object(item);
         }
-        unchanged
     }
 
     /// An object, with its narrative in R4's place. The place must not depend on what is withheld, so what follows
     /// narrative in R4 follows it here, wherever it stood.
-    fn object(&mut self, node: Node<'_>) -> bool {
-        let has_narrative = self.narratives.contains_key(&node.id());
+    fn object(&mut self, node: Node<'_>) {
+        if self.may_be_copied(node) {
+            return self.copy(node);
+        }
+        let has_narrative = self.narratives.holders.contains(node.id());
         let follows = |child: &Node<'_>| has_narrative && narrative::follows_text(child.name_id());
-        let object = self.out.begin_object();
-        let mut unchanged = !has_narrative;
+        let object = self.begin_object(node);
         for child in node.children().filter(|child| !follows(child)) {
-            unchanged &= self.member(node, child);
+            self.member(node, child);
         }
         self.narrative(node);
         for child in node.children().filter(follows) {
             self.member(node, child);
         }
-        self.end(object, unchanged)
+        self.out.end(object);
     }
 
     /// An array of primitive values, and beside it that of their extensions: both keep an item if one of them does.
-    fn values(&mut self, parent: Node<'_>, child: Node<'_>) -> bool {
+    fn values(&mut self, parent: Node<'_>, child: Node<'_>) {
         let is = |twin: &Node<'_>| self.decisions.verdict(*twin) == Verdict::Values;
         match twin(parent, child).filter(is) {
             None => {
-                let kept: Vec<Option<Node<'_>>> =
-                    child.children().filter(|item| self.leaves(*item)).map(Some).collect();
-                self.items(child.name_id(), &kept);
-                let stays = |item: Node<'_>| matches!(self.decisions.verdict(item), Verdict::Leaf(_));
-                return child.children().all(stays);
+                self.key(child.name_id());
+                let list = self.out.begin_array();
+                for item in child.children() {
+                    if self.leaves(item) {
+                        self.item(item);
+                    }
+                }
+                self.out.end(list);
             }
             Some(_) if child.name_id().is_primitive_extension() => {}
             Some(twin) => {
@@ -372,7 +434,6 @@ impl Projection<'_, '_> {
                 self.items(twin.name_id(), &extensions);
             }
         }
-        false
     }
 
     fn leaves(&self, node: Node<'_>) -> bool {
@@ -399,17 +460,20 @@ impl Projection<'_, '_> {
         self.key(name);
         let list = self.out.begin_array();
         for item in items {
-            match item.map(|item| (item, self.decisions.verdict(item))) {
-                Some((item, Verdict::Leaf(_) | Verdict::Made(_))) => {
-                    self.value(item);
-                }
-                Some((item, _)) => {
-                    self.object(item);
-                }
+            match *item {
+                Some(item) => self.item(item),
                 None => self.out.scalar("null"),
             }
         }
         self.out.end(list);
+    }
+
+    /// A value that leaves, or the object of a value's extensions.
+    fn item(&mut self, item: Node<'_>) {
+        match self.decisions.verdict(item) {
+            Verdict::Leaf(_) | Verdict::Made(_) => self.value(item),
+            _ => self.object(item),
+        }
     }
 
     fn masked(&mut self, name: NameId, primitive: bool, array: bool) {
@@ -474,12 +538,11 @@ impl Projection<'_, '_> {
     }
 
     /// A leaf that leaves, as it is or with another value in its place. The only place where a value is written.
-    fn value(&mut self, node: Node<'_>) -> bool {
+    fn value(&mut self, node: Node<'_>) {
         match self.decisions.verdict(node) {
             Verdict::Leaf(clause) => {
                 let sent = self.out.copy(node);
                 self.manifest.kept.push(Kept { node: node.id(), sent, clause });
-                return true;
             }
             Verdict::Made(place) => {
                 let made = self.decisions.made(place);
@@ -489,7 +552,6 @@ impl Projection<'_, '_> {
             }
             _ => {}
         }
-        false
     }
 
     fn key(&mut self, name: NameId) {
@@ -498,6 +560,16 @@ impl Projection<'_, '_> {
             false => self.out.key(name.name()),
         }
     }
+}
+
+/// Whether a resource starts as one that is written member by member does.
+fn stands_in_order(resource: Node<'_>) -> bool {
+    let first = [keys().resource_type, keys().id, keys().meta];
+    let mut rest = resource.children().skip_while({
+        let mut expected = first.iter();
+        move |child| expected.any(|name| *name == child.name_id())
+    });
+    rest.all(|child| !first.contains(&child.name_id()))
 }
 
 #[cfg(test)]

@@ -78,6 +78,7 @@ impl Projected {
             before: &disclosable.validated,
             bundle: &disclosable.bundle,
             unchanged: disclosable.manifest.unchanged(),
+            altered: disclosable.manifest.altered(),
             keeps_claims: disclosable.manifest.keeps_claims(),
             profile: disclosable.interface().map(Interface::profile).unwrap_or_default(),
         });

@@ -220,6 +220,35 @@ impl Builder {
         NodeId(self.slots.len() as u32)
     }
 
+    /// The names of the nodes from `first` on.
+    pub fn names_from(&self, first: NodeId) -> impl Iterator<Item = NameId> {
+        self.slots.iter().skip(first.index()).map(|slot| slot.name)
+    }
+
+    /// A value of a document that was built, as it is with all that it holds. Gives the id of the copy: the nodes below
+    /// it follow in their order.
+    pub fn copy_whole(&mut self, value: Node<'_>) -> NodeId {
+        debug_assert!(value.document().is_built(), "the text of a parsed document may hold more than its values");
+        let id = self.push(value.kind());
+        let text = self.text.len() as u32;
+        self.text.push_str(value.raw());
+        let (first, end) = (value.id().index(), value.end_index());
+        let slots = &value.document().slots[first..end];
+        let moved = |at: u32| at - slots[0].start + text;
+        let root = &mut self.slots[id.index()];
+        root.marks |= slots[0].marks & ESCAPED;
+        root.after = id.0 + (end - first) as u32;
+        self.slots.extend(slots[1..].iter().map(|slot| Slot {
+            start: moved(slot.start),
+            end: moved(slot.end),
+            after: slot.after - first as u32 + id.0,
+            key: if slot.key == NO_KEY { NO_KEY } else { moved(slot.key) },
+            ..*slot
+        }));
+        self.complete(id);
+        id
+    }
+
     /// The ids of the strings, numbers and booleans among the nodes from `first` on.
     pub fn leaves_from(&self, first: NodeId) -> impl Iterator<Item = NodeId> {
         let leaves = self.slots.iter().enumerate().skip(first.index());
@@ -305,7 +334,7 @@ impl Builder {
         if self.text.len() >= NO_KEY as usize {
             return None;
         }
-        let document = Document { source: self.text.into_boxed_str(), slots: self.slots };
+        let document = Document { source: self.text.into_boxed_str(), slots: self.slots, is_built: true };
         debug_assert!(document.is_as_parsed(), "a built document is the one that its text parses to");
         Some(document)
     }

@@ -1,7 +1,7 @@
 //! Questions to a Bundle: its entries, what a reference in it points to, who is to receive the message.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::cell::OnceCell;
 
 use super::{Document, Node, bars, keys};
 
@@ -37,7 +37,40 @@ pub enum Match {
 #[derive(Debug)]
 pub struct Entries<'a> {
     list: Vec<Entry<'a>>,
-    by_name: HashMap<Cow<'a, str>, Vec<Match>>,
+    by_url: Names<'a>,
+    /// By what starts with a type: a relative reference. Indexed when one is asked for.
+    by_type: OnceCell<Names<'static>>,
+}
+
+/// Names in their order, each with what it finds.
+#[derive(Debug, Default)]
+struct Names<'a> {
+    names: Vec<Cow<'a, str>>,
+    found: Vec<Match>,
+    /// A bit for each length of a name: most texts that are none are told by that.
+    lengths: u64,
+}
+
+impl<'a> Names<'a> {
+    fn new(mut named: Vec<(Cow<'a, str>, Match)>) -> Names<'a> {
+        named.sort_by(|one, other| one.0.cmp(&other.0));
+        let lengths = named.iter().fold(0, |lengths, (name, _)| lengths | length(name));
+        let (names, found) = named.into_iter().unzip();
+        Names { names, found, lengths }
+    }
+
+    fn find(&self, name: &str) -> &[Match] {
+        if self.lengths & length(name) == 0 {
+            return &[];
+        }
+        let start = self.names.partition_point(|own| **own < *name);
+        let count = self.names[start..].iter().take_while(|own| **own == *name).count();
+        &self.found[start..start + count]
+    }
+}
+
+fn length(name: &str) -> u64 {
+    1 << (name.len() % 64)
 }
 
 impl<'a> Entries<'a> {
@@ -45,19 +78,22 @@ impl<'a> Entries<'a> {
     pub fn of(bundle: &'a Document) -> Entries<'a> {
         let items = bundle.root().items_at(keys().entry);
         let list: Vec<Entry<'a>> = items.map(entry).collect();
-        let mut by_name: HashMap<Cow<'a, str>, Vec<Match>> = HashMap::with_capacity(list.len() * 2);
-        for (index, entry) in list.iter().enumerate() {
+        let urls = list.iter().enumerate().filter_map(|(index, entry)| Some((entry.full_url.clone()?, index)));
+        let by_url = Names::new(urls.map(|(url, index)| (url, Match::FullUrl(index))).collect());
+        Entries { list, by_url, by_type: OnceCell::new() }
+    }
+
+    /// The entries by what starts with a type.
+    fn by_type(&self) -> Names<'static> {
+        let mut named: Vec<(Cow<'static, str>, Match)> = Vec::new();
+        for (index, entry) in self.list.iter().enumerate() {
             if let Some(url) = &entry.full_url {
-                by_name.entry(url.clone()).or_default().push(Match::FullUrl(index));
-                if let Some(relative) = relative_part(url) {
-                    by_name.entry(Cow::Owned(relative.to_owned())).or_default().push(Match::FullUrl(index));
-                }
+                let names = starts_with_type(url).then_some(&**url).into_iter().chain(relative_part(url));
+                named.extend(names.map(|name| (name.to_owned().into(), Match::FullUrl(index))));
             }
-            if let Some(name) = entry.resource.and_then(type_and_id) {
-                by_name.entry(Cow::Owned(name)).or_default().push(Match::Id(index));
-            }
+            named.extend(entry.resource.and_then(type_and_id).map(|name| (Cow::Owned(name), Match::Id(index))));
         }
-        Entries { list, by_name }
+        Names::new(named)
     }
 
     /// The entries in order.
@@ -67,8 +103,13 @@ impl<'a> Entries<'a> {
 
     /// The entries that a literal reference may mean: by `fullUrl`, or by type and id.
     pub fn resolve(&self, reference: &str) -> &[Match] {
-        let unversioned = reference.split(HISTORY).next().unwrap_or(reference);
-        self.by_name.get(unversioned).map_or(&[], Vec::as_slice)
+        // Looking for one letter is cheaper than for a word, and most references have no version.
+        let history = reference.find('_').and_then(|_| reference.find(HISTORY));
+        let unversioned = history.map_or(reference, |start| &reference[..start]);
+        match starts_with_type(unversioned) {
+            true => self.by_type.get_or_init(|| self.by_type()).find(unversioned),
+            false => self.by_url.find(unversioned),
+        }
     }
 
     /// The resource that a Reference element means, if it is in the Bundle.
@@ -117,11 +158,15 @@ fn entry(node: Node<'_>) -> Entry<'_> {
     }
 }
 
+fn starts_with_type(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_uppercase())
+}
+
 /// `Patient/1` of `https://server/base/Patient/1`; nothing of a URN.
 fn relative_part(url: &str) -> Option<&str> {
     let (rest, _id) = url.rsplit_once('/')?;
     let kind = rest.rfind('/')? + 1;
-    rest[kind..].starts_with(|first: char| first.is_ascii_uppercase()).then(|| &url[kind..])
+    starts_with_type(&rest[kind..]).then(|| &url[kind..])
 }
 
 fn type_and_id(resource: Node<'_>) -> Option<String> {

@@ -55,6 +55,11 @@ pub enum Kind {
 pub struct NodeId(pub(super) u32);
 
 impl NodeId {
+    /// The id at `index` in document order.
+    pub(crate) fn at(index: usize) -> NodeId {
+        NodeId(index as u32)
+    }
+
     /// The index in document order; the root is 0.
     pub fn index(self) -> usize {
         self.0 as usize
@@ -171,6 +176,9 @@ const FEW: usize = 8;
 pub struct Document {
     pub(super) source: Box<str>,
     pub(super) slots: Vec<Slot>,
+    /// Whether a [`Builder`](super::Builder) wrote the text: nothing stands in it but its values, and the keys that R4
+    /// knows stand there as R4 writes them.
+    pub(super) is_built: bool,
 }
 
 impl fmt::Debug for Document {
@@ -210,7 +218,7 @@ impl Document {
         match parser.document() {
             Ok(()) => {
                 let slots = parser.slots;
-                Ok(Document { source, slots })
+                Ok(Document { source, slots, is_built: false })
             }
             Err(what) => {
                 let at = parser.at.min(source.len());
@@ -224,6 +232,11 @@ impl Document {
     pub(super) fn is_as_parsed(&self) -> bool {
         let limits = Limits { depth: u16::MAX, nodes: u32::MAX };
         Document::parse(self.source.as_bytes(), &limits).is_ok_and(|parsed| parsed.slots == self.slots)
+    }
+
+    /// Whether its text was built, and holds nothing but its values.
+    pub fn is_built(&self) -> bool {
+        self.is_built
     }
 
     /// The bytes that were parsed, unchanged.

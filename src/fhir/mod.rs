@@ -17,6 +17,7 @@ mod instant;
 mod keys;
 pub mod labels;
 pub mod message;
+mod name_set;
 mod names;
 mod node_set;
 pub mod narrative;
@@ -39,6 +40,7 @@ pub use document::{Children, Document, Fault, Kind, Limits, Node, NodeId, ParseE
 pub use fixed::{FixedMap, FixedSet};
 pub use instant::{Instant, instant_text, latest as latest_instant, time_ordered_id};
 pub use keys::{Keys, keys};
+pub use name_set::NameSet;
 pub use names::{Name, NameId};
 pub use node_set::NodeSet;
 pub use path::ElementPath;

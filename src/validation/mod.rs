@@ -65,7 +65,7 @@ use crate::fhir::r4::{self, schema};
 use crate::fhir::slices::{Slice, slices};
 use crate::fhir::snapshot::{R4, Snapshots};
 use crate::fhir::terminology::{CodeSystemDefinition, ValueSetDefinition};
-use crate::fhir::{Document, ElementPath, FixedMap, Node, NodeSet, keys};
+use crate::fhir::{Document, ElementPath, FixedMap, Node, keys};
 use crate::fhirpath::Reach;
 
 /// Errors reported on one document, and as many remarks; more are counted as one issue.
@@ -240,15 +240,15 @@ impl Validator {
         self.check_with(document, profile, None).issues
     }
 
-    /// The same with any number of profiles, in one walk, which passes over what is `unchanged`.
+    /// The same with any number of profiles, in one walk, which passes over what the `cut` left unchanged.
     fn check_with<'p>(
         &self,
         document: &Document,
         profiles: impl IntoIterator<Item = &'p str>,
-        unchanged: Option<&NodeSet>,
+        cut: Option<&Cut<'_>>,
     ) -> Found {
         let mut walk = Walk::new(self, document);
-        walk.unchanged = unchanged;
+        walk.cut = cut;
         let mut shapes = Shapes::new();
         let mut issues = Vec::new();
         for url in profiles {

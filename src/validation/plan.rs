@@ -112,13 +112,16 @@ pub(super) struct Rule {
     pub(super) invariant: Arc<Invariant>,
     /// What of it the elements that are there decide.
     pub(super) gate: Option<Gate>,
+    /// The names of the elements that it reads, if those are all that it looks at.
+    pub(super) reads: Option<Box<[NameId]>>,
 }
 
 impl Rule {
     /// The invariant on elements of the type `def`, if that is known.
     pub(super) fn on(invariant: Arc<Invariant>, def: Option<&'static TypeDef>) -> Rule {
         let gate = def.and_then(|def| Gate::of(&invariant, def));
-        Rule { invariant, gate }
+        let reads = invariant.expression.reads().map(Into::into);
+        Rule { invariant, gate, reads }
     }
 }
 

@@ -6,19 +6,20 @@
 //!
 //! - Cardinality, formats, codes, fixed values, slices look at the object alone. Which shapes are active there follows
 //!   from what holds it and from what it claims; a claim that is gone only takes shapes away.
-//! - An invariant looks as far as its [`Reach`] says.
+//! - An invariant looks as far as its [`Reach`] says. One that names no element which changed anywhere holds as it held,
+//!   whatever changed beside what it names: [`Expression::reads`](crate::fhirpath::Expression::reads).
 //! - A reference that left leads to the same resource as before, because nothing that would dangle leaves. That resource
 //!   is of the same type, and claims what it claimed, as [`Cut::keeps_claims`] says. Where a reference was taken because
 //!   its target keeps to a profile that it does not claim, the whole Bundle is validated.
 //!
 //! Remarks are not told again: they stand in the proof.
 
-use super::plan::{Shape, TypePlan};
+use super::plan::{Rule, Shape, TypePlan};
 use super::walk::Walk;
 use super::{Validated, Validator};
 use crate::fhir::definitions::without_version;
 use crate::fhir::outcome::Issue;
-use crate::fhir::{Document, Node, NodeSet, keys};
+use crate::fhir::{Document, NameSet, Node, NodeSet, keys};
 use crate::fhirpath::Reach;
 
 /// What is left of a valid Bundle.
@@ -30,6 +31,9 @@ pub struct Cut<'c> {
     pub bundle: &'c Document,
     /// The objects in it that are the same as in the Bundle before, with all that they hold.
     pub unchanged: &'c NodeSet,
+    /// The names of the elements that are no longer what they were, are gone or are new. What is gone with its holder has
+    /// the name of the holder.
+    pub altered: &'c NameSet,
     /// Whether each of its resources claims the profiles that it claimed.
     pub keeps_claims: bool,
     /// The profile that it must conform to.
@@ -44,7 +48,7 @@ impl Validator {
         if !same_profile || !cut.keeps_claims || cut.before.has_trials() || self.extensions_reach == Reach::Document {
             return whole();
         }
-        let found = errors(self.check_with(cut.bundle, [cut.profile], Some(cut.unchanged)).issues);
+        let found = errors(self.check_with(cut.bundle, [cut.profile], Some(cut)).issues);
         debug_assert_eq!(found, whole(), "what is passed over has no error");
         found
     }
@@ -70,7 +74,13 @@ impl<'a> Walk<'a> {
     }
 
     fn is_unchanged(&self, node: Node<'a>) -> bool {
-        self.unchanged.is_some_and(|unchanged| unchanged.contains(node.id()))
+        self.cut.is_some_and(|cut| cut.unchanged.contains(node.id()))
+    }
+
+    /// Whether an invariant names nothing that changed.
+    pub(super) fn is_settled_rule(&self, rule: &Rule) -> bool {
+        let Some((cut, reads)) = self.cut.zip(rule.reads.as_deref()) else { return false };
+        !reads.iter().any(|name| cut.altered.contains(*name))
     }
 }
 

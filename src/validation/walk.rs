@@ -14,13 +14,13 @@ use super::bundle::BundleIndex;
 use super::gate::{ElementSet, There};
 use super::plan::{Content, ElementPlan, Invariant, Rule, Shape, TypePlan};
 use super::primitives::Format;
-use super::{MOST_ISSUES, Validator, narrative};
+use super::{Cut, MOST_ISSUES, Validator, narrative};
 use crate::fhir::definitions::without_version;
 use crate::fhir::labels::DATA_ABSENT_REASON;
 use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::r4::{TypeDef, schema};
 use crate::fhir::snapshot::R4;
-use crate::fhir::{Children, Document, ElementPath, Kind, NameId, Node, NodeId, NodeSet, keys};
+use crate::fhir::{Children, Document, ElementPath, Kind, NameId, Node, NodeId, keys};
 use crate::fhirpath::{Element, Environment, EvaluationError, Expression, Item, Knowledge};
 
 /// The LOINC codes of R4's vital signs, and the profile that an Observation with the code keeps to (R4
@@ -201,8 +201,8 @@ pub(super) struct Walk<'a> {
     link_targets: (Option<NodeId>, HashSet<Cow<'a, str>>),
     /// What the FHIRPath contexts of extensions select from a resource; `None` where the evaluation fails.
     pub(super) selected: HashMap<(NodeId, *const Expression), Option<HashSet<NodeId>>>,
-    /// The objects that need not be checked, because they were: see `recheck`.
-    pub(super) unchanged: Option<&'a NodeSet>,
+    /// What need not be checked, because it was: see `recheck`.
+    pub(super) cut: Option<&'a Cut<'a>>,
     /// Whether this is a trial of one profile alone.
     pub(super) is_trial: bool,
     /// How many trials this one stands in.
@@ -230,7 +230,7 @@ impl<'a> Walk<'a> {
             contained: RefCell::default(),
             link_targets: (None, HashSet::new()),
             selected: HashMap::new(),
-            unchanged: None,
+            cut: None,
             is_trial: false,
             trials: 0,
             tried: Rc::default(),
@@ -769,7 +769,10 @@ impl<'a> Walk<'a> {
         scope: &Scope<'a>,
     ) {
         let Some(node) = occurrence.node() else { return };
-        for Rule { invariant, gate } in rules {
+        for rule @ Rule { invariant, gate, .. } in rules {
+            if self.is_settled_rule(rule) {
+                continue;
+            }
             let evaluate = || self.evaluate(invariant, occurrence, def, scope);
             let decided = gate.as_ref().zip(there).and_then(|(gate, there)| gate.verdict(there));
             let decided = decided.or_else(|| invariant.native?.holds(occurrence.value?, scope.resource));

@@ -1,12 +1,19 @@
 //! The head of a summary: whom it is about, what is asked by when, who asks, and what was left out.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::words::plain_time;
-use super::{CLOSE, OPEN, Shown, item, lines_of, paragraph};
+use super::words::in_plain_words;
+use super::{CLOSE, Line, OPEN, Shown, item, lines_of, paragraph};
 use crate::fhir::bundle::Entries;
 use crate::fhir::r4::schema;
 use crate::fhir::{NameId, Node, NodeId, bars, keys};
+
+/// The end of the label of an element that says how urgent something is.
+const PRIORITY: &str = "priority";
+
+/// Texts of one fact.
+type Texts<'h> = Vec<Cow<'h, str>>;
 
 /// What the narrative of a Composition is made from.
 #[derive(Clone, Copy)]
@@ -41,8 +48,8 @@ impl<'h> Head<'h> {
             ("Asked by, to call back", self.authors()),
             ("Written", self.shown.words(self.composition, "date")),
         ];
-        let facts: Vec<(&str, Vec<String>)> = facts.into_iter().filter(|(_, texts)| !texts.is_empty()).collect();
-        list(&mut div, facts.iter().map(|(label, texts)| format!("{label}: {}", texts.join("; "))));
+        let facts: Vec<(&str, Texts<'h>)> = facts.into_iter().filter(|(_, texts)| !texts.is_empty()).collect();
+        list(&mut div, facts.iter().map(|(label, texts)| format!("{label}: {}", texts.join("; ")).into()));
         list(&mut div, self.sections().filter_map(|section| self.heading(section)));
         if let Some(note) = self.note {
             paragraph(&mut div, "i", note);
@@ -55,11 +62,11 @@ impl<'h> Head<'h> {
         self.composition.items_at(keys().section)
     }
 
-    fn heading(&self, section: Node<'_>) -> Option<String> {
+    fn heading(&self, section: Node<'h>) -> Option<Cow<'h, str>> {
         let title = self.shown.member(section, "title")?;
         Some(match self.remarks.get(&section.id()) {
-            Some(remark) => format!("{title}: {remark}"),
-            None => title.into_owned(),
+            Some(remark) => format!("{title}: {remark}").into(),
+            None => title,
         })
     }
 
@@ -75,57 +82,57 @@ impl<'h> Head<'h> {
         targets.filter(|target| target.resource_type() == Some("ServiceRequest")).collect()
     }
 
-    fn person(&self, person: Node<'_>) -> Vec<String> {
+    fn person(&self, person: Node<'h>) -> Texts<'h> {
         let words = |name| self.shown.words(person, name);
         let mut texts = words("name");
         let birth = words("birthDate").into_iter();
-        texts.extend(birth.map(|date| if date.starts_with("aged ") { date } else { format!("born {date}") }));
+        texts.extend(birth.map(|date| if date.starts_with("aged ") { date } else { format!("born {date}").into() }));
         let identifiers = person.items_at(keys().identifier);
         for identifier in identifiers {
             let is_nhs_number =
                 self.shown.member(identifier, "system").is_some_and(|system| system == bars::NHS_NUMBER);
             let number = self.shown.member(identifier, "value").filter(|_| is_nhs_number);
-            texts.extend(number.map(|number| format!("NHS number {number}")));
+            texts.extend(number.map(|number| format!("NHS number {number}").into()));
         }
         texts.extend(words("telecom"));
         texts.extend(words("address"));
         texts
     }
 
-    fn asked(&self, request: Node<'_>) -> Vec<String> {
+    fn asked(&self, request: Node<'h>) -> Texts<'h> {
         let mut texts = self.shown.words(request, "code");
         let lines = schema().resource("ServiceRequest").map(|of| lines_of(request, of, self.shown)).unwrap_or_default();
-        let priorities: Vec<String> = lines
-            .into_iter()
-            .filter(|line| line.label.to_lowercase().ends_with("priority"))
-            .map(|line| line.text)
-            .collect();
-        texts.extend((!priorities.is_empty()).then(|| format!("priority: {}", priorities.join(", "))));
+        let is_priority = |line: &Line<'_>| {
+            let end = line.label.len().checked_sub(PRIORITY.len()).and_then(|start| line.label.get(start..));
+            end.is_some_and(|end| end.eq_ignore_ascii_case(PRIORITY))
+        };
+        let priorities: Texts<'h> = lines.into_iter().filter(is_priority).map(|line| line.text).collect();
+        texts.extend((!priorities.is_empty()).then(|| format!("priority: {}", priorities.join(", ")).into()));
         texts
     }
 
-    fn by_when(&self, request: Node<'_>) -> Option<String> {
-        let at = |node: Node<'_>| self.shown.text(node).map(|text| plain_time(&text).unwrap_or(text.into_owned()));
+    fn by_when(&self, request: Node<'h>) -> Option<Cow<'h, str>> {
+        let at = |node| self.shown.text(node).map(in_plain_words);
         let period = request.child(NameId::of("occurrencePeriod"));
         let end = period.and_then(|period| period.child(NameId::of("end")));
         let by = end.or_else(|| request.child(NameId::of("occurrenceDateTime")));
-        Some(format!("by {}", by.and_then(at)?))
+        Some(format!("by {}", by.and_then(at)?).into())
     }
 
-    fn asked_of(&self, request: Node<'_>) -> Vec<String> {
+    fn asked_of(&self, request: Node<'h>) -> Texts<'h> {
         self.follow(request, "performer")
             .into_iter()
             .flat_map(|performer| self.shown.words(performer, "name"))
             .collect()
     }
 
-    fn authors(&self) -> Vec<String> {
+    fn authors(&self) -> Texts<'h> {
         let authors = self.follow(self.composition, "author");
         authors.into_iter().flat_map(|author| self.author(author)).collect()
     }
 
     /// A role with its practitioner and team, or whoever else wrote it; each with the numbers to call.
-    fn author(&self, author: Node<'h>) -> Vec<String> {
+    fn author(&self, author: Node<'h>) -> Texts<'h> {
         let mut texts = Vec::new();
         for practitioner in self.follow(author, "practitioner") {
             texts.extend(self.shown.words(practitioner, "name"));
@@ -142,7 +149,7 @@ impl<'h> Head<'h> {
 }
 
 /// A list, unless it is empty.
-fn list(div: &mut String, texts: impl Iterator<Item = String>) {
+fn list<'t>(div: &mut String, texts: impl Iterator<Item = Cow<'t, str>>) {
     let start = div.len();
     div.push_str("<ul>");
     let empty = div.len();

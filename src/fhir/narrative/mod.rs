@@ -13,9 +13,9 @@ use std::fmt::Write as _;
 pub use head::Head;
 pub use withheld::{Account, kind_withheld};
 
-use super::r4::{TypeDef, schema};
+use super::r4::{TypeDef, TypeKind, schema};
 use super::{Builder, NameId, Node, keys};
-use words::{is_for_machines, value, words_of};
+use words::{is_for_machines, is_type_for_machines, label_of, value, words_of};
 
 const OPEN: &str = r#"<div xmlns="http://www.w3.org/1999/xhtml">"#;
 const CLOSE: &str = "</div>";
@@ -69,10 +69,13 @@ impl<'v> Shown<'v> {
     }
 
     /// All values of an element, as words.
-    fn words(self, node: Node<'_>, name: &str) -> Vec<String> {
+    fn words<'a>(self, node: Node<'a>, name: &str) -> Vec<Cow<'a, str>>
+    where
+        'v: 'a,
+    {
         let name = NameId::of(name);
         let of = node.resource_type().and_then(|of| schema().resource(of));
-        let to = of.and_then(|of| of.element(name)).and_then(|(_, chosen)| schema().type_named(chosen.code));
+        let to = of.and_then(|of| of.element(name)).and_then(|(_, chosen)| chosen.def());
         let (Some(child), Some(to)) = (node.child(name), to) else { return Vec::new() };
         child.items().filter_map(|item| value(item, to, self)).collect()
     }
@@ -81,13 +84,14 @@ impl<'v> Shown<'v> {
 /// The narrative of a section that refers to `targets`, some of whose content may not leave.
 pub fn of_section(section: Node<'_>, targets: &[Node<'_>], shown: Shown<'_>, part_withheld: bool) -> String {
     let title = shown.member(section, "title").unwrap_or_default();
+    let title = Heading::new(&title);
     let mut said: Vec<(&str, Line)> = Vec::new();
     let mut div = String::from(OPEN);
     div.push_str("<ul>");
     for target in targets {
         let Some(of) = target.resource_type().and_then(|name| schema().resource(name)) else { continue };
         let mut lines = lines_of(*target, of, shown);
-        lines.retain(|line| !says_same(&line.text, &title));
+        lines.retain(|line| !title.is_said_by(&line.text));
         // What a resource of another type has said already, as a Task repeats its request.
         lines.retain(|line| !said.iter().any(|(other, own)| *other != of.name && own == line));
         describe(&mut div, of, &lines, targets.len() == 1);
@@ -117,7 +121,7 @@ pub fn of_empty_section(section: Node<'_>, shown: Shown<'_>) -> Option<(String, 
     escape(&mut div, &reason);
     div.push_str("</p>");
     div.push_str(CLOSE);
-    Some((reason, div))
+    Some((reason.into_owned(), div))
 }
 
 /// Whether narrative says that part of its section was withheld.
@@ -150,51 +154,61 @@ pub fn is(text: Node<'_>, div: &str) -> bool {
 
 /// What one element says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Line {
+struct Line<'a> {
     /// Whether it belongs in the headline.
     headline: bool,
-    label: String,
-    text: String,
+    label: Cow<'static, str>,
+    text: Cow<'a, str>,
 }
 
 /// What a resource says, without what goes without saying.
-fn lines_of(resource: Node<'_>, of: &TypeDef, shown: Shown<'_>) -> Vec<Line> {
+fn lines_of<'a, 'v: 'a>(resource: Node<'a>, of: &TypeDef, shown: Shown<'v>) -> Vec<Line<'a>> {
     let mut lines = Vec::new();
     collect(resource, of, shown, &mut lines);
     lines
 }
 
-fn describe(div: &mut String, of: &TypeDef, lines: &[Line], alone: bool) {
-    let headline: Vec<&str> = lines.iter().filter(|line| line.headline).map(|line| &*line.text).collect();
-    let rest: Vec<&Line> = lines.iter().filter(|line| !line.headline).collect();
-    let flat = headline.is_empty() && alone && !rest.is_empty();
+fn describe(div: &mut String, of: &TypeDef, lines: &[Line<'_>], alone: bool) {
+    let has_headline = lines.iter().any(|line| line.headline);
+    let has_rest = lines.iter().any(|line| !line.headline);
+    let flat = !has_headline && alone && has_rest;
     if !flat {
         div.push_str("<li><b>");
-        match headline.is_empty() {
-            true => escape(div, &words_of(of.name)),
-            false => escape(div, &headline.join("; ")),
+        if !has_headline {
+            escape(div, &words_of(of.name));
+        }
+        for (place, line) in lines.iter().filter(|line| line.headline).enumerate() {
+            div.push_str(if place == 0 { "" } else { "; " });
+            escape(div, &line.text);
         }
         div.push_str("</b>");
-        div.push_str(if rest.is_empty() { "" } else { "<ul>" });
+        div.push_str(if has_rest { "<ul>" } else { "" });
     }
-    for Line { label, text, .. } in &rest {
-        match label.is_empty() {
-            true => item(div, text),
-            false => item(div, &format!("{label}: {text}")),
+    for Line { label, text, .. } in lines.iter().filter(|line| !line.headline) {
+        div.push_str("<li>");
+        if !label.is_empty() {
+            escape(div, label);
+            div.push_str(": ");
         }
+        escape(div, text);
+        div.push_str("</li>");
     }
     if !flat {
-        div.push_str(if rest.is_empty() { "" } else { "</ul>" });
+        div.push_str(if has_rest { "</ul>" } else { "" });
         div.push_str("</li>");
     }
 }
 
 /// One line for each element that has something to show; backbone elements give theirs in turn.
-fn collect(node: Node<'_>, of: &TypeDef, shown: Shown<'_>, lines: &mut Vec<Line>) {
+fn collect<'a, 'v: 'a>(node: Node<'a>, of: &TypeDef, shown: Shown<'v>, lines: &mut Vec<Line<'a>>) {
+    let is_resource = of.kind == TypeKind::Resource;
     for child in node.children().filter(|child| !child.name_id().is_primitive_extension()) {
+        if is_for_machines(child.name_id()) {
+            continue;
+        }
         let Some((element, chosen)) = of.element(child.name_id()) else { continue };
-        let Some(to) = schema().type_named(chosen.code) else { continue };
-        if is_for_machines(element.stem, to) {
+        let Some(to) = chosen.def() else { continue };
+        if is_type_for_machines(to) {
             continue;
         }
         for each in child.items() {
@@ -203,8 +217,8 @@ fn collect(node: Node<'_>, of: &TypeDef, shown: Shown<'_>, lines: &mut Vec<Line>
             } else if to.name.contains('.') {
                 collect(each, to, shown, lines);
             } else if let Some(text) = value(each, to, shown).filter(|text| !goes_without_saying(element.stem, text)) {
-                let headline = node.resource_type().is_some() && HEADLINES.contains(&element.stem);
-                let label = if element.stem == "description" { String::new() } else { words_of(element.stem) };
+                let headline = is_resource && HEADLINES.contains(&element.stem);
+                let label = if element.stem == "description" { Cow::default() } else { label_of(element.stem) };
                 lines.push(Line { headline, label, text });
             }
         }
@@ -212,28 +226,49 @@ fn collect(node: Node<'_>, of: &TypeDef, shown: Shown<'_>, lines: &mut Vec<Line>
 }
 
 /// An extension is called by the end of its URL.
-fn extension(node: Node<'_>, of: &TypeDef, shown: Shown<'_>, lines: &mut Vec<Line>) {
+fn extension<'a, 'v: 'a>(node: Node<'a>, of: &TypeDef, shown: Shown<'v>, lines: &mut Vec<Line<'a>>) {
     let mut own = Vec::new();
     collect(node, of, shown, &mut own);
     let url = shown.member(node, "url").unwrap_or_default();
     let name = url.rsplit('/').next().unwrap_or_default();
-    let label = words_of(name.strip_prefix("weir-").unwrap_or(name));
+    let label: Cow<'static, str> = words_of(name.strip_prefix("weir-").unwrap_or(name)).into();
     lines.extend(own.into_iter().map(|line| Line { headline: false, label: label.clone(), text: line.text }));
 }
 
 fn goes_without_saying(stem: &str, text: &str) -> bool {
-    let text = text.to_lowercase();
+    let is_one_of = |usual: &[&str]| usual.iter().any(|usual| usual.eq_ignore_ascii_case(text));
     let is_state = stem == "status" || stem.ends_with("Status");
-    (is_state && USUAL_STATES.contains(&&*text)) || (stem == "intent" && USUAL_INTENTS.contains(&&*text))
+    (is_state && is_one_of(&USUAL_STATES)) || (stem == "intent" && is_one_of(&USUAL_INTENTS))
 }
 
-/// Whether a text says what the section's title says: the same words or more precise ones, in either number.
-fn says_same(text: &str, title: &str) -> bool {
-    let singular = |words: &str| -> Vec<String> {
-        words.split_whitespace().map(|word| word.trim_end_matches('s').to_lowercase()).collect()
-    };
-    let title = singular(title);
-    !title.is_empty() && text.len() <= 60 && singular(text).ends_with(&title)
+/// The title of a section, as what a text is compared with.
+struct Heading {
+    /// Its words without their plural, the last first.
+    words: Vec<String>,
+}
+
+impl Heading {
+    fn new(title: &str) -> Heading {
+        Heading { words: title.split_whitespace().rev().map(|word| singular(word).to_lowercase()).collect() }
+    }
+
+    /// Whether a text says what the title says: the same words or more precise ones, in either number.
+    fn is_said_by(&self, text: &str) -> bool {
+        if self.words.is_empty() || text.len() > 60 {
+            return false;
+        }
+        let mut own = text.split_whitespace().rev().map(singular);
+        self.words.iter().all(|word| own.next().is_some_and(|own| is_same_word(own, word)))
+    }
+}
+
+fn singular(word: &str) -> &str {
+    word.trim_end_matches('s')
+}
+
+/// Whether a word is `lower` but for capitals.
+fn is_same_word(word: &str, lower: &str) -> bool {
+    if word.is_ascii() { word.eq_ignore_ascii_case(lower) } else { word.to_lowercase() == lower }
 }
 
 fn paragraph(div: &mut String, tag: &str, text: &str) {
@@ -250,6 +285,11 @@ fn item(div: &mut String, text: &str) {
 
 /// Appends text as XHTML character data. What XML 1.0 cannot hold becomes U+FFFD.
 fn escape(div: &mut String, text: &str) {
+    let is_plain = |byte: &u8| !matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'' | ..=0x1f | 0xef);
+    if text.as_bytes().iter().all(is_plain) {
+        div.push_str(text);
+        return;
+    }
     for letter in text.chars() {
         match letter {
             '&' => div.push_str("&amp;"),

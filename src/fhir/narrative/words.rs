@@ -1,27 +1,33 @@
 //! Values of data types as words for people.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use smallvec::SmallVec;
 
 use super::Shown;
 use crate::fhir::r4::{TypeDef, TypeKind, schema};
-use crate::fhir::{NameId, Node};
+use crate::fhir::{FixedMap, NameId, Node, keys};
 
 /// Elements that say where or in which system something is: for machines.
-const FOR_MACHINES: [&str; 13] = [
-    "system",
-    "reference",
-    "use",
-    "id",
-    "url",
-    "userSelected",
-    "rank",
-    "contentType",
-    "data",
-    "hash",
-    "size",
-    "version",
-    "assigner",
-];
+static FOR_MACHINES: LazyLock<[NameId; 13]> = LazyLock::new(|| {
+    [
+        "system",
+        "reference",
+        "use",
+        "id",
+        "url",
+        "userSelected",
+        "rank",
+        "contentType",
+        "data",
+        "hash",
+        "size",
+        "version",
+        "assigner",
+    ]
+    .map(NameId::of)
+});
 /// Types that are for machines as a whole.
 const TYPES_FOR_MACHINES: [&str; 4] = ["Narrative", "Meta", "Identifier", "Signature"];
 
@@ -41,20 +47,25 @@ const MONTHS: [&str; 12] = [
 ];
 
 /// Whether people have no use for an element.
-pub(super) fn is_for_machines(stem: &str, to: &TypeDef) -> bool {
-    FOR_MACHINES.contains(&stem) || TYPES_FOR_MACHINES.contains(&to.name)
+pub(super) fn is_for_machines(name: NameId) -> bool {
+    FOR_MACHINES.contains(&name)
+}
+
+/// Whether people have no use for elements of a type.
+pub(super) fn is_type_for_machines(of: &TypeDef) -> bool {
+    TYPES_FOR_MACHINES.contains(&of.name)
 }
 
 /// A data type as one text: codes by their words, times in plain words, others by their leaves in order.
-pub(super) fn value(node: Node<'_>, of: &TypeDef, shown: Shown<'_>) -> Option<String> {
+pub(super) fn value<'a, 'v: 'a>(node: Node<'a>, of: &TypeDef, shown: Shown<'v>) -> Option<Cow<'a, str>> {
     match of.name {
-        "date" | "dateTime" | "instant" => shown.text(node).map(|text| plain_time(&text).unwrap_or(text.into_owned())),
-        _ if of.kind == TypeKind::Primitive => shown.text(node).map(Cow::into_owned),
-        "Coding" => shown.member(node, "display").map(Cow::into_owned).or_else(|| bare_code(node, shown)),
+        "date" | "dateTime" | "instant" => shown.text(node).map(in_plain_words),
+        _ if of.kind == TypeKind::Primitive => shown.text(node),
+        "Coding" => shown.member(node, "display").or_else(|| bare_code(node, shown)),
         "CodeableConcept" => concept(node, shown),
-        "Period" => period(node, shown),
+        "Period" => period(node, shown).map(Cow::Owned),
         "HumanName" => in_order(node, of, &["prefix", "given", "family", "suffix"], shown, " ")
-            .or_else(|| shown.member(node, "text").map(Cow::into_owned)),
+            .or_else(|| shown.member(node, "text")),
         "Address" => leaves(node, of, shown, ", "),
         "ContactPoint" => in_order(node, of, &["system", "value"], shown, " "),
         "Range" => leaves(node, of, shown, " to "),
@@ -63,52 +74,78 @@ pub(super) fn value(node: Node<'_>, of: &TypeDef, shown: Shown<'_>) -> Option<St
 }
 
 /// The texts of a complex type's elements, as they stand.
-fn leaves(node: Node<'_>, of: &TypeDef, shown: Shown<'_>, between: &str) -> Option<String> {
-    let mut texts: Vec<String> = Vec::new();
-    for child in node.children().filter(|child| !child.name_id().is_primitive_extension()) {
-        let Some((element, chosen)) = of.element(child.name_id()) else { continue };
-        let Some(to) = schema().type_named(chosen.code) else { continue };
-        if !is_for_machines(element.stem, to) && to.name != "Extension" {
+fn leaves<'a, 'v: 'a>(node: Node<'a>, of: &TypeDef, shown: Shown<'v>, between: &str) -> Option<Cow<'a, str>> {
+    let mut texts: Texts<'a> = SmallVec::new();
+    let is_for_people = |child: &Node<'a>| {
+        let name = child.name_id();
+        !name.is_primitive_extension() && !is_for_machines(name)
+    };
+    for child in node.children().filter(is_for_people) {
+        let Some(to) = of.element(child.name_id()).and_then(|(_, chosen)| chosen.def()) else { continue };
+        if !is_type_for_machines(to) && to.name != "Extension" {
             texts.extend(child.items().filter_map(|item| value(item, to, shown)));
         }
     }
-    (!texts.is_empty()).then(|| texts.join(between))
+    joined(texts, between)
+}
+
+/// The parts of a text.
+type Texts<'a> = SmallVec<[Cow<'a, str>; 4]>;
+
+fn joined<'a>(mut texts: Texts<'a>, between: &str) -> Option<Cow<'a, str>> {
+    match texts.len() {
+        0 | 1 => texts.pop(),
+        _ => Some(texts.join(between).into()),
+    }
 }
 
 /// The texts of some elements, in the order asked for.
-fn in_order(node: Node<'_>, of: &TypeDef, names: &[&str], shown: Shown<'_>, between: &str) -> Option<String> {
+fn in_order<'a, 'v: 'a>(
+    node: Node<'a>,
+    of: &TypeDef,
+    names: &[&str],
+    shown: Shown<'v>,
+    between: &str,
+) -> Option<Cow<'a, str>> {
     let children = names.iter().filter_map(|name| node.child(NameId::of(name)));
     let known = children.filter(|child| of.element(child.name_id()).is_some());
-    let texts: Vec<_> = known.flat_map(Node::items).filter_map(|item| shown.text(item)).collect();
-    (!texts.is_empty()).then(|| texts.join(between))
+    joined(known.flat_map(Node::items).filter_map(|item| shown.text(item)).collect(), between)
 }
 
 /// The words of its codings, then its text; the codes only where there are no words at all.
-fn concept(node: Node<'_>, shown: Shown<'_>) -> Option<String> {
-    let codings = || node.items_at(NameId::of("coding"));
-    let mut texts: Vec<String> = Vec::new();
+fn concept<'a, 'v: 'a>(node: Node<'a>, shown: Shown<'v>) -> Option<Cow<'a, str>> {
+    let codings = || node.items_at(keys().coding);
+    let mut texts: Texts<'a> = SmallVec::new();
     let displays = codings().filter_map(|coding| shown.member(coding, "display"));
     for text in displays.chain(shown.member(node, "text")) {
-        if !texts.iter().any(|known| *known == text) {
-            texts.push(text.into_owned());
+        if !texts.contains(&text) {
+            texts.push(text);
         }
     }
     if texts.is_empty() {
         texts.extend(codings().filter_map(|coding| bare_code(coding, shown)));
     }
-    (!texts.is_empty()).then(|| texts.join("; "))
+    joined(texts, "; ")
 }
 
 /// `DRC (consent-categories-bars)`: a code, and the end of its system.
-fn bare_code(coding: Node<'_>, shown: Shown<'_>) -> Option<String> {
+fn bare_code<'a, 'v: 'a>(coding: Node<'a>, shown: Shown<'v>) -> Option<Cow<'a, str>> {
     let code = shown.member(coding, "code")?;
     let system = shown.member(coding, "system");
     let end = system.as_deref().and_then(|system| system.rsplit(['/', ':']).find(|part| !part.is_empty()));
-    Some(end.map_or_else(|| code.clone().into_owned(), |end| format!("{code} ({end})")))
+    Some(match end {
+        Some(end) => format!("{code} ({end})").into(),
+        None => code,
+    })
+}
+
+/// A time in plain words, or as it is.
+pub(super) fn in_plain_words(text: Cow<'_, str>) -> Cow<'_, str> {
+    plain_time(&text).map_or(text, Cow::Owned)
 }
 
 fn period(node: Node<'_>, shown: Shown<'_>) -> Option<String> {
-    let end_of = |name| shown.member(node, name).map(|text| plain_time(&text).unwrap_or(text.into_owned()));
+    let end_of = |name| shown.member(node, name).map(in_plain_words);
     match (end_of("start"), end_of("end")) {
         (Some(start), Some(end)) => Some(format!("from {start} to {end}")),
         (Some(start), None) => Some(format!("from {start}")),
@@ -152,6 +189,15 @@ fn number(text: &str) -> Option<usize> {
 /// `18:05`.
 fn is_clock(text: &str) -> bool {
     text.split_once(':').is_some_and(|(hours, minutes)| is_digits(hours, 2) && is_digits(minutes, 2))
+}
+
+/// The words of an element's name, ready for those of R4.
+pub(super) fn label_of(stem: &str) -> Cow<'static, str> {
+    static LABELS: LazyLock<FixedMap<&'static str, String>> = LazyLock::new(|| {
+        let stems = schema().all().flat_map(|of| &of.elements).map(|element| element.stem);
+        stems.map(|stem| (stem, words_of(stem))).collect()
+    });
+    LABELS.get(stem).map_or_else(|| words_of(stem).into(), |words| words.as_str().into())
 }
 
 /// `Qualitative risk` for `qualitativeRisk`, `Alleged source` for `alleged-source`.

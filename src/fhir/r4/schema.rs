@@ -3,7 +3,7 @@
 //! Built once from the element table. Backbone elements are types of their own, named by their path
 //! (`Bundle.entry`); a content reference leads to the type it names.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use super::{ElementRow, TypeRow, choice_name, type_codes, types};
 use crate::fhir::FixedMap;
@@ -68,6 +68,15 @@ pub struct TypeRef {
     pub code: &'static str,
     /// For a reference: the resource types it may point to; empty for any.
     pub targets: Vec<&'static str>,
+    def: OnceLock<Option<&'static TypeDef>>,
+}
+
+impl TypeRef {
+    /// The type itself, looked up once.
+    #[inline]
+    pub fn def(&self) -> Option<&'static TypeDef> {
+        *self.def.get_or_init(|| schema().type_named(self.code))
+    }
 }
 
 impl ElementDef {
@@ -284,7 +293,7 @@ fn split_types(cell: &'static str) -> impl Iterator<Item = &'static str> {
 /// `Reference(Patient|Group)`, `#Bundle.link`, `BackboneElement` (which is the type named by the path), `string`.
 fn type_ref(cell: &'static str, path: &'static str) -> TypeRef {
     if let Some(content) = cell.strip_prefix('#') {
-        return TypeRef { code: content, targets: Vec::new() };
+        return TypeRef { code: content, targets: Vec::new(), def: OnceLock::new() };
     }
     let (code, targets) = match cell.split_once('(') {
         Some((code, targets)) => (code, targets.trim_end_matches(')').split('|').collect()),
@@ -293,7 +302,7 @@ fn type_ref(cell: &'static str, path: &'static str) -> TypeRef {
     let code = code.split('[').next().unwrap_or(code);
     let code = if matches!(code, "BackboneElement" | "Element") { path } else { code };
     let targets = if targets == ["Resource"] { Vec::new() } else { targets };
-    TypeRef { code, targets }
+    TypeRef { code, targets, def: OnceLock::new() }
 }
 
 #[cfg(test)]
