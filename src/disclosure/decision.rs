@@ -641,6 +641,15 @@ impl<'d> Decisions<'d> {
             return;
         }
         for child in node.children() {
+            // The extensions of a primitive may leave without their value; of all else, what leaves is there.
+            let may_lack = match self.verdict(child) {
+                Verdict::Withheld => true,
+                Verdict::Open => child.name_id().is_primitive_extension(),
+                _ => false,
+            };
+            if !may_lack {
+                continue;
+            }
             let Some(&Demanded { element, of, .. }) = branch.required(child.name_id(), profiles) else { continue };
             let is_frame = of.kind == TypeKind::Resource || of.name == META || is_resource_list(branch, child);
             if !is_frame {

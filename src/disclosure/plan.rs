@@ -9,14 +9,15 @@
 mod table;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+
+use smallvec::SmallVec;
 
 use super::agreement::RequiredElements;
 use super::generalise::{Generaliser, How, PseudonymKey};
 use crate::fhir::bundle::BUNDLE;
 use crate::fhir::r4::{ElementDef, TypeDef, TypeKind, TypeRef, schema};
 use crate::fhir::slices::Slice;
-use crate::fhir::{NameId, Node, keys};
+use crate::fhir::{FixedMap, NameId, Node, keys};
 
 /// What disclosure asks of a site: of its profiles, and of its keys.
 pub trait Facts {
@@ -55,7 +56,7 @@ const MOST_PROFILES: usize = 64;
 pub(super) struct Plan {
     pub(super) tell_withheld: bool,
     pub(super) list_withheld: bool,
-    resources: HashMap<&'static str, ResourcePlan>,
+    resources: FixedMap<&'static str, ResourcePlan>,
     generalisers: Vec<Generaliser>,
 }
 
@@ -145,7 +146,7 @@ pub(super) struct Branch {
     /// The elements of its type that change what its objects mean, by each of their names.
     modifiers: Vec<NameId>,
     /// What clauses say of the element, and for which profiles.
-    rules: Vec<(Profiles, Says)>,
+    rules: SmallVec<[(Profiles, Says); 1]>,
     members: Vec<(NameId, Branch)>,
     /// The names of the members, in their order. See [`Branch::finish`].
     names: Vec<NameId>,
@@ -190,7 +191,7 @@ impl Branch {
             has_modifiers: has_extensions || !modifiers.is_empty(),
             is_identifier: of.name == "Identifier",
             modifiers,
-            rules: Vec::new(),
+            rules: SmallVec::new(),
             members: Vec::new(),
             names: Vec::new(),
             extensions: Vec::new(),
@@ -354,7 +355,7 @@ impl<'a> Builder<'a> {
     /// `tells` says whether the receiver is told that something was withheld, and whether which elements.
     pub(super) fn new(bundle_profile: &str, tells: (bool, bool), required: RequiredElements<'a>) -> Builder<'a> {
         let (tell_withheld, list_withheld) = tells;
-        let plan = Plan { tell_withheld, list_withheld, resources: HashMap::new(), generalisers: Vec::new() };
+        let plan = Plan { tell_withheld, list_withheld, resources: FixedMap::default(), generalisers: Vec::new() };
         let mut builder = Builder { plan, required };
         for profile in [None, Some(bundle_profile)] {
             let _known = builder.resource(BUNDLE, profile);

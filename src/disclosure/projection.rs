@@ -59,10 +59,13 @@ pub(super) fn project(bundle: &Document, agreement: &Agreement, plan: &Plan) -> 
     Ok((sent, manifest))
 }
 
-/// What leaves as it is, without a label or narrative of ours.
+/// What leaves as it is, where it is, without a label or narrative of ours.
 fn untouched(bundle: &Document, decisions: &Decisions<'_>, narratives: &Narratives, tell_withheld: bool) -> Untouched {
-    let is_labelled = |node: Node<'_>| tell_withheld && !decisions.labels(node).is_empty();
-    Untouched::of(bundle.root(), decisions, &|node| narratives.holders.contains(node.id()) || is_labelled(node))
+    let is_changed = |node: Node<'_>| match decisions.verdict(node) {
+        Verdict::Resource => !stands_in_order(node) || (tell_withheld && !decisions.labels(node).is_empty()),
+        _ => false,
+    };
+    Untouched::of(bundle.root(), decisions, &|node| narratives.holders.contains(node.id()) || is_changed(node))
 }
 
 /// Whether the Bundle and each resource that leaves claims the profiles that it claimed.
@@ -238,7 +241,7 @@ struct Projection<'p, 'd> {
 impl Projection<'_, '_> {
     /// A resource: its type and id, its labels and narrative, then the rest in its order.
     fn resource(&mut self, resource: Node<'_>) {
-        if self.may_be_copied(resource) && stands_in_order(resource) {
+        if self.may_be_copied(resource) {
             return self.copy(resource);
         }
         // In another language a code has other names that are right (see the check of displays).
@@ -379,6 +382,9 @@ impl Projection<'_, '_> {
     }
 
     fn open(&mut self, node: Node<'_>) {
+        if self.may_be_copied(node) {
+            return self.copy(node);
+        }
         if node.is_array() {
             let list = self.out.begin_array();
             self.open_items(node);
@@ -415,6 +421,10 @@ impl Projection<'_, '_> {
 
     /// An array of primitive values, and beside it that of their extensions: both keep an item if one of them does.
     fn values(&mut self, parent: Node<'_>, child: Node<'_>) {
+        if self.may_be_copied(child) && twin(parent, child).is_none() {
+            self.key(child.name_id());
+            return self.copy(child);
+        }
         let is = |twin: &Node<'_>| self.decisions.verdict(*twin) == Verdict::Values;
         match twin(parent, child).filter(is) {
             None => {
@@ -565,11 +575,10 @@ impl Projection<'_, '_> {
 /// Whether a resource starts as one that is written member by member does.
 fn stands_in_order(resource: Node<'_>) -> bool {
     let first = [keys().resource_type, keys().id, keys().meta];
-    let mut rest = resource.children().skip_while({
-        let mut expected = first.iter();
-        move |child| expected.any(|name| *name == child.name_id())
-    });
-    rest.all(|child| !first.contains(&child.name_id()))
+    let places = resource.children().map(|child| first.iter().position(|name| *name == child.name_id()));
+    let mut places = places.map(|place| place.unwrap_or(first.len()));
+    let mut last = 0;
+    places.all(|place| std::mem::replace(&mut last, place) <= place)
 }
 
 #[cfg(test)]

@@ -104,7 +104,8 @@ impl<'a> Entries<'a> {
     /// The entries that a literal reference may mean: by `fullUrl`, or by type and id.
     pub fn resolve(&self, reference: &str) -> &[Match] {
         // Looking for one letter is cheaper than for a word, and most references have no version.
-        let history = reference.find('_').and_then(|_| reference.find(HISTORY));
+        let has_underscore = !reference.starts_with("urn:uuid:") && reference.contains('_');
+        let history = has_underscore.then(|| reference.find(HISTORY)).flatten();
         let unversioned = history.map_or(reference, |start| &reference[..start]);
         match starts_with_type(unversioned) {
             true => self.by_type.get_or_init(|| self.by_type()).find(unversioned),

@@ -14,8 +14,8 @@
 //!
 //! Remarks are not told again: they stand in the proof.
 
-use super::plan::{Rule, Shape, TypePlan};
-use super::walk::Walk;
+use super::plan::{Content, Rule, Shape, TypePlan};
+use super::walk::{Found, Walk};
 use super::{Validated, Validator};
 use crate::fhir::definitions::without_version;
 use crate::fhir::outcome::Issue;
@@ -71,6 +71,19 @@ impl<'a> Walk<'a> {
             && reach(plan, shapes) == Reach::Focus
             && plan.def.name != "Extension"
             && node.subtree().all(|below| below.name_id() != keys().extension)
+    }
+
+    /// Whether a member of an object that changed is unchanged itself, and so are how often it stands and in which slices.
+    pub(super) fn is_settled_member(&self, found: &Found<'a>, shapes: &[&'a Shape]) -> bool {
+        let Some(cut) = self.cut else { return false };
+        let Some(value) = found.value.filter(|_| found.extension.is_none()) else { return false };
+        match found.element.contents[found.chosen] {
+            Content::Primitive(..) => {
+                !cut.altered.contains(found.name) && shapes.iter().all(|shape| shape.reach == Reach::Focus)
+            }
+            Content::Complex(index) => self.is_settled(value, &self.validator.base.types[index], shapes),
+            Content::Resource => false,
+        }
     }
 
     fn is_unchanged(&self, node: Node<'a>) -> bool {

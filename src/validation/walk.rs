@@ -79,8 +79,8 @@ pub(super) struct Found<'a> {
     pub(super) element: &'a ElementPlan,
     pub(super) chosen: usize,
     pub(super) name: NameId,
-    value: Option<Node<'a>>,
-    extension: Option<Node<'a>>,
+    pub(super) value: Option<Node<'a>>,
+    pub(super) extension: Option<Node<'a>>,
 }
 
 impl<'a> Found<'a> {
@@ -252,6 +252,9 @@ impl<'a> Walk<'a> {
         text: impl Into<String>,
         hint: &str,
     ) {
+        if self.cut.is_some() && severity != Severity::Error {
+            return; // Remarks stand in the proof: see `recheck`.
+        }
         let path = self.path_of(node, severity);
         self.report_at(severity, code, node, path, rule, text, hint);
     }
@@ -478,7 +481,9 @@ impl<'a> Walk<'a> {
             self.missing(node, element.def.stem, "r4-cardinality", text);
         }
         for each in &members.found {
-            self.member(each, node, plan, shapes, at, scope);
+            if !self.is_settled_member(each, shapes) {
+                self.member(each, node, plan, shapes, at, scope);
+            }
         }
         self.absent_children(node, &members.found, shapes);
         if plan.invariants.is_empty() && !has_rules {

@@ -160,22 +160,33 @@ pub(super) fn plain_time(text: &str) -> Option<String> {
     let mut parts = date.split('-');
     let year = parts.next().filter(|year| is_digits(year, 4))?;
     let month = parts.next().map(|month| number(month).and_then(|month| MONTHS.get(month.checked_sub(1)?)));
-    let day = parts.next().map(|day| number(day).filter(|day| (1..=31).contains(day)));
-    let date = match (month, day, parts.next()) {
-        (None, None, None) => year.to_owned(),
-        (Some(Some(month)), None, None) => format!("{month} {year}"),
-        (Some(Some(month)), Some(Some(day)), None) => format!("{day} {month} {year}"),
+    let day = parts.next().map(|day| Some(day).filter(|day| number(day).is_some_and(|day| (1..=31).contains(&day))));
+    let mut words = String::with_capacity(48);
+    if let Some(time) = time {
+        words.push_str(time.get(..5).filter(|clock| is_clock(clock))?);
+        words.push_str(" on ");
+    }
+    match (month, day, parts.next()) {
+        (None, None, None) => {}
+        (Some(Some(month)), None, None) => push_all(&mut words, &[month, " "]),
+        (Some(Some(month)), Some(Some(day)), None) => {
+            push_all(&mut words, &[day.strip_prefix('0').unwrap_or(day), " ", month, " "]);
+        }
         _ => return None,
-    };
-    let Some(time) = time else { return Some(date) };
-    let clock = time.get(..5).filter(|clock| is_clock(clock))?;
-    let zone = match time.find(['Z', '+', '-']) {
-        Some(at) if &time[at..] == "Z" => " (UTC)".to_owned(),
-        Some(at) if time.get(at + 1..).is_some_and(is_clock) => format!(" (UTC{})", &time[at..]),
+    }
+    words.push_str(year);
+    let zone = time.and_then(|time| Some(&time[time.find(['Z', '+', '-'])?..]));
+    match zone {
+        None => {}
+        Some("Z") => words.push_str(" (UTC)"),
+        Some(zone) if is_clock(&zone[1..]) => push_all(&mut words, &[" (UTC", zone, ")"]),
         Some(_) => return None,
-        None => String::new(),
-    };
-    Some(format!("{clock} on {date}{zone}"))
+    }
+    Some(words)
+}
+
+fn push_all(words: &mut String, parts: &[&str]) {
+    parts.iter().for_each(|part| words.push_str(part));
 }
 
 fn is_digits(text: &str, length: usize) -> bool {
