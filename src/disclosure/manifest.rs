@@ -81,7 +81,7 @@ pub struct Manifest {
     pub(super) generalised: Vec<Generalised>,
     pub(super) withheld: Vec<Withheld>,
     pub(super) generated: Vec<NodeId>,
-    pub(super) unchanged: NodeSet,
+    pub(super) settled: NodeSet,
     pub(super) altered: NameSet,
     pub(super) keeps_claims: bool,
 }
@@ -108,9 +108,10 @@ impl Manifest {
         &self.generated
     }
 
-    /// Objects and arrays of the Bundle that leaves which are the same as before disclosure, with all that they hold; not all.
-    pub fn unchanged(&self) -> &NodeSet {
-        &self.unchanged
+    /// Objects and arrays of the Bundle that leaves which are the same as before disclosure, with all that they hold, and
+    /// narrative, which is made valid; not all of them.
+    pub fn settled(&self) -> &NodeSet {
+        &self.settled
     }
 
     /// The names of the elements that did not leave as they were, or that disclosure added.

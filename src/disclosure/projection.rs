@@ -61,11 +61,11 @@ pub(super) fn project(bundle: &Document, agreement: &Agreement, plan: &Plan) -> 
 
 /// What leaves as it is, where it is, without a label or narrative of ours.
 fn untouched(bundle: &Document, decisions: &Decisions<'_>, narratives: &Narratives, tell_withheld: bool) -> Untouched {
-    let is_changed = |node: Node<'_>| match decisions.verdict(node) {
-        Verdict::Resource => !stands_in_order(node) || (tell_withheld && !decisions.labels(node).is_empty()),
-        _ => false,
-    };
-    Untouched::of(bundle.root(), decisions, &|node| narratives.holders.contains(node.id()) || is_changed(node))
+    let resources = std::iter::once(bundle.root()).chain(decisions.resources());
+    let is_changed =
+        |node: &Node<'_>| !stands_in_order(*node) || (tell_withheld && !decisions.labels(*node).is_empty());
+    let changed = resources.filter(is_changed).map(Node::id);
+    Untouched::of(bundle.root(), decisions, changed.chain(narratives.divs.keys().copied()))
 }
 
 /// Whether the Bundle and each resource that leaves claims the profiles that it claimed.
@@ -266,7 +266,7 @@ impl Projection<'_, '_> {
 
     /// Whether `node` leaves as it is, and its text holds nothing else.
     fn may_be_copied(&self, node: Node<'_>) -> bool {
-        node.document().is_built() && self.is_comparable && self.untouched.nodes.contains(node.id())
+        node.document().is_built() && self.is_comparable && self.untouched.has(node)
     }
 
     /// What is untouched, in one piece: each of its leaves leaves under its clause.
@@ -276,7 +276,7 @@ impl Projection<'_, '_> {
         for each in node.subtree() {
             match self.decisions.verdict(each) {
                 Verdict::Leaf(clause) => self.manifest.kept.push(Kept { node: each.id(), sent: moved(each), clause }),
-                _ => self.manifest.unchanged.insert(moved(each)),
+                _ => self.manifest.settled.insert(moved(each)),
             }
         }
     }
@@ -284,8 +284,8 @@ impl Projection<'_, '_> {
     /// Opens the object of `node`.
     fn begin_object(&mut self, node: Node<'_>) -> NodeId {
         let open = self.out.begin_object();
-        if self.is_comparable && self.untouched.nodes.contains(node.id()) {
-            self.manifest.unchanged.insert(open);
+        if self.is_comparable && self.untouched.has(node) {
+            self.manifest.settled.insert(open);
         }
         open
     }
@@ -353,6 +353,7 @@ impl Projection<'_, '_> {
         }
         if let Some(div) = self.narratives.divs.remove(&holder.id()) {
             self.out.key(keys().text.name());
+            self.manifest.settled.insert(self.out.next_id());
             self.generated(|out| narrative::write(out, &div));
         }
     }

@@ -77,7 +77,7 @@ impl Projected {
         let issues = check(&Cut {
             before: &disclosable.validated,
             bundle: &disclosable.bundle,
-            unchanged: disclosable.manifest.unchanged(),
+            settled: disclosable.manifest.settled(),
             altered: disclosable.manifest.altered(),
             keeps_claims: disclosable.manifest.keeps_claims(),
             profile: disclosable.interface().map(Interface::profile).unwrap_or_default(),

@@ -53,7 +53,7 @@ struct Names<'a> {
 
 impl<'a> Names<'a> {
     fn new(mut named: Vec<(Cow<'a, str>, Match)>) -> Names<'a> {
-        named.sort_by(|one, other| one.0.cmp(&other.0));
+        named.sort_by(|one, other| by_end(&one.0).cmp(&by_end(&other.0)));
         let lengths = named.iter().fold(0, |lengths, (name, _)| lengths | length(name));
         let (names, found) = named.into_iter().unzip();
         Names { names, found, lengths }
@@ -63,10 +63,15 @@ impl<'a> Names<'a> {
         if self.lengths & length(name) == 0 {
             return &[];
         }
-        let start = self.names.partition_point(|own| **own < *name);
+        let start = self.names.partition_point(|own| by_end(own) < by_end(name));
         let count = self.names[start..].iter().take_while(|own| **own == *name).count();
         &self.found[start..start + count]
     }
+}
+
+/// Names are in the order of their last letters, which differ where those of UUIDs before them do not.
+fn by_end(name: &str) -> (u64, &str) {
+    (name.as_bytes().last_chunk().map_or(0, |end| u64::from_le_bytes(*end)), name)
 }
 
 fn length(name: &str) -> u64 {

@@ -8,6 +8,8 @@
 //!   from what holds it and from what it claims; a claim that is gone only takes shapes away.
 //! - An invariant looks as far as its [`Reach`] says. One that names no element which changed anywhere holds as it held,
 //!   whatever changed beside what it names: [`Expression::reads`](crate::fhirpath::Expression::reads).
+//! - Narrative that was made for what is left is made of escaped text and of tags that are allowed (tested in
+//!   `tests::narrative_is_made_valid`).
 //! - A reference that left leads to the same resource as before, because nothing that would dangle leaves. That resource
 //!   is of the same type, and claims what it claimed, as [`Cut::keeps_claims`] says. Where a reference was taken because
 //!   its target keeps to a profile that it does not claim, the whole Bundle is validated.
@@ -29,8 +31,9 @@ pub struct Cut<'c> {
     pub before: &'c Validated,
     /// What is left of it, with what was put in the place of the rest.
     pub bundle: &'c Document,
-    /// The objects in it that are the same as in the Bundle before, with all that they hold.
-    pub unchanged: &'c NodeSet,
+    /// Objects and arrays in it that are the same as in the Bundle before, with all that they hold; and narrative that was
+    /// made for it.
+    pub settled: &'c NodeSet,
     /// The names of the elements that are no longer what they were, are gone or are new. What is gone with its holder has
     /// the name of the holder.
     pub altered: &'c NameSet,
@@ -87,7 +90,7 @@ impl<'a> Walk<'a> {
     }
 
     fn is_unchanged(&self, node: Node<'a>) -> bool {
-        self.cut.is_some_and(|cut| cut.unchanged.contains(node.id()))
+        self.cut.is_some_and(|cut| cut.settled.contains(node.id()))
     }
 
     /// Whether an invariant names nothing that changed.

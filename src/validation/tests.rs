@@ -5,9 +5,12 @@ use std::sync::LazyLock;
 mod interactions;
 mod subjects;
 
+use proptest::prelude::*;
+
 use super::*;
-use crate::fhir::Limits;
-use crate::fhir::bars;
+use crate::fhir::bundle::Entries;
+use crate::fhir::narrative::{self as made, Head, Show, Shown};
+use crate::fhir::{Limits, bars};
 
 fn parse(json: &str) -> Document {
     Document::parse(json, &Limits::default()).expect("the test's document is JSON")
@@ -943,4 +946,38 @@ fn constraints_may_ask_whether_a_resource_conforms() {
     assert_eq!(of("conformsTo('https://x/none')", ""), "error not-supported Bundle https://x/b#b-1");
     let refused = compiled("entry.resource.slice('https://x/b', 'a').exists()").expect_err("nobody answers slice()");
     assert!(refused[0].text.contains("constraint b-1: slice() is not supported here"), "{refused:?}");
+}
+
+proptest! {
+    /// What `recheck` relies on.
+    #[test]
+    fn narrative_is_made_valid(texts in prop::collection::vec(prop_oneof![any::<String>(), "[ \\n<>&'\"a-]{0,9}"], 12)) {
+        let text = |place: usize| serde_json::to_string(&texts[place]).expect("a text is JSON");
+        let bundle = parse(&format!(
+            r#"{{"resourceType":"Bundle","entry":[{{"fullUrl":"urn:uuid:1","resource":{{"resourceType":"Composition","title":{},
+            "subject":{{"reference":"urn:uuid:3"}},"section":[{{"title":{},"emptyReason":{{"text":{}}},"entry":[{{"reference":"urn:uuid:2"}}]}}]}}}},
+            {{"fullUrl":"urn:uuid:2","resource":{{"resourceType":"ServiceRequest","status":{},"priority":{},"code":{{"text":{},"coding":[{{"code":{}}}]}},
+            "occurrenceDateTime":{},"extension":[{{"url":{},"valueString":{}}}]}}}},
+            {{"fullUrl":"urn:uuid:3","resource":{{"resourceType":"Patient","name":[{{"text":{}}}],"birthDate":{}}}}}]}}"#,
+            text(0), text(1), text(2), text(3), text(4), text(5), text(6), text(7), text(8), text(9), text(10), text(11),
+        ));
+        let entries = Entries::of(&bundle);
+        let resource = |place: usize| entries.list()[place].resource.expect("it has one");
+        let section = resource(0).items_of("section").next().expect("there is one");
+        let shown = |_: Node<'_>| Show::AsItIs;
+        let shown = Shown::new(&shown);
+        let remarks = [(section.id(), texts[0].clone())].into_iter().collect();
+        let (composition, note) = (resource(0), Some(&*texts[1]));
+        let mut made = vec![
+            made::of_section(section, &[resource(1)], shown, false),
+            made::of_section(section, &[resource(1), resource(2)], shown, true),
+            made::of_withheld_section(true),
+            made::of_withheld_section(false),
+            Head { composition, entries: &entries, shown, remarks: &remarks, note }.div(),
+        ];
+        made.extend(made::of_empty_section(section, shown).map(|(_, div)| div));
+        for div in made {
+            prop_assert_eq!(narrative::check(&div), Ok(vec![]), "{}", div);
+        }
+    }
 }

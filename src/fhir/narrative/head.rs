@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::words::in_plain_words;
-use super::{CLOSE, Line, OPEN, Shown, item, lines_of, paragraph};
+use super::{CLOSE, OPEN, Shown, item, lines_called, paragraph};
 use crate::fhir::bundle::Entries;
 use crate::fhir::r4::schema;
 use crate::fhir::{NameId, Node, NodeId, bars, keys};
 
-/// The end of the label of an element that says how urgent something is.
+/// The end of the name of an element that says how urgent something is.
 const PRIORITY: &str = "priority";
 
 /// Texts of one fact.
@@ -101,12 +101,13 @@ impl<'h> Head<'h> {
 
     fn asked(&self, request: Node<'h>) -> Texts<'h> {
         let mut texts = self.shown.words(request, "code");
-        let lines = schema().resource("ServiceRequest").map(|of| lines_of(request, of, self.shown)).unwrap_or_default();
-        let is_priority = |line: &Line<'_>| {
-            let end = line.label.len().checked_sub(PRIORITY.len()).and_then(|start| line.label.get(start..));
+        let is_priority = |name: &str| {
+            let end = name.len().checked_sub(PRIORITY.len()).and_then(|start| name.get(start..));
             end.is_some_and(|end| end.eq_ignore_ascii_case(PRIORITY))
         };
-        let priorities: Texts<'h> = lines.into_iter().filter(is_priority).map(|line| line.text).collect();
+        let of = schema().resource("ServiceRequest");
+        let lines = of.map(|of| lines_called(request, of, self.shown, &is_priority)).unwrap_or_default();
+        let priorities: Texts<'h> = lines.into_iter().map(|line| line.text).collect();
         texts.extend((!priorities.is_empty()).then(|| format!("priority: {}", priorities.join(", ")).into()));
         texts
     }

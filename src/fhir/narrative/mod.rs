@@ -54,11 +54,13 @@ impl<'v> Shown<'v> {
     where
         'v: 'a,
     {
-        match (self.0)(leaf) {
+        let text = match (self.0)(leaf) {
             Show::No => None,
             Show::AsItIs => leaf.scalar(),
             Show::Instead(text) => Some(Cow::Borrowed(text)),
-        }
+        };
+        // A narrative with nothing to be seen is none (txt-2).
+        text.filter(|text| !text.trim_start().is_empty())
     }
 
     fn member<'a>(self, node: Node<'a>, name: &str) -> Option<Cow<'a, str>>
@@ -163,8 +165,18 @@ struct Line<'a> {
 
 /// What a resource says, without what goes without saying.
 fn lines_of<'a, 'v: 'a>(resource: Node<'a>, of: &TypeDef, shown: Shown<'v>) -> Vec<Line<'a>> {
+    lines_called(resource, of, shown, &|_| true)
+}
+
+/// What those elements and extensions of a resource say whose name, for an extension the end of its URL, is `wanted`.
+fn lines_called<'a, 'v: 'a>(
+    resource: Node<'a>,
+    of: &TypeDef,
+    shown: Shown<'v>,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Vec<Line<'a>> {
     let mut lines = Vec::new();
-    collect(resource, of, shown, &mut lines);
+    collect(resource, of, shown, wanted, &mut lines);
     lines
 }
 
@@ -200,7 +212,13 @@ fn describe(div: &mut String, of: &TypeDef, lines: &[Line<'_>], alone: bool) {
 }
 
 /// One line for each element that has something to show; backbone elements give theirs in turn.
-fn collect<'a, 'v: 'a>(node: Node<'a>, of: &TypeDef, shown: Shown<'v>, lines: &mut Vec<Line<'a>>) {
+fn collect<'a, 'v: 'a>(
+    node: Node<'a>,
+    of: &TypeDef,
+    shown: Shown<'v>,
+    wanted: &dyn Fn(&str) -> bool,
+    lines: &mut Vec<Line<'a>>,
+) {
     let is_resource = of.kind == TypeKind::Resource;
     for child in node.children().filter(|child| !child.name_id().is_primitive_extension()) {
         if is_for_machines(child.name_id()) {
@@ -213,9 +231,11 @@ fn collect<'a, 'v: 'a>(node: Node<'a>, of: &TypeDef, shown: Shown<'v>, lines: &m
         }
         for each in child.items() {
             if to.name == "Extension" {
-                extension(each, to, shown, lines);
+                extension(each, to, shown, wanted, lines);
             } else if to.name.contains('.') {
-                collect(each, to, shown, lines);
+                collect(each, to, shown, wanted, lines);
+            } else if !wanted(element.stem) {
+                break;
             } else if let Some(text) = value(each, to, shown).filter(|text| !goes_without_saying(element.stem, text)) {
                 let headline = is_resource && HEADLINES.contains(&element.stem);
                 let label = if element.stem == "description" { Cow::default() } else { label_of(element.stem) };
@@ -226,11 +246,19 @@ fn collect<'a, 'v: 'a>(node: Node<'a>, of: &TypeDef, shown: Shown<'v>, lines: &m
 }
 
 /// An extension is called by the end of its URL.
-fn extension<'a, 'v: 'a>(node: Node<'a>, of: &TypeDef, shown: Shown<'v>, lines: &mut Vec<Line<'a>>) {
-    let mut own = Vec::new();
-    collect(node, of, shown, &mut own);
+fn extension<'a, 'v: 'a>(
+    node: Node<'a>,
+    of: &TypeDef,
+    shown: Shown<'v>,
+    wanted: &dyn Fn(&str) -> bool,
+    lines: &mut Vec<Line<'a>>,
+) {
     let url = shown.member(node, "url").unwrap_or_default();
     let name = url.rsplit('/').next().unwrap_or_default();
+    if !wanted(name) {
+        return;
+    }
+    let own = lines_of(node, of, shown);
     let label: Cow<'static, str> = words_of(name.strip_prefix("weir-").unwrap_or(name)).into();
     lines.extend(own.into_iter().map(|line| Line { headline: false, label: label.clone(), text: line.text }));
 }
@@ -283,10 +311,20 @@ fn item(div: &mut String, text: &str) {
     div.push_str("</li>");
 }
 
+/// The bytes of text that stand in XHTML as they are. U+FFFE and U+FFFF start with one that does not.
+const PLAIN: [bool; 256] = {
+    let mut plain = [true; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        plain[byte] = !matches!(byte as u8, b'&' | b'<' | b'>' | b'"' | b'\'' | ..=0x1f | 0xef);
+        byte += 1;
+    }
+    plain
+};
+
 /// Appends text as XHTML character data. What XML 1.0 cannot hold becomes U+FFFD.
 fn escape(div: &mut String, text: &str) {
-    let is_plain = |byte: &u8| !matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'' | ..=0x1f | 0xef);
-    if text.as_bytes().iter().all(is_plain) {
+    if text.bytes().all(|byte| PLAIN[usize::from(byte)]) {
         div.push_str(text);
         return;
     }

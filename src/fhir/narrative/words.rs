@@ -58,9 +58,11 @@ pub(super) fn is_type_for_machines(of: &TypeDef) -> bool {
 
 /// A data type as one text: codes by their words, times in plain words, others by their leaves in order.
 pub(super) fn value<'a, 'v: 'a>(node: Node<'a>, of: &TypeDef, shown: Shown<'v>) -> Option<Cow<'a, str>> {
+    if of.kind == TypeKind::Primitive {
+        let text = shown.text(node);
+        return if matches!(of.name, "date" | "dateTime" | "instant") { text.map(in_plain_words) } else { text };
+    }
     match of.name {
-        "date" | "dateTime" | "instant" => shown.text(node).map(in_plain_words),
-        _ if of.kind == TypeKind::Primitive => shown.text(node),
         "Coding" => shown.member(node, "display").or_else(|| bare_code(node, shown)),
         "CodeableConcept" => concept(node, shown),
         "Period" => period(node, shown).map(Cow::Owned),
