@@ -764,11 +764,13 @@ async fn what_is_not_a_message_is_refused_with_its_place() {
 
 /// An endpoint of DEMOT that speaks HTTP/1.1 only and answers with `router`.
 async fn older_endpoint(case: &Case, router: Router) -> (SocketAddr, watch::Sender<bool>) {
-    let config = server_config(&credentials(&case.partner), &case.clients, system_clock()).expect("a configuration");
-    let mut config = ServerConfig::clone(&config);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let mut config =
+        server_config(&credentials(&case.partner), &case.clients, system_clock()).expect("a configuration");
+    let mut older = ServerConfig::clone(&config.config);
+    older.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.config = Arc::new(older);
     let address = ([127, 0, 0, 1], 0).into();
-    let listener = Listener::bind_mutual_tls(address, Arc::new(config), Limits::default()).await.expect("a free port");
+    let listener = Listener::bind_mutual_tls(address, config, Limits::default()).await.expect("a free port");
     let address = listener.local_address();
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(listener.serve(router, stopped));

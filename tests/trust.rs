@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -20,12 +21,14 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::time_provider::TimeProvider;
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use weir::delivery::{
     AttemptError, BreakerSettings, Dispatch, Endpoint, Lane, LaneSettings, Over, Partner, Schedule, TlsRefusal,
@@ -33,7 +36,7 @@ use weir::delivery::{
 use weir::identity::PartyId;
 use weir::identity::issuance::{Authority, Validity};
 use weir::identity::tls::{
-    Credentials, Distrust, TlsError, TlsVersion, TrustAnchors, TrustFiles, server_config, system_clock,
+    Clock, Credentials, Distrust, TlsError, TlsVersion, TrustAnchors, TrustFiles, server_config, system_clock,
 };
 use weir::server::listener::{Limits, Listener, Peer};
 
@@ -205,45 +208,90 @@ fn rustls_accepts(ca: &Ca, leaf: &Leaf) -> bool {
     verifier.verify_client_cert(&certificate(&leaf.pem)[0], &[], UnixTime::now()).is_ok()
 }
 
-/// Our listener, for clients of `trust`: what it answers `leaf`, and the last line of its log.
-async fn inbound(trust: &TrustAnchors, leaf: &Leaf) -> Result<String, String> {
-    static STARTED: Once = Once::new();
-    STARTED.call_once(|| tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log).init());
-    LOGGED.with_borrow_mut(Vec::clear);
-    let ours = Authority::new("Ours", Validity::days(now(), 1)).expect("an authority");
-    let issued = ours.issue(&party("DEMOT"), "trust.example", &[], Validity::days(now(), 1)).expect("a certificate");
-    let credentials = Credentials::from_pem(issued.certificate_pem.as_bytes(), issued.key_pem.as_bytes()).expect("PEM");
-    let config = server_config(&credentials, trust, system_clock()).expect("a configuration");
-    let address = ([127, 0, 0, 1], 0).into();
-    let listener = Listener::bind_mutual_tls(address, config, Limits::default()).await.expect("a free port");
-    let address = listener.local_address();
-    let (stop, stopped) = watch::channel(false);
-    let router =
-        Router::new().route("/", get(|Extension(peer): Extension<Peer>| async move { peer.party.to_string() }));
-    let running = tokio::spawn(listener.serve(router, stopped));
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots(ours.certificate_pem()))
-        .with_client_auth_cert(certificate(&leaf.pem), key(leaf))
-        .expect("a key");
-    config.resumption = Resumption::disabled();
-    let answer = ask(address, config).await;
-    stop.send(true).expect("it listens to it");
-    running.await.expect("it ends");
-    let log = LOGGED.with_borrow(|logged| String::from_utf8(logged.clone()).expect("UTF-8"));
-    answer.map_err(|_| log.lines().last().unwrap_or_default().to_owned())
+/// Our listener.
+struct Scene {
+    address: SocketAddr,
+    /// Who issued our certificate.
+    ours: Authority,
+    stop: watch::Sender<bool>,
+    running: JoinHandle<()>,
 }
 
-async fn ask(address: SocketAddr, config: ClientConfig) -> io::Result<String> {
+impl Scene {
+    /// For clients of `trust`, at the time that `clock` says.
+    async fn start(trust: &TrustAnchors, clock: Clock, limits: Limits) -> Scene {
+        static STARTED: Once = Once::new();
+        STARTED.call_once(|| tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log).init());
+        LOGGED.with_borrow_mut(Vec::clear);
+        let (ours, credentials) = own("DEMOT");
+        let tls = server_config(&credentials, trust, clock).expect("a configuration");
+        let listener = Listener::bind_mutual_tls(([127, 0, 0, 1], 0).into(), tls, limits).await.expect("a free port");
+        let address = listener.local_address();
+        let (stop, stopped) = watch::channel(false);
+        let party = get(|Extension(peer): Extension<Peer>| async move { peer.party.to_string() });
+        let running = tokio::spawn(listener.serve(Router::new().route("/", party), stopped));
+        Scene { address, ours, stop, running }
+    }
+
+    fn client(&self, leaf: &Leaf) -> ClientConfig {
+        ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots(self.ours.certificate_pem()))
+            .with_client_auth_cert(certificate(&leaf.pem), key(leaf))
+            .expect("a key")
+    }
+
+    /// What it answers, and whether a session was resumed; or the last line of its log.
+    async fn answer(&self, config: &Arc<ClientConfig>) -> Result<(String, bool), String> {
+        match ask(self.address, config.clone()).await {
+            Ok(answer) => Ok(answer),
+            Err(_) => {
+                // It may be about to write it.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Err(logged().lines().last().unwrap_or_default().to_owned())
+            }
+        }
+    }
+
+    async fn end(self) {
+        self.stop.send(true).expect("it listens to it");
+        self.running.await.expect("it ends");
+    }
+}
+
+fn logged() -> String {
+    LOGGED.with_borrow(|logged| String::from_utf8(logged.clone()).expect("UTF-8"))
+}
+
+/// An authority, and a certificate of it for one of ours.
+fn own(code: &str) -> (Authority, Credentials) {
+    let ours = Authority::new("Ours", Validity::days(now(), 1)).expect("an authority");
+    let issued = ours.issue(&party(code), "trust.example", &[], Validity::days(now(), 1)).expect("a certificate");
+    let credentials = Credentials::from_pem(issued.certificate_pem.as_bytes(), issued.key_pem.as_bytes()).expect("PEM");
+    (ours, credentials)
+}
+
+/// What our listener, for clients of `trust`, answers `leaf`; or the last line of its log.
+async fn inbound(trust: &TrustAnchors, leaf: &Leaf) -> Result<String, String> {
+    let scene = Scene::start(trust, system_clock(), Limits::default()).await;
+    let mut config = scene.client(leaf);
+    config.resumption = Resumption::disabled();
+    let answer = scene.answer(&Arc::new(config)).await;
+    scene.end().await;
+    answer.map(|(party, _)| party)
+}
+
+async fn ask(address: SocketAddr, config: Arc<ClientConfig>) -> io::Result<(String, bool)> {
     let name = ServerName::try_from(HOST).expect("a name");
     let stream = TcpStream::connect(address).await?;
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    let mut stream = TlsConnector::from(config).connect(name, stream).await?;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: trust\r\nconnection: close\r\n\r\n").await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
+    let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
     match answer.rsplit_once("\r\n\r\n") {
-        Some((_, body)) => Ok(body.to_owned()),
+        Some((_, body)) => Ok((body.to_owned(), resumed)),
         None => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }
@@ -263,18 +311,22 @@ async fn outbound(trust: &TrustAnchors, leaf: &Leaf, common_name: Option<&str>) 
         let Ok(mut stream) = TlsAcceptor::from(Arc::new(server)).accept(stream).await else { return };
         let _ = stream.read(&mut [0; 1024]).await;
     });
-    let ours = Authority::new("Ours", Validity::days(now(), 1)).expect("an authority");
-    let issued = ours.issue(&party("DEMOP"), "trust.example", &[], Validity::days(now(), 1)).expect("a certificate");
-    let credentials = Credentials::from_pem(issued.certificate_pem.as_bytes(), issued.key_pem.as_bytes()).expect("PEM");
+    let lane = lane(address, trust, common_name, system_clock());
+    let error = lane.attempt(&dispatch()).await.expect_err("nobody answers");
+    serving.await.expect("it ends");
+    error
+}
+
+fn lane(address: SocketAddr, trust: &TrustAnchors, common_name: Option<&str>, clock: Clock) -> Lane {
     let partner = partner(address, trust, common_name);
-    let lane = Lane::all_of(&partner, &credentials, &system_clock()).expect("usable").remove(0);
+    Lane::all_of(&partner, &own("DEMOP").1, &clock).expect("usable").remove(0)
+}
+
+fn dispatch() -> Dispatch {
     let message = "0f0e0d0c-0b0a-4908-8706-050403020100".parse().expect("a message id");
     let bundle = r#"{"resourceType":"Bundle","id":"0f0e0d0c-0b0a-4908-8706-050403020100","type":"message","entry":[
         {"resource":{"resourceType":"MessageHeader","eventCoding":{"code":"servicerequest-request"}}}]}"#;
-    let dispatch = Dispatch::new(message, party("DEMOP"), "Demo Provider", bundle.to_owned()).expect("a message");
-    let error = lane.attempt(&dispatch).await.expect_err("nobody answers");
-    serving.await.expect("it ends");
-    error
+    Dispatch::new(message, party("DEMOP"), "Demo Provider", bundle.to_owned()).expect("a message")
 }
 
 fn partner(address: SocketAddr, trust: &TrustAnchors, common_name: Option<&str>) -> Partner {
@@ -497,4 +549,124 @@ async fn an_issuer_below_an_authority_needs_a_list_and_the_right_to_sign_it() {
     let with = files.trust(&[&root], &[roots_list, unable.list(&[], hours(1))], 0).expect("lists");
     let error = outbound(&with, &with_chain(&unable), None).await;
     assert!(error.to_string().contains("does not let it sign lists (key usage cRLSign)"), "{error}");
+}
+
+/// A clock that is put forward.
+#[derive(Debug, Default)]
+struct Ahead(AtomicU64);
+
+impl TimeProvider for Ahead {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = UnixTime::now().as_secs() + self.0.load(Ordering::Relaxed);
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
+/// Other lists in the place of those that are used.
+fn revoke(files: &Files, ca: &Ca, trust: &TrustAnchors, revoked: &[u64]) {
+    files.write("0.crl", &ca.list(revoked, hours(1)));
+    let read = trust.read_anew().expect("they can be used").expect("it was made from files");
+    trust.take_over(read);
+}
+
+#[tokio::test]
+async fn a_client_resumes_its_session_until_it_is_no_longer_trusted() {
+    let (ca, files, clock) = (Ca::new("CA"), Files::new(), Arc::new(Ahead::default()));
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let trust = files.trust(&[&ca], &[ca.list(&[], hours(1))], 0).expect("lists");
+        let scene = Scene::start(&trust, clock.clone(), Limits::default()).await;
+        let leaf = ca.leaf(&[HOST], |_| {});
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[version])
+            .expect("versions")
+            .with_root_certificates(roots(scene.ours.certificate_pem()))
+            .with_client_auth_cert(certificate(&leaf.pem), key(&leaf))
+            .expect("a key");
+        let config = Arc::new(config);
+        assert_eq!(scene.answer(&config).await, Ok(("DEMOT".to_owned(), false)));
+        assert_eq!(scene.answer(&config).await, Ok(("DEMOT".to_owned(), true)), "{version:?}");
+        revoke(&files, &ca, &trust, &[77]);
+        let refused = scene.answer(&config).await.expect_err("it is revoked");
+        assert!(refused.contains("the client certificate has been revoked"), "{refused}");
+        revoke(&files, &ca, &trust, &[]);
+        assert_eq!(scene.answer(&config).await.map(|(party, _)| party), Ok("DEMOT".to_owned()));
+        clock.0.store(1800, Ordering::Relaxed);
+        assert!(scene.answer(&config).await.is_ok());
+        clock.0.store(2 * 3600, Ordering::Relaxed);
+        let refused = scene.answer(&config).await.expect_err("it has expired");
+        assert!(refused.contains("expired") || refused.contains("out of date"), "{refused}");
+        clock.0.store(0, Ordering::Relaxed);
+        scene.end().await;
+    }
+}
+
+#[tokio::test]
+async fn an_open_connection_is_ended_once_its_client_is_revoked_and_not_before() {
+    let (ca, files) = (Ca::new("CA"), Files::new());
+    let trust = files.trust(&[&ca], &[ca.list(&[], hours(1))], 0).expect("lists");
+    let limits = Limits { judge_again: Duration::from_millis(50), ..Limits::default() };
+    let scene = Scene::start(&trust, system_clock(), limits).await;
+    let stream = TcpStream::connect(scene.address).await.expect("it listens");
+    let config = Arc::new(scene.client(&ca.leaf(&[HOST], |_| {})));
+    let name = ServerName::try_from(HOST).expect("a name");
+    let mut stream = TlsConnector::from(config).connect(name, stream).await.expect("a handshake");
+    let mut answer = [0; 4096];
+    for _ in 0..2 {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: trust\r\n\r\n").await.expect("it reads");
+        let length = stream.read(&mut answer).await.expect("it answers");
+        assert!(answer[..length].ends_with(b"DEMOT"));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        // Read anew, and still trusted.
+        revoke(&files, &ca, &trust, &[78]);
+    }
+    revoke(&files, &ca, &trust, &[77]);
+    let ended = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer)).await;
+    assert!(matches!(ended, Ok(Ok(0))), "{ended:?}");
+    assert!(logged().contains("a client is not trusted any more"), "{}", logged());
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_lane_resumes_its_session_and_judges_the_partner_again() {
+    let (ca, files, clock) = (Ca::new("CA"), Files::new(), Arc::new(Ahead::default()));
+    let leaf = ca.leaf(&[HOST], |_| {});
+    let mut server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(certificate(&leaf.pem), key(&leaf))
+        .expect("a key");
+    server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let (socket, server) = (TcpListener::bind("127.0.0.1:0").await.expect("a free port"), Arc::new(server));
+    let address = socket.local_addr().expect("an address");
+    let (seen, mut kinds) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = socket.accept().await.expect("a connection");
+            let Ok(mut stream) = TlsAcceptor::from(server.clone()).accept(stream).await else {
+                seen.send(None).expect("it is heard");
+                continue;
+            };
+            seen.send(stream.get_ref().1.handshake_kind()).expect("it is heard");
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 503 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    let trust = files.trust(&[&ca], &[ca.list(&[], hours(3))], 0).expect("lists");
+    let lane = lane(address, &trust, None, clock.clone());
+    for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
+        let answered = lane.attempt(&dispatch()).await;
+        assert!(answered.is_ok(), "{answered:?}");
+        assert_eq!(kinds.recv().await, Some(Some(expected)));
+    }
+    // The partner's certificate holds for an hour: the session could be resumed for longer.
+    clock.0.store(2 * 3600, Ordering::Relaxed);
+    let error = lane.attempt(&dispatch()).await.expect_err("it has expired");
+    assert!(matches!(error, AttemptError::Tls(TlsRefusal::Expired)), "{error}");
+    assert_eq!(kinds.recv().await, Some(Some(HandshakeKind::Resumed)), "which rustls would have let pass");
+    clock.0.store(0, Ordering::Relaxed);
+    revoke(&files, &ca, &trust, &[77]);
+    let error = lane.attempt(&dispatch()).await.expect_err("it is revoked");
+    assert!(matches!(error, AttemptError::Tls(TlsRefusal::Revoked)), "{error}");
 }

@@ -10,8 +10,8 @@ use crate::identity::PrincipalId;
 use crate::identity::principal::Action;
 use crate::server;
 
-/// Runs the gateway until SIGINT or SIGTERM, then drains: what is under way ends, nothing new is taken. Changed agreements are
-/// taken over while it runs, within seconds, or at once on SIGHUP.
+/// Runs the gateway until SIGINT or SIGTERM, then drains: what is under way ends, nothing new is taken. Changed agreements,
+/// certificates, keys, authorities and revocation lists are taken over while it runs, within seconds, or at once on SIGHUP.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  weir serve --site site/gateway --as demo-engineer\n\nWhoever starts \
     it needs a role that permits administer. Logs go to standard error; WEIR_LOG sets the filter \
@@ -60,13 +60,13 @@ impl Signals {
         Ok(Signals { terminate, interrupt, hangup: signal(SignalKind::hangup())? })
     }
 
-    /// Until SIGINT or SIGTERM; SIGHUP has the agreements looked at.
+    /// Until SIGINT or SIGTERM; SIGHUP has agreements and certificates looked at.
     async fn end(&mut self, running: &server::Running) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                Some(()) = self.hangup.recv() => running.look_at_agreements(),
+                Some(()) = self.hangup.recv() => running.look_again(),
             }
         }
     }

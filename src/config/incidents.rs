@@ -11,7 +11,7 @@ use super::faults::Fault;
 use super::site::Files;
 use crate::delivery::{Notifier, Schedule};
 use crate::disclosure::Agreements;
-use crate::identity::tls::{Credentials, client_config, system_clock};
+use crate::identity::tls::{Credentials, TrustAnchors, client_config, system_clock};
 
 const SITE: &str = "weir.toml";
 
@@ -65,7 +65,12 @@ impl Default for Incidents {
 
 impl Incidents {
     /// What delivers notices.
-    pub(super) fn notifier(&self, files: &Files, credentials: &Credentials) -> Result<Notifier, Fault> {
+    pub(super) fn notifier(
+        &self,
+        files: &Files,
+        credentials: &Credentials,
+        webhooks: Option<&TrustAnchors>,
+    ) -> Result<Notifier, Fault> {
         let seconds = [self.timeout_seconds, self.first_retry_seconds, self.max_retry_seconds];
         if seconds.iter().any(|seconds| !(1..=86_400).contains(seconds)) || self.timeout_seconds > 300 {
             let what = "a time in [incidents] is out of range";
@@ -73,7 +78,7 @@ impl Incidents {
         }
         Ok(Notifier {
             spool: files.path(&self.spool),
-            tls: self.tls(files, credentials)?,
+            tls: webhooks.map(|anchors| tls(credentials, anchors)).transpose()?,
             attempt_timeout: Duration::from_secs(self.timeout_seconds),
             schedule: Schedule {
                 first: Duration::from_secs(self.first_retry_seconds),
@@ -82,11 +87,9 @@ impl Incidents {
         })
     }
 
-    fn tls(&self, files: &Files, credentials: &Credentials) -> Result<Option<Arc<ClientConfig>>, Fault> {
-        let Some(below) = &self.trust_anchors else { return Ok(None) };
-        let anchors = files.anchors(SITE, below)?;
-        let tls = client_config(credentials, &anchors, system_clock());
-        tls.map(Some).map_err(|error| Fault::new(SITE, &error, error.hint()))
+    /// Who may issue the certificates of webhooks.
+    pub(super) fn anchors(&self, files: &Files) -> Result<Option<TrustAnchors>, Fault> {
+        self.trust_anchors.as_ref().map(|below| files.anchors(SITE, below)).transpose()
     }
 
     /// A webhook that could not be told from another is a fault before it is needed.
@@ -102,4 +105,8 @@ impl Incidents {
             _ => Ok(()),
         }
     }
+}
+
+fn tls(credentials: &Credentials, anchors: &TrustAnchors) -> Result<Arc<ClientConfig>, Fault> {
+    client_config(credentials, anchors, system_clock()).map_err(|error| Fault::new(SITE, &error, error.hint()))
 }

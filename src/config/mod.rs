@@ -14,6 +14,7 @@ mod packages;
 mod partner;
 mod site;
 mod staff;
+mod tls_files;
 mod written;
 
 pub use agreements::{AgreementCheck, check_agreements, read_agreement, site_with_agreement};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
 
 use super::agreement_folder::{Folder, Reader};
@@ -16,6 +16,7 @@ use super::facts::SiteFacts;
 use super::faults::{Fault, Faults, plural};
 use super::packages::PackageStore;
 use super::staff::Staff;
+use super::tls_files::TlsFiles;
 use super::{agreements, builtin, written};
 use crate::audit::checkpoint::{SigningKey, VerifierKey};
 use crate::audit::{Checkpointer, HashKey, Recorder};
@@ -27,7 +28,9 @@ use crate::fhir::{Document, Limits, instant_text};
 use crate::identity::certificate::{CertificateError, Role};
 use crate::identity::digest::sha_256;
 use crate::identity::principal::Principals;
-use crate::identity::tls::{Credentials, TrustAnchors, TrustFiles, client_config, server_config, system_clock};
+use crate::identity::tls::{
+    Credentials, ServerTls, TrustAnchors, TrustFiles, client_config, server_config, system_clock,
+};
 use crate::identity::{AgreementId, InterfaceName, PartyId};
 use crate::mapping::{CompiledMap, Diagnostic, MapFile, Mappings};
 use crate::pipeline::{Current, Gateway, Interface, Stages};
@@ -68,13 +71,17 @@ impl Files {
     }
 
     pub(super) fn credentials(&self, named_in: &str, chain: &Path, key: &Path) -> Result<Credentials, Fault> {
-        let (chain_pem, key_pem) = (self.read(named_in, chain)?, self.read(named_in, key)?);
-        Credentials::from_pem(&chain_pem, &key_pem)
+        for below in [chain, key] {
+            self.read(named_in, below)?;
+        }
+        Credentials::load(self.path(chain), self.path(key))
             .map_err(|error| Fault::new(named_in, format!("{}: {error}", chain.display()), error.hint()))
     }
 
     pub(super) fn anchors(&self, named_in: &str, below: &Path) -> Result<TrustAnchors, Fault> {
-        TrustAnchors::from_pem(&self.read(named_in, below)?)
+        self.read(named_in, below)?;
+        let files = TrustFiles { anchors: self.path(below), lists: Vec::new(), grace: Duration::ZERO };
+        TrustAnchors::load(files)
             .map_err(|error| Fault::new(named_in, format!("{}: {error}", below.display()), error.hint()))
     }
 
@@ -139,7 +146,9 @@ pub struct Site {
     reader: Arc<Reader>,
     partners: Vec<Partner>,
     credentials: Credentials,
-    records_tls: Arc<ServerConfig>,
+    records: RecordsTls,
+    /// Who may issue the certificates of webhooks.
+    webhooks: Option<TrustAnchors>,
     payload_key: Secret,
     hash_key: Secret,
     audit_verifier: VerifierKey,
@@ -193,6 +202,7 @@ impl Site {
         let (stages, reader) = load_stages(&files, &written, &others, &mut hashes, faults).unzip();
         let credentials = faults.keep(files.credentials(SITE, &written.gateway.certificate, &written.gateway.key));
         let records_tls = faults.keep(records_tls(&files, &written));
+        let webhooks = faults.keep(written.incidents.anchors(&files));
         let payload_key = faults.keep(files.secret(SITE, &written.storage.payload_key));
         let hash_key = faults.keep(files.secret(SITE, &written.audit.hash_key));
         let audit_key = faults.keep(files.audit_key(&written));
@@ -206,9 +216,9 @@ impl Site {
         if let (Some(stages), Some(partners)) = (&stages, &partners) {
             check_routes(stages, partners, faults);
         }
-        if let (Some(stages), Some(credentials)) = (&stages, &credentials) {
+        if let (Some(stages), Some(credentials), Some(webhooks)) = (&stages, &credentials, &webhooks) {
             faults.keep(written.incidents.check(&stages.agreements));
-            faults.keep(written.incidents.notifier(&files, credentials));
+            faults.keep(written.incidents.notifier(&files, credentials, webhooks.as_ref()));
         }
         Some(Site {
             staff: staff?,
@@ -216,7 +226,8 @@ impl Site {
             reader: Arc::new(reader?),
             partners: partners?,
             credentials: credentials?,
-            records_tls: records_tls?,
+            records: records_tls?,
+            webhooks: webhooks?,
             payload_key: payload_key?,
             hash_key: hash_key?,
             audit_verifier: audit_key?.verifier().clone(),
@@ -289,7 +300,8 @@ impl Site {
         let records = &self.written.records;
         let settings = Settings {
             records: records.listen,
-            tls: self.records_tls.clone(),
+            tls: self.records.tls.clone(),
+            certificates: Arc::new(self.tls_files()),
             operations: self.written.operations.listen,
             limits: RequestLimits {
                 body_bytes: records.max_body_bytes,
@@ -301,7 +313,7 @@ impl Site {
             notifier: self
                 .written
                 .incidents
-                .notifier(&self.files, &self.credentials)
+                .notifier(&self.files, &self.credentials, self.webhooks.as_ref())
                 .map_err(|fault| Faults { faults: vec![fault] })?,
             agreements: Arc::new(self.agreement_folder()),
         };
@@ -325,6 +337,23 @@ impl Site {
             principals: self.staff.principals().clone(),
             incidents: self.written.incidents.clone(),
         }
+    }
+
+    /// Everything that TLS presents and trusts, by the place that names it.
+    fn tls_files(&self) -> TlsFiles {
+        let (records, own) = (&self.records, &self.credentials);
+        let mut trusted = vec![("records.trust_anchors".to_owned(), records.clients.clone())];
+        for partner in &self.partners {
+            let routes = partner.routes.iter().map(|over| over.endpoint().anchors.clone());
+            trusted.extend(routes.map(|anchors| (format!("partner {}", partner.ods), anchors)));
+        }
+        let webhooks = self.webhooks.clone().map(|anchors| ("incidents.trust_anchors".to_owned(), anchors));
+        trusted.extend(webhooks);
+        let credentials = vec![
+            ("gateway.certificate".to_owned(), own.clone()),
+            ("records.certificate".to_owned(), records.credentials.clone()),
+        ];
+        TlsFiles { site: self.files.folder.clone(), credentials, trusted }
     }
 
     fn lanes(&self) -> anyhow::Result<HashMap<PartyId, Vec<Arc<Lane>>>> {
@@ -452,11 +481,20 @@ fn bounds(written: &written::Gateway) -> Result<(), Fault> {
     Ok(())
 }
 
-fn records_tls(files: &Files, written: &written::Gateway) -> Result<Arc<ServerConfig>, Fault> {
+/// The TLS of the provider's side, and what it is made of.
+#[derive(Debug)]
+struct RecordsTls {
+    tls: ServerTls,
+    credentials: Credentials,
+    clients: TrustAnchors,
+}
+
+fn records_tls(files: &Files, written: &written::Gateway) -> Result<RecordsTls, Fault> {
     let credentials = files.credentials(SITE, &written.records.certificate, &written.records.key)?;
     let clients = files.trust(SITE, &written.records)?;
-    server_config(&credentials, &clients, system_clock())
-        .map_err(|error| Fault::new(SITE, format!("records.certificate: {error}"), error.hint()))
+    let tls = server_config(&credentials, &clients, system_clock())
+        .map_err(|error| Fault::new(SITE, format!("records.certificate: {error}"), error.hint()))?;
+    Ok(RecordsTls { tls, credentials, clients })
 }
 
 fn load_partners(files: &Files, hashes: &mut Vec<(String, [u8; 32])>, faults: &mut Faults) -> Option<Vec<Partner>> {

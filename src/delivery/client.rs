@@ -3,10 +3,11 @@
 //! A connection is usable once the endpoint's chain and host name are verified, its certificate names the partner's own
 //! party and has a key that the partner file pins, where it pins any, and, on HTTP/2, the partner has spoken first and
 //! so has accepted our certificate. HTTP/2 connections are shared by all attempts, HTTP/1.1 ones reused in turn. None
-//! grows older than ten minutes, so that an expired or replaced certificate is noticed. A request is sent at most once.
+//! grows older than ten minutes or outlives a change of certificates or authorities; a resumed session is judged as a new
+//! one. A request is sent at most once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{Request, Response, Uri};
@@ -14,6 +15,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::HandshakeKind;
 use rustls::pki_types::ServerName;
 use tokio::io::AsyncBufReadExt as _;
 use tokio::net::TcpStream;
@@ -21,7 +23,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::attempt::{alert_in, before, cut, refusal_in, refused};
+use super::attempt::{alert_in, before, cut, distrusted, refusal_in, refused};
 use super::reply::read;
 use super::{AttemptError, Endpoint, Reply};
 use crate::identity::PartyId;
@@ -42,7 +44,8 @@ const MAX_IDLE: usize = 16;
 pub(super) struct Client {
     party: PartyId,
     endpoint: Endpoint,
-    tls: TlsConnector,
+    credentials: Credentials,
+    clock: Clock,
     name: ServerName<'static>,
     kept: Mutex<Kept>,
     /// Held while a connection is made, so that attempts that start together share one.
@@ -55,16 +58,19 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// Connections to use again.
-#[derive(Default)]
+/// Connections to use again, and sessions to resume, of one state of our certificate and the partner's authorities.
 struct Kept {
+    tls: TlsConnector,
+    /// The state.
+    generation: [u64; 2],
     two: Option<(http2::SendRequest<Full<Bytes>>, Instant)>,
     one: Vec<(http1::SendRequest<Full<Bytes>>, Instant)>,
 }
 
 /// A connection on which a request can be sent.
 enum Wire {
-    One(http1::SendRequest<Full<Bytes>>, Instant),
+    /// Since when, and of which state of TLS.
+    One(http1::SendRequest<Full<Bytes>>, Instant, [u64; 2]),
     Two(http2::SendRequest<Full<Bytes>>),
 }
 
@@ -85,10 +91,10 @@ impl Client {
         credentials: &Credentials,
         clock: Clock,
     ) -> Result<Client, TlsError> {
-        let kind = (endpoint.minimum_tls, endpoint.common_name.as_deref());
-        let tls = client_config_from(kind, credentials, &endpoint.anchors, clock)?.into();
+        let kept = Mutex::new(Kept::new(&endpoint, credentials, &clock)?);
         let name = ServerName::try_from(endpoint.host().to_owned()).expect("a checked endpoint has a host name");
-        Ok(Client { party, endpoint, tls, name, kept: Mutex::default(), dialling: tokio::sync::Mutex::default() })
+        let (credentials, dialling) = (credentials.clone(), tokio::sync::Mutex::default());
+        Ok(Client { party, endpoint, credentials, clock, name, kept, dialling })
     }
 
     /// The endpoint's settings.
@@ -148,19 +154,32 @@ impl Client {
         Ok(Ok(reply))
     }
 
-    fn kept_wire(&self) -> Option<Wire> {
+    /// What is kept; nothing, once our certificate or the partner's authorities were replaced. Requests that are under way
+    /// on a connection of before end on it.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.generation != generation(&self.endpoint, &self.credentials)
+            && let Ok(new) = Kept::new(&self.endpoint, &self.credentials, &self.clock)
+        {
+            *kept = new;
+        }
+        kept
+    }
+
+    fn kept_wire(&self) -> Option<Wire> {
+        let mut kept = self.kept();
         kept.one.retain(|(wire, since)| !wire.is_closed() && since.elapsed() < MAX_AGE);
         kept.two.take_if(|(wire, since)| wire.is_closed() || since.elapsed() >= MAX_AGE);
         let two = kept.two.as_ref().map(|(wire, _)| Wire::Two(wire.clone()));
-        two.or_else(|| kept.one.pop().map(|(wire, since)| Wire::One(wire, since)))
+        let generation = kept.generation;
+        two.or_else(|| kept.one.pop().map(|(wire, since)| Wire::One(wire, since, generation)))
     }
 
     /// Puts an HTTP/1.1 connection back; one of HTTP/2 never left.
     fn keep(&self, wire: Wire) {
-        let Wire::One(wire, since) = wire else { return };
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.one.len() < MAX_IDLE && !wire.is_closed() {
+        let Wire::One(wire, since, generation) = wire else { return };
+        let mut kept = self.kept();
+        if generation == kept.generation && kept.one.len() < MAX_IDLE && !wire.is_closed() {
             kept.one.push((wire, since));
         }
     }
@@ -171,20 +190,27 @@ impl Client {
         if let Some(wire @ Wire::Two(_)) = self.kept_wire() {
             return Ok(wire);
         }
-        let mut stream = timeout(CONNECT, self.connect()).await.map_err(|_| AttemptError::ConnectTimeout)??;
+        let (tls, generation) = {
+            let kept = self.kept();
+            (kept.tls.clone(), kept.generation)
+        };
+        let mut stream = timeout(CONNECT, self.connect(&tls)).await.map_err(|_| AttemptError::ConnectTimeout)??;
+        self.verify_again(&stream)?;
         self.verify_party(&stream)?;
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-            return one(stream).await;
+            return one(stream, generation).await;
         }
         accepted(&mut stream).await?;
         let wire = two(stream).await?;
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.two = Some((wire.clone(), Instant::now()));
+        let mut kept = self.kept();
+        if generation == kept.generation {
+            kept.two = Some((wire.clone(), Instant::now()));
+        }
         Ok(Wire::Two(wire))
     }
 
     /// TCP and TLS: rustls verifies chain, validity and host name.
-    async fn connect(&self) -> Result<TlsStream<TcpStream>, AttemptError> {
+    async fn connect(&self, tls: &TlsConnector) -> Result<TlsStream<TcpStream>, AttemptError> {
         let stream = match self.endpoint.connect {
             Some(address) => TcpStream::connect(address).await,
             None => TcpStream::connect((self.endpoint.host(), self.endpoint.base.port_u16().unwrap_or(443))).await,
@@ -192,7 +218,19 @@ impl Client {
         let stream = stream.map_err(|error| AttemptError::Unreachable(error.kind()))?;
         // Requests are written whole; without it their last packet would wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
-        self.tls.connect(self.name.clone(), stream).await.map_err(refused)
+        tls.connect(self.name.clone(), stream).await.map_err(refused)
+    }
+
+    /// A session that is resumed skips rustls' verifier: the chain that it began with is judged as it stands now.
+    fn verify_again(&self, stream: &TlsStream<TcpStream>) -> Result<(), AttemptError> {
+        let session = stream.get_ref().1;
+        if session.handshake_kind() != Some(HandshakeKind::Resumed) {
+            return Ok(());
+        }
+        let (chain, endpoint) = (session.peer_certificates().unwrap_or_default(), &self.endpoint);
+        let now = self.clock.current_time().ok_or(AttemptError::Closed)?;
+        let judged = endpoint.anchors.judge_server(chain, &self.name, endpoint.common_name.as_deref(), now);
+        judged.map_err(|error| AttemptError::Tls(distrusted(&error)))
     }
 
     fn verify_party(&self, stream: &TlsStream<TcpStream>) -> Result<(), AttemptError> {
@@ -214,6 +252,20 @@ impl Client {
     }
 }
 
+impl Kept {
+    fn new(endpoint: &Endpoint, credentials: &Credentials, clock: &Clock) -> Result<Kept, TlsError> {
+        let generation = generation(endpoint, credentials);
+        let kind = (endpoint.minimum_tls, endpoint.common_name.as_deref());
+        let tls = client_config_from(kind, credentials, &endpoint.anchors, clock.clone())?.into();
+        Ok(Kept { tls, generation, two: None, one: Vec::new() })
+    }
+}
+
+/// Other numbers once one of them was replaced.
+fn generation(endpoint: &Endpoint, credentials: &Credentials) -> [u64; 2] {
+    [endpoint.anchors.generation(), credentials.generation()]
+}
+
 impl Wire {
     async fn send(&mut self, mut request: Request<Full<Bytes>>, target: &Uri) -> Result<Response<Incoming>, Unsent> {
         let unsent = |mut error: TrySendError<Request<Full<Bytes>>>| Unsent {
@@ -228,7 +280,7 @@ impl Wire {
                 *request.uri_mut() = target.clone();
                 wire.try_send_request(request).await.map_err(unsent)
             }
-            Wire::One(wire, _) => {
+            Wire::One(wire, ..) => {
                 if let Err(error) = wire.ready().await {
                     return Err(Unsent { request: Some(request), error });
                 }
@@ -268,8 +320,8 @@ async fn two(stream: TlsStream<TcpStream>) -> Result<http2::SendRequest<Full<Byt
     Ok(wire)
 }
 
-async fn one(stream: TlsStream<TcpStream>) -> Result<Wire, AttemptError> {
+async fn one(stream: TlsStream<TcpStream>, generation: [u64; 2]) -> Result<Wire, AttemptError> {
     let (wire, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| before(&error))?;
     tokio::spawn(async move { connection.await.ok() });
-    Ok(Wire::One(wire, Instant::now()))
+    Ok(Wire::One(wire, Instant::now(), generation))
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -18,13 +19,14 @@ use rustls::crypto::{
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{
     CipherSuite, ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
     SupportedProtocolVersion,
 };
+use time::OffsetDateTime;
 
 use super::certificate::{self, CertificateError, Role};
 use super::issuance::Validity;
@@ -65,6 +67,17 @@ pub enum TlsError {
     /// A revocation list that cannot be used.
     #[error("a revocation list is not a complete X.509 list with the date of the next one")]
     BadList,
+    /// A certificate of another time.
+    #[error("the certificate does not hold now; it ends at {0}")]
+    NotNow(OffsetDateTime),
+    /// A certificate that stands in for one of somebody else.
+    #[error("the certificate is one of {found}, in the place of one of {expected}")]
+    OtherParty {
+        /// Whom the one that is used names.
+        expected: PartyId,
+        /// Whom this one names.
+        found: PartyId,
+    },
     /// Lists are given, but none of this authority.
     #[error("there is no revocation list of the authority {0}, so that all its peers would be refused")]
     NoList(String),
@@ -96,6 +109,8 @@ impl TlsError {
             TlsError::NoKey => "give the private key of the certificate as unencrypted PEM",
             TlsError::NoAnchor | TlsError::BadAnchor => "give a PEM file with the authorities that issue to the peer",
             TlsError::Unreadable { .. } => "check the path and who may read the file",
+            TlsError::NotNow(_) => "give a certificate that holds now, and check this machine's clock",
+            TlsError::OtherParty { .. } => "give a certificate of the same organisation; another one needs a new start",
             TlsError::BadList => "give complete revocation lists, PEM or DER, as the authority publishes them",
             TlsError::NoList(_) => "add the authority's list to revocation_lists, or take the authority out",
             TlsError::ListSignature(_) => "fetch the list anew from where the authority publishes it",
@@ -108,7 +123,35 @@ impl TlsError {
 
 /// Our own certificate chain and its key. The key does not print. Clones share what is replaced when the files change.
 #[derive(Clone)]
-pub struct Credentials(Arc<RwLock<Arc<CertifiedKey>>>);
+pub struct Credentials(Arc<Own>);
+
+struct Own {
+    /// Of the chain and of the key.
+    files: Option<[PathBuf; 2]>,
+    current: RwLock<Arc<CertifiedKey>>,
+    /// How often others were taken over.
+    generation: AtomicU64,
+}
+
+/// A certificate chain and its key that were read and not used yet.
+pub struct OwnCertificate(CertifiedKey);
+
+fn certified(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, TlsError> {
+    let chain: Vec<_> =
+        CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(|_| TlsError::NoCertificate)?;
+    if chain.is_empty() {
+        return Err(TlsError::NoCertificate);
+    }
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::NoKey)?;
+    Ok(CertifiedKey::from_der(chain, key, &provider())?)
+}
+
+fn certified_from([chain, key]: &[PathBuf; 2]) -> Result<CertifiedKey, TlsError> {
+    let bytes = |path: &PathBuf| {
+        std::fs::read(path).map_err(|error| TlsError::Unreadable { file: path.clone(), kind: error.kind() })
+    };
+    certified(&bytes(chain)?, &bytes(key)?)
+}
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,18 +165,71 @@ impl Credentials {
     /// # Errors
     /// [`TlsError::NoCertificate`], [`TlsError::NoKey`], or [`TlsError::Unusable`] when they do not fit.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Credentials, TlsError> {
-        let chain: Vec<_> =
-            CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(|_| TlsError::NoCertificate)?;
-        if chain.is_empty() {
-            return Err(TlsError::NoCertificate);
-        }
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::NoKey)?;
-        let certified = CertifiedKey::from_der(chain, key, &provider())?;
-        Ok(Credentials(Arc::new(RwLock::new(Arc::new(certified)))))
+        Ok(Credentials::of(None, certified(chain, key)?))
+    }
+
+    /// Reads the files of a chain and of its key.
+    ///
+    /// # Errors
+    /// As [`Credentials::from_pem`], and when a file cannot be read.
+    pub fn load(chain: PathBuf, key: PathBuf) -> Result<Credentials, TlsError> {
+        let files = [chain, key];
+        let certified = certified_from(&files)?;
+        Ok(Credentials::of(Some(files), certified))
+    }
+
+    fn of(files: Option<[PathBuf; 2]>, certified: CertifiedKey) -> Credentials {
+        let current = RwLock::new(Arc::new(certified));
+        Credentials(Arc::new(Own { files, current, generation: AtomicU64::new(0) }))
     }
 
     fn current(&self) -> Arc<CertifiedKey> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The files of the chain and of the key.
+    pub fn files(&self) -> Option<&[PathBuf; 2]> {
+        self.0.files.as_ref()
+    }
+
+    /// Reads the files anew; `None` when it was not made from files. Nothing changes before [`Credentials::take_over`].
+    ///
+    /// # Errors
+    /// As [`Credentials::load`]; when the new certificate does not hold `now`, or is not for all that the old one is for.
+    pub fn read_anew(&self, now: OffsetDateTime) -> Result<Option<OwnCertificate>, TlsError> {
+        let Some(files) = &self.0.files else { return Ok(None) };
+        let certified = certified_from(files)?;
+        let first = certified.cert.first().expect("a chain has a certificate");
+        let Validity { from, until } = certificate::validity_of(first)?;
+        if now < from || now > until {
+            return Err(TlsError::NotNow(until));
+        }
+        for role in [Role::Client, Role::Server] {
+            let Ok(expected) = self.party(role) else { continue };
+            let found = certificate::party_of(first, role)?;
+            if found != expected {
+                return Err(TlsError::OtherParty { expected, found });
+            }
+        }
+        Ok(Some(OwnCertificate(certified)))
+    }
+
+    /// From now on, this is what we present.
+    pub fn take_over(&self, OwnCertificate(certified): OwnCertificate) {
+        *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certified);
+        self.0.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Another number after each [`Credentials::take_over`].
+    pub fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire)
+    }
+
+    /// What ends, and when: the first certificate of the chain that does.
+    pub fn term(&self) -> Option<Term> {
+        let ends = |der: &CertificateDer<'_>| certificate::validity_of(der).map(|validity| validity.until).ok();
+        let until = self.current().cert.iter().filter_map(ends).min()?;
+        Some(Term::of_certificate("our own certificate".to_owned(), until))
     }
 
     fn certificate(&self) -> CertificateDer<'static> {
@@ -269,24 +365,43 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
+/// The TLS of a listener.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    /// For handshakes.
+    pub config: Arc<ServerConfig>,
+    clients: TrustAnchors,
+    clock: Clock,
+}
+
+impl ServerTls {
+    /// Whether a client with this chain is trusted still: for a session that is resumed, which skips the verifier, and for
+    /// a connection that is open for long.
+    ///
+    /// # Errors
+    /// As [`TrustAnchors::judge_client`].
+    pub fn judge_again(&self, chain: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+        let now = self.clock.current_time().ok_or(rustls::Error::FailedToGetCurrentTime)?;
+        self.clients.judge_client(chain, now)
+    }
+}
+
+/// Sessions that a listener remembers; an older one begins anew.
+const SESSIONS: usize = 1024;
+
 /// For a listener: presents `credentials`, and requires a client certificate below `clients`.
 ///
 /// # Errors
 /// When our own certificate names no party as a server, or does not fit its key.
-pub fn server_config(
-    credentials: &Credentials,
-    clients: &TrustAnchors,
-    clock: Clock,
-) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn server_config(credentials: &Credentials, clients: &TrustAnchors, clock: Clock) -> Result<ServerTls, TlsError> {
     credentials.party(Role::Server)?;
-    let mut config = ServerConfig::builder_with_details(provider(), clock)
+    let mut config = ServerConfig::builder_with_details(provider(), clock.clone())
         .with_protocol_versions(TlsVersion::Tls12.versions())?
         .with_client_cert_verifier(Verifier::new(clients, None))
         .with_cert_resolver(Arc::new(credentials.clone()));
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
+    config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     config.alpn_protocols = protocols();
-    Ok(Arc::new(config))
+    Ok(ServerTls { config: Arc::new(config), clients: clients.clone(), clock })
 }
 
 /// The lowest version of TLS that a connection may use.
@@ -341,11 +456,11 @@ pub fn client_config(
     anchors: &TrustAnchors,
     clock: Clock,
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    client_config_from((TlsVersion::Tls12, None), credentials, anchors, clock)
+    Ok(Arc::new(new_client((TlsVersion::Tls12, None), credentials, anchors, clock)?))
 }
 
 /// The same for a lane that speaks no older version than `minimum`, with a server that may have no other name than
-/// `common_name`.
+/// `common_name`. Sessions are resumed: whoever uses it judges the server again, see [`TrustAnchors::judge_server`].
 ///
 /// # Errors
 /// As [`client_config`].
@@ -355,6 +470,17 @@ pub fn client_config_from(
     anchors: &TrustAnchors,
     clock: Clock,
 ) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut config = new_client((minimum, common_name), credentials, anchors, clock)?;
+    config.resumption = Resumption::in_memory_sessions(4);
+    Ok(Arc::new(config))
+}
+
+fn new_client(
+    (minimum, common_name): (TlsVersion, Option<&str>),
+    credentials: &Credentials,
+    anchors: &TrustAnchors,
+    clock: Clock,
+) -> Result<ClientConfig, TlsError> {
     credentials.party(Role::Client)?;
     let mut config = ClientConfig::builder_with_details(provider(), clock)
         .with_protocol_versions(minimum.versions())?
@@ -363,7 +489,7 @@ pub fn client_config_from(
         .with_client_cert_resolver(Arc::new(credentials.clone()));
     config.resumption = Resumption::disabled();
     config.alpn_protocols = protocols();
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 /// HTTP/2 is preferred, HTTP/1.1 is accepted (RFC 7301).

@@ -8,6 +8,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -141,6 +142,25 @@ pub struct Term {
     pub what: String,
     /// Until when it holds.
     pub until: OffsetDateTime,
+    /// How long before that its end is said.
+    pub notice: time::Duration,
+}
+
+/// How long before its end a certificate is told of: time for an order, an approval and a change.
+const NOTICE: time::Duration = time::Duration::days(30);
+/// The same of a list, which is published anew every few days or hours.
+const LIST_NOTICE: time::Duration = time::Duration::hours(12);
+
+impl Term {
+    /// A certificate's.
+    pub(super) fn of_certificate(what: String, until: OffsetDateTime) -> Term {
+        Term { what, until, notice: NOTICE }
+    }
+
+    /// Whether it ends soon, or has ended.
+    pub fn is_near(&self, now: OffsetDateTime) -> bool {
+        self.until - now <= self.notice
+    }
 }
 
 impl Trust {
@@ -270,10 +290,11 @@ impl Trust {
     /// Everything that ends: authorities and lists.
     pub(super) fn terms(&self) -> Vec<Term> {
         let authority =
-            |anchor: &Anchor| Term { what: format!("authority {}", anchor.name), until: anchor.validity.until };
+            |anchor: &Anchor| Term::of_certificate(format!("authority {}", anchor.name), anchor.validity.until);
         let list = |list: &RevocationList| Term {
             what: format!("revocation list of {}", list.name),
             until: list.due + self.grace,
+            notice: LIST_NOTICE,
         };
         self.anchors.iter().map(authority).chain(self.lists.iter().map(list)).collect()
     }
@@ -366,6 +387,8 @@ pub struct TrustAnchors(Arc<Shared>);
 struct Shared {
     files: Option<TrustFiles>,
     current: RwLock<Arc<Trust>>,
+    /// How often others were taken over.
+    generation: AtomicU64,
 }
 
 impl fmt::Debug for TrustAnchors {
@@ -394,7 +417,7 @@ impl TrustAnchors {
     }
 
     fn of(files: Option<TrustFiles>, trust: Trust) -> TrustAnchors {
-        TrustAnchors(Arc::new(Shared { files, current: RwLock::new(Arc::new(trust)) }))
+        TrustAnchors(Arc::new(Shared { files, current: RwLock::new(Arc::new(trust)), generation: AtomicU64::new(0) }))
     }
 
     fn current(&self) -> Arc<Trust> {
@@ -412,6 +435,17 @@ impl TrustAnchors {
     /// From now on, these are the authorities and lists, also for handshakes that are under way.
     pub fn take_over(&self, trust: Trust) {
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);
+        self.0.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Another number after each [`TrustAnchors::take_over`].
+    pub fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire)
+    }
+
+    /// The files that it was made from.
+    pub fn files(&self) -> Option<&TrustFiles> {
+        self.0.files.as_ref()
     }
 
     /// What ends, and when.
@@ -424,7 +458,7 @@ impl TrustAnchors {
     /// # Errors
     /// What is wrong with the chain, as rustls says it, or [`Distrust`] within.
     pub fn judge_client(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), rustls::Error> {
-        self.current().judge(chain, Role::Client, now)
+        self.judge_chain(chain, Role::Client, now)
     }
 
     /// Whether a server with this chain, end entity first, is trusted now as `name`. A certificate without subject
@@ -439,7 +473,28 @@ impl TrustAnchors {
         common_name: Option<&str>,
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
-        self.current().judge(chain, Role::Server, now)?;
+        self.judge_chain(chain, Role::Server, now)?;
+        self.judge_name(chain, name, common_name)
+    }
+
+    /// Whether the chain is trusted for `role` now, whatever names are in it.
+    ///
+    /// # Errors
+    /// As [`TrustAnchors::judge_client`].
+    pub fn judge_chain(&self, chain: &[CertificateDer<'_>], role: Role, now: UnixTime) -> Result<(), rustls::Error> {
+        self.current().judge(chain, role, now)
+    }
+
+    /// Whether the chain's first certificate is one of the server `name`, as [`TrustAnchors::judge_server`] asks.
+    ///
+    /// # Errors
+    /// That it is not, or [`Distrust::CommonName`].
+    pub fn judge_name(
+        &self,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        common_name: Option<&str>,
+    ) -> Result<(), rustls::Error> {
         let first = chain.first().ok_or(Verdict::BadEncoding)?;
         if let Some(pinned) = common_name
             && let Ok(Some(found)) = certificate::legacy_common_name(first)

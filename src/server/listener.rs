@@ -19,7 +19,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use rustls::ServerConfig;
+use rustls::HandshakeKind;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
@@ -32,7 +33,7 @@ use tower::ServiceExt as _;
 use crate::identity::PartyId;
 use crate::identity::certificate::{CertificateError, Role, party_of};
 use crate::identity::digest::sha_256;
-use crate::identity::tls::{Distrust, distrust_in};
+use crate::identity::tls::{Distrust, ServerTls, distrust_in};
 
 /// What connections may cost.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +48,9 @@ pub struct Limits {
     pub connections: usize,
     /// Requests at a time on one HTTP/2 connection. Default 128.
     pub streams: u32,
+    /// How often the client of an open connection is judged again: expired or revoked since, it is asked to leave. Default
+    /// 60 s.
+    pub judge_again: Duration,
     /// How long a shutdown waits for requests that are being answered. Default 10 s.
     pub drain: Duration,
 }
@@ -59,6 +63,7 @@ impl Default for Limits {
             header_bytes: 32 * 1024,
             connections: 1024,
             streams: 128,
+            judge_again: Duration::from_secs(60),
             drain: Duration::from_secs(10),
         }
     }
@@ -90,7 +95,7 @@ impl Connection {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<ServerTls>,
     limits: Limits,
 }
 
@@ -105,6 +110,8 @@ impl std::fmt::Debug for Listener {
 enum Refused {
     #[error("the TLS handshake failed: {0}")]
     Handshake(io::Error),
+    #[error("a session was resumed, and its client is not trusted any more: {0}")]
+    Resumed(rustls::Error),
     #[error("the client certificate is not relied on: {}; {}", .0, .0.hint())]
     Distrusted(Distrust),
     #[error("the client certificate has been revoked by its issuer; its holder needs a new one")]
@@ -120,12 +127,8 @@ impl Listener {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn bind_mutual_tls(
-        address: SocketAddr,
-        config: Arc<ServerConfig>,
-        limits: Limits,
-    ) -> io::Result<Listener> {
-        Listener::bind(address, Some(config.into()), limits).await
+    pub async fn bind_mutual_tls(address: SocketAddr, tls: ServerTls, limits: Limits) -> io::Result<Listener> {
+        Listener::bind(address, Some(tls), limits).await
     }
 
     /// Binds a listener without TLS, for operators on the loopback interface. Requests have no [`Peer`].
@@ -136,7 +139,7 @@ impl Listener {
         Listener::bind(address, None, limits).await
     }
 
-    async fn bind(address: SocketAddr, tls: Option<TlsAcceptor>, limits: Limits) -> io::Result<Listener> {
+    async fn bind(address: SocketAddr, tls: Option<ServerTls>, limits: Limits) -> io::Result<Listener> {
         let socket = TcpListener::bind(address).await?;
         let address = socket.local_addr()?;
         Ok(Listener { socket, address, tls, limits })
@@ -194,7 +197,7 @@ async fn accept(socket: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStre
 
 /// What one connection needs.
 struct Door {
-    tls: Option<TlsAcceptor>,
+    tls: Option<ServerTls>,
     limits: Limits,
     router: Router,
     stop: watch::Receiver<bool>,
@@ -207,15 +210,27 @@ impl Door {
         let Some(tls) = &self.tls else { return self.converse(stream, None, false).await };
         match identify(tls, stream, address, self.limits.handshake).await {
             Ok((stream, peer)) => {
-                let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                self.converse(stream, Some(peer), two).await;
+                let session = stream.get_ref().1;
+                let two = session.alpn_protocol() == Some(b"h2");
+                let chain = session.peer_certificates().unwrap_or_default().to_vec();
+                self.converse(stream, Some((peer, chain)), two).await;
             }
             Err(reason) => tracing::warn!(peer = %address, %reason, "connection refused"),
         }
     }
 
     /// HTTP on an admitted connection, until either side closes it, it is cut, or the listener stops.
-    async fn converse(self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, peer: Option<Peer>, two: bool) {
+    async fn converse(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        peer: Option<(Peer, Vec<CertificateDer<'static>>)>,
+        two: bool,
+    ) {
+        let (peer, chain) = peer.unzip();
+        let address = peer.as_ref().map(|peer| peer.address);
+        let judged = self.tls.clone().zip(chain);
+        let mut again = tokio::time::interval(self.limits.judge_again);
+        again.reset();
         let (connection, spoken) = (Connection::default(), Arc::new(AtomicBool::new(false)));
         let (router, extension, speaks) = (self.router, connection.clone(), spoken.clone());
         let service = service_fn(move |request| {
@@ -236,6 +251,12 @@ impl Door {
                     stopping = true;
                     conversation.as_mut().graceful_shutdown();
                 }
+                _ = again.tick(), if !stopping => {
+                    let Some(Err(error)) = judged.as_ref().map(|(tls, chain)| tls.judge_again(chain)) else { continue };
+                    tracing::warn!(?address, reason = %refused_again(error), "a client is not trusted any more");
+                    stopping = true;
+                    conversation.as_mut().graceful_shutdown();
+                }
                 () = &mut silent, if waiting => match spoken.load(Ordering::Relaxed) {
                     true => waiting = false,
                     false => return,
@@ -247,14 +268,19 @@ impl Door {
 
 /// The TLS handshake, and the party of the certificate it verified.
 async fn identify(
-    tls: &TlsAcceptor,
+    tls: &ServerTls,
     stream: TcpStream,
     address: SocketAddr,
     limit: Duration,
 ) -> Result<(TlsStream<TcpStream>, Peer), Refused> {
-    let handshake = timeout(limit, tls.accept(stream)).await.map_err(|_| Refused::Slow(limit))?;
+    let handshake =
+        timeout(limit, TlsAcceptor::from(tls.config.clone()).accept(stream)).await.map_err(|_| Refused::Slow(limit))?;
     let stream = handshake.map_err(refusal)?;
-    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let session = stream.get_ref().1;
+    let certificates = session.peer_certificates().unwrap_or_default();
+    if session.handshake_kind() == Some(HandshakeKind::Resumed) {
+        tls.judge_again(certificates).map_err(refused_again)?;
+    }
     let certificate = certificates.first().ok_or(CertificateError::Malformed)?;
     let party = party_of(certificate, Role::Client)?;
     let peer = Peer { party, certificate: sha_256(certificate), address: address.ip() };
@@ -263,10 +289,18 @@ async fn identify(
 
 fn refusal(error: io::Error) -> Refused {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
-    match (cause, cause.and_then(distrust_in)) {
-        (_, Some(distrust)) => Refused::Distrusted(distrust.clone()),
-        (Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Revoked)), _) => Refused::Revoked,
-        _ => Refused::Handshake(error),
+    cause.and_then(in_words).unwrap_or(Refused::Handshake(error))
+}
+
+fn refused_again(error: rustls::Error) -> Refused {
+    in_words(&error).unwrap_or(Refused::Resumed(error))
+}
+
+/// What we say of a chain ourselves.
+fn in_words(error: &rustls::Error) -> Option<Refused> {
+    match error {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::Revoked) => Some(Refused::Revoked),
+        error => distrust_in(error).cloned().map(Refused::Distrusted),
     }
 }
 

@@ -14,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::delivery::{self, Lane};
 use crate::disclosure::Agreements;
 use crate::fhir::Instant;
+use crate::identity::tls::Term;
 use crate::storage::{Count, ReviewCounts};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,6 +64,12 @@ struct Alarmed {
     what: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ending {
+    place: String,
+    what: String,
+}
+
 /// The metrics of one gateway.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -75,6 +82,9 @@ pub(super) struct Metrics {
     agreements: Family<Reviewing, Gauge>,
     agreement_faults: Gauge,
     agreements_read: Family<Reading, Counter>,
+    certificates_end: Family<Ending, Gauge>,
+    certificate_faults: Gauge,
+    certificates_read: Family<Reading, Counter>,
     breakers: Family<Breaker, Gauge>,
     under_way: Family<Route, Gauge>,
     alarms: Family<Alarmed, Counter>,
@@ -104,6 +114,14 @@ impl Default for Metrics {
         registry.register("agreement_faults", help, agreement_faults.clone());
         let help = "Times that changed agreements were read, by what became of them";
         registry.register("agreements_read", help, agreements_read.clone());
+        let (certificates_end, certificate_faults) = (Family::default(), Gauge::default());
+        let certificates_read = Family::default();
+        let help = "When a certificate, an authority or a revocation list ends, in seconds since 1970";
+        registry.register("certificate_end_timestamp_seconds", help, certificates_end.clone());
+        let help = "Faults of the TLS files as they stand; while there are any, the last good ones are used";
+        registry.register("certificate_faults", help, certificate_faults.clone());
+        let help = "Times that changed TLS files were read, by what became of them";
+        registry.register("certificates_read", help, certificates_read.clone());
         let (breakers, under_way) = (Family::default(), Family::default());
         let help = "Routes to partners, 1 at where their breaker stands";
         registry.register("routes", help, breakers.clone());
@@ -126,6 +144,9 @@ impl Default for Metrics {
             agreements,
             agreement_faults,
             agreements_read,
+            certificates_end,
+            certificate_faults,
+            certificates_read,
             breakers,
             under_way,
             alarms,
@@ -164,6 +185,21 @@ impl Metrics {
             self.agreements.get_or_create(&Reviewing { state }).set(i64::try_from(number).unwrap_or(i64::MAX));
         }
         self.agreement_faults.set(i64::try_from(faults).unwrap_or(i64::MAX));
+    }
+
+    /// Changed TLS files were read. `outcome` is `taken-over` or `refused`.
+    pub(super) fn certificates_read(&self, outcome: &'static str) {
+        self.certificates_read.get_or_create(&Reading { outcome }).inc();
+    }
+
+    /// What of TLS ends when, and the faults of the files that are not used.
+    pub(super) fn certificates(&self, terms: &[(String, Term)], faults: usize) {
+        self.certificates_end.clear();
+        for (place, Term { what, until, .. }) in terms {
+            let ending = Ending { place: place.clone(), what: what.clone() };
+            self.certificates_end.get_or_create(&ending).set(until.unix_timestamp());
+        }
+        self.certificate_faults.set(i64::try_from(faults).unwrap_or(i64::MAX));
     }
 
     /// A message was moved to the next route (`next-route`), or people were told what is wrong with it.

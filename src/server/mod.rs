@@ -4,6 +4,7 @@ mod access;
 mod acts;
 mod alarms;
 mod agreements;
+mod certificates;
 pub mod clock;
 pub mod listener;
 mod metrics;
@@ -20,16 +21,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info};
 
 pub use self::agreements::{AgreementFolder, Hashes, Texts};
+pub use self::certificates::TlsFiles;
 use self::listener::{Limits, Listener};
 use self::metrics::Metrics;
 use crate::audit::Checkpointer;
 use crate::delivery::{Lane, Notifier};
+use crate::identity::tls::ServerTls;
 use crate::identity::{PartyId, PrincipalId};
 use crate::pipeline::Gateway;
 use crate::storage;
@@ -40,7 +42,9 @@ pub struct Settings {
     /// The provider's side.
     pub records: SocketAddr,
     /// Its mutual TLS: [`crate::identity::tls::server_config`].
-    pub tls: Arc<ServerConfig>,
+    pub tls: ServerTls,
+    /// The files of all TLS, which may change while the gateway runs.
+    pub certificates: Arc<dyn TlsFiles>,
     /// Operators: health, readiness, metrics.
     pub operations: SocketAddr,
     /// What one request may cost.
@@ -76,6 +80,7 @@ struct Service {
     site: String,
     notifier: Notifier,
     agreements: agreements::Standing,
+    certificates: certificates::Standing,
     draining: AtomicBool,
 }
 
@@ -99,9 +104,9 @@ pub struct Running {
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     lanes: Vec<JoinHandle<()>>,
-    /// What people owe and do: acts, agreements, reviews, notices.
-    office: [JoinHandle<()>; 5],
-    /// Changes when the agreements are to be looked at.
+    /// What people owe and do: acts, agreements, certificates, reviews, notices.
+    office: [JoinHandle<()>; 6],
+    /// Changes when agreements and certificates are to be looked at.
     look: watch::Sender<u64>,
     checkpoints: JoinHandle<()>,
 }
@@ -144,7 +149,8 @@ pub async fn start(
     let draining = AtomicBool::new(false);
     let Settings { limits, site, notifier, .. } = settings;
     let agreements = agreements::Standing::default();
-    let service = Arc::new(Service { gateway, metrics, limits, site, notifier, agreements, draining });
+    let certificates = certificates::Standing::of(settings.certificates);
+    let service = Arc::new(Service { gateway, metrics, limits, site, notifier, agreements, certificates, draining });
     acts::perform(&service, &settings.acts, false).await;
     let (stop, stopped) = watch::channel(false);
     let addresses = (records.local_address(), operations.local_address());
@@ -157,7 +163,8 @@ pub async fn start(
     let lanes = lanes.map(drain).collect();
     let (look, asked) = watch::channel(0);
     let office = [
-        tokio::spawn(agreements::watch(service.clone(), settings.agreements, asked, stopped.clone())),
+        tokio::spawn(agreements::watch(service.clone(), settings.agreements, asked.clone(), stopped.clone())),
+        tokio::spawn(certificates::watch(service.clone(), asked, stopped.clone())),
         tokio::spawn(acts::perform_as_they_come(service.clone(), settings.acts, stopped.clone())),
         tokio::spawn(reviews::watch_deadlines(service.clone(), stopped.clone())),
         tokio::spawn(alarms::watch(service.clone(), stopped.clone())),
@@ -180,8 +187,8 @@ impl Running {
         self.operations
     }
 
-    /// Looks at the agreements now, whatever was seen of them before.
-    pub fn look_at_agreements(&self) {
+    /// Looks at the agreements and certificates now, whatever was seen of them before.
+    pub fn look_again(&self) {
         self.look.send_modify(|times| *times += 1);
     }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::{Service, clock};
 use crate::delivery::Lane;
+use crate::fhir::instant_text;
 use crate::storage;
 
 /// The routes.
@@ -47,8 +48,23 @@ async fn ready(State(service): State<Arc<Service>>) -> Response {
             "folder": if faults == 0 { "used" } else { "refused: the last good agreements are used" },
             "faults": faults,
         },
+        "certificates": certificates(&service),
     });
     (status, Json(detail)).into_response()
+}
+
+/// Whether the files of TLS are what is used, and what ends within 30 days; a revocation list, within 12 hours.
+fn certificates(service: &Service) -> serde_json::Value {
+    let (now, faults) = (clock::now(), service.certificates.faults());
+    let ending = service.certificates.ending(now).into_iter().map(|(place, term)| {
+        let days = (term.until - now).whole_days();
+        json!({ "place": place, "what": term.what, "until": instant_text(term.until), "days": days, "ended": term.until < now })
+    });
+    json!({
+        "files": if faults == 0 { "used" } else { "refused: the last good ones are used" },
+        "faults": faults,
+        "ending": ending.collect::<Vec<_>>(),
+    })
 }
 
 /// Where each lane stands, by recipient and route.
@@ -74,6 +90,7 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response {
         Ok((counts, reviews)) => {
             let agreements = service.gateway.stages().agreements.clone();
             service.metrics.agreements(&agreements, service.agreements.faults(), clock::now());
+            service.metrics.certificates(&service.certificates.terms(), service.certificates.faults());
             service.metrics.lanes(service.gateway.lanes.values().flatten());
             let text = service.metrics.render(&counts, reviews);
             ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
