@@ -44,16 +44,20 @@ pub(super) fn compile(terminology: &mut Terminology, notes: &mut Vec<String>) ->
     BasePlan { types, by_name }
 }
 
-/// Adds to each type's reach that of the types of its elements. Whether that changed any. Resources inside resources are
-/// left out: each is checked by itself.
+/// Adds to each type's reach that of the types of its elements. Whether that changed any. What holds a resource looks as
+/// far as any resource may, whose profiles are not known here; but for one that contains resources, which never leave.
 fn widen(types: &mut [TypePlan]) -> bool {
     let mut changed = false;
     for place in 0..types.len() {
-        let below = types[place].elements.iter().flat_map(|element| &element.contents).map(|content| match content {
-            Content::Complex(index) => types[*index].reach,
-            Content::Primitive(..) | Content::Resource => Reach::Focus,
-        });
-        let reach = below.max().unwrap_or_default().max(types[place].reach);
+        let of = |element: &ElementPlan| {
+            let reaches = element.contents.iter().map(|content| match content {
+                Content::Complex(index) => types[*index].reach,
+                Content::Resource if element.def.stem != "contained" => Reach::Document,
+                Content::Primitive(..) | Content::Resource => Reach::Focus,
+            });
+            reaches.max().unwrap_or_default()
+        };
+        let reach = types[place].elements.iter().map(of).max().unwrap_or_default().max(types[place].reach);
         changed |= reach != types[place].reach;
         types[place].reach = reach;
     }

@@ -634,6 +634,24 @@ fn every_sound_profile_of_r4_is_there() {
     assert!(extensions.map(|profile| profile.shape.reach).max() <= Some(Reach::Resource));
 }
 
+/// What may be passed over when a Bundle is checked again: see `recheck`.
+#[test]
+fn a_type_knows_how_far_its_rules_look() {
+    let validator = Validator::compile(&[]).expect("there is nothing to compile");
+    for (name, expected) in [
+        ("HumanName", Reach::Focus),
+        ("Composition.section", Reach::Focus),
+        ("Patient", Reach::Focus),
+        ("Observation", Reach::Resource),
+        ("CareTeam", Reach::Document),
+        ("Bundle.entry", Reach::Document),
+        ("Bundle", Reach::Document),
+        ("Parameters.parameter", Reach::Document),
+    ] {
+        assert_eq!(validator.base.named(name).map(|plan| plan.reach), Some(expected), "{name}");
+    }
+}
+
 #[test]
 fn the_profiles_of_r4_are_built_in() {
     let code = |code: &str, value: &str| {
