@@ -66,6 +66,8 @@
 //! }
 //! ```
 
+pub mod answers;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -520,7 +522,7 @@ async fn forward_within(
         let sender_name = &gateway.stages().provider.name;
         Dispatch::new(record.id, record.sender.clone(), sender_name, payload).map_err(|error| error.to_string())
     });
-    let dispatch = match dispatch {
+    let mut dispatch = match dispatch {
         Ok(dispatch) => dispatch,
         Err(why) => {
             let note = format!("the stored Bundle cannot be sent: {why}");
@@ -542,6 +544,7 @@ async fn forward_within(
         begun => begun?,
     }
     record.state = State::InFlight;
+    dispatch.is_resend = record.attempts > 1;
 
     let ended = match lane.attempt(&dispatch).await {
         Ok(answer) => Ended::judged(acknowledgement::verdict(&answer, &dispatch)),
@@ -566,9 +569,9 @@ async fn forward_within(
 }
 
 /// The transition that ends an attempt: a disclosure by IHE BALP when the partner answered, for then it has read the
-/// message, whether it took it or not.
+/// message, whether it took it or not; or when MESH holds it for the partner to read.
 async fn outcome(gateway: &Gateway, lane: &Lane, step: Step<'_>) -> Result<Transition, storage::Error> {
-    if !matches!(step.to, State::Acknowledged | State::Refused) {
+    if !matches!(step.to, State::Delivered | State::Acknowledged | State::Refused) {
         return Ok(gateway.recorder.transition(step));
     }
     let events = gateway.store().events_of(step.record.id).await?;
@@ -604,6 +607,15 @@ impl Ended {
             Verdict::Acknowledged { duplicate: true } => {
                 let note = "the partner had it already, from an attempt whose answer was lost";
                 Ended::new(State::Acknowledged, "duplicate", note)
+            }
+            Verdict::Delivered { id, duplicate } => {
+                let before = if duplicate { " (an earlier attempt, whose answer was lost)" } else { "" };
+                let note = format!("MESH has it as {id}{before}; the partner's answer is awaited");
+                Ended::new(State::Delivered, "mesh-accepted", note)
+            }
+            Verdict::NotCarried { status, code } => {
+                let code = code.map(|code| format!(" (code {code})")).unwrap_or_default();
+                Ended::new(State::Dead, "mesh-refused", format!("MESH refused it with {status}{code}"))
             }
             Verdict::Retry { reason, after } => {
                 let health = if reason.concerns_the_message() { Health::Unknown } else { Health::Ill };

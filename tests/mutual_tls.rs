@@ -243,6 +243,7 @@ impl Case {
 fn reply(answer: Answer) -> Reply {
     match answer {
         Answer::Bars(reply) => reply,
+        Answer::Mesh(handed) => panic!("not over MESH: {handed:?}"),
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::delivery::mesh::Handed;
 use crate::delivery::{Answer, Dispatch, Reply};
 use crate::fhir::bars::{OutcomeCodes, outcome_codes};
 use crate::fhir::message::{Message, ResponseCode};
@@ -19,6 +20,20 @@ pub enum Verdict {
     Acknowledged {
         /// The partner says it had it already: an earlier attempt arrived, whose answer was lost.
         duplicate: bool,
+    },
+    /// What carries it has it; its recipient will answer by itself.
+    Delivered {
+        /// What MESH calls it.
+        id: String,
+        /// It had it already: an earlier attempt arrived, whose answer was lost.
+        duplicate: bool,
+    },
+    /// What carries it does not take it as it is. A person has to be told.
+    NotCarried {
+        /// The HTTP status.
+        status: u16,
+        /// Its own code.
+        code: Option<String>,
     },
     /// It is to be sent again, with the same ids.
     Retry {
@@ -48,6 +63,9 @@ pub enum RetryReason {
     /// An answer to something else, or one that does not say what it answers. The message may have arrived.
     #[error("the partner's answer cannot be matched to the message")]
     Uncorrelated,
+    /// MESH knows no mailbox, or several, for the recipient and the workflow.
+    #[error("MESH knows {0} mailboxes for the recipient's ODS code and the workflow, and one is needed")]
+    Mailboxes(usize),
 }
 
 impl RetryReason {
@@ -55,7 +73,7 @@ impl RetryReason {
     pub fn concerns_the_message(self) -> bool {
         match self {
             RetryReason::Status(425) | RetryReason::TransientError => true,
-            RetryReason::Status(_) | RetryReason::Uncorrelated => false,
+            RetryReason::Status(_) | RetryReason::Uncorrelated | RetryReason::Mailboxes(_) => false,
         }
     }
 }
@@ -67,6 +85,51 @@ const LIMITS: Limits = Limits { depth: 50, nodes: 100_000 };
 pub fn verdict(answer: &Answer, dispatch: &Dispatch) -> Verdict {
     match answer {
         Answer::Bars(reply) => judge(reply, dispatch.message, &dispatch.names),
+        Answer::Mesh(handed) => judge_handed(handed),
+    }
+}
+
+/// What MESH did with a message says nothing of its recipient.
+fn judge_handed(handed: &Handed) -> Verdict {
+    match handed {
+        Handed::Taken { id, before } => Verdict::Delivered { id: id.clone(), duplicate: *before },
+        Handed::Later { status, after } => Verdict::Retry { reason: RetryReason::Status(*status), after: *after },
+        Handed::Refused { status, code } => Verdict::NotCarried { status: *status, code: code.clone() },
+        Handed::Mailboxes(count) => Verdict::Retry { reason: RetryReason::Mailboxes(*count), after: None },
+        Handed::Unreadable => Verdict::Retry { reason: RetryReason::Uncorrelated, after: None },
+    }
+}
+
+/// The id of the message that `body` answers, if it is an answer.
+pub fn answered(body: &[u8]) -> Option<String> {
+    Message::of(&Document::parse(body, &LIMITS).ok()?).ok()?.answers()
+}
+
+/// What an answer means that came by itself, for a message that may be called by `names`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// The partner has it.
+    Yes,
+    /// It is to be sent again.
+    Again,
+    /// The partner will not take it as it is: what its OperationOutcome says, in codes alone.
+    No(OutcomeCodes),
+    /// It answers something else, or does not say how it went.
+    Nothing,
+}
+
+/// What `body` means for the message that may be called by `names`.
+pub fn judge_late(body: &[u8], names: &[String]) -> Late {
+    let Ok(document) = Document::parse(body, &LIMITS) else { return Late::Nothing };
+    let Ok(answer) = Message::of(&document) else { return Late::Nothing };
+    if !answer.answers().is_some_and(|id| names.iter().any(|name| name.eq_ignore_ascii_case(&id))) {
+        return Late::Nothing;
+    }
+    match answer.response_code() {
+        Some(ResponseCode::Ok) => Late::Yes,
+        Some(ResponseCode::TransientError) => Late::Again,
+        Some(ResponseCode::FatalError) => Late::No(outcome_codes(&document)),
+        None => Late::Nothing,
     }
 }
 
@@ -217,6 +280,35 @@ mod tests {
         }
         assert_eq!(judged(204, Some(OURS), ""), retry(RetryReason::Uncorrelated));
         assert_eq!(judged(422, Some(OTHER), ""), retry(RetryReason::Uncorrelated));
+    }
+
+    #[test]
+    fn what_mesh_does_says_nothing_of_the_recipient() {
+        let (id, code) = ("20220228174323222_ABCDEF".to_owned(), Some("12".to_owned()));
+        let taken = Handed::Taken { id: id.clone(), before: true };
+        assert_eq!(judge_handed(&taken), Verdict::Delivered { id, duplicate: true });
+        let refused = Handed::Refused { status: 417, code: code.clone() };
+        assert_eq!(judge_handed(&refused), Verdict::NotCarried { status: 417, code });
+        let again = |reason| Verdict::Retry { reason, after: None };
+        assert_eq!(judge_handed(&Handed::Unreadable), again(RetryReason::Uncorrelated));
+        assert_eq!(judge_handed(&Handed::Mailboxes(2)), again(RetryReason::Mailboxes(2)));
+        let after = Some(Duration::from_secs(7));
+        let later = Verdict::Retry { reason: RetryReason::Status(503), after };
+        assert_eq!(judge_handed(&Handed::Later { status: 503, after }), later);
+    }
+
+    #[test]
+    fn an_answer_that_comes_by_itself_counts_for_the_message_that_it_names() {
+        let late = |body: &str, name: &str| judge_late(body.as_bytes(), &[name.to_owned()]);
+        let (yes, again) = (answer(BUNDLE, ResponseCode::Ok), answer(BUNDLE, ResponseCode::TransientError));
+        assert_eq!((late(&yes, BUNDLE), late(&again, BUNDLE)), (Late::Yes, Late::Again));
+        assert!(matches!(late(&answer(BUNDLE, ResponseCode::FatalError), BUNDLE), Late::No(_)));
+        assert_eq!(
+            (late(&yes, OTHER), late("{}", BUNDLE), late("", BUNDLE)),
+            (Late::Nothing, Late::Nothing, Late::Nothing)
+        );
+        assert_eq!(answered(yes.as_bytes()).as_deref(), Some(BUNDLE));
+        assert_eq!((answered(b"{}"), answered(&[0xff])), (None, None));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::{agreements, builtin, written};
 use crate::audit::checkpoint::{SigningKey, VerifierKey};
 use crate::audit::{Checkpointer, HashKey, Recorder};
 use crate::delivery::deadline::LONGEST;
-use crate::delivery::{Lane, Partner, PartnerSection};
+use crate::delivery::{Lane, Over, Partner, PartnerSection};
 use crate::disclosure::{Agreement, PseudonymKey};
 use crate::fhir::outcome::Issue;
 use crate::fhir::{Document, Limits, instant_text};
@@ -349,10 +349,17 @@ impl Site {
         }
         let webhooks = self.webhooks.clone().map(|anchors| ("incidents.trust_anchors".to_owned(), anchors));
         trusted.extend(webhooks);
-        let credentials = vec![
+        let mut credentials = vec![
             ("gateway.certificate".to_owned(), own.clone()),
             ("records.certificate".to_owned(), records.credentials.clone()),
         ];
+        let routes = self.partners.iter().flat_map(|partner| partner.routes.iter().map(move |over| (partner, over)));
+        credentials.extend(routes.filter_map(|(partner, over)| match over {
+            Over::Mesh(mailbox) => {
+                Some((format!("partner {}, mesh.certificate", partner.ods), mailbox.credentials.clone()))
+            }
+            Over::Bars(_) => None,
+        }));
         TlsFiles { site: self.files.folder.clone(), credentials, trusted }
     }
 

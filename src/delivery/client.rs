@@ -25,11 +25,11 @@ use tokio_rustls::client::TlsStream;
 
 use super::attempt::{alert_in, before, cut, distrusted, refusal_in, refused};
 use super::reply::read;
-use super::{AttemptError, Endpoint, Reply};
+use super::{AttemptError, Endpoint, MAX_ANSWER, Reply};
 use crate::identity::PartyId;
 use crate::identity::certificate::{CertificateError, Role, legacy_common_name, party_of, usable_as};
 use crate::identity::pin::Pin;
-use crate::identity::tls::{Clock, Credentials, TlsError, client_config_from};
+use crate::identity::tls::{Clock, Credentials, TlsError, client_config_for_service, client_config_from};
 
 /// From the first packet to the end of the TLS handshake, within the attempt's own limit.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -42,7 +42,8 @@ const MAX_IDLE: usize = 16;
 
 /// A client of one endpoint. Exchanges may run side by side.
 pub(super) struct Client {
-    party: PartyId,
+    /// Whom the endpoint's certificate must name; `None` for a service between the parties, known by its host name.
+    party: Option<PartyId>,
     endpoint: Endpoint,
     credentials: Credentials,
     clock: Clock,
@@ -54,7 +55,7 @@ pub(super) struct Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Client({} at {})", self.party, self.endpoint.base)
+        write!(f, "Client({})", self.endpoint.base)
     }
 }
 
@@ -91,7 +92,24 @@ impl Client {
         credentials: &Credentials,
         clock: Clock,
     ) -> Result<Client, TlsError> {
-        let kept = Mutex::new(Kept::new(&endpoint, credentials, &clock)?);
+        Client::over(Some(party), endpoint, credentials, clock)
+    }
+
+    /// A client of a service that stands between the parties.
+    ///
+    /// # Errors
+    /// When our credentials cannot be used as a client.
+    pub(super) fn of_service(endpoint: Endpoint, credentials: &Credentials, clock: Clock) -> Result<Client, TlsError> {
+        Client::over(None, endpoint, credentials, clock)
+    }
+
+    fn over(
+        party: Option<PartyId>,
+        endpoint: Endpoint,
+        credentials: &Credentials,
+        clock: Clock,
+    ) -> Result<Client, TlsError> {
+        let kept = Mutex::new(Kept::new(party.as_ref(), &endpoint, credentials, &clock)?);
         let name = ServerName::try_from(endpoint.host().to_owned()).expect("a checked endpoint has a host name");
         let (credentials, dialling) = (credentials.clone(), tokio::sync::Mutex::default());
         Ok(Client { party, endpoint, credentials, clock, name, kept, dialling })
@@ -107,8 +125,21 @@ impl Client {
     /// # Errors
     /// [`AttemptError`], which says whether the request may have arrived.
     pub(super) async fn exchange(&self, request: Request<Full<Bytes>>, limit: Duration) -> Result<Reply, AttemptError> {
+        self.fetch(request, limit, MAX_ANSWER).await.map(Reply::from)
+    }
+
+    /// The same with the whole answer, whose body may have `most` bytes.
+    ///
+    /// # Errors
+    /// As [`Client::exchange`].
+    pub(super) async fn fetch(
+        &self,
+        request: Request<Full<Bytes>>,
+        limit: Duration,
+        most: usize,
+    ) -> Result<Response<Bytes>, AttemptError> {
         let sent = AtomicBool::new(false);
-        match timeout(limit, self.exchange_in_time(request, &sent)).await {
+        match timeout(limit, self.exchange_in_time(request, &sent, most)).await {
             Ok(outcome) => outcome,
             Err(_) if sent.load(Ordering::Relaxed) => Err(AttemptError::TimedOut),
             Err(_) => Err(AttemptError::ConnectTimeout),
@@ -119,17 +150,18 @@ impl Client {
         &self,
         mut request: Request<Full<Bytes>>,
         sent: &AtomicBool,
-    ) -> Result<Reply, AttemptError> {
+        most: usize,
+    ) -> Result<Response<Bytes>, AttemptError> {
         let target = request.uri().clone();
         if let Some(wire) = self.kept_wire() {
             // A kept connection that turns out to be closed says nothing about the partner.
-            match self.send(wire, request, &target, sent).await? {
+            match self.send(wire, request, (&target, most), sent).await? {
                 Ok(reply) => return Ok(reply),
                 Err(unsent) => request = unsent,
             }
         }
         let wire = self.dial().await?;
-        self.send(wire, request, &target, sent).await?.map_err(|_unsent| AttemptError::Closed)
+        self.send(wire, request, (&target, most), sent).await?.map_err(|_unsent| AttemptError::Closed)
     }
 
     /// The reply, or the request back if certainly nothing of it went out.
@@ -137,9 +169,9 @@ impl Client {
         &self,
         mut wire: Wire,
         request: Request<Full<Bytes>>,
-        target: &Uri,
+        (target, most): (&Uri, usize),
         sent: &AtomicBool,
-    ) -> Result<Result<Reply, Request<Full<Bytes>>>, AttemptError> {
+    ) -> Result<Result<Response<Bytes>, Request<Full<Bytes>>>, AttemptError> {
         sent.store(true, Ordering::Relaxed);
         let response = match wire.send(request, target).await {
             Ok(response) => response,
@@ -149,7 +181,7 @@ impl Client {
             }
             Err(Unsent { error, .. }) => return Err(cut(&error)),
         };
-        let reply = read(response).await?;
+        let reply = read(response, most).await?;
         self.keep(wire);
         Ok(Ok(reply))
     }
@@ -159,7 +191,7 @@ impl Client {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.generation != generation(&self.endpoint, &self.credentials)
-            && let Ok(new) = Kept::new(&self.endpoint, &self.credentials, &self.clock)
+            && let Ok(new) = Kept::new(self.party.as_ref(), &self.endpoint, &self.credentials, &self.clock)
         {
             *kept = new;
         }
@@ -237,13 +269,15 @@ impl Client {
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let certificate = certificates.first().ok_or(CertificateError::Malformed)?;
         // The handshake accepts a certificate without names only by the common name that the partner file pins.
-        if self.endpoint.common_name.is_some() && legacy_common_name(certificate)?.is_some() {
-            usable_as(certificate, Role::Server)?;
-        } else {
-            let found = party_of(certificate, Role::Server)?;
-            if found != self.party {
-                return Err(AttemptError::WrongParty { expected: self.party.clone(), found });
+        let is_pinned = || Ok::<_, CertificateError>(legacy_common_name(certificate)?.is_some());
+        match &self.party {
+            Some(expected) if self.endpoint.common_name.is_none() || !is_pinned()? => {
+                let found = party_of(certificate, Role::Server)?;
+                if found != *expected {
+                    return Err(AttemptError::WrongParty { expected: expected.clone(), found });
+                }
             }
+            _ => usable_as(certificate, Role::Server)?,
         }
         if !self.endpoint.pins.is_empty() && !self.endpoint.pins.contains(&Pin::of(certificate)?) {
             return Err(AttemptError::NotPinned);
@@ -253,10 +287,16 @@ impl Client {
 }
 
 impl Kept {
-    fn new(endpoint: &Endpoint, credentials: &Credentials, clock: &Clock) -> Result<Kept, TlsError> {
+    fn new(
+        party: Option<&PartyId>,
+        endpoint: &Endpoint,
+        credentials: &Credentials,
+        clock: &Clock,
+    ) -> Result<Kept, TlsError> {
         let generation = generation(endpoint, credentials);
         let kind = (endpoint.minimum_tls, endpoint.common_name.as_deref());
-        let tls = client_config_from(kind, credentials, &endpoint.anchors, clock.clone())?.into();
+        let config = if party.is_some() { client_config_from } else { client_config_for_service };
+        let tls = config(kind, credentials, &endpoint.anchors, clock.clone())?.into();
         Ok(Kept { tls, generation, two: None, one: Vec::new() })
     }
 }

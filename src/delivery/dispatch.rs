@@ -24,6 +24,8 @@ pub struct Dispatch {
     pub bundle: Bytes,
     /// What an answer may call the message: `Bundle.id` and `MessageHeader.id`.
     pub names: Vec<String>,
+    /// Whether an attempt was made before, which may have arrived.
+    pub is_resend: bool,
 }
 
 impl std::fmt::Debug for Dispatch {
@@ -46,9 +48,8 @@ impl Dispatch {
     ) -> Result<Dispatch, NotAMessage> {
         let (bundle, sender_name) = (bundle.into(), sender_name.to_owned());
         let document = Document::parse(bundle.as_ref(), &Limits::default()).map_err(|_| NotAMessage::NotABundle)?;
-        let parsed = Message::of(&document)?;
-        let names = std::iter::once(parsed.id()).chain(parsed.header_id()).collect();
-        Ok(Dispatch { message, sender, sender_name, use_context: NEW_REFERRAL, bundle, names })
+        let names = Message::of(&document)?.names();
+        Ok(Dispatch { message, sender, sender_name, use_context: NEW_REFERRAL, bundle, names, is_resend: false })
     }
 
     /// `X-Correlation-Id`: the same for all messages of one conversation, which this message opens.

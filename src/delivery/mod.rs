@@ -13,6 +13,7 @@ pub mod deadline;
 mod dispatch;
 mod endpoint;
 mod lane;
+pub mod mesh;
 mod notice;
 pub mod outbox;
 mod partner;

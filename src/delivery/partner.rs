@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::endpoint::{Endpoint, RouteSection, Trusted};
 use super::lane::{BreakerSection, LaneSettings};
+use super::mesh::{Mailbox, MeshSection};
 use super::setting::{SettingError, kept, wrong};
 use crate::identity::PartyId;
 
@@ -18,13 +19,17 @@ pub struct PartnerSection {
     pub ods: String,
     /// Its name, for people.
     pub name: String,
-    /// The FHIR base of its endpoint: `https://bars-demot.trust.example:9443/FHIR/R4`.
+    /// The FHIR base of its endpoint: `https://bars-demot.trust.example:9443/FHIR/R4`. Left out, with what follows of
+    /// it, where messages go through MESH alone.
+    #[serde(default)]
     pub endpoint: String,
     /// An IP address and port to connect to in place of the endpoint's; its name is still what is verified.
     pub connect: Option<String>,
     /// The service that messages are for, in its directory of services.
+    #[serde(default)]
     pub service_id: String,
     /// The file of the authorities that issue the partner's certificate; a relative name starts at the site.
+    #[serde(default)]
     pub trust_anchors: String,
     /// The files of those authorities' revocation lists. Without any, nothing is asked about revocation; with some, every
     /// authority of the partner needs one.
@@ -64,6 +69,8 @@ pub struct PartnerSection {
     /// Further ways to the same partner, tried in this order when a message nears its deadline.
     #[serde(default)]
     pub next_routes: Vec<RouteSection>,
+    /// NHS MESH: the last route, and the only one where there is no endpoint.
+    pub mesh: Option<MeshSection>,
 }
 
 fn first_retry() -> f64 {
@@ -87,6 +94,8 @@ fn concurrency() -> u32 {
 pub enum Over {
     /// `$process-message` of BaRS.
     Bars(Endpoint),
+    /// NHS MESH.
+    Mesh(Box<Mailbox>),
 }
 
 impl Over {
@@ -94,6 +103,7 @@ impl Over {
     pub fn endpoint(&self) -> &Endpoint {
         match self {
             Over::Bars(endpoint) => endpoint,
+            Over::Mesh(mailbox) => &mailbox.endpoint,
         }
     }
 }
@@ -105,7 +115,7 @@ pub struct Partner {
     pub ods: PartyId,
     /// Its name, for people.
     pub name: String,
-    /// The service that messages are for. Visible ASCII.
+    /// The service that messages are for; visible ASCII. Empty where they go through MESH alone.
     pub service_id: String,
     /// Its routes, at least one; messages begin on the first.
     pub routes: Vec<Over>,
@@ -122,14 +132,31 @@ impl PartnerSection {
         let mut faults = Vec::new();
         let ods = kept(self.ods.parse().map_err(|_| ods_fault()), &mut faults);
         let routes = self.routes(site, &mut faults);
-        let service_id = kept(service_id(&self.service_id), &mut faults);
+        let service_id = kept(self.service(), &mut faults);
         let lane = LaneSettings::check(&self, &mut faults);
         let checked = (|| Some(Partner { ods: ods?, name: self.name, service_id: service_id?, routes, lane: lane? }))();
         checked.filter(|_| faults.is_empty()).ok_or(faults)
     }
 
-    /// The first route, whose settings stand in the partner's own table, and the others.
+    /// Whether messages go through MESH alone.
+    fn is_by_mesh_alone(&self) -> bool {
+        self.mesh.is_some() && self.endpoint.is_empty() && self.next_routes.is_empty()
+    }
+
+    fn service(&self) -> Result<String, SettingError> {
+        if self.is_by_mesh_alone() { Ok(String::new()) } else { service_id(&self.service_id) }
+    }
+
+    /// The endpoints, then MESH.
     fn routes(&self, site: &Path, faults: &mut Vec<SettingError>) -> Vec<Over> {
+        let mut routes = if self.is_by_mesh_alone() { Vec::new() } else { self.endpoints(site, faults) };
+        let mesh = self.mesh.as_ref().and_then(|mesh| mesh.check(site, &self.ods, faults));
+        routes.extend(mesh.map(|mailbox| Over::Mesh(Box::new(mailbox))));
+        routes
+    }
+
+    /// The first endpoint, whose settings stand in the partner's own table, and the others.
+    fn endpoints(&self, site: &Path, faults: &mut Vec<SettingError>) -> Vec<Over> {
         let first = RouteSection {
             endpoint: self.endpoint.clone(),
             connect: self.connect.clone(),

@@ -36,25 +36,32 @@ impl std::fmt::Debug for Reply {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the body is limited")]
-pub(super) async fn read(response: Response<Incoming>) -> Result<Reply, AttemptError> {
+pub(super) async fn read(response: Response<Incoming>, most: usize) -> Result<Response<Bytes>, AttemptError> {
     let (head, body) = response.into_parts();
-    let body = match Limited::new(body, MAX_ANSWER).collect().await {
+    let body = match Limited::new(body, most).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => return Err(AttemptError::TooLarge),
         Err(_) => return Err(AttemptError::Cut),
     };
-    let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    Ok(Reply {
-        status: head.status,
-        request_id: text("x-request-id"),
-        correlation_id: text("x-correlation-id"),
-        retry_after: retry_after(&head.headers),
-        body,
-    })
+    Ok(Response::from_parts(head, body))
+}
+
+impl From<Response<Bytes>> for Reply {
+    fn from(response: Response<Bytes>) -> Reply {
+        let (head, body) = response.into_parts();
+        let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Reply {
+            status: head.status,
+            request_id: text("x-request-id"),
+            correlation_id: text("x-correlation-id"),
+            retry_after: retry_after(&head.headers),
+            body,
+        }
+    }
 }
 
 /// `Retry-After` in seconds, or as a date, which is read against the answer's own `Date` (RFC 9110 section 10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let after = text(http::header::RETRY_AFTER)?;
     if let Ok(seconds) = after.parse() {

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::bars::Bars;
+use super::mesh::{Handed, Post};
 use super::{AttemptError, Dispatch, Over, Partner, Reply};
 use crate::identity::tls::{Clock, Credentials, TlsError};
 
@@ -14,7 +15,9 @@ use crate::identity::tls::{Clock, Credentials, TlsError};
 #[derive(Debug)]
 pub(super) enum Transport {
     /// `$process-message` over HTTP.
-    Bars(Bars),
+    Bars(Box<Bars>),
+    /// NHS MESH.
+    Mesh(Box<Post>),
 }
 
 /// What came back from one attempt, by the transport that made it.
@@ -22,6 +25,8 @@ pub(super) enum Transport {
 pub enum Answer {
     /// The answer to `$process-message`.
     Bars(Reply),
+    /// What MESH did with the message. Its recipient has not answered yet.
+    Mesh(Handed),
 }
 
 impl Transport {
@@ -37,7 +42,10 @@ impl Transport {
     ) -> Result<Transport, TlsError> {
         let recipient = (partner.ods.clone(), partner.service_id.clone());
         match over {
-            Over::Bars(endpoint) => Ok(Transport::Bars(Bars::new(recipient, endpoint.clone(), credentials, clock)?)),
+            Over::Bars(endpoint) => {
+                Ok(Transport::Bars(Box::new(Bars::new(recipient, endpoint.clone(), credentials, clock)?)))
+            }
+            Over::Mesh(mailbox) => Ok(Transport::Mesh(Box::new(Post::new(mailbox, clock)?))),
         }
     }
 
@@ -48,6 +56,7 @@ impl Transport {
     pub(super) async fn attempt(&self, dispatch: &Dispatch, limit: Duration) -> Result<Answer, AttemptError> {
         match self {
             Transport::Bars(bars) => Ok(Answer::Bars(bars.attempt(dispatch, limit).await?)),
+            Transport::Mesh(post) => Ok(Answer::Mesh(post.attempt(dispatch, limit).await?)),
         }
     }
 
@@ -55,6 +64,7 @@ impl Transport {
     pub(super) fn address(&self) -> String {
         match self {
             Transport::Bars(bars) => bars.base().to_string(),
+            Transport::Mesh(post) => post.address(),
         }
     }
 }

@@ -115,6 +115,11 @@ impl<'a> Message<'a> {
         text_at(self.header, &["id"])
     }
 
+    /// What an answer may call it: `Bundle.id` (BaRS) or `MessageHeader.id` (FHIR R4).
+    pub fn names(self) -> Vec<String> {
+        std::iter::once(self.id()).chain(self.header_id()).collect()
+    }
+
     /// `MessageHeader.eventCoding.code`.
     pub fn event(self) -> String {
         text_at(self.header, &["eventCoding", "code"]).expect("Message::of found it")

@@ -456,6 +456,7 @@ pub fn client_config(
     anchors: &TrustAnchors,
     clock: Clock,
 ) -> Result<Arc<ClientConfig>, TlsError> {
+    credentials.party(Role::Client)?;
     Ok(Arc::new(new_client((TlsVersion::Tls12, None), credentials, anchors, clock)?))
 }
 
@@ -465,12 +466,27 @@ pub fn client_config(
 /// # Errors
 /// As [`client_config`].
 pub fn client_config_from(
-    (minimum, common_name): (TlsVersion, Option<&str>),
+    kind: (TlsVersion, Option<&str>),
     credentials: &Credentials,
     anchors: &TrustAnchors,
     clock: Clock,
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut config = new_client((minimum, common_name), credentials, anchors, clock)?;
+    credentials.party(Role::Client)?;
+    client_config_for_service(kind, credentials, anchors, clock)
+}
+
+/// The same for a service that knows its clients by certificates of its own issue, which need not name a party as ours
+/// do: MESH.
+///
+/// # Errors
+/// When our own certificate does not fit its key.
+pub fn client_config_for_service(
+    kind: (TlsVersion, Option<&str>),
+    credentials: &Credentials,
+    anchors: &TrustAnchors,
+    clock: Clock,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut config = new_client(kind, credentials, anchors, clock)?;
     config.resumption = Resumption::in_memory_sessions(4);
     Ok(Arc::new(config))
 }
@@ -481,7 +497,6 @@ fn new_client(
     anchors: &TrustAnchors,
     clock: Clock,
 ) -> Result<ClientConfig, TlsError> {
-    credentials.party(Role::Client)?;
     let mut config = ClientConfig::builder_with_details(provider(), clock)
         .with_protocol_versions(minimum.versions())?
         .dangerous() // Not rustls' verifier: ours asks for more, see `super::trust`.

@@ -10,6 +10,7 @@ pub mod listener;
 mod metrics;
 mod operations;
 mod outbox;
+mod post;
 mod records;
 mod review_routes;
 mod reviews;
@@ -104,6 +105,8 @@ pub struct Running {
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     lanes: Vec<JoinHandle<()>>,
+    /// Empty our MESH mailboxes.
+    posts: Vec<JoinHandle<()>>,
     /// What people owe and do: acts, agreements, certificates, reviews, notices.
     office: [JoinHandle<()>; 6],
     /// Changes when agreements and certificates are to be looked at.
@@ -161,6 +164,9 @@ pub async fn start(
     let lanes = service.gateway.lanes.values().flatten();
     let drain = |lane: &Arc<Lane>| tokio::spawn(outbox::drain(service.clone(), lane.clone(), stopped.clone()));
     let lanes = lanes.map(drain).collect();
+    let posts = post::Mailbox::all_of(service.gateway.lanes.values().flatten()).into_iter();
+    let collect = |mailbox| tokio::spawn(post::collect(service.clone(), mailbox, stopped.clone()));
+    let posts = posts.map(collect).collect();
     let (look, asked) = watch::channel(0);
     let office = [
         tokio::spawn(agreements::watch(service.clone(), settings.agreements, asked.clone(), stopped.clone())),
@@ -173,7 +179,7 @@ pub async fn start(
     let checkpoints = tokio::spawn(sign_heads(checkpointer, settings.checkpoint_every, stopped));
     info!(records = %addresses.0, operations = %addresses.1, "gateway started");
     let (records, operations) = addresses;
-    Ok(Running { records, operations, service, stop, listeners, lanes, office, look, checkpoints })
+    Ok(Running { records, operations, service, stop, listeners, lanes, posts, office, look, checkpoints })
 }
 
 impl Running {
@@ -197,7 +203,7 @@ impl Running {
         info!("gateway draining");
         self.service.draining.store(true, Ordering::Relaxed);
         let _nobody_listens = self.stop.send(true);
-        for task in self.listeners.into_iter().chain(self.lanes).chain(self.office) {
+        for task in self.listeners.into_iter().chain(self.lanes).chain(self.posts).chain(self.office) {
             report(task.await);
         }
         if let Err(error) = self.service.gateway.stopped(clock::now()).await {

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use self::breaker::Breaker;
 use self::bucket::Bucket;
+use super::mesh::Post;
 use super::transport::{Answer, Transport};
 use super::{AttemptError, Dispatch, Partner};
 use crate::identity::PartyId;
@@ -82,6 +83,14 @@ impl Lane {
     /// How hard it is used.
     pub fn settings(&self) -> &LaneSettings {
         &self.settings
+    }
+
+    /// The mailbox into which its answers come, if it goes through MESH.
+    pub fn post(&self) -> Option<&Post> {
+        match &self.transport {
+            Transport::Mesh(post) => Some(post),
+            Transport::Bars(_) => None,
+        }
     }
 
     /// Where its messages go, for the audit log.

@@ -1,0 +1,344 @@
+//! MESH over mutual TLS, against NHS England's own: `mesh-sandbox` is the MESH, and the partner uses `mesh-client`.
+//!
+//! Both are installed with pip into a virtual environment below `target/`, in the versions of `mesh/requirements.txt`.
+//! Where that cannot be done (no Python, no network) these tests say so on standard error and test nothing; with
+//! `WEIR_MESH=required` they fail instead.
+
+#![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
+#![allow(clippy::print_stderr, reason = "a test that tests nothing says so")]
+
+mod support;
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use support::{DemoSite, Process, json_of, wait_for, weir};
+use time::OffsetDateTime;
+use uuid::Uuid;
+use weir::fhir::message::{Response, ResponseCode, response_bundle};
+use weir::identity::issuance::{Authority, Validity};
+
+const RECORD: &str = "crisis-escalation-minimal.json";
+const SHARED_KEY: &str = "Zm9yLXRlc3RzLW9ubHk";
+/// The sandbox's own mailboxes and workflow: the first is ours, the second the partner's, the third somebody else's.
+const OURS: &str = "X26ABC1";
+const THEIRS: &str = "X26ABC2";
+const OTHERS: &str = "X26ABC3";
+const PASSWORD: &str = "password";
+const WORKFLOW: &str = "TEST_WORKFLOW";
+
+/// The Python with both packages, or `None`, which was said then.
+fn python() -> Option<&'static Path> {
+    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let installed = PYTHON.get_or_init(|| {
+        install()
+            .map_err(|why| {
+                assert!(std::env::var_os("WEIR_MESH").is_none_or(|how| how != "required"), "MESH is not tested: {why}");
+                eprintln!("\n*** MESH IS NOT TESTED: {why}. WEIR_MESH=required makes this a failure. ***\n");
+            })
+            .ok()
+    });
+    installed.as_deref()
+}
+
+fn install() -> Result<PathBuf, String> {
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mesh/requirements.txt");
+    let wanted = fs::read_to_string(&requirements).expect("the versions are there");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mesh");
+    let (python, done) = (folder.join("bin/python"), folder.join("installed.txt"));
+    if fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    let run = |command: &mut Command| match command.stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or("it failed").to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))
+        .map_err(|why| format!("python3 makes no virtual environment ({why})"))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--retries", "1", "--timeout", "15", "--requirement"];
+    run(Command::new(&python).args(pip).arg(&requirements)).map_err(|why| format!("pip installs nothing ({why})"))?;
+    fs::write(done, wanted).expect("it is written");
+    Ok(python)
+}
+
+/// A sandbox on loopback, and a site whose messages to the Trust go through it.
+struct Mesh {
+    python: &'static Path,
+    site: DemoSite,
+    port: u16,
+    _sandbox: Process,
+}
+
+impl Mesh {
+    /// `settings` are further lines of `[mesh]`.
+    fn start(settings: &str) -> Option<Mesh> {
+        let python = python()?;
+        let site = DemoSite::new();
+        keys(&site);
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let file = |name: &str| site.path("gateway/mesh").join(name);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "exec \"$@\" >&2", "sh"])
+            .arg(python)
+            .args(["-m", "uvicorn", "mesh_sandbox.api:app", "--host", "127.0.0.1", "--ssl-cert-reqs", "2"])
+            .args(["--port", &port.to_string()])
+            .arg("--ssl-certfile")
+            .arg(file("client.pem"))
+            .arg("--ssl-keyfile")
+            .arg(file("client.key"))
+            .arg("--ssl-ca-certs")
+            .arg(file("ca.pem"))
+            .envs([("SHARED_KEY", SHARED_KEY), ("AUTH_MODE", "full"), ("STORE_MODE", "memory")]);
+        let sandbox = Process::start(&mut command, site.path("sandbox.log"));
+        wait_for("the sandbox to listen", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let mesh = Mesh { python, site, port, _sandbox: sandbox };
+        mesh.configure(settings);
+        Some(mesh)
+    }
+
+    fn configure(&self, settings: &str) {
+        let written = format!(
+            r#"
+ods = "DEMOT"
+name = "Demo Trust"
+first_retry_seconds = 0.2
+max_retry_seconds = 1
+
+[mesh]
+endpoint = "https://localhost:{}"
+connect = "127.0.0.1:{}"
+trust_anchors = "mesh/ca.pem"
+certificate = "mesh/client.pem"
+key = "mesh/client.key"
+mailbox = "{OURS}"
+password_file = "mesh/password"
+shared_key_file = "mesh/shared-key"
+workflow = "{WORKFLOW}"
+poll_seconds = 1
+{settings}
+"#,
+            self.port, self.port
+        );
+        fs::write(self.site.path("gateway/partners/trust.toml"), written).expect("it is written");
+    }
+
+    /// Submits the sample, and waits until MESH has it.
+    fn deliver(&self) -> String {
+        let (sent, _) = self.site.send(RECORD, &["--wait-seconds", "0"]);
+        let id = sent["message"].as_str().unwrap_or_else(|| panic!("it is accepted: {sent}")).to_owned();
+        self.wait_until(&id, "delivered");
+        id
+    }
+
+    fn show(&self, id: &str) -> Value {
+        let mut command = weir();
+        command.args(["messages", "show", id, "--format", "json", "--site"]).arg(self.site.gateway_folder());
+        json_of(&command.output().expect("weir runs"))
+    }
+
+    fn wait_until(&self, id: &str, state: &str) {
+        wait_for(&format!("the message to be {state}"), || self.show(id)["state"] == state);
+    }
+
+    /// What NHS England's client says for `mailbox`.
+    fn client(&self, mailbox: &str, command: &str, asked: &Value) -> Value {
+        let mut partner = Command::new(self.python);
+        partner
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mesh/partner.py"))
+            .arg(format!("https://localhost:{}", self.port))
+            .arg(self.site.path("gateway/mesh"))
+            .args([mailbox, PASSWORD, command, &asked.to_string()]);
+        json_of(&partner.output().expect("Python runs"))
+    }
+
+    /// The one message that the partner has.
+    fn received(&self) -> (Value, String) {
+        let read = self.client(THEIRS, "read", &Value::Null);
+        let [message] = read.as_array().expect("a list").as_slice() else { panic!("one message: {read}") };
+        (message["headers"].clone(), message["body"].as_str().expect("text").to_owned())
+    }
+
+    /// `from` answers the Bundle that was received; what MESH calls the answer.
+    fn answer(&self, from: &str, bundle: &str, code: ResponseCode, more: Value) -> String {
+        let bundle: Value = serde_json::from_str(bundle).expect("the Bundle is JSON");
+        let body = response_bundle(&Response {
+            id: Uuid::new_v4(),
+            timestamp: OffsetDateTime::now_utc(),
+            answers: bundle["id"].as_str().expect("a Bundle has an id"),
+            code,
+            event: "servicerequest-response",
+            receiver: "DEMOT",
+            sender: "DEMOP",
+        });
+        let mut asked = json!({"to": OURS, "workflow": format!("{WORKFLOW}_ACK"), "body": body});
+        asked.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        self.client(from, "send", &asked).as_str().expect("an id").to_owned()
+    }
+
+    fn tracked(&self, mailbox: &str, id: &str) -> Value {
+        self.client(mailbox, "track", &json!({"id": id}))
+    }
+
+    /// How often the sandbox was asked for this.
+    fn asked_for(&self, request: &str) -> usize {
+        fs::read_to_string(self.site.path("sandbox.log")).expect("the sandbox logs").matches(request).count()
+    }
+
+    /// Stops the gateway; its audit log verifies, and no secret or record is in its log.
+    fn ends_well(&self, gateway: Process) {
+        assert_eq!(gateway.terminate(), Some(0));
+        let folder = self.site.gateway_folder();
+        let verified = weir().args(["audit", "verify", "--site"]).arg(folder).output().expect("weir runs");
+        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+        let log = fs::read_to_string(self.site.path("gateway.log")).expect("the gateway logs");
+        for secret in [SHARED_KEY, "NHSMESH", "resourceType"] {
+            assert!(!log.contains(secret), "{secret} is in the log");
+        }
+    }
+}
+
+/// One authority, and one certificate that serves the sandbox and both of its clients.
+fn keys(site: &DemoSite) {
+    let folder = site.path("gateway/mesh");
+    fs::create_dir(&folder).expect("a new folder");
+    let validity = Validity::days(OffsetDateTime::now_utc(), 1);
+    let authority = Authority::new("MESH CA", validity).expect("an authority");
+    let issued = authority.issue(&"X26".parse().expect("an ODS code"), "mesh.example", &["localhost"], validity);
+    let issued = issued.expect("a certificate");
+    for (name, text) in [
+        ("ca.pem", authority.certificate_pem()),
+        ("client.pem", &issued.certificate_pem),
+        ("client.key", &issued.key_pem),
+        ("password", PASSWORD),
+        ("shared-key", SHARED_KEY),
+    ] {
+        let file = folder.join(name);
+        fs::write(&file, text).expect("it is written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is ours");
+    }
+}
+
+#[test]
+fn a_message_goes_into_the_partners_mailbox_and_its_answer_comes_back() {
+    let Some(mesh) = Mesh::start("lookup_ods = \"X26\"") else { return };
+    let gateway = mesh.site.start_gateway();
+    let id = mesh.deliver();
+    let (headers, bundle) = mesh.received();
+    assert_eq!((&headers["localid"], &headers["workflowid"]), (&json!(id), &json!(WORKFLOW)));
+    assert_eq!(serde_json::from_str::<Value>(&bundle).expect("JSON")["resourceType"], "Bundle");
+    let note = mesh.show(&id)["note"].as_str().expect("a note").to_owned();
+    let mesh_id = headers["messageid"].as_str().expect("MESH names it");
+    assert!(note.contains(mesh_id), "{note}");
+    assert_eq!(mesh.tracked(OURS, mesh_id), "acknowledged");
+
+    // Nobody but the partner answers for it.
+    let forged = mesh.answer(OTHERS, &bundle, ResponseCode::Ok, json!({"local_id": id}));
+    wait_for("the forged answer to be seen", || {
+        mesh.asked_for(&format!("HEAD /messageexchange/{OURS}/inbox/{forged}")) > 0
+    });
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(mesh.show(&id)["state"], "delivered");
+
+    let answer = mesh.answer(THEIRS, &bundle, ResponseCode::Ok, json!({"chunk": 300}));
+    mesh.wait_until(&id, "acknowledged");
+    wait_for("MESH to forget the answer", || mesh.tracked(THEIRS, &answer) == "acknowledged");
+    assert!(mesh.asked_for(&format!("GET /messageexchange/{OURS}/inbox/{answer}/2")) > 0, "it came in chunks");
+    assert_eq!(mesh.client(OURS, "waiting", &Value::Null), json!([forged]), "what is not for us stays");
+    assert_eq!(mesh.asked_for(&format!("GET /messageexchange/{OURS}/inbox/{forged} ")), 0, "and is not even read");
+    assert_eq!(mesh.asked_for(&format!("POST /messageexchange/{OURS} ")), 1, "one handshake");
+    mesh.ends_well(gateway);
+}
+
+#[test]
+fn a_large_message_goes_in_chunks_and_a_refusal_comes_back() {
+    let Some(mesh) = Mesh::start(&format!("to = \"{THEIRS}\"\nchunk_bytes = 3000")) else { return };
+    let gateway = mesh.site.start_gateway();
+    let id = mesh.deliver();
+    let (headers, bundle) = mesh.received();
+    let chunks = bundle.len().div_ceil(3000);
+    assert!(chunks > 2, "{} bytes are many chunks", bundle.len());
+    assert_eq!(headers["chunk-range"], json!(format!("1:{chunks}")));
+    assert_eq!(serde_json::from_str::<Value>(&bundle).expect("whole")["type"], "message");
+    mesh.answer(THEIRS, &bundle, ResponseCode::FatalError, Value::Null);
+    mesh.wait_until(&id, "refused");
+    mesh.ends_well(gateway);
+}
+
+#[test]
+fn a_report_makes_the_message_fail_and_people_are_told() {
+    let Some(mesh) = Mesh::start("lookup_ods = \"X26\"") else { return };
+    let gateway = mesh.site.start_gateway();
+    let id = mesh.deliver();
+    let report = json!({
+        "mailbox_id": OURS,
+        "code": "14",
+        "description": "Message not collected by recipient after 5 days",
+        "workflow_id": WORKFLOW,
+        "local_id": id,
+        "linked_message_id": "20200529155357895317_3573F8",
+    });
+    let report = mesh.client(OURS, "report", &report).as_str().expect("an id").to_owned();
+    mesh.wait_until(&id, "dead");
+    let note = mesh.show(&id)["note"].as_str().expect("a note").to_owned();
+    assert!(note.contains("20200529155357895317_3573F8") && note.contains("code 14"), "{note}");
+    wait_for("MESH to forget the report", || mesh.client(OURS, "waiting", &Value::Null) == json!([]));
+    assert_eq!(mesh.asked_for(&format!("PUT /messageexchange/{OURS}/inbox/{report}/status/acknowledged")), 1);
+    wait_for("people to be told", || {
+        mesh.show(&id)["note"].as_str().is_some_and(|note| note.contains("people told: dead"))
+    });
+    mesh.ends_well(gateway);
+}
+
+#[test]
+fn what_was_downloaded_and_not_stored_is_fetched_again_after_a_kill() {
+    let Some(mesh) = Mesh::start("lookup_ods = \"X26\"") else { return };
+    let gateway = mesh.site.start_gateway();
+    let id = mesh.deliver();
+    let (_, bundle) = mesh.received();
+    // The database takes nothing while this holds it.
+    let database = Connection::open(mesh.site.path("gateway/data/weir.sqlite3")).expect("the database is there");
+    database.execute_batch("BEGIN IMMEDIATE").expect("it can be held");
+    let answer = mesh.answer(THEIRS, &bundle, ResponseCode::Ok, Value::Null);
+    let fetched = format!("GET /messageexchange/{OURS}/inbox/{answer} ");
+    let acknowledged = format!("PUT /messageexchange/{OURS}/inbox/{answer}/status/acknowledged");
+    wait_for("the answer to be downloaded", || mesh.asked_for(&fetched) > 0);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!((mesh.asked_for(&fetched), mesh.asked_for(&acknowledged)), (1, 0), "it is not on disk yet");
+    gateway.kill();
+    database.execute_batch("ROLLBACK").expect("it is let go");
+    assert_eq!(mesh.client(OURS, "waiting", &Value::Null), json!([answer]));
+
+    let gateway = mesh.site.start_gateway();
+    mesh.wait_until(&id, "acknowledged");
+    wait_for("MESH to forget it", || mesh.asked_for(&acknowledged) == 1);
+    assert_eq!(mesh.asked_for(&fetched), 2);
+    mesh.ends_well(gateway);
+}
+
+#[test]
+fn a_message_whose_answer_was_lost_is_not_sent_twice() {
+    let Some(mesh) = Mesh::start("lookup_ods = \"X26\"") else { return };
+    let gateway = mesh.site.start_gateway();
+    let id = mesh.deliver();
+    gateway.kill();
+    // As if the gateway had been killed before it stored what MESH answered.
+    let database = Connection::open(mesh.site.path("gateway/data/weir.sqlite3")).expect("the database is there");
+    let changed = database.execute("UPDATE messages SET state = 'in-flight' WHERE state = 'delivered'", []);
+    assert_eq!(changed.expect("it can be changed"), 1);
+    drop(database);
+    let _gateway = mesh.site.start_gateway();
+    mesh.wait_until(&id, "delivered");
+    let shown = mesh.show(&id);
+    assert!(shown["note"].as_str().is_some_and(|note| note.contains("an earlier attempt")), "{shown}");
+    assert_eq!((&shown["attempts"], mesh.asked_for(&format!("POST /messageexchange/{OURS}/outbox"))), (&json!(2), 1));
+    mesh.received();
+}
