@@ -137,6 +137,14 @@ fn the_consent_page_is_true() {
 }
 
 #[test]
+fn the_tls_page_is_true() {
+    let scratch = TempDir::new().expect("a folder can be made");
+    let folder = scratch.path().join("tls");
+    fs::create_dir(&folder).expect("it can be made");
+    assert_true("tls.md", &folder, 3);
+}
+
+#[test]
 fn the_delivery_page_is_true() {
     let scratch = TempDir::new().expect("a folder can be made");
     let folder = scratch.path().join("delivery");

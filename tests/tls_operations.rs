@@ -9,7 +9,7 @@ use std::fs;
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use serde_json::Value;
-use support::{DemoSite, http_get, wait_for};
+use support::{DemoSite, http_get, wait_for, weir};
 use time::OffsetDateTime;
 use weir::cli::client::Client;
 use weir::config::Endpoint;
@@ -168,4 +168,57 @@ fn what_ends_within_thirty_days_is_told() {
     let log = fs::read_to_string(site.path("gateway.log")).expect("there is a log");
     assert!(log.contains("a certificate or list ends soon") && log.contains("records.certificate"));
     assert_eq!(gateway.terminate(), Some(0));
+}
+
+/// `weir partner check DEMOT`: the exit code, and what it prints.
+fn check(site: &DemoSite) -> (Option<i32>, String) {
+    let mut command = weir();
+    command.args(["partner", "check", "DEMOT", "--site"]).arg(site.gateway_folder());
+    let done = command.output().expect("weir runs");
+    let (out, error) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    (done.status.code(), format!("{out}{error}"))
+}
+
+#[test]
+fn a_check_of_a_partner_says_everything_that_is_wrong_at_once() {
+    let site = DemoSite::new();
+    let file = site.gateway_folder().join("partners/trust.toml");
+    let good = fs::read_to_string(&file).expect("it is there");
+    let (code, says) = check(&site);
+    assert!(code == Some(1) && says.contains("refused: the partner cannot be reached (connection refused)"), "{says}");
+    let trust = site.start_partner("trust", &[]);
+    let (code, says) = check(&site);
+    assert_eq!(code, Some(0), "{says}");
+    for expected in
+        ["TLSv1_3", "names: bars-demot.", "issued by CN=", "holds from 20", "key sha256/", "no key is pinned"]
+    {
+        assert!(says.contains(expected), "{expected}: {says}");
+    }
+    // The file of another partner, as it were: another authority, another party, another pin.
+    let pki = site.gateway_folder().join("pki");
+    fs::write(pki.join("other.pem"), authority().certificate_pem()).expect("it is written");
+    let wrong = good.replace("pki/partner-ca.pem", "pki/other.pem").replace("bars-demot.", "bars-demox.");
+    let pin = "spki_pins = [\"sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"]\n";
+    fs::write(&file, format!("{pin}{wrong}")).expect("it is written");
+    let (code, says) = check(&site);
+    assert_eq!(code, Some(1), "{says}");
+    for expected in [
+        "is not from an authority that its partner file trusts",
+        "is not for the host name of its endpoint",
+        "has a key that its partner file does not pin",
+        "hint: check anchors in the partner file with the partner",
+        "it is not one of those that are pinned",
+    ] {
+        assert!(says.contains(expected), "{expected}: {says}");
+    }
+    fs::write(&file, good).expect("it is written");
+    // Our own certificate, of an authority that the partner does not know.
+    drop(trust);
+    let theirs = site.path("trust/pki/provider-ca.pem");
+    fs::write(theirs, authority().certificate_pem()).expect("it is written");
+    let _trust = site.start_partner("trust", &[]);
+    let (code, says) = check(&site);
+    assert!(code == Some(1) && says.contains("the partner refuses our certificate (TLS alert "), "{says}");
+    let arrivals = fs::read_to_string(site.path("trust/inbox/arrivals.jsonl")).unwrap_or_default();
+    assert!(arrivals.is_empty(), "nothing was sent");
 }

@@ -19,6 +19,7 @@ mod minimise;
 mod output;
 mod package;
 mod partner;
+mod partner_check;
 mod records;
 mod results;
 mod review;
@@ -157,7 +158,7 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
     match verb {
         Verb::Demo(arguments) => demo::run(&arguments, output),
         Verb::Serve(arguments) => serve::run(&arguments),
-        Verb::Partner(arguments) => partner::run(&arguments),
+        Verb::Partner(arguments) => partner::run(&arguments, output),
         Verb::Send(arguments) => send::run(&arguments, output),
         Verb::Map(arguments) => map::run(&arguments, output),
         Verb::Transform(arguments) => transform::run(&arguments, output),

@@ -1,29 +1,46 @@
-//! `weir partner`: the reference receiver of a partner.
+//! `weir partner`: the reference receiver of a partner; `weir partner check`: a look at a partner's endpoint.
 
-use clap::Args;
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
 use tokio::sync::watch;
 
 use super::Answer;
+use super::output::Output;
+use super::partner_check;
 use super::serve::ended_by_signal;
 use crate::config::PartnerSite;
 use crate::partner::{self, Misbehaviour};
 
+/// What else is done with partners.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Say what is wrong with a partner's TLS
+    Check(partner_check::Arguments),
+}
+
 /// Receives messages as a partner would: takes them over mutual TLS, keeps them, acknowledges them.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Example:\n  weir partner --site site/trust\n  weir partner --site site/trust --misbehave \
     unavailable:3 --misbehave cut:1")]
 pub(super) struct Arguments {
     /// The partner's folder: partner.toml, pki/, and the inbox
-    #[arg(long, value_name = "DIR")]
-    site: std::path::PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    site: Option<std::path::PathBuf>,
     /// What to do wrong: unavailable:N, flap:N, cut:N, silent:N, slow:MILLISECONDS, reject, uncorrelated:N
     #[arg(long, value_name = "HOW")]
     misbehave: Vec<Misbehaviour>,
+    #[command(subcommand)]
+    verb: Option<Verb>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Answer> {
+pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answer> {
+    if let Some(Verb::Check(check)) = &arguments.verb {
+        return partner_check::run(check, output);
+    }
     super::start_logging("info");
-    let site = PartnerSite::load(&arguments.site)?;
+    let folder = arguments.site.as_deref().context("name the partner's folder with --site")?;
+    let site = PartnerSite::load(folder)?;
     super::runtime()?.block_on(async {
         let (stop, stopped) = watch::channel(false);
         let running = partner::serve(site.settings(arguments.misbehave.clone())?, stopped).await?;

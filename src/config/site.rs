@@ -247,6 +247,21 @@ impl Site {
         self.written.gateway.ods.clone()
     }
 
+    /// To whom messages go.
+    pub fn partners(&self) -> &[Partner] {
+        &self.partners
+    }
+
+    /// The partner with this ODS code.
+    pub fn partner(&self, ods: &PartyId) -> Option<&Partner> {
+        self.partners.iter().find(|partner| partner.ods == *ods)
+    }
+
+    /// What the gateway presents to partners.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
     /// Who may act at the site.
     pub fn staff(&self) -> &Staff {
         &self.staff

@@ -24,6 +24,9 @@ pub enum TlsRefusal {
     /// Its certificate is for another host name.
     #[error("the partner's certificate is not for the host name of its endpoint")]
     WrongName,
+    /// It speaks no version as new as the partner file asks for.
+    #[error("the partner speaks no version of TLS as new as its partner file asks for")]
+    TooOld,
     /// Its issuer has revoked its certificate.
     #[error("the partner's certificate has been revoked by its issuer")]
     Revoked,
@@ -105,6 +108,9 @@ impl AttemptError {
             }
             AttemptError::Tls(TlsRefusal::WrongAuthority) => "check anchors in the partner file with the partner",
             AttemptError::Tls(TlsRefusal::WrongName) => "check endpoint in the partner file with the partner",
+            AttemptError::Tls(TlsRefusal::TooOld) => {
+                "ask the partner for a newer version of TLS, or correct minimum_tls"
+            }
             AttemptError::Tls(TlsRefusal::Revoked) => "ask the partner for its new certificate; nothing is sent before",
             AttemptError::Tls(TlsRefusal::Distrusted(distrust)) => distrust.hint(),
             AttemptError::Tls(_) => "ask the partner to correct its endpoint's certificate or TLS settings",

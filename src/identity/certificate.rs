@@ -109,6 +109,42 @@ pub fn party_of(certificate: &CertificateDer<'_>, role: Role) -> Result<PartyId,
     named_party(&certificate)
 }
 
+/// A certificate, for people.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// `CN=…`
+    pub subject: String,
+    /// `CN=…`
+    pub issuer: String,
+    /// Its subject alternative DNS names; of one that is no host name, what can be shown.
+    pub names: Vec<String>,
+    /// When it holds.
+    pub validity: Validity,
+}
+
+/// What a certificate says of itself; nothing of it is verified.
+///
+/// # Errors
+/// [`CertificateError::Malformed`]
+pub fn describe(certificate: &CertificateDer<'_>) -> Result<Described, CertificateError> {
+    let validity = validity_of(certificate)?;
+    let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::Malformed)?;
+    let names = certificate.subject_alternative_name().map_err(|_| CertificateError::Malformed)?;
+    let shown = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some(printable(name)),
+        GeneralName::Invalid(..) => Some("(not readable)".to_owned()),
+        _ => None,
+    };
+    let names = names.map(|names| names.value.general_names.iter().filter_map(shown).collect()).unwrap_or_default();
+    let (subject, issuer) = (certificate.subject().to_string(), certificate.issuer().to_string());
+    Ok(Described { subject: printable(&subject), issuer: printable(&issuer), names, validity })
+}
+
+/// A peer's words on a terminal: nothing that steers it.
+fn printable(text: &str) -> String {
+    text.chars().map(|each| if each.is_control() { '\u{fffd}' } else { each }).collect()
+}
+
 /// From when until when a certificate holds.
 ///
 /// # Errors

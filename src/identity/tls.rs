@@ -507,6 +507,62 @@ fn new_client(
     Ok(config)
 }
 
+/// For a look at a server that may be anyone: presents `credentials`, and accepts any chain whose key the server has.
+/// Nothing may be sent over such a connection.
+///
+/// # Errors
+/// As [`client_config`].
+pub fn observing_client(credentials: &Credentials, clock: Clock) -> Result<Arc<ClientConfig>, TlsError> {
+    credentials.party(Role::Client)?;
+    let mut config = ClientConfig::builder_with_details(provider(), clock)
+        .with_protocol_versions(TlsVersion::Tls12.versions())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Observer(provider().signature_verification_algorithms)))
+        .with_client_cert_resolver(Arc::new(credentials.clone()));
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = protocols();
+    Ok(Arc::new(config))
+}
+
+/// Accepts any chain.
+#[derive(Debug)]
+struct Observer(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Observer {
+    fn verify_server_cert(
+        &self,
+        _first: &CertificateDer<'_>,
+        _others: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
 /// HTTP/2 is preferred, HTTP/1.1 is accepted (RFC 7301).
 fn protocols() -> Vec<Vec<u8>> {
     vec![b"h2".to_vec(), b"http/1.1".to_vec()]

@@ -153,7 +153,7 @@ const LIST_NOTICE: time::Duration = time::Duration::hours(12);
 
 impl Term {
     /// A certificate's.
-    pub(super) fn of_certificate(what: String, until: OffsetDateTime) -> Term {
+    pub fn of_certificate(what: String, until: OffsetDateTime) -> Term {
         Term { what, until, notice: NOTICE }
     }
 
