@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::setting::{SettingError, kept, wrong};
 use crate::identity::pin::Pin;
-use crate::identity::tls::{TlsVersion, TrustAnchors, TrustFiles};
+use crate::identity::tls::{TlsError, TlsVersion, TrustAnchors, TrustFiles};
 
 /// A further route of a partner, as its file says it: a second endpoint.
 #[derive(Clone, Debug, Deserialize)]
@@ -110,9 +110,14 @@ impl RouteSection {
             lists: lists.iter().map(|list| partners.site.join(list)).collect(),
             grace: Duration::from_secs(u64::from(partners.grace_hours) * 3600),
         };
-        TrustAnchors::load(files).map_err(|error| {
-            let key = if error.is_of_lists() { "revocation_lists" } else { "trust_anchors" };
-            wrong(key, format!("cannot be used ({error})"), error.hint())
+        let anchors = files.anchors.clone();
+        TrustAnchors::load(files).map_err(|error| match &error {
+            TlsError::Unreadable { file, kind } if *file == anchors => {
+                wrong("trust_anchors", format!("cannot be read ({kind})"), error.hint())
+            }
+            TlsError::Unreadable { .. } => wrong("revocation_lists", error.to_string(), error.hint()),
+            _ if error.is_of_lists() => wrong("revocation_lists", format!("cannot be used ({error})"), error.hint()),
+            _ => wrong("trust_anchors", format!("cannot be used ({error})"), error.hint()),
         })
     }
 }
