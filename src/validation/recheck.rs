@@ -70,10 +70,33 @@ impl<'a> Walk<'a> {
     /// Whether an element is unchanged and cannot have become invalid. Which rules the definition of an extension has is
     /// not asked: what holds one is checked.
     pub(super) fn is_settled(&self, node: Node<'a>, plan: &TypePlan, shapes: &[&'a Shape]) -> bool {
-        self.is_unchanged(node)
-            && reach(plan, shapes) == Reach::Focus
+        if !self.is_unchanged(node) {
+            return false;
+        }
+        if plan.def.name == "Bundle.entry" {
+            return self.is_settled_entry(node, shapes);
+        }
+        reach(plan, shapes) == Reach::Focus
             && plan.def.name != "Extension"
             && node.subtree().all(|below| below.name_id() != keys().extension)
+    }
+
+    /// Whether an unchanged entry holds nothing but a resource whose rules look no further than itself.
+    fn is_settled_entry(&self, entry: Node<'a>, shapes: &[&'a Shape]) -> bool {
+        let validator = self.validator;
+        let is_frame = |child: Node<'_>| [keys().full_url, keys().resource].contains(&child.name_id());
+        let Some(resource) = entry.child(keys().resource).filter(|_| entry.children().all(is_frame)) else {
+            return false;
+        };
+        let plan = resource.resource_type().and_then(|name| validator.base.named(name));
+        let claims = resource.child(keys().meta).and_then(|meta| meta.child(keys().profile));
+        let looks_no_further = |claim: Node<'_>| {
+            let profile = claim.text().and_then(|url| validator.profile(without_version(&url)));
+            profile.is_none_or(|profile| profile.shape.reach <= Reach::Resource)
+        };
+        shapes.iter().all(|shape| shape.reach == Reach::Focus)
+            && plan.is_some_and(|plan| reach(plan, &self.implied(resource, plan.def.name)) <= Reach::Resource)
+            && claims.into_iter().flat_map(Node::items).all(looks_no_further)
     }
 
     /// Whether a member of an object that changed is unchanged itself, and so are how often it stands and in which slices.

@@ -343,7 +343,11 @@ impl<'a> Walk<'a> {
         let mut shapes: Shapes<'a> = SmallVec::from_slice(extra);
         if !self.is_trial {
             self.claimed(node, &mut shapes);
-            self.implied(node, plan.def.name, &mut shapes);
+            for shape in self.implied(node, plan.def.name) {
+                if !shapes.iter().any(|own| std::ptr::eq(*own, shape)) {
+                    shapes.push(shape);
+                }
+            }
         }
         shapes.retain(|shape| self.of_type(shape, plan.def, node));
         if self.is_settled_resource(node, plan, &shapes) {
@@ -413,12 +417,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Adds the shapes that hold whether they are claimed or not: those that an ImplementationGuide sets for all
+    /// The shapes that hold whether they are claimed or not: those that an ImplementationGuide sets for all
     /// resources of the type, and the vital signs of R4 for Observations with one of their codes.
-    fn implied(&mut self, node: Node<'a>, name: &str, shapes: &mut Shapes<'a>) {
-        let validator = self.validator;
+    pub(super) fn implied(&self, node: Node<'a>, name: &str) -> Shapes<'a> {
+        let (validator, mut shapes) = (self.validator, Shapes::new());
         for (_, profile) in validator.globals.iter().filter(|(kind, _)| **kind == *name) {
-            validator.activate(profile, shapes);
+            validator.activate(profile, &mut shapes);
         }
         let code = node.child(keys().code).filter(|_| name == "Observation");
         let codings = code.and_then(|code| code.child(keys().coding)).into_iter().flat_map(Node::items);
@@ -429,9 +433,10 @@ impl<'a> Walk<'a> {
                 continue;
             };
             if text(keys().system).as_deref() == Some("http://loinc.org") {
-                validator.activate(&format!("{R4}{profile}"), shapes);
+                validator.activate(&format!("{R4}{profile}"), &mut shapes);
             }
         }
+        shapes
     }
 
     /// Whether the root shape of a profile fits the resource; if not, says so.
