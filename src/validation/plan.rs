@@ -12,6 +12,7 @@ use super::primitives::Format;
 use super::terminology::NamedSet;
 use crate::fhir::outcome::Severity;
 use crate::fhir::r4::{ElementDef, TypeDef};
+use crate::fhir::snapshot::R4;
 use crate::fhir::{Document, FixedMap, Name, NameId};
 use crate::fhirpath::{Expression, Reach};
 
@@ -125,6 +126,9 @@ impl Rule {
     }
 }
 
+/// Profiles of R4 on data types that look at nothing but the value.
+pub(super) const LOCAL: &[&str] = &["SimpleQuantity", "MoneyQuantity"];
+
 /// What one profile says about one element.
 #[derive(Debug, Default)]
 pub(super) struct Shape {
@@ -167,7 +171,9 @@ impl Shape {
     /// How far the profiles on its type look: they are activated where the element stands, and not known here. Those of
     /// extensions are known by their URLs, those of resources where the resource stands.
     fn reach_of_types(&self) -> Reach {
-        let is_plain = |rule: &TypeRule| rule.profiles.is_empty() || rule.code.as_ref() == "Extension";
+        let is_local = |url: &str| url.strip_prefix(R4).is_some_and(|name| LOCAL.contains(&name));
+        let is_plain =
+            |rule: &TypeRule| rule.profiles.iter().all(|url| is_local(url)) || rule.code.as_ref() == "Extension";
         if self.types.iter().all(is_plain) { Reach::Focus } else { Reach::Document }
     }
 

@@ -650,6 +650,10 @@ fn a_type_knows_how_far_its_rules_look() {
     ] {
         assert_eq!(validator.base.named(name).map(|plan| plan.reach), Some(expected), "{name}");
     }
+    for name in plan::LOCAL {
+        let profile = validator.profile(&format!("{R4}{name}")).expect("it is one of R4's");
+        assert_eq!(profile.shape.reach, Reach::Focus, "{name}");
+    }
 }
 
 #[test]
