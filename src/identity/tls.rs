@@ -1,7 +1,7 @@
 //! Mutual TLS: what we present, whom we trust, and the one set of protocol choices for both directions.
 //!
 //! TLS 1.3, and TLS 1.2 with ECDHE and AES-GCM only (the two NRL suites and their ECDSA twins). Cryptography is
-//! aws-lc-rs, passed explicitly: no process-wide provider is installed. Chains are judged by [`super::trust`].
+//! aws-lc-rs, passed explicitly: no process-wide provider is installed. Chains are judged by `trust`.
 //! A session that is resumed skips rustls' verifiers: whoever lets sessions be resumed judges the chain again.
 
 use std::fmt;
