@@ -65,13 +65,10 @@ pub fn requesting_software(name: &str, version: &str) -> String {
 }
 
 pub(super) fn identifier(out: &mut Writer, system: &str, value: &str) {
-    out.key("identifier");
-    out.begin_array();
-    out.begin_object();
-    out.field("system", system);
-    out.field("value", value);
-    out.end_object();
-    out.end_array();
+    out.list_of_one("identifier", |out| {
+        out.field("system", system);
+        out.field("value", value);
+    });
 }
 
 /// A receiver's answer to what it does not accept: code and status (http-error-codes).

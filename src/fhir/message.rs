@@ -263,18 +263,14 @@ fn message_header(out: &mut Writer, response: &Response<'_>, to: uuid::Uuid, fro
 }
 
 fn coding(out: &mut Writer, name: &str, system: &str, code: &str) {
-    out.key(name);
-    out.begin_object();
-    out.field("system", system);
-    out.field("code", code);
-    out.end_object();
+    out.object(name, |out| {
+        out.field("system", system);
+        out.field("code", code);
+    });
 }
 
 fn reference(out: &mut Writer, name: &str, to: uuid::Uuid) {
-    out.key(name);
-    out.begin_object();
-    out.field("reference", &format!("urn:uuid:{to}"));
-    out.end_object();
+    out.object(name, |out| out.field("reference", &format!("urn:uuid:{to}")));
 }
 
 fn organisation(out: &mut Writer, ods: &str) {

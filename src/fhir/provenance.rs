@@ -104,7 +104,7 @@ impl Disclosure<'_> {
         out.field("resourceType", "Provenance");
         out.field("id", &self.id.to_string());
         self.contained(&mut out);
-        list(&mut out, "target", |out| out.field("reference", &format!("urn:uuid:{}", self.bundle)));
+        out.list_of_one("target", |out| out.field("reference", &format!("urn:uuid:{}", self.bundle)));
         let recorded = instant_text(self.recorded);
         out.field("occurredDateTime", &recorded);
         out.field("recorded", &recorded);
@@ -116,12 +116,12 @@ impl Disclosure<'_> {
         out.begin_array();
         for (code, words) in self.purposes {
             out.begin_object();
-            coding(&mut out, ACT_REASON, code);
+            out.coding(ACT_REASON, code);
             out.field("text", words);
             out.end_object();
         }
         out.end_array();
-        object(&mut out, "activity", |out| coding(out, LIFECYCLE, "disclose"));
+        out.object("activity", |out| out.coding(LIFECYCLE, "disclose"));
         self.agents(&mut out);
         self.entities(&mut out);
         out.end_object();
@@ -129,15 +129,15 @@ impl Disclosure<'_> {
     }
 
     fn contained(&self, out: &mut Writer) {
-        list(out, "contained", |out| {
+        out.list_of_one("contained", |out| {
             out.field("resourceType", "Device");
             out.field("id", GATEWAY);
-            list(out, "deviceName", |out| {
+            out.list_of_one("deviceName", |out| {
                 out.field("name", self.gateway.name);
                 out.field("type", "user-friendly-name");
             });
-            list(out, "version", |out| out.field("value", self.gateway.version));
-            object(out, "owner", |out| identifier(out, "Organization", ODS_ORGANISATION, self.gateway.owner));
+            out.list_of_one("version", |out| out.field("value", self.gateway.version));
+            out.object("owner", |out| identifier(out, "Organization", ODS_ORGANISATION, self.gateway.owner));
         });
     }
 
@@ -145,32 +145,29 @@ impl Disclosure<'_> {
         out.key("agent");
         out.begin_array();
         out.begin_object();
-        object(out, "type", |out| coding(out, PARTICIPANT, "author"));
-        object(out, "who", |out| {
+        out.object("type", |out| out.coding(PARTICIPANT, "author"));
+        out.object("who", |out| {
             identifier(out, "Organization", ODS_ORGANISATION, self.author.ods);
             out.field("display", self.author.name);
         });
         out.end_object();
         out.begin_object();
-        object(out, "type", |out| coding(out, PARTICIPANT, "assembler"));
-        object(out, "who", |out| out.field("reference", &format!("#{GATEWAY}")));
-        object(out, "onBehalfOf", |out| identifier(out, "Organization", ODS_ORGANISATION, self.author.ods));
+        out.object("type", |out| out.coding(PARTICIPANT, "assembler"));
+        out.object("who", |out| out.field("reference", &format!("#{GATEWAY}")));
+        out.object("onBehalfOf", |out| identifier(out, "Organization", ODS_ORGANISATION, self.author.ods));
         out.end_object();
         for person in self.people {
             let part = if person.part == Participation::Legal { "legal" } else { "verifier" };
             out.begin_object();
-            object(out, "type", |out| coding(out, PARTICIPANT, part));
-            object(out, "who", |out| {
+            out.object("type", |out| out.coding(PARTICIPANT, part));
+            out.object("who", |out| {
                 out.field("type", "Practitioner");
                 if let Some(uri) = person.uri {
-                    object(out, "identifier", |out| {
-                        out.field("system", URI);
-                        out.field("value", uri);
-                    });
+                    out.identifier(URI, uri);
                 }
                 out.field("display", person.name);
             });
-            object(out, "onBehalfOf", |out| identifier(out, "Organization", ODS_ORGANISATION, self.author.ods));
+            out.object("onBehalfOf", |out| identifier(out, "Organization", ODS_ORGANISATION, self.author.ods));
             out.end_object();
         }
         out.end_array();
@@ -185,11 +182,8 @@ impl Disclosure<'_> {
         for entity in self.entities {
             out.begin_object();
             out.field("role", if entity.role == Role::Source { "source" } else { "derivation" });
-            object(out, "what", |out| {
-                object(out, "identifier", |out| {
-                    out.field("system", URI);
-                    out.field("value", entity.uri);
-                });
+            out.object("what", |out| {
+                out.identifier(URI, entity.uri);
                 out.field("display", entity.display);
             });
             out.end_object();
@@ -198,36 +192,9 @@ impl Disclosure<'_> {
     }
 }
 
-fn object(out: &mut Writer, name: &str, members: impl FnOnce(&mut Writer)) {
-    out.key(name);
-    out.begin_object();
-    members(out);
-    out.end_object();
-}
-
-/// An array of one object.
-fn list(out: &mut Writer, name: &str, members: impl FnOnce(&mut Writer)) {
-    out.key(name);
-    out.begin_array();
-    out.begin_object();
-    members(out);
-    out.end_object();
-    out.end_array();
-}
-
-fn coding(out: &mut Writer, system: &str, code: &str) {
-    list(out, "coding", |out| {
-        out.field("system", system);
-        out.field("code", code);
-    });
-}
-
 fn identifier(out: &mut Writer, of: &str, system: &str, value: &str) {
     out.field("type", of);
-    object(out, "identifier", |out| {
-        out.field("system", system);
-        out.field("value", value);
-    });
+    out.identifier(system, value);
 }
 
 #[cfg(test)]

@@ -69,26 +69,26 @@ impl ReviewTask<'_> {
         out.field("resourceType", "Task");
         out.field("id", &self.id().to_string());
         out.field("status", if self.standing == "completed" { "completed" } else { "requested" });
-        object(&mut out, "businessStatus", |out| out.field("text", self.standing));
+        out.object("businessStatus", |out| out.field("text", self.standing));
         out.field("intent", "order");
-        object(&mut out, "code", |out| {
-            coding(out, TASK_CODE, "approve");
+        out.object("code", |out| {
+            out.coding(TASK_CODE, "approve");
             out.field("text", "Review of sharing without consent");
         });
-        object(&mut out, "focus", |out| {
+        out.object("focus", |out| {
             out.field("type", "Bundle");
-            identifier(out, URI, &format!("urn:uuid:{}", self.message));
+            out.identifier(URI, &format!("urn:uuid:{}", self.message));
         });
         out.field("authoredOn", &instant_text(self.opened_at));
         out.field("lastModified", &instant_text(self.changed_at));
-        object(&mut out, "requester", |out| {
+        out.object("requester", |out| {
             out.field("type", "Organization");
-            identifier(out, ODS_ORGANISATION, self.provider);
+            out.identifier(ODS_ORGANISATION, self.provider);
         });
-        object(&mut out, "owner", |out| out.field("display", self.owner));
-        object(&mut out, "reasonCode", |out| coding(out, ACT_REASON, self.purpose));
-        object(&mut out, "restriction", |out| {
-            object(out, "period", |out| out.field("end", &instant_text(self.due_at)));
+        out.object("owner", |out| out.field("display", self.owner));
+        out.object("reasonCode", |out| out.coding(ACT_REASON, self.purpose));
+        out.object("restriction", |out| {
+            out.object("period", |out| out.field("end", &instant_text(self.due_at)));
         });
         parts(&mut out, "input", &self.input);
         parts(&mut out, "output", &self.output);
@@ -105,7 +105,7 @@ fn parts(out: &mut Writer, name: &str, parts: &[Part<'_>]) {
     out.begin_array();
     for part in parts {
         out.begin_object();
-        object(out, "type", |out| out.field("text", part.name));
+        out.object("type", |out| out.field("text", part.name));
         match part.value {
             Value::Text(text) => out.field("valueString", text),
             Value::Flag(flag) => {
@@ -116,30 +116,6 @@ fn parts(out: &mut Writer, name: &str, parts: &[Part<'_>]) {
         out.end_object();
     }
     out.end_array();
-}
-
-fn object(out: &mut Writer, name: &str, members: impl FnOnce(&mut Writer)) {
-    out.key(name);
-    out.begin_object();
-    members(out);
-    out.end_object();
-}
-
-fn coding(out: &mut Writer, system: &str, code: &str) {
-    out.key("coding");
-    out.begin_array();
-    out.begin_object();
-    out.field("system", system);
-    out.field("code", code);
-    out.end_object();
-    out.end_array();
-}
-
-fn identifier(out: &mut Writer, system: &str, value: &str) {
-    object(out, "identifier", |out| {
-        out.field("system", system);
-        out.field("value", value);
-    });
 }
 
 #[cfg(test)]

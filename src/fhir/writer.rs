@@ -80,6 +80,40 @@ impl Writer {
         self.string(text);
     }
 
+    /// A key with an object.
+    pub fn object(&mut self, name: &str, members: impl FnOnce(&mut Writer)) {
+        self.key(name);
+        self.begin_object();
+        members(self);
+        self.end_object();
+    }
+
+    /// A key with an array of one object.
+    pub fn list_of_one(&mut self, name: &str, members: impl FnOnce(&mut Writer)) {
+        self.key(name);
+        self.begin_array();
+        self.begin_object();
+        members(self);
+        self.end_object();
+        self.end_array();
+    }
+
+    /// The one coding of a CodeableConcept.
+    pub fn coding(&mut self, system: &str, code: &str) {
+        self.list_of_one("coding", |out| {
+            out.field("system", system);
+            out.field("code", code);
+        });
+    }
+
+    /// An `identifier` that stands once.
+    pub fn identifier(&mut self, system: &str, value: &str) {
+        self.object("identifier", |out| {
+            out.field("system", system);
+            out.field("value", value);
+        });
+    }
+
     /// How many bytes are written so far.
     pub fn position(&self) -> usize {
         self.out.len()
