@@ -4,12 +4,15 @@
 #![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
 
 mod support;
+#[path = "support/afterwards.rs"]
+mod afterwards;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use afterwards::{Seen, assert_sound, assert_verified, seen};
 use http_body_util::Full;
 use hyper::Request;
 use support::{DemoSite, wait_for, weir};
@@ -101,32 +104,15 @@ fn every_accepted_message_arrives_once_whenever_the_gateway_is_killed() {
     });
     assert_eq!(gateway.terminate(), Some(0));
 
-    // Under each message the partner saw one Bundle; it kept every one that got a 202, and none twice. (A partner that
-    // is killed between keeping a Bundle and noting it notes it as a duplicate the next time.)
-    let arrivals = site.arrivals("trust");
-    let rows = |outcomes: &'static [&str]| {
-        arrivals.iter().filter(move |row| outcomes.iter().any(|outcome| row["outcome"] == *outcome))
-    };
-    let mut bundles: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for row in rows(&["accepted", "duplicate"]) {
-        let text = |key: &str| row[key].as_str().expect("an arrival names its ids");
-        bundles.entry(text("request")).or_default().insert(text("id"));
-    }
-    assert!(bundles.values().all(|ids| ids.len() == 1), "a message was received as two");
-    let first_times: Vec<_> = rows(&["accepted"]).filter_map(|row| row["id"].as_str()).collect();
-    let distinct: BTreeSet<_> = first_times.iter().copied().collect();
-    assert_eq!(first_times.len(), distinct.len(), "a Bundle was kept twice");
-    assert_eq!(rows(&["conflict"]).count(), 0, "a resend had other bytes");
-    let kept: BTreeSet<String> = site.inbox("trust").into_iter().map(|(id, _)| id).collect();
+    let seen = seen(&site, "trust");
     for location in &locations {
         let message = location.trim_start_matches("/messages/");
-        let arrived = bundles.get(message).is_some_and(|ids| ids.iter().all(|id| kept.contains(*id)));
-        assert!(arrived, "message {message} got a 202 and did not arrive");
+        assert!(seen.kept.contains_key(message), "message {message} got a 202 and did not arrive");
     }
-
-    let verified = weir().args(["audit", "verify", "--site"]).arg(site.gateway_folder()).output().expect("weir runs");
-    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
-    eprintln!("{} kills, {} messages accepted, {} arrivals", rounds(), locations.len(), arrivals.len());
+    assert_sound(&site, &Site::load(&site.gateway_folder()).unwrap_or_else(|faults| panic!("{faults}")));
+    assert_verified(&site);
+    let Seen { arrivals, resends, .. } = seen;
+    eprintln!("{} kills, {} messages accepted, {arrivals} arrivals, {resends} resends", rounds(), locations.len());
 }
 
 /// Completes the reviews of what was accepted, each once, across crashes. Messages whose completion was answered go to

@@ -17,9 +17,9 @@ use tempfile::TempDir;
 use weir::cli::client::{Answer, Client};
 use weir::config::{Endpoint, Site};
 
-/// The built program.
+/// The built program; another one when `WEIR_PROGRAM` names it, such as the one that ships.
 pub fn weir() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_weir"))
+    Command::new(std::env::var_os("WEIR_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_weir").into()))
 }
 
 /// A site as `weir demo --prepare` makes it, gone when dropped.
@@ -65,10 +65,20 @@ impl DemoSite {
         site.send_endpoint().expect("the site says how to send")
     }
 
+    pub fn records(&self) -> SocketAddr {
+        self.address("records")
+    }
+
+    /// The command that runs the gateway.
+    pub fn serve(&self) -> Command {
+        let mut command = weir();
+        command.arg("serve").arg("--site").arg(self.gateway_folder());
+        command
+    }
+
     /// Starts the gateway and waits until it is ready.
     pub fn start_gateway(&self) -> Process {
-        let process =
-            Process::start(weir().arg("serve").arg("--site").arg(self.gateway_folder()), self.path("gateway.log"));
+        let process = Process::start(&mut self.serve(), self.path("gateway.log"));
         self.wait_until_ready();
         process
     }
@@ -87,11 +97,16 @@ impl DemoSite {
             command.args(["--misbehave", how]);
         }
         let process = Process::start(&mut command, self.path(&format!("{name}.log")));
-        let text = fs::read_to_string(self.path(&format!("{name}/partner.toml"))).expect("the partner has a file");
-        let address = text.split("listen = \"").nth(1).and_then(|rest| rest.split('"').next());
-        let address: SocketAddr = address.and_then(|text| text.parse().ok()).expect("it is an address");
+        let address = self.partner_address(name);
         wait_for("the partner to listen", || TcpStream::connect(address).is_ok());
         process
+    }
+
+    /// Where a partner listens.
+    pub fn partner_address(&self, name: &str) -> SocketAddr {
+        let text = fs::read_to_string(self.path(&format!("{name}/partner.toml"))).expect("the partner has a file");
+        let address = text.split("listen = \"").nth(1).and_then(|rest| rest.split('"').next());
+        address.and_then(|text| text.parse().ok()).expect("it is an address")
     }
 
     /// Runs `weir send` on a sample and gives what it printed as JSON, and whether it exited with 0.
@@ -209,6 +224,11 @@ impl Process {
     pub fn kill(mut self) {
         self.0.kill().expect("it is our child");
         self.0.wait().expect("it is our child");
+    }
+
+    /// Whether it has ended by itself.
+    pub fn is_over(&mut self) -> bool {
+        self.0.try_wait().expect("it is our child").is_some()
     }
 
     /// Sends a signal by its name.
