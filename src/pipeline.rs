@@ -248,6 +248,7 @@ impl Gateway {
         for record in audit::recover(self.store(), &self.recorder, now).await? {
             info!(message_id = %record.id, "queued again: the gateway had stopped during an attempt");
         }
+        answers::name_earlier(self).await?;
         for (recipient, lanes) in &self.lanes {
             let Some(last) = lanes.last() else { continue };
             let messages = self.store.bring_back(recipient, last.route()).await?;
@@ -493,6 +494,8 @@ pub struct Forwarded {
     pub state: State,
     /// What the attempt showed of its lane.
     pub health: Health,
+    /// Whether the partner's own answer came before the attempt ended, and settled it.
+    pub was_answered: bool,
 }
 
 /// Makes one attempt at delivering what is due over `lane`, and stores what came of it. `None`: no attempt was made, since
@@ -529,7 +532,7 @@ async fn forward_within(
             error!(message_id = %record.id, %note, "message is dead: tell the team that sent it");
             let ended = Ended::new(State::Dead, "payload-damaged", note);
             gateway.store().transition(gateway.recorder.transition(ended.step(&record, now(), None))).await?;
-            return Ok(Some(Forwarded { state: State::Dead, health: Health::Unknown }));
+            return Ok(Some(Forwarded { state: State::Dead, health: Health::Unknown, was_answered: false }));
         }
     };
     record.attempts += 1;
@@ -564,8 +567,14 @@ async fn forward_within(
         state => info!(%state, attempts = record.attempts, note = %ended.note, "attempt ended"),
     }
     let step = ended.step(&record, at, next);
-    gateway.store().transition(outcome(gateway, lane, step).await?).await?;
-    Ok(Some(Forwarded { state: ended.to, health: ended.health }))
+    let health = ended.health;
+    match gateway.store().transition(outcome(gateway, lane, step).await?).await {
+        Err(storage::Error::Stale { found: state @ (State::Acknowledged | State::Refused), .. }) => {
+            info!(message_id = %record.id, %state, "the partner's answer came by itself before the attempt ended");
+            Ok(Some(Forwarded { state, health, was_answered: true }))
+        }
+        stored => stored.map(|()| Some(Forwarded { state: ended.to, health, was_answered: false })),
+    }
 }
 
 /// The transition that ends an attempt: a disclosure by IHE BALP when the partner answered, for then it has read the

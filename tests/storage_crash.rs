@@ -172,6 +172,7 @@ fn message(name: &str) -> NewMessage {
         lineage: vec![2; 1000],
         review: None,
         handling: weir::storage::Handling::default(),
+        names: vec![format!("bundle {id}")],
     }
 }
 

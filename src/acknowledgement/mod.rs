@@ -10,6 +10,7 @@ use crate::delivery::mesh::Handed;
 use crate::delivery::{Answer, Dispatch, Reply};
 use crate::fhir::bars::{OutcomeCodes, outcome_codes};
 use crate::fhir::message::{Message, ResponseCode};
+use crate::fhir::response::{self, Decision, Finding};
 use crate::fhir::{Document, Limits};
 use crate::identity::MessageId;
 
@@ -78,8 +79,8 @@ impl RetryReason {
     }
 }
 
-/// The most levels of an answer.
-const LIMITS: Limits = Limits { depth: 50, nodes: 100_000 };
+/// The most levels and values of an answer.
+pub const LIMITS: Limits = Limits { depth: 50, nodes: 100_000 };
 
 /// What the answer to an attempt at delivering `dispatch` means for its message.
 pub fn verdict(answer: &Answer, dispatch: &Dispatch) -> Verdict {
@@ -100,37 +101,58 @@ fn judge_handed(handed: &Handed) -> Verdict {
     }
 }
 
-/// The id of the message that `body` answers, if it is an answer.
-pub fn answered(body: &[u8]) -> Option<String> {
-    Message::of(&Document::parse(body, &LIMITS).ok()?).ok()?.answers()
-}
-
-/// What an answer means that came by itself, for a message that may be called by `names`.
+/// What an answer means that came by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Late {
-    /// The partner has it.
-    Yes,
+    /// The partner has it, and may still ask for more: element paths and codes.
+    Yes(Vec<String>),
     /// It is to be sent again.
     Again,
-    /// The partner will not take it as it is: what its OperationOutcome says, in codes alone.
-    No(OutcomeCodes),
-    /// It answers something else, or does not say how it went.
-    Nothing,
+    /// The partner cannot take it without more: element paths and codes.
+    Missing(Vec<String>),
+    /// The partner will not take it as it is: why, in codes alone.
+    No(Vec<String>),
 }
 
-/// What `body` means for the message that may be called by `names`.
-pub fn judge_late(body: &[u8], names: &[String]) -> Late {
-    let Ok(document) = Document::parse(body, &LIMITS) else { return Late::Nothing };
-    let Ok(answer) = Message::of(&document) else { return Late::Nothing };
-    if !answer.answers().is_some_and(|id| names.iter().any(|name| name.eq_ignore_ascii_case(&id))) {
-        return Late::Nothing;
-    }
-    match answer.response_code() {
-        Some(ResponseCode::Ok) => Late::Yes,
-        Some(ResponseCode::TransientError) => Late::Again,
-        Some(ResponseCode::FatalError) => Late::No(outcome_codes(&document)),
-        None => Late::Nothing,
-    }
+/// What `answer`, a response message, means for the message that it answers; `None` when it does not say how it went.
+///
+/// A referral that the receiving team rejects is refused although its message was processed without an error. What is
+/// missing cannot come by sending the same again: it is asked for, whatever the response code.
+pub fn judge_late(answer: &Document) -> Option<Late> {
+    let code = Message::of(answer).ok()?.response_code()?;
+    let findings = response::findings(answer);
+    let asks = asked_for(&findings);
+    let decision = response::decision(answer);
+    let refusal = || {
+        let codes = outcome_codes(answer);
+        let mut why: Vec<String> = response::reasons(answer);
+        why.extend(codes.issues.iter().chain(&codes.details).map(|code| code.to_string()));
+        why.sort();
+        why.dedup();
+        Late::No(why)
+    };
+    let only_misses = {
+        let mut errors = findings.iter().filter(|finding| finding.is_error).peekable();
+        errors.peek().is_some() && errors.all(|finding| finding.is_missing)
+    };
+    Some(match (code, decision) {
+        (ResponseCode::Ok, Some(Decision::Rejected)) => refusal(),
+        (ResponseCode::Ok, Some(Decision::OnHold)) => Late::Missing(asks),
+        _ if only_misses => Late::Missing(asks),
+        (ResponseCode::FatalError, _) => refusal(),
+        (ResponseCode::TransientError, _) => Late::Again,
+        (ResponseCode::Ok, None) => Late::Yes(asks),
+    })
+}
+
+/// The element paths, or else the codes, of what is missing.
+fn asked_for(findings: &[Finding]) -> Vec<String> {
+    let missing = findings.iter().filter(|finding| finding.is_missing);
+    let mut asks: Vec<String> =
+        missing.flat_map(|finding| finding.paths.iter().chain(&finding.codes)).cloned().collect();
+    asks.sort();
+    asks.dedup();
+    asks
 }
 
 /// What `reply`, to a `$process-message`, means for `message`.
@@ -297,18 +319,62 @@ mod tests {
         assert_eq!(judge_handed(&Handed::Later { status: 503, after }), later);
     }
 
+    /// An answer with further entries.
+    fn late(code: ResponseCode, entries: &str) -> Option<Late> {
+        let bundle = answer(BUNDLE, code);
+        let bundle = format!("{},{entries}]}}", bundle.strip_suffix("]}").expect("a Bundle ends with its entries"));
+        judge_late(&Document::parse(bundle.replace(",]", "]"), &LIMITS).expect("it is JSON"))
+    }
+
+    fn issue(severity: &str, code: &str, path: &str) -> String {
+        format!(
+            r#"{{"resource":{{"resourceType":"OperationOutcome","issue":[{{"severity":"{severity}","code":"{code}",
+            "expression":["{path}"],"diagnostics":"Peter Chalmers"}}]}}}}"#
+        )
+    }
+
     #[test]
-    fn an_answer_that_comes_by_itself_counts_for_the_message_that_it_names() {
-        let late = |body: &str, name: &str| judge_late(body.as_bytes(), &[name.to_owned()]);
-        let (yes, again) = (answer(BUNDLE, ResponseCode::Ok), answer(BUNDLE, ResponseCode::TransientError));
-        assert_eq!((late(&yes, BUNDLE), late(&again, BUNDLE)), (Late::Yes, Late::Again));
-        assert!(matches!(late(&answer(BUNDLE, ResponseCode::FatalError), BUNDLE), Late::No(_)));
+    fn an_answer_that_comes_by_itself_takes_refuses_or_asks() {
+        use ResponseCode::{FatalError, Ok, TransientError};
+        let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        assert_eq!(late(Ok, ""), Some(Late::Yes(vec![])));
+        assert_eq!(late(TransientError, ""), Some(Late::Again));
+        assert_eq!(late(FatalError, ""), Some(Late::No(vec![])));
         assert_eq!(
-            (late(&yes, OTHER), late("{}", BUNDLE), late("", BUNDLE)),
-            (Late::Nothing, Late::Nothing, Late::Nothing)
+            late(FatalError, &issue("error", "business-rule", "Patient")),
+            Some(Late::No(list(&["business-rule"])))
         );
-        assert_eq!(answered(yes.as_bytes()).as_deref(), Some(BUNDLE));
-        assert_eq!((answered(b"{}"), answered(&[0xff])), (None, None));
+        let task = |status| {
+            format!(
+                r#"{{"resource":{{"resourceType":"Task","status":"{status}","statusReason":{{"coding":[
+                {{"system":"https://weir.example/fhir/CodeSystem/response-reason","code":"no-capacity"}}]}}}}}}"#
+            )
+        };
+        assert_eq!(late(Ok, &task("rejected")), Some(Late::No(list(&["no-capacity"]))));
+        assert_eq!(late(Ok, &task("accepted")), Some(Late::Yes(vec![])));
+        let revoked = r#"{"resource":{"resourceType":"ServiceRequest","status":"revoked"}}"#;
+        assert_eq!(late(Ok, revoked), Some(Late::No(vec![])));
+        let missing = issue("error", "required", "Patient.telecom");
+        let asks = Some(Late::Missing(list(&["Patient.telecom"])));
+        for code in [Ok, FatalError, TransientError] {
+            assert_eq!(late(code, &missing), asks, "{code:?}");
+        }
+        let hold = format!("{},{}", task("on-hold"), issue("information", "required", "Patient.telecom"));
+        assert_eq!(late(Ok, &hold), asks);
+        let both = format!("{missing},{}", issue("error", "business-rule", "Patient"));
+        assert_eq!(late(FatalError, &both), Some(Late::No(list(&["business-rule", "required"]))));
+        let taken = issue("warning", "required", "Patient.telecom");
+        assert_eq!(late(Ok, &taken), Some(Late::Yes(list(&["Patient.telecom"]))));
+    }
+
+    #[test]
+    fn an_answer_that_does_not_say_how_it_went_says_nothing() {
+        let ok = answer(BUNDLE, ResponseCode::Ok);
+        for body in
+            [ok.replace(r#""code":"ok""#, r#""code":"fine""#), ok.replace("response\"", "reply\""), "{}".to_owned()]
+        {
+            assert_eq!(judge_late(&Document::parse(body, &LIMITS).expect("it is JSON")), None);
+        }
     }
 
     #[test]

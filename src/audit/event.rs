@@ -47,6 +47,10 @@ pub mod kind {
     pub const REVIEW_COMPLETED: &str = "review-completed";
     /// Something was done about a message whose deadline nears, or that ended badly.
     pub const DELIVERY_ALARM: &str = "delivery-alarm";
+    /// A partner's answer came by itself, and is kept.
+    pub const ANSWER_RECEIVED: &str = "answer-received";
+    /// A partner sent something as an answer that is none to a message it got from us.
+    pub const ANSWER_REFUSED: &str = "answer-refused";
     /// A notice of an incident reached its reader.
     pub const INCIDENT_REPORTED: &str = "incident-reported";
 }
@@ -79,6 +83,9 @@ pub(super) mod detail {
     pub(in crate::audit) const PRIORITY: &str = "priority";
     pub(in crate::audit) const DEADLINE: &str = "deadline";
     pub(in crate::audit) const CHANGE: &str = "change";
+    pub(in crate::audit) const ANSWER: &str = "answer";
+    pub(in crate::audit) const VERDICT: &str = "verdict";
+    pub(in crate::audit) const ASKS: &str = "asks-for";
 }
 
 /// HMAC-SHA256 of an identifier under the site's key, in hexadecimal.
@@ -483,6 +490,11 @@ impl Recorder {
         written(None, &said)
     }
 
+    /// Whose gateway it is.
+    pub(super) fn party(&self) -> &PartyId {
+        &self.party
+    }
+
     /// What every event has; the gateway itself as the only one who took part.
     pub(super) fn event<'a>(&'a self, kind: Coding<'a>, at: Instant) -> AuditEvent<'a> {
         AuditEvent {
@@ -576,6 +588,7 @@ mod tests {
             lineage: b"lineage".to_vec(),
             review: None,
             handling: Handling::default(),
+            names: vec![],
         }
     }
 

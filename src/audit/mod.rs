@@ -7,6 +7,7 @@
 //! The log is that of RFC 9162 (certificate transparency) with checkpoints as C2SP writes them, so that a partner
 //! verifies offline with the provider's public key alone.
 
+mod answers;
 pub mod checkpoint;
 pub mod event;
 mod log;
@@ -15,6 +16,7 @@ mod reviews;
 mod verify;
 
 pub use crate::fhir::audit_event::Who;
+pub use answers::Answer;
 pub use event::{Access, HashKey, KeyedHash, Recorder, Refused, Step, Terms, submitted_by};
 pub use log::{Checkpointer, Error, recover, requeue};
 pub use verify::{Fault, Place, Report, verify};

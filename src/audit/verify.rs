@@ -436,6 +436,27 @@ impl<'a> Verifier<'a> {
                 Err(other) => return Err(other),
             }
         }
+        self.check_answers(history).await
+    }
+
+    /// Opens every answer to a message, and compares it with the digest that was audited.
+    async fn check_answers(&mut self, history: &History) -> Result<(), Error> {
+        let message = history.record.id;
+        let said: Vec<_> = history.events.iter().filter_map(|it| RecordedEvent::read(&it.event.bytes)).collect();
+        let audited = |digest: &str| {
+            let mut received = said.iter().filter(|said| said.is(kind::ANSWER_RECEIVED));
+            received.any(|said| said.detail(detail::SHA256).as_deref() == Some(digest))
+        };
+        for answer in self.store.answers_of(message).await? {
+            match self.store.content(answer.slot, Content::Answer).await {
+                Ok(Some(content)) if audited(&hex(&sha_256(&content))) => self.report.contents += 1,
+                Ok(Some(_)) | Err(Error::Damaged(_)) => {
+                    self.fault(Fault::ContentChanged { message, what: Content::Answer.column() });
+                }
+                Ok(None) => self.fault(Fault::ContentMissing { message, what: Content::Answer.column() }),
+                Err(other) => return Err(other),
+            }
+        }
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::disclosure::Disclosable;
 use crate::fhir::Instant;
+use crate::fhir::message::Message;
 use crate::identity::{MessageId, PartyId};
 use crate::provenance::Attested;
 use crate::storage::{self, Accepted, Event, Handling, MessageRecord, NewMessage, NewReview, State, Store};
@@ -92,6 +93,11 @@ fn review(disclosable: &Disclosable) -> Option<NewReview> {
     })
 }
 
+/// What an answer may call the message.
+fn names(disclosable: &Disclosable) -> Vec<String> {
+    Message::of(disclosable.bundle()).map(Message::names).unwrap_or_default()
+}
+
 /// Writes the message and the events that `events` makes of it in one transaction, synced to disk before this returns.
 ///
 /// # Errors
@@ -120,6 +126,7 @@ pub async fn enqueue(
         lineage: attested.lineage().as_bytes().to_vec(),
         review: review(disclosable),
         handling,
+        names: names(disclosable),
     };
     let events = events(&new);
     match store.accept(new, events).await? {

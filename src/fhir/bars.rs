@@ -185,13 +185,13 @@ fn push_code(codes: &mut Vec<Box<str>>, code: Option<super::Node<'_>>, is_known:
 }
 
 /// Codes of R4's issue-type, and HTTP statuses in their place, as `503`. No others: a surname is shaped like a code.
-fn is_issue_code(code: &str) -> bool {
+pub(super) fn is_issue_code(code: &str) -> bool {
     let is_status = code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit());
     is_status || ISSUE_TYPES.contains(&code)
 }
 
 /// Codes of http-error-codes: who says it, and one of the words that the code system uses.
-fn is_error_code(code: &str) -> bool {
+pub(super) fn is_error_code(code: &str) -> bool {
     let words = ["REC_", "SEND_", "PROXY_"].iter().find_map(|said_by| code.strip_prefix(said_by));
     is_issue_code(code) || words.is_some_and(|words| words.split('_').all(|word| ERROR_WORDS.contains(&word)))
 }

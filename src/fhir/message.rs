@@ -120,6 +120,11 @@ impl<'a> Message<'a> {
         std::iter::once(self.id()).chain(self.header_id()).collect()
     }
 
+    /// `Bundle.timestamp`.
+    pub fn timestamp(self) -> Option<String> {
+        text_at(self.bundle, &["timestamp"])
+    }
+
     /// `MessageHeader.eventCoding.code`.
     pub fn event(self) -> String {
         text_at(self.header, &["eventCoding", "code"]).expect("Message::of found it")

@@ -25,10 +25,12 @@ pub mod outcome;
 mod path;
 pub mod provenance;
 pub mod r4;
+pub mod response;
 pub mod review_task;
 pub mod slices;
 pub mod snapshot;
 pub mod terminology;
+pub(crate) mod uk;
 mod writer;
 #[cfg(feature = "xml")]
 pub mod xml;

@@ -1,28 +1,27 @@
 //! What comes back by itself for a message that was delivered: its partner's answer, or a report that it did not arrive.
 //!
-//! Enters: what was collected from our mailbox. Leaves: the message's next state, on disk with its audit event.
-//! Invariants: [`Taken::Stored`] and [`Taken::Settled`] are said when nothing more is to be kept of what was collected, so
-//! that it may be acknowledged; correlation is by id alone: an answer by the id that it names in its MessageHeader, a
-//! report by our own id, which MESH gives back.
-
-use std::collections::{HashMap, HashSet};
+//! Enters: a response message from a partner, whichever way it came, or what was collected from our mailbox. Leaves: the
+//! message's next state, on disk with the answer itself, sealed, and its audit events. Invariants: [`Taken::Stored`],
+//! [`Taken::Settled`] and [`Taken::Repeated`] are said when nothing more is to be kept of it, so that it may be
+//! acknowledged; correlation is by id alone: an answer by the id that it names in its MessageHeader, of a message that we
+//! sent to exactly the party that answers; a report by our own id, which MESH gives back. An answer counts once. One that
+//! was written before another that counted is kept, and changes nothing.
 
 use tracing::{error, info, warn};
 
 use super::{Ended, Gateway, spread};
-use crate::acknowledgement::{Late, answered, judge_late};
-use crate::audit::Terms;
-use crate::delivery::mesh::{Collected, Kind, Outside};
+use crate::acknowledgement::{Late, judge_late};
+use crate::audit::{Answer, Terms};
+use crate::delivery::mesh::{Kind, Outside};
 use crate::delivery::{Health, Lane};
 use crate::fhir::message::Message;
-use crate::fhir::{Document, Instant, Limits};
+use crate::fhir::response::KNOWN_REASONS;
+use crate::fhir::{Document, Instant, Limits, latest_instant};
+use crate::identity::digest::sha_256;
 use crate::identity::{MessageId, PartyId};
-use crate::storage::{self, Content, Filter, MessageRecord, State};
+use crate::storage::{self, AnswerRecord, Content, Kept, MessageRecord, NewAnswer, Says, State, Transition};
 
-/// How many of a partner's messages, the newest, an answer may name.
-const LOOK_BACK: usize = 10_000;
-
-/// What became of something that was collected.
+/// What became of something that came by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// Its message took another state, which is on disk.
@@ -34,77 +33,283 @@ pub enum Taken {
         /// When it was accepted.
         accepted_at: Instant,
     },
-    /// It says nothing new.
+    /// It is kept, or need not be, and says nothing new.
     Settled,
+    /// It is kept already.
+    Repeated,
+    /// The partner gave another answer the same id.
+    Conflict,
     /// Its message is on its way again: look at it later.
     Later,
-    /// It is about no message of ours.
-    NotOurs,
+    /// It is about no message of ours, or not for this partner to answer.
+    NotOurs(NotOurs),
 }
 
-/// Finds the messages that answers name. Keeps the names of those it has read.
-#[derive(Debug, Default)]
-pub struct Answers {
-    names: HashMap<String, MessageId>,
-    read: HashSet<MessageId>,
+/// Why something is no answer to a message of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotOurs {
+    /// It is no response message that says how it went.
+    #[error("it is no response message that says how the message went")]
+    NoAnswer,
+    /// No message goes by the id that it names.
+    #[error("it names no message that was sent to its sender")]
+    Unknown,
+    /// The message that it names was sent to somebody else.
+    #[error("it names a message that was sent to another partner")]
+    OfAnother,
 }
 
-impl Answers {
-    /// Takes an answer from the partner of `lane`.
-    ///
-    /// # Errors
-    /// When the store cannot read or write: nothing was taken.
-    pub async fn take(
-        &mut self,
-        gateway: &Gateway,
-        lane: &Lane,
-        collected: &Collected,
-        now: Instant,
-    ) -> Result<Taken, storage::Error> {
-        let Some(name) = answered(&collected.body) else { return Ok(Taken::NotOurs) };
-        let Some(record) = self.named(gateway, lane.party(), &name).await? else { return Ok(Taken::NotOurs) };
-        let ended = match judge_late(&collected.body, &[name]) {
-            Late::Yes => Ended::new(State::Acknowledged, "acknowledged", "acknowledged"),
-            Late::Again => Ended::new(State::Queued, "partner-retry", "the partner reports a transient error"),
-            Late::No(codes) => {
-                Ended::new(State::Refused, "partner-refused", format!("the partner refused it with {codes}"))
-            }
-            Late::Nothing => return Ok(Taken::NotOurs),
+impl NotOurs {
+    /// As the audit log says it.
+    pub fn code(self) -> &'static str {
+        match self {
+            NotOurs::NoAnswer => "no-answer",
+            NotOurs::Unknown => "unknown-message",
+            NotOurs::OfAnother => "message-of-another",
+        }
+    }
+}
+
+/// How often an answer is judged anew because its message moved on meanwhile.
+const TRIES: usize = 5;
+
+/// Takes an answer from `sender`, whom its certificate or its mailbox names, and who sits at `address`. What is refused is audited.
+///
+/// # Errors
+/// When the store cannot read or write: nothing was taken.
+pub async fn take(
+    gateway: &Gateway,
+    (sender, address): (&PartyId, Option<&str>),
+    answer: &Document,
+    now: Instant,
+) -> Result<Taken, storage::Error> {
+    let Some(incoming) = Incoming::read(sender, answer, now) else {
+        return refuse(gateway, (sender, address), (None, NotOurs::NoAnswer), now).await;
+    };
+    for _ in 0..TRIES {
+        let (record, lane) = match find(gateway, &incoming).await? {
+            Ok(found) => found,
+            Err(why) => return refuse(gateway, (sender, address), why, now).await,
         };
-        let may = match ended.to {
-            State::Queued => [State::Delivered].as_slice(),
-            State::Refused => &[State::Delivered, State::Queued],
-            _ => &[State::Delivered, State::Queued, State::Dead],
-        };
-        store(gateway, lane, (record, ended), may, now).await
+        match keep(gateway, lane, &incoming, record).await {
+            Err(storage::Error::Stale { .. }) => {}
+            kept => return kept,
+        }
+    }
+    Ok(Taken::Later)
+}
+
+async fn refuse(
+    gateway: &Gateway,
+    (sender, address): (&PartyId, Option<&str>),
+    (message, why): (Option<MessageId>, NotOurs),
+    now: Instant,
+) -> Result<Taken, storage::Error> {
+    warn!(%sender, message_id = message.map(tracing::field::display), reason = %why, "something that came as an answer is refused");
+    gateway.store().append(gateway.recorder.answer_refused(sender, (message, why.code()), address, now)).await?;
+    Ok(Taken::NotOurs(why))
+}
+
+/// A response message, judged.
+struct Incoming<'a> {
+    sender: &'a PartyId,
+    answer: &'a Document,
+    /// Its own id, and the one that it names.
+    id: String,
+    names: String,
+    digest: [u8; 32],
+    written_at: Option<Instant>,
+    late: Late,
+    says: Says,
+    now: Instant,
+}
+
+impl<'a> Incoming<'a> {
+    fn read(sender: &'a PartyId, answer: &'a Document, now: Instant) -> Option<Incoming<'a>> {
+        let message = Message::of(answer).ok()?;
+        let late = judge_late(answer)?;
+        Some(Incoming {
+            sender,
+            answer,
+            id: message.id().to_ascii_lowercase(),
+            names: message.answers()?,
+            digest: sha_256(answer.source().as_bytes()),
+            written_at: message.timestamp().and_then(|text| latest_instant(&text)),
+            says: says(&late, message.response_code()?.code()),
+            late,
+            now,
+        })
     }
 
-    /// The message to `recipient` that goes by `name`.
-    async fn named(
-        &mut self,
-        gateway: &Gateway,
-        recipient: &PartyId,
-        name: &str,
-    ) -> Result<Option<MessageRecord>, storage::Error> {
-        let name = name.to_ascii_lowercase();
-        if !self.names.contains_key(&name) {
-            self.read_names(gateway, recipient).await?;
-        }
-        let Some(id) = self.names.get(&name) else { return Ok(None) };
-        Ok(gateway.store().message(*id).await?.filter(|record| record.recipient == *recipient))
-    }
-
-    async fn read_names(&mut self, gateway: &Gateway, recipient: &PartyId) -> Result<(), storage::Error> {
-        let filter = Filter { recipient: Some(recipient.clone()), ..Filter::default() };
-        for record in gateway.store().messages(filter, LOOK_BACK).await? {
-            if record.attempts == 0 || self.read.contains(&record.id) {
-                continue;
+    /// The state that the message is to take, and from which it may.
+    fn ended(&self) -> (Ended, &'static [State]) {
+        use State::{Acknowledged, Dead, Delivered, InFlight, Queued, Refused};
+        match &self.late {
+            Late::Yes(asks) if asks.is_empty() => (
+                Ended::new(Acknowledged, "acknowledged", "acknowledged"),
+                &[Delivered, Queued, InFlight, Dead, Refused],
+            ),
+            Late::Yes(asks) => {
+                let note = format!("acknowledged; the partner asks for {}", asks.join(", "));
+                (Ended::new(Acknowledged, "acknowledged", note), &[Delivered, Queued, InFlight, Dead, Refused])
             }
-            let payload = gateway.store().content(record.id, Content::Payload).await?.unwrap_or_default();
-            self.names.extend(names(&payload).into_iter().map(|name| (name.to_ascii_lowercase(), record.id)));
-            self.read.insert(record.id);
+            Late::Again => (Ended::new(Queued, "partner-retry", "the partner reports a transient error"), &[Delivered]),
+            Late::Missing(asks) => {
+                let asks = if asks.is_empty() { "it does not say what in codes".to_owned() } else { asks.join(", ") };
+                let note = format!("the partner asks for missing information: {asks}");
+                (Ended::new(Refused, "information-missing", note), &[Delivered, Queued, InFlight, Dead, Acknowledged])
+            }
+            Late::No(why) => {
+                let note = format!("the partner refused it with {}", in_words(why));
+                (Ended::new(Refused, "partner-refused", note), &[Delivered, Queued, InFlight, Dead, Acknowledged])
+            }
         }
-        Ok(())
+    }
+}
+
+fn says(late: &Late, code: &str) -> Says {
+    let (verdict, reasons, asks_for) = match late {
+        Late::Yes(asks) => ("accepted", vec![], asks.clone()),
+        Late::Again => ("try-again", vec![], vec![]),
+        Late::Missing(asks) => ("information-missing", vec![], asks.clone()),
+        Late::No(why) => ("rejected", why.clone(), vec![]),
+    };
+    Says { verdict: verdict.to_owned(), code: code.to_owned(), reasons, asks_for }
+}
+
+/// Codes, those of ours with what they mean.
+fn in_words(codes: &[String]) -> String {
+    let word = |code: &String| {
+        let known = KNOWN_REASONS.iter().find(|(known, _)| known == code);
+        known.map_or(code.clone(), |(code, words)| format!("{code}: {words}"))
+    };
+    if codes.is_empty() {
+        "no codes".to_owned()
+    } else {
+        format!("({})", codes.iter().map(word).collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// The message that was sent to the sender and that the answer names, with the way that it went.
+async fn find<'g>(
+    gateway: &'g Gateway,
+    incoming: &Incoming<'_>,
+) -> Result<Result<(MessageRecord, &'g Lane), (Option<MessageId>, NotOurs)>, storage::Error> {
+    let named = gateway.store().named(&incoming.names).await?;
+    let sent = |record: &&MessageRecord| record.attempts > 0;
+    let (theirs, of_others): (Vec<_>, Vec<_>) =
+        named.iter().filter(sent).partition(|record| record.recipient == *incoming.sender);
+    let lanes = gateway.lanes(incoming.sender);
+    let record = match (&theirs[..], &of_others[..]) {
+        ([one], _) => *one,
+        ([], [other, ..]) => return Ok(Err((Some(other.id), NotOurs::OfAnother))),
+        _ => return Ok(Err((None, NotOurs::Unknown))),
+    };
+    let lane = lanes.get(usize::from(record.route)).or(lanes.first());
+    Ok(lane.map(|lane| (record.clone(), &**lane)).ok_or((Some(record.id), NotOurs::Unknown)))
+}
+
+/// Keeps the answer, with what it changes.
+async fn keep(
+    gateway: &Gateway,
+    lane: &Lane,
+    incoming: &Incoming<'_>,
+    record: MessageRecord,
+) -> Result<Taken, storage::Error> {
+    let known = gateway.store().answers_of(record.id).await?;
+    if let Some(known) = known.iter().find(|known| known.id == incoming.id && known.sender == *incoming.sender) {
+        return Ok(if known.digest == incoming.digest { Taken::Repeated } else { Taken::Conflict });
+    }
+    if record.state == State::InFlight && incoming.late == Late::Again {
+        return Ok(Taken::Later);
+    }
+    let (ended, may) = incoming.ended();
+    let is_latest = known.iter().all(|known: &AnswerRecord| known.written_at <= incoming.written_at);
+    let ended = ended.unless_exhausted(record.attempts, lane.settings().max_attempts);
+    let changes = is_latest && may.contains(&record.state);
+    let step = if changes { Some(step(gateway, lane, (&record, &ended), incoming.now).await?) } else { None };
+    let (sender, message, says) = (incoming.sender, record.id, incoming.says.clone());
+    let said = Answer {
+        sender,
+        message,
+        id: incoming.id.parse().ok(),
+        digest: &incoming.digest,
+        says: &says,
+        at: incoming.now,
+    };
+    let event = gateway.recorder.answer_received(said);
+    let answer = NewAnswer {
+        message,
+        sender: sender.clone(),
+        id: incoming.id.clone(),
+        digest: incoming.digest,
+        received_at: incoming.now,
+        written_at: incoming.written_at,
+        says,
+        body: incoming.answer.source().as_bytes().to_vec(),
+        event,
+        step,
+    };
+    Ok(match gateway.store().take_answer(answer).await? {
+        Kept::Before => Taken::Repeated,
+        Kept::Conflict => Taken::Conflict,
+        Kept::Now if changes => {
+            tell(message, &ended);
+            Taken::Stored { recipient: record.recipient, state: ended.to, accepted_at: record.accepted_at }
+        }
+        Kept::Now => {
+            let (message_id, state, verdict) = (message, record.state, &incoming.says.verdict);
+            info!(%message_id, %state, %verdict, "an answer came, and changes nothing");
+            Taken::Settled
+        }
+    })
+}
+
+/// Says in the log what a message came to by itself.
+fn tell(message_id: MessageId, ended: &Ended) {
+    let note = &ended.note;
+    match ended.to {
+        State::Dead => error!(%message_id, %note, "message is dead: tell the team that sent it"),
+        State::Refused => warn!(%message_id, %note, "message refused by its partner: tell the team that sent it"),
+        state => info!(%message_id, %state, %note, "an answer came"),
+    }
+}
+
+/// The message's next step: a disclosure, unless it was told as one before.
+async fn step(
+    gateway: &Gateway,
+    lane: &Lane,
+    (record, ended): (&MessageRecord, &Ended),
+    now: Instant,
+) -> Result<Transition, storage::Error> {
+    let wait = lane.settings().schedule.wait(record.attempts, None, spread(record));
+    let next = (ended.to == State::Queued).then(|| now + wait);
+    let step = ended.step(record, now, next);
+    let is_told = matches!(record.state, State::Delivered | State::Acknowledged | State::Refused);
+    let terms = if is_told { None } else { terms(gateway, record.id).await? };
+    Ok(match terms {
+        Some(terms) => gateway.recorder.disclosure(step, &terms, &lane.address()),
+        None => gateway.recorder.transition(step),
+    })
+}
+
+/// Reads, once, what messages may be called that an earlier version accepted: it kept no names.
+///
+/// # Errors
+/// When the store cannot read or write; what was not read is read the next time.
+pub async fn name_earlier(gateway: &Gateway) -> Result<(), storage::Error> {
+    loop {
+        let nameless = gateway.store().nameless(1000).await?;
+        if nameless.is_empty() {
+            return Ok(());
+        }
+        for id in nameless {
+            let payload = match gateway.store().content(id, Content::Payload).await {
+                Err(storage::Error::Damaged(_)) => None,
+                payload => payload?,
+            };
+            gateway.store().name(id, names(&payload.unwrap_or_default())).await?;
+        }
     }
 }
 
@@ -124,18 +329,20 @@ pub async fn take_report(
     outside: &Outside,
     now: Instant,
 ) -> Result<Taken, storage::Error> {
-    let Kind::Report { about, code } = &outside.kind else { return Ok(Taken::NotOurs) };
+    let Kind::Report { about, code } = &outside.kind else { return Ok(Taken::NotOurs(NotOurs::Unknown)) };
     let id = outside.local_id.as_deref().and_then(|id| id.parse::<MessageId>().ok());
     let record = match id {
         Some(id) => gateway.store().message(id).await?,
         None => None,
     };
-    let Some(record) = record else { return Ok(Taken::NotOurs) };
-    let Some(lane) = lanes.iter().find(|lane| *lane.party() == record.recipient) else { return Ok(Taken::NotOurs) };
+    let Some(record) = record else { return Ok(Taken::NotOurs(NotOurs::Unknown)) };
+    let Some(lane) = lanes.iter().find(|lane| *lane.party() == record.recipient) else {
+        return Ok(Taken::NotOurs(NotOurs::Unknown));
+    };
     let about = about.as_ref().map(|about| format!(" for {about}")).unwrap_or_default();
     let code = code.as_ref().map(|code| format!(" (code {code})")).unwrap_or_default();
     let note = format!("MESH reports{about} that it was not delivered{code}");
-    let ended = Ended::new(State::Dead, "mesh-report", note);
+    let ended = Ended { health: Health::Well, ..Ended::new(State::Dead, "mesh-report", note) };
     store(gateway, lane, (record, ended), &[State::Delivered], now).await
 }
 
@@ -153,23 +360,8 @@ async fn store(
     if !may.contains(&record.state) {
         return Ok(Taken::Settled);
     }
-    let ended = Ended { health: Health::Well, ..ended }.unless_exhausted(record.attempts, lane.settings().max_attempts);
-    let wait = lane.settings().schedule.wait(record.attempts, None, spread(&record));
-    let next = (ended.to == State::Queued).then(|| now + wait);
-    let (message_id, note) = (record.id, &ended.note);
-    match ended.to {
-        State::Dead => error!(%message_id, %note, "message is dead: tell the team that sent it"),
-        State::Refused => warn!(%message_id, %note, "message refused by its partner: tell the team that sent it"),
-        state => info!(%message_id, %state, %note, "an answer came"),
-    }
-    let step = ended.step(&record, now, next);
-    // What MESH holds was told as disclosed when MESH took it.
-    let terms = if record.state == State::Delivered { None } else { terms(gateway, message_id).await? };
-    let transition = match terms {
-        Some(terms) => gateway.recorder.disclosure(step, &terms, &lane.address()),
-        None => gateway.recorder.transition(step),
-    };
-    match gateway.store().transition(transition).await {
+    tell(record.id, &ended);
+    match gateway.store().transition(step(gateway, lane, (&record, &ended), now).await?).await {
         Ok(()) => {
             Ok(Taken::Stored { recipient: record.recipient.clone(), state: ended.to, accepted_at: record.accepted_at })
         }

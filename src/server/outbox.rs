@@ -142,6 +142,9 @@ async fn attempt(service: Arc<Service>, lane: Arc<Lane>, due: Due) -> Result<Hea
         error!(message_id = %id, %error, "the outcome of an attempt could not be stored");
     })?;
     let Some(forwarded) = forwarded else { return Ok(Health::Unknown) };
+    if forwarded.was_answered {
+        return Ok(forwarded.health);
+    }
     service.metrics.attempted(lane.party().as_str(), forwarded.state.code());
     if forwarded.state == State::Acknowledged {
         service.metrics.acknowledged(Duration::try_from(clock::now() - accepted_at).unwrap_or_default());

@@ -13,9 +13,11 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::{Service, clock};
+use crate::acknowledgement::LIMITS;
 use crate::delivery::Lane;
 use crate::delivery::mesh::{InboxError, Kind, Outside, Post};
-use crate::pipeline::answers::{Answers, Taken, take_report};
+use crate::fhir::Document;
+use crate::pipeline::answers::{self, NotOurs, Taken, take_report};
 use crate::storage::{self, State};
 
 /// MESH asks every mailbox to be validated this often.
@@ -33,7 +35,6 @@ enum Error {
 /// One mailbox of ours, and the ways that share it.
 pub(super) struct Mailbox {
     lanes: Vec<Arc<Lane>>,
-    answers: Answers,
     /// What is not for us, of the messages that wait.
     left: HashSet<String>,
     validated: Option<Instant>,
@@ -48,7 +49,7 @@ impl Mailbox {
                 boxes.entry(post.address()).or_default().push(lane.clone());
             }
         }
-        let mailbox = |lanes| Mailbox { lanes, answers: Answers::default(), left: HashSet::new(), validated: None };
+        let mailbox = |lanes| Mailbox { lanes, left: HashSet::new(), validated: None };
         boxes.into_values().map(mailbox).collect()
     }
 
@@ -89,9 +90,9 @@ impl Mailbox {
                 }
                 self.post().acknowledge(id).await?;
             }
-            Taken::Settled => self.post().acknowledge(id).await?,
+            Taken::Settled | Taken::Repeated => self.post().acknowledge(id).await?,
             Taken::Later => {}
-            Taken::NotOurs => {
+            Taken::NotOurs(_) | Taken::Conflict => {
                 warn!(mesh_id = %id, workflow = %outside.workflow, "a message in our MESH mailbox is not for us");
                 self.left.insert(id.to_owned());
             }
@@ -99,7 +100,7 @@ impl Mailbox {
         Ok(())
     }
 
-    async fn taken(&mut self, service: &Service, id: &str, outside: &Outside) -> Result<Taken, Error> {
+    async fn taken(&self, service: &Service, id: &str, outside: &Outside) -> Result<Taken, Error> {
         if let Kind::Report { .. } = outside.kind {
             return Ok(take_report(&service.gateway, &self.lanes, outside, clock::now()).await?);
         }
@@ -109,9 +110,12 @@ impl Mailbox {
                 continue;
             }
             let collected = post.download(id).await?;
-            return Ok(self.answers.take(&service.gateway, lane, &collected, clock::now()).await?);
+            let Ok(answer) = Document::parse(collected.body, &LIMITS) else {
+                return Ok(Taken::NotOurs(NotOurs::NoAnswer));
+            };
+            return Ok(answers::take(&service.gateway, (lane.party(), None), &answer, clock::now()).await?);
         }
-        Ok(Taken::NotOurs)
+        Ok(Taken::NotOurs(NotOurs::NoAnswer))
     }
 }
 

@@ -10,6 +10,7 @@
 //!
 //! Instants are kept to the millisecond.
 
+mod answer;
 pub mod files;
 mod review;
 pub mod seal;
@@ -27,6 +28,7 @@ use uuid::Uuid;
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, InterfaceName, Malformed, MessageId, PartyId, PrincipalId};
 
+pub use answer::{AnswerRecord, Kept, NewAnswer, Says};
 pub use review::{
     Channel, Completed, Finding, NewNotice, NewReview, NoticeRecord, NoticeResult, NoticeStep, ReviewCounts,
     ReviewRecord, ReviewStep,
@@ -63,6 +65,8 @@ pub struct NewMessage {
     pub review: Option<NewReview>,
     /// How it is handled on its way.
     pub handling: Handling,
+    /// What an answer may call it: `Bundle.id` and `MessageHeader.id`.
+    pub names: Vec<String>,
 }
 
 /// How a message is handled on its way to its recipient.
@@ -388,6 +392,8 @@ pub enum Content {
     Decision,
     /// The words of whoever reviewed that decision.
     Words,
+    /// A partner's answer; asked for by [`AnswerRecord::slot`] in the place of a message's id.
+    Answer,
 }
 
 impl Content {
@@ -399,6 +405,7 @@ impl Content {
             Content::Lineage => "lineage",
             Content::Decision => "decision",
             Content::Words => "words",
+            Content::Answer => "answer",
         }
     }
 }
@@ -533,6 +540,21 @@ pub trait Store: Send + Sync + 'static {
     /// One sealed part of a message, opened; `None` when there is no such message or the part was erased.
     fn content(&self, id: MessageId, content: Content) -> Reply<'_, Option<Vec<u8>>>;
 
+    /// Messages that an answer may call so, in whatever letters.
+    fn named(&self, name: &str) -> Reply<'_, Vec<MessageRecord>>;
+
+    /// Messages that an earlier version accepted, which kept no names.
+    fn nameless(&self, limit: usize) -> Reply<'_, Vec<MessageId>>;
+
+    /// Keeps what an answer may call a message that an earlier version accepted.
+    fn name(&self, id: MessageId, names: Vec<String>) -> Reply<'_, ()>;
+
+    /// Keeps a partner's answer once, with its events and what it changes.
+    fn take_answer(&self, answer: NewAnswer) -> Reply<'_, Kept>;
+
+    /// The answers to one message, in the order in which they came.
+    fn answers_of(&self, id: MessageId) -> Reply<'_, Vec<AnswerRecord>>;
+
     /// Events from index `from` on, in order.
     fn events(&self, from: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>>;
 
@@ -616,6 +638,7 @@ mod tests {
             lineage: b"Chantal".to_vec(),
             review: None,
             handling: Handling::default(),
+            names: vec![],
         };
         let shown = format!("{new:?}");
         assert!(shown.contains("RXT01") && !shown.contains("67, 104") && !shown.contains("Chantal"), "{shown}");

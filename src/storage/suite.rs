@@ -7,9 +7,9 @@ use time::macros::datetime;
 use uuid::Uuid;
 
 use super::{
-    Accepted, Act, Approval, Change, Channel, Completed, Content, Count, Error, Event, Filter, Finding, Handling,
-    MessageRecord, NewMessage, NewNotice, NewReview, NoticeResult, NoticeStep, Performed, Raised, ReviewCounts,
-    ReviewStep, State, Store, StoredCheckpoint, Transition,
+    Accepted, Act, Approval, Change, Channel, Completed, Content, Count, Error, Event, Filter, Finding, Handling, Kept,
+    MessageRecord, NewAnswer, NewMessage, NewNotice, NewReview, NoticeResult, NoticeStep, Performed, Raised,
+    ReviewCounts, ReviewStep, Says, State, Store, StoredCheckpoint, Transition,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -34,6 +34,7 @@ macro_rules! run_suite {
             histories_pair_a_message_with_its_events, one_checkpoint_is_kept_for_each_size,
             a_review_is_opened_with_its_message_and_ends_once, reviews_are_listed_by_what_is_due_first,
             a_review_is_said_to_be_overdue_once, a_notice_is_due_until_it_is_delivered_once,
+            an_answer_is_kept_once_with_what_it_changes, an_answer_finds_its_message_by_name,
             an_act_is_performed_once, a_person_moves_a_message_on_once, an_approval_is_kept_once_with_its_event,
         );
     };
@@ -63,6 +64,7 @@ pub(crate) fn message(number: u32) -> NewMessage {
         lineage: format!("lineage {number}").into(),
         review: None,
         handling: Handling::default(),
+        names: vec![format!("Bundle-{number}"), format!("header-{number}")],
     }
 }
 
@@ -125,6 +127,61 @@ pub(crate) async fn accepted_with_its_events_and_contents(store: Arc<dyn Store>)
     assert_eq!(store.message(unknown).await, Ok(None));
     assert_eq!(store.content(unknown, Content::Payload).await, Ok(None));
     assert_eq!(store.absent(vec![new.id, unknown]).await, Ok(vec![unknown]));
+}
+
+fn answer(message: MessageId, id: &str, step: Option<Transition>) -> NewAnswer {
+    NewAnswer {
+        message,
+        sender: party("RXT01"),
+        id: id.to_owned(),
+        digest: [7; 32],
+        received_at: NOON,
+        written_at: Some(NOON),
+        says: Says { verdict: "accepted".to_owned(), code: "ok".to_owned(), ..Says::default() },
+        body: b"Chantal".to_vec(),
+        event: event(Some(message), "answer"),
+        step,
+    }
+}
+
+pub(crate) async fn an_answer_is_kept_once_with_what_it_changes(store: Arc<dyn Store>) {
+    let id = accept(&store, 1).await;
+    store.transition(step(id, State::Accepted, State::Delivered)).await.expect("it is delivered");
+    let taken = || answer(id, "a", Some(step(id, State::Delivered, State::Acknowledged)));
+    let stale = NewAnswer { step: Some(step(id, State::Queued, State::Acknowledged)), ..taken() };
+    let found = Error::Stale { message: id, expected: State::Queued, found: State::Delivered };
+    assert_eq!(store.take_answer(stale).await, Err(found));
+    assert_eq!(store.answers_of(id).await, Ok(vec![]), "nothing of it is kept");
+    assert_eq!(store.take_answer(taken()).await, Ok(Kept::Now));
+    assert_eq!(store.take_answer(taken()).await, Ok(Kept::Before));
+    assert_eq!(store.take_answer(NewAnswer { digest: [8; 32], ..taken() }).await, Ok(Kept::Conflict));
+    let elsewhere = NewAnswer { sender: party("RXT02"), ..answer(id, "a", None) };
+    assert_eq!(store.take_answer(elsewhere).await, Ok(Kept::Now), "names of answers are their sender's");
+    let unrelated = NewAnswer { event: event(None, "answer"), ..answer(id, "b", None) };
+    assert_eq!(store.take_answer(unrelated).await, Err(Error::WithoutEvent(id)));
+    let events: Vec<String> = texts(&store).await.into_iter().map(|(_, text)| text).collect();
+    assert_eq!(events, ["accepted", "delivered", "answer", "acknowledged", "answer"]);
+    let kept = store.answers_of(id).await.expect("they are read");
+    assert_eq!(
+        kept.iter().map(|answer| (answer.sender.as_str(), &*answer.id)).collect::<Vec<_>>(),
+        [("RXT01", "a"), ("RXT02", "a")]
+    );
+    assert_eq!((kept[0].written_at, &*kept[0].says.verdict), (Some(NOON), "accepted"));
+    assert_eq!(store.content(kept[0].slot, Content::Answer).await, Ok(Some(b"Chantal".to_vec())));
+    assert_ne!(kept[0].slot, kept[1].slot);
+}
+
+pub(crate) async fn an_answer_finds_its_message_by_name(store: Arc<dyn Store>) {
+    let (one, other) = (accept(&store, 1).await, accept(&store, 2).await);
+    for (name, id) in [("Bundle-1", one), ("bundle-1", one), ("HEADER-2", other)] {
+        let found = store.named(name).await.expect("it is read");
+        assert_eq!(found.iter().map(|record| record.id).collect::<Vec<_>>(), [id], "{name}");
+    }
+    assert_eq!(store.named("bundle-3").await, Ok(vec![]));
+    assert_eq!(store.nameless(9).await, Ok(vec![]));
+    store.name(other, vec!["Bundle-3".to_owned()]).await.expect("it is kept");
+    assert_eq!(store.named("bundle-3").await.expect("it is read").len(), 1);
+    assert_eq!(store.named("bundle-2").await.expect("it is read").len(), 1);
 }
 
 pub(crate) async fn a_repeat_and_a_conflict_write_nothing(store: Arc<dyn Store>) {

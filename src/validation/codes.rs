@@ -9,12 +9,11 @@ use super::questionnaire::decoded_length;
 use super::shapes::{Code, codes_of};
 use super::strictness::Strictness;
 use super::terminology::Membership;
-use super::uk;
 use super::walk::{Found, Occurrence, Scope, Walk};
 use crate::fhir::bars::{NHS_NUMBER, ODS_ORGANISATION};
 use crate::fhir::outcome::{IssueType, Severity};
 use crate::fhir::r4::TypeDef;
-use crate::fhir::{Node, keys};
+use crate::fhir::{Node, keys, uk};
 
 impl<'a> Walk<'a> {
     /// Checks the codes of a value against the value set it is bound to.

@@ -3,12 +3,12 @@
 
 use super::bundle::is_absolute;
 use super::ecl;
-use super::uk::{SNOMED_CT, is_snomed_id};
 use super::walk::Walk;
 use crate::fhir::definitions::Definition;
 use crate::fhir::outcome::IssueType;
 use crate::fhir::r4::{TypeDef, schema};
 use crate::fhir::snapshot::{Error, Snapshots};
+use crate::fhir::uk::{SNOMED_CT, is_snomed_id};
 use crate::fhir::{Document, Limits, NameId, Node, keys};
 
 /// Properties that R4 defines for all code systems: URI, and the type of their values.

@@ -44,7 +44,6 @@ mod strictness;
 mod terminology;
 #[cfg(test)]
 mod tests;
-mod uk;
 mod walk;
 
 use std::collections::HashMap;

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::fhir::bundle::Entries;
 use crate::fhir::narrative::{self as made, Head, Show, Shown};
-use crate::fhir::{Limits, bars};
+use crate::fhir::{Limits, bars, uk};
 
 fn parse(json: &str) -> Document {
     Document::parse(json, &Limits::default()).expect("the test's document is JSON")

@@ -4,6 +4,7 @@
 //! the database keeps a second gateway off the site; readers (`audit verify`, `explain`) need no lock. SQLite allows
 //! 1 GB a value and 281 TB a file; Weir's limits on records lie far below.
 
+mod answers;
 mod pool;
 mod reviews;
 mod rows;
@@ -22,9 +23,9 @@ use self::rows::{Sealed, SealedDue};
 use self::writer::Writer;
 use super::seal::{Broken, Key};
 use super::{
-    Accepted, Act, Approval, Change, Content, Count, Due, Error, Event, Filter, History, MessageRecord, NewMessage,
-    NoticeRecord, NoticeResult, NoticeStep, Performed, Raised, Reply, ReviewCounts, ReviewRecord, Secret, Store,
-    StoredCheckpoint, StoredEvent, Transition,
+    Accepted, Act, AnswerRecord, Approval, Change, Content, Count, Due, Error, Event, Filter, History, Kept,
+    MessageRecord, NewAnswer, NewMessage, NoticeRecord, NoticeResult, NoticeStep, Performed, Raised, Reply,
+    ReviewCounts, ReviewRecord, Secret, Store, StoredCheckpoint, StoredEvent, Transition,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -220,6 +221,35 @@ impl Store for SqliteStore {
             })
             .await
         })
+    }
+
+    fn named(&self, name: &str) -> Reply<'_, Vec<MessageRecord>> {
+        let name = name.to_owned();
+        self.read(move |connection| answers::named(connection, &name))
+    }
+
+    fn nameless(&self, limit: usize) -> Reply<'_, Vec<MessageId>> {
+        self.read(move |connection| answers::nameless(connection, limit))
+    }
+
+    fn name(&self, id: MessageId, names: Vec<String>) -> Reply<'_, ()> {
+        self.write(move |connection| answers::name_earlier(connection, id, &names))
+    }
+
+    fn take_answer(&self, mut answer: NewAnswer) -> Reply<'_, Kept> {
+        Box::pin(async move {
+            let about = |event: &Event| event.message == Some(answer.message);
+            let step = answer.step.as_ref();
+            if !about(&answer.event) || step.is_some_and(|step| step.message != answer.message || !about(&step.event)) {
+                return Err(Error::WithoutEvent(answer.message));
+            }
+            answer.body = self.key()?.seal(answer.slot(), Content::Answer, std::mem::take(&mut answer.body));
+            self.write(move |connection| answers::take(connection, &answer)).await
+        })
+    }
+
+    fn answers_of(&self, id: MessageId) -> Reply<'_, Vec<AnswerRecord>> {
+        self.read(move |connection| answers::of_message(connection, id))
     }
 
     fn events(&self, from: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>> {
@@ -527,6 +557,9 @@ mod tests {
         assert_eq!((record.state, record.attempts, &*record.note, record.route), (State::Queued, 2, "no answer", 0));
         assert_eq!(store.reviews(false, 9).await.expect("they are listed").len(), 1);
         assert_eq!(store.notices_due(record.accepted_at, 9).await.expect("they are listed").len(), 1);
+        assert_eq!(store.nameless(9).await, Ok(vec![record.id]), "what answers may call it is still to be read");
+        store.name(record.id, vec!["bundle".to_owned()]).await.expect("it is kept");
+        assert_eq!(store.nameless(9).await, Ok(vec![]));
         site.sql("PRAGMA foreign_keys = 1; UPDATE contents SET payload = NULL WHERE message = 7");
     }
 

@@ -8,7 +8,7 @@ use super::super::{
     Accepted, Act, Approval, Change, Content, Count, Error, Event, Filter, Handling, History, MessageRecord,
     NewMessage, Performed, Raised, State, StoredCheckpoint, StoredEvent, Transition,
 };
-use super::reviews;
+use super::{answers, reviews};
 use crate::fhir::Instant;
 use crate::identity::{InterfaceName, MessageId, PartyId};
 
@@ -19,6 +19,7 @@ macro_rules! record_columns {
          next_attempt_at, note, route, order_key, priority, deadline_at, alert_at, position"
     };
 }
+pub(super) use record_columns;
 
 /// The sealed parts of a new message.
 pub(super) struct Sealed {
@@ -81,6 +82,7 @@ pub(super) fn accept(
         sealed.provenance,
         sealed.lineage
     ])?;
+    answers::name(connection, position, &message.names)?;
     if let Some(review) = &message.review {
         reviews::open(connection, position, review, &sealed.decision)?;
     }
@@ -342,6 +344,7 @@ pub(super) fn content(connection: &Connection, id: MessageId, content: Content) 
         Content::Lineage => "SELECT lineage FROM contents JOIN messages ON position = message WHERE id = ?",
         Content::Decision => "SELECT decision FROM reviews JOIN messages ON position = message WHERE id = ?",
         Content::Words => "SELECT words FROM reviews JOIN messages ON position = message WHERE id = ?",
+        Content::Answer => "SELECT body FROM answers WHERE slot = ?",
     };
     Ok(first(connection, sql, [id.uuid().as_bytes()], |row| Ok(row.get(0)?))?.flatten())
 }
@@ -400,7 +403,7 @@ pub(super) fn last_checkpoint(connection: &Connection) -> Result<Option<StoredCh
     first(connection, "SELECT size, note, frontier FROM checkpoints ORDER BY size DESC LIMIT 1", [], checkpoint)
 }
 
-fn record(row: &Row<'_>) -> Result<MessageRecord, Error> {
+pub(super) fn record(row: &Row<'_>) -> Result<MessageRecord, Error> {
     Ok(MessageRecord {
         id: MessageId::from(Uuid::from_bytes(row.get(0)?)),
         sender: parsed(row, 1)?,

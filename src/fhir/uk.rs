@@ -1,16 +1,16 @@
 //! Identifiers with a check of their own: NHS number, ODS code, SNOMED CT identifier, LOINC number.
 
 /// The SNOMED CT code system.
-pub(super) const SNOMED_CT: &str = "http://snomed.info/sct";
+pub(crate) const SNOMED_CT: &str = "http://snomed.info/sct";
 
 /// The dictionary of medicines and devices, whose codes are SNOMED CT identifiers.
-pub(super) const DMD: &str = "https://dmd.nhs.uk";
+pub(crate) const DMD: &str = "https://dmd.nhs.uk";
 
 /// The LOINC code system.
-pub(super) const LOINC: &str = "http://loinc.org";
+pub(crate) const LOINC: &str = "http://loinc.org";
 
 /// Ten digits with the check digit of the NHS Data Dictionary: weights 10 to 2, modulus 11.
-pub(super) fn is_nhs_number(text: &str) -> bool {
+pub(crate) fn is_nhs_number(text: &str) -> bool {
     let bytes = text.as_bytes();
     if bytes.len() != 10 || !bytes.iter().all(u8::is_ascii_digit) {
         return false;
@@ -20,12 +20,12 @@ pub(super) fn is_nhs_number(text: &str) -> bool {
 }
 
 /// One to nine letters and digits (ODS code format).
-pub(super) fn is_ods_code(text: &str) -> bool {
+pub(crate) fn is_ods_code(text: &str) -> bool {
     (1..=9).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// Six to eighteen digits with Verhoeff's check digit (SNOMED CT Technical Implementation Guide, 5.5.3).
-pub(super) fn is_snomed_id(text: &str) -> bool {
+pub(crate) fn is_snomed_id(text: &str) -> bool {
     if !(6..=18).contains(&text.len()) || text.starts_with('0') || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return false;
     }
@@ -40,7 +40,7 @@ pub(super) fn is_snomed_id(text: &str) -> bool {
 }
 
 /// One to seven digits, a hyphen, and a check digit of modulus 10 (LOINC Users' Guide, appendix C).
-pub(super) fn is_loinc_number(text: &str) -> bool {
+pub(crate) fn is_loinc_number(text: &str) -> bool {
     let Some((number, check)) = text.split_once('-') else { return false };
     let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if !(1..=7).contains(&number.len()) || check.len() != 1 || !is_digits(number) || !is_digits(check) {

@@ -1,0 +1,109 @@
+//! The events of answers that came by themselves: kept, or refused.
+
+use std::borrow::Cow;
+
+use super::event::{Recorder, detail, kind, written};
+use crate::fhir::Instant;
+use crate::fhir::audit_event::{Action, Agent, AuditEvent, Coding, Entity, Outcome, Part, What, Who};
+use crate::identity::digest::hex;
+use crate::identity::{MessageId, PartyId};
+use crate::storage::{Event, Says};
+
+/// An answer as the audit log names it.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// Who answers, by certificate or mailbox.
+    pub sender: &'a PartyId,
+    /// The message that it answers.
+    pub message: MessageId,
+    /// What it is called, when that is a UUID.
+    pub id: Option<uuid::Uuid>,
+    /// SHA-256 of it.
+    pub digest: &'a [u8; 32],
+    /// What it says.
+    pub says: &'a Says,
+    /// When it came.
+    pub at: Instant,
+}
+
+impl Recorder {
+    /// A partner's answer is kept.
+    pub fn answer_received(&self, answer: Answer<'_>) -> Event {
+        let Answer { sender, message, id, digest, says, at } = answer;
+        let mut details =
+            vec![(detail::VERDICT, Cow::Borrowed(says.verdict.as_str())), (detail::SHA256, hex(digest).into())];
+        details.extend(id.map(|id| (detail::ANSWER, id.to_string().into())));
+        details.extend(says.reasons.iter().map(|reason| (detail::REASON, reason.as_str().into())));
+        details.extend(says.asks_for.iter().map(|asked| (detail::ASKS, asked.as_str().into())));
+        let said = AuditEvent {
+            subtypes: vec![Coding::lifecycle("receive"), Coding::weir(kind::ANSWER_RECEIVED)],
+            action: Action::Create,
+            agents: self.between(sender, None),
+            entities: vec![Entity { what: What::Message(message), details }],
+            ..self.event(Coding::dicom("110107"), at)
+        };
+        written(Some(message), &said)
+    }
+
+    /// A partner sent what is no answer to a message that it got from us. `reason` is a code; `message` is the one that it
+    /// names, if there is one; `address` is where it was sent from.
+    pub fn answer_refused(
+        &self,
+        sender: &PartyId,
+        (message, reason): (Option<MessageId>, &str),
+        address: Option<&str>,
+        at: Instant,
+    ) -> Event {
+        let details = vec![(detail::REASON, Cow::Borrowed(reason))];
+        let said = AuditEvent {
+            subtypes: vec![Coding::lifecycle("receive"), Coding::weir(kind::ANSWER_REFUSED)],
+            action: Action::Create,
+            outcome: Outcome::MinorFailure,
+            agents: self.between(sender, address),
+            entities: vec![Entity { what: message.map_or(What::Configuration, What::Message), details }],
+            ..self.event(Coding::dicom("110107"), at)
+        };
+        written(message, &said)
+    }
+
+    fn between<'a>(&'a self, sender: &'a PartyId, address: Option<&'a str>) -> Vec<Agent<'a>> {
+        let from = Agent { part: Part::Source, who: Who::Party(sender), requestor: true, address };
+        let to = Agent { part: Part::Destination, who: Who::Party(self.party()), requestor: false, address: None };
+        vec![from, to]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fhir::audit_event::RecordedEvent;
+    use time::macros::datetime;
+
+    const AT: Instant = datetime!(2026-01-01 12:00 UTC);
+
+    #[test]
+    fn an_answer_is_told_by_what_it_says_and_by_its_digest() {
+        let recorder = Recorder::new("DEMOP".parse().expect("an ODS code"), "weir.example/DEMOP");
+        let sender: PartyId = "DEMOT".parse().expect("an ODS code");
+        let says = Says {
+            verdict: "information-missing".to_owned(),
+            code: "fatal-error".to_owned(),
+            reasons: vec!["required".to_owned()],
+            asks_for: vec!["Patient.telecom".to_owned(), "Patient.birthDate".to_owned()],
+        };
+        let message: MessageId = "6f9619ff-8b86-5011-b42d-00cf4fc964ff".parse().expect("a UUID");
+        let answer = Answer { sender: &sender, message, id: None, digest: &[1; 32], says: &says, at: AT };
+        let event = recorder.answer_received(answer);
+        assert_eq!(event.message, Some(message));
+        let said = RecordedEvent::read(&event.bytes).expect("it is an AuditEvent");
+        assert!(said.is(kind::ANSWER_RECEIVED));
+        assert_eq!(said.party(Part::Source), Some(sender.clone()));
+        assert_eq!(said.detail(detail::VERDICT).as_deref(), Some("information-missing"));
+        assert_eq!(said.detail(detail::SHA256), Some(hex(&[1; 32]).into()));
+        assert!(String::from_utf8_lossy(&event.bytes).contains("Patient.birthDate"));
+        let refused = recorder.answer_refused(&sender, (None, "unknown"), Some("10.0.0.7"), AT);
+        let said = RecordedEvent::read(&refused.bytes).expect("it is an AuditEvent");
+        assert!(said.is(kind::ANSWER_REFUSED) && refused.message.is_none());
+        assert_eq!(said.detail(detail::REASON).as_deref(), Some("unknown"));
+    }
+}

@@ -1,0 +1,229 @@
+//! What a response message says besides ok or error: why it was refused, and what its receiver misses. In codes and
+//! element paths alone: texts are left behind, and so is what is no known code or element, since a peer may quote a patient.
+
+use super::bars::{is_error_code, is_issue_code};
+use super::names::NameId;
+use super::r4::schema;
+use super::uk::{SNOMED_CT, is_nhs_number, is_snomed_id};
+use super::{Document, Node};
+
+/// Why a receiver does not take a message, in codes that an audit log may hold.
+pub const REASONS: &str = "https://weir.example/fhir/CodeSystem/response-reason";
+
+/// The codes of [`REASONS`], each with what it means.
+pub const KNOWN_REASONS: [(&str, &str); 7] = [
+    ("no-capacity", "the receiving team has no capacity"),
+    ("outside-catchment", "the person is outside the area that the team serves"),
+    ("not-eligible", "the person does not meet the team's criteria"),
+    ("wrong-service", "another service is the right one"),
+    ("already-known", "the team has this referral already"),
+    ("information-missing", "the team cannot decide without more information"),
+    ("unable-to-contact", "the team could not reach whom it has to"),
+];
+
+/// The most that is kept of each kind.
+const MOST: usize = 32;
+
+/// One issue of an OperationOutcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether its severity is `error` or `fatal`.
+    pub is_error: bool,
+    /// Whether it says that something is missing: `required` or `incomplete`.
+    pub is_missing: bool,
+    /// The elements that it points to: `Patient.telecom`.
+    pub paths: Vec<String>,
+    /// Its codes besides the kind of issue.
+    pub codes: Vec<String>,
+}
+
+/// What the receiving team decided, as far as the response says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It does not take the referral: a Task that is rejected or failed, a ServiceRequest that is revoked.
+    Rejected,
+    /// It cannot decide yet: a Task on hold.
+    OnHold,
+}
+
+/// The resources of a Bundle.
+fn resources(document: &Document) -> impl Iterator<Item = Node<'_>> {
+    document.root().items_of("entry").filter_map(|entry| entry.member("resource"))
+}
+
+fn of_type<'a>(document: &'a Document, name: &'static str) -> impl Iterator<Item = Node<'a>> {
+    resources(document).filter(move |resource| resource.resource_type() == Some(name))
+}
+
+/// The issues of every OperationOutcome of a response message.
+pub fn findings(document: &Document) -> Vec<Finding> {
+    of_type(document, "OperationOutcome")
+        .flat_map(|outcome| outcome.items_of("issue"))
+        .take(MOST)
+        .map(finding)
+        .collect()
+}
+
+fn finding(issue: Node<'_>) -> Finding {
+    let is = |name: &str, codes: &[&str]| issue.text_of(name).is_some_and(|code| codes.contains(&&*code));
+    let expressions = issue.items_of("expression").chain(issue.items_of("location"));
+    let mut paths: Vec<String> = expressions.filter_map(|each| known_path(&each.text()?)).take(MOST).collect();
+    paths.dedup();
+    let details = issue.member("details").into_iter().flat_map(|details| details.items_of("coding"));
+    Finding {
+        is_error: is("severity", &["error", "fatal"]),
+        is_missing: is("code", &["required", "incomplete"]),
+        paths,
+        codes: details.filter_map(known_coding).take(MOST).collect(),
+    }
+}
+
+/// What the response says of the referral itself.
+pub fn decision(document: &Document) -> Option<Decision> {
+    let status = |kind, codes: &[&str]| {
+        of_type(document, kind).any(|each| each.text_of("status").is_some_and(|status| codes.contains(&&*status)))
+    };
+    if status("Task", &["rejected", "failed", "cancelled"])
+        || status("ServiceRequest", &["revoked", "entered-in-error"])
+    {
+        return Some(Decision::Rejected);
+    }
+    status("Task", &["on-hold"]).then_some(Decision::OnHold)
+}
+
+/// Why, by the codes of `Task.statusReason`.
+pub fn reasons(document: &Document) -> Vec<String> {
+    let reasons = of_type(document, "Task").filter_map(|task| task.member("statusReason"));
+    let mut codes: Vec<String> =
+        reasons.flat_map(|reason| reason.items_of("coding")).filter_map(known_coding).take(MOST).collect();
+    codes.dedup();
+    codes
+}
+
+/// The beginning of a FHIRPath expression that names elements alone: `Patient.telecom` of
+/// `Patient.telecom.where(system = 'phone')`.
+fn known_path(expression: &str) -> Option<String> {
+    let mut path = String::new();
+    for (place, segment) in expression.split('.').enumerate() {
+        let (name, index) = segment.split_once('[').map_or((segment, None), |(name, rest)| (name, Some(rest)));
+        let is_known = match place {
+            0 => schema().resource(name).is_some(),
+            _ => NameId::of(name) != NameId::UNKNOWN && schema().resource(name).is_none(),
+        };
+        let index = match index.map(|rest| rest.strip_suffix(']')) {
+            None => "",
+            Some(Some(digits))
+                if (1..=4).contains(&digits.len()) && digits.bytes().all(|each| each.is_ascii_digit()) =>
+            {
+                &segment[name.len()..]
+            }
+            Some(_) => return Some(path).filter(|path| !path.is_empty()),
+        };
+        if !is_known {
+            break;
+        }
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path.push_str(name);
+        path.push_str(index);
+    }
+    Some(path).filter(|path| !path.is_empty())
+}
+
+/// A code that is known to be one.
+fn known_coding(coding: Node<'_>) -> Option<String> {
+    let code = coding.text_of("code")?;
+    let is_known = match coding.text_of("system").as_deref() {
+        Some(SNOMED_CT) => is_concept(&code),
+        Some(REASONS) => KNOWN_REASONS.iter().any(|(known, _)| *known == code),
+        _ => {
+            is_error_code(&code)
+                || is_issue_code(&code)
+                || code.len() <= 2 && code.bytes().all(|it| it.is_ascii_digit())
+        }
+    };
+    (is_known && !code.is_empty()).then(|| code.into_owned())
+}
+
+/// Whether it is the id of a SNOMED CT concept (not of a description), and no NHS number.
+fn is_concept(code: &str) -> bool {
+    let partition = code.len().checked_sub(3).and_then(|start| code.get(start..start + 2));
+    matches!(partition, Some("00" | "10")) && is_snomed_id(code) && !is_nhs_number(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fhir::Limits;
+
+    fn parsed(resources: &str) -> Document {
+        let json = format!(r#"{{"resourceType":"Bundle","entry":[{resources}]}}"#);
+        Document::parse(json, &Limits::default()).expect("it is JSON")
+    }
+
+    #[test]
+    fn a_concept_is_told_from_other_numbers() {
+        for concept in ["225444004", "394685004", "325691000000100", "736253002", "1108111000000107", "404684003"] {
+            assert!(is_concept(concept), "{concept}");
+        }
+        for other in
+            ["225444005", "9476719931", "9999999999", "12345", "0", "", "22544400x", "1054321000000100", "073211009"]
+        {
+            assert!(!is_concept(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_kept_as_far_as_it_names_elements() {
+        for (expression, kept) in [
+            ("Patient.telecom", Some("Patient.telecom")),
+            ("Bundle.entry[3].resource.birthDate", Some("Bundle.entry[3].resource.birthDate")),
+            ("Patient.telecom.where(system = 'phone')", Some("Patient.telecom")),
+            ("Patient.name.where(family = 'Chalmers').given", Some("Patient.name")),
+            ("Patient.chalmers", Some("Patient")),
+            ("Patient.identifier[9476719931]", Some("Patient")),
+            ("Chalmers", None),
+            ("Patient/9476719931", None),
+            ("", None),
+        ] {
+            assert_eq!(known_path(expression).as_deref(), kept, "{expression}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_told_in_paths_and_codes() {
+        let document = parsed(
+            r#"{"resource":{"resourceType":"OperationOutcome","issue":[
+            {"severity":"error","code":"required","expression":["Patient.telecom"],"details":{"text":"Peter Chalmers",
+             "coding":[{"system":"http://snomed.info/sct","code":"225444004"},{"system":"http://snomed.info/sct","code":"9476719931"},
+             {"system":"https://x.example","code":"Chalmers"}]}},
+            {"severity":"warning","code":"informational","diagnostics":"Peter"}]}}"#,
+        );
+        let missing = Finding {
+            is_error: true,
+            is_missing: true,
+            paths: vec!["Patient.telecom".to_owned()],
+            codes: vec!["225444004".to_owned()],
+        };
+        let other = Finding { is_error: false, is_missing: false, paths: vec![], codes: vec![] };
+        assert_eq!(findings(&document), [missing, other]);
+    }
+
+    #[test]
+    fn a_decision_is_that_of_the_task_or_the_request() {
+        let task = |status: &str| {
+            parsed(&format!(
+                r#"{{"resource":{{"resourceType":"Task","status":"{status}","statusReason":{{"coding":[
+                {{"system":"{REASONS}","code":"no-capacity"}},{{"system":"{REASONS}","code":"chalmers"}},{{"code":"02"}}]}}}}}}"#
+            ))
+        };
+        assert_eq!(decision(&task("rejected")), Some(Decision::Rejected));
+        assert_eq!(decision(&task("on-hold")), Some(Decision::OnHold));
+        assert_eq!(decision(&task("accepted")), None);
+        assert_eq!(reasons(&task("rejected")), ["no-capacity", "02"]);
+        let revoked = parsed(r#"{"resource":{"resourceType":"ServiceRequest","status":"revoked"}}"#);
+        assert_eq!(decision(&revoked), Some(Decision::Rejected));
+        assert_eq!(decision(&parsed("1")), None);
+    }
+}
