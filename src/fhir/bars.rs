@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::outcome::{Issue, operation_outcome_coded};
-use super::{Document, Writer};
+use super::{Document, Limits, Writer};
 
 /// The media type of requests and answers, with the version of the standard.
 pub const MEDIA_TYPE: &str = "application/fhir+json; version=1.4.0";
@@ -62,6 +62,64 @@ pub fn requesting_software(name: &str, version: &str) -> String {
     out.end_array();
     out.end_object();
     STANDARD.encode(out.finish())
+}
+
+/// Why a header of BaRS cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderFault {
+    /// Not standard base64.
+    #[error("is not base64")]
+    NotBase64,
+    /// Not JSON within it.
+    #[error("is not base64 of JSON")]
+    NotJson,
+    /// Other JSON than BaRS asks for.
+    #[error("is not base64 of what BaRS asks for: {0}")]
+    NotSo(&'static str),
+}
+
+/// The most levels and values of what a header holds.
+const HEADER: Limits = Limits { depth: 20, nodes: 1000 };
+
+fn header(text: &str) -> Result<Document, HeaderFault> {
+    let json = STANDARD.decode(text.trim()).map_err(|_| HeaderFault::NotBase64)?;
+    Document::parse(json, &HEADER).map_err(|_| HeaderFault::NotJson)
+}
+
+/// System and value of the service in `NHSD-Target-Identifier`.
+///
+/// # Errors
+/// When there is none.
+pub fn read_target(text: &str) -> Result<(String, String), HeaderFault> {
+    let document = header(text)?;
+    let part = |name| document.root().text_of(name).map(|text| text.into_owned()).filter(|text| !text.is_empty());
+    part("system").zip(part("value")).ok_or(HeaderFault::NotSo("an object with system and value"))
+}
+
+/// The ODS codes in `NHSD-End-User-Organisation`.
+///
+/// # Errors
+/// When there is none.
+pub fn read_organisation(text: &str) -> Result<Vec<String>, HeaderFault> {
+    let document = header(text)?;
+    let root = document.root();
+    let wrong = HeaderFault::NotSo("an Organization with an ODS code");
+    if root.resource_type() != Some("Organization") {
+        return Err(wrong);
+    }
+    let ods = root.items_of("identifier").filter(|each| each.text_of("system").as_deref() == Some(ODS_ORGANISATION));
+    let codes: Vec<String> = ods.filter_map(|each| each.text_of("value")).map(|code| code.into_owned()).collect();
+    if codes.is_empty() { Err(wrong) } else { Ok(codes) }
+}
+
+/// Whether `NHSD-Requesting-Software` holds a Device.
+///
+/// # Errors
+/// When it does not.
+pub fn read_software(text: &str) -> Result<(), HeaderFault> {
+    let document = header(text)?;
+    let is_device = document.root().resource_type() == Some("Device");
+    if is_device { Ok(()) } else { Err(HeaderFault::NotSo("a Device")) }
 }
 
 pub(super) fn identifier(out: &mut Writer, system: &str, value: &str) {
@@ -264,7 +322,6 @@ const ERROR_WORDS: [&str; 26] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fhir::Limits;
     use crate::fhir::outcome::IssueType;
 
     fn decoded(header: &str) -> String {

@@ -1,34 +1,29 @@
 //! The reference receiver's HTTP: `$process-message` and `metadata` (BaRS API 1.4.0).
 
-use std::error::Error as _;
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use http_body_util::LengthLimitError;
 use hyper::body::Bytes;
-use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::Settings;
 use super::inbox::{Arrival, Inbox, Outcome};
 use super::misbehaviour::Mischief;
-use crate::fhir::bars::{self, ErrorCode};
+use crate::fhir::bars::ErrorCode;
 use crate::fhir::message::{self, Message, ResponseCode};
 use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::{Document, ElementPath, Limits, capability_statement, instant_text};
 use crate::identity::PartyId;
+use crate::server::exchange::{self, answer, has_ids, is_fhir_json, read, text};
 use crate::server::listener::{Connection, Peer};
 
 /// The FHIR base, below the host.
 const BASE: &str = "/FHIR/R4";
-/// The headers that every answer carries back as they came.
-const ECHOED: [&str; 2] = ["x-request-id", "x-correlation-id"];
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -48,14 +43,19 @@ impl Receiver {
 
 /// Why a request is answered with an OperationOutcome. Its outcome is what `arrivals.jsonl` says.
 struct Refusal {
-    code: ErrorCode,
-    issue: Box<Issue>,
+    said: exchange::Refusal,
     outcome: Outcome,
+}
+
+impl From<exchange::Refusal> for Refusal {
+    fn from(said: exchange::Refusal) -> Refusal {
+        Refusal { said, outcome: Outcome::Refused }
+    }
 }
 
 impl Refusal {
     fn new(code: ErrorCode, issue: Issue) -> Refusal {
-        Refusal { code, issue: Box::new(issue), outcome: Outcome::Refused }
+        exchange::Refusal::new(code, issue).into()
     }
 
     fn outcome(self, outcome: Outcome) -> Refusal {
@@ -125,7 +125,7 @@ async fn process_message(
 
 /// Takes a message and notes its arrival.
 async fn arrive(receiver: Arc<Receiver>, sender: PartyId, headers: HeaderMap, body: Body) -> Result<Uuid, Refusal> {
-    let mut id = echo(&headers, "x-request-id").to_owned();
+    let mut id = text(&headers, "x-request-id").to_owned();
     let taken = take(&receiver, &sender, &headers, body, &mut id).await;
     note(&receiver, id, &sender, &headers, outcome_of(&taken)).await;
     taken
@@ -150,7 +150,7 @@ async fn take(
     }
     has_ids(headers)?;
     is_fhir_json(headers)?;
-    let body = read(headers, body, &receiver.settings).await?;
+    let body = read(headers, body, (receiver.settings.body_limit, receiver.settings.limits.headers)).await?;
     let bundle = message_id(&body)?;
     *id = bundle.to_string();
     if receiver.mischief.reject() {
@@ -168,62 +168,6 @@ fn known(allowed: &[PartyId], sender: &PartyId) -> Result<(), Refusal> {
     tracing::warn!(%sender, "request refused: the sender is not one that this partner knows");
     let issue = Issue::error(IssueType::Forbidden, format!("{sender} is not a sender that this receiver knows"));
     Err(Refusal::new(ErrorCode::Forbidden, issue.hint("ask the receiver to add your ODS code to its senders")))
-}
-
-fn has_ids(headers: &HeaderMap) -> Result<(), Refusal> {
-    for name in ECHOED {
-        let text = echo(headers, name);
-        if Uuid::try_parse(text).is_err() {
-            let code = if text.is_empty() { IssueType::Required } else { IssueType::Value };
-            let issue = Issue::error(code, format!("the header {name} is not a UUID"));
-            return Err(Refusal::new(ErrorCode::BadRequest, issue.hint("send a UUID, and the same in a resend")));
-        }
-    }
-    Ok(())
-}
-
-fn is_fhir_json(headers: &HeaderMap) -> Result<(), Refusal> {
-    if !essence(echo(headers, CONTENT_TYPE.as_str())).eq_ignore_ascii_case("application/fhir+json") {
-        let issue = Issue::error(IssueType::NotSupported, "the message is not application/fhir+json");
-        let hint = "send it as Content-Type: application/fhir+json; version=1.4.0";
-        return Err(Refusal::new(ErrorCode::UnsupportedMediaType, issue.hint(hint)));
-    }
-    let accepted = |range: &str| {
-        let ranges = ["application/fhir+json", "application/*", "*/*"];
-        ranges.iter().any(|known| essence(range).eq_ignore_ascii_case(known))
-    };
-    if !headers.contains_key(ACCEPT) || echo(headers, ACCEPT.as_str()).split(',').any(accepted) {
-        return Ok(());
-    }
-    let issue = Issue::error(IssueType::Processing, "the answer would be application/fhir+json, which is not accepted");
-    Err(Refusal::new(ErrorCode::NotAcceptable, issue.hint("send Accept: application/fhir+json; version=1.4.0")))
-}
-
-/// A media type without its parameters.
-fn essence(media_type: &str) -> &str {
-    media_type.split(';').next().unwrap_or_default().trim()
-}
-
-async fn read(headers: &HeaderMap, body: Body, settings: &Settings) -> Result<Bytes, Refusal> {
-    let limit = settings.body_limit;
-    let too_long = || {
-        let issue = Issue::error(IssueType::TooLong, format!("the message is longer than {limit} bytes"));
-        Refusal::new(ErrorCode::PayloadTooLarge, issue.hint("send a smaller message"))
-    };
-    let announced: Option<u64> = echo(headers, CONTENT_LENGTH.as_str()).parse().ok();
-    if announced.is_some_and(|announced| announced > limit as u64) {
-        return Err(too_long());
-    }
-    match timeout(settings.limits.headers, to_bytes(body, limit)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) if error.source().is_some_and(|cause| cause.is::<LengthLimitError>()) => Err(too_long()),
-        Ok(Err(_)) => {
-            Err(Refusal::new(ErrorCode::BadRequest, Issue::error(IssueType::Structure, "the message ended early")))
-        }
-        Err(_) => {
-            Err(Refusal::new(ErrorCode::Timeout, Issue::error(IssueType::Transient, "the message took too long")))
-        }
-    }
 }
 
 /// The id of the message in `body`.
@@ -271,7 +215,7 @@ async fn keep(receiver: &Arc<Receiver>, id: Uuid, body: Bytes) -> Result<Uuid, R
 
 async fn note(receiver: &Arc<Receiver>, id: String, sender: &PartyId, headers: &HeaderMap, outcome: Outcome) {
     let at = instant_text((receiver.settings.now)());
-    let request = echo(headers, "x-request-id").to_owned();
+    let request = text(headers, "x-request-id").to_owned();
     let header = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
@@ -300,29 +244,5 @@ fn acknowledged(receiver: &Receiver, sender: &PartyId, headers: &HeaderMap, id: 
 }
 
 fn refused(headers: &HeaderMap, refusal: Refusal) -> Response {
-    let status = StatusCode::from_u16(refusal.code.status()).expect("every error code has a status");
-    let mut response = answer(headers, status, bars::outcome(refusal.code, *refusal.issue));
-    if matches!(refusal.code, ErrorCode::Unavailable | ErrorCode::TooEarly) {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    response
-}
-
-/// An answer in FHIR JSON that carries the request's ids back.
-fn answer(request: &HeaderMap, status: StatusCode, body: String) -> Response {
-    let mut response = (status, body).into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(bars::MEDIA_TYPE));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    for name in ECHOED {
-        if let Some(value) = request.get(name) {
-            headers.insert(HeaderName::from_static(name), value.clone());
-        }
-    }
-    response
-}
-
-/// A header as text; empty when there is none, or it is not text.
-fn echo<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    refusal.said.answer(headers)
 }

@@ -6,6 +6,7 @@ mod alarms;
 mod agreements;
 mod certificates;
 pub mod clock;
+pub mod exchange;
 pub mod listener;
 mod metrics;
 mod operations;
