@@ -632,7 +632,18 @@ impl Ended {
                 return Ended { retry_after: after, health, ..ended };
             }
             Verdict::Refused { status, codes } => {
-                let note = format!("the partner refused it with {status} {codes}");
+                let note = format!("the partner refused it with {status} {codes}{}", told(status));
+                Ended::new(State::Refused, "partner-refused", note)
+            }
+            Verdict::PartRefused { entry, status, codes } => {
+                let note = format!("the partner refused entry {entry} with {status} {codes}{}", told(status));
+                Ended::new(State::Refused, "partner-refused", note)
+            }
+            Verdict::HadBefore { entry } => {
+                let what = entry.map_or("it".to_owned(), |entry| format!("entry {entry}"));
+                let note = format!(
+                    "the partner says that it had {what} before the first attempt, and took nothing: its server does not look for our tag"
+                );
                 Ended::new(State::Refused, "partner-refused", note)
             }
         };
@@ -641,7 +652,8 @@ impl Ended {
 
     fn failed(error: &crate::delivery::AttemptError) -> Ended {
         let reason = if error.is_ambiguous() { "answer-lost" } else { "not-sent" };
-        Ended { health: Health::Ill, ..Ended::new(State::Queued, reason, error.to_string()) }
+        let ended = Ended::new(State::Queued, reason, error.to_string());
+        Ended { health: Health::Ill, retry_after: error.retry_after(), ..ended }
     }
 
     /// A message that was tried as often as its partner's file allows is dead until a person decides.
@@ -665,6 +677,11 @@ impl Ended {
             note: &self.note,
         }
     }
+}
+
+/// What a status means that does not speak for itself.
+fn told(status: u16) -> &'static str {
+    if status == 412 { ": several of its resources match one of ours, which it has to put right" } else { "" }
 }
 
 /// Between 0 and 1, from the message's id and attempt: spreads out messages that failed together.

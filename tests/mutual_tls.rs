@@ -243,7 +243,7 @@ impl Case {
 fn reply(answer: Answer) -> Reply {
     match answer {
         Answer::Bars(reply) => reply,
-        Answer::Mesh(handed) => panic!("not over MESH: {handed:?}"),
+        other => panic!("not over BaRS: {other:?}"),
     }
 }
 

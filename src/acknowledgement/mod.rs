@@ -4,6 +4,8 @@
 //! again, or refused. Invariant: a message counts as acknowledged only by an answer that names it. What cannot be
 //! correlated is sent again with the same ids, never taken for a yes (BaRS, retries; FHIR R4 messaging.html).
 
+mod rest;
+
 use std::time::Duration;
 
 use crate::delivery::mesh::Handed;
@@ -36,6 +38,20 @@ pub enum Verdict {
         /// Its own code.
         code: Option<String>,
     },
+    /// The partner will not take one part of it as it is, and so none. A person has to be told.
+    PartRefused {
+        /// Which entry of the Bundle, from 0.
+        entry: usize,
+        /// Its HTTP status.
+        status: u16,
+        /// What its OperationOutcome says, in codes alone.
+        codes: OutcomeCodes,
+    },
+    /// The partner created nothing, for it says that it had it before it was first sent. A person has to be told.
+    HadBefore {
+        /// Which entry of the Bundle, from 0, if it was one.
+        entry: Option<usize>,
+    },
     /// It is to be sent again, with the same ids.
     Retry {
         /// Why.
@@ -58,6 +74,9 @@ pub enum RetryReason {
     /// An HTTP status that says so: 408, 425, 429, 5xx.
     #[error("the partner answers {0} for now")]
     Status(u16),
+    /// 401: nothing of the message is wrong.
+    #[error("the partner answers 401: it does not take our token or certificate")]
+    Unauthorised,
     /// `MessageHeader.response.code` is `transient-error`.
     #[error("the partner reports a transient error")]
     TransientError,
@@ -74,7 +93,10 @@ impl RetryReason {
     pub fn concerns_the_message(self) -> bool {
         match self {
             RetryReason::Status(425) | RetryReason::TransientError => true,
-            RetryReason::Status(_) | RetryReason::Uncorrelated | RetryReason::Mailboxes(_) => false,
+            RetryReason::Status(_)
+            | RetryReason::Unauthorised
+            | RetryReason::Uncorrelated
+            | RetryReason::Mailboxes(_) => false,
         }
     }
 }
@@ -86,6 +108,7 @@ pub const LIMITS: Limits = Limits { depth: 50, nodes: 100_000 };
 pub fn verdict(answer: &Answer, dispatch: &Dispatch) -> Verdict {
     match answer {
         Answer::Bars(reply) => judge(reply, dispatch.message, &dispatch.names),
+        Answer::Rest(answered) => rest::judge(answered, dispatch),
         Answer::Mesh(handed) => judge_handed(handed),
     }
 }

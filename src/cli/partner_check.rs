@@ -6,15 +6,18 @@ use serde_json::{Value, json};
 use super::Answer;
 use super::output::Output;
 use super::site::SiteOption;
-use crate::delivery::{Endpoint, Over, Probe, Remark, probe};
+use crate::config::Site;
+use crate::delivery::rest::{TokenRoute, try_token};
+use crate::delivery::{Endpoint, Over, Partner, Probe, Remark, probe};
 use crate::fhir::instant_text;
 use crate::identity::PartyId;
 use crate::identity::certificate::Described;
-use crate::identity::tls::system_clock;
+use crate::identity::tls::{Credentials, system_clock};
 use crate::server::clock;
 
 /// Connects to each endpoint of a partner as the gateway would, shows what it presents, and says all that the gateway
-/// would refuse. Sends nothing. Exits with 1 when something is refused.
+/// would refuse. Sends nothing of anyone; where a route wants a token, one is asked for. Exits with 1 when something is
+/// refused.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  weir partner check DEMOT --site site/gateway")]
 pub(super) struct Arguments {
@@ -31,25 +34,66 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
         let known: Vec<&str> = site.partners().iter().map(|partner| partner.ods.as_str()).collect();
         anyhow::bail!("the site has no partner {}; it has {}", arguments.partner, known.join(", "));
     };
-    let (runtime, clock) = (super::runtime()?, system_clock());
-    let mut answer = Answer::Yes;
-    for (route, over) in partner.routes.iter().enumerate() {
-        let Over::Bars(endpoint) = over else {
-            output.line(&format!("route {route}: NHS MESH, whose TLS is not looked at here"));
-            continue;
-        };
-        let seen = runtime.block_on(probe(&partner.ods, endpoint, site.credentials(), &clock, self::clock::now()));
+    let (runtime, mut answer) = (super::runtime()?, Answer::Yes);
+    for place in places(&site, partner) {
+        let seen = runtime.block_on(look(&place));
         if !seen.problems.is_empty() {
             answer = Answer::No;
         }
-        show(output, (route, endpoint), &seen);
-        output.json(&as_json(&partner.ods, (route, endpoint), &seen));
+        show(output, &place, &seen);
+        output.json(&as_json(&partner.ods, &place, &seen));
     }
     Ok(answer)
 }
 
-fn show(output: &Output, (route, endpoint): (usize, &Endpoint), seen: &Probe) {
-    output.line(&format!("route {route}: {}", endpoint.base));
+/// Something that a route connects to.
+struct Place<'a> {
+    route: usize,
+    over: &'static str,
+    endpoint: &'a Endpoint,
+    /// Whom its certificate must name; nobody, of a service that is known by its host name.
+    party: Option<&'a PartyId>,
+    credentials: &'a Credentials,
+    /// How a token is had there.
+    token: Option<&'a TokenRoute>,
+}
+
+/// Everything that the routes of a partner connect to.
+fn places<'a>(site: &'a Site, partner: &'a Partner) -> Vec<Place<'a>> {
+    let mut places = Vec::new();
+    for (route, over) in partner.routes.iter().enumerate() {
+        let (over_what, party, credentials) = match over {
+            Over::Bars(_) => ("BaRS", Some(&partner.ods), site.credentials()),
+            Over::Rest(_) => ("FHIR REST", Some(&partner.ods), site.credentials()),
+            Over::Mesh(mailbox) => ("NHS MESH", None, &mailbox.credentials),
+        };
+        places.push(Place { route, over: over_what, endpoint: over.endpoint(), party, credentials, token: None });
+        places.extend(over.token().map(|token| Place {
+            route,
+            over: "its tokens",
+            endpoint: &token.endpoint,
+            party: None,
+            credentials: site.credentials(),
+            token: Some(token),
+        }));
+    }
+    places
+}
+
+async fn look(place: &Place<'_>) -> Probe {
+    let (clock, now) = (system_clock(), clock::now());
+    let mut seen = probe(place.party, place.endpoint, place.credentials, &clock, now).await;
+    if let Some(token) = place.token.filter(|_| seen.problems.is_empty())
+        && let Err(error) = try_token(token, place.credentials, clock).await
+    {
+        seen.problems.push(Remark { text: error.to_string(), hint: error.hint() });
+    }
+    seen
+}
+
+fn show(output: &Output, place: &Place<'_>, seen: &Probe) {
+    let Place { route, over, endpoint, .. } = place;
+    output.line(&format!("route {route}, {over}: {}", endpoint.base));
     if let Some(address) = seen.address {
         output.line(&format!("  connected to {address}"));
     }
@@ -75,7 +119,8 @@ fn show(output: &Output, (route, endpoint): (usize, &Endpoint), seen: &Probe) {
         }
     }
     if seen.problems.is_empty() {
-        output.line("  messages can be sent: nothing is refused");
+        let well = if place.token.is_some() { "a token was had" } else { "messages can be sent" };
+        output.line(&format!("  {well}: nothing is refused"));
     }
 }
 
@@ -94,7 +139,8 @@ fn named(subject: &str) -> &str {
     if subject.is_empty() { "without a subject" } else { subject }
 }
 
-fn as_json(partner: &PartyId, (route, endpoint): (usize, &Endpoint), seen: &Probe) -> Value {
+fn as_json(partner: &PartyId, place: &Place<'_>, seen: &Probe) -> Value {
+    let Place { route, over, endpoint, .. } = place;
     let remarks = |remarks: &[Remark]| -> Vec<Value> {
         remarks.iter().map(|remark| json!({ "text": remark.text, "hint": remark.hint })).collect()
     };
@@ -107,6 +153,7 @@ fn as_json(partner: &PartyId, (route, endpoint): (usize, &Endpoint), seen: &Prob
     json!({
         "partner": partner.as_str(),
         "route": route,
+        "over": over,
         "endpoint": endpoint.base.to_string(),
         "address": seen.address.map(|address| address.to_string()),
         "protocol": seen.protocol,

@@ -359,8 +359,9 @@ impl Site {
         let (records, own) = (&self.records, &self.credentials);
         let mut trusted = vec![("records.trust_anchors".to_owned(), records.clients.clone())];
         for partner in &self.partners {
-            let routes = partner.routes.iter().map(|over| over.endpoint().anchors.clone());
-            trusted.extend(routes.map(|anchors| (format!("partner {}", partner.ods), anchors)));
+            let endpoints = partner.routes.iter().flat_map(Over::endpoints);
+            let anchors = endpoints.map(|endpoint| endpoint.anchors.clone());
+            trusted.extend(anchors.map(|anchors| (format!("partner {}", partner.ods), anchors)));
         }
         let webhooks = self.webhooks.clone().map(|anchors| ("incidents.trust_anchors".to_owned(), anchors));
         trusted.extend(webhooks);
@@ -373,7 +374,7 @@ impl Site {
             Over::Mesh(mailbox) => {
                 Some((format!("partner {}, mesh.certificate", partner.ods), mailbox.credentials.clone()))
             }
-            Over::Bars(_) => None,
+            Over::Bars(_) | Over::Rest(_) => None,
         }));
         TlsFiles { site: self.files.folder.clone(), credentials, trusted }
     }

@@ -1,10 +1,12 @@
 //! Why an attempt brought no answer, and whether the message may have arrived all the same.
 
 use std::io;
+use std::time::Duration;
 
 use rustls::AlertDescription;
 
 use super::MAX_ANSWER;
+use super::rest::TokenError;
 use crate::identity::PartyId;
 use crate::identity::certificate::CertificateError;
 use crate::identity::tls::{Distrust, distrust_in};
@@ -70,6 +72,12 @@ pub enum AttemptError {
     /// The partner's certificate is its own, but with a key that the partner file does not pin. Nothing was sent.
     #[error("the partner's certificate has a key that its partner file does not pin")]
     NotPinned,
+    /// The partner wants a token, and there is none. Nothing was sent.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The Bundle cannot be made into what the route sends. Nothing was sent.
+    #[error("the Bundle cannot be sent in this way: an entry has no fullUrl or resource, or it has no id")]
+    Unsuited,
     /// The partner closed the connection before anything was sent.
     #[error("the partner closed the connection before the message was sent")]
     Closed,
@@ -96,7 +104,17 @@ impl AttemptError {
             | AttemptError::Certificate(_)
             | AttemptError::WrongParty { .. }
             | AttemptError::NotPinned
+            | AttemptError::Token(_)
+            | AttemptError::Unsuited
             | AttemptError::Closed => false,
+        }
+    }
+
+    /// How long whoever gives no token asks us to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            AttemptError::Token(error) => error.retry_after(),
+            _ => None,
         }
     }
 
@@ -120,6 +138,8 @@ impl AttemptError {
             AttemptError::NotPinned => {
                 "ask the partner whether it changed its key, and add the new pin to spki_pins of the partner file"
             }
+            AttemptError::Token(error) => error.hint(),
+            AttemptError::Unsuited => "let the map give each entry a fullUrl, or send the message over another route",
             AttemptError::Closed => "ask the partner whether it knows our certificate's party",
             AttemptError::TimedOut | AttemptError::Cut => "ask the partner if it stays so; the resend has the same ids",
             AttemptError::TooLarge => "ask the partner what its endpoint answers",
@@ -211,6 +231,9 @@ mod tests {
             (AttemptError::Cut, true),
             (AttemptError::TooLarge, true),
             (AttemptError::Closed, false),
+            (AttemptError::Unsuited, false),
+            (AttemptError::Token(AttemptError::Cut.into()), false),
+            (AttemptError::Token(AttemptError::Closed.into()), false),
             (AttemptError::ConnectTimeout, false),
             (AttemptError::Tls(TlsRefusal::Expired), false),
         ] {

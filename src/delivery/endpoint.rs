@@ -8,6 +8,8 @@ use std::time::Duration;
 use http::Uri;
 use serde::Deserialize;
 
+use super::partner::Over;
+use super::rest::RestSection;
 use super::setting::{SettingError, kept, wrong};
 use crate::identity::pin::Pin;
 use crate::identity::tls::{TlsError, TlsVersion, TrustAnchors, TrustFiles};
@@ -31,6 +33,8 @@ pub struct RouteSection {
     pub spki_pins: Vec<String>,
     /// As [`super::PartnerSection::legacy_common_name`].
     pub legacy_common_name: Option<String>,
+    /// As [`super::PartnerSection::fhir_rest`].
+    pub fhir_rest: Option<RestSection>,
 }
 
 /// The partner's own files of authorities and lists, which its routes use unless they name others.
@@ -71,6 +75,14 @@ impl Endpoint {
 }
 
 impl RouteSection {
+    /// The checked route; its faults stand at keys that begin with `place`.
+    pub(super) fn route(&self, place: &str, partners: &Trusted<'_>, faults: &mut Vec<SettingError>) -> Option<Over> {
+        let endpoint = self.check(place, partners, faults);
+        let Some(rest) = &self.fhir_rest else { return endpoint.map(Over::Bars) };
+        let rest = rest.check(endpoint, place, partners, faults);
+        rest.map(|rest| Over::Rest(Box::new(rest)))
+    }
+
     /// The checked endpoint; its faults stand at keys that begin with `place`.
     pub(super) fn check(
         &self,

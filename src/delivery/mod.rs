@@ -19,6 +19,7 @@ pub mod outbox;
 mod partner;
 mod probe;
 mod reply;
+pub mod rest;
 mod retry;
 mod setting;
 mod transport;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::endpoint::{Endpoint, RouteSection, Trusted};
 use super::lane::{BreakerSection, LaneSettings};
 use super::mesh::{Mailbox, MeshSection};
+use super::rest::{RestRoute, RestSection, TokenRoute};
 use super::setting::{SettingError, kept, wrong};
 use crate::identity::PartyId;
 
@@ -25,7 +26,7 @@ pub struct PartnerSection {
     pub endpoint: String,
     /// An IP address and port to connect to in place of the endpoint's; its name is still what is verified.
     pub connect: Option<String>,
-    /// The service that messages are for, in its directory of services.
+    /// The service that messages are for, in its directory of services. Left out where no route is one of BaRS.
     #[serde(default)]
     pub service_id: String,
     /// The file of the authorities that issue the partner's certificate; a relative name starts at the site.
@@ -66,6 +67,8 @@ pub struct PartnerSection {
     /// When a route is left alone because it fails, and how it is tried again.
     #[serde(default)]
     pub breaker: BreakerSection,
+    /// Plain FHIR REST in place of BaRS at the endpoint.
+    pub fhir_rest: Option<RestSection>,
     /// Further ways to the same partner, tried in this order when a message nears its deadline.
     #[serde(default)]
     pub next_routes: Vec<RouteSection>,
@@ -94,6 +97,8 @@ fn concurrency() -> u32 {
 pub enum Over {
     /// `$process-message` of BaRS.
     Bars(Endpoint),
+    /// Plain FHIR REST.
+    Rest(Box<RestRoute>),
     /// NHS MESH.
     Mesh(Box<Mailbox>),
 }
@@ -103,8 +108,22 @@ impl Over {
     pub fn endpoint(&self) -> &Endpoint {
         match self {
             Over::Bars(endpoint) => endpoint,
+            Over::Rest(rest) => &rest.endpoint,
             Over::Mesh(mailbox) => &mailbox.endpoint,
         }
+    }
+
+    /// Where a token is had before anything is sent, if the route wants one.
+    pub fn token(&self) -> Option<&TokenRoute> {
+        match self {
+            Over::Rest(rest) => rest.token.as_ref(),
+            Over::Bars(_) | Over::Mesh(_) => None,
+        }
+    }
+
+    /// All endpoints that are connected to: the route's own, and the one that gives tokens.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        std::iter::once(self.endpoint()).chain(self.token().map(|token| &token.endpoint))
     }
 }
 
@@ -115,7 +134,7 @@ pub struct Partner {
     pub ods: PartyId,
     /// Its name, for people.
     pub name: String,
-    /// The service that messages are for; visible ASCII. Empty where they go through MESH alone.
+    /// The service that messages are for; visible ASCII. Empty where no route is one of BaRS.
     pub service_id: String,
     /// Its routes, at least one; messages begin on the first.
     pub routes: Vec<Over>,
@@ -144,7 +163,9 @@ impl PartnerSection {
     }
 
     fn service(&self) -> Result<String, SettingError> {
-        if self.is_by_mesh_alone() { Ok(String::new()) } else { service_id(&self.service_id) }
+        let first = self.fhir_rest.is_none() && !self.is_by_mesh_alone();
+        let by_bars = first || self.next_routes.iter().any(|route| route.fhir_rest.is_none());
+        if by_bars { service_id(&self.service_id) } else { Ok(String::new()) }
     }
 
     /// The endpoints, then MESH.
@@ -165,13 +186,13 @@ impl PartnerSection {
             minimum_tls: self.minimum_tls.clone(),
             spki_pins: self.spki_pins.clone(),
             legacy_common_name: self.legacy_common_name.clone(),
+            fhir_rest: self.fhir_rest.clone(),
         };
         let (anchors, lists, grace_hours) =
             (self.trust_anchors.as_str(), &self.revocation_lists[..], self.revocation_grace_hours);
         let from = &Trusted { site, anchors, lists, grace_hours };
-        let mut routes: Vec<Over> = first.check("", from, faults).map(Over::Bars).into_iter().collect();
-        let next = self.next_routes.iter().filter_map(|each| each.check("next_routes.", from, faults));
-        routes.extend(next.map(Over::Bars));
+        let mut routes: Vec<Over> = first.route("", from, faults).into_iter().collect();
+        routes.extend(self.next_routes.iter().filter_map(|each| each.route("next_routes.", from, faults)));
         routes
     }
 }
@@ -254,9 +275,23 @@ mod tests {
             minimum_tls: None,
             spki_pins: vec![],
             legacy_common_name: None,
+            fhir_rest: None,
         };
         let faults = faults(|section| section.next_routes.push(other));
         assert_eq!(faults, ["next_routes.endpoint", "next_routes.trust_anchors"]);
+    }
+
+    #[test]
+    fn a_route_of_fhir_rest_needs_no_service_and_stands_beside_others() {
+        let rest = WRITTEN.replace("service_id = \"2000099999\"\n", "") + "[fhir_rest]\ninteraction = \"create\"\n";
+        let checked = |text: &str| toml::from_str::<PartnerSection>(text).expect("it is TOML").check(site().path());
+        let partner = checked(&rest).expect("it is right");
+        assert!(matches!(&partner.routes[..], [Over::Rest(_)]) && partner.service_id.is_empty());
+        let next = "[[next_routes]]\nendpoint = \"https://bars-demot.spare.example/FHIR/R4\"\n";
+        let fault = checked(&format!("{rest}{next}")).expect_err("BaRS wants a service");
+        assert_eq!(fault[0].key, "service_id");
+        let next = format!("{WRITTEN}{next}[next_routes.fhir_rest]\ninteraction = \"transaction\"\n");
+        assert!(matches!(&checked(&next).expect("it is right").routes[..], [Over::Bars(_), Over::Rest(_)]));
     }
 
     #[test]

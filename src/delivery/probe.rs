@@ -72,9 +72,9 @@ impl Probe {
     }
 }
 
-/// Looks at the endpoint of `party`.
+/// Looks at the endpoint of `party`, or, without one, of a service that is known by its host name.
 pub async fn probe(
-    party: &PartyId,
+    party: Option<&PartyId>,
     endpoint: &Endpoint,
     credentials: &Credentials,
     clock: &Clock,
@@ -133,7 +133,7 @@ fn look(probe: &mut Probe, stream: &TlsStream<TcpStream>) {
 /// Everything that an attempt would ask, whatever was found before.
 fn judge(
     probe: &mut Probe,
-    (party, endpoint): (&PartyId, &Endpoint),
+    (party, endpoint): (Option<&PartyId>, &Endpoint),
     chain: &[CertificateDer<'static>],
     clock: &Clock,
     now: Instant,
@@ -149,15 +149,13 @@ fn judge(
     let common_name = endpoint.common_name.as_deref();
     probe.keep(endpoint.anchors.judge_name(chain, &name(endpoint), common_name).map_err(as_attempt));
     let Some(first) = chain.first() else { return };
-    if common_name.is_some() && matches!(legacy_common_name(first), Ok(Some(_))) {
-        probe.keep(usable_as(first, Role::Server));
-    } else {
-        match party_of(first, Role::Server) {
-            Ok(found) if found != *party => {
-                probe.problem(&AttemptError::WrongParty { expected: party.clone(), found });
-            }
-            named => probe.keep(named),
+    let is_legacy = || common_name.is_some() && matches!(legacy_common_name(first), Ok(Some(_)));
+    match party.filter(|_| !is_legacy()).map(|party| (party, party_of(first, Role::Server))) {
+        Some((expected, Ok(found))) if found != *expected => {
+            probe.problem(&AttemptError::WrongParty { expected: expected.clone(), found });
         }
+        Some((_, named)) => probe.keep(named),
+        None => probe.keep(usable_as(first, Role::Server)),
     }
     if let Some(pin) = probe.pin
         && !endpoint.pins.is_empty()

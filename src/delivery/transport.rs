@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::bars::Bars;
 use super::mesh::{Handed, Post};
+use super::rest::{Answered, Rest};
 use super::{AttemptError, Dispatch, Over, Partner, Reply};
 use crate::identity::tls::{Clock, Credentials, TlsError};
 
@@ -16,6 +17,8 @@ use crate::identity::tls::{Clock, Credentials, TlsError};
 pub(super) enum Transport {
     /// `$process-message` over HTTP.
     Bars(Box<Bars>),
+    /// Plain FHIR REST.
+    Rest(Box<Rest>),
     /// NHS MESH.
     Mesh(Box<Post>),
 }
@@ -25,6 +28,8 @@ pub(super) enum Transport {
 pub enum Answer {
     /// The answer to `$process-message`.
     Bars(Reply),
+    /// What a FHIR server answered.
+    Rest(Answered),
     /// What MESH did with the message. Its recipient has not answered yet.
     Mesh(Handed),
 }
@@ -45,6 +50,9 @@ impl Transport {
             Over::Bars(endpoint) => {
                 Ok(Transport::Bars(Box::new(Bars::new(recipient, endpoint.clone(), credentials, clock)?)))
             }
+            Over::Rest(route) => {
+                Ok(Transport::Rest(Box::new(Rest::new(partner.ods.clone(), route, credentials, clock)?)))
+            }
             Over::Mesh(mailbox) => Ok(Transport::Mesh(Box::new(Post::new(mailbox, clock)?))),
         }
     }
@@ -56,6 +64,7 @@ impl Transport {
     pub(super) async fn attempt(&self, dispatch: &Dispatch, limit: Duration) -> Result<Answer, AttemptError> {
         match self {
             Transport::Bars(bars) => Ok(Answer::Bars(bars.attempt(dispatch, limit).await?)),
+            Transport::Rest(rest) => Ok(Answer::Rest(rest.attempt(dispatch, limit).await?)),
             Transport::Mesh(post) => Ok(Answer::Mesh(post.attempt(dispatch, limit).await?)),
         }
     }
@@ -64,6 +73,7 @@ impl Transport {
     pub(super) fn address(&self) -> String {
         match self {
             Transport::Bars(bars) => bars.base().to_string(),
+            Transport::Rest(rest) => rest.base().to_string(),
             Transport::Mesh(post) => post.address(),
         }
     }

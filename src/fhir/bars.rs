@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::outcome::{Issue, operation_outcome_coded};
-use super::{Document, Limits, Writer};
+use super::{Document, Limits, Node, Writer};
 
 /// The media type of requests and answers, with the version of the standard.
 pub const MEDIA_TYPE: &str = "application/fhir+json; version=1.4.0";
@@ -222,9 +222,13 @@ pub fn outcome_codes(document: &Document) -> OutcomeCodes {
     let root = document.root();
     let entries = root.member("entry").into_iter().flat_map(|entries| entries.items());
     let resources = entries.filter_map(|entry| entry.member("resource"));
+    let is_outcome = |resource: &Node<'_>| resource.resource_type() == Some("OperationOutcome");
+    codes_of(std::iter::once(root).chain(resources).filter(is_outcome))
+}
+
+/// The same of OperationOutcomes that were found before.
+pub(super) fn codes_of<'a>(outcomes: impl Iterator<Item = Node<'a>>) -> OutcomeCodes {
     let mut codes = OutcomeCodes::default();
-    let outcomes =
-        std::iter::once(root).chain(resources).filter(|resource| resource.resource_type() == Some("OperationOutcome"));
     for issue in outcomes.filter_map(|outcome| outcome.member("issue")).flat_map(|issues| issues.items()) {
         push_code(&mut codes.issues, issue.member("code"), is_issue_code);
         let details = issue.member("details").and_then(|details| details.member("coding"));
@@ -235,7 +239,7 @@ pub fn outcome_codes(document: &Document) -> OutcomeCodes {
     codes
 }
 
-fn push_code(codes: &mut Vec<Box<str>>, code: Option<super::Node<'_>>, is_known: fn(&str) -> bool) {
+fn push_code(codes: &mut Vec<Box<str>>, code: Option<Node<'_>>, is_known: fn(&str) -> bool) {
     let Some(code) = code.and_then(|code| code.text()) else { return };
     if codes.len() < MOST_CODES && is_known(&code) && !codes.iter().any(|known| **known == *code) {
         codes.push(code.into());

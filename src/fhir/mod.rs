@@ -30,6 +30,7 @@ pub mod review_task;
 pub mod slices;
 pub mod snapshot;
 pub mod terminology;
+pub mod transaction;
 pub(crate) mod uk;
 mod writer;
 #[cfg(feature = "xml")]

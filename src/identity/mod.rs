@@ -1,6 +1,7 @@
 //! Who and what: parties, messages, interfaces, agreements. Each is parsed at the edge into a type that cannot be
 //! wrong. Certificates say who a peer is; here they are read, trusted and, for the demo, issued.
 
+pub mod assertion;
 pub mod certificate;
 mod coded;
 pub mod digest;

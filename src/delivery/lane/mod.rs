@@ -89,7 +89,7 @@ impl Lane {
     pub fn post(&self) -> Option<&Post> {
         match &self.transport {
             Transport::Mesh(post) => Some(post),
-            Transport::Bars(_) => None,
+            Transport::Bars(_) | Transport::Rest(_) => None,
         }
     }
 

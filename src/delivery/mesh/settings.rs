@@ -144,6 +144,7 @@ impl MeshSection {
             minimum_tls: self.minimum_tls.clone(),
             spki_pins: self.spki_pins.clone(),
             legacy_common_name: self.legacy_common_name.clone(),
+            fhir_rest: None,
         }
     }
 
