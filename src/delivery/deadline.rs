@@ -19,6 +19,8 @@ coded! {
         DeadlineNear = "deadline-near",
         /// It has not arrived by its deadline.
         DeadlineMissed = "deadline-missed",
+        /// It has not arrived, and the clock was set back since it was accepted: when its deadline is over is not known.
+        DeadlineUnknown = "deadline-unknown",
         /// Its partner refused it.
         Refused = "refused",
         /// No further attempt is made until a person decides.
@@ -58,6 +60,9 @@ pub fn alarm(record: &MessageRecord, routes: usize, now: Instant) -> Option<Alar
     let waits = matches!(record.state, State::Accepted | State::Queued);
     let next_route = record.route.checked_add(1).filter(|next| usize::from(*next) < routes);
     let route = next_route.filter(|_| waits);
+    if record.accepted_at > now + SLACK {
+        return Some(Alarm { route, tell: Some(Trouble::DeadlineUnknown), next: None });
+    }
     let third = three_quarters(record.accepted_at, deadline);
     if now >= deadline {
         return Some(Alarm { route, tell: Some(Trouble::DeadlineMissed), next: None });
@@ -77,6 +82,9 @@ fn half(accepted_at: Instant, deadline_at: Instant) -> Instant {
 fn three_quarters(accepted_at: Instant, deadline_at: Instant) -> Instant {
     accepted_at + (deadline_at - accepted_at) * 3 / 4
 }
+
+/// By how much the clock may be set back without anybody being told of what was accepted before.
+pub const SLACK: Duration = Duration::from_secs(60);
 
 /// The longest time that a deadline may leave: 30 days.
 pub const LONGEST: Duration = Duration::from_secs(30 * 86_400);
@@ -155,6 +163,15 @@ mod tests {
     fn a_gateway_that_was_down_does_all_at_once() {
         let late = done(Some(1), Some(Trouble::DeadlineMissed), None);
         assert_eq!(alarm(&record(State::Queued, 0), 2, minute(60)), late);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_hides_no_deadline() {
+        let unknown = done(Some(1), Some(Trouble::DeadlineUnknown), None);
+        assert_eq!(alarm(&record(State::Queued, 0), 2, NOON - Span::DAY), unknown);
+        assert_eq!(alarm(&record(State::Dead, 0), 2, NOON - Span::DAY), done(None, Some(Trouble::Dead), None));
+        let near = done(None, Some(Trouble::DeadlineNear), Some(minute(8)));
+        assert_eq!(alarm(&record(State::Queued, 1), 2, NOON - Span::SECOND), near, "within what clocks are off by");
     }
 
     #[test]

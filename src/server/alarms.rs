@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::{Service, clock};
 use crate::delivery::deadline::{self, Alarm, Trouble};
 use crate::disclosure::{Agreement, Escalation, Severity};
-use crate::fhir::{Instant, instant_text};
+use crate::fhir::{self, instant_text};
 use crate::storage::{self, Channel, MessageRecord, NewNotice, Raised};
 
 /// How often the store is asked what is due.
@@ -25,11 +26,18 @@ const EVERY: Duration = Duration::from_millis(500);
 /// Rows taken at a time. Those whose attempt is under way may stay where they are: more than any lanes have.
 const PAGE: usize = 65_536;
 
+/// How often it is asked whether the clock was set back.
+const LOOK_BACK: Duration = Duration::from_secs(60);
+
 /// Until the gateway stops.
 pub(super) async fn watch(service: Arc<Service>, mut stopped: watch::Receiver<bool>) {
-    let mut faulty = false;
+    let (mut faulty, mut looked_back) = (false, None);
     loop {
-        let done = raise_due(&service).await;
+        let looks_back = looked_back.is_none_or(|since: Instant| since.elapsed() >= LOOK_BACK);
+        let done = raise_due(&service, looks_back).await;
+        if looks_back && matches!(done, Ok(true)) {
+            looked_back = Some(Instant::now());
+        }
         if let (Err(error), false) = (&done, faulty) {
             error!(%error, "deadlines could not be looked after; the next try follows");
         }
@@ -40,19 +48,31 @@ pub(super) async fn watch(service: Arc<Service>, mut stopped: watch::Receiver<bo
     }
 }
 
-async fn raise_due(service: &Service) -> Result<(), storage::Error> {
-    let now = clock::now();
-    for record in service.gateway.store().alerts_due(now, PAGE).await? {
+/// Does what is due; with `looks_back` also for messages that were accepted when the clock was ahead. Whether all was done:
+/// not for a message that moved on meanwhile.
+async fn raise_due(service: &Service, looks_back: bool) -> Result<bool, storage::Error> {
+    let (store, now) = (service.gateway.store(), clock::now());
+    let mut due = store.alerts_due(now, PAGE).await?;
+    if looks_back {
+        due.extend(store.accepted_later(now + deadline::SLACK, PAGE).await?);
+    }
+    let mut all = true;
+    for record in due {
         let routes = service.gateway.lanes(&record.recipient).len();
         if let Some(alarm) = deadline::alarm(&record, routes, now) {
-            raise(service, &record, alarm, now).await?;
+            all &= raise(service, &record, alarm, now).await?;
         }
     }
-    Ok(())
+    Ok(all)
 }
 
-/// Does what is to be done about one message, unless it moved on meanwhile.
-async fn raise(service: &Service, record: &MessageRecord, alarm: Alarm, now: Instant) -> Result<(), storage::Error> {
+/// Does what is to be done about one message. Whether it was: not when it moved on meanwhile.
+async fn raise(
+    service: &Service,
+    record: &MessageRecord,
+    alarm: Alarm,
+    now: fhir::Instant,
+) -> Result<bool, storage::Error> {
     let gateway = &service.gateway;
     let notices = alarm.tell.map(|trouble| notices(service, record, trouble, now)).unwrap_or_default();
     let raised = Raised {
@@ -67,7 +87,7 @@ async fn raise(service: &Service, record: &MessageRecord, alarm: Alarm, now: Ins
         event: gateway.recorder.alarm(record, alarm, now),
     };
     if !gateway.store().raise(raised).await? {
-        return Ok(());
+        return Ok(false);
     }
     let (message_id, recipient) = (record.id, &record.recipient);
     if let Some(route) = alarm.route {
@@ -79,7 +99,7 @@ async fn raise(service: &Service, record: &MessageRecord, alarm: Alarm, now: Ins
         info!(%message_id, %recipient, %trouble, "people are told");
         service.metrics.alarm(recipient.as_str(), trouble.code());
     }
-    Ok(())
+    Ok(true)
 }
 
 /// What the message says of it, beside its last outcome.
@@ -91,7 +111,7 @@ fn note(record: &MessageRecord, alarm: Alarm) -> String {
 }
 
 /// A notice for each way in which the agreement wants to be told, and one for the log.
-fn notices(service: &Service, record: &MessageRecord, trouble: Trouble, now: Instant) -> Vec<NewNotice> {
+fn notices(service: &Service, record: &MessageRecord, trouble: Trouble, now: fhir::Instant) -> Vec<NewNotice> {
     let stages = service.gateway.stages();
     let agreement = stages.agreements.version(&record.agreement, None, record.accepted_at);
     let severity = severity(record, trouble);
@@ -138,7 +158,7 @@ struct Said<'a> {
     trouble: Trouble,
     severity: Severity,
     escalation: Option<&'a Escalation>,
-    at: Instant,
+    at: fhir::Instant,
 }
 
 impl Said<'_> {
@@ -149,6 +169,9 @@ impl Said<'_> {
         let text = match trouble {
             Trouble::DeadlineNear => "A message has not arrived, and its deadline nears.",
             Trouble::DeadlineMissed => "A message has not arrived by its deadline.",
+            Trouble::DeadlineUnknown => {
+                "A message has not arrived, and the clock was set back since it was accepted: its deadline may be over."
+            }
             Trouble::Refused => "A message was refused by its recipient.",
             Trouble::Dead => "A message is dead: no further attempt is made until a person decides.",
         };

@@ -13,7 +13,7 @@ use super::{Service, clock};
 use crate::delivery::{Health, Lane, Ticket};
 use crate::identity::MessageId;
 use crate::pipeline;
-use crate::storage::{self, Due, State};
+use crate::storage::{self, Due, State, Window};
 
 /// How long a loop sleeps when nothing is due and nobody rings.
 const IDLE: Duration = Duration::from_secs(30);
@@ -105,7 +105,8 @@ async fn requeue(service: &Service, lane: &Lane, attempts: &Attempts) -> bool {
 async fn begin_due(service: &Arc<Service>, lane: &Arc<Lane>, attempts: &mut Attempts, room: usize) -> Duration {
     // An attempt that has just begun may stand in the store as queued for a moment more.
     let limit = room + attempts.busy.len();
-    let due = match service.gateway.store().due(lane.party(), lane.route(), clock::now(), limit).await {
+    let window = Window::new(clock::now(), lane.settings().schedule.max);
+    let due = match service.gateway.store().due(lane.party(), lane.route(), window, limit).await {
         Ok(due) => due,
         Err(error) => {
             error!(recipient = %lane.party(), %error, "the outbox could not be read; the next try follows");

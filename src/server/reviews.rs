@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{Service, clock};
-use crate::storage::{self, NoticeRecord, NoticeResult, NoticeStep};
+use crate::storage::{self, NoticeRecord, NoticeResult, NoticeStep, Window};
 
 /// How often the store is asked what is due.
 const EVERY: Duration = Duration::from_millis(500);
@@ -62,7 +62,8 @@ pub(super) async fn deliver_notices(service: Arc<Service>, mut stopped: watch::R
 /// Makes an attempt at each notice that is due; all at once, so that none waits for another's webhook.
 async fn deliver_due(service: &Arc<Service>) -> Result<(), storage::Error> {
     let mut attempts = tokio::task::JoinSet::new();
-    for notice in service.gateway.store().notices_due(clock::now(), PAGE).await? {
+    let window = Window::new(clock::now(), service.notifier.schedule.max);
+    for notice in service.gateway.store().notices_due(window, PAGE).await? {
         let service = Arc::clone(service);
         attempts.spawn(async move { attempt(&service, notice).await });
     }

@@ -330,6 +330,24 @@ impl fmt::Debug for Due {
     }
 }
 
+/// What is due: what was put off until `now` or before, and what was put off until after `latest`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The time.
+    pub now: Instant,
+    /// The latest time until which anything is put off now. What is put off for longer was put off by a clock that was ahead
+    /// and has been set back since: it would wait for as long as the clock was ahead.
+    pub latest: Instant,
+}
+
+impl Window {
+    /// At `now`, where nothing is put off for longer than `longest`.
+    pub fn new(now: Instant, longest: std::time::Duration) -> Window {
+        // Instants are kept in whole milliseconds.
+        Window { now, latest: now + longest + std::time::Duration::from_secs(1) }
+    }
+}
+
 /// Which messages to list; `None` stands for any.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -514,7 +532,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Messages for `recipient` on one of its routes whose time has come, the most urgent first, of those of one priority the
     /// longest due; none that has an order key and an earlier one with the same to wait for. Reads no other recipient's messages.
-    fn due(&self, recipient: &PartyId, route: u16, now: Instant, limit: usize) -> Reply<'_, Vec<Due>>;
+    fn due(&self, recipient: &PartyId, route: u16, window: Window, limit: usize) -> Reply<'_, Vec<Due>>;
 
     /// When the next message for `recipient` on one of its routes is due that waits for no earlier one.
     fn next_due(&self, recipient: &PartyId, route: u16) -> Reply<'_, Option<Instant>>;
@@ -530,6 +548,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Messages whose time to be looked at has come, the longest due first.
     fn alerts_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<MessageRecord>>;
+
+    /// Messages that are still to be looked at and were accepted later than `now`: the clock has been set back since.
+    fn accepted_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<MessageRecord>>;
 
     /// Does what is to be done about a message; whether it was done now: not when it moved on or was looked at meanwhile.
     fn raise(&self, raised: Raised) -> Reply<'_, bool>;
@@ -599,7 +620,7 @@ pub trait Store: Send + Sync + 'static {
     fn mark_overdue(&self, id: MessageId, at: Instant, event: Event) -> Reply<'_, bool>;
 
     /// Notices whose time has come, the longest due first.
-    fn notices_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<NoticeRecord>>;
+    fn notices_due(&self, window: Window, limit: usize) -> Reply<'_, Vec<NoticeRecord>>;
 
     /// When the next notice is due.
     fn next_notice(&self) -> Reply<'_, Option<Instant>>;

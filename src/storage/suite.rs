@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     Accepted, Act, Approval, Change, Channel, Completed, Content, Count, Error, Event, Filter, Finding, Handling, Kept,
     MessageRecord, NewAnswer, NewMessage, NewNotice, NewReview, NoticeResult, NoticeStep, Performed, Raised,
-    ReviewCounts, ReviewStep, Says, State, Store, StoredCheckpoint, Transition,
+    ReviewCounts, ReviewStep, Says, State, Store, StoredCheckpoint, Transition, Window,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -30,6 +30,7 @@ macro_rules! run_suite {
             a_change_without_its_event_is_refused, a_transition_checks_the_state_it_starts_from,
             a_failing_change_does_not_fail_its_neighbours, events_are_numbered_without_a_gap,
             due_gives_what_is_queued_and_due_the_longest_due_first, lists_and_counts_see_the_state,
+            what_a_clock_that_was_ahead_put_off_is_due,
             what_is_urgent_leaves_first, messages_of_one_order_leave_one_after_the_other, a_lane_sees_its_own_route, a_message_is_looked_at_when_its_time_has_come,
             histories_pair_a_message_with_its_events, one_checkpoint_is_kept_for_each_size,
             a_review_is_opened_with_its_message_and_ends_once, reviews_are_listed_by_what_is_due_first,
@@ -268,12 +269,12 @@ pub(crate) async fn due_gives_what_is_queued_and_due_the_longest_due_first(store
     let trust = party("RXT01");
     let (third, second, first) = (accept(&store, 3).await, accept(&store, 2).await, accept(&store, 1).await);
     let now = NOON + Duration::seconds(2);
-    let due = store.due(&trust, 0, now, 10).await.expect("they are read");
+    let due = store.due(&trust, 0, at(now), 10).await.expect("they are read");
     let ids: Vec<MessageId> = due.iter().map(|due| due.record.id).collect();
     assert_eq!(ids, [first, second], "{third} is not due yet");
     assert_eq!(due[0].payload, Ok(b"payload 1".to_vec()));
-    assert_eq!(store.due(&trust, 0, now, 1).await.expect("they are read").len(), 1);
-    assert_eq!(store.due(&party("X26"), 0, now, 10).await, Ok(vec![]));
+    assert_eq!(store.due(&trust, 0, at(now), 1).await.expect("they are read").len(), 1);
+    assert_eq!(store.due(&party("X26"), 0, at(now), 10).await, Ok(vec![]));
     assert_eq!(store.next_due(&party("X26"), 0).await, Ok(None));
 
     store.transition(step(first, State::Accepted, State::InFlight)).await.expect("it is sent");
@@ -282,8 +283,44 @@ pub(crate) async fn due_gives_what_is_queued_and_due_the_longest_due_first(store
     store.transition(retry).await.expect("it is queued again");
     assert_eq!(store.next_due(&trust, 0).await, Ok(Some(NOON)));
     store.transition(step(first, State::Queued, State::Dead)).await.expect("it is given up");
-    let due = store.due(&trust, 0, NOON + Duration::HOUR, 10).await.expect("they are read");
+    let due = store.due(&trust, 0, at(NOON + Duration::HOUR), 10).await.expect("they are read");
     assert_eq!(due.iter().map(|due| due.record.id).collect::<Vec<_>>(), [second, third]);
+}
+
+/// What is due at `now` where everything is tried at least once a day.
+pub(crate) fn at(now: Instant) -> Window {
+    Window::new(now, std::time::Duration::from_secs(86_400))
+}
+
+pub(crate) async fn what_a_clock_that_was_ahead_put_off_is_due(store: Arc<dyn Store>) {
+    let (trust, ahead) = (party("RXT01"), NOON + Duration::days(2));
+    let handling = Handling { alert_at: Some(ahead + Duration::HOUR), ..Handling::default() };
+    let early = NewMessage { accepted_at: ahead, handling, ..message(1) };
+    let (early, late) = (store_new(&store, early).await, accept(&store, 2).await);
+    let ids = async |now| -> Vec<MessageId> {
+        store.due(&trust, 0, at(now), 10).await.expect("they are read").iter().map(|due| due.record.id).collect()
+    };
+    assert_eq!(ids(NOON + Duration::MINUTE).await, [late, early]);
+    assert_eq!(ids(ahead - Duration::HOUR).await, [late], "its time comes within the day");
+    store.transition(step(early, State::Accepted, State::InFlight)).await.expect("it is sent");
+    assert_eq!(ids(NOON + Duration::MINUTE).await, [late]);
+
+    let later = async |now| store.accepted_later(now, 10).await.expect("they are read").len();
+    assert_eq!((later(NOON).await, later(ahead).await), (1, 0), "that without a deadline is not looked at");
+
+    let id = accept_with_review(&store, 3, 72).await;
+    complete(&store, end(id, Finding::NotJustified, vec![notice(1)])).await.expect("it ends");
+    let again = NoticeResult::Again(ahead);
+    let again = NoticeStep { id: Uuid::from_u128(1), attempts: 1, result: again, note: "no".to_owned() };
+    store.step_notice(again).await.expect("it is noted");
+    let notices = async |now| store.notices_due(at(now), 10).await.expect("they are read").len();
+    assert_eq!((notices(NOON).await, notices(ahead - Duration::HOUR).await, notices(ahead).await), (1, 0, 1));
+}
+
+async fn store_new(store: &Arc<dyn Store>, new: NewMessage) -> MessageId {
+    let id = new.id;
+    assert_eq!(store.accept(new, vec![event(Some(id), "accepted")]).await, Ok(Accepted::New));
+    id
 }
 
 pub(crate) async fn what_is_urgent_leaves_first(store: Arc<dyn Store>) {
@@ -299,7 +336,7 @@ pub(crate) async fn what_is_urgent_leaves_first(store: Arc<dyn Store>) {
     }
     let order = [4, 5, 3, 2, 0, 1].map(|index: usize| expected[index]);
     let due = async |limit| {
-        let due = store.due(&party("RXT01"), 0, NOON + Duration::HOUR, limit).await.expect("they are read");
+        let due = store.due(&party("RXT01"), 0, at(NOON + Duration::HOUR), limit).await.expect("they are read");
         due.into_iter().map(|due| due.record.id).collect::<Vec<_>>()
     };
     assert_eq!(due(10).await, order);
@@ -321,8 +358,8 @@ pub(crate) async fn messages_of_one_order_leave_one_after_the_other(store: Arc<d
     let (one, two) = (accept_in_order(&store, 1, "a").await, accept_in_order(&store, 2, "a").await);
     let (other, free) = (accept_in_order(&store, 3, "b").await, accept(&store, 4).await);
     let later = NOON + Duration::HOUR;
-    let due = async |at| {
-        let due = store.due(&trust, 0, at, 10).await.expect("they are read");
+    let due = async |now| {
+        let due = store.due(&trust, 0, at(now), 10).await.expect("they are read");
         due.into_iter().map(|due| due.record.id).collect::<Vec<_>>()
     };
     assert_eq!(due(later).await, [one, other, free], "the second of one order waits");
@@ -342,7 +379,7 @@ pub(crate) async fn messages_of_one_order_leave_one_after_the_other(store: Arc<d
 pub(crate) async fn a_lane_sees_its_own_route(store: Arc<dyn Store>) {
     let (trust, later) = (party("RXT01"), NOON + Duration::HOUR);
     let id = accept(&store, 1).await;
-    assert_eq!(store.due(&trust, 1, later, 10).await, Ok(vec![]));
+    assert_eq!(store.due(&trust, 1, at(later), 10).await, Ok(vec![]));
     assert_eq!(store.next_due(&trust, 1).await, Ok(None));
     assert_eq!(store.bring_back(&trust, 0).await, Ok(0));
     let elsewhere = Transition { route: Some(1), ..step(id, State::Accepted, State::InFlight) };
@@ -378,7 +415,7 @@ pub(crate) async fn a_message_is_looked_at_when_its_time_has_come(store: Arc<dyn
     assert_eq!(store.raise(raised.clone()).await, Ok(true));
     assert_eq!(store.raise(raised).await, Ok(false), "it was done");
     assert_eq!(store.alerts_due(soon, 10).await, Ok(vec![]));
-    let due = store.due(&trust, 1, soon, 10).await.expect("they are read");
+    let due = store.due(&trust, 1, at(soon), 10).await.expect("they are read");
     assert_eq!(due.iter().map(|due| (due.record.id, due.record.route)).collect::<Vec<_>>(), [(id, 1)]);
     assert_eq!((store.notices_of(id).await.expect("they are read").len(), &*due[0].record.note), (1, "moved"));
 
@@ -540,8 +577,8 @@ pub(crate) async fn a_notice_is_due_until_it_is_delivered_once(store: Arc<dyn St
     complete(&store, end(id, Finding::NotJustified, vec![notice(1), notice(2)])).await.expect("it ends");
     let made = NOON + Duration::HOUR;
     assert_eq!(store.next_notice().await, Ok(Some(made)));
-    assert_eq!(store.notices_due(NOON, 10).await, Ok(vec![]));
-    let due = store.notices_due(made, 10).await.expect("they are read");
+    assert_eq!(store.notices_due(at(NOON), 10).await, Ok(vec![]));
+    let due = store.notices_due(at(made), 10).await.expect("they are read");
     assert_eq!(due.iter().map(|due| due.notice.clone()).collect::<Vec<_>>(), [notice(1), notice(2)]);
     assert_eq!(due[0].message, id);
 
@@ -553,8 +590,8 @@ pub(crate) async fn a_notice_is_due_until_it_is_delivered_once(store: Arc<dyn St
         store.step_notice(step(2, delivered())).await.expect("it is noted");
     }
     store.step_notice(step(2, NoticeResult::Again(made))).await.expect("it changes nothing");
-    assert_eq!(store.notices_due(made, 10).await, Ok(vec![]));
-    let due = store.notices_due(later, 10).await.expect("they are read");
+    assert_eq!(store.notices_due(at(made), 10).await, Ok(vec![]));
+    let due = store.notices_due(at(later), 10).await.expect("they are read");
     assert_eq!(due.iter().map(|due| (due.notice.id, due.attempts)).collect::<Vec<_>>(), [(Uuid::from_u128(1), 1)]);
     assert_eq!(store.notices_of(id).await.expect("they are read")[1].delivered_at, Some(made));
     let told = texts(&store).await.into_iter().filter(|(_, text)| text == "told").count();

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use weir::identity::digest::{hex, sha_256};
+
 use self::Kind::*;
 use crate::support::{DemoSite, Process};
 
@@ -147,12 +149,12 @@ impl Boundaries {
     /// Those of the gateway of `site`; `None`, which was said then, where they cannot be watched.
     pub fn of(site: &DemoSite) -> Option<Boundaries> {
         let ports = format!("records={},partner={}", site.records().port(), site.partner_address("trust").port());
-        Boundaries::with_ports(site, ports)
+        Boundaries::with_ports(site, "gateway", ports)
     }
 
-    /// The same with other ports: `records=1,mesh=2`.
-    pub fn with_ports(site: &DemoSite, ports: String) -> Option<Boundaries> {
-        let path = site.path("boundaries");
+    /// Those of any program of `site`, with its ports: `records=1,mesh=2`.
+    pub fn with_ports(site: &DemoSite, name: &str, ports: String) -> Option<Boundaries> {
+        let path = site.path(&format!("{name}.boundaries"));
         fs::write(&path, vec![0; (TRACE + TRACE_BYTES) as usize]).expect("it is written");
         let file = File::options().read(true).write(true).open(&path).expect("it was just written");
         let made = library().map(|library| Boundaries { file, path, library, ports });
@@ -277,7 +279,13 @@ fn build() -> Result<PathBuf, String> {
     }
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/boundary.c");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let (made, library) = (folder.join(format!("boundary-{}.so", std::process::id())), folder.join("boundary.so"));
+    // By what is in it: a long run keeps the one that it began with.
+    let digest = hex(&sha_256(&fs::read(&source).expect("the source is there")));
+    let library = folder.join(format!("boundary-{}.so", &digest[..16]));
+    if library.exists() {
+        return Ok(library);
+    }
+    let made = folder.join(format!("boundary-{}.so", std::process::id()));
     let mut compiler = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
     compiler.args(["-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC", "-o"]).arg(&made).arg(&source).arg("-ldl");
     let built = compiler.output().map_err(|error| format!("the C compiler does not run ({error})"))?;

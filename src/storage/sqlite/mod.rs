@@ -25,7 +25,7 @@ use super::seal::{Broken, Key};
 use super::{
     Accepted, Act, AnswerRecord, Approval, Change, Content, Count, Due, Error, Event, Filter, History, Kept,
     MessageRecord, NewAnswer, NewMessage, NoticeRecord, NoticeResult, NoticeStep, Performed, Raised, Reply,
-    ReviewCounts, ReviewRecord, Secret, Store, StoredCheckpoint, StoredEvent, Transition,
+    ReviewCounts, ReviewRecord, Secret, Store, StoredCheckpoint, StoredEvent, Transition, Window,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -163,12 +163,12 @@ impl Store for SqliteStore {
         self.read(rows::approvals)
     }
 
-    fn due(&self, recipient: &PartyId, route: u16, now: Instant, limit: usize) -> Reply<'_, Vec<Due>> {
+    fn due(&self, recipient: &PartyId, route: u16, window: Window, limit: usize) -> Reply<'_, Vec<Due>> {
         let recipient = recipient.clone();
         Box::pin(async move {
             let key = self.key()?;
             self.read(move |connection| {
-                let found = rows::due(connection, (&recipient, route), now, limit)?;
+                let found = rows::due(connection, (&recipient, route), window, limit)?;
                 let open = |(record, sealed): SealedDue| {
                     let missing = Error::Damaged("a queued message has no payload".to_owned());
                     let payload = sealed.ok_or(missing).and_then(|it| open(&key, record.id, Content::Payload, &it));
@@ -200,6 +200,10 @@ impl Store for SqliteStore {
 
     fn alerts_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<MessageRecord>> {
         self.read(move |connection| rows::alerts_due(connection, now, limit))
+    }
+
+    fn accepted_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<MessageRecord>> {
+        self.read(move |connection| rows::accepted_later(connection, now, limit))
     }
 
     fn raise(&self, raised: Raised) -> Reply<'_, bool> {
@@ -311,8 +315,8 @@ impl Store for SqliteStore {
         self.write(move |connection| reviews::mark_overdue(connection, id, at, &event))
     }
 
-    fn notices_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<NoticeRecord>> {
-        self.read(move |connection| reviews::notices_due(connection, now, limit))
+    fn notices_due(&self, window: Window, limit: usize) -> Reply<'_, Vec<NoticeRecord>> {
+        self.read(move |connection| reviews::notices_due(connection, window, limit))
     }
 
     fn next_notice(&self) -> Reply<'_, Option<Instant>> {
@@ -398,7 +402,7 @@ impl From<rusqlite::Error> for Error {
 mod tests {
     use super::*;
     use crate::storage::State;
-    use crate::storage::suite::{accept, event, message, party, run_suite, step};
+    use crate::storage::suite::{accept, at, event, message, party, run_suite, step};
     use tempfile::TempDir;
 
     run_suite!({
@@ -556,7 +560,7 @@ mod tests {
         let [record] = &store.messages(Filter::default(), 9).await.expect("they are listed")[..] else { panic!("one") };
         assert_eq!((record.state, record.attempts, &*record.note, record.route), (State::Queued, 2, "no answer", 0));
         assert_eq!(store.reviews(false, 9).await.expect("they are listed").len(), 1);
-        assert_eq!(store.notices_due(record.accepted_at, 9).await.expect("they are listed").len(), 1);
+        assert_eq!(store.notices_due(at(record.accepted_at), 9).await.expect("they are listed").len(), 1);
         assert_eq!(store.nameless(9).await, Ok(vec![record.id]), "what answers may call it is still to be read");
         store.name(record.id, vec!["bundle".to_owned()]).await.expect("it is kept");
         assert_eq!(store.nameless(9).await, Ok(vec![]));
@@ -586,13 +590,17 @@ mod tests {
                 route: Some(0),
                 interface: None,
             });
-            Ok([plan(rows::DUE)?, plan(rows::NEXT_DUE)?, plan(&in_flight)?, plan(rows::ALERTS_DUE)?])
+            let statements =
+                [rows::DUE, rows::PUT_OFF, rows::NEXT_DUE, &in_flight, rows::ALERTS_DUE, rows::ACCEPTED_LATER];
+            statements.map(plan).into_iter().collect::<Result<Vec<_>, _>>()
         });
         for (plan, uses) in plans.await.expect("they are planned").iter().zip([
             "USING INDEX messages_due (recipient=? AND route=? AND <expr>=? AND next_attempt_at<?)",
+            "USING INDEX messages_due (recipient=? AND route=? AND <expr>=? AND next_attempt_at>?)",
             "USING INDEX messages_due (recipient=? AND route=? AND <expr>=?",
             "USING INDEX messages_state (state=? AND recipient=?)",
             "USING INDEX messages_alert (alert_at<?)",
+            "USING INDEX messages_alert (alert_at>?)",
         ]) {
             assert!(plan.contains(uses), "{plan}");
             assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{plan}");
@@ -642,7 +650,7 @@ mod tests {
         let (one, two) = (accept(&store, 1).await, accept(&store, 2).await);
         site.sql("UPDATE contents SET payload = substr(payload, 1, length(payload) - 1) WHERE message = 1");
         let now = message(9).accepted_at;
-        let due = store.due(&party("RXT01"), 0, now, 10).await.expect("they are read");
+        let due = store.due(&party("RXT01"), 0, at(now), 10).await.expect("they are read");
         assert_eq!(due.iter().map(|due| due.record.id).collect::<Vec<_>>(), [one, two]);
         assert!(matches!(&due[0].payload, Err(Error::Damaged(text)) if text.contains(&one.to_string())));
         assert_eq!(due[1].payload, Ok(b"payload 2".to_vec()));

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::super::{
     Completed, Error, Event, NewNotice, NewReview, NoticeRecord, NoticeResult, NoticeStep, ReviewCounts, ReviewRecord,
-    ReviewStep,
+    ReviewStep, Window,
 };
 use super::rows::{all, append, count, first, index, instant, millis, parsed};
 use crate::fhir::Instant;
@@ -124,9 +124,11 @@ pub(super) fn insert_notice(connection: &Connection, message: MessageId, notice:
 }
 
 /// Notices that are due, the longest due first.
-pub(super) fn notices_due(connection: &Connection, now: Instant, limit: usize) -> Result<Vec<NoticeRecord>, Error> {
-    let sql = select_notices!("WHERE next_attempt_at <= ? ORDER BY next_attempt_at, position LIMIT ?");
-    all(connection, sql, params![millis(now), count(limit)], notice)
+pub(super) fn notices_due(connection: &Connection, window: Window, limit: usize) -> Result<Vec<NoticeRecord>, Error> {
+    let sql = select_notices!(
+        "WHERE next_attempt_at <= ?1 OR next_attempt_at > ?2 ORDER BY next_attempt_at, position LIMIT ?3"
+    );
+    all(connection, sql, params![millis(window.now), millis(window.latest), count(limit)], notice)
 }
 
 /// When the next notice is due.

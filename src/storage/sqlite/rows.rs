@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::super::{
     Accepted, Act, Approval, Change, Content, Count, Error, Event, Filter, Handling, History, MessageRecord,
-    NewMessage, Performed, Raised, State, StoredCheckpoint, StoredEvent, Transition,
+    NewMessage, Performed, Raised, State, StoredCheckpoint, StoredEvent, Transition, Window,
 };
 use super::{answers, reviews};
 use crate::fhir::Instant;
@@ -232,6 +232,15 @@ pub(super) const DUE: &str = concat!(
     " AND next_attempt_at <= ?4 ORDER BY next_attempt_at, position LIMIT ?5"
 );
 
+/// What was put off for longer than anything is: see [`Window`].
+pub(super) const PUT_OFF: &str = concat!(
+    "SELECT ",
+    record_columns!(),
+    ", payload FROM messages LEFT JOIN contents ON contents.message = messages.position WHERE ",
+    free!(),
+    " AND next_attempt_at > ?4 ORDER BY next_attempt_at, position LIMIT ?5"
+);
+
 /// See [`next_due`].
 pub(super) const NEXT_DUE: &str = concat!(
     "SELECT next_attempt_at FROM messages WHERE ",
@@ -243,13 +252,15 @@ pub(super) const NEXT_DUE: &str = concat!(
 pub(super) fn due(
     connection: &Connection,
     (recipient, route): (&PartyId, u16),
-    now: Instant,
+    window: Window,
     limit: usize,
 ) -> Result<Vec<SealedDue>, Error> {
     let mut found = Vec::new();
     for urgency in URGENCIES {
-        let params = params![recipient.as_str(), route, urgency, millis(now), count(limit - found.len())];
-        found.extend(all(connection, DUE, params, |row| Ok((record(row)?, row.get(18)?)))?);
+        for (sql, at) in [(DUE, window.now), (PUT_OFF, window.latest)] {
+            let params = params![recipient.as_str(), route, urgency, millis(at), count(limit - found.len())];
+            found.extend(all(connection, sql, params, |row| Ok((record(row)?, row.get(18)?)))?);
+        }
     }
     Ok(found)
 }
@@ -305,6 +316,18 @@ pub(super) const ALERTS_DUE: &str =
 /// Messages that are to be looked at, the longest due first.
 pub(super) fn alerts_due(connection: &Connection, now: Instant, limit: usize) -> Result<Vec<MessageRecord>, Error> {
     all(connection, ALERTS_DUE, params![millis(now), count(limit)], record)
+}
+
+/// See [`accepted_later`]. Nothing is to be looked at before it was accepted.
+pub(super) const ACCEPTED_LATER: &str = concat!(
+    "SELECT ",
+    record_columns!(),
+    " FROM messages WHERE alert_at > ?1 AND accepted_at > ?1 ORDER BY alert_at LIMIT ?2"
+);
+
+/// Messages that are to be looked at and were accepted later than `now`.
+pub(super) fn accepted_later(connection: &Connection, now: Instant, limit: usize) -> Result<Vec<MessageRecord>, Error> {
+    all(connection, ACCEPTED_LATER, params![millis(now), count(limit)], record)
 }
 
 /// Does what is to be done about a message, unless it moved on meanwhile.
