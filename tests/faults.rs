@@ -167,6 +167,24 @@ fn a_disk_that_turned_read_only_takes_nothing_and_loses_nothing() {
     while_nothing_can_be_written(EROFS);
 }
 
+#[test]
+fn a_gateway_that_cannot_write_at_its_start_says_what_to_do() {
+    let mut bed = Bed::new();
+    let Some(boundaries) = Boundaries::of(&bed.site) else { return };
+    let _trust = bed.site.start_partner("trust", &[]);
+    let gateway = boundaries.start_gateway(&bed.site);
+    assert_eq!(bed.submit_new(), 202);
+    gateway.kill();
+    boundaries.fail(&boundary::WRITES, ENOSPC);
+    let refused = boundaries.watch(&mut bed.site.serve()).output().expect("weir runs");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("check free space"), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    boundaries.fail(&[], 0);
+    let gateway = boundaries.start_gateway(&bed.site);
+    eprintln!("{}", bed.end(gateway));
+}
+
 /// A single write that fails, wherever it is: the sender is told, and what was taken arrives.
 #[test]
 fn one_write_that_fails_is_told_and_made_good() {

@@ -127,7 +127,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The start could not be written, or what an earlier run had in flight not be queued again.
-    #[error("the store cannot write")]
+    #[error("the store cannot write; {}", .0.hint())]
     Store(#[from] storage::Error),
 }
 
