@@ -150,6 +150,8 @@ fn open(
         credentials,
         clients: TrustAnchors::from_pem(&clients).expect("an anchor"),
         allowed: vec!["DEMOP".parse().expect("an ODS code")],
+        service_id: "2000099991".to_owned(),
+        later: None,
         body_limit: 10 << 20,
         misbehaviour,
         limits: Limits::default(),

@@ -550,7 +550,7 @@ async fn forward_within(
     dispatch.is_resend = record.attempts > 1;
 
     let ended = match lane.attempt(&dispatch).await {
-        Ok(answer) => Ended::judged(acknowledgement::verdict(&answer, &dispatch)),
+        Ok(answer) => Ended::judged(acknowledgement::verdict(&answer, &dispatch, lane.answers_later())),
         Err(error) => Ended::failed(&error),
     };
     let ended = ended.unless_exhausted(record.attempts, lane.settings().max_attempts);
@@ -621,6 +621,11 @@ impl Ended {
                 let before = if duplicate { " (an earlier attempt, whose answer was lost)" } else { "" };
                 let note = format!("MESH has it as {id}{before}; the partner's answer is awaited");
                 Ended::new(State::Delivered, "mesh-accepted", note)
+            }
+            Verdict::Awaited { duplicate } => {
+                let before = if duplicate { " from an attempt whose answer was lost" } else { "" };
+                let note = format!("the partner has it{before}; its response is awaited");
+                Ended::new(State::Delivered, "partner-accepted", note)
             }
             Verdict::NotCarried { status, code } => {
                 let code = code.map(|code| format!(" (code {code})")).unwrap_or_default();

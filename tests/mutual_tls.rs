@@ -24,8 +24,8 @@ use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use weir::acknowledgement::{RetryReason, Verdict, judge, verdict};
 use weir::delivery::{
-    Answer, AttemptError, BreakerSettings, Dispatch, Endpoint, Lane, LaneSettings, Over, Partner, Reply, Schedule,
-    TlsRefusal,
+    Answer, AttemptError, BarsSettings, BreakerSettings, Dispatch, Endpoint, Lane, LaneSettings, Over, Partner, Reply,
+    Schedule, TlsRefusal,
 };
 use weir::identity::issuance::{Authority, Issued, Validity, host_name};
 use weir::identity::pin::Pin;
@@ -180,6 +180,8 @@ impl Case {
             credentials: credentials(&self.partner),
             clients: self.clients.clone(),
             allowed: vec![party("DEMOP")],
+            service_id: "2000099991".to_owned(),
+            later: None,
             body_limit: 64 * 1024,
             misbehaviour: self.misbehaviour.clone(),
             limits: Limits::default(),
@@ -220,7 +222,7 @@ impl Case {
             breaker: BreakerSettings { failures: 5, open: Duration::from_secs(1), probes: 1 },
         };
         let (ods, name, service_id) = (party("DEMOT"), "Demo Trust".to_owned(), "2000099999".to_owned());
-        Partner { ods, name, service_id, routes: vec![Over::Bars(endpoint)], lane }
+        Partner { ods, name, service_id, routes: vec![Over::Bars(endpoint)], lane, bars: BarsSettings::default() }
     }
 
     fn client(&self, provider: CryptoProvider, versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
@@ -330,7 +332,7 @@ async fn many_messages_share_one_lane() {
         let scene = scene.clone();
         async move {
             let dispatch = dispatch(&uuid::Uuid::from_u128(number).to_string());
-            verdict(&scene.lane.attempt(&dispatch).await.expect("a reply"), &dispatch)
+            verdict(&scene.lane.attempt(&dispatch).await.expect("a reply"), &dispatch, false)
         }
     };
     let sent: Vec<_> = (1..=40).map(|number| tokio::spawn(send(number))).collect();

@@ -31,7 +31,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use weir::delivery::{
-    AttemptError, BreakerSettings, Dispatch, Endpoint, Lane, LaneSettings, Over, Partner, Schedule, TlsRefusal,
+    AttemptError, BarsSettings, BreakerSettings, Dispatch, Endpoint, Lane, LaneSettings, Over, Partner, Schedule,
+    TlsRefusal,
 };
 use weir::identity::PartyId;
 use weir::identity::issuance::{Authority, Validity};
@@ -347,7 +348,7 @@ fn partner(address: SocketAddr, trust: &TrustAnchors, common_name: Option<&str>)
         breaker: BreakerSettings { failures: 5, open: Duration::from_secs(1), probes: 1 },
     };
     let (ods, name, service_id) = (party("DEMOT"), "Demo Trust".to_owned(), "2000099999".to_owned());
-    Partner { ods, name, service_id, routes: vec![Over::Bars(endpoint)], lane }
+    Partner { ods, name, service_id, routes: vec![Over::Bars(endpoint)], lane, bars: BarsSettings::default() }
 }
 
 /// Whether the lane was content with the partner, and sent its message.

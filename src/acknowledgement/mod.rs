@@ -31,6 +31,11 @@ pub enum Verdict {
         /// It had it already: an earlier attempt arrived, whose answer was lost.
         duplicate: bool,
     },
+    /// The partner's system has it, and answers by itself later.
+    Awaited {
+        /// It had it already: an earlier attempt arrived, whose answer was lost.
+        duplicate: bool,
+    },
     /// What carries it does not take it as it is. A person has to be told.
     NotCarried {
         /// The HTTP status.
@@ -104,9 +109,11 @@ impl RetryReason {
 /// The most levels and values of an answer.
 pub const LIMITS: Limits = Limits { depth: 50, nodes: 100_000 };
 
-/// What the answer to an attempt at delivering `dispatch` means for its message.
-pub fn verdict(answer: &Answer, dispatch: &Dispatch) -> Verdict {
+/// What the answer to an attempt at delivering `dispatch` means for its message, from a partner that says how it went in
+/// the exchange, or `answers_later`.
+pub fn verdict(answer: &Answer, dispatch: &Dispatch, answers_later: bool) -> Verdict {
     match answer {
+        Answer::Bars(reply) if answers_later => judge_first(reply, dispatch.message, &dispatch.names),
         Answer::Bars(reply) => judge(reply, dispatch.message, &dispatch.names),
         Answer::Rest(answered) => rest::judge(answered, dispatch),
         Answer::Mesh(handed) => judge_handed(handed),
@@ -149,6 +156,7 @@ pub fn judge_late(answer: &Document) -> Option<Late> {
     let refusal = || {
         let codes = outcome_codes(answer);
         let mut why: Vec<String> = response::reasons(answer);
+        why.extend(findings.iter().flat_map(|finding| finding.codes.iter().cloned()));
         why.extend(codes.issues.iter().chain(&codes.details).map(|code| code.to_string()));
         why.sort();
         why.dedup();
@@ -192,6 +200,32 @@ pub fn judge(reply: &Reply, message: MessageId, names: &[String]) -> Verdict {
         409 => judge_conflict(reply, message),
         _ => refused(reply),
     }
+}
+
+/// The same of a partner that answers later by a message of its own: that it has the message is enough for now, if the
+/// answer echoes the message's id and says nothing else.
+pub fn judge_first(reply: &Reply, message: MessageId, names: &[String]) -> Verdict {
+    match judge(reply, message, names) {
+        Verdict::Acknowledged { duplicate: true } => Verdict::Awaited { duplicate: true },
+        Verdict::Retry { reason: RetryReason::Uncorrelated, .. }
+            if reply.status.is_success() && echoes(reply, message) == Some(true) && is_plain_receipt(reply) =>
+        {
+            Verdict::Awaited { duplicate: false }
+        }
+        verdict => verdict,
+    }
+}
+
+/// An empty answer, or an OperationOutcome without an error.
+fn is_plain_receipt(reply: &Reply) -> bool {
+    let harmless = |document: &Document| {
+        let root = document.root();
+        let mut issues = root.items_of("issue");
+        let mild = |severity: &str| matches!(severity, "information" | "warning");
+        root.resource_type() == Some("OperationOutcome")
+            && issues.all(|issue| issue.text_of("severity").is_some_and(|severity| mild(&severity)))
+    };
+    reply.body.is_empty() || parsed(reply).as_ref().is_some_and(harmless)
 }
 
 /// Whether `X-Request-Id` is that of the message; `None` when there is none.
@@ -257,15 +291,18 @@ mod tests {
     const HEADER: &str = "3f0e0d0c-0b0a-4908-8706-050403020100";
     const OTHER: &str = "1f0e0d0c-0b0a-4908-8706-050403020100";
 
-    fn judged(status: u16, echo: Option<&str>, body: &str) -> Verdict {
-        let reply = Reply {
+    fn reply(status: u16, echo: Option<&str>, body: &str) -> Reply {
+        Reply {
             status: StatusCode::from_u16(status).expect("a status"),
             request_id: echo.map(str::to_owned),
             correlation_id: None,
             retry_after: Some(Duration::from_secs(7)),
             body: body.to_owned().into(),
-        };
-        judge(&reply, OURS.parse().expect("a message id"), &[BUNDLE.to_owned(), HEADER.to_owned()])
+        }
+    }
+
+    fn judged(status: u16, echo: Option<&str>, body: &str) -> Verdict {
+        judge(&reply(status, echo, body), OURS.parse().expect("a message id"), &[BUNDLE.to_owned(), HEADER.to_owned()])
     }
 
     fn answer(answers: &str, code: ResponseCode) -> String {
@@ -416,6 +453,33 @@ mod tests {
         let conflict = outcome(ErrorCode::Conflict, Issue::error(IssueType::Conflict, "another"));
         assert_eq!(judged(409, Some(OURS), &conflict), refusal(409, &["conflict"], &["REC_CONFLICT"]));
         assert_eq!(judged(409, Some(OURS), "oops"), refusal(409, &[], &[]));
+    }
+
+    #[test]
+    fn a_partner_that_answers_later_only_has_to_say_that_it_has_the_message() {
+        let first = |status, echo: Option<&str>, body: &str| {
+            judge_first(&reply(status, echo, body), OURS.parse().expect("a message id"), &[BUNDLE.to_owned()])
+        };
+        let awaited = Verdict::Awaited { duplicate: false };
+        let fine = r#"{"resourceType":"OperationOutcome","issue":[{"severity":"information","code":"informational"}]}"#;
+        for (status, body) in [(200, ""), (202, ""), (204, ""), (200, fine)] {
+            assert_eq!(first(status, Some(OURS), body), awaited, "{status} {body}");
+            for echo in [None, Some(OTHER), Some("")] {
+                assert_eq!(first(status, echo, body), retry(RetryReason::Uncorrelated), "{status} {echo:?}");
+            }
+        }
+        let error = fine.replace("information\"", "error\"");
+        let another = answer(OTHER, ResponseCode::Ok);
+        for body in ["<html>", "OK", "{}", "[]", r#"{"resourceType":"Patient"}"#, &error, &another] {
+            assert_eq!(first(200, Some(OURS), body), retry(RetryReason::Uncorrelated), "{body}");
+        }
+        let taken = answer(BUNDLE, ResponseCode::Ok);
+        assert_eq!(first(200, Some(OURS), &taken), Verdict::Acknowledged { duplicate: false });
+        let fatal = answer(BUNDLE, ResponseCode::FatalError);
+        assert_eq!(first(200, Some(OURS), &fatal), refusal(200, &[], &[]));
+        let duplicate = outcome(ErrorCode::Conflict, Issue::error(IssueType::Duplicate, "had it"));
+        assert_eq!(first(409, Some(OURS), &duplicate), Verdict::Awaited { duplicate: true });
+        assert_eq!(first(503, Some(OURS), ""), retry(RetryReason::Status(503)));
     }
 
     #[test]

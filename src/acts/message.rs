@@ -10,7 +10,7 @@ use crate::audit::{Recorder, Step};
 use crate::fhir::{Instant, instant_text};
 use crate::identity::principal::Action;
 use crate::identity::{PrincipalId, coded};
-use crate::storage::{MessageRecord, State, Transition};
+use crate::storage::{AnswerRecord, MessageRecord, State, Transition};
 
 coded! {
     /// Why a person sends a message again, or cancels it.
@@ -80,6 +80,20 @@ pub fn summary(record: &MessageRecord) -> Value {
         "priority": record.handling.priority,
         "deadlineAt": record.handling.deadline_at.map(instant_text),
         "note": record.note,
+    })
+}
+
+/// What a partner answered by a message of its own: ids, codes, paths and times.
+pub fn answer_summary(answer: &AnswerRecord) -> Value {
+    json!({
+        "answer": answer.id,
+        "from": answer.sender.as_str(),
+        "receivedAt": instant_text(answer.received_at),
+        "writtenAt": answer.written_at.map(instant_text),
+        "verdict": answer.says.verdict,
+        "code": answer.says.code,
+        "reasons": answer.says.reasons,
+        "asksFor": answer.says.asks_for,
     })
 }
 

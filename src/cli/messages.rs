@@ -9,13 +9,13 @@ use super::Answer;
 use super::output::{Output, indented};
 use super::site::{ActorOption, SiteOption};
 use crate::acts::Deed;
-use crate::acts::message::{Reason, may_cancel, may_retry, summary};
+use crate::acts::message::{Reason, answer_summary, may_cancel, may_retry, summary};
 use crate::acts::spool::Left;
 use crate::fhir::audit_event::RecordedEvent;
 use crate::fhir::instant_text;
 use crate::identity::principal::Action;
 use crate::identity::{InterfaceName, MessageId, PartyId};
-use crate::storage::{Filter, MessageRecord, NoticeRecord, SqliteStore, State, Store as _, StoredEvent};
+use crate::storage::{AnswerRecord, Filter, MessageRecord, NoticeRecord, SqliteStore, State, Store as _, StoredEvent};
 
 /// How long `retry` and `cancel` look whether the running gateway took the act.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -172,20 +172,24 @@ fn tried(attempts: u32) -> String {
 fn show(arguments: &Show, output: &Output) -> anyhow::Result<Answer> {
     let id = arguments.message;
     let store = readable(&arguments.site, &arguments.actor, Some(id))?;
-    let read = async { (store.message(id).await, store.events_of(id).await, store.notices_of(id).await) };
-    let (record, events, notices) = super::runtime()?.block_on(read);
+    let read = async {
+        let (record, events) = (store.message(id).await, store.events_of(id).await);
+        (record, events, store.notices_of(id).await, store.answers_of(id).await)
+    };
+    let (record, events, notices, answers) = super::runtime()?.block_on(read);
     let Some(record) = record? else {
         output.remark(&format!("there is no message {id} in this site"));
         return Ok(Answer::No);
     };
     let steps: Vec<Value> = events?.iter().filter_map(step).collect();
-    let notices = notices?;
+    let (notices, answers) = (notices?, answers?);
     let mut whole = summary(&record);
     whole["steps"] = json!(steps);
+    whole["answers"] = answers.iter().map(answer_summary).collect();
     whole["notices"] = notices.iter().map(notice_json).collect();
     match output.is_json() {
         true => output.document(&indented(&whole.to_string())),
-        false => output.document(&text(&record, &steps, &notices)),
+        false => output.document(&text(&record, &steps, (&answers, &notices))),
     }
     Ok(Answer::Yes)
 }
@@ -208,7 +212,7 @@ fn step(stored: &StoredEvent) -> Option<Value> {
     }))
 }
 
-fn text(record: &MessageRecord, steps: &[Value], notices: &[NoticeRecord]) -> String {
+fn text(record: &MessageRecord, steps: &[Value], (answers, notices): (&[AnswerRecord], &[NoticeRecord])) -> String {
     let MessageRecord { id, sender, recipient, interface, agreement, route, handling, .. } = record;
     let mut lines = vec![
         format!("message    {id}"),
@@ -231,6 +235,15 @@ fn text(record: &MessageRecord, steps: &[Value], notices: &[NoticeRecord]) -> St
             part("reason", ", "),
             part("by", ", by ")
         )
+    }));
+    lines.extend(answers.iter().map(|answer| {
+        let (at, says) = (instant_text(answer.received_at), &answer.says);
+        let list = |before: &str, codes: &[String]| match codes {
+            [] => String::new(),
+            codes => format!("{before}{}", codes.join(", ")),
+        };
+        let (why, asks) = (list(": ", &says.reasons), list(", asks for ", &says.asks_for));
+        format!("answer     {at}  {} from {}{why}{asks}", says.verdict, answer.sender)
     }));
     lines.extend(notices.iter().map(|notice| {
         let (channel, target) = (notice.notice.channel.code(), &notice.notice.target);

@@ -9,7 +9,7 @@ use super::output::Output;
 use super::partner_check;
 use super::serve::ended_by_signal;
 use crate::config::PartnerSite;
-use crate::partner::{self, Misbehaviour};
+use crate::partner::{self, Later, Misbehaviour};
 
 /// What else is done with partners.
 #[derive(Debug, Subcommand)]
@@ -30,6 +30,9 @@ pub(super) struct Arguments {
     /// What to do wrong: unavailable:N, flap:N, cut:N, silent:N, slow:MILLISECONDS, reject, uncorrelated:N
     #[arg(long, value_name = "HOW")]
     misbehave: Vec<Misbehaviour>,
+    /// Answer each message later, by a message to the `[answers]` of partner.toml: accept, reject or ask
+    #[arg(long, value_name = "HOW")]
+    answer_later: Option<Later>,
     #[command(subcommand)]
     verb: Option<Verb>,
 }
@@ -43,7 +46,8 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
     let site = PartnerSite::load(folder)?;
     super::runtime()?.block_on(async {
         let (stop, stopped) = watch::channel(false);
-        let running = partner::serve(site.settings(arguments.misbehave.clone())?, stopped).await?;
+        let running =
+            partner::serve(site.settings(arguments.misbehave.clone(), arguments.answer_later)?, stopped).await?;
         ended_by_signal().await?;
         drop(stop);
         running.finished().await;

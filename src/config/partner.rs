@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use super::faults::{Fault, Faults};
 use super::site::Files;
 use super::written;
+use crate::delivery::Endpoint;
 use crate::identity::tls::{Credentials, TrustAnchors, system_clock};
-use crate::partner::{Misbehaviour, Settings};
+use crate::partner::{Answers, Later, Misbehaviour, Settings};
 use crate::server::{clock, listener};
 
 /// The largest message that the reference receiver takes: 10 MiB.
@@ -39,11 +40,23 @@ impl PartnerSite {
         }
     }
 
-    /// What the receiver runs with.
+    /// Where answers go that say this. Their endpoint's certificate is issued by whoever issues those of senders.
+    fn later(&self, says: Later) -> Result<Answers, Fault> {
+        let Some(answers) = &self.written.answers else {
+            let hint = "add one with ods, endpoint and service_id";
+            return Err(Fault::new("partner.toml", "there is no [answers] section", hint));
+        };
+        let endpoint = Endpoint::plain(&answers.endpoint, answers.connect, self.clients.clone());
+        let endpoint = endpoint.map_err(|error| Fault::new("partner.toml", format!("answers.{error}"), ""))?;
+        Ok(Answers { says, endpoint, party: answers.ods.clone(), service_id: answers.service_id.clone() })
+    }
+
+    /// What the receiver runs with; it answers later if it is told how.
     ///
     /// # Errors
-    /// When the inbox cannot be made.
-    pub fn settings(&self, misbehaviour: Vec<Misbehaviour>) -> Result<Settings, Faults> {
+    /// When the inbox cannot be made, or `[answers]` cannot be used.
+    pub fn settings(&self, misbehaviour: Vec<Misbehaviour>, later: Option<Later>) -> Result<Settings, Faults> {
+        let later = later.map(|says| self.later(says)).transpose().map_err(|fault| Faults { faults: vec![fault] })?;
         std::fs::create_dir_all(&self.inbox).map_err(|error| Faults {
             faults: vec![Fault::new("partner.toml", format!("the inbox cannot be made: {error}"), "check `inbox`")],
         })?;
@@ -54,6 +67,8 @@ impl PartnerSite {
             credentials: self.credentials.clone(),
             clients: self.clients.clone(),
             allowed: self.written.senders.clone(),
+            service_id: self.written.service_id.clone(),
+            later,
             body_limit: BODY_LIMIT,
             misbehaviour,
             limits: listener::Limits::default(),

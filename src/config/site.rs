@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +36,7 @@ use crate::identity::{AgreementId, InterfaceName, PartyId};
 use crate::mapping::{CompiledMap, Diagnostic, MapFile, Mappings};
 use crate::pipeline::{Current, Gateway, Interface, Stages};
 use crate::provenance;
-use crate::server::{RequestLimits, Settings, clock};
+use crate::server::{PartnerSide, RequestLimits, Settings, Terms, clock};
 use crate::storage::{Secret, SqliteStore, Store};
 use crate::validation::Validator;
 
@@ -85,16 +86,17 @@ impl Files {
             .map_err(|error| Fault::new(named_in, format!("{}: {error}", below.display()), error.hint()))
     }
 
-    /// Authorities with their revocation lists.
-    fn trust(&self, named_in: &str, records: &written::Records) -> Result<TrustAnchors, Fault> {
+    /// The authorities of the clients of one side with their revocation lists.
+    fn trust(&self, side: &str, (anchors, lists, grace_hours): (&Path, &[PathBuf], u8)) -> Result<TrustAnchors, Fault> {
+        let named_in = SITE;
         let files = TrustFiles {
-            anchors: self.path(&records.trust_anchors),
-            lists: records.revocation_lists.iter().map(|list| self.path(list)).collect(),
-            grace: Duration::from_secs(u64::from(records.revocation_grace_hours) * 3600),
+            anchors: self.path(anchors),
+            lists: lists.iter().map(|list| self.path(list)).collect(),
+            grace: Duration::from_secs(u64::from(grace_hours) * 3600),
         };
-        let names = match &records.revocation_lists[..] {
-            [] => records.trust_anchors.display().to_string(),
-            _ => "records.trust_anchors and revocation_lists".to_owned(),
+        let names = match lists {
+            [] => anchors.display().to_string(),
+            _ => format!("{side}.trust_anchors and revocation_lists"),
         };
         TrustAnchors::load(files).map_err(|error| Fault::new(named_in, format!("{names}: {error}"), error.hint()))
     }
@@ -146,7 +148,9 @@ pub struct Site {
     reader: Arc<Reader>,
     partners: Vec<Partner>,
     credentials: Credentials,
-    records: RecordsTls,
+    records: SideTls,
+    /// The partners' side.
+    bars: Option<SideTls>,
     /// Who may issue the certificates of webhooks.
     webhooks: Option<TrustAnchors>,
     payload_key: Secret,
@@ -202,6 +206,7 @@ impl Site {
         let (stages, reader) = load_stages(&files, &written, &others, &mut hashes, faults).unzip();
         let credentials = faults.keep(files.credentials(SITE, &written.gateway.certificate, &written.gateway.key));
         let records_tls = faults.keep(records_tls(&files, &written));
+        let bars_tls = faults.keep(written.bars.as_ref().map(|bars| bars_tls(&files, &written, bars)).transpose());
         let webhooks = faults.keep(written.incidents.anchors(&files));
         let payload_key = faults.keep(files.secret(SITE, &written.storage.payload_key));
         let hash_key = faults.keep(files.secret(SITE, &written.audit.hash_key));
@@ -213,6 +218,7 @@ impl Site {
         if written.send.is_some() {
             faults.keep(send_endpoint(&files, &written));
         }
+        check_answers(&written, partners.as_deref().unwrap_or_default(), faults);
         if let (Some(stages), Some(partners)) = (&stages, &partners) {
             check_routes(stages, partners, faults);
         }
@@ -227,6 +233,7 @@ impl Site {
             partners: partners?,
             credentials: credentials?,
             records: records_tls?,
+            bars: bars_tls?,
             webhooks: webhooks?,
             payload_key: payload_key?,
             hash_key: hash_key?,
@@ -318,6 +325,7 @@ impl Site {
             tls: self.records.tls.clone(),
             certificates: Arc::new(self.tls_files()),
             operations: self.written.operations.listen,
+            partner_side: self.partner_side(),
             limits: RequestLimits {
                 body_bytes: records.max_body_bytes,
                 body_timeout: Duration::from_secs(records.body_timeout_seconds),
@@ -354,10 +362,24 @@ impl Site {
         }
     }
 
+    /// Where partners' responses come in.
+    fn partner_side(&self) -> Option<PartnerSide> {
+        let (written, side) = (self.written.bars.as_ref()?, self.bars.as_ref()?);
+        let base = written.base.clone().unwrap_or_else(|| format!("https://{}/FHIR/R4", written.listen));
+        let terms = Terms {
+            base,
+            service_id: written.service_id.clone(),
+            body_bytes: written.max_body_bytes,
+            body_timeout: Duration::from_secs(written.body_timeout_seconds),
+        };
+        Some(PartnerSide { listen: written.listen, tls: side.tls.clone(), terms })
+    }
+
     /// Everything that TLS presents and trusts, by the place that names it.
     fn tls_files(&self) -> TlsFiles {
         let (records, own) = (&self.records, &self.credentials);
         let mut trusted = vec![("records.trust_anchors".to_owned(), records.clients.clone())];
+        trusted.extend(self.bars.as_ref().map(|bars| ("bars.trust_anchors".to_owned(), bars.clients.clone())));
         for partner in &self.partners {
             let endpoints = partner.routes.iter().flat_map(Over::endpoints);
             let anchors = endpoints.map(|endpoint| endpoint.anchors.clone());
@@ -369,6 +391,9 @@ impl Site {
             ("gateway.certificate".to_owned(), own.clone()),
             ("records.certificate".to_owned(), records.credentials.clone()),
         ];
+        let bars_own =
+            self.written.bars.as_ref().filter(|written| written.certificate.is_some()).and(self.bars.as_ref());
+        credentials.extend(bars_own.map(|bars| ("bars.certificate".to_owned(), bars.credentials.clone())));
         let routes = self.partners.iter().flat_map(|partner| partner.routes.iter().map(move |over| (partner, over)));
         credentials.extend(routes.filter_map(|(partner, over)| match over {
             Over::Mesh(mailbox) => {
@@ -498,26 +523,77 @@ fn bounds(written: &written::Gateway) -> Result<(), Fault> {
     if records.revocation_grace_hours > 168 {
         return Err(Fault::new(SITE, "records.revocation_grace_hours is out of range", "write 0 to 168 hours"));
     }
+    if let Some(bars) = &written.bars {
+        bars_bounds(bars, [records.listen, written.operations.listen])?;
+    }
     if records.body_timeout_seconds == 0 || written.audit.checkpoint_seconds == 0 {
         return Err(Fault::new(SITE, "a time of 0 seconds", "write at least 1 second"));
     }
     Ok(())
 }
 
-/// The TLS of the provider's side, and what it is made of.
+fn bars_bounds(bars: &written::Bars, others: [SocketAddr; 2]) -> Result<(), Fault> {
+    let fault = |text: &str, hint: &str| Err(Fault::new(SITE, text, hint));
+    if others.contains(&bars.listen) && bars.listen.port() != 0 {
+        return fault("bars.listen is the address of another side", "give each an address of its own");
+    }
+    if !(1..=16 << 20).contains(&bars.max_body_bytes) {
+        return fault("bars.max_body_bytes is out of range", "write 1 to 16777216 bytes");
+    }
+    if bars.service_id.is_empty() || !bars.service_id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return fault("bars.service_id is empty or not visible ASCII", "write the id of our service");
+    }
+    if bars.revocation_grace_hours > 168 {
+        return fault("bars.revocation_grace_hours is out of range", "write 0 to 168 hours");
+    }
+    if bars.body_timeout_seconds == 0 {
+        return fault("bars.body_timeout_seconds is 0", "write at least 1 second");
+    }
+    Ok(())
+}
+
+/// A partner that answers later needs somewhere to answer.
+fn check_answers(written: &written::Gateway, partners: &[Partner], faults: &mut Faults) {
+    let later = partners.iter().filter(|partner| partner.bars.answers_later && written.bars.is_none());
+    faults.faults.extend(later.map(|partner| {
+        let text = format!("the partner {} has answers_later, but weir.toml has no [bars] section", partner.ods);
+        Fault::new(SITE, text, "add [bars] with listen, trust_anchors and service_id")
+    }));
+}
+
+/// The TLS of the provider's side or the partners' side, and what it is made of.
 #[derive(Debug)]
-struct RecordsTls {
+struct SideTls {
     tls: ServerTls,
     credentials: Credentials,
     clients: TrustAnchors,
 }
 
-fn records_tls(files: &Files, written: &written::Gateway) -> Result<RecordsTls, Fault> {
-    let credentials = files.credentials(SITE, &written.records.certificate, &written.records.key)?;
-    let clients = files.trust(SITE, &written.records)?;
+fn records_tls(files: &Files, written: &written::Gateway) -> Result<SideTls, Fault> {
+    let records = &written.records;
+    let credentials = files.credentials(SITE, &records.certificate, &records.key)?;
+    let clients = (&*records.trust_anchors, &records.revocation_lists[..], records.revocation_grace_hours);
+    side_tls("records", credentials, files.trust("records", clients)?)
+}
+
+fn bars_tls(files: &Files, written: &written::Gateway, bars: &written::Bars) -> Result<SideTls, Fault> {
+    let (certificate, key) = match (&bars.certificate, &bars.key) {
+        (Some(certificate), Some(key)) => (certificate, key),
+        (None, None) => (&written.gateway.certificate, &written.gateway.key),
+        _ => {
+            let text = "bars has one of certificate and key";
+            return Err(Fault::new(SITE, text, "write both, or neither for those of the gateway"));
+        }
+    };
+    let credentials = files.credentials(SITE, certificate, key)?;
+    let clients = (&*bars.trust_anchors, &bars.revocation_lists[..], bars.revocation_grace_hours);
+    side_tls("bars", credentials, files.trust("bars", clients)?)
+}
+
+fn side_tls(side: &str, credentials: Credentials, clients: TrustAnchors) -> Result<SideTls, Fault> {
     let tls = server_config(&credentials, &clients, system_clock())
-        .map_err(|error| Fault::new(SITE, format!("records.certificate: {error}"), error.hint()))?;
-    Ok(RecordsTls { tls, credentials, clients })
+        .map_err(|error| Fault::new(SITE, format!("{side}.certificate: {error}"), error.hint()))?;
+    Ok(SideTls { tls, credentials, clients })
 }
 
 fn load_partners(files: &Files, hashes: &mut Vec<(String, [u8; 32])>, faults: &mut Faults) -> Option<Vec<Partner>> {

@@ -16,6 +16,8 @@ use crate::identity::{InterfaceName, PartyId, PrincipalId};
 pub(super) struct Gateway {
     pub(super) gateway: Identity,
     pub(super) records: Records,
+    /// Without it, no partner can answer by a message of its own.
+    pub(super) bars: Option<Bars>,
     pub(super) operations: Operations,
     pub(super) storage: Storage,
     pub(super) audit: Audit,
@@ -93,6 +95,38 @@ pub(super) struct Records {
     /// Default 30.
     #[serde(default = "thirty")]
     pub(super) body_timeout_seconds: u64,
+}
+
+/// The partners' side: where their responses come in (BaRS).
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bars {
+    pub(super) listen: SocketAddr,
+    /// What it presents; without both, what the gateway presents to partners.
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    /// Who may issue the certificates that partners connect with.
+    pub(super) trust_anchors: PathBuf,
+    /// Their revocation lists, as those of `[records]`.
+    #[serde(default)]
+    pub(super) revocation_lists: Vec<PathBuf>,
+    /// As that of `[records]`.
+    #[serde(default)]
+    pub(super) revocation_grace_hours: u8,
+    /// Our service in the directory of services: responses name it.
+    pub(super) service_id: String,
+    /// The FHIR base that partners use, for what we say of ourselves. Default: the address that is listened on.
+    pub(super) base: Option<String>,
+    /// Default 1 MiB, at most 16 MiB.
+    #[serde(default = "one_mebibyte")]
+    pub(super) max_body_bytes: usize,
+    /// Default 30.
+    #[serde(default = "thirty")]
+    pub(super) body_timeout_seconds: u64,
+}
+
+fn one_mebibyte() -> usize {
+    1 << 20
 }
 
 fn ten_mebibytes() -> usize {
@@ -194,4 +228,21 @@ pub(super) struct Partner {
     pub(super) senders: Vec<PartyId>,
     /// Where it keeps what it received.
     pub(super) inbox: PathBuf,
+    /// Its service in the directory of services.
+    #[serde(default)]
+    pub(super) service_id: String,
+    pub(super) answers: Option<Answers>,
+}
+
+/// Where the reference receiver's answers go that it gives later.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Answers {
+    /// Whose endpoint it is.
+    pub(super) ods: PartyId,
+    /// Its FHIR base.
+    pub(super) endpoint: String,
+    /// Connect here instead of resolving the endpoint's name.
+    pub(super) connect: Option<SocketAddr>,
+    pub(super) service_id: String,
 }

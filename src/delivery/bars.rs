@@ -21,7 +21,7 @@ const USE_CONTEXT: HeaderName = HeaderName::from_static("use-context");
 
 /// One endpoint that takes `$process-message`.
 #[derive(Debug)]
-pub(super) struct Bars {
+pub struct Bars {
     client: Client,
     service_id: String,
     target: Uri,
@@ -32,7 +32,7 @@ impl Bars {
     ///
     /// # Errors
     /// When our credentials cannot be used as a client.
-    pub(super) fn new(
+    pub fn new(
         (party, service_id): (PartyId, String),
         endpoint: Endpoint,
         credentials: &Credentials,
@@ -52,7 +52,7 @@ impl Bars {
     ///
     /// # Errors
     /// [`AttemptError`], which says whether the message may have arrived.
-    pub(super) async fn attempt(&self, dispatch: &Dispatch, limit: Duration) -> Result<Reply, AttemptError> {
+    pub async fn attempt(&self, dispatch: &Dispatch, limit: Duration) -> Result<Reply, AttemptError> {
         let mut request = Request::new(Full::new(dispatch.bundle.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.target.clone();
@@ -68,7 +68,7 @@ fn headers(dispatch: &Dispatch, service_id: &str) -> HeaderMap {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(bars::MEDIA_TYPE));
     headers.insert(ACCEPT, HeaderValue::from_static(bars::MEDIA_TYPE));
     headers.insert(REQUEST_ID, text(&dispatch.message.to_string()));
-    headers.insert(CORRELATION_ID, text(&dispatch.correlation_id().to_string()));
+    headers.insert(CORRELATION_ID, text(&dispatch.correlation.to_string()));
     headers.insert(TARGET, text(&bars::target_identifier(service_id)));
     headers.insert(ORGANISATION, text(&organisation));
     headers.insert(SOFTWARE, text(&bars::requesting_software("Weir", env!("CARGO_PKG_VERSION"))));

@@ -1,6 +1,7 @@
 //! What is sent to a partner, whichever way it goes: the Bundle, and the ids that every attempt carries.
 
 use hyper::body::Bytes;
+use uuid::Uuid;
 
 use crate::fhir::message::{Message, NotAMessage};
 use crate::fhir::{Document, Limits};
@@ -9,11 +10,16 @@ use crate::identity::{MessageId, PartyId};
 /// `use-context` of a new referral. The use case is local: BaRS has none for a mental-health crisis.
 pub const NEW_REFERRAL: &str = "crisis-escalation|referral|servicerequest-request|new";
 
+/// `use-context` of a response to such a referral.
+pub const RESPONSE: &str = "crisis-escalation|referral|servicerequest-response|new";
+
 /// One message on its way to one partner. Every attempt sends the same.
 #[derive(Clone)]
 pub struct Dispatch {
     /// The message: `X-Request-Id`.
     pub message: MessageId,
+    /// `X-Correlation-Id`: the same for all messages of one conversation.
+    pub correlation: Uuid,
     /// Who sends it.
     pub sender: PartyId,
     /// The sender's name, for `NHSD-End-User-Organisation`.
@@ -49,12 +55,22 @@ impl Dispatch {
         let (bundle, sender_name) = (bundle.into(), sender_name.to_owned());
         let document = Document::parse(bundle.as_ref(), &Limits::default()).map_err(|_| NotAMessage::NotABundle)?;
         let names = Message::of(&document)?.names();
-        Ok(Dispatch { message, sender, sender_name, use_context: NEW_REFERRAL, bundle, names, is_resend: false })
+        let (correlation, use_context) = (message.part("correlation"), NEW_REFERRAL);
+        Ok(Dispatch { message, correlation, sender, sender_name, use_context, bundle, names, is_resend: false })
     }
 
-    /// `X-Correlation-Id`: the same for all messages of one conversation, which this message opens.
-    pub fn correlation_id(&self) -> uuid::Uuid {
-        self.message.part("correlation")
+    /// A response, in the conversation of what it answers.
+    ///
+    /// # Errors
+    /// As [`Dispatch::new`].
+    pub fn response(
+        (message, correlation): (MessageId, Uuid),
+        sender: PartyId,
+        sender_name: &str,
+        bundle: impl Into<Bytes>,
+    ) -> Result<Dispatch, NotAMessage> {
+        let response = Dispatch::new(message, sender, sender_name, bundle)?;
+        Ok(Dispatch { correlation, use_context: RESPONSE, ..response })
     }
 }
 

@@ -68,6 +68,15 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// An endpoint without any further settings.
+    ///
+    /// # Errors
+    /// When `base` is not a FHIR base.
+    pub fn plain(base: &str, connect: Option<SocketAddr>, anchors: TrustAnchors) -> Result<Endpoint, SettingError> {
+        let (minimum_tls, pins, common_name) = (TlsVersion::default(), vec![], None);
+        Ok(Endpoint { base: self::base(base)?, connect, anchors, minimum_tls, pins, common_name })
+    }
+
     /// The host of the base.
     pub(super) fn host(&self) -> &str {
         self.base.host().expect("a checked endpoint has a host")

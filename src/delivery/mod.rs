@@ -25,11 +25,12 @@ mod setting;
 mod transport;
 
 pub use attempt::{AttemptError, TlsRefusal};
-pub use dispatch::{Dispatch, NEW_REFERRAL};
+pub use bars::Bars;
+pub use dispatch::{Dispatch, NEW_REFERRAL, RESPONSE};
 pub use endpoint::{Endpoint, RouteSection};
 pub use lane::{BreakerSection, BreakerSettings, Health, Lane, LaneSettings, Standing, Ticket};
 pub use notice::{NoticeError, Notifier};
-pub use partner::{Over, Partner, PartnerSection};
+pub use partner::{BarsSettings, Over, Partner, PartnerSection};
 pub use probe::{Probe, Remark, probe};
 pub use reply::{MAX_ANSWER, Reply};
 pub use retry::Schedule;

@@ -2,6 +2,7 @@
 //! settings.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -64,6 +65,16 @@ pub struct PartnerSection {
     pub max_concurrent: u32,
     /// Attempts begun a second, on each route, on average over a second; without it, as many as there are messages.
     pub max_per_second: Option<f64>,
+    /// Whether its answer to a message comes later, as a message of its own to our `$process-message` (`[bars]` of
+    /// weir.toml). Default false: it stands in the answer to the request.
+    #[serde(default)]
+    pub answers_later: bool,
+    /// How often the partner is asked what it takes (`metadata`, `MessageDefinition`). Default 24.
+    #[serde(default = "day")]
+    pub discovery_hours: f64,
+    /// Whether messages wait while the partner says that it takes others alone. Default false: it is warned about.
+    #[serde(default)]
+    pub require_listed: bool,
     /// When a route is left alone because it fails, and how it is tried again.
     #[serde(default)]
     pub breaker: BreakerSection,
@@ -86,6 +97,10 @@ fn max_retry() -> f64 {
 
 fn attempt_timeout() -> f64 {
     30.0
+}
+
+fn day() -> f64 {
+    24.0
 }
 
 fn concurrency() -> u32 {
@@ -140,6 +155,25 @@ pub struct Partner {
     pub routes: Vec<Over>,
     /// How hard each of them is used.
     pub lane: LaneSettings,
+    /// What is particular to BaRS.
+    pub bars: BarsSettings,
+}
+
+/// What is particular to a partner's BaRS endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarsSettings {
+    /// Whether its answers come later, as messages of their own.
+    pub answers_later: bool,
+    /// How often it is asked what it takes.
+    pub discover_every: Duration,
+    /// Whether messages wait while it says that it takes others alone.
+    pub require_listed: bool,
+}
+
+impl Default for BarsSettings {
+    fn default() -> BarsSettings {
+        BarsSettings { answers_later: false, discover_every: Duration::from_secs(86_400), require_listed: false }
+    }
 }
 
 impl PartnerSection {
@@ -153,8 +187,21 @@ impl PartnerSection {
         let routes = self.routes(site, &mut faults);
         let service_id = kept(self.service(), &mut faults);
         let lane = LaneSettings::check(&self, &mut faults);
-        let checked = (|| Some(Partner { ods: ods?, name: self.name, service_id: service_id?, routes, lane: lane? }))();
+        let bars = kept(self.bars(), &mut faults);
+        let checked = (|| {
+            let (ods, service_id, lane, bars) = (ods?, service_id?, lane?, bars?);
+            Some(Partner { ods, name: self.name, service_id, routes, lane, bars })
+        })();
         checked.filter(|_| faults.is_empty()).ok_or(faults)
+    }
+
+    fn bars(&self) -> Result<BarsSettings, SettingError> {
+        if !(0.0005..=168.0).contains(&self.discovery_hours) {
+            return Err(wrong("discovery_hours", "is out of range", "write hours from 0.0005 to 168"));
+        }
+        let discover_every = Duration::from_secs_f64(self.discovery_hours * 3600.0);
+        let (answers_later, require_listed) = (self.answers_later, self.require_listed);
+        Ok(BarsSettings { answers_later, discover_every, require_listed })
     }
 
     /// Whether messages go through MESH alone.
@@ -213,7 +260,6 @@ mod tests {
     use super::*;
     use crate::identity::issuance::{Authority, Validity};
     use crate::identity::tls::TlsVersion;
-    use std::time::Duration;
     use time::macros::datetime;
 
     const WRITTEN: &str = r#"
@@ -324,6 +370,7 @@ mod tests {
         }
         assert_eq!(faults(|section| section.attempt_timeout_seconds = f64::NAN), ["attempt_timeout_seconds"]);
         assert_eq!(faults(|section| section.max_retry_seconds = 0.1), ["max_retry_seconds"]);
+        assert_eq!(faults(|section| section.discovery_hours = 0.0), ["discovery_hours"]);
         let several = faults(|section| {
             section.ods = "RX-1".to_owned();
             section.service_id = String::new();

@@ -196,8 +196,17 @@ pub struct Response<'a> {
     pub sender: &'a str,
 }
 
+/// An answer with an OperationOutcome, given as FHIR JSON, that says why: see [`response_bundle`].
+pub fn response_with_outcome(response: &Response<'_>, outcome: &str) -> String {
+    bundle(response, Some(outcome))
+}
+
 /// An answer as FHIR JSON: a message Bundle with MessageHeader and the two Organizations it refers to.
 pub fn response_bundle(response: &Response<'_>) -> String {
+    bundle(response, None)
+}
+
+fn bundle(response: &Response<'_>, outcome: Option<&str>) -> String {
     let part = |role: &str| uuid::Uuid::new_v5(&response.id, role.as_bytes());
     let timestamp = instant_text(response.timestamp);
     let mut out = Writer::new();
@@ -215,9 +224,23 @@ pub fn response_bundle(response: &Response<'_>) -> String {
     out.begin_array();
     entry(&mut out, "MessageHeader", part("header"), |out| {
         message_header(out, response, part("sender"), part("receiver"));
+        out.object("response", |out| {
+            out.field("identifier", response.answers);
+            out.field("code", response.code.code());
+            if outcome.is_some() {
+                reference(out, "details", part("outcome"));
+            }
+        });
     });
     entry(&mut out, "Organization", part("receiver"), |out| organisation(out, response.receiver));
     entry(&mut out, "Organization", part("sender"), |out| organisation(out, response.sender));
+    if let Some(outcome) = outcome {
+        out.begin_object();
+        out.field("fullUrl", &format!("urn:uuid:{}", part("outcome")));
+        out.key("resource");
+        out.raw(outcome);
+        out.end_object();
+    }
     out.end_array();
     out.end_object();
     out.finish()
@@ -259,11 +282,6 @@ fn message_header(out: &mut Writer, response: &Response<'_>, to: uuid::Uuid, fro
     out.field("code", "new");
     out.end_object();
     out.end_array();
-    out.end_object();
-    out.key("response");
-    out.begin_object();
-    out.field("identifier", response.answers);
-    out.field("code", response.code.code());
     out.end_object();
 }
 

@@ -7,7 +7,7 @@ pub mod audit_event;
 pub mod bars;
 mod builder;
 pub mod bundle;
-mod capability;
+pub mod capability;
 pub mod consent;
 pub mod definitions;
 mod document;
@@ -37,7 +37,6 @@ mod writer;
 pub mod xml;
 
 pub use builder::{Builder, Constant, Template};
-pub use capability::capability_statement;
 pub(crate) use document::is_plain_text;
 pub use document::{Children, Document, Fault, Kind, Limits, Node, NodeId, ParseError, Position};
 pub use fixed::{FixedMap, FixedSet};

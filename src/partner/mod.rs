@@ -5,6 +5,7 @@
 //! and one id is one message. It can be told to misbehave, so that a sender's retries can be tried out.
 
 mod inbox;
+mod later;
 mod misbehaviour;
 mod receiver;
 
@@ -22,6 +23,7 @@ use crate::identity::tls::{Clock, Credentials, TlsError, TrustAnchors, server_co
 use crate::server::listener::{self, Listener};
 
 pub use inbox::{Arrival, Outcome};
+pub use later::{Answers, Later, UnknownAnswer};
 pub use misbehaviour::{Misbehaviour, UnknownMisbehaviour};
 
 /// How a partner's endpoint is run.
@@ -39,6 +41,10 @@ pub struct Settings {
     pub clients: TrustAnchors,
     /// The senders it takes messages from.
     pub allowed: Vec<PartyId>,
+    /// Its service in the directory of services; may be empty.
+    pub service_id: String,
+    /// Where its answers go, if it answers later by messages of its own.
+    pub later: Option<Answers>,
     /// The most bytes of a message. Default of the gateway: 10 MiB.
     pub body_limit: usize,
     /// What it does wrong on purpose.
@@ -124,6 +130,7 @@ pub async fn serve(settings: Settings, shutdown: watch::Receiver<bool>) -> Resul
     let bind = |cause| Error::Bind { address: settings.address, cause };
     let listener = Listener::bind_mutual_tls(settings.address, config, settings.limits).await.map_err(bind)?;
     let address = listener.local_address();
-    let router = receiver::router(Arc::new(receiver::Receiver::new(settings, inbox, address)));
+    let later = later::Answering::new(&settings)?;
+    let router = receiver::router(Arc::new(receiver::Receiver::new(settings, (inbox, later), address)));
     Ok(Running { address, task: tokio::spawn(listener.serve(router, shutdown)) })
 }

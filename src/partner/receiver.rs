@@ -7,17 +7,19 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use hyper::body::Bytes;
 use uuid::Uuid;
 
 use super::Settings;
 use super::inbox::{Arrival, Inbox, Outcome};
+use super::later::Answering;
 use super::misbehaviour::Mischief;
 use crate::fhir::bars::ErrorCode;
+use crate::fhir::capability::{Capability, Definition, REFERRAL_DEFINITION, RESPONSE_DEFINITION};
 use crate::fhir::message::{self, Message, ResponseCode};
 use crate::fhir::outcome::{Issue, IssueType, Severity};
-use crate::fhir::{Document, ElementPath, Limits, capability_statement, instant_text};
+use crate::fhir::{Document, ElementPath, Limits, instant_text};
 use crate::identity::PartyId;
 use crate::server::exchange::{self, answer, has_ids, is_fhir_json, read, text};
 use crate::server::listener::{Connection, Peer};
@@ -30,14 +32,20 @@ const BASE: &str = "/FHIR/R4";
 pub(super) struct Receiver {
     settings: Settings,
     inbox: Inbox,
+    later: Option<Arc<Answering>>,
     mischief: Mischief,
     base: String,
 }
 
 impl Receiver {
-    pub(super) fn new(settings: Settings, inbox: Inbox, address: std::net::SocketAddr) -> Receiver {
+    pub(super) fn new(
+        settings: Settings,
+        (inbox, later): (Inbox, Option<Answering>),
+        address: std::net::SocketAddr,
+    ) -> Receiver {
         let mischief = Mischief::new(&settings.misbehaviour);
-        Receiver { settings, inbox, mischief, base: format!("https://{address}{BASE}") }
+        let later = later.map(Arc::new);
+        Receiver { settings, inbox, later, mischief, base: format!("https://{address}{BASE}") }
     }
 }
 
@@ -72,8 +80,9 @@ pub(super) fn router(receiver: Arc<Receiver>) -> Router {
     Router::new()
         .route("/FHIR/R4/$process-message", post(process_message))
         .route("/FHIR/R4/metadata", get(metadata))
+        .route("/FHIR/R4/MessageDefinition", get(message_definition))
         .method_not_allowed_fallback(refuse(ErrorCode::MethodNotAllowed, "the method is not supported here"))
-        .fallback(refuse(ErrorCode::NotFound, "only $process-message and metadata are here"))
+        .fallback(refuse(ErrorCode::NotFound, "only $process-message, metadata and MessageDefinition are here"))
         .with_state(receiver)
 }
 
@@ -84,11 +93,34 @@ async fn metadata(
 ) -> Response {
     match known(&receiver.settings.allowed, &peer.party) {
         Ok(()) => {
-            let now = (receiver.settings.now)();
-            answer(&headers, StatusCode::OK, capability_statement(&receiver.base, env!("CARGO_PKG_VERSION"), now))
+            let said = Capability {
+                name: "Weir partner",
+                version: env!("CARGO_PKG_VERSION"),
+                description: "A receiver of BaRS messages that stores and acknowledges them",
+                base: &receiver.base,
+                receives: &[REFERRAL_DEFINITION],
+                sends: &[RESPONSE_DEFINITION],
+            };
+            answer(&headers, StatusCode::OK, said.to_json((receiver.settings.now)()))
         }
         Err(refusal) => refused(&headers, refusal),
     }
+}
+
+/// What it takes: referrals to its service.
+async fn message_definition(
+    State(receiver): State<Arc<Receiver>>,
+    Extension(peer): Extension<Peer>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(refusal) = known(&receiver.settings.allowed, &peer.party) {
+        return refused(&headers, refusal);
+    }
+    let definition = Definition::referral(&receiver.settings.service_id);
+    let now = (receiver.settings.now)();
+    let found = exchange::definitions(&headers, (&receiver.base, &uri), &[definition], now);
+    found.unwrap_or_else(|refusal| refusal.answer(&headers))
 }
 
 async fn process_message(
@@ -118,6 +150,7 @@ async fn process_message(
         }
     }
     match taken {
+        Ok(id) if receiver.later.is_some() => received(&receiver, &peer.party, &headers, id),
         Ok(id) => acknowledged(&receiver, &peer.party, &headers, id),
         Err(refusal) => refused(&headers, refusal),
     }
@@ -227,6 +260,15 @@ async fn note(receiver: &Arc<Receiver>, id: String, sender: &PartyId, headers: &
     if let Err(error) = noted.map_err(std::io::Error::other).and_then(|noted| noted) {
         tracing::error!(reason = %error.kind(), "an arrival could not be noted");
     }
+}
+
+/// 202 without a word; the answer follows.
+fn received(receiver: &Arc<Receiver>, sender: &PartyId, headers: &HeaderMap, id: Uuid) -> Response {
+    if let Some(later) = receiver.later.clone() {
+        let (sender, correlation) = (sender.clone(), text(headers, "x-correlation-id").parse().unwrap_or(id));
+        tokio::spawn(async move { later.answer(id, &sender, correlation).await });
+    }
+    answer(headers, StatusCode::ACCEPTED, String::new())
 }
 
 fn acknowledged(receiver: &Receiver, sender: &PartyId, headers: &HeaderMap, id: Uuid) -> Response {

@@ -7,15 +7,18 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
+use axum::extract::Query;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use http_body_util::LengthLimitError;
 use hyper::body::Bytes;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::fhir::Instant;
 use crate::fhir::bars::{self, ErrorCode, HeaderFault};
+use crate::fhir::capability::{Definition, definition_bundle};
 use crate::fhir::outcome::{Issue, IssueType};
 
 /// The headers that every answer carries back as they came.
@@ -165,6 +168,33 @@ fn is_spoken(media_type: &str) -> bool {
     let mut parameters = media_type.split(';').skip(1).map(str::trim);
     let version = parameters.find_map(|parameter| parameter.strip_prefix("version="));
     version.is_none_or(|version| matches!(version.trim_matches('"').split('.').next(), Some("1")))
+}
+
+/// The MessageDefinitions that a query asks for by `context`, of those there are (`GET MessageDefinition`).
+pub fn definitions(
+    headers: &HeaderMap,
+    (base, uri): (&str, &Uri),
+    there_are: &[Definition],
+    now: Instant,
+) -> Result<Response, Refusal> {
+    let wrong = |code, text: &str| {
+        let hint = "write context=system|code of the service, and again for the use case";
+        Refusal::new(ErrorCode::BadRequest, Issue::error(code, text).hint(hint))
+    };
+    let query = Query::<Vec<(String, String)>>::try_from_uri(uri);
+    let Ok(Query(query)) = query else { return Err(wrong(IssueType::Invalid, "the query cannot be read")) };
+    let contexts: Vec<&str> =
+        query.iter().filter(|(name, _)| name == "context").map(|(_, value)| value.as_str()).collect();
+    if contexts.is_empty() {
+        return Err(wrong(IssueType::Required, "the query has no context"));
+    }
+    if contexts.iter().any(|context| context.is_empty()) {
+        return Err(wrong(IssueType::Invalid, "a context of the query is empty"));
+    }
+    let asked = |definition: &&Definition| contexts.iter().all(|context| definition.is_for(context));
+    let found: Vec<&Definition> = there_are.iter().filter(asked).collect();
+    let link = format!("{base}/MessageDefinition?{}", uri.query().unwrap_or_default());
+    Ok(answer(headers, StatusCode::OK, definition_bundle(&found, &link, now)))
 }
 
 /// The body, within `limit` bytes and `time`.

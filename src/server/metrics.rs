@@ -65,6 +65,12 @@ struct Alarmed {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Responded {
+    sender: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ending {
     place: String,
     what: String,
@@ -88,6 +94,7 @@ pub(super) struct Metrics {
     breakers: Family<Breaker, Gauge>,
     under_way: Family<Route, Gauge>,
     alarms: Family<Alarmed, Counter>,
+    responses: Family<Responded, Counter>,
     accept_seconds: Histogram,
     delivery_seconds: Histogram,
 }
@@ -128,6 +135,9 @@ impl Default for Metrics {
         let alarms = Family::default();
         let help = "Messages moved to a next route for their deadline, and troubles that people were told of";
         registry.register("delivery_alarms", help, alarms.clone());
+        let responses = Family::default();
+        let help = "Responses that partners sent to $process-message, by what became of them";
+        registry.register("partner_responses", help, responses.clone());
         registry.register("attempts_under_way", "Delivery attempts under way, by route", under_way.clone());
         let seconds = Unit::Seconds;
         let help = "From the last byte of a record to its 202";
@@ -150,6 +160,7 @@ impl Default for Metrics {
             breakers,
             under_way,
             alarms,
+            responses,
             accept_seconds,
             delivery_seconds,
         }
@@ -205,6 +216,11 @@ impl Metrics {
     /// A message was moved to the next route (`next-route`), or people were told what is wrong with it.
     pub(super) fn alarm(&self, recipient: &str, what: &'static str) {
         self.alarms.get_or_create(&Alarmed { recipient: recipient.to_owned(), what }).inc();
+    }
+
+    /// A partner's response was answered. `outcome` is `accepted`, or the kind of issue that refused it.
+    pub(super) fn partner_responded(&self, sender: &str, outcome: &'static str) {
+        self.responses.get_or_create(&Responded { sender: sender.to_owned(), outcome }).inc();
     }
 
     /// Where the lanes stand.

@@ -11,6 +11,7 @@ pub mod listener;
 mod metrics;
 mod operations;
 mod outbox;
+mod partner_side;
 mod post;
 mod records;
 mod review_routes;
@@ -31,6 +32,7 @@ pub use self::agreements::{AgreementFolder, Hashes, Texts};
 pub use self::certificates::TlsFiles;
 use self::listener::{Limits, Listener};
 use self::metrics::Metrics;
+pub use self::partner_side::{PartnerSide, Terms};
 use crate::audit::Checkpointer;
 use crate::delivery::{Lane, Notifier};
 use crate::identity::tls::ServerTls;
@@ -49,6 +51,8 @@ pub struct Settings {
     pub certificates: Arc<dyn TlsFiles>,
     /// Operators: health, readiness, metrics.
     pub operations: SocketAddr,
+    /// The partners' side, where their responses come; none where all answer otherwise.
+    pub partner_side: Option<PartnerSide>,
     /// What one request may cost.
     pub limits: RequestLimits,
     /// The site's name in acts and tokens: the origin of its audit log.
@@ -146,22 +150,35 @@ pub async fn start(
     let records = Listener::bind_mutual_tls(settings.records, settings.tls, limits).await;
     let records = records.map_err(at(settings.records))?;
     let operations = Listener::bind_plain(settings.operations, limits).await.map_err(at(settings.operations))?;
+    let partner_side = match settings.partner_side {
+        Some(side) => {
+            let listener = Listener::bind_mutual_tls(side.listen, side.tls, limits).await;
+            Some((listener.map_err(at(side.listen))?, side.terms))
+        }
+        None => None,
+    };
     gateway.started(by, clock::now()).await?;
     gateway.count_approvals().await?;
 
     let metrics = Metrics::default();
     let draining = AtomicBool::new(false);
-    let Settings { limits, site, notifier, .. } = settings;
+    let Settings { limits, site, notifier, certificates, acts, agreements: folder, checkpoint_every, .. } = settings;
     let agreements = agreements::Standing::default();
-    let certificates = certificates::Standing::of(settings.certificates);
+    let certificates = certificates::Standing::of(certificates);
     let service = Arc::new(Service { gateway, metrics, limits, site, notifier, agreements, certificates, draining });
-    acts::perform(&service, &settings.acts, false).await;
+    acts::perform(&service, &acts, false).await;
     let (stop, stopped) = watch::channel(false);
     let addresses = (records.local_address(), operations.local_address());
+    let partners = partner_side.map(|(listener, terms)| {
+        info!(partners = %listener.local_address(), "responses of partners are taken");
+        let side = Arc::new(partner_side::Side { service: service.clone(), terms });
+        tokio::spawn(listener.serve(partner_side::router(side), stopped.clone()))
+    });
     let listeners = vec![
         tokio::spawn(records.serve(records::router(service.clone()), stopped.clone())),
         tokio::spawn(operations.serve(operations::router(service.clone()), stopped.clone())),
     ];
+    let listeners = listeners.into_iter().chain(partners).collect();
     let lanes = service.gateway.lanes.values().flatten();
     let drain = |lane: &Arc<Lane>| tokio::spawn(outbox::drain(service.clone(), lane.clone(), stopped.clone()));
     let lanes = lanes.map(drain).collect();
@@ -170,14 +187,14 @@ pub async fn start(
     let posts = posts.map(collect).collect();
     let (look, asked) = watch::channel(0);
     let office = [
-        tokio::spawn(agreements::watch(service.clone(), settings.agreements, asked.clone(), stopped.clone())),
+        tokio::spawn(agreements::watch(service.clone(), folder, asked.clone(), stopped.clone())),
         tokio::spawn(certificates::watch(service.clone(), asked, stopped.clone())),
-        tokio::spawn(acts::perform_as_they_come(service.clone(), settings.acts, stopped.clone())),
+        tokio::spawn(acts::perform_as_they_come(service.clone(), acts, stopped.clone())),
         tokio::spawn(reviews::watch_deadlines(service.clone(), stopped.clone())),
         tokio::spawn(alarms::watch(service.clone(), stopped.clone())),
         tokio::spawn(reviews::deliver_notices(service.clone(), stopped.clone())),
     ];
-    let checkpoints = tokio::spawn(sign_heads(checkpointer, settings.checkpoint_every, stopped));
+    let checkpoints = tokio::spawn(sign_heads(checkpointer, checkpoint_every, stopped));
     info!(records = %addresses.0, operations = %addresses.1, "gateway started");
     let (records, operations) = addresses;
     Ok(Running { records, operations, service, stop, listeners, lanes, posts, office, look, checkpoints })

@@ -244,8 +244,14 @@ async fn state(
 ) -> Response {
     match readable(&service, &peer, path, &headers, Action::ReadMessage).await {
         Ok(record) => {
+            let answers = match service.gateway.store().answers_of(record.id).await {
+                Ok(answers) => answers,
+                Err(error) => return *no_answer(error),
+            };
             info!(message_id = %record.id, "message state read");
-            (StatusCode::OK, no_store(), Json(message::summary(&record))).into_response()
+            let mut summary = message::summary(&record);
+            summary["answers"] = answers.iter().map(message::answer_summary).collect();
+            (StatusCode::OK, no_store(), Json(summary)).into_response()
         }
         Err(response) => *response,
     }

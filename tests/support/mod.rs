@@ -59,6 +59,11 @@ impl DemoSite {
         self.address("operations")
     }
 
+    /// Where partners' responses come in.
+    pub fn partner_side(&self) -> SocketAddr {
+        self.address("bars")
+    }
+
     /// The records endpoint with the credentials that the site sends with.
     pub fn endpoint(&self) -> Endpoint {
         let site = Site::load(&self.gateway_folder()).unwrap_or_else(|faults| panic!("{faults}"));
@@ -91,11 +96,14 @@ impl DemoSite {
 
     /// Starts a partner (`trust` or `icb`) and waits until it listens.
     pub fn start_partner(&self, name: &str, misbehave: &[&str]) -> Process {
+        let told: Vec<&str> = misbehave.iter().flat_map(|how| ["--misbehave", how]).collect();
+        self.start_partner_with(name, &told)
+    }
+
+    /// The same with any options.
+    pub fn start_partner_with(&self, name: &str, options: &[&str]) -> Process {
         let mut command = weir();
-        command.arg("partner").arg("--site").arg(self.path(name));
-        for how in misbehave {
-            command.args(["--misbehave", how]);
-        }
+        command.arg("partner").arg("--site").arg(self.path(name)).args(options);
         let process = Process::start(&mut command, self.path(&format!("{name}.log")));
         let address = self.partner_address(name);
         wait_for("the partner to listen", || TcpStream::connect(address).is_ok());

@@ -58,7 +58,7 @@ async fn show(arguments: &Arguments, folder: &Path, output: &Output) -> anyhow::
     let mut partners = Vec::new();
     for name in ["trust", "icb"] {
         let site = PartnerSite::load(&folder.join(name))?;
-        partners.push(partner::serve(site.settings(Vec::new())?, stopped.clone()).await?);
+        partners.push(partner::serve(site.settings(Vec::new(), None)?, stopped.clone()).await?);
     }
     let site = Site::load(&folder.join("gateway"))?;
     let endpoint = site.send_endpoint()?;

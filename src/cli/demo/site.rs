@@ -100,7 +100,8 @@ fn make(folder: &Path) -> anyhow::Result<()> {
     let provider_ca = Authority::new("Demo provider CA (synthetic)", validity)?;
     let partner_ca = Authority::new("Demo partner CA (synthetic)", validity)?;
     let gateway = folder.join("gateway");
-    let ports = free_ports::<4>()?;
+    let ports = free_ports::<5>()?;
+    let bars = ports[4].to_string();
 
     let provider: PartyId = "DEMOP".parse()?;
     let pki = gateway.join("pki");
@@ -121,7 +122,7 @@ fn make(folder: &Path) -> anyhow::Result<()> {
         keys.insert(id, key);
     }
 
-    for (partner, port) in PARTNERS.iter().zip(&ports[2..]) {
+    for (partner, port) in PARTNERS.iter().zip(&ports[2..4]) {
         let party: PartyId = partner.ods.parse()?;
         let own = folder.join(partner.folder);
         let issued = partner_ca.issue(&party, "partner.example", &[], validity)?;
@@ -133,6 +134,7 @@ fn make(folder: &Path) -> anyhow::Result<()> {
                 .replace("{ods}", partner.ods)
                 .replace("{host}", &partner.ods.to_ascii_lowercase())
                 .replace("{service}", partner.service)
+                .replace("{bars}", &bars)
                 .replace("{address}", &port.to_string())
         };
         write(&own.join("partner.toml"), &filled(PARTNER), Readers::Anyone)?;
@@ -142,6 +144,7 @@ fn make(folder: &Path) -> anyhow::Result<()> {
         copy(from, &to)?;
     }
     let filled = GATEWAY.replace("{records}", &ports[0].to_string()).replace("{operations}", &ports[1].to_string());
+    let filled = filled.replace("{bars}", &bars);
     write(&gateway.join("weir.toml"), &filled, Readers::Anyone)?;
     approve(&Site::load(&gateway)?, &keys)
 }

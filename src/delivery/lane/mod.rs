@@ -19,7 +19,7 @@ use self::breaker::Breaker;
 use self::bucket::Bucket;
 use super::mesh::Post;
 use super::transport::{Answer, Transport};
-use super::{AttemptError, Dispatch, Partner};
+use super::{AttemptError, BarsSettings, Dispatch, Partner};
 use crate::identity::PartyId;
 use crate::identity::tls::{Clock, Credentials, TlsError};
 
@@ -32,6 +32,7 @@ pub struct Lane {
     party: PartyId,
     route: u16,
     settings: LaneSettings,
+    bars: BarsSettings,
     transport: Transport,
     gate: Mutex<Gate>,
     bell: Notify,
@@ -62,6 +63,7 @@ impl Lane {
                 party: partner.ods.clone(),
                 route,
                 settings: partner.lane,
+                bars: partner.bars,
                 transport: Transport::new(partner, over, credentials, clock.clone())?,
                 gate: Mutex::new(gate),
                 bell: Notify::new(),
@@ -83,6 +85,11 @@ impl Lane {
     /// How hard it is used.
     pub fn settings(&self) -> &LaneSettings {
         &self.settings
+    }
+
+    /// Whether its partner's answers come later, as messages of their own.
+    pub fn answers_later(&self) -> bool {
+        self.bars.answers_later
     }
 
     /// The mailbox into which its answers come, if it goes through MESH.

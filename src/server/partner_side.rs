@@ -1,0 +1,328 @@
+//! The partners' side: `POST /FHIR/R4/$process-message` for their responses, `GET /FHIR/R4/metadata` and
+//! `GET /FHIR/R4/MessageDefinition` (BaRS API 1.4.0).
+//!
+//! Enters: requests over mutual TLS; who asks comes from the certificate alone, and must be a partner. Leaves: 200 with a
+//! response message when the answer is on disk with its audit events; else an OperationOutcome with a code of
+//! http-error-codes. Invariant: what is refused changes no message, and a header or a Bundle that names another
+//! organisation than the certificate does is refused.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use http::{HeaderMap, StatusCode, Uri};
+use hyper::body::Bytes;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::exchange::{self, Refusal, answer};
+use super::listener::Peer;
+use super::{Service, clock};
+use crate::acknowledgement::LIMITS;
+use crate::fhir::bars::{DOS_SERVICE, ErrorCode};
+use crate::fhir::bundle::Entries;
+use crate::fhir::capability::{self, Capability, Definition};
+use crate::fhir::message::{self, Message, ResponseCode, response_bundle};
+use crate::fhir::outcome::{Issue, IssueType};
+use crate::fhir::{Document, ElementPath};
+use crate::identity::PartyId;
+use crate::identity::tls::ServerTls;
+use crate::pipeline::answers::{self, NotOurs, Taken};
+use crate::storage::{self, State as MessageState};
+
+/// The event of the messages that are taken here.
+const RESPONSE: &str = "servicerequest-response";
+/// Events of BaRS that are requests or belong to bookings: known, and not taken here.
+const OTHERS: [&str; 3] = ["servicerequest-request", "booking-request", "booking-response"];
+
+/// What partners connect to.
+#[derive(Debug)]
+pub struct PartnerSide {
+    /// Where.
+    pub listen: SocketAddr,
+    /// Its mutual TLS.
+    pub tls: ServerTls,
+    /// What requests may cost, and for whom they are.
+    pub terms: Terms,
+}
+
+/// What requests of partners may cost, and for whom they are.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The FHIR base that partners use, for what we say of ourselves.
+    pub base: String,
+    /// Our service in the directory of services: responses are for it.
+    pub service_id: String,
+    /// Bytes of a body.
+    pub body_bytes: usize,
+    /// From the headers to the last byte of the body.
+    pub body_timeout: Duration,
+}
+
+/// What the handlers share.
+#[derive(Debug)]
+pub(super) struct Side {
+    pub(super) service: Arc<Service>,
+    pub(super) terms: Terms,
+}
+
+/// The routes.
+pub(super) fn router(side: Arc<Side>) -> Router {
+    let refuse = |code, text: &'static str| {
+        move |headers: HeaderMap| async move {
+            Refusal::new(code, Issue::error(IssueType::NotSupported, text)).answer(&headers)
+        }
+    };
+    Router::new()
+        .route("/FHIR/R4/$process-message", post(process_message))
+        .route("/FHIR/R4/metadata", get(metadata))
+        .route("/FHIR/R4/MessageDefinition", get(message_definition))
+        .method_not_allowed_fallback(refuse(ErrorCode::MethodNotAllowed, "the method is not supported here"))
+        .fallback(refuse(ErrorCode::NotFound, "only $process-message, metadata and MessageDefinition are here"))
+        .with_state(side)
+}
+
+async fn process_message(
+    State(side): State<Arc<Side>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let headers = head.headers;
+    // In a task of its own: a partner that hangs up after its last byte leaves its answer all the same.
+    let taking = tokio::spawn({
+        let (side, peer, headers) = (side.clone(), peer.clone(), headers.clone());
+        async move { take(&side, &peer, &headers, body).await }
+    });
+    let taken = taking.await.unwrap_or_else(|_| {
+        let issue = Issue::error(IssueType::Exception, "the response could not be processed");
+        Err(Refusal::new(ErrorCode::ServerError, issue))
+    });
+    let outcome = taken.as_ref().map_or_else(|refusal| refusal.issue.code.code(), |_| "accepted");
+    let sender = if is_partner(&side, &peer.party) { peer.party.as_str() } else { "unknown" };
+    side.service.metrics.partner_responded(sender, outcome);
+    match taken {
+        Ok(id) => acknowledged(&side, &peer.party, &headers, id),
+        Err(refusal) => {
+            let (party, status, reason) = (&peer.party, refusal.code.status(), &refusal.issue.text);
+            warn!(%party, status, reason, "a partner's response was not taken");
+            refusal.answer(&headers)
+        }
+    }
+}
+
+fn is_partner(side: &Side, party: &PartyId) -> bool {
+    !side.service.gateway.lanes(party).is_empty()
+}
+
+/// Takes a response message; its id when it is on disk.
+async fn take(side: &Side, peer: &Peer, headers: &HeaderMap, body: Body) -> Result<Uuid, Refusal> {
+    if let Err(refusal) = known(side, &peer.party) {
+        return Err(audited(side, peer, "unknown-partner", refusal).await);
+    }
+    exchange::has_ids(headers)?;
+    exchange::is_fhir_json(headers)?;
+    let said = exchange::said(headers)?;
+    for_us(side, &said.target)?;
+    if !said.organisation.iter().all(|code| is_of(&peer.party, code)) {
+        let text = "the header nhsd-end-user-organisation names another organisation than the client certificate";
+        return Err(audited(side, peer, "sender-is-another", not_theirs(text)).await);
+    }
+    let body = exchange::read(headers, body, (side.terms.body_bytes, side.terms.body_timeout)).await?;
+    let document = parsed(body)?;
+    let id = response(&document)?;
+    let entries = Entries::of(&document);
+    if entries.sender().is_some_and(|code| !is_of(&peer.party, &code)) {
+        let text = "MessageHeader.sender is another organisation than the client certificate names";
+        return Err(audited(side, peer, "sender-is-another", not_theirs(text)).await);
+    }
+    to_us(side, &entries)?;
+    drop(entries);
+    let address = peer.address.to_string();
+    let taken = answers::take(&side.service.gateway, (&peer.party, Some(&address)), &document, clock::now()).await;
+    settle(side, taken.map_err(|error| unavailable(&error))?)?;
+    Ok(id)
+}
+
+fn is_of(party: &PartyId, code: &str) -> bool {
+    code.parse().is_ok_and(|named: PartyId| named == *party)
+}
+
+fn known(side: &Side, party: &PartyId) -> Result<(), Refusal> {
+    if is_partner(side, party) {
+        return Ok(());
+    }
+    let issue = Issue::error(IssueType::Forbidden, format!("{party} is not a partner of this gateway"));
+    Err(Refusal::new(ErrorCode::Forbidden, issue.hint("ask the gateway's operator for a partner file")))
+}
+
+fn not_theirs(text: &str) -> Refusal {
+    let issue = Issue::error(IssueType::Security, text);
+    Refusal::new(ErrorCode::Forbidden, issue.hint("send responses under your own organisation's certificate"))
+}
+
+/// The refusal, once it is on disk that somebody was refused for who they are.
+async fn audited(side: &Side, peer: &Peer, reason: &str, refusal: Refusal) -> Refusal {
+    let gateway = &side.service.gateway;
+    let address = peer.address.to_string();
+    let event = gateway.recorder.answer_refused(&peer.party, (None, reason), Some(&address), clock::now());
+    match gateway.store().append(event).await {
+        Ok(_) => refusal,
+        Err(error) => unavailable(&error),
+    }
+}
+
+/// The header's service is ours.
+fn for_us(side: &Side, (system, value): &(String, String)) -> Result<(), Refusal> {
+    if system == DOS_SERVICE && *value == side.terms.service_id {
+        return Ok(());
+    }
+    let issue = Issue::error(IssueType::NotFound, "the header nhsd-target-identifier names a service that is not here");
+    Err(Refusal::new(ErrorCode::NotFound, issue.hint("ask the gateway's operator for the id of its service")))
+}
+
+fn parsed(body: Bytes) -> Result<Document, Refusal> {
+    Document::parse(body, &LIMITS).map_err(|error| {
+        let issue = Issue::error(IssueType::Structure, error.what.to_string());
+        let issue = issue.at(error.path.clone()).position(error.position).hint(error.hint());
+        Refusal::new(ErrorCode::BadRequest, issue)
+    })
+}
+
+/// The id of a message with the event of a response, and a response in its header.
+fn response(document: &Document) -> Result<Uuid, Refusal> {
+    let wrong = |code, text: &str, path: &str, hint: &str| {
+        let issue = Issue::error(code, text).at(ElementPath::new(path)).hint(hint);
+        Refusal::new(ErrorCode::BadRequest, issue)
+    };
+    let message = Message::of(document).map_err(|error| {
+        wrong(IssueType::Invariant, &error.to_string(), error.path(), "send a Bundle of type message")
+    })?;
+    let id = Uuid::try_parse(&message.id());
+    let id = id.map_err(|_| {
+        wrong(IssueType::Value, "Bundle.id is not a UUID", "Bundle.id", "give each message its own UUID")
+    })?;
+    let (event, place) = (message.event(), "Bundle.entry[0].resource.eventCoding.code");
+    let hint = "send servicerequest-response messages here";
+    if OTHERS.contains(&event.as_str()) {
+        return Err(wrong(IssueType::NotSupported, "messages of this event are not taken here", place, hint));
+    }
+    if event != RESPONSE {
+        return Err(wrong(IssueType::Invariant, "the event is none of BaRS", place, hint));
+    }
+    let (place, hint) = ("Bundle.entry[0].resource.response", "name the Bundle that is answered, and how it went");
+    if message.answers().is_none() {
+        return Err(wrong(IssueType::Invariant, "MessageHeader.response.identifier is missing", place, hint));
+    }
+    if message.response_code().is_none() {
+        return Err(wrong(IssueType::Value, "MessageHeader.response.code is not one of response-code", place, hint));
+    }
+    Ok(id)
+}
+
+/// The message is for our organisation, as far as it says for whom it is.
+fn to_us(side: &Side, entries: &Entries<'_>) -> Result<(), Refusal> {
+    let ours = side.service.gateway.stages().provider.ods.clone();
+    let receivers = entries.receivers();
+    let is_ours = |receiver: &Option<String>| receiver.as_ref().is_none_or(|code| is_of(&ours, code));
+    if receivers.is_empty() || receivers.iter().any(is_ours) {
+        return Ok(());
+    }
+    let issue = Issue::error(IssueType::Processing, "MessageHeader.destination names other organisations alone");
+    let issue = issue.at(ElementPath::new("Bundle.entry[0].resource.destination"));
+    Err(Refusal::new(ErrorCode::UnprocessableEntity, issue.hint("send it to the organisation that it is for")))
+}
+
+/// What became of the answer, for the lanes and for the partner.
+fn settle(side: &Side, taken: Taken) -> Result<(), Refusal> {
+    let refuse = |code, issue: Issue| Err(Refusal::new(code, issue));
+    match taken {
+        Taken::Stored { recipient, state, accepted_at } => {
+            side.service.wake(&recipient);
+            if state == MessageState::Acknowledged {
+                let after = Duration::try_from(clock::now() - accepted_at).unwrap_or_default();
+                side.service.metrics.acknowledged(after);
+            }
+            Ok(())
+        }
+        Taken::Settled => Ok(()),
+        Taken::Repeated => {
+            refuse(ErrorCode::Conflict, Issue::error(IssueType::Duplicate, "the response has already been processed"))
+        }
+        Taken::Conflict => {
+            let issue = Issue::error(IssueType::Conflict, "another response has been processed under this id");
+            refuse(ErrorCode::Conflict, issue.at(ElementPath::new("Bundle.id")).hint("give each message its own id"))
+        }
+        Taken::Later => {
+            let issue = Issue::error(IssueType::Transient, "the message that is answered is being sent at this moment");
+            refuse(ErrorCode::TooEarly, issue.hint("send the response again in a second"))
+        }
+        Taken::NotOurs(NotOurs::NoAnswer) => {
+            refuse(ErrorCode::BadRequest, Issue::error(IssueType::Invariant, "the message is no response"))
+        }
+        // Not there and not theirs look alike.
+        Taken::NotOurs(NotOurs::Unknown | NotOurs::OfAnother) => {
+            let text = "MessageHeader.response.identifier names no message that was sent to you";
+            let place = ElementPath::new("Bundle.entry[0].resource.response.identifier");
+            let issue = Issue::error(IssueType::NotFound, text).at(place);
+            refuse(ErrorCode::NotFound, issue.hint("name the Bundle.id of the message that is answered"))
+        }
+    }
+}
+
+fn unavailable(error: &storage::Error) -> Refusal {
+    warn!(%error, "a partner's response could not be stored");
+    let issue = Issue::error(IssueType::Transient, "the response cannot be stored now");
+    let code = if error.is_transient() { ErrorCode::Unavailable } else { ErrorCode::ServerError };
+    Refusal::new(code, issue.hint("send the same response again"))
+}
+
+/// That the response is on disk.
+fn acknowledged(side: &Side, partner: &PartyId, headers: &HeaderMap, id: Uuid) -> Response {
+    let provider = &side.service.gateway.stages().provider.ods.clone();
+    let response = message::Response {
+        id: Uuid::new_v5(&id, b"acknowledgement"),
+        timestamp: clock::now(),
+        answers: &id.to_string(),
+        code: ResponseCode::Ok,
+        event: RESPONSE,
+        receiver: provider.as_str(),
+        sender: partner.as_str(),
+    };
+    answer(headers, StatusCode::OK, response_bundle(&response))
+}
+
+async fn metadata(State(side): State<Arc<Side>>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Response {
+    if let Err(refusal) = known(&side, &peer.party).and_then(|()| exchange::may_answer(&headers)) {
+        return refusal.answer(&headers);
+    }
+    let said = Capability {
+        name: "Weir",
+        version: env!("CARGO_PKG_VERSION"),
+        description: "A gateway that sends referrals and takes the responses to them",
+        base: &side.terms.base,
+        receives: &[capability::RESPONSE_DEFINITION],
+        sends: &[capability::REFERRAL_DEFINITION],
+    };
+    answer(&headers, StatusCode::OK, said.to_json(clock::now()))
+}
+
+/// What is taken here: responses to referrals.
+async fn message_definition(
+    State(side): State<Arc<Side>>,
+    Extension(peer): Extension<Peer>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(refusal) = known(&side, &peer.party).and_then(|()| exchange::may_answer(&headers)) {
+        return refusal.answer(&headers);
+    }
+    let definition = Definition::response(&side.terms.service_id);
+    let found = exchange::definitions(&headers, (&side.terms.base, &uri), &[definition], clock::now());
+    found.unwrap_or_else(|refusal| refusal.answer(&headers))
+}
