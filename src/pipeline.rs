@@ -548,6 +548,9 @@ async fn forward_within(
     }
     record.state = State::InFlight;
     dispatch.is_resend = record.attempts > 1;
+    if dispatch.is_resend && lane.post().is_some() {
+        dispatch.carried_as = gateway.store().carrier_ids(record.id).await?;
+    }
 
     let ended = match lane.attempt(&dispatch).await {
         Ok(answer) => Ended::judged(acknowledgement::verdict(&answer, &dispatch, lane.answers_later())),
@@ -568,7 +571,9 @@ async fn forward_within(
     }
     let step = ended.step(&record, at, next);
     let health = ended.health;
-    match gateway.store().transition(outcome(gateway, lane, step).await?).await {
+    let transition = outcome(gateway, lane, step).await?;
+    let transition = Transition { carried_as: ended.carried_as.clone(), ..transition };
+    match gateway.store().transition(transition).await {
         Err(storage::Error::Stale { found: state @ (State::Acknowledged | State::Refused), .. }) => {
             info!(message_id = %record.id, %state, "the partner's answer came by itself before the attempt ended");
             Ok(Some(Forwarded { state, health, was_answered: true }))
@@ -599,13 +604,15 @@ struct Ended {
     /// Words for the operator, without personal data.
     note: String,
     retry_after: Option<std::time::Duration>,
+    /// What the carrier calls it that took it.
+    carried_as: Option<String>,
     /// What it showed of the lane.
     health: Health,
 }
 
 impl Ended {
     fn new(to: State, reason: &'static str, note: impl Into<String>) -> Ended {
-        Ended { to, reason, note: note.into(), retry_after: None, health: Health::Unknown }
+        Ended { to, reason, note: note.into(), retry_after: None, carried_as: None, health: Health::Unknown }
     }
 
     fn judged(verdict: Verdict) -> Ended {
@@ -620,7 +627,7 @@ impl Ended {
             Verdict::Delivered { id, duplicate } => {
                 let before = if duplicate { " (an earlier attempt, whose answer was lost)" } else { "" };
                 let note = format!("MESH has it as {id}{before}; the partner's answer is awaited");
-                Ended::new(State::Delivered, "mesh-accepted", note)
+                Ended { carried_as: Some(id), ..Ended::new(State::Delivered, "mesh-accepted", note) }
             }
             Verdict::Awaited { duplicate } => {
                 let before = if duplicate { " from an attempt whose answer was lost" } else { "" };

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use support::{DemoSite, Process, json_of, wait_for, weir};
+use support::{DemoSite, Process, http_get, json_of, wait_for, weir};
 use time::OffsetDateTime;
 use uuid::Uuid;
 use weir::fhir::message::{Response, ResponseCode, response_bundle};
@@ -193,6 +193,39 @@ poll_seconds = 1
         fs::read_to_string(self.site.path("sandbox.log")).expect("the sandbox logs").matches(request).count()
     }
 
+    /// When our certificate for MESH ends, as `/metrics` says.
+    fn certificate_end(&self) -> Option<String> {
+        let metrics = http_get(self.site.operations(), "/metrics").expect("it answers").1;
+        let place = "partner DEMOT, mesh.certificate";
+        let name = format!("weir_certificate_end_timestamp_seconds{{place=\"{place}\",what=\"our own certificate\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&name).map(str::to_owned))
+    }
+
+    fn check(&self) -> (bool, String) {
+        let mut command = weir();
+        command.args(["partner", "check", "DEMOT", "--site"]).arg(self.site.gateway_folder());
+        let output = command.output().expect("weir runs");
+        (output.status.success(), String::from_utf8(output.stdout).expect("UTF-8"))
+    }
+
+    /// How many copies of messages MESH took from us.
+    fn copies(&self) -> usize {
+        self.asked_for(&format!("POST /messageexchange/{OURS}/outbox "))
+    }
+
+    /// A report about what MESH calls `about`, in our inbox; what MESH calls the report.
+    fn report(&self, about: &str, local_id: Option<&str>) -> String {
+        let report = json!({
+            "mailbox_id": OURS,
+            "code": "14",
+            "description": "Message not collected by recipient after 5 days",
+            "workflow_id": WORKFLOW,
+            "local_id": local_id,
+            "linked_message_id": about,
+        });
+        self.client(OURS, "report", &report).as_str().expect("an id").to_owned()
+    }
+
     /// Stops the gateway; its audit log verifies, and no secret or record is in its log.
     fn ends_well(&self, gateway: Process) {
         assert_eq!(gateway.terminate(), Some(0));
@@ -255,6 +288,10 @@ fn a_message_goes_into_the_partners_mailbox_and_its_answer_comes_back() {
     assert_eq!(mesh.client(OURS, "waiting", &Value::Null), json!([forged]), "what is not for us stays");
     assert_eq!(mesh.asked_for(&format!("GET /messageexchange/{OURS}/inbox/{forged} ")), 0, "and is not even read");
     assert_eq!(mesh.asked_for(&format!("POST /messageexchange/{OURS} ")), 1, "one handshake");
+    assert!(mesh.certificate_end().is_some(), "our certificate for MESH is watched");
+    let (checked, said) = mesh.check();
+    assert!(checked && said.contains("route 0, NHS MESH: https://localhost:"), "{said}");
+    assert!(said.contains("messages can be sent: nothing is refused"), "{said}");
     mesh.ends_well(gateway);
 }
 
@@ -278,15 +315,7 @@ fn a_report_makes_the_message_fail_and_people_are_told() {
     let Some(mesh) = Mesh::start("lookup_ods = \"X26\"") else { return };
     let gateway = mesh.site.start_gateway();
     let id = mesh.deliver();
-    let report = json!({
-        "mailbox_id": OURS,
-        "code": "14",
-        "description": "Message not collected by recipient after 5 days",
-        "workflow_id": WORKFLOW,
-        "local_id": id,
-        "linked_message_id": "20200529155357895317_3573F8",
-    });
-    let report = mesh.client(OURS, "report", &report).as_str().expect("an id").to_owned();
+    let report = mesh.report("20200529155357895317_3573F8", Some(&id));
     mesh.wait_until(&id, "dead");
     let note = mesh.show(&id)["note"].as_str().expect("a note").to_owned();
     assert!(note.contains("20200529155357895317_3573F8") && note.contains("code 14"), "{note}");
@@ -334,6 +363,8 @@ fn a_message_whose_answer_was_lost_is_not_sent_twice() {
     let database = Connection::open(mesh.site.path("gateway/data/weir.sqlite3")).expect("the database is there");
     let changed = database.execute("UPDATE messages SET state = 'in-flight' WHERE state = 'delivered'", []);
     assert_eq!(changed.expect("it can be changed"), 1);
+    let forgotten = database.execute("DELETE FROM carried", []);
+    assert_eq!(forgotten.expect("it can be changed"), 1);
     drop(database);
     let _gateway = mesh.site.start_gateway();
     mesh.wait_until(&id, "delivered");
@@ -341,4 +372,61 @@ fn a_message_whose_answer_was_lost_is_not_sent_twice() {
     assert!(shown["note"].as_str().is_some_and(|note| note.contains("an earlier attempt")), "{shown}");
     assert_eq!((&shown["attempts"], mesh.asked_for(&format!("POST /messageexchange/{OURS}/outbox"))), (&json!(2), 1));
     mesh.received();
+}
+
+#[test]
+fn an_answer_that_asks_for_another_copy_gets_one_and_a_report_is_about_the_copy_that_it_names() {
+    let Some(mesh) = Mesh::start("lookup_ods = \"X26\"\nhandshake_seconds = 1") else { return };
+    let gateway = mesh.site.start_gateway();
+    let id = mesh.deliver();
+    let (first, bundle) = mesh.received();
+    mesh.answer(THEIRS, &bundle, ResponseCode::TransientError, Value::Null);
+    wait_for("another copy", || mesh.copies() == 2);
+    mesh.wait_until(&id, "delivered");
+    let (second, again) = mesh.received();
+    assert_eq!(bundle, again, "it is the same message");
+    let name = |headers: &Value| headers["messageid"].as_str().expect("MESH names it").to_owned();
+    assert_ne!(name(&first), name(&second));
+
+    // What became of the first copy says nothing of the second.
+    let late = mesh.report(&name(&first), Some(&id));
+    let acknowledged = |report: &str| format!("PUT /messageexchange/{OURS}/inbox/{report}/status/acknowledged");
+    wait_for("the report to be taken", || mesh.asked_for(&acknowledged(&late)) == 1);
+    assert_eq!(mesh.show(&id)["state"], "delivered");
+    // MESH's own id is enough.
+    mesh.report(&name(&second), None);
+    mesh.wait_until(&id, "dead");
+    let note = mesh.show(&id)["note"].as_str().expect("a note").to_owned();
+    assert!(note.contains(&name(&second)), "{note}");
+    let handshakes = || mesh.asked_for(&format!("POST /messageexchange/{OURS} "));
+    let before = handshakes();
+    assert!(before >= 2, "the mailbox is validated again and again");
+    wait_for("a further handshake", || handshakes() > before);
+
+    // Our certificate for MESH is taken over while the gateway runs.
+    let end = mesh.certificate_end();
+    let validity = Validity::days(OffsetDateTime::now_utc(), 5);
+    let authority = Authority::new("MESH CA", validity).expect("an authority");
+    let issued = authority.issue(&"X26".parse().expect("an ODS code"), "mesh.example", &["localhost"], validity);
+    let issued = issued.expect("a certificate");
+    for (name, text) in [("client.pem", &issued.certificate_pem), ("client.key", &issued.key_pem)] {
+        fs::write(mesh.site.path("gateway/mesh").join(name), text).expect("it is written");
+    }
+    wait_for("the new certificate", || mesh.certificate_end() != end);
+    mesh.ends_well(gateway);
+}
+
+#[test]
+fn an_answer_on_a_later_page_of_the_inbox_is_found() {
+    let Some(mesh) = Mesh::start("lookup_ods = \"X26\"\ninbox_page = 10") else { return };
+    let gateway = mesh.site.start_gateway();
+    let id = mesh.deliver();
+    let (_, bundle) = mesh.received();
+    let foreign = json!({"to": OURS, "workflow": WORKFLOW, "body": "not for us", "times": 23});
+    mesh.client(OTHERS, "send", &foreign);
+    mesh.answer(THEIRS, &bundle, ResponseCode::Ok, Value::Null);
+    mesh.wait_until(&id, "acknowledged");
+    assert!(mesh.asked_for("max_results=10&continue_from=") >= 2, "it came on the third page");
+    assert_eq!(mesh.client(OURS, "waiting", &Value::Null).as_array().map(Vec::len), Some(23), "the others stay");
+    mesh.ends_well(gateway);
 }

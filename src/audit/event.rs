@@ -549,6 +549,7 @@ fn changed(step: Step<'_>, said: &AuditEvent<'_>) -> Transition {
         attempts: step.attempts,
         next_attempt_at: step.next_attempt_at,
         note: step.note.to_owned(),
+        carried_as: None,
         event: written(Some(step.record.id), said),
     }
 }

@@ -32,6 +32,8 @@ pub struct Dispatch {
     pub names: Vec<String>,
     /// Whether an attempt was made before, which may have arrived.
     pub is_resend: bool,
+    /// What the carrier calls the copies that it took and that were dealt with, the last one last.
+    pub carried_as: Vec<String>,
 }
 
 impl std::fmt::Debug for Dispatch {
@@ -56,7 +58,8 @@ impl Dispatch {
         let document = Document::parse(bundle.as_ref(), &Limits::default()).map_err(|_| NotAMessage::NotABundle)?;
         let names = Message::of(&document)?.names();
         let (correlation, use_context) = (message.part("correlation"), NEW_REFERRAL);
-        Ok(Dispatch { message, correlation, sender, sender_name, use_context, bundle, names, is_resend: false })
+        let (is_resend, carried_as) = (false, vec![]);
+        Ok(Dispatch { message, correlation, sender, sender_name, use_context, bundle, names, is_resend, carried_as })
     }
 
     /// A response, in the conversation of what it answers.

@@ -4,7 +4,7 @@
 //! message's next state, on disk with the answer itself, sealed, and its audit events. Invariants: [`Taken::Stored`],
 //! [`Taken::Settled`] and [`Taken::Repeated`] are said when nothing more is to be kept of it, so that it may be
 //! acknowledged; correlation is by id alone: an answer by the id that it names in its MessageHeader, of a message that we
-//! sent to exactly the party that answers; a report by our own id, which MESH gives back. An answer counts once. One that
+//! sent to exactly the party that answers; a report by the id that MESH gave the message, else by ours. An answer counts once. One that
 //! was written before another that counted is kept, and changes nothing.
 
 use tracing::{error, info, warn};
@@ -330,20 +330,39 @@ pub async fn take_report(
     now: Instant,
 ) -> Result<Taken, storage::Error> {
     let Kind::Report { about, code } = &outside.kind else { return Ok(Taken::NotOurs(NotOurs::Unknown)) };
-    let id = outside.local_id.as_deref().and_then(|id| id.parse::<MessageId>().ok());
-    let record = match id {
-        Some(id) => gateway.store().message(id).await?,
-        None => None,
+    let Some(record) = reported(gateway, about.as_deref(), outside).await? else {
+        return Ok(Taken::NotOurs(NotOurs::Unknown));
     };
-    let Some(record) = record else { return Ok(Taken::NotOurs(NotOurs::Unknown)) };
     let Some(lane) = lanes.iter().find(|lane| *lane.party() == record.recipient) else {
         return Ok(Taken::NotOurs(NotOurs::Unknown));
     };
+    let copies = gateway.store().carrier_ids(record.id).await?;
+    if about.as_ref().is_some_and(|about| copies.contains(about) && copies.last() != Some(about)) {
+        // It was sent again since, and the report says nothing of that.
+        return Ok(Taken::Settled);
+    }
     let about = about.as_ref().map(|about| format!(" for {about}")).unwrap_or_default();
     let code = code.as_ref().map(|code| format!(" (code {code})")).unwrap_or_default();
     let note = format!("MESH reports{about} that it was not delivered{code}");
     let ended = Ended { health: Health::Well, ..Ended::new(State::Dead, "mesh-report", note) };
     store(gateway, lane, (record, ended), &[State::Delivered], now).await
+}
+
+/// The message that a report is about: by what MESH calls it, else by our own id.
+async fn reported(
+    gateway: &Gateway,
+    about: Option<&str>,
+    outside: &Outside,
+) -> Result<Option<MessageRecord>, storage::Error> {
+    if let Some(about) = about
+        && let Some(record) = gateway.store().carried(about).await?
+    {
+        return Ok(Some(record));
+    }
+    match outside.local_id.as_deref().and_then(|id| id.parse::<MessageId>().ok()) {
+        Some(id) => gateway.store().message(id).await,
+        None => Ok(None),
+    }
 }
 
 /// Stores the message's next state, if it is in one of the states that it `may` leave.

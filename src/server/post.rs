@@ -59,7 +59,8 @@ impl Mailbox {
 
     /// Validates the mailbox when it is time, then takes what waits in it.
     async fn look(&mut self, service: &Service) -> Result<(), InboxError> {
-        if self.validated.is_none_or(|since| since.elapsed() >= VALIDATE) {
+        let every = self.lanes.iter().filter_map(|lane| lane.post()).map(Post::handshake).min().unwrap_or(VALIDATE);
+        if self.validated.is_none_or(|since| since.elapsed() >= every) {
             self.post().shake_hands().await?;
             self.validated = Some(Instant::now());
             info!(mailbox = %self.post().address(), "MESH mailbox validated");

@@ -216,6 +216,8 @@ pub struct Transition {
     pub next_attempt_at: Option<Instant>,
     /// The outcome in words, without personal data.
     pub note: String,
+    /// What the carrier that took it calls it, if it says so.
+    pub carried_as: Option<String>,
     /// What the audit log says of it.
     pub event: Event,
 }
@@ -563,6 +565,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Messages that an answer may call so, in whatever letters.
     fn named(&self, name: &str) -> Reply<'_, Vec<MessageRecord>>;
+
+    /// The message of which a carrier calls a copy so.
+    fn carried(&self, id: &str) -> Reply<'_, Option<MessageRecord>>;
+
+    /// What carriers call the copies of a message that they took, the last one last.
+    fn carrier_ids(&self, id: MessageId) -> Reply<'_, Vec<String>>;
 
     /// Messages that an earlier version accepted, which kept no names.
     fn nameless(&self, limit: usize) -> Reply<'_, Vec<MessageId>>;

@@ -36,6 +36,7 @@ macro_rules! run_suite {
             a_review_is_opened_with_its_message_and_ends_once, reviews_are_listed_by_what_is_due_first,
             a_review_is_said_to_be_overdue_once, a_notice_is_due_until_it_is_delivered_once,
             an_answer_is_kept_once_with_what_it_changes, an_answer_finds_its_message_by_name,
+            a_carrier_names_copies_of_a_message,
             an_act_is_performed_once, a_person_moves_a_message_on_once, an_approval_is_kept_once_with_its_event,
         );
     };
@@ -86,7 +87,7 @@ pub(crate) fn step(message: MessageId, from: State, to: State) -> Transition {
     let at = NOON + Duration::minutes(1);
     let event = event(Some(message), to.code());
     let note = to.code().to_owned();
-    Transition { message, from, to, route: None, at, attempts: 1, next_attempt_at: None, note, event }
+    Transition { message, from, to, route: None, at, attempts: 1, next_attempt_at: None, note, carried_as: None, event }
 }
 
 async fn texts(store: &Arc<dyn Store>) -> Vec<(u64, String)> {
@@ -183,6 +184,27 @@ pub(crate) async fn an_answer_finds_its_message_by_name(store: Arc<dyn Store>) {
     store.name(other, vec!["Bundle-3".to_owned()]).await.expect("it is kept");
     assert_eq!(store.named("bundle-3").await.expect("it is read").len(), 1);
     assert_eq!(store.named("bundle-2").await.expect("it is read").len(), 1);
+}
+
+pub(crate) async fn a_carrier_names_copies_of_a_message(store: Arc<dyn Store>) {
+    let (id, other) = (accept(&store, 1).await, accept(&store, 2).await);
+    let carried = |message, from, name: &str| Transition {
+        carried_as: Some(name.to_owned()),
+        ..step(message, from, State::Delivered)
+    };
+    let stale = store.transition(carried(id, State::Queued, "none")).await;
+    assert!(matches!(stale, Err(Error::Stale { .. })));
+    store.transition(carried(id, State::Accepted, "one")).await.expect("it is delivered");
+    store.transition(step(id, State::Delivered, State::Queued)).await.expect("it is queued");
+    store.transition(carried(id, State::Queued, "two")).await.expect("it is delivered");
+    store.transition(carried(other, State::Accepted, "three")).await.expect("it is delivered");
+    assert_eq!(store.carrier_ids(id).await, Ok(vec!["one".to_owned(), "two".to_owned()]));
+    let found = |name: &'static str| {
+        let store = store.clone();
+        async move { store.carried(name).await.map(|record| record.map(|record| record.id)) }
+    };
+    assert_eq!((found("one").await, found("three").await), (Ok(Some(id)), Ok(Some(other))));
+    assert_eq!(found("none").await, Ok(None), "what was not written is not known");
 }
 
 pub(crate) async fn a_repeat_and_a_conflict_write_nothing(store: Arc<dyn Store>) {

@@ -35,7 +35,13 @@ def read():
 
 
 def send():
-    """A message; gives its id."""
+    """A message, or several of the same; gives the last one's id."""
+    for _ in range(asked.get("times", 1)):
+        last = send_one()
+    return last
+
+
+def send_one():
     return client.send_message(
         asked["to"],
         asked["body"].encode(),

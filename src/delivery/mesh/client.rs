@@ -98,7 +98,7 @@ impl Mesh {
         self.exchange((Method::GET, &uri), HeaderMap::new(), Bytes::new(), (limit, MOST)).await
     }
 
-    /// Says that our mailbox is used: at the start and every 24 hours.
+    /// Says that our mailbox is used.
     pub(super) async fn shake_hands(&self) -> Result<StatusCode, AttemptError> {
         let mut ask = Ask::new(Method::POST, "");
         for (name, value) in [

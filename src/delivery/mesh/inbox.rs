@@ -19,7 +19,7 @@ use crate::delivery::AttemptError;
 const MOST: usize = 16 << 20;
 /// The most chunks of one.
 const MOST_CHUNKS: u32 = 1000;
-/// The most pages of an inbox that are read in one round; a page has 500 messages.
+/// The most pages of an inbox that are read in one round.
 const MOST_PAGES: usize = 200;
 
 /// Why our inbox could not be used.
@@ -107,9 +107,9 @@ struct Links {
     next: Option<String>,
 }
 
-/// The ids of all messages that wait.
-pub(super) async fn list(mesh: &Mesh) -> Result<Vec<String>, InboxError> {
-    let (mut waiting, mut path) = (Vec::new(), "/inbox".to_owned());
+/// The ids of all messages that wait, asked for so many at a time.
+pub(super) async fn list(mesh: &Mesh, page: u32) -> Result<Vec<String>, InboxError> {
+    let (mut waiting, mut path) = (Vec::new(), format!("/inbox?max_results={page}"));
     for _ in 0..MOST_PAGES {
         let answer = succeeded(mesh.ask(Ask::new(Method::GET, &path), LIMIT).await?)?;
         let page: Page = serde_json::from_slice(answer.body()).map_err(|_| InboxError::Unreadable)?;

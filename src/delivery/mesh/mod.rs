@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use self::client::Mesh;
 use self::directory::Directory;
-use self::send::{Envelope, Until};
+use self::send::{Begun, Envelope, Until};
 use super::{AttemptError, Dispatch};
 use crate::identity::tls::{Clock, TlsError};
 
@@ -30,6 +30,7 @@ pub struct Post {
     mesh: Mesh,
     directory: Directory,
     mailbox: Mailbox,
+    begun: Begun,
 }
 
 impl Post {
@@ -39,7 +40,7 @@ impl Post {
     /// When our certificate cannot be used.
     pub(super) fn new(mailbox: &Mailbox, clock: Clock) -> Result<Post, TlsError> {
         let directory = Directory::new(mailbox.to.clone(), mailbox.workflow.clone());
-        Ok(Post { mesh: Mesh::new(mailbox, clock)?, directory, mailbox: mailbox.clone() })
+        Ok(Post { mesh: Mesh::new(mailbox, clock)?, directory, mailbox: mailbox.clone(), begun: Begun::default() })
     }
 
     /// Sends the message once, within `limit`.
@@ -53,7 +54,8 @@ impl Post {
             Err(why) => return Ok(why),
         };
         let Mailbox { workflow, chunk_bytes, .. } = &self.mailbox;
-        send::send(&self.mesh, &Envelope { to: &to, workflow, chunk_bytes: *chunk_bytes }, dispatch, until).await
+        let envelope = Envelope { to: &to, workflow, chunk_bytes: *chunk_bytes };
+        send::send((&self.mesh, &self.begun), &envelope, dispatch, until).await
     }
 
     /// Where our mailbox is: the same for all ways that share it.
@@ -66,7 +68,12 @@ impl Post {
         self.mailbox.poll
     }
 
-    /// Validates our mailbox: at the start and every 24 hours.
+    /// How often our mailbox is to be validated: every 24 hours, or sooner.
+    pub fn handshake(&self) -> Duration {
+        self.mailbox.handshake
+    }
+
+    /// Validates our mailbox: at the start and every so often.
     ///
     /// # Errors
     /// When there is no answer, or it is no.
@@ -80,7 +87,7 @@ impl Post {
     /// # Errors
     /// When MESH does not say.
     pub async fn list(&self) -> Result<Vec<String>, InboxError> {
-        inbox::list(&self.mesh).await
+        inbox::list(&self.mesh, self.mailbox.inbox_page).await
     }
 
     /// What stands on the outside of a message in our inbox; `None` when it is no longer there.

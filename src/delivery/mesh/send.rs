@@ -1,8 +1,12 @@
 //! One message into our outbox: whole, or in chunks when it is large.
 //!
 //! MESH takes what it is sent as often as it is sent, so before a message is sent again MESH is asked whether an earlier
-//! attempt arrived: our message id is its local id. Nothing personal stands in a header.
+//! attempt arrived: by the id that MESH gave it, if its first chunk was answered, else by our message id, its local id. A
+//! copy that was dealt with, by an answer or a report, is not meant by it: the message is to be sent anew then. Nothing
+//! personal stands in a header.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -16,6 +20,7 @@ use super::client::{Ask, Mesh};
 use crate::delivery::reply::retry_after;
 use crate::delivery::{AttemptError, Dispatch};
 use crate::fhir::bars;
+use crate::identity::MessageId;
 
 /// What MESH did with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,16 +78,18 @@ pub(super) struct Envelope<'a> {
 /// # Errors
 /// [`AttemptError`], which says whether the message may have arrived.
 pub(super) async fn send(
-    mesh: &Mesh,
+    (mesh, begun): (&Mesh, &Begun),
     envelope: &Envelope<'_>,
     dispatch: &Dispatch,
     until: Until,
 ) -> Result<Handed, AttemptError> {
     let local_id = dispatch.message.to_string();
-    if dispatch.is_resend
-        && let Some(id) = taken_before(mesh, &local_id, until).await?
-    {
-        return Ok(Handed::Taken { id, before: true });
+    if dispatch.is_resend {
+        let before = taken_before(mesh, (begun.of(dispatch.message).as_deref(), &local_id), until).await?;
+        if let Some(id) = before.filter(|id| !dispatch.carried_as.contains(id)) {
+            begun.ended(dispatch.message);
+            return Ok(Handed::Taken { id, before: true });
+        }
     }
     let (bundle, most) = (dispatch.bundle.clone(), envelope.chunk_bytes);
     // Compression takes a while when there is much of it.
@@ -95,12 +102,16 @@ pub(super) async fn send(
         let ask = Ask { method: Method::POST, path: &path, headers, body: chunk.clone() };
         let answer = mesh.ask(ask, until.left()).await?;
         match judge(&answer) {
-            Handed::Taken { id: given, .. } if id.is_none() => id = Some(given),
+            Handed::Taken { id: given, .. } if id.is_none() => {
+                begun.began(dispatch.message, &given);
+                id = Some(given);
+            }
             Handed::Unreadable if id.is_some() && answer.status().is_success() => {}
             Handed::Taken { .. } => {}
             other => return Ok(other),
         }
     }
+    begun.ended(dispatch.message);
     Ok(id.map_or(Handed::Unreadable, |id| Handed::Taken { id, before: false }))
 }
 
@@ -158,10 +169,38 @@ pub(super) fn is_id(text: &str) -> bool {
     (1..=100).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
 }
 
-/// What tracking by local id says; MESH gives it in version 1 alone.
+/// What MESH calls the messages whose sending was begun and not seen to its end.
+#[derive(Debug, Default)]
+pub(super) struct Begun(Mutex<HashMap<MessageId, String>>);
+
+/// More than are ever under way; beyond it, the local id must do.
+const MOST_BEGUN: usize = 10_000;
+
+impl Begun {
+    fn known(&self) -> MutexGuard<'_, HashMap<MessageId, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, message: MessageId) -> Option<String> {
+        self.known().get(&message).cloned()
+    }
+
+    fn began(&self, message: MessageId, id: &str) {
+        let mut known = self.known();
+        if known.len() < MOST_BEGUN {
+            known.insert(message, id.to_owned());
+        }
+    }
+
+    fn ended(&self, message: MessageId) {
+        self.known().remove(&message);
+    }
+}
+
+/// What tracking says: by MESH's id in version 2, by local id in version 1 alone.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Tracked {
+    #[serde(alias = "messageId")]
     message_id: String,
     #[serde(default)]
     status: String,
@@ -169,15 +208,24 @@ struct Tracked {
 
 /// The id of the message that an earlier attempt left with MESH, all of it. What MESH does not say is not guessed: the
 /// message is sent again then.
-async fn taken_before(mesh: &Mesh, local_id: &str, until: Until) -> Result<Option<String>, AttemptError> {
-    let path = format!("/outbox/tracking/{local_id}");
+async fn taken_before(
+    mesh: &Mesh,
+    (id, local_id): (Option<&str>, &str),
+    until: Until,
+) -> Result<Option<String>, AttemptError> {
+    let path = match id {
+        Some(id) => format!("/outbox/tracking?messageID={id}"),
+        None => format!("/outbox/tracking/{local_id}"),
+    };
     let answer = mesh.ask(Ask::new(Method::GET, &path), until.left()).await?;
-    if answer.status() != StatusCode::OK {
-        return Ok(None);
-    }
-    let tracked = serde_json::from_slice::<Tracked>(answer.body()).ok();
-    let whole = |tracked: &Tracked| matches!(&*tracked.status.to_ascii_lowercase(), "accepted" | "acknowledged");
-    Ok(tracked.filter(|tracked| whole(tracked) && is_id(&tracked.message_id)).map(|tracked| tracked.message_id))
+    Ok(if answer.status() == StatusCode::OK { whole(answer.body()) } else { None })
+}
+
+/// The id of a message that MESH has, all of it.
+fn whole(answer: &[u8]) -> Option<String> {
+    let tracked: Tracked = serde_json::from_slice(answer).ok()?;
+    let is_whole = matches!(&*tracked.status.to_ascii_lowercase(), "accepted" | "acknowledged");
+    (is_whole && is_id(&tracked.message_id)).then_some(tracked.message_id)
 }
 
 #[cfg(test)]
@@ -221,5 +269,28 @@ mod tests {
             (&second["mex-chunk-range"], &second["content-encoding"]),
             (&"2:3".parse().unwrap(), &"gzip".parse().unwrap())
         );
+    }
+
+    #[test]
+    fn tracking_says_whether_mesh_has_all_of_a_message() {
+        let id = Some("20210311101813838554_1B8F53".to_owned());
+        let two =
+            br#"{"message_id":"20210311101813838554_1B8F53","local_id":"a","status":"accepted","status_success":true}"#;
+        let one = br#"{"messageId":"20210311101813838554_1B8F53","status":"Acknowledged","statusSuccess":null}"#;
+        assert_eq!((whole(two), whole(one)), (id.clone(), id));
+        for other in
+            ["", "{}", r#"{"message_id":"a","status":"uploading"}"#, r#"{"message_id":"../a","status":"accepted"}"#]
+        {
+            assert_eq!(whole(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_was_begun_is_known_by_the_id_that_mesh_gave() {
+        let (begun, message) = (Begun::default(), "0f0e0d0c-0b0a-4908-8706-050403020100".parse().expect("an id"));
+        begun.began(message, "20210311101813838554_1B8F53");
+        assert_eq!(begun.of(message).as_deref(), Some("20210311101813838554_1B8F53"));
+        begun.ended(message);
+        assert_eq!(begun.of(message), None);
     }
 }

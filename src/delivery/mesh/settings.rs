@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::token::Secrets;
 use crate::delivery::endpoint::Trusted;
-use crate::delivery::setting::{SettingError, kept, wrong};
+use crate::delivery::setting::{SettingError, kept, number, wrong};
 use crate::delivery::{Endpoint, RouteSection};
 use crate::identity::tls::Credentials;
 use crate::storage::load_key_file;
@@ -57,6 +57,12 @@ pub struct MeshSection {
     /// How often our inbox is looked at. Default 300.
     #[serde(default = "poll")]
     pub poll_seconds: u32,
+    /// How often our mailbox is validated. Default and most 86400: MESH asks for once a day.
+    #[serde(default = "day")]
+    pub handshake_seconds: u32,
+    /// How many messages of our inbox are asked for at a time. Default and most 500, at least 10.
+    #[serde(default = "page")]
+    pub inbox_page: u32,
     /// A message of more bytes goes in chunks of so many. Default and most 95000000.
     #[serde(default = "chunk")]
     pub chunk_bytes: usize,
@@ -64,6 +70,14 @@ pub struct MeshSection {
 
 fn poll() -> u32 {
     300
+}
+
+fn day() -> u32 {
+    86_400
+}
+
+fn page() -> u32 {
+    500
 }
 
 /// MESH takes 100 MB a request; what does not compress grows a little by compression.
@@ -95,6 +109,8 @@ pub struct Mailbox {
     pub(super) workflow: String,
     pub(super) answer_workflow: String,
     pub(super) poll: Duration,
+    pub(super) handshake: Duration,
+    pub(super) inbox_page: u32,
     pub(super) chunk_bytes: usize,
 }
 
@@ -119,9 +135,11 @@ impl MeshSection {
         let workflow = kept(name("workflow", &self.workflow), faults);
         let answers = self.answer_workflow.clone().unwrap_or_else(|| format!("{}_ACK", self.workflow));
         let answers = kept(name("answer_workflow", &answers), faults).filter(|_| workflow.is_some());
-        let numbers = kept(self.numbers(), faults);
+        let poll = kept(self.poll(), faults);
+        let handshake = kept(number("handshake_seconds", self.handshake_seconds, (1, 86_400)), faults);
+        let inbox_page = kept(number("inbox_page", self.inbox_page, (10, 500)), faults);
+        let chunk_bytes = kept(self.chunk_bytes(), faults);
         faults[before..].iter_mut().for_each(|fault| fault.key.insert_str(0, "mesh."));
-        let (poll, chunk_bytes) = numbers?;
         Some(Mailbox {
             endpoint: endpoint?,
             credentials: credentials?,
@@ -130,8 +148,10 @@ impl MeshSection {
             to: to?,
             workflow: workflow?,
             answer_workflow: answers?,
-            poll,
-            chunk_bytes,
+            poll: poll?,
+            handshake: Duration::from_secs(handshake?.into()),
+            inbox_page: inbox_page?,
+            chunk_bytes: chunk_bytes?,
         })
     }
 
@@ -162,15 +182,19 @@ impl MeshSection {
         }
     }
 
-    fn numbers(&self) -> Result<(Duration, usize), SettingError> {
+    fn poll(&self) -> Result<Duration, SettingError> {
         if !(1..=86_400).contains(&self.poll_seconds) {
             let remedy = "write seconds from 1 to 86400; MESH asks for 300";
             return Err(wrong("poll_seconds", "is out of range", remedy));
         }
+        Ok(Duration::from_secs(self.poll_seconds.into()))
+    }
+
+    fn chunk_bytes(&self) -> Result<usize, SettingError> {
         if !(1..=MOST_CHUNK).contains(&self.chunk_bytes) {
             return Err(wrong("chunk_bytes", "is out of range", "write bytes from 1 to 95000000, or leave it out"));
         }
-        Ok((Duration::from_secs(self.poll_seconds.into()), self.chunk_bytes))
+        Ok(self.chunk_bytes)
     }
 }
 
@@ -271,6 +295,8 @@ mod tests {
         assert_eq!(faults(|section| section.shared_key_file = "two-lines".to_owned()), ["mesh.shared_key_file"]);
         assert_eq!(faults(|section| section.workflow = "A B".to_owned()), ["mesh.workflow", "mesh.answer_workflow"]);
         assert_eq!(faults(|section| section.poll_seconds = 0), ["mesh.poll_seconds"]);
+        assert_eq!(faults(|section| section.handshake_seconds = 86_401), ["mesh.handshake_seconds"]);
+        assert_eq!(faults(|section| section.inbox_page = 9), ["mesh.inbox_page"]);
         assert_eq!(faults(|section| section.chunk_bytes = 100_000_000), ["mesh.chunk_bytes"]);
         let both = |section: &mut MeshSection| {
             (section.to, section.lookup_ods) = (Some("X".to_owned()), Some("X26".to_owned()));

@@ -5,6 +5,7 @@
 //! 1 GB a value and 281 TB a file; Weir's limits on records lie far below.
 
 mod answers;
+mod carried;
 mod pool;
 mod reviews;
 mod rows;
@@ -230,6 +231,15 @@ impl Store for SqliteStore {
     fn named(&self, name: &str) -> Reply<'_, Vec<MessageRecord>> {
         let name = name.to_owned();
         self.read(move |connection| answers::named(connection, &name))
+    }
+
+    fn carried(&self, id: &str) -> Reply<'_, Option<MessageRecord>> {
+        let id = id.to_owned();
+        self.read(move |connection| carried::message(connection, &id))
+    }
+
+    fn carrier_ids(&self, id: MessageId) -> Reply<'_, Vec<String>> {
+        self.read(move |connection| carried::of_message(connection, id))
     }
 
     fn nameless(&self, limit: usize) -> Reply<'_, Vec<MessageId>> {

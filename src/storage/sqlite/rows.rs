@@ -8,7 +8,7 @@ use super::super::{
     Accepted, Act, Approval, Change, Content, Count, Error, Event, Filter, Handling, History, MessageRecord,
     NewMessage, Performed, Raised, State, StoredCheckpoint, StoredEvent, Transition, Window,
 };
-use super::{answers, reviews};
+use super::{answers, carried, reviews};
 use crate::fhir::Instant;
 use crate::identity::{InterfaceName, MessageId, PartyId};
 
@@ -118,6 +118,9 @@ fn insert_message(connection: &Connection, message: &NewMessage) -> Result<(), E
 /// that is taken up again does when its deadline comes.
 pub(super) fn transition(connection: &Connection, step: &Transition) -> Result<(), Error> {
     move_on(connection, step)?;
+    if let Some(id) = &step.carried_as {
+        carried::keep(connection, step.message, id)?;
+    }
     append(connection, &step.event).map(drop)
 }
 
