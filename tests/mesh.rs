@@ -8,6 +8,8 @@
 #![allow(clippy::print_stderr, reason = "a test that tests nothing says so")]
 
 mod support;
+#[path = "support/boundary.rs"]
+mod boundary;
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -17,12 +19,15 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use boundary::Kind::*;
+use boundary::{Aim, Boundaries, after, before};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use support::{DemoSite, Process, http_get, json_of, wait_for, weir};
 use time::OffsetDateTime;
 use uuid::Uuid;
 use weir::fhir::message::{Response, ResponseCode, response_bundle};
+use weir::identity::MessageId;
 use weir::identity::issuance::{Authority, Validity};
 
 const RECORD: &str = "crisis-escalation-minimal.json";
@@ -428,5 +433,87 @@ fn an_answer_on_a_later_page_of_the_inbox_is_found() {
     mesh.wait_until(&id, "acknowledged");
     assert!(mesh.asked_for("max_results=10&continue_from=") >= 2, "it came on the third page");
     assert_eq!(mesh.client(OURS, "waiting", &Value::Null).as_array().map(Vec::len), Some(23), "the others stay");
+    mesh.ends_well(gateway);
+}
+
+/// Where the gateway is killed while a message goes to MESH: its attempt is its second transaction, the outcome the third.
+const ON_THE_WAY_THERE: [(&str, Aim); 3] = [
+    ("the message is sent, and MESH has not answered", after(MeshSend, 1).since(2)),
+    ("MESH's answer is read", after(MeshReceive, 1).since(2)),
+    ("before the outcome is synced", before(LogSync, 3)),
+];
+
+/// And while the partner's answer comes back: what it means is one transaction, then MESH is told that we have it.
+const ON_THE_WAY_BACK: [(&str, Aim); 3] = [
+    ("before the answer is synced", before(LogSync, 1)),
+    ("the answer is synced, and MESH does not know", after(LogSync, 1)),
+    ("MESH is told", after(MeshSend, 1).since(1)),
+];
+
+/// A gateway on its way to MESH that is killed, and what it had sent.
+struct Killed {
+    mesh: Mesh,
+    boundaries: Boundaries,
+    gateway: Process,
+}
+
+impl Killed {
+    /// Submits the sample under a key; its answer may be lost.
+    fn submit(&self, key: &str) {
+        let mut command = weir();
+        command.args(["send", "--interface", "crisis-escalation", "--wait-seconds", "0", "--key", key, "--site"]);
+        command.arg(self.mesh.site.gateway_folder()).arg(self.mesh.site.path("records").join(RECORD));
+        command.output().expect("weir runs");
+    }
+
+    fn again(mut self, name: &str) -> Killed {
+        wait_for(name, || self.gateway.is_over());
+        self.boundaries.spare();
+        self.gateway = self.boundaries.start_gateway(&self.mesh.site);
+        self
+    }
+}
+
+#[test]
+fn mesh_gets_a_message_once_and_an_answer_is_kept_wherever_the_gateway_is_killed() {
+    let Some(mesh) = Mesh::start("lookup_ods = \"X26\"") else { return };
+    let file = mesh.site.path("gateway/weir.toml");
+    let text = fs::read_to_string(&file).expect("the site has a weir.toml");
+    fs::write(&file, text.replace("[audit]\n", "[audit]\ncheckpoint_seconds = 86400\n")).expect("it is written");
+    let ports = format!("records={},mesh={}", mesh.site.records().port(), mesh.port);
+    let Some(boundaries) = Boundaries::with_ports(&mesh.site, "gateway", ports) else { return };
+    let gateway = boundaries.start_gateway(&mesh.site);
+    let mut killed = Killed { mesh, boundaries, gateway };
+    let there = ON_THE_WAY_THERE.map(|(name, aim)| (name, Some(aim), None));
+    let back = ON_THE_WAY_BACK.map(|(name, aim)| (name, None, Some(aim)));
+    for (name, there, back) in there.into_iter().chain(back) {
+        if let Some(aim) = there {
+            killed.boundaries.aim(aim);
+        }
+        let key = Uuid::new_v4().to_string();
+        killed.submit(&key);
+        if there.is_some() {
+            killed = killed.again(name);
+            killed.submit(&key);
+        }
+        let (sender, interface) = ("DEMOP".parse().expect("a code"), "crisis-escalation".parse().expect("a name"));
+        let id = MessageId::derive(&sender, &interface, &format!("key {key}")).to_string();
+        killed.mesh.wait_until(&id, "delivered");
+        let (headers, bundle) = killed.mesh.received();
+        assert_eq!(headers["localid"], json!(id), "{name}");
+        if let Some(aim) = back {
+            killed.boundaries.aim(aim);
+        }
+        let answer = killed.mesh.answer(THEIRS, &bundle, ResponseCode::Ok, Value::Null);
+        if back.is_some() {
+            killed = killed.again(name);
+        }
+        killed.mesh.wait_until(&id, "acknowledged");
+        wait_for("MESH to forget the answer", || killed.mesh.tracked(THEIRS, &answer) == "acknowledged");
+        assert_eq!(killed.mesh.client(THEIRS, "read", &Value::Null), json!([]), "{name}: it came twice");
+    }
+    let Killed { mesh, gateway, .. } = killed;
+    let sent = mesh.asked_for(&format!("POST /messageexchange/{OURS}/outbox"));
+    eprintln!("6 kills, 6 messages, sent to MESH {sent} times");
     mesh.ends_well(gateway);
 }
