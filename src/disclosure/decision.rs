@@ -11,7 +11,7 @@ use time::Date;
 use super::generalise::{AGE_BAND, AgeBand, Generaliser, How, day_of, is_pseudonym, pseudonym_system};
 use super::manifest::{Why, Withheld};
 use super::plan::{Branch, Demanded, Plan, Points, Profiles, ResourcePlan, Says};
-use crate::fhir::bundle::{BUNDLE, COMPOSITION, Entries, Match};
+use crate::fhir::bundle::{BUNDLE, Entries, Match};
 use crate::fhir::labels::{self, Labels};
 use crate::fhir::narrative::Show;
 use crate::fhir::r4::TypeKind;
@@ -170,9 +170,9 @@ impl<'d> Decisions<'d> {
     }
 
     /// The resources that leave.
-    pub(super) fn resources(&self) -> Vec<Node<'d>> {
+    pub(super) fn resources(&self) -> impl Iterator<Item = Node<'d>> {
         let pairs = self.entries.list().iter().zip(&self.leaving);
-        pairs.filter(|(_, leaving)| leaving.is_some()).filter_map(|(entry, _)| entry.resource).collect()
+        pairs.filter(|(_, leaving)| leaving.is_some()).filter_map(|(entry, _)| entry.resource)
     }
 
     /// What was withheld so far, in document order.
@@ -830,14 +830,12 @@ fn leaves_whole_object(node: Node<'_>, branch: &Branch, profiles: Profiles) -> b
 
 /// The `url` of an extension: it goes with the extension's content.
 fn is_extension_url(name: NameId, branch: &Branch) -> bool {
-    name == keys().url && branch.of.name == "Extension"
+    branch.is_extension && name == keys().url
 }
 
 /// Narrative of a Composition or its sections: made again, so neither copied nor simply withheld.
 fn is_regenerated(name: NameId, branch: &Branch) -> bool {
-    name == keys().text
-        && branch.of.name.starts_with(COMPOSITION)
-        && matches!(branch.of.element(name), Some((_, to)) if to.code == "Narrative")
+    branch.has_narrative && name == keys().text
 }
 
 /// Whether `_birthDate` says by itself that the value was withheld before.

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::agreement::RequiredElements;
 use super::generalise::{Generaliser, How, PseudonymKey};
-use crate::fhir::bundle::BUNDLE;
+use crate::fhir::bundle::{BUNDLE, COMPOSITION};
 use crate::fhir::r4::{ElementDef, TypeDef, TypeKind, TypeRef, schema};
 use crate::fhir::slices::Slice;
 use crate::fhir::{FixedMap, NameId, Node, keys};
@@ -143,6 +143,10 @@ pub(super) struct Branch {
     pub(super) has_modifiers: bool,
     /// Whether it is an Identifier.
     pub(super) is_identifier: bool,
+    /// Whether it is an Extension.
+    pub(super) is_extension: bool,
+    /// Whether its objects have narrative that is made again: a Composition and its sections.
+    pub(super) has_narrative: bool,
     /// The elements of its type that change what its objects mean, by each of their names.
     modifiers: Vec<NameId>,
     /// What clauses say of the element, and for which profiles.
@@ -190,6 +194,8 @@ impl Branch {
             points: if may_point { Points::Perhaps } else { Points::Never },
             has_modifiers: has_extensions || !modifiers.is_empty(),
             is_identifier: of.name == "Identifier",
+            is_extension: of.name == "Extension",
+            has_narrative: has_narrative(of),
             modifiers,
             rules: SmallVec::new(),
             members: Vec::new(),
@@ -329,6 +335,11 @@ fn inherit<K: PartialEq + Clone>(own: &mut Vec<(K, Branch)>, all: &[(K, Branch)]
     for (key, branch) in all {
         find_or_add(own, key.clone(), branch.of).inherit(branch);
     }
+}
+
+/// Whether disclosure makes the narrative of objects of a type again.
+fn has_narrative(of: &TypeDef) -> bool {
+    of.name.starts_with(COMPOSITION) && matches!(of.element(keys().text), Some((_, to)) if to.code == "Narrative")
 }
 
 /// The names of an element in JSON, each with the type that it spells.

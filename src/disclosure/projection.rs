@@ -113,7 +113,7 @@ fn narratives<'d>(
     tell_withheld: bool,
 ) -> Narratives {
     let (mut made, mut remarks) = (Narratives::default(), HashMap::new());
-    let compositions: Vec<Node<'d>> = decisions.resources().into_iter().filter(is_composition).collect();
+    let compositions: Vec<Node<'d>> = decisions.resources().filter(is_composition).collect();
     for &composition in &compositions {
         for section in sections(composition, decisions) {
             if let Some((div, remark)) = section_narrative(section, entries, decisions, tell_withheld) {

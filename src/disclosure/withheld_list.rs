@@ -41,7 +41,8 @@ fn path(resource: Node<'_>, of: &str, node: NodeId) -> Option<String> {
     while at.id() != node {
         at = at.children().find(|child| child.id() <= node && node.index() < child.end_index())?;
         if at.name_id() != NameId::UNKNOWN {
-            path = format!("{path}.{}", at.name_id().text());
+            path.push('.');
+            path.push_str(at.name_id().text());
         } else if at.name().is_some() {
             return None;
         }

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::words::in_plain_words;
-use super::{CLOSE, OPEN, Shown, item, lines_called, paragraph};
+use super::words::{in_plain_words, push_all};
+use super::{CLOSE, OPEN, ROOM, Shown, escape, lines_called, paragraph};
 use crate::fhir::bundle::Entries;
 use crate::fhir::r4::schema;
 use crate::fhir::{NameId, Node, NodeId, bars, keys};
@@ -33,8 +33,9 @@ pub struct Head<'h> {
 impl<'h> Head<'h> {
     /// The narrative.
     pub fn div(&self) -> String {
-        let mut div = String::from(OPEN);
-        let title = self.shown.member(self.composition, "title").unwrap_or_else(|| "Composition".into());
+        let mut div = String::with_capacity(ROOM);
+        div.push_str(OPEN);
+        let title = self.shown.member(self.composition, keys().title).unwrap_or_else(|| "Composition".into());
         paragraph(&mut div, "b", &title);
         let requests = self.requests();
         let facts = [
@@ -48,9 +49,17 @@ impl<'h> Head<'h> {
             ("Asked by, to call back", self.authors()),
             ("Written", self.shown.words(self.composition, "date")),
         ];
-        let facts: Vec<(&str, Texts<'h>)> = facts.into_iter().filter(|(_, texts)| !texts.is_empty()).collect();
-        list(&mut div, facts.iter().map(|(label, texts)| format!("{label}: {}", texts.join("; ")).into()));
-        list(&mut div, self.sections().filter_map(|section| self.heading(section)));
+        let facts = facts.iter().filter(|(_, texts)| !texts.is_empty());
+        list(&mut div, facts, |div, (label, texts)| {
+            push_all(div, &[label, ": "]);
+            for (place, text) in texts.iter().enumerate() {
+                div.push_str(if place == 0 { "" } else { "; " });
+                escape(div, text);
+            }
+        });
+        list(&mut div, self.sections().filter_map(|section| self.heading(section)), |div, heading| {
+            escape(div, &heading)
+        });
         if let Some(note) = self.note {
             paragraph(&mut div, "i", note);
         }
@@ -63,7 +72,7 @@ impl<'h> Head<'h> {
     }
 
     fn heading(&self, section: Node<'h>) -> Option<Cow<'h, str>> {
-        let title = self.shown.member(section, "title")?;
+        let title = self.shown.member(section, keys().title)?;
         Some(match self.remarks.get(&section.id()) {
             Some(remark) => format!("{title}: {remark}").into(),
             None => title,
@@ -73,7 +82,7 @@ impl<'h> Head<'h> {
     /// The resources that an element refers to, where the reference may be shown.
     fn follow(&self, from: Node<'_>, element: &str) -> Vec<Node<'h>> {
         let references = from.items_at(NameId::of(element));
-        let shown = references.filter(|reference| self.shown.member(*reference, "reference").is_some());
+        let shown = references.filter(|reference| self.shown.member(*reference, keys().reference).is_some());
         shown.filter_map(|reference| self.entries.target(reference)).collect()
     }
 
@@ -90,8 +99,8 @@ impl<'h> Head<'h> {
         let identifiers = person.items_at(keys().identifier);
         for identifier in identifiers {
             let is_nhs_number =
-                self.shown.member(identifier, "system").is_some_and(|system| system == bars::NHS_NUMBER);
-            let number = self.shown.member(identifier, "value").filter(|_| is_nhs_number);
+                self.shown.member(identifier, keys().system).is_some_and(|system| system == bars::NHS_NUMBER);
+            let number = self.shown.member(identifier, keys().value).filter(|_| is_nhs_number);
             texts.extend(number.map(|number| format!("NHS number {number}").into()));
         }
         texts.extend(words("telecom"));
@@ -115,7 +124,7 @@ impl<'h> Head<'h> {
     fn by_when(&self, request: Node<'h>) -> Option<Cow<'h, str>> {
         let at = |node| self.shown.text(node).map(in_plain_words);
         let period = request.child(NameId::of("occurrencePeriod"));
-        let end = period.and_then(|period| period.child(NameId::of("end")));
+        let end = period.and_then(|period| period.child(keys().end));
         let by = end.or_else(|| request.child(NameId::of("occurrenceDateTime")));
         Some(format!("by {}", by.and_then(at)?).into())
     }
@@ -150,15 +159,16 @@ impl<'h> Head<'h> {
 }
 
 /// A list, unless it is empty.
-fn list<'t>(div: &mut String, texts: impl Iterator<Item = Cow<'t, str>>) {
-    let start = div.len();
+fn list<T>(div: &mut String, items: impl Iterator<Item = T>, say: impl Fn(&mut String, T)) {
+    let mut items = items.peekable();
+    if items.peek().is_none() {
+        return;
+    }
     div.push_str("<ul>");
-    let empty = div.len();
-    for text in texts {
-        item(div, &text);
+    for item in items {
+        div.push_str("<li>");
+        say(div, item);
+        div.push_str("</li>");
     }
-    match div.len() == empty {
-        true => div.truncate(start),
-        false => div.push_str("</ul>"),
-    }
+    div.push_str("</ul>");
 }

@@ -19,6 +19,10 @@ use words::{is_for_machines, is_type_for_machines, label_of, value, words_of};
 
 const OPEN: &str = r#"<div xmlns="http://www.w3.org/1999/xhtml">"#;
 const CLOSE: &str = "</div>";
+/// Room for most narratives, in bytes.
+const ROOM: usize = 1024;
+/// Room for what most resources say.
+const LINES: usize = 16;
 const GENERATED: &str = "generated";
 const PART_WITHHELD: &str = "<p><i>Part of this section was withheld.</i></p>";
 
@@ -60,14 +64,14 @@ impl<'v> Shown<'v> {
             Show::Instead(text) => Some(Cow::Borrowed(text)),
         };
         // A narrative with nothing to be seen is none (txt-2).
-        text.filter(|text| !text.trim_start().is_empty())
+        text.filter(|text| text.as_bytes().first().is_some_and(u8::is_ascii_graphic) || !text.trim_start().is_empty())
     }
 
-    fn member<'a>(self, node: Node<'a>, name: &str) -> Option<Cow<'a, str>>
+    fn member<'a>(self, node: Node<'a>, name: NameId) -> Option<Cow<'a, str>>
     where
         'v: 'a,
     {
-        self.text(node.child(NameId::of(name))?)
+        self.text(node.child(name)?)
     }
 
     /// All values of an element, as words.
@@ -85,10 +89,11 @@ impl<'v> Shown<'v> {
 
 /// The narrative of a section that refers to `targets`, some of whose content may not leave.
 pub fn of_section(section: Node<'_>, targets: &[Node<'_>], shown: Shown<'_>, part_withheld: bool) -> String {
-    let title = shown.member(section, "title").unwrap_or_default();
+    let title = shown.member(section, keys().title).unwrap_or_default();
     let title = Heading::new(&title);
     let mut said: Vec<(&str, Line)> = Vec::new();
-    let mut div = String::from(OPEN);
+    let mut div = String::with_capacity(ROOM);
+    div.push_str(OPEN);
     div.push_str("<ul>");
     for target in targets {
         let Some(of) = target.resource_type().and_then(|name| schema().resource(name)) else { continue };
@@ -128,7 +133,7 @@ pub fn of_empty_section(section: Node<'_>, shown: Shown<'_>) -> Option<(String, 
 
 /// Whether narrative says that part of its section was withheld.
 pub fn tells_part_withheld(text: Node<'_>) -> bool {
-    let div = text.child(NameId::of("div")).and_then(Node::text);
+    let div = text.child(keys().div).and_then(Node::text);
     div.is_some_and(|div| div.strip_suffix(CLOSE).is_some_and(|rest| rest.ends_with(PART_WITHHELD)))
 }
 
@@ -141,17 +146,15 @@ pub fn follows_text(name: NameId) -> bool {
 /// Writes a narrative that this module made.
 pub fn write(out: &mut Builder, div: &str) {
     let text = out.begin_object();
-    out.field(NameId::of("status").name(), GENERATED);
-    out.field(NameId::of("div").name(), div);
+    out.field(keys().status.name(), GENERATED);
+    out.field(keys().div.name(), div);
     out.end(text);
 }
 
 /// Whether `text` is that narrative and nothing more.
 pub fn is(text: Node<'_>, div: &str) -> bool {
-    let has = |name: &str, expected: &str| {
-        text.child(NameId::of(name)).and_then(Node::text).is_some_and(|own| own == expected)
-    };
-    text.children().count() == 2 && has("status", GENERATED) && has("div", div)
+    let has = |name: NameId, expected: &str| text.child(name).and_then(Node::text).is_some_and(|own| own == expected);
+    text.children().count() == 2 && has(keys().status, GENERATED) && has(keys().div, div)
 }
 
 /// What one element says.
@@ -175,7 +178,7 @@ fn lines_called<'a, 'v: 'a>(
     shown: Shown<'v>,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Vec<Line<'a>> {
-    let mut lines = Vec::new();
+    let mut lines = Vec::with_capacity(LINES);
     collect(resource, of, shown, wanted, &mut lines);
     lines
 }
@@ -232,7 +235,7 @@ fn collect<'a, 'v: 'a>(
         for each in child.items() {
             if to.name == "Extension" {
                 extension(each, to, shown, wanted, lines);
-            } else if to.name.contains('.') {
+            } else if to.is_backbone {
                 collect(each, to, shown, wanted, lines);
             } else if !wanted(element.stem) {
                 break;
@@ -253,7 +256,7 @@ fn extension<'a, 'v: 'a>(
     wanted: &dyn Fn(&str) -> bool,
     lines: &mut Vec<Line<'a>>,
 ) {
-    let url = shown.member(node, "url").unwrap_or_default();
+    let url = shown.member(node, keys().url).unwrap_or_default();
     let name = url.rsplit('/').next().unwrap_or_default();
     if !wanted(name) {
         return;
@@ -282,11 +285,21 @@ impl Heading {
 
     /// Whether a text says what the title says: the same words or more precise ones, in either number.
     fn is_said_by(&self, text: &str) -> bool {
-        if self.words.is_empty() || text.len() > 60 {
+        let Some(last) = self.words.first().filter(|_| text.len() <= 60) else { return false };
+        if !may_end_alike(text, last) {
             return false;
         }
         let mut own = text.split_whitespace().rev().map(singular);
         self.words.iter().all(|word| own.next().is_some_and(|own| is_same_word(own, word)))
+    }
+}
+
+/// Whether the last word of a text may be `lower`, by its last letter: most are not, and are told apart by this alone.
+fn may_end_alike(text: &str, lower: &str) -> bool {
+    let end = |text: &str| text.as_bytes().last().filter(|byte| byte.is_ascii()).map(u8::to_ascii_lowercase);
+    match (end(singular(text.trim_end())), end(lower)) {
+        (Some(one), Some(other)) => one == other,
+        _ => true,
     }
 }
 
@@ -303,12 +316,6 @@ fn paragraph(div: &mut String, tag: &str, text: &str) {
     let _infallible = write!(div, "<p><{tag}>");
     escape(div, text);
     let _infallible = write!(div, "</{tag}></p>");
-}
-
-fn item(div: &mut String, text: &str) {
-    div.push_str("<li>");
-    escape(div, text);
-    div.push_str("</li>");
 }
 
 /// The bytes of text that stand in XHTML as they are. U+FFFE and U+FFFF start with one that does not.

@@ -34,9 +34,9 @@ fn element(kind: &str, resource: Node<'_>, node: NodeId) -> String {
     let holder = resource.children().find(|child| child.id() <= node && node.index() < child.end_index());
     let of = schema().resource(kind);
     let known = holder.and_then(|holder| of.and_then(|of| of.element(holder.name_id())));
-    let name = known.map_or(UNKNOWN.to_owned(), |(element, _)| lower(element.stem));
     let part = if holder.is_some_and(|holder| holder.id() != node) { PART } else { "" };
-    format!("{part}{name}{OF}{}", lower(kind))
+    let (name, kind) = (known.map(|(element, _)| lower(element.stem)), lower(kind));
+    [part, name.as_deref().unwrap_or(UNKNOWN), OF, &kind].concat()
 }
 
 fn lower(name: &str) -> String {

@@ -28,8 +28,6 @@ static FOR_MACHINES: LazyLock<[NameId; 13]> = LazyLock::new(|| {
     ]
     .map(NameId::of)
 });
-/// Types that are for machines as a whole.
-const TYPES_FOR_MACHINES: [&str; 4] = ["Narrative", "Meta", "Identifier", "Signature"];
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -53,7 +51,7 @@ pub(super) fn is_for_machines(name: NameId) -> bool {
 
 /// Whether people have no use for elements of a type.
 pub(super) fn is_type_for_machines(of: &TypeDef) -> bool {
-    TYPES_FOR_MACHINES.contains(&of.name)
+    matches!(of.name, "Narrative" | "Meta" | "Identifier" | "Signature")
 }
 
 /// A data type as one text: codes by their words, times in plain words, others by their leaves in order.
@@ -63,11 +61,11 @@ pub(super) fn value<'a, 'v: 'a>(node: Node<'a>, of: &TypeDef, shown: Shown<'v>) 
         return if matches!(of.name, "date" | "dateTime" | "instant") { text.map(in_plain_words) } else { text };
     }
     match of.name {
-        "Coding" => shown.member(node, "display").or_else(|| bare_code(node, shown)),
+        "Coding" => shown.member(node, keys().display).or_else(|| bare_code(node, shown)),
         "CodeableConcept" => concept(node, shown),
         "Period" => period(node, shown).map(Cow::Owned),
         "HumanName" => in_order(node, of, &["prefix", "given", "family", "suffix"], shown, " ")
-            .or_else(|| shown.member(node, "text")),
+            .or_else(|| shown.member(node, keys().text)),
         "Address" => leaves(node, of, shown, ", "),
         "ContactPoint" => in_order(node, of, &["system", "value"], shown, " "),
         "Range" => leaves(node, of, shown, " to "),
@@ -118,8 +116,8 @@ fn in_order<'a, 'v: 'a>(
 fn concept<'a, 'v: 'a>(node: Node<'a>, shown: Shown<'v>) -> Option<Cow<'a, str>> {
     let codings = || node.items_at(keys().coding);
     let mut texts: Texts<'a> = SmallVec::new();
-    let displays = codings().filter_map(|coding| shown.member(coding, "display"));
-    for text in displays.chain(shown.member(node, "text")) {
+    let displays = codings().filter_map(|coding| shown.member(coding, keys().display));
+    for text in displays.chain(shown.member(node, keys().text)) {
         if !texts.contains(&text) {
             texts.push(text);
         }
@@ -132,8 +130,8 @@ fn concept<'a, 'v: 'a>(node: Node<'a>, shown: Shown<'v>) -> Option<Cow<'a, str>>
 
 /// `DRC (consent-categories-bars)`: a code, and the end of its system.
 fn bare_code<'a, 'v: 'a>(coding: Node<'a>, shown: Shown<'v>) -> Option<Cow<'a, str>> {
-    let code = shown.member(coding, "code")?;
-    let system = shown.member(coding, "system");
+    let code = shown.member(coding, keys().code)?;
+    let system = shown.member(coding, keys().system);
     let end = system.as_deref().and_then(|system| system.rsplit(['/', ':']).find(|part| !part.is_empty()));
     Some(match end {
         Some(end) => format!("{code} ({end})").into(),
@@ -148,7 +146,7 @@ pub(super) fn in_plain_words(text: Cow<'_, str>) -> Cow<'_, str> {
 
 fn period(node: Node<'_>, shown: Shown<'_>) -> Option<String> {
     let end_of = |name| shown.member(node, name).map(in_plain_words);
-    match (end_of("start"), end_of("end")) {
+    match (end_of(keys().start), end_of(keys().end)) {
         (Some(start), Some(end)) => Some(format!("from {start} to {end}")),
         (Some(start), None) => Some(format!("from {start}")),
         (None, Some(end)) => Some(format!("until {end}")),
@@ -187,7 +185,7 @@ pub(super) fn plain_time(text: &str) -> Option<String> {
     Some(words)
 }
 
-fn push_all(words: &mut String, parts: &[&str]) {
+pub(super) fn push_all(words: &mut String, parts: &[&str]) {
     parts.iter().for_each(|part| words.push_str(part));
 }
 

@@ -27,6 +27,8 @@ pub struct TypeDef {
     pub name: &'static str,
     /// Its kind.
     pub kind: TypeKind,
+    /// Whether it is that of an element of another type: `Bundle.entry`.
+    pub is_backbone: bool,
     /// Not to be used by itself: `Element`, `Resource`, `DomainResource`, `BackboneElement`.
     pub is_abstract: bool,
     /// The type it specialises; `BackboneElement` or `Element` for a backbone element; empty at the top.
@@ -265,7 +267,17 @@ impl TypeDef {
         base: &'static str,
         constraints: Vec<&'static str>,
     ) -> TypeDef {
-        TypeDef { name, kind, is_abstract, base, elements: Vec::new(), constraints, by_name: Places::default() }
+        let is_backbone = name.contains('.');
+        TypeDef {
+            name,
+            kind,
+            is_backbone,
+            is_abstract,
+            base,
+            elements: Vec::new(),
+            constraints,
+            by_name: Places::default(),
+        }
     }
 
     fn add(&mut self, element: ElementDef) {
