@@ -88,7 +88,7 @@ use crate::intake::{self, Received, Submission};
 use crate::mapping::{self, Mapped, Mappings};
 use crate::provenance::{self, Attested};
 use crate::refusal::Refusal;
-use crate::storage::{self, Due, Handling, MessageRecord, NewMessage, State, Store, Transition};
+use crate::storage::{self, Content, Handling, MessageRecord, NewMessage, State, Store, Transition};
 use crate::validation::{self, Question, Validator};
 
 /// How the records of one interface are read and checked.
@@ -506,10 +506,10 @@ pub struct Forwarded {
 pub async fn forward(
     gateway: &Gateway,
     lane: &Lane,
-    due: Due,
+    due: MessageRecord,
     now: fn() -> Instant,
 ) -> Result<Option<Forwarded>, storage::Error> {
-    let (message_id, recipient) = (due.record.id, &due.record.recipient);
+    let (message_id, recipient) = (due.id, due.recipient.clone());
     let span = info_span!("forward", %message_id, %recipient, route = lane.route());
     forward_within(gateway, lane, due, now).instrument(span).await
 }
@@ -517,11 +517,15 @@ pub async fn forward(
 async fn forward_within(
     gateway: &Gateway,
     lane: &Lane,
-    due: Due,
+    mut record: MessageRecord,
     now: fn() -> Instant,
 ) -> Result<Option<Forwarded>, storage::Error> {
-    let Due { mut record, payload } = due;
-    let dispatch = payload.map_err(|error| error.to_string()).and_then(|payload| {
+    let payload = match gateway.store().content(record.id, Content::Payload).await {
+        Ok(payload) => payload.ok_or_else(|| "a queued message has no payload".to_owned()),
+        Err(error) if error.is_transient() => return Err(error),
+        Err(error) => Err(error.to_string()),
+    };
+    let dispatch = payload.and_then(|payload| {
         let sender_name = &gateway.stages().provider.name;
         Dispatch::new(record.id, record.sender.clone(), sender_name, payload).map_err(|error| error.to_string())
     });

@@ -13,7 +13,7 @@ use super::{Service, clock};
 use crate::delivery::{Health, Lane, Ticket};
 use crate::identity::MessageId;
 use crate::pipeline;
-use crate::storage::{self, Due, State, Window};
+use crate::storage::{self, MessageRecord, State, Window};
 
 /// How long a loop sleeps when nothing is due and nobody rings.
 const IDLE: Duration = Duration::from_secs(30);
@@ -35,8 +35,8 @@ struct Attempts {
 }
 
 impl Attempts {
-    fn begin(&mut self, service: &Arc<Service>, lane: &Arc<Lane>, due: Due) {
-        let (message, ticket) = (due.record.id, lane.began(Instant::now()));
+    fn begin(&mut self, service: &Arc<Service>, lane: &Arc<Lane>, due: MessageRecord) {
+        let (message, ticket) = (due.id, lane.began(Instant::now()));
         let task = self.tasks.spawn(attempt(service.clone(), lane.clone(), due));
         self.busy.insert(task.id(), Busy { message, ticket });
     }
@@ -113,7 +113,7 @@ async fn begin_due(service: &Arc<Service>, lane: &Arc<Lane>, attempts: &mut Atte
             return PAUSE;
         }
     };
-    let due: Vec<Due> = due.into_iter().filter(|due| !attempts.is_under_way(due.record.id)).take(room).collect();
+    let due: Vec<MessageRecord> = due.into_iter().filter(|due| !attempts.is_under_way(due.id)).take(room).collect();
     let is_all = due.len() < room;
     due.into_iter().for_each(|due| attempts.begin(service, lane, due));
     match lane.room(Instant::now()) {
@@ -131,9 +131,9 @@ async fn until_next(service: &Service, lane: &Lane) -> Duration {
     }
 }
 
-async fn attempt(service: Arc<Service>, lane: Arc<Lane>, due: Due) -> Result<Health, storage::Error> {
-    let (id, accepted_at) = (due.record.id, due.record.accepted_at);
-    let in_order = due.record.handling.order_key.is_some();
+async fn attempt(service: Arc<Service>, lane: Arc<Lane>, due: MessageRecord) -> Result<Health, storage::Error> {
+    let (id, accepted_at) = (due.id, due.accepted_at);
+    let in_order = due.handling.order_key.is_some();
     let forwarded = pipeline::forward(&service.gateway, &lane, due, clock::now).await;
     if in_order {
         // The next of its order may wait on another lane.

@@ -317,21 +317,6 @@ pub struct StoredEvent {
     pub event: Event,
 }
 
-/// A message that is due, with the Bundle to send.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Due {
-    /// The message.
-    pub record: MessageRecord,
-    /// The Bundle; or why it cannot be opened, so that one damaged message holds up no other.
-    pub payload: Result<Vec<u8>, Error>,
-}
-
-impl fmt::Debug for Due {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Due").field("record", &self.record).field("payload", &"…").finish()
-    }
-}
-
 /// What is due: what was put off until `now` or before, and what was put off until after `latest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -534,7 +519,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Messages for `recipient` on one of its routes whose time has come, the most urgent first, of those of one priority the
     /// longest due; none that has an order key and an earlier one with the same to wait for. Reads no other recipient's messages.
-    fn due(&self, recipient: &PartyId, route: u16, window: Window, limit: usize) -> Reply<'_, Vec<Due>>;
+    fn due(&self, recipient: &PartyId, route: u16, window: Window, limit: usize) -> Reply<'_, Vec<MessageRecord>>;
 
     /// When the next message for `recipient` on one of its routes is due that waits for no earlier one.
     fn next_due(&self, recipient: &PartyId, route: u16) -> Reply<'_, Option<Instant>>;

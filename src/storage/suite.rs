@@ -292,9 +292,8 @@ pub(crate) async fn due_gives_what_is_queued_and_due_the_longest_due_first(store
     let (third, second, first) = (accept(&store, 3).await, accept(&store, 2).await, accept(&store, 1).await);
     let now = NOON + Duration::seconds(2);
     let due = store.due(&trust, 0, at(now), 10).await.expect("they are read");
-    let ids: Vec<MessageId> = due.iter().map(|due| due.record.id).collect();
+    let ids: Vec<MessageId> = due.iter().map(|due| due.id).collect();
     assert_eq!(ids, [first, second], "{third} is not due yet");
-    assert_eq!(due[0].payload, Ok(b"payload 1".to_vec()));
     assert_eq!(store.due(&trust, 0, at(now), 1).await.expect("they are read").len(), 1);
     assert_eq!(store.due(&party("X26"), 0, at(now), 10).await, Ok(vec![]));
     assert_eq!(store.next_due(&party("X26"), 0).await, Ok(None));
@@ -306,7 +305,7 @@ pub(crate) async fn due_gives_what_is_queued_and_due_the_longest_due_first(store
     assert_eq!(store.next_due(&trust, 0).await, Ok(Some(NOON)));
     store.transition(step(first, State::Queued, State::Dead)).await.expect("it is given up");
     let due = store.due(&trust, 0, at(NOON + Duration::HOUR), 10).await.expect("they are read");
-    assert_eq!(due.iter().map(|due| due.record.id).collect::<Vec<_>>(), [second, third]);
+    assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [second, third]);
 }
 
 /// What is due at `now` where everything is tried at least once a day.
@@ -320,7 +319,7 @@ pub(crate) async fn what_a_clock_that_was_ahead_put_off_is_due(store: Arc<dyn St
     let early = NewMessage { accepted_at: ahead, handling, ..message(1) };
     let (early, late) = (store_new(&store, early).await, accept(&store, 2).await);
     let ids = async |now| -> Vec<MessageId> {
-        store.due(&trust, 0, at(now), 10).await.expect("they are read").iter().map(|due| due.record.id).collect()
+        store.due(&trust, 0, at(now), 10).await.expect("they are read").iter().map(|due| due.id).collect()
     };
     assert_eq!(ids(NOON + Duration::MINUTE).await, [late, early]);
     assert_eq!(ids(ahead - Duration::HOUR).await, [late], "its time comes within the day");
@@ -359,7 +358,7 @@ pub(crate) async fn what_is_urgent_leaves_first(store: Arc<dyn Store>) {
     let order = [4, 5, 3, 2, 0, 1].map(|index: usize| expected[index]);
     let due = async |limit| {
         let due = store.due(&party("RXT01"), 0, at(NOON + Duration::HOUR), limit).await.expect("they are read");
-        due.into_iter().map(|due| due.record.id).collect::<Vec<_>>()
+        due.into_iter().map(|due| due.id).collect::<Vec<_>>()
     };
     assert_eq!(due(10).await, order);
     assert_eq!(due(3).await, order[..3]);
@@ -382,7 +381,7 @@ pub(crate) async fn messages_of_one_order_leave_one_after_the_other(store: Arc<d
     let later = NOON + Duration::HOUR;
     let due = async |now| {
         let due = store.due(&trust, 0, at(now), 10).await.expect("they are read");
-        due.into_iter().map(|due| due.record.id).collect::<Vec<_>>()
+        due.into_iter().map(|due| due.id).collect::<Vec<_>>()
     };
     assert_eq!(due(later).await, [one, other, free], "the second of one order waits");
     store.transition(step(one, State::Accepted, State::InFlight)).await.expect("it is sent");
@@ -438,8 +437,8 @@ pub(crate) async fn a_message_is_looked_at_when_its_time_has_come(store: Arc<dyn
     assert_eq!(store.raise(raised).await, Ok(false), "it was done");
     assert_eq!(store.alerts_due(soon, 10).await, Ok(vec![]));
     let due = store.due(&trust, 1, at(soon), 10).await.expect("they are read");
-    assert_eq!(due.iter().map(|due| (due.record.id, due.record.route)).collect::<Vec<_>>(), [(id, 1)]);
-    assert_eq!((store.notices_of(id).await.expect("they are read").len(), &*due[0].record.note), (1, "moved"));
+    assert_eq!(due.iter().map(|due| (due.id, due.route)).collect::<Vec<_>>(), [(id, 1)]);
+    assert_eq!((store.notices_of(id).await.expect("they are read").len(), &*due[0].note), (1, "moved"));
 
     // A message that ends badly is looked at at once, one that is taken up again at its deadline, and one that ends well never.
     let alert_at = async || store.message(id).await.expect("it is read").expect("it is there").handling.alert_at;

@@ -30,9 +30,6 @@ pub(super) struct Sealed {
     pub(super) decision: Vec<u8>,
 }
 
-/// A message that is due, with its payload still sealed.
-pub(super) type SealedDue = (MessageRecord, Option<Vec<u8>>);
-
 /// Every row, mapped.
 pub(super) fn all<T>(
     connection: &Connection,
@@ -230,7 +227,7 @@ macro_rules! free {
 pub(super) const DUE: &str = concat!(
     "SELECT ",
     record_columns!(),
-    ", payload FROM messages LEFT JOIN contents ON contents.message = messages.position WHERE ",
+    " FROM messages WHERE ",
     free!(),
     " AND next_attempt_at <= ?4 ORDER BY next_attempt_at, position LIMIT ?5"
 );
@@ -239,7 +236,7 @@ pub(super) const DUE: &str = concat!(
 pub(super) const PUT_OFF: &str = concat!(
     "SELECT ",
     record_columns!(),
-    ", payload FROM messages LEFT JOIN contents ON contents.message = messages.position WHERE ",
+    " FROM messages WHERE ",
     free!(),
     " AND next_attempt_at > ?4 ORDER BY next_attempt_at, position LIMIT ?5"
 );
@@ -251,18 +248,18 @@ pub(super) const NEXT_DUE: &str = concat!(
     " AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1"
 );
 
-/// Messages of one lane that are due and free to go, the most urgent first, each with its sealed payload.
+/// Messages of one lane that are due and free to go, the most urgent first.
 pub(super) fn due(
     connection: &Connection,
     (recipient, route): (&PartyId, u16),
     window: Window,
     limit: usize,
-) -> Result<Vec<SealedDue>, Error> {
+) -> Result<Vec<MessageRecord>, Error> {
     let mut found = Vec::new();
     for urgency in URGENCIES {
         for (sql, at) in [(DUE, window.now), (PUT_OFF, window.latest)] {
             let params = params![recipient.as_str(), route, urgency, millis(at), count(limit - found.len())];
-            found.extend(all(connection, sql, params, |row| Ok((record(row)?, row.get(18)?)))?);
+            found.extend(all(connection, sql, params, record)?);
         }
     }
     Ok(found)
