@@ -11,17 +11,19 @@
 #![allow(clippy::disallowed_methods, reason = "a benchmark may block, and its files need not be durable")]
 #![allow(clippy::print_stdout, reason = "a benchmark says what it measured")]
 
+#[path = "support/site.rs"]
+mod site;
+
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use site::{Killed, add_agreement, approve, load, number, percentile, prepare, weir};
 use tokio::sync::watch;
-use weir::acts::{Act, Deed, spool};
 use weir::cli::client::Client;
-use weir::config::{Endpoint, Site};
-use weir::identity::digest::hex;
+use weir::config::Endpoint;
 use weir::identity::issuance::{Authority, Validity};
 use weir::identity::tls::{Credentials, TrustAnchors, system_clock};
 use weir::partner::{self, Misbehaviour, Settings};
@@ -39,10 +41,6 @@ fn pace() -> u64 {
     number("WEIR_LANES_PACE", 15)
 }
 
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
 /// A demo site with four more partners, whose agreements are approved.
 struct Bench {
     folder: tempfile::TempDir,
@@ -53,8 +51,7 @@ struct Bench {
 impl Bench {
     fn new(runtime: &tokio::runtime::Runtime, sick: bool) -> Bench {
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let made = weir().args(["demo", "--prepare", "--dir"]).arg(folder.path()).output().expect("weir runs");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        prepare(folder.path());
         let authority = Authority::new("Bench CA", Validity::days(clock::now(), 1)).expect("an authority");
         let gateway = folder.path().join("gateway");
         fs::write(gateway.join("pki/bench-ca.pem"), authority.certificate_pem()).expect("it is written");
@@ -63,10 +60,7 @@ impl Bench {
             let how = if sick { ods } else { HEALTHY };
             let address = open(runtime, folder.path(), &authority, (ods, how), stopped.clone());
             fs::write(gateway.join(format!("partners/{ods}.toml")), partner_file(ods, address)).expect("it is written");
-            let agreement = fs::read_to_string(gateway.join("agreements/demo-trust-crisis.toml")).expect("it is there");
-            let id = format!("bench-{}", ods.to_ascii_lowercase());
-            let agreement = agreement.replace("demo-trust-crisis", &id).replace("\"DEMOT\"", &format!("{ods:?}"));
-            fs::write(gateway.join(format!("agreements/{id}.toml")), agreement).expect("it is written");
+            add_agreement(&gateway, ods);
         }
         approve(&load(&gateway));
         Bench { folder, _stop: stop }
@@ -116,14 +110,6 @@ impl Bench {
     }
 }
 
-fn weir() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_weir"))
-}
-
-fn load(gateway: &Path) -> Site {
-    Site::load(gateway).unwrap_or_else(|faults| panic!("{faults}"))
-}
-
 /// Opens the endpoint of a partner that behaves as `how` does, unless that is the dead one.
 fn open(
     runtime: &tokio::runtime::Runtime,
@@ -170,23 +156,6 @@ fn partner_file(ods: &str, address: SocketAddr) -> String {
     )
 }
 
-fn approve(site: &Site) {
-    for agreement in site.stages().agreements.iter() {
-        for role in &agreement.approval().by {
-            let by = agreement.approver(*role).expect("an approver is a principal").parse().expect("an id");
-            let key = site.staff().personal_key(&by, None).expect("they have a key");
-            let deed = Deed::ApproveAgreement {
-                agreement: agreement.id().clone(),
-                version: agreement.version().to_owned(),
-                file: hex(&agreement.hash()),
-                role: role.code().parse().expect("a role"),
-            };
-            let act = Act::new(site.staff().site(), deed, clock::now());
-            spool::leave(site.staff().acts_folder(), &act, &act.sign(&by, &key)).expect("it is written");
-        }
-    }
-}
-
 /// Submits a record so many times at an even pace, whatever the answers take.
 async fn submit_evenly(endpoint: Endpoint, record: String, ahead: Duration, times: u64) {
     let mut client = loop {
@@ -204,20 +173,6 @@ async fn submit_evenly(endpoint: Endpoint, record: String, ahead: Duration, time
         let answer = answer.expect("the gateway answers");
         assert_eq!(answer.status, 202, "{}", answer.json());
     }
-}
-
-/// A process that is killed when dropped.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
-
-fn percentile(sorted: &[f64], share: f64) -> f64 {
-    sorted[((sorted.len() as f64 * share).ceil() as usize).max(1) - 1]
 }
 
 fn main() {
