@@ -77,7 +77,7 @@ use tracing::{Instrument as _, Span, debug, debug_span, error, field, info, info
 use crate::acknowledgement::{self, Verdict};
 use crate::audit::{self, HashKey, Recorder, Refused, Step, Terms};
 use crate::delivery::outbox::{self, Queued, enqueue};
-use crate::delivery::{Dispatch, Health, Lane, deadline};
+use crate::delivery::{AttemptError, Dispatch, Health, Lane, deadline};
 use crate::disclosure::{self, AgreementChange, Agreements};
 use crate::fhir::message::{nhs_number, priority, subject};
 use crate::fhir::outcome::Issue;
@@ -666,7 +666,10 @@ impl Ended {
         Ended { health: Health::Well, ..ended }
     }
 
-    fn failed(error: &crate::delivery::AttemptError) -> Ended {
+    fn failed(error: &AttemptError) -> Ended {
+        if matches!(error, AttemptError::Unsuited) {
+            return Ended::new(State::Dead, "not-sendable", error.to_string());
+        }
         let reason = if error.is_ambiguous() { "answer-lost" } else { "not-sent" };
         let ended = Ended::new(State::Queued, reason, error.to_string());
         Ended { health: Health::Ill, retry_after: error.retry_after(), ..ended }

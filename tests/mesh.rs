@@ -16,19 +16,27 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response as HttpResponse};
+use axum::{Extension, Json};
 use boundary::Kind::*;
 use boundary::{Aim, Boundaries, after, before};
+use http::StatusCode;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use support::{DemoSite, Process, http_get, json_of, wait_for, weir};
 use time::OffsetDateTime;
+use tokio::sync::watch;
 use uuid::Uuid;
 use weir::fhir::message::{Response, ResponseCode, response_bundle};
 use weir::identity::MessageId;
 use weir::identity::issuance::{Authority, Validity};
+use weir::identity::tls::{Credentials, TrustAnchors, server_config, system_clock};
+use weir::server::listener::{self, Limits, Listener};
 
 const RECORD: &str = "crisis-escalation-minimal.json";
 const SHARED_KEY: &str = "Zm9yLXRlc3RzLW9ubHk";
@@ -111,29 +119,7 @@ impl Mesh {
     }
 
     fn configure(&self, settings: &str) {
-        let written = format!(
-            r#"
-ods = "DEMOT"
-name = "Demo Trust"
-first_retry_seconds = 0.2
-max_retry_seconds = 1
-
-[mesh]
-endpoint = "https://localhost:{}"
-connect = "127.0.0.1:{}"
-trust_anchors = "mesh/ca.pem"
-certificate = "mesh/client.pem"
-key = "mesh/client.key"
-mailbox = "{OURS}"
-password_file = "mesh/password"
-shared_key_file = "mesh/shared-key"
-workflow = "{WORKFLOW}"
-poll_seconds = 1
-{settings}
-"#,
-            self.port, self.port
-        );
-        fs::write(self.site.path("gateway/partners/trust.toml"), written).expect("it is written");
+        configure(&self.site, self.port, settings);
     }
 
     /// Submits the sample, and waits until MESH has it.
@@ -242,6 +228,32 @@ poll_seconds = 1
             assert!(!log.contains(secret), "{secret} is in the log");
         }
     }
+}
+
+/// The partner file of a site whose MESH is at `port` of loopback. `settings` are further lines of `[mesh]`.
+fn configure(site: &DemoSite, port: u16, settings: &str) {
+    let written = format!(
+        r#"
+ods = "DEMOT"
+name = "Demo Trust"
+first_retry_seconds = 0.2
+max_retry_seconds = 1
+
+[mesh]
+endpoint = "https://localhost:{port}"
+connect = "127.0.0.1:{port}"
+trust_anchors = "mesh/ca.pem"
+certificate = "mesh/client.pem"
+key = "mesh/client.key"
+mailbox = "{OURS}"
+password_file = "mesh/password"
+shared_key_file = "mesh/shared-key"
+workflow = "{WORKFLOW}"
+poll_seconds = 1
+{settings}
+"#
+    );
+    fs::write(site.path("gateway/partners/trust.toml"), written).expect("it is written");
 }
 
 /// One authority, and one certificate that serves the sandbox and both of its clients.
@@ -516,4 +528,75 @@ fn mesh_gets_a_message_once_and_an_answer_is_kept_wherever_the_gateway_is_killed
     let sent = mesh.asked_for(&format!("POST /messageexchange/{OURS}/outbox"));
     eprintln!("6 kills, 6 messages, sent to MESH {sent} times");
     mesh.ends_well(gateway);
+}
+
+/// A MESH that keeps what it is asked, and cuts the connection instead of answering to a last chunk.
+type Asked = Arc<Mutex<Vec<String>>>;
+
+async fn cutting(
+    State(asked): State<Asked>,
+    Extension(connection): Extension<listener::Connection>,
+    request: Request,
+) -> HttpResponse {
+    const ID: &str = "20220228174323222_ABCDEF";
+    let (method, uri) = (request.method().clone(), request.uri().to_string());
+    let uri = uri.rsplit_once("/messageexchange/").map_or(uri.as_str(), |(_, below)| below).to_owned();
+    let range = request.headers().get("mex-chunk-range").and_then(|range| range.to_str().ok()).unwrap_or_default();
+    let is_last = range.split_once(':').is_some_and(|(number, count)| number == count);
+    drop(request);
+    asked.lock().expect("no request panics").push(format!("{method} {uri}"));
+    let below = uri.strip_prefix(OURS).unwrap_or(&uri);
+    match (method.as_str(), below) {
+        ("POST", "") => StatusCode::OK.into_response(),
+        ("GET", inbox) if inbox.starts_with("/inbox") => Json(json!({"messages": [], "links": {}})).into_response(),
+        ("POST", "/outbox") => (StatusCode::ACCEPTED, Json(json!({"message_id": ID}))).into_response(),
+        ("POST", _) if is_last => {
+            connection.cut();
+            std::future::pending().await
+        }
+        ("POST", _) => StatusCode::ACCEPTED.into_response(),
+        ("GET", "/outbox/tracking?messageID=20220228174323222_ABCDEF") => {
+            Json(json!({"message_id": ID, "status": "accepted", "status_success": true})).into_response()
+        }
+        _ => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+#[test]
+fn a_last_chunk_whose_answer_was_lost_is_asked_for_by_the_id_that_mesh_gave() {
+    let site = DemoSite::new();
+    keys(&site);
+    let read = |name: &str| fs::read(site.path("gateway/mesh").join(name)).expect("it was written");
+    let credentials = Credentials::from_pem(&read("client.pem"), &read("client.key")).expect("PEM");
+    let clients = TrustAnchors::from_pem(&read("ca.pem")).expect("an anchor");
+    let tls = server_config(&credentials, &clients, system_clock()).expect("they can be used");
+    let asked = Asked::default();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    let (_stop, stopped) = watch::channel(false);
+    let port = runtime.block_on(async {
+        let listener = Listener::bind_mutual_tls(([127, 0, 0, 1], 0).into(), tls, Limits::default()).await;
+        let listener = listener.expect("a free port");
+        let port = listener.local_address().port();
+        let router = Router::new().fallback(cutting).with_state(asked.clone());
+        tokio::spawn(listener.serve(router, stopped));
+        port
+    });
+    configure(&site, port, &format!("to = \"{THEIRS}\"\nchunk_bytes = 3000"));
+    let gateway = site.start_gateway();
+    let (sent, _) = site.send(RECORD, &["--wait-seconds", "0"]);
+    let id = sent["message"].as_str().expect("it is accepted").to_owned();
+    let show = || {
+        let mut command = weir();
+        command.args(["messages", "show", &id, "--format", "json", "--site"]).arg(site.gateway_folder());
+        json_of(&command.output().expect("weir runs"))
+    };
+    wait_for("the message to be delivered", || show()["state"] == "delivered");
+    let shown = show();
+    assert!(shown["note"].as_str().is_some_and(|note| note.contains("an earlier attempt")), "{shown}");
+    let asked = asked.lock().expect("no request panics").clone();
+    let count = |request: &str| asked.iter().filter(|each| *each == request).count();
+    assert_eq!(count(&format!("POST {OURS}/outbox")), 1, "nothing was sent twice: {asked:?}");
+    assert_eq!(count(&format!("GET {OURS}/outbox/tracking?messageID=20220228174323222_ABCDEF")), 1, "{asked:?}");
+    assert_eq!(count(&format!("GET {OURS}/outbox/tracking/{id}")), 0, "its local id was not needed");
+    assert_eq!(gateway.terminate(), Some(0));
 }

@@ -115,6 +115,11 @@ pub fn verdict(answer: &Answer, dispatch: &Dispatch, answers_later: bool) -> Ver
     match answer {
         Answer::Bars(reply) if answers_later => judge_first(reply, dispatch.message, &dispatch.names),
         Answer::Bars(reply) => judge(reply, dispatch.message, &dispatch.names),
+        // A server that keeps it has not read it.
+        Answer::Rest(answered) if answers_later => match rest::judge(answered, dispatch) {
+            Verdict::Acknowledged { duplicate } => Verdict::Awaited { duplicate },
+            verdict => verdict,
+        },
         Answer::Rest(answered) => rest::judge(answered, dispatch),
         Answer::Mesh(handed) => judge_handed(handed),
     }

@@ -169,6 +169,18 @@ mod tests {
     }
 
     #[test]
+    fn a_server_of_a_partner_that_answers_later_has_only_delivered_it() {
+        let answer = |status| {
+            let asked = Asked::Create { is_named: true };
+            crate::delivery::Answer::Rest(answered(status, asked, ""))
+        };
+        let verdict = |status, later| super::super::verdict(&answer(status), &dispatch(false), later);
+        assert_eq!(verdict(201, true), Verdict::Awaited { duplicate: false });
+        assert_eq!(verdict(201, false), Verdict::Acknowledged { duplicate: false });
+        assert_eq!(verdict(503, true), retry(RetryReason::Status(503)));
+    }
+
+    #[test]
     fn an_entry_that_was_not_done_decides() {
         let refused = |status| Verdict::PartRefused { entry: 1, status, codes: OutcomeCodes::default() };
         assert_eq!(transacted(&response(&["201", "412 Precondition Failed"]), false), refused(412));
