@@ -79,6 +79,7 @@ use crate::audit::{self, HashKey, Recorder, Refused, Step, Terms};
 use crate::delivery::outbox::{self, Queued, enqueue};
 use crate::delivery::{AttemptError, Dispatch, Health, Lane, deadline};
 use crate::disclosure::{self, AgreementChange, Agreements};
+use crate::fhir::error_code;
 use crate::fhir::message::{nhs_number, priority, subject};
 use crate::fhir::outcome::Issue;
 use crate::fhir::{Instant, Limits};
@@ -648,7 +649,9 @@ impl Ended {
                 return Ended { retry_after: after, health, ..ended };
             }
             Verdict::Refused { status, codes } => {
-                let note = format!("the partner refused it with {status} {codes}{}", told(status));
+                let why = Some(error_code::explained(&codes)).filter(|why| !why.is_empty());
+                let why = why.map_or(told(status).to_owned(), |why| format!(": {why}"));
+                let note = format!("the partner refused it with {status} {codes}{why}");
                 Ended::new(State::Refused, "partner-refused", note)
             }
             Verdict::PartRefused { entry, status, codes } => {

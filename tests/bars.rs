@@ -249,7 +249,7 @@ fn a_partner_rejects_or_asks_later_and_the_provider_sees_why() {
             "ask",
             "information-missing",
             "the partner asks for missing information: Patient.telecom",
-            json!({"verdict": "information-missing", "reasons": [], "asksFor": ["Patient.telecom", "information-missing"]}),
+            json!({"verdict": "information-missing", "reasons": [], "asksFor": ["Patient.telecom"]}),
         ),
     ] {
         let site = site();
@@ -524,4 +524,86 @@ fn a_partner_cannot_be_told_to_answer_later_without_a_way_to_answer() {
     assert_eq!(checked.status.code(), Some(1));
     let said = String::from_utf8_lossy(&[checked.stdout, checked.stderr].concat()).into_owned();
     assert!(said.contains("DEMOT has answers_later, but weir.toml has no [bars] section"), "{said}");
+}
+
+/// What readiness says of the first route to a partner.
+fn takes(site: &DemoSite, recipient: &str) -> Value {
+    let (_, ready) = http_get(site.operations(), "/readyz").expect("it answers");
+    let ready: Value = serde_json::from_str(&ready).expect("it is JSON");
+    let routes = ready["routes"].as_array().expect("it shows them").clone();
+    routes.into_iter().find(|route| route["recipient"] == recipient).expect("it has a route")["takes"].clone()
+}
+
+#[test]
+fn what_a_partner_takes_is_found_out_beside_delivery_and_shown() {
+    let site = DemoSite::new();
+    let trust = site.start_partner("trust", &[]);
+    let gateway = site.start_gateway();
+    wait_for("both partners to be asked", || takes(&site, "DEMOT").is_object() && takes(&site, "DEMOI").is_object());
+    let found = takes(&site, "DEMOT");
+    assert_eq!(
+        (&found["support"], &found["version"], &found["heldBack"]),
+        (&json!("listed"), &json!("1.4.0"), &json!(false))
+    );
+    assert!(
+        found["definition"].as_str().is_some_and(|url| url.ends_with("servicerequest-request-referral")),
+        "{found}"
+    );
+    assert!(found["requires"].as_array().is_some_and(|all| all.contains(&json!("Patient"))), "{found}");
+    assert_eq!(found["problems"], json!([]));
+    let nobody = takes(&site, "DEMOI");
+    assert_eq!(
+        (&nobody["support"], nobody["problems"].as_array().map(Vec::len)),
+        (&json!("unknown"), Some(2)),
+        "{nobody}"
+    );
+    let metrics = http_get(site.operations(), "/metrics").expect("it answers").1;
+    for line in [
+        r#"weir_partner_support{recipient="DEMOT",route="0",support="listed"} 1"#,
+        r#"weir_partner_support{recipient="DEMOI",route="0",support="unknown"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+    let check = |format: &[&str]| {
+        let mut command = weir();
+        command.args(["partner", "check", "DEMOT", "--site"]).arg(site.gateway_folder()).args(format);
+        command.output().expect("weir runs")
+    };
+    let text = check(&[]);
+    assert_eq!(text.status.code(), Some(0));
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    for line in
+        ["it says: Weir partner", "BaRS 1.4.0", "our messages are among those that it lists", "asks for MessageHeader"]
+    {
+        assert!(text.contains(line), "{text}");
+    }
+    assert_eq!(json_of(&check(&["--format", "json"]))["takes"]["support"], "listed");
+    trust.kill();
+    ends_well(&site, gateway);
+}
+
+#[test]
+fn a_partner_that_lists_other_messages_is_warned_about_and_held_back_only_where_its_file_says_so() {
+    let site = DemoSite::new();
+    let trust = site.start_partner("trust", &["unlisted"]);
+    let gateway = site.start_gateway();
+    wait_for("the Trust to be asked", || takes(&site, "DEMOT")["support"] == "not-listed");
+    let log = fs::read_to_string(site.path("gateway.log")).expect("the gateway logs");
+    let warned = |line: &str| line.contains("WARN") && line.contains("the partner does not list our messages");
+    assert!(log.lines().any(warned), "{log}");
+    let id = submit(&site, RECORD);
+    wait_until(&site, &id, "acknowledged");
+    assert_eq!(gateway.terminate(), Some(0));
+
+    partner_file(&site, "trust", |text| format!("{text}require_listed = true\ndiscovery_hours = 0.0005\n"));
+    let gateway = site.start_gateway();
+    wait_for("the Trust to be held back", || takes(&site, "DEMOT")["heldBack"] == true);
+    let second = submit(&site, "crisis-escalation-complete.json");
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(show(&site, &second)["attempts"], 0, "{}", show(&site, &second));
+    trust.kill();
+    let trust = site.start_partner("trust", &[]);
+    wait_until(&site, &second, "acknowledged");
+    trust.kill();
+    ends_well(&site, gateway);
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::delivery::mesh::Handed;
 use crate::delivery::{Answer, Dispatch, Reply};
 use crate::fhir::bars::{OutcomeCodes, outcome_codes};
+use crate::fhir::error_code::{Fault, Meaning, meaning};
 use crate::fhir::message::{Message, ResponseCode};
 use crate::fhir::response::{self, Decision, Finding};
 use crate::fhir::{Document, Limits};
@@ -79,6 +80,14 @@ pub enum RetryReason {
     /// An HTTP status that says so: 408, 425, 429, 5xx.
     #[error("the partner answers {0} for now")]
     Status(u16),
+    /// A code of http-error-codes says so.
+    #[error("the partner answers {status} for now: {}; {}", .fault.words, .fault.by.words())]
+    Said {
+        /// The HTTP status.
+        status: u16,
+        /// What the code says.
+        fault: Fault,
+    },
     /// 401: nothing of the message is wrong.
     #[error("the partner answers 401: it does not take our token or certificate")]
     Unauthorised,
@@ -97,8 +106,9 @@ impl RetryReason {
     /// Whether it says something of this message rather than of the partner's endpoint.
     pub fn concerns_the_message(self) -> bool {
         match self {
-            RetryReason::Status(425) | RetryReason::TransientError => true,
+            RetryReason::Status(425) | RetryReason::Said { status: 425, .. } | RetryReason::TransientError => true,
             RetryReason::Status(_)
+            | RetryReason::Said { .. }
             | RetryReason::Unauthorised
             | RetryReason::Uncorrelated
             | RetryReason::Mailboxes(_) => false,
@@ -181,11 +191,11 @@ pub fn judge_late(answer: &Document) -> Option<Late> {
     })
 }
 
-/// The element paths, or else the codes, of what is missing.
+/// The element paths and the codes of what is missing; that something is missing is no news.
 fn asked_for(findings: &[Finding]) -> Vec<String> {
     let missing = findings.iter().filter(|finding| finding.is_missing);
-    let mut asks: Vec<String> =
-        missing.flat_map(|finding| finding.paths.iter().chain(&finding.codes)).cloned().collect();
+    let asked = missing.flat_map(|finding| finding.paths.iter().chain(&finding.codes));
+    let mut asks: Vec<String> = asked.filter(|asked| *asked != "information-missing").cloned().collect();
     asks.sort();
     asks.dedup();
     asks
@@ -199,10 +209,14 @@ pub fn judge(reply: &Reply, message: MessageId, names: &[String]) -> Verdict {
     if echoes(reply, message) == Some(false) {
         return uncorrelated(reply);
     }
-    match status {
-        408 | 425 | 429 | 500.. => again(reply, RetryReason::Status(status)),
-        200..300 => judge_message(reply, names),
-        409 => judge_conflict(reply, message),
+    if reply.status.is_success() {
+        return judge_message(reply, names);
+    }
+    let fault = parsed(reply).and_then(|document| meaning(&outcome_codes(&document)));
+    match (fault, status) {
+        (Some(fault), _) if fault.meaning == Meaning::Again => again(reply, RetryReason::Said { status, fault }),
+        (_, 409) => judge_conflict(reply, message),
+        (None, 408 | 425 | 429 | 500..) => again(reply, RetryReason::Status(status)),
         _ => refused(reply),
     }
 }
@@ -485,6 +499,51 @@ mod tests {
         let duplicate = outcome(ErrorCode::Conflict, Issue::error(IssueType::Duplicate, "had it"));
         assert_eq!(first(409, Some(OURS), &duplicate), Verdict::Awaited { duplicate: true });
         assert_eq!(first(503, Some(OURS), ""), retry(RetryReason::Status(503)));
+    }
+
+    #[test]
+    fn every_code_of_the_specification_is_retried_refused_or_a_duplicate() {
+        use crate::fhir::error_code::{SPECIFIED, fault};
+        for (status, code) in SPECIFIED {
+            let body = |issue: &str| {
+                format!(
+                    r#"{{"resourceType":"OperationOutcome","issue":[{{"severity":"error","code":"{issue}","details":{{"coding":[
+                    {{"system":"https://fhir.nhs.uk/Codesystem/http-error-codes","code":"{code}"}}]}}}}]}}"#
+                )
+            };
+            let verdict = judged(status, Some(OURS), &body("processing"));
+            let expected = match status {
+                408 | 425 | 429 | 500 | 503 => {
+                    let fault = fault(code).expect("it is known");
+                    retry(RetryReason::Said { status, fault })
+                }
+                _ => refusal(status, &["processing"], &[code]),
+            };
+            assert_eq!(verdict, expected, "{status} {code}");
+            let duplicate = judged(status, Some(OURS), &body("duplicate"));
+            let is_taken = duplicate == Verdict::Acknowledged { duplicate: true };
+            assert_eq!(is_taken, status == 409, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn a_code_outweighs_the_status() {
+        let body = |code: &str| {
+            format!(
+                r#"{{"resourceType":"OperationOutcome","issue":[{{"severity":"error","code":"processing","details":{{"coding":[
+                {{"code":"{code}"}}]}}}}]}}"#
+            )
+        };
+        let again = judged(400, Some(OURS), &body("SEND_TOO_MANY_REQUESTS"));
+        let Verdict::Retry { reason, after } = again else { panic!("{again:?}") };
+        assert_eq!(after, Some(Duration::from_secs(7)), "Retry-After is listened to");
+        let words = "the partner answers 400 for now: there were too many requests in this time; the API in between finds \
+                     fault with what we sent";
+        assert_eq!((reason.to_string(), reason.concerns_the_message()), (words.to_owned(), false));
+        let refused = judged(500, Some(OURS), &body("REC_UNPROCESSABLE_ENTITY"));
+        assert_eq!(refused, refusal(500, &["processing"], &["REC_UNPROCESSABLE_ENTITY"]));
+        let early = judged(425, Some(OURS), &body("REC_TOO_EARLY"));
+        assert!(matches!(early, Verdict::Retry { reason, .. } if reason.concerns_the_message()), "{early:?}");
     }
 
     #[test]

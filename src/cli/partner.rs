@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     /// The partner's folder: partner.toml, pki/, and the inbox
     #[arg(long, value_name = "DIR", required = true)]
     site: Option<std::path::PathBuf>,
-    /// What to do wrong: unavailable:N, flap:N, cut:N, silent:N, slow:MILLISECONDS, reject, uncorrelated:N
+    /// What to do wrong: unavailable:N, flap:N, cut:N, silent:N, slow:MILLISECONDS, reject, unlisted, uncorrelated:N
     #[arg(long, value_name = "HOW")]
     misbehave: Vec<Misbehaviour>,
     /// Answer each message later, by a message to the `[answers]` of partner.toml: accept, reject or ask

@@ -1,4 +1,4 @@
-//! `weir partner check`: what is wrong with a partner's TLS, in words.
+//! `weir partner check`: what is wrong with a partner's TLS, and what it says that it takes, in words.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -8,15 +8,15 @@ use super::output::Output;
 use super::site::SiteOption;
 use crate::config::Site;
 use crate::delivery::rest::{TokenRoute, try_token};
-use crate::delivery::{Endpoint, Over, Partner, Probe, Remark, probe};
+use crate::delivery::{Bars, Discovery, Endpoint, Over, Partner, Probe, Remark, Support, probe};
 use crate::fhir::instant_text;
 use crate::identity::PartyId;
 use crate::identity::certificate::Described;
 use crate::identity::tls::{Credentials, system_clock};
-use crate::server::clock;
+use crate::server::{clock, discovery};
 
 /// Connects to each endpoint of a partner as the gateway would, shows what it presents, and says all that the gateway
-/// would refuse. Sends nothing of anyone; where a route wants a token, one is asked for. Exits with 1 when something is
+/// would refuse. Sends nothing of anyone; where a route wants a token, one is asked for, and a BaRS endpoint is asked what it takes. Exits with 1 when something is
 /// refused.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  weir partner check DEMOT --site site/gateway")]
@@ -40,8 +40,12 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
         if !seen.problems.is_empty() {
             answer = Answer::No;
         }
+        let takes = if seen.problems.is_empty() { runtime.block_on(ask(&site, partner, &place))? } else { None };
         show(output, &place, &seen);
-        output.json(&as_json(&partner.ods, &place, &seen));
+        takes.iter().for_each(|found| show_takes(output, found));
+        let mut shown = as_json(&partner.ods, &place, &seen);
+        shown["takes"] = takes.as_ref().map_or(Value::Null, discovery::as_json);
+        output.json(&shown);
     }
     Ok(answer)
 }
@@ -56,6 +60,8 @@ struct Place<'a> {
     credentials: &'a Credentials,
     /// How a token is had there.
     token: Option<&'a TokenRoute>,
+    /// Whether it can be asked what it takes.
+    is_bars: bool,
 }
 
 /// Everything that the routes of a partner connect to.
@@ -67,7 +73,8 @@ fn places<'a>(site: &'a Site, partner: &'a Partner) -> Vec<Place<'a>> {
             Over::Rest(_) => ("FHIR REST", Some(&partner.ods), site.credentials()),
             Over::Mesh(mailbox) => ("NHS MESH", None, &mailbox.credentials),
         };
-        places.push(Place { route, over: over_what, endpoint: over.endpoint(), party, credentials, token: None });
+        let (endpoint, is_bars) = (over.endpoint(), matches!(over, Over::Bars(_)));
+        places.push(Place { route, over: over_what, endpoint, party, credentials, token: None, is_bars });
         places.extend(over.token().map(|token| Place {
             route,
             over: "its tokens",
@@ -75,6 +82,7 @@ fn places<'a>(site: &'a Site, partner: &'a Partner) -> Vec<Place<'a>> {
             party: None,
             credentials: site.credentials(),
             token: Some(token),
+            is_bars: false,
         }));
     }
     places
@@ -89,6 +97,35 @@ async fn look(place: &Place<'_>) -> Probe {
         seen.problems.push(Remark { text: error.to_string(), hint: error.hint() });
     }
     seen
+}
+
+/// Asks a BaRS endpoint what it takes.
+async fn ask(site: &Site, partner: &Partner, place: &Place<'_>) -> anyhow::Result<Option<Discovery>> {
+    if !place.is_bars {
+        return Ok(None);
+    }
+    let recipient = (partner.ods.clone(), partner.service_id.clone());
+    let bars = Bars::new(recipient, place.endpoint.clone(), place.credentials, system_clock())?;
+    Ok(Some(bars.discover(&site.party(), &site.stages().provider.name).await))
+}
+
+fn show_takes(output: &Output, found: &Discovery) {
+    let stated = found.stated.as_ref();
+    let software = stated.and_then(|stated| stated.software.as_deref()).unwrap_or("unnamed software");
+    let version = found.version.as_deref().unwrap_or("a version that it does not say");
+    output.line(&format!("  it says: {software}, BaRS {version}"));
+    output.line(match found.support {
+        Support::Listed => "  our messages are among those that it lists",
+        Support::NotListed => "  warning: our messages are NOT among those that it lists",
+        Support::Unknown => "  it does not say which messages it takes",
+    });
+    if let Some(definition) = &found.definition {
+        let url = definition.url.as_deref().unwrap_or("without a URL");
+        output.line(&format!("  its definition of them: {url}, which asks for {}", definition.requires.join(", ")));
+    }
+    for problem in &found.problems {
+        output.line(&format!("  could not be asked: {problem}"));
+    }
 }
 
 fn show(output: &Output, place: &Place<'_>, seen: &Probe) {

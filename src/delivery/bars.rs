@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 
 use super::client::Client;
+use super::discovery::{Discovery, discover};
 use super::{AttemptError, Dispatch, Endpoint, Reply};
 use crate::fhir::bars;
 use crate::identity::PartyId;
@@ -48,6 +49,11 @@ impl Bars {
         &self.client.endpoint().base
     }
 
+    /// Asks the endpoint what it takes, as `sender`, whose name is `name`.
+    pub async fn discover(&self, sender: &PartyId, name: &str) -> Discovery {
+        discover(&self.client, &self.service_id, &headers_of((sender, name), &self.service_id)).await
+    }
+
     /// Sends the message once.
     ///
     /// # Errors
@@ -63,16 +69,21 @@ impl Bars {
 
 /// The headers of every attempt at delivering `dispatch`.
 fn headers(dispatch: &Dispatch, service_id: &str) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    let organisation = bars::end_user_organisation(dispatch.sender.as_str(), &dispatch.sender_name);
+    let mut headers = headers_of((&dispatch.sender, &dispatch.sender_name), service_id);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(bars::MEDIA_TYPE));
-    headers.insert(ACCEPT, HeaderValue::from_static(bars::MEDIA_TYPE));
     headers.insert(REQUEST_ID, text(&dispatch.message.to_string()));
     headers.insert(CORRELATION_ID, text(&dispatch.correlation.to_string()));
-    headers.insert(TARGET, text(&bars::target_identifier(service_id)));
-    headers.insert(ORGANISATION, text(&organisation));
-    headers.insert(SOFTWARE, text(&bars::requesting_software("Weir", env!("CARGO_PKG_VERSION"))));
     headers.insert(USE_CONTEXT, HeaderValue::from_static(dispatch.use_context));
+    headers
+}
+
+/// The headers of every request: who asks, with what, which service.
+fn headers_of((sender, name): (&PartyId, &str), service_id: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static(bars::MEDIA_TYPE));
+    headers.insert(TARGET, text(&bars::target_identifier(service_id)));
+    headers.insert(ORGANISATION, text(&bars::end_user_organisation(sender.as_str(), name)));
+    headers.insert(SOFTWARE, text(&bars::requesting_software("Weir", env!("CARGO_PKG_VERSION"))));
     headers
 }
 

@@ -10,6 +10,7 @@ mod attempt;
 mod bars;
 mod client;
 pub mod deadline;
+mod discovery;
 mod dispatch;
 mod endpoint;
 mod lane;
@@ -26,6 +27,7 @@ mod transport;
 
 pub use attempt::{AttemptError, TlsRefusal};
 pub use bars::Bars;
+pub use discovery::{Discovery, Support};
 pub use dispatch::{Dispatch, NEW_REFERRAL, RESPONSE};
 pub use endpoint::{Endpoint, RouteSection};
 pub use lane::{BreakerSection, BreakerSettings, Health, Lane, LaneSettings, Standing, Ticket};

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::bars::Bars;
 use super::mesh::{Handed, Post};
 use super::rest::{Answered, Rest};
-use super::{AttemptError, Dispatch, Over, Partner, Reply};
+use super::{AttemptError, Discovery, Dispatch, Over, Partner, Reply};
+use crate::identity::PartyId;
 use crate::identity::tls::{Clock, Credentials, TlsError};
 
 /// What carries messages over one route.
@@ -66,6 +67,14 @@ impl Transport {
             Transport::Bars(bars) => Ok(Answer::Bars(bars.attempt(dispatch, limit).await?)),
             Transport::Rest(rest) => Ok(Answer::Rest(rest.attempt(dispatch, limit).await?)),
             Transport::Mesh(post) => Ok(Answer::Mesh(post.attempt(dispatch, limit).await?)),
+        }
+    }
+
+    /// What the endpoint says that it takes, when `sender`, whose name is `name`, asks; `None` where nobody can ask.
+    pub(super) async fn discover(&self, sender: &PartyId, name: &str) -> Option<Discovery> {
+        match self {
+            Transport::Bars(bars) => Some(bars.discover(sender, name).await),
+            Transport::Rest(_) | Transport::Mesh(_) => None,
         }
     }
 

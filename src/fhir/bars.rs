@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::error_code::fault;
 use super::outcome::{Issue, operation_outcome_coded};
 use super::{Document, Limits, Node, Writer};
 
@@ -252,10 +253,12 @@ pub(super) fn is_issue_code(code: &str) -> bool {
     is_status || ISSUE_TYPES.contains(&code)
 }
 
-/// Codes of http-error-codes: who says it, and one of the words that the code system uses.
+/// Codes of http-error-codes, and others like them: who says it, and words that the code system uses.
 pub(super) fn is_error_code(code: &str) -> bool {
     let words = ["REC_", "SEND_", "PROXY_"].iter().find_map(|said_by| code.strip_prefix(said_by));
-    is_issue_code(code) || words.is_some_and(|words| words.split('_').all(|word| ERROR_WORDS.contains(&word)))
+    is_issue_code(code)
+        || fault(code).is_some()
+        || words.is_some_and(|words| words.split('_').all(|word| ERROR_WORDS.contains(&word)))
 }
 
 /// R4, issue-type.

@@ -160,8 +160,13 @@ impl Definition {
         })
     }
 
+    fn id(&self) -> &'static str {
+        self.url.rsplit('/').next().unwrap_or_default()
+    }
+
     fn write(&self, out: &mut Writer, date: Instant) {
         out.field("resourceType", "MessageDefinition");
+        out.field("id", self.id());
         out.field("url", self.url);
         out.field("name", self.name);
         out.field("status", "active");
@@ -200,8 +205,8 @@ fn contexts(service: &str) -> [(&'static str, String); 2] {
     [(DOS_SERVICE, service.to_owned()), (USE_CASE.0, USE_CASE.1.to_owned())]
 }
 
-/// A searchset of `definitions`, which `link` asked for.
-pub fn definition_bundle(definitions: &[&Definition], link: &str, date: Instant) -> String {
+/// A searchset of `definitions`, for which `query` asked at the FHIR base `base`.
+pub fn definition_bundle(definitions: &[&Definition], (base, query): (&str, &str), date: Instant) -> String {
     let mut out = Writer::new();
     out.begin_object();
     out.field("resourceType", "Bundle");
@@ -211,14 +216,14 @@ pub fn definition_bundle(definitions: &[&Definition], link: &str, date: Instant)
     out.raw(&definitions.len().to_string());
     out.list_of_one("link", |out| {
         out.field("relation", "self");
-        out.field("url", link);
+        out.field("url", &format!("{base}/MessageDefinition?{query}"));
     });
     if !definitions.is_empty() {
         out.key("entry");
         out.begin_array();
         for definition in definitions {
             out.begin_object();
-            out.field("fullUrl", definition.url);
+            out.field("fullUrl", &format!("{base}/MessageDefinition/{}", definition.id()));
             out.key("resource");
             out.begin_object();
             definition.write(&mut out, date);
@@ -345,11 +350,11 @@ mod tests {
         };
         assert_eq!(read, expected);
         let referral = Definition::referral("2000099991");
-        let bundle = parsed(definition_bundle(&[&referral], "https://t.example/MessageDefinition", NOW));
+        let bundle = parsed(definition_bundle(&[&referral], ("https://t.example", "context=1"), NOW));
         let [defined] = &read_definitions(&bundle)[..] else { panic!("one") };
         assert_eq!(defined.event.as_deref(), Some("servicerequest-request"));
         assert_eq!(defined.requires.len(), 6);
-        assert_eq!(read_definitions(&parsed(definition_bundle(&[], "https://t.example", NOW))), []);
+        assert_eq!(read_definitions(&parsed(definition_bundle(&[], ("https://t.example", ""), NOW))), []);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod capability;
 pub mod consent;
 pub mod definitions;
 mod document;
+pub mod error_code;
 mod expression;
 mod fixed;
 mod instant;

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// One thing to do wrong, written as `unavailable:3`, `flap:5`, `cut:1`, `silent:1`, `slow:200`, `reject` or `uncorrelated:2`.
+/// One thing to do wrong, written as `unavailable:3`, `flap:5`, `cut:1`, `silent:1`, `slow:200`, `reject`, `unlisted` or `uncorrelated:2`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misbehaviour {
     /// `unavailable:N`: the first N messages get 503 with `Retry-After: 1`, and are not kept.
@@ -19,6 +19,8 @@ pub enum Misbehaviour {
     Slow(Duration),
     /// `reject`: every message gets 422, and is not kept.
     Reject,
+    /// `unlisted`: it says that it takes bookings alone, and takes what comes all the same.
+    Unlisted,
     /// `uncorrelated:N`: the first N messages are kept, and get an answer to another message.
     Uncorrelated(u32),
 }
@@ -26,7 +28,7 @@ pub enum Misbehaviour {
 /// Text that names no misbehaviour.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not a misbehaviour: write unavailable:N, flap:N, cut:N, silent:N, slow:MILLISECONDS, reject or uncorrelated:N"
+    "not a misbehaviour: write unavailable:N, flap:N, cut:N, silent:N, slow:MILLISECONDS, reject, unlisted or uncorrelated:N"
 )]
 pub struct UnknownMisbehaviour;
 
@@ -36,6 +38,9 @@ impl FromStr for Misbehaviour {
     fn from_str(text: &str) -> Result<Misbehaviour, UnknownMisbehaviour> {
         if text == "reject" {
             return Ok(Misbehaviour::Reject);
+        }
+        if text == "unlisted" {
+            return Ok(Misbehaviour::Unlisted);
         }
         let (kind, number) = text.split_once(':').ok_or(UnknownMisbehaviour)?;
         let number: u32 = number.parse().map_err(|_| UnknownMisbehaviour)?;
@@ -62,6 +67,7 @@ pub(super) struct Mischief {
     silent: AtomicU32,
     uncorrelated: AtomicU32,
     reject: bool,
+    unlisted: bool,
     slow: Duration,
 }
 
@@ -77,6 +83,7 @@ impl Mischief {
                 Misbehaviour::Uncorrelated(times) => mischief.uncorrelated = times.into(),
                 Misbehaviour::Slow(wait) => mischief.slow = wait,
                 Misbehaviour::Reject => mischief.reject = true,
+                Misbehaviour::Unlisted => mischief.unlisted = true,
             }
         }
         mischief
@@ -107,6 +114,10 @@ impl Mischief {
         self.reject
     }
 
+    pub(super) fn unlisted(&self) -> bool {
+        self.unlisted
+    }
+
     pub(super) fn slow(&self) -> Duration {
         self.slow
     }
@@ -130,6 +141,7 @@ mod tests {
             ("silent:1", Misbehaviour::Silent(1)),
             ("slow:250", Misbehaviour::Slow(Duration::from_millis(250))),
             ("reject", Misbehaviour::Reject),
+            ("unlisted", Misbehaviour::Unlisted),
             ("uncorrelated:2", Misbehaviour::Uncorrelated(2)),
         ] {
             assert_eq!(text.parse(), Ok(expected));

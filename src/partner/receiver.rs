@@ -24,6 +24,8 @@ use crate::identity::PartyId;
 use crate::server::exchange::{self, answer, has_ids, is_fhir_json, read, text};
 use crate::server::listener::{Connection, Peer};
 
+/// What it lists when it is told to list other messages than it takes.
+const BOOKING_DEFINITION: &str = "https://fhir.nhs.uk/MessageDefinition/bars-message-booking-request";
 /// The FHIR base, below the host.
 const BASE: &str = "/FHIR/R4";
 
@@ -98,7 +100,7 @@ async fn metadata(
                 version: env!("CARGO_PKG_VERSION"),
                 description: "A receiver of BaRS messages that stores and acknowledges them",
                 base: &receiver.base,
-                receives: &[REFERRAL_DEFINITION],
+                receives: if receiver.mischief.unlisted() { &[BOOKING_DEFINITION] } else { &[REFERRAL_DEFINITION] },
                 sends: &[RESPONSE_DEFINITION],
             };
             answer(&headers, StatusCode::OK, said.to_json((receiver.settings.now)()))
@@ -118,8 +120,9 @@ async fn message_definition(
         return refused(&headers, refusal);
     }
     let definition = Definition::referral(&receiver.settings.service_id);
-    let now = (receiver.settings.now)();
-    let found = exchange::definitions(&headers, (&receiver.base, &uri), &[definition], now);
+    let (definitions, now) =
+        (if receiver.mischief.unlisted() { vec![] } else { vec![definition] }, (receiver.settings.now)());
+    let found = exchange::definitions(&headers, (&receiver.base, &uri), &definitions, now);
     found.unwrap_or_else(|refusal| refusal.answer(&headers))
 }
 

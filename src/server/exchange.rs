@@ -193,8 +193,8 @@ pub fn definitions(
     }
     let asked = |definition: &&Definition| contexts.iter().all(|context| definition.is_for(context));
     let found: Vec<&Definition> = there_are.iter().filter(asked).collect();
-    let link = format!("{base}/MessageDefinition?{}", uri.query().unwrap_or_default());
-    Ok(answer(headers, StatusCode::OK, definition_bundle(&found, &link, now)))
+    let asked_for = (base, uri.query().unwrap_or_default());
+    Ok(answer(headers, StatusCode::OK, definition_bundle(&found, asked_for, now)))
 }
 
 /// The body, within `limit` bytes and `time`.

@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::delivery::{self, Lane};
+use crate::delivery::{self, Lane, Support};
 use crate::disclosure::Agreements;
 use crate::fhir::Instant;
 use crate::identity::tls::Term;
@@ -65,6 +65,13 @@ struct Alarmed {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Takes {
+    recipient: String,
+    route: u32,
+    support: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Responded {
     sender: String,
     outcome: &'static str,
@@ -95,6 +102,7 @@ pub(super) struct Metrics {
     under_way: Family<Route, Gauge>,
     alarms: Family<Alarmed, Counter>,
     responses: Family<Responded, Counter>,
+    supports: Family<Takes, Gauge>,
     accept_seconds: Histogram,
     delivery_seconds: Histogram,
 }
@@ -138,6 +146,9 @@ impl Default for Metrics {
         let responses = Family::default();
         let help = "Responses that partners sent to $process-message, by what became of them";
         registry.register("partner_responses", help, responses.clone());
+        let supports = Family::default();
+        let help = "Whether partners say that they take our messages, 1 at what they say";
+        registry.register("partner_support", help, supports.clone());
         registry.register("attempts_under_way", "Delivery attempts under way, by route", under_way.clone());
         let seconds = Unit::Seconds;
         let help = "From the last byte of a record to its 202";
@@ -161,6 +172,7 @@ impl Default for Metrics {
             under_way,
             alarms,
             responses,
+            supports,
             accept_seconds,
             delivery_seconds,
         }
@@ -216,6 +228,22 @@ impl Metrics {
     /// A message was moved to the next route (`next-route`), or people were told what is wrong with it.
     pub(super) fn alarm(&self, recipient: &str, what: &'static str) {
         self.alarms.get_or_create(&Alarmed { recipient: recipient.to_owned(), what }).inc();
+    }
+
+    /// What partners say that they take.
+    pub(super) fn support<'l>(
+        &self,
+        lanes: impl Iterator<Item = &'l Arc<Lane>>,
+        said: impl Fn(&Lane) -> Option<Support>,
+    ) {
+        for lane in lanes {
+            let Some(found) = said(lane) else { continue };
+            for support in Support::ALL {
+                let (recipient, route) = (lane.party().to_string(), lane.route().into());
+                let takes = Takes { recipient, route, support: support.code() };
+                self.supports.get_or_create(&takes).set((support == found).into());
+            }
+        }
     }
 
     /// A partner's response was answered. `outcome` is `accepted`, or the kind of issue that refused it.

@@ -6,6 +6,7 @@ mod alarms;
 mod agreements;
 mod certificates;
 pub mod clock;
+pub(crate) mod discovery;
 pub mod exchange;
 pub mod listener;
 mod metrics;
@@ -87,6 +88,8 @@ struct Service {
     notifier: Notifier,
     agreements: agreements::Standing,
     certificates: certificates::Standing,
+    /// What partners say that they take.
+    findings: discovery::Findings,
     draining: AtomicBool,
 }
 
@@ -112,6 +115,8 @@ pub struct Running {
     lanes: Vec<JoinHandle<()>>,
     /// Empty our MESH mailboxes.
     posts: Vec<JoinHandle<()>>,
+    /// Ask partners what they take.
+    asking: Vec<JoinHandle<()>>,
     /// What people owe and do: acts, agreements, certificates, reviews, notices.
     office: [JoinHandle<()>; 6],
     /// Changes when agreements and certificates are to be looked at.
@@ -165,7 +170,9 @@ pub async fn start(
     let Settings { limits, site, notifier, certificates, acts, agreements: folder, checkpoint_every, .. } = settings;
     let agreements = agreements::Standing::default();
     let certificates = certificates::Standing::of(certificates);
-    let service = Arc::new(Service { gateway, metrics, limits, site, notifier, agreements, certificates, draining });
+    let findings = discovery::Findings::default();
+    let service =
+        Arc::new(Service { gateway, metrics, limits, site, notifier, agreements, certificates, findings, draining });
     acts::perform(&service, &acts, false).await;
     let (stop, stopped) = watch::channel(false);
     let addresses = (records.local_address(), operations.local_address());
@@ -185,6 +192,9 @@ pub async fn start(
     let posts = post::Mailbox::all_of(service.gateway.lanes.values().flatten()).into_iter();
     let collect = |mailbox| tokio::spawn(post::collect(service.clone(), mailbox, stopped.clone()));
     let posts = posts.map(collect).collect();
+    let lanes_asked = service.gateway.lanes.values().flatten();
+    let ask = |lane: &Arc<Lane>| tokio::spawn(discovery::ask(service.clone(), lane.clone(), stopped.clone()));
+    let asking = lanes_asked.map(ask).collect();
     let (look, asked) = watch::channel(0);
     let office = [
         tokio::spawn(agreements::watch(service.clone(), folder, asked.clone(), stopped.clone())),
@@ -197,7 +207,7 @@ pub async fn start(
     let checkpoints = tokio::spawn(sign_heads(checkpointer, checkpoint_every, stopped));
     info!(records = %addresses.0, operations = %addresses.1, "gateway started");
     let (records, operations) = addresses;
-    Ok(Running { records, operations, service, stop, listeners, lanes, posts, office, look, checkpoints })
+    Ok(Running { records, operations, service, stop, listeners, lanes, posts, asking, office, look, checkpoints })
 }
 
 impl Running {
@@ -221,7 +231,8 @@ impl Running {
         info!("gateway draining");
         self.service.draining.store(true, Ordering::Relaxed);
         let _nobody_listens = self.stop.send(true);
-        for task in self.listeners.into_iter().chain(self.lanes).chain(self.posts).chain(self.office) {
+        for task in self.listeners.into_iter().chain(self.lanes).chain(self.posts).chain(self.asking).chain(self.office)
+        {
             report(task.await);
         }
         if let Err(error) = self.service.gateway.stopped(clock::now()).await {

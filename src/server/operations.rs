@@ -78,6 +78,7 @@ fn routes(service: &Service) -> Vec<serde_json::Value> {
             "route": lane.route(),
             "breaker": lane.standing(now).code(),
             "attemptsUnderWay": lane.under_way(),
+            "takes": service.findings.shown(lane),
         })
     };
     lanes.into_iter().map(shown).collect()
@@ -92,6 +93,7 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response {
             service.metrics.agreements(&agreements, service.agreements.faults(), clock::now());
             service.metrics.certificates(&service.certificates.terms(), service.certificates.faults());
             service.metrics.lanes(service.gateway.lanes.values().flatten());
+            service.metrics.support(service.gateway.lanes.values().flatten(), |lane| service.findings.support(lane));
             let text = service.metrics.render(&counts, reviews);
             ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
                 .into_response()

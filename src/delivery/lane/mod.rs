@@ -19,7 +19,7 @@ use self::breaker::Breaker;
 use self::bucket::Bucket;
 use super::mesh::Post;
 use super::transport::{Answer, Transport};
-use super::{AttemptError, BarsSettings, Dispatch, Partner};
+use super::{AttemptError, BarsSettings, Discovery, Dispatch, Partner, Support};
 use crate::identity::PartyId;
 use crate::identity::tls::{Clock, Credentials, TlsError};
 
@@ -44,6 +44,8 @@ struct Gate {
     breaker: Breaker,
     bucket: Option<Bucket>,
     under_way: u32,
+    /// Whether no attempt may begin, since the partner says that it takes other messages.
+    held: bool,
 }
 
 impl Lane {
@@ -58,6 +60,7 @@ impl Lane {
                 breaker: Breaker::new(partner.lane.breaker),
                 bucket: partner.lane.rate.map(|rate| Bucket::full(rate, Instant::now())),
                 under_way: 0,
+                held: false,
             };
             Ok(Lane {
                 party: partner.ods.clone(),
@@ -100,6 +103,28 @@ impl Lane {
         }
     }
 
+    /// Asks the partner what it takes, as `sender`, whose name is `name`; `None` where nobody can ask. Where its file says so, no
+    /// attempt begins from now on until it lists our messages.
+    pub async fn discover(&self, sender: &PartyId, name: &str) -> Option<Discovery> {
+        let found = self.transport.discover(sender, name).await?;
+        let held = self.bars.require_listed && found.support == Support::NotListed;
+        let was_held = std::mem::replace(&mut self.gate().held, held);
+        if was_held && !held {
+            self.ring();
+        }
+        Some(found)
+    }
+
+    /// How often the partner is asked.
+    pub fn discover_every(&self) -> Duration {
+        self.bars.discover_every
+    }
+
+    /// Whether its messages wait because the partner says that it takes others.
+    pub fn is_held(&self) -> bool {
+        self.gate().held
+    }
+
     /// Where its messages go, for the audit log.
     pub fn address(&self) -> String {
         self.transport.address()
@@ -121,6 +146,9 @@ impl Lane {
     /// How many attempts may begin now; if none may, how long to wait, `None` until one that is under way ends.
     pub fn room(&self, now: Instant) -> Result<usize, Option<Duration>> {
         let mut gate = self.gate();
+        if gate.held {
+            return Err(None);
+        }
         let places = self.settings.concurrency.saturating_sub(gate.under_way);
         if places == 0 {
             return Err(None);
