@@ -69,7 +69,12 @@ fn every_accepted_message_arrives_once_whenever_the_gateway_is_killed() {
         .map(|_| runtime.spawn(submit_until_stopped(endpoint.clone(), record.clone(), stop.clone(), accepted.clone())))
         .collect();
     for round in 0..rounds() {
+        let known = accepted.lock().expect("nobody panicked").len();
         let gateway = site.start_gateway();
+        if round % 2 == 0 {
+            // However slow the machine is, every second round takes something.
+            wait_for("something to be accepted", || accepted.lock().expect("nobody panicked").len() > known);
+        }
         std::thread::sleep(Duration::from_millis(20 + random(300)));
         if round % 4 == 3 {
             trust.lock().expect("nobody panicked").take().expect("it runs").kill();
@@ -86,7 +91,7 @@ fn every_accepted_message_arrives_once_whenever_the_gateway_is_killed() {
         runtime.block_on(worker).expect("a worker ends well");
     }
     let locations: BTreeSet<String> = accepted.lock().expect("nobody panicked").iter().cloned().collect();
-    assert!(locations.len() > rounds(), "only {} messages were accepted: the test tested little", locations.len());
+    assert!(locations.len() >= rounds() / 2, "only {} messages were accepted: the test tested little", locations.len());
 
     let states = |locations: &BTreeSet<String>| -> Vec<String> {
         runtime.block_on(async {
