@@ -302,6 +302,11 @@ async fn accept_within(gateway: &Gateway, submission: Submission, now: fn() -> I
             info!(recipient = %queued.recipient(), repeat = queued.is_repeat(), "message accepted");
             Ok(queued)
         }
+        // Nothing was decided about the record, and the log of what was decided has no room to lose.
+        Err(refusal @ Refusal::Outbox(outbox::Error::Full(_))) => {
+            warn!(reason = %refusal, "submission put off");
+            Err(refusal)
+        }
         Err(refusal) => {
             warn!(stage = refusal.stage(), issues = refusal.issues().len(), "submission refused");
             let known = gateway.stages().interfaces.contains_key(&interface);
@@ -330,6 +335,7 @@ async fn queue(gateway: &Gateway, submission: Submission, now: fn() -> Instant) 
     if let Some(record) = gateway.store().message(received.message()).await.map_err(outbox::Error::Store)? {
         return Ok(Queued::repeat(&record, &received.digest())?);
     }
+    gateway.store().room().await.map_err(outbox::Error::from)?;
     let at = now();
     let attested = aside(&stages, length, move |stages| prepare(stages, received, at)).await?;
     let recipient = &attested.disclosable().agreement().recipient().ods;

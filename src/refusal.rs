@@ -64,7 +64,7 @@ impl Refusal {
                 Retry::Configured
             }
             Refusal::Outbox(outbox::Error::Conflict | outbox::Error::NoRoute { .. }) => Retry::Corrected,
-            Refusal::Outbox(outbox::Error::Store(_)) => Retry::Later,
+            Refusal::Outbox(outbox::Error::Full(_) | outbox::Error::Store(_)) => Retry::Later,
         }
     }
 
@@ -143,7 +143,7 @@ impl Refusal {
             Refusal::Disclosure(_) => IssueType::Forbidden,
             Refusal::Outbox(outbox::Error::Conflict) => IssueType::Conflict,
             Refusal::Outbox(outbox::Error::NoRoute { .. }) => IssueType::NotFound,
-            Refusal::Outbox(outbox::Error::Store(_)) => IssueType::Transient,
+            Refusal::Outbox(outbox::Error::Full(_) | outbox::Error::Store(_)) => IssueType::Transient,
         }
     }
 }

@@ -10,6 +10,7 @@ mod definitions;
 mod facts;
 mod faults;
 mod incidents;
+mod limits;
 mod packages;
 mod partner;
 mod site;

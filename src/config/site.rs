@@ -36,8 +36,8 @@ use crate::identity::{AgreementId, InterfaceName, PartyId};
 use crate::mapping::{CompiledMap, Diagnostic, MapFile, Mappings};
 use crate::pipeline::{Current, Gateway, Interface, Stages};
 use crate::provenance;
-use crate::server::{PartnerSide, RequestLimits, Settings, Terms, clock};
-use crate::storage::{Secret, SqliteStore, Store};
+use crate::server::{PartnerSide, RequestLimits, Settings, Terms, clock, listener};
+use crate::storage::{Room, Secret, SqliteStore, Store};
 use crate::validation::Validator;
 
 /// The files of a folder, read and checked one by one.
@@ -156,6 +156,7 @@ pub struct Site {
     payload_key: Secret,
     hash_key: Secret,
     audit_verifier: VerifierKey,
+    limits: listener::Limits,
     /// Name and SHA-256 of every file that decides what leaves.
     hashes: Vec<(String, [u8; 32])>,
 }
@@ -212,6 +213,7 @@ impl Site {
         let hash_key = faults.keep(files.secret(SITE, &written.audit.hash_key));
         let audit_key = faults.keep(files.audit_key(&written));
         faults.keep(bounds(&written));
+        let limits = faults.keep(written.limits.check(written.records.max_body_bytes));
         if let Some(credentials) = &credentials {
             faults.keep(our_own(credentials, &written));
         }
@@ -238,6 +240,7 @@ impl Site {
             payload_key: payload_key?,
             hash_key: hash_key?,
             audit_verifier: audit_key?.verifier().clone(),
+            limits: limits?,
             files,
             written,
             hashes,
@@ -308,7 +311,14 @@ impl Site {
         if let Some(folder) = file.parent() {
             fs::create_dir_all(folder)?;
         }
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&file, &self.payload_key).map_err(with_hint)?);
+        let storage = &self.written.storage;
+        let room = Room {
+            messages: storage.max_waiting_messages,
+            bytes: storage.max_waiting_bytes,
+            free_bytes: storage.min_free_bytes,
+        };
+        let store = SqliteStore::open(&file, &self.payload_key).map_err(with_hint)?.with_room(room);
+        let store: Arc<dyn Store> = Arc::new(store);
         let lanes = self.lanes()?;
         let gateway = Gateway {
             current: Current::new(self.stages.clone()),
@@ -330,6 +340,7 @@ impl Site {
                 body_bytes: records.max_body_bytes,
                 body_timeout: Duration::from_secs(records.body_timeout_seconds),
             },
+            listener: self.limits,
             site: self.staff.site().to_owned(),
             acts: self.staff.acts_folder().to_owned(),
             checkpoint_every: Duration::from_secs(self.written.audit.checkpoint_seconds),
@@ -516,6 +527,9 @@ fn bounds(written: &written::Gateway) -> Result<(), Fault> {
     }
     if !(1..=1 << 30).contains(&records.max_body_bytes) {
         return Err(Fault::new(SITE, "records.max_body_bytes is out of range", "write 1 to 1073741824 bytes"));
+    }
+    if written.storage.max_waiting_messages == 0 || written.storage.max_waiting_bytes == 0 {
+        return Err(Fault::new(SITE, "storage lets nothing wait", "write at least 1 message and 1 byte"));
     }
     if !(1..=500).contains(&records.max_depth) {
         return Err(Fault::new(SITE, "records.max_depth is out of range", "write 1 to 500 levels"));

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::incidents::Incidents;
+use super::limits::LimitsSection;
 use crate::identity::principal::Role;
 use crate::identity::{InterfaceName, PartyId, PrincipalId};
 
@@ -32,6 +33,9 @@ pub(super) struct Gateway {
     pub(super) cli: Option<Cli>,
     #[serde(default)]
     pub(super) incidents: Incidents,
+    /// What connections and requests may cost.
+    #[serde(default)]
+    pub(super) limits: LimitsSection,
 }
 
 /// Someone or something that acts at the site.
@@ -155,6 +159,27 @@ pub(super) struct Storage {
     pub(super) file: PathBuf,
     /// 32 random bytes that seal stored payloads.
     pub(super) payload_key: PathBuf,
+    /// Messages that may wait to be sent; no more records are accepted then. Default 200,000.
+    #[serde(default = "many_messages")]
+    pub(super) max_waiting_messages: u64,
+    /// Bytes of those messages. Default 4 GiB.
+    #[serde(default = "four_gibibytes")]
+    pub(super) max_waiting_bytes: u64,
+    /// Bytes that stay free on the disk for messages that were accepted. Default 128 MiB; 0 keeps nothing.
+    #[serde(default = "hundred_and_more_mebibytes")]
+    pub(super) min_free_bytes: u64,
+}
+
+fn many_messages() -> u64 {
+    200_000
+}
+
+fn four_gibibytes() -> u64 {
+    4 << 30
+}
+
+fn hundred_and_more_mebibytes() -> u64 {
+    128 << 20
 }
 
 /// The audit log.

@@ -5,7 +5,7 @@ use crate::fhir::Instant;
 use crate::fhir::message::Message;
 use crate::identity::{MessageId, PartyId};
 use crate::provenance::Attested;
-use crate::storage::{self, Accepted, Event, Handling, MessageRecord, NewMessage, NewReview, State, Store};
+use crate::storage::{self, Accepted, Event, Full, Handling, MessageRecord, NewMessage, NewReview, State, Store};
 
 /// A message that is on disk and will be delivered, or a person will be told.
 ///
@@ -64,9 +64,21 @@ pub enum Error {
         /// Who it is for.
         recipient: PartyId,
     },
+    /// There is no room for it, for now.
+    #[error("{0}")]
+    Full(Full),
     /// The store could not write.
     #[error("the message could not be stored")]
-    Store(#[from] storage::Error),
+    Store(#[source] storage::Error),
+}
+
+impl From<storage::Error> for Error {
+    fn from(error: storage::Error) -> Error {
+        match error {
+            storage::Error::Full(full) => Error::Full(full),
+            error => Error::Store(error),
+        }
+    }
 }
 
 impl Error {
@@ -75,7 +87,7 @@ impl Error {
         match self {
             Error::Conflict => "use a new Idempotency-Key, or a new version, for a new or changed record",
             Error::NoRoute { .. } => "check the recipient's ODS code in the record, or ask the operator for a route",
-            Error::Store(_) => "send the same record again in a few seconds; nothing was accepted",
+            Error::Full(_) | Error::Store(_) => "send the same record again in a few seconds; nothing was accepted",
         }
     }
 }

@@ -186,7 +186,7 @@ async fn take(
     }
     has_ids(headers)?;
     is_fhir_json(headers)?;
-    let body = read(headers, body, (receiver.settings.body_limit, receiver.settings.limits.headers)).await?;
+    let body = read(headers, body, (receiver.settings.body_limit, receiver.settings.limits.request)).await?;
     let bundle = message_id(&body)?;
     *id = bundle.to_string();
     if receiver.mischief.reject() {

@@ -9,7 +9,7 @@ use axum::response::Response;
 use tracing::{Span, warn};
 
 use super::listener::Peer;
-use super::records::outcome;
+use super::records::{later, outcome};
 use super::{Service, clock};
 use crate::acts::{Desk, token};
 use crate::audit::{Access, Who};
@@ -108,6 +108,6 @@ async fn record(
     written.map(drop).map_err(|error: storage::Error| {
         warn!(%error, "a call could not be audited, and was not answered");
         let issue = Issue::error(IssueType::Transient, "the audit log cannot be written");
-        Box::new(outcome(StatusCode::SERVICE_UNAVAILABLE, &[issue.hint("call again in a few seconds")]))
+        Box::new(later(outcome(StatusCode::SERVICE_UNAVAILABLE, &[issue.hint("call again in a few seconds")]), 5))
     })
 }

@@ -3,19 +3,17 @@
 //! Enters: the headers and the body of a request. Leaves: what they say, or a [`Refusal`] with a code of
 //! http-error-codes. Every answer carries the request's ids back. The gateway and the reference receiver share it.
 
-use std::error::Error as _;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::Query;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
-use http_body_util::LengthLimitError;
 use hyper::body::Bytes;
-use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::body::{self, Unread};
 use crate::fhir::Instant;
 use crate::fhir::bars::{self, ErrorCode, HeaderFault};
 use crate::fhir::capability::{Definition, definition_bundle};
@@ -197,29 +195,25 @@ pub fn definitions(
     Ok(answer(headers, StatusCode::OK, definition_bundle(&found, asked_for, now)))
 }
 
-/// The body, within `limit` bytes and `time`.
+/// The body, within `limit` bytes and `time`. A compressed one is not read: what it would become has no bound.
 ///
 /// # Errors
-/// 413, 408, or 400 for one that ends early.
+/// 413, 408, 415, 503 when there is no room for it, or 400 for one that ends early.
 pub async fn read(headers: &HeaderMap, body: Body, (limit, time): (usize, Duration)) -> Result<Bytes, Refusal> {
-    let too_long = || {
-        let issue = Issue::error(IssueType::TooLong, format!("the message is longer than {limit} bytes"));
-        Refusal::new(ErrorCode::PayloadTooLarge, issue.hint("send a smaller message"))
-    };
-    let announced: Option<u64> = text(headers, CONTENT_LENGTH.as_str()).parse().ok();
-    if announced.is_some_and(|announced| announced > limit as u64) {
-        return Err(too_long());
+    if headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let issue = Issue::error(IssueType::NotSupported, "the message is compressed");
+        return Err(Refusal::new(ErrorCode::UnsupportedMediaType, issue.hint("send it without Content-Encoding")));
     }
-    match timeout(time, to_bytes(body, limit)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) if error.source().is_some_and(|cause| cause.is::<LengthLimitError>()) => Err(too_long()),
-        Ok(Err(_)) => {
-            Err(Refusal::new(ErrorCode::BadRequest, Issue::error(IssueType::Structure, "the message ended early")))
+    let refuse = |code, kind, text: &str| Refusal::new(code, Issue::error(kind, text));
+    body::whole(body, limit, time).await.map(Bytes::from).map_err(|unread| match unread {
+        Unread::TooLong => {
+            let issue = Issue::error(IssueType::TooLong, format!("the message is longer than {limit} bytes"));
+            Refusal::new(ErrorCode::PayloadTooLarge, issue.hint("send a smaller message"))
         }
-        Err(_) => {
-            Err(Refusal::new(ErrorCode::Timeout, Issue::error(IssueType::Transient, "the message took too long")))
-        }
-    }
+        Unread::Broken => refuse(ErrorCode::BadRequest, IssueType::Structure, "the message ended early"),
+        Unread::Late | Unread::Slow => refuse(ErrorCode::Timeout, IssueType::Transient, "the message took too long"),
+        Unread::NoRoom => refuse(ErrorCode::Unavailable, IssueType::Throttled, "there is no room for the message now"),
+    })
 }
 
 #[cfg(test)]

@@ -2,72 +2,51 @@
 //!
 //! Enters: connections. Leaves: requests to an axum `Router`, each with a [`Peer`] extension behind mutual TLS.
 //! Invariant: no byte of HTTP is read from a peer whose certificate does not name a party; who a peer is comes from
-//! its certificate alone. A refused connection is one line in the log and is closed.
+//! its certificate alone. A refused connection is one line in the log and is closed. What connections and requests cost
+//! stays within the [`Limits`], whatever a peer sends, or does not send.
 
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulConnection;
 use rustls::HandshakeKind;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
+use super::body::{Answer, Metered};
+use super::connections::{Client, Connections, Guest, Place};
+pub use super::limits::{Limit, Limits, Tally};
+use super::ration::{Ration, Supply};
+use super::wire::Wire;
+use crate::fhir::outcome::{Issue, IssueType, operation_outcome};
 use crate::identity::PartyId;
 use crate::identity::certificate::{CertificateError, Role, party_of};
 use crate::identity::digest::sha_256;
 use crate::identity::tls::{Distrust, ServerTls, distrust_in};
 
-/// What connections may cost.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// From the connection to the end of the TLS handshake. Default 10 s.
-    pub handshake: Duration,
-    /// From the handshake to the first request's headers, and between requests of HTTP/1.1. Default 30 s.
-    pub headers: Duration,
-    /// Bytes of a request's headers, at least 8192. Default 32 KiB.
-    pub header_bytes: u32,
-    /// Connections at a time; more wait to be accepted. Default 1024.
-    pub connections: usize,
-    /// Requests at a time on one HTTP/2 connection. Default 128.
-    pub streams: u32,
-    /// How often the client of an open connection is judged again: expired or revoked since, it is asked to leave. Default
-    /// 60 s.
-    pub judge_again: Duration,
-    /// How long a shutdown waits for requests that are being answered. Default 10 s.
-    pub drain: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            handshake: Duration::from_secs(10),
-            headers: Duration::from_secs(30),
-            header_bytes: 32 * 1024,
-            connections: 1024,
-            streams: 128,
-            judge_again: Duration::from_secs(60),
-            drain: Duration::from_secs(10),
-        }
-    }
-}
+/// How much of an HTTP/2 connection's and a stream's body may be under way before it is read.
+const WINDOWS: (u32, u32) = (128 << 10, 64 << 10);
 
 /// Who is at the other end, as an extension of every request that came over mutual TLS.
 #[derive(Clone, Debug)]
@@ -97,6 +76,7 @@ pub struct Listener {
     address: SocketAddr,
     tls: Option<ServerTls>,
     limits: Limits,
+    tally: Tally,
 }
 
 impl std::fmt::Debug for Listener {
@@ -142,7 +122,13 @@ impl Listener {
     async fn bind(address: SocketAddr, tls: Option<ServerTls>, limits: Limits) -> io::Result<Listener> {
         let socket = TcpListener::bind(address).await?;
         let address = socket.local_addr()?;
-        Ok(Listener { socket, address, tls, limits })
+        Ok(Listener { socket, address, tls, limits, tally: Tally::default() })
+    }
+
+    /// Counts there what it refuses.
+    #[must_use]
+    pub fn counting(self, tally: Tally) -> Listener {
+        Listener { tally, ..self }
     }
 
     /// Where it listens; the port is the one that was given out when 0 was asked for.
@@ -153,20 +139,26 @@ impl Listener {
     /// Serves until `stop` holds `true` or its sender is gone; then lets open requests finish, for
     /// [`Limits::drain`] at most.
     pub async fn serve(self, router: Router, stop: watch::Receiver<bool>) {
-        let slots = Arc::new(Semaphore::new(self.limits.connections));
+        let guests = Connections::new(self.limits, self.tally.clone());
+        let ration = Ration::new(self.limits, self.tally.clone());
         let mut connections = JoinSet::new();
         let mut stopped = pin!(stopping(stop.clone()));
         loop {
             let accepted = tokio::select! {
                 () = &mut stopped => break,
-                accepted = accept(&self.socket, &slots) => accepted,
+                accepted = accept(&self.socket, &guests) => accepted,
             };
             while connections.try_join_next().is_some() {}
-            let Some((stream, address, slot)) = accepted else { continue };
-            let door = Door { tls: self.tls.clone(), limits: self.limits, router: router.clone(), stop: stop.clone() };
+            let Some((stream, address, place)) = accepted else { continue };
+            let (tls, limits, tally) = (self.tls.clone(), self.limits, self.tally.clone());
+            let door = Door { tls, limits, tally, router: router.clone(), ration: ration.clone(), stop: stop.clone() };
             connections.spawn(async move {
-                door.admit(stream, address).await;
-                drop(slot);
+                let guest = place.guest().clone();
+                tokio::select! {
+                    () = guest.is_sent_away() => {}
+                    () = door.admit(stream, address, &place) => {}
+                }
+                drop(place);
             });
         }
         drop(self.socket);
@@ -182,11 +174,10 @@ async fn stopping(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// The next connection, once there is room for it. `None` when the system gave none: out of file handles, mostly.
-async fn accept(socket: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+/// The next connection. `None` when the system gave none, out of file handles, mostly; or when its address has enough.
+async fn accept(socket: &TcpListener, guests: &Arc<Connections>) -> Option<(TcpStream, SocketAddr, Place)> {
     match socket.accept().await {
-        Ok((stream, address)) => Some((stream, address, slot)),
+        Ok((stream, address)) => Some((stream, address, guests.admit(address.ip()).await?)),
         Err(error) => {
             tracing::warn!(%error, "a connection could not be accepted");
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -199,54 +190,91 @@ async fn accept(socket: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStre
 struct Door {
     tls: Option<ServerTls>,
     limits: Limits,
+    tally: Tally,
     router: Router,
+    ration: Arc<Ration>,
     stop: watch::Receiver<bool>,
 }
 
 impl Door {
-    async fn admit(self, stream: TcpStream, address: SocketAddr) {
+    async fn admit(self, stream: TcpStream, address: SocketAddr, place: &Place) {
         // Answers are small and awaited; without it they would wait for the peer's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
-        let Some(tls) = &self.tls else { return self.converse(stream, None, false).await };
+        let Some(tls) = &self.tls else {
+            let reception = self.reception(None, Client::Address(address.ip()), place);
+            return self.converse(stream, reception, None, false).await;
+        };
         match identify(tls, stream, address, self.limits.handshake).await {
             Ok((stream, peer)) => {
+                let client = Client::Certificate(peer.certificate);
+                if !place.belongs_to(client) {
+                    tracing::warn!(peer = %address, party = %peer.party, "connection refused: its client has enough");
+                    return;
+                }
                 let session = stream.get_ref().1;
                 let two = session.alpn_protocol() == Some(b"h2");
                 let chain = session.peer_certificates().unwrap_or_default().to_vec();
-                self.converse(stream, Some((peer, chain)), two).await;
+                let reception = self.reception(Some(peer), client, place);
+                self.converse(stream, reception, Some(chain), two).await;
             }
-            Err(reason) => tracing::warn!(peer = %address, %reason, "connection refused"),
+            Err(reason) => {
+                if matches!(reason, Refused::Slow(_)) {
+                    self.tally.count(Limit::Handshake);
+                }
+                tracing::warn!(peer = %address, %reason, "connection refused");
+            }
         }
+    }
+
+    fn reception(&self, peer: Option<Peer>, client: Client, place: &Place) -> Arc<Reception> {
+        Arc::new(Reception {
+            router: self.router.clone(),
+            peer,
+            connection: Connection::default(),
+            guest: place.guest().clone(),
+            supply: self.ration.of(client),
+            ration: self.ration.clone(),
+            limits: self.limits,
+            tally: self.tally.clone(),
+        })
     }
 
     /// HTTP on an admitted connection, until either side closes it, it is cut, or the listener stops.
     async fn converse(
         self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-        peer: Option<(Peer, Vec<CertificateDer<'static>>)>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        reception: Arc<Reception>,
+        chain: Option<Vec<CertificateDer<'static>>>,
         two: bool,
     ) {
-        let (peer, chain) = peer.unzip();
-        let address = peer.as_ref().map(|peer| peer.address);
+        let stream = TokioIo::new(Wire::new(stream, two, self.limits, self.tally.clone()));
+        let desk = reception.clone();
+        let service = service_fn(move |request| desk.clone().answer(request));
+        if two {
+            let conversation = second_protocol(&self.limits).serve_connection(stream, service);
+            self.attend(conversation, &reception, chain).await;
+        } else {
+            let conversation = first_protocol(&self.limits).serve_connection(stream, service);
+            self.attend(conversation, &reception, chain).await;
+        }
+    }
+
+    async fn attend<C>(self, conversation: C, reception: &Reception, chain: Option<Vec<CertificateDer<'static>>>)
+    where
+        C: GracefulConnection<Error = hyper::Error>,
+    {
+        let (address, guest) = (reception.peer.as_ref().map(|peer| peer.address), &reception.guest);
         let judged = self.tls.clone().zip(chain);
         let mut again = tokio::time::interval(self.limits.judge_again);
         again.reset();
-        let (connection, spoken) = (Connection::default(), Arc::new(AtomicBool::new(false)));
-        let (router, extension, speaks) = (self.router, connection.clone(), spoken.clone());
-        let service = service_fn(move |request| {
-            speaks.store(true, Ordering::Relaxed);
-            answer(router.clone(), peer.clone(), extension.clone(), request)
-        });
-        let protocol = protocol(&self.limits, two);
-        let mut conversation = pin!(protocol.serve_connection(TokioIo::new(stream), service));
-        let mut stopped = pin!(stopping(self.stop));
-        let mut silent = pin!(tokio::time::sleep(self.limits.headers));
-        let (mut stopping, mut waiting) = (false, true);
+        let mut conversation = pin!(conversation);
+        let mut stopped = pin!(stopping(self.stop.clone()));
+        let mut look = pin!(sleep_until(Instant::now() + self.limits.look()));
+        let (mut stopping, mut leave_by) = (false, None);
         loop {
             tokio::select! {
-                // A peer that goes away in the middle is its own affair; what it asked for is traced by the router.
-                _ = &mut conversation => return,
-                () = connection.0.notified() => return,
+                ended = &mut conversation => return self.note(ended),
+                () = reception.connection.0.notified() => return,
                 () = &mut stopped, if !stopping => {
                     stopping = true;
                     conversation.as_mut().graceful_shutdown();
@@ -257,11 +285,41 @@ impl Door {
                     stopping = true;
                     conversation.as_mut().graceful_shutdown();
                 }
-                () = &mut silent, if waiting => match spoken.load(Ordering::Relaxed) {
-                    true => waiting = false,
-                    false => return,
-                },
+                () = &mut look => {
+                    let now = Instant::now();
+                    look.as_mut().reset(now + self.limits.look());
+                    match self.overdue(guest, now) {
+                        Some(Limit::Idle) if leave_by.is_none() => {
+                            self.tally.count(Limit::Idle);
+                            (stopping, leave_by) = (true, Some(now + self.limits.stall));
+                            conversation.as_mut().graceful_shutdown();
+                        }
+                        Some(Limit::Idle) if leave_by.is_some_and(|leave_by| now < leave_by) => {}
+                        Some(limit) => return self.tally.count(limit),
+                        None => leave_by = None,
+                    }
+                }
             }
+        }
+    }
+
+    /// Which time is over: that of the oldest request and its answer, or that without any.
+    fn overdue(&self, guest: &Guest, now: Instant) -> Option<Limit> {
+        match guest.standing() {
+            Ok(began) => (now >= began + self.limits.request * 2).then_some(Limit::Request),
+            Err(since) => (now >= since + self.limits.idle).then_some(Limit::Idle),
+        }
+    }
+
+    /// A peer that goes away in the middle is its own affair; one whose frames are refused is counted.
+    fn note(&self, ended: Result<(), hyper::Error>) {
+        let Err(error) = ended else { return };
+        let mut cause = error.source();
+        while let Some(inner) = cause.and_then(|outer| outer.source()) {
+            cause = Some(inner);
+        }
+        if !error.is_timeout() && !cause.is_some_and(|cause| cause.is::<io::Error>()) {
+            self.tally.count(Limit::Protocol);
         }
     }
 }
@@ -304,34 +362,124 @@ fn in_words(error: &rustls::Error) -> Option<Refused> {
     }
 }
 
-fn protocol(limits: &Limits, two: bool) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn first_protocol(limits: &Limits) -> http1::Builder {
+    let header_bytes = limits.header_bytes.max(8192) as usize;
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.headers)
-        .max_buf_size(limits.header_bytes.max(8192) as usize);
+        // Each part has its own time; this one is for both together.
+        .header_read_timeout(limits.idle + limits.headers)
+        .max_headers(limits.header_count)
+        .max_header_size(header_bytes)
+        .max_buf_size(header_bytes);
     builder
-        .http2()
+}
+
+fn second_protocol(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .max_header_list_size(limits.header_bytes)
         .max_concurrent_streams(limits.streams)
-        .keep_alive_interval(limits.headers)
-        .keep_alive_timeout(limits.handshake);
-    if two { builder.http2_only() } else { builder.http1_only() }
+        .initial_connection_window_size(WINDOWS.0)
+        .initial_stream_window_size(WINDOWS.1)
+        .max_send_buf_size(WINDOWS.1 as usize)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(100)
+        .keep_alive_interval(limits.idle / 2)
+        .keep_alive_timeout(limits.stall);
+    builder
 }
 
-async fn answer(
+/// Who answers the requests of one connection.
+struct Reception {
     router: Router,
     peer: Option<Peer>,
     connection: Connection,
-    mut request: Request<Incoming>,
-) -> Result<axum::response::Response, Infallible> {
-    request.extensions_mut().insert(connection);
-    if let Some(peer) = peer {
-        request.extensions_mut().insert(peer);
+    guest: Arc<Guest>,
+    supply: Arc<Supply>,
+    ration: Arc<Ration>,
+    limits: Limits,
+    tally: Tally,
+}
+
+/// A request that is being answered. Dropped before it is, its peer gave it up.
+struct Attempt<'a> {
+    reception: &'a Reception,
+    answered: bool,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.reception.guest.is_flooding(self.answered) {
+            self.reception.tally.count(Limit::Resets);
+            self.reception.connection.cut();
+        }
     }
-    router.oneshot(request.map(Body::new)).await
+}
+
+impl Reception {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response, Infallible> {
+        let mut attempt = Attempt { reception: &self, answered: false };
+        let response = self.answer_within_limits(request).await;
+        attempt.answered = true;
+        Ok(response)
+    }
+
+    async fn answer_within_limits(&self, mut request: Request<Incoming>) -> Response {
+        if request.headers().len() > self.limits.header_count {
+            self.tally.count(Limit::HeaderCount);
+            return refused(Limit::HeaderCount);
+        }
+        let account = match self.ration.begin(&self.supply, &self.guest) {
+            Ok(account) => account,
+            Err(limit) => return refused(limit),
+        };
+        let extensions = request.extensions_mut();
+        extensions.insert(self.connection.clone());
+        extensions.insert(account.clone());
+        if let Some(peer) = &self.peer {
+            extensions.insert(peer.clone());
+        }
+        let request = request.map(|body| Body::new(Metered::new(body, account.clone())));
+        let Ok(Ok(response)) = timeout(self.limits.request, self.router.clone().oneshot(request)).await else {
+            self.tally.count(Limit::Request);
+            return refused(Limit::Request);
+        };
+        let (head, body) = response.into_parts();
+        match Answer::new(body, account) {
+            Ok(body) => Response::from_parts(head, Body::new(body)),
+            Err(limit) => refused(limit),
+        }
+    }
+}
+
+/// An answer in the place of what a limit does not let be answered.
+fn refused(limit: Limit) -> Response {
+    let (status, text, hint) = match limit {
+        Limit::HeaderCount => {
+            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request has too many headers", "send fewer")
+        }
+        Limit::ClientRequests | Limit::ClientBodyBytes => {
+            let hint = "send again in a second, and fewer at a time";
+            (StatusCode::TOO_MANY_REQUESTS, "this client has too much under way", hint)
+        }
+        Limit::Request => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the request could not be answered in time", "send it again")
+        }
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "the gateway has too much under way", "send again in a second"),
+    };
+    let code = if limit == Limit::HeaderCount { IssueType::TooLong } else { IssueType::Throttled };
+    let issue = Issue::error(code, text).hint(hint);
+    let mut response = Response::new(Body::from(operation_outcome(&[issue])));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/fhir+json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status != StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 #[cfg(test)]
@@ -395,24 +543,33 @@ mod tests {
             connection.cut();
             std::future::pending::<()>().await;
         };
-        let limits = Limits { headers: Duration::from_millis(100), ..Limits::default() };
+        let short = Duration::from_millis(100);
+        let limits = Limits { headers: short, idle: short * 4, ..Limits::default() };
         let (address, _stop, _running) = plain(limits, Router::new().route("/", get(cut))).await;
         assert_eq!(exchange(address, GET).await, "");
         assert_eq!(exchange(address, "GET / HT").await, "");
+        assert_eq!(exchange(address, "").await, "");
     }
 
     #[tokio::test]
-    async fn huge_headers_are_refused_and_connections_wait_their_turn() {
+    async fn huge_headers_are_refused_and_who_only_sits_there_makes_room() {
         let limits = Limits { connections: 1, ..Limits::default() };
         let (address, _stop, _running) = plain(limits, Router::new().route("/", get(|| async { "done" }))).await;
         let huge = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(64 * 1024));
         assert!(exchange(address, &huge).await.starts_with("HTTP/1.1 431"));
-        let holder = TcpStream::connect(address).await.expect("it listens");
+        let mut holder = TcpStream::connect(address).await.expect("it listens");
         tokio::time::sleep(Duration::from_millis(50)).await;
-        let waiting = tokio::spawn(exchange(address, GET));
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        assert!(!waiting.is_finished());
-        drop(holder);
-        assert!(waiting.await.expect("it ends").ends_with("done"));
+        assert!(exchange(address, GET).await.ends_with("done"));
+        assert_eq!(holder.read(&mut [0; 1]).await.expect("it is closed"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_not_answered_in_time_is_told_so() {
+        let limits = Limits { request: Duration::from_millis(100), ..Limits::default() };
+        let never = get(std::future::pending::<String>);
+        let (address, _stop, _running) = plain(limits, Router::new().route("/", never)).await;
+        let answer = exchange(address, GET).await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: 1"), "{answer}");
+        assert!(answer.contains("OperationOutcome"), "{answer}");
     }
 }

@@ -11,11 +11,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::limits::Refusals;
 use crate::delivery::{self, Lane, Support};
 use crate::disclosure::Agreements;
 use crate::fhir::Instant;
 use crate::identity::tls::Term;
-use crate::storage::{Count, ReviewCounts};
+use crate::storage::{Count, Full, Load, ReviewCounts};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Submission {
@@ -83,6 +84,11 @@ struct Ending {
     what: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
 /// The metrics of one gateway.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -103,6 +109,11 @@ pub(super) struct Metrics {
     alarms: Family<Alarmed, Counter>,
     responses: Family<Responded, Counter>,
     supports: Family<Takes, Gauge>,
+    refusals: Refusals,
+    waiting_messages: Gauge,
+    waiting_bytes: Gauge,
+    disk_free_bytes: Gauge,
+    takes_no_more: Family<Reason, Gauge>,
     accept_seconds: Histogram,
     delivery_seconds: Histogram,
 }
@@ -150,6 +161,15 @@ impl Default for Metrics {
         let help = "Whether partners say that they take our messages, 1 at what they say";
         registry.register("partner_support", help, supports.clone());
         registry.register("attempts_under_way", "Delivery attempts under way, by route", under_way.clone());
+        let (waiting_messages, waiting_bytes, disk_free_bytes) = <(Gauge, Gauge, Gauge)>::default();
+        registry.register("outbox_messages", "Messages that wait to be sent", waiting_messages.clone());
+        registry.register("outbox_bytes", "Bytes of messages that wait to be sent", waiting_bytes.clone());
+        registry.register("disk_free_bytes", "What the disk of the store has left", disk_free_bytes.clone());
+        let takes_no_more = Family::default();
+        let help = "1 at each reason for which no records are taken now";
+        registry.register("takes_no_more", help, takes_no_more.clone());
+        let refusals = Refusals::default();
+        refusals.register(&mut registry);
         let seconds = Unit::Seconds;
         let help = "From the last byte of a record to its 202";
         registry.register_with_unit("accept", help, seconds.clone(), accept_seconds.clone());
@@ -173,6 +193,11 @@ impl Default for Metrics {
             alarms,
             responses,
             supports,
+            refusals,
+            waiting_messages,
+            waiting_bytes,
+            disk_free_bytes,
+            takes_no_more,
             accept_seconds,
             delivery_seconds,
         }
@@ -184,6 +209,11 @@ impl Metrics {
     pub(super) fn submitted(&self, interface: &str, outcome: &'static str, took: Duration) {
         self.submissions.get_or_create(&Submission { interface: interface.to_owned(), outcome }).inc();
         self.accept_seconds.observe(took.as_secs_f64());
+    }
+
+    /// What listeners refuse to keep to a limit.
+    pub(super) fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// An attempt that ended. `outcome` is the state that the message took.
@@ -261,6 +291,18 @@ impl Metrics {
                 self.breakers.get_or_create(&breaker).set((each == standing).into());
             }
             self.under_way.get_or_create(&Route { recipient, route }).set(lane.under_way().into());
+        }
+    }
+
+    /// What waits, what is left, and why nothing more is taken.
+    pub(super) fn load(&self, load: &Load) {
+        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.waiting_messages.set(gauge(load.messages));
+        self.waiting_bytes.set(gauge(load.bytes));
+        self.disk_free_bytes.set(gauge(load.free_bytes.unwrap_or_default()));
+        let reasons = [Full::Messages, Full::Bytes, Full::Disk].map(|full| (full.code(), load.full == Some(full)));
+        for (reason, holds) in reasons.into_iter().chain([("store-fails", load.failing.is_some())]) {
+            self.takes_no_more.get_or_create(&Reason { reason }).set(holds.into());
         }
     }
 

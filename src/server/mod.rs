@@ -4,20 +4,28 @@ mod access;
 mod acts;
 mod alarms;
 mod agreements;
+pub(crate) mod body;
 mod certificates;
 pub mod clock;
+mod connections;
 pub(crate) mod discovery;
 pub mod exchange;
+mod framing;
+mod handles;
+mod limits;
 pub mod listener;
 mod metrics;
 mod operations;
 mod outbox;
 mod partner_side;
 mod post;
+mod ration;
 mod records;
 mod review_routes;
 mod reviews;
+mod room;
 mod validate;
+mod wire;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,7 +39,7 @@ use tracing::{error, info};
 
 pub use self::agreements::{AgreementFolder, Hashes, Texts};
 pub use self::certificates::TlsFiles;
-use self::listener::{Limits, Listener};
+use self::listener::{Limits, Listener, Tally};
 use self::metrics::Metrics;
 pub use self::partner_side::{PartnerSide, Terms};
 use crate::audit::Checkpointer;
@@ -56,6 +64,8 @@ pub struct Settings {
     pub partner_side: Option<PartnerSide>,
     /// What one request may cost.
     pub limits: RequestLimits,
+    /// What connections and requests together may cost.
+    pub listener: Limits,
     /// The site's name in acts and tokens: the origin of its audit log.
     pub site: String,
     /// Where acts of people wait to be performed.
@@ -83,6 +93,7 @@ struct Service {
     gateway: Arc<Gateway>,
     metrics: Metrics,
     limits: RequestLimits,
+    tally: Tally,
     /// The site's name in acts and tokens.
     site: String,
     notifier: Notifier,
@@ -118,7 +129,7 @@ pub struct Running {
     /// Ask partners what they take.
     asking: Vec<JoinHandle<()>>,
     /// What people owe and do: acts, agreements, certificates, reviews, notices.
-    office: [JoinHandle<()>; 6],
+    office: [JoinHandle<()>; 7],
     /// Changes when agreements and certificates are to be looked at.
     look: watch::Sender<u64>,
     checkpoints: JoinHandle<()>,
@@ -151,10 +162,11 @@ pub async fn start(
     by: &PrincipalId,
 ) -> Result<Running, StartError> {
     let at = |address| move |source| StartError::Listen { address, source };
-    let limits = Limits::default();
+    let limits = handles::fit(settings.listener);
     let records = Listener::bind_mutual_tls(settings.records, settings.tls, limits).await;
     let records = records.map_err(at(settings.records))?;
-    let operations = Listener::bind_plain(settings.operations, limits).await.map_err(at(settings.operations))?;
+    let operations = Listener::bind_plain(settings.operations, Limits::of_operations()).await;
+    let operations = operations.map_err(at(settings.operations))?;
     let partner_side = match settings.partner_side {
         Some(side) => {
             let listener = Listener::bind_mutual_tls(side.listen, side.tls, limits).await;
@@ -166,17 +178,31 @@ pub async fn start(
     gateway.count_approvals().await?;
 
     let metrics = Metrics::default();
+    let tally = metrics.refusals().at("records");
+    let (records, operations) =
+        (records.counting(tally.clone()), operations.counting(metrics.refusals().at("operations")));
     let draining = AtomicBool::new(false);
     let Settings { limits, site, notifier, certificates, acts, agreements: folder, checkpoint_every, .. } = settings;
     let agreements = agreements::Standing::default();
     let certificates = certificates::Standing::of(certificates);
     let findings = discovery::Findings::default();
-    let service =
-        Arc::new(Service { gateway, metrics, limits, site, notifier, agreements, certificates, findings, draining });
+    let service = Arc::new(Service {
+        gateway,
+        metrics,
+        limits,
+        tally,
+        site,
+        notifier,
+        agreements,
+        certificates,
+        findings,
+        draining,
+    });
     acts::perform(&service, &acts, false).await;
     let (stop, stopped) = watch::channel(false);
     let addresses = (records.local_address(), operations.local_address());
     let partners = partner_side.map(|(listener, terms)| {
+        let listener = listener.counting(service.metrics.refusals().at("partners"));
         info!(partners = %listener.local_address(), "responses of partners are taken");
         let side = Arc::new(partner_side::Side { service: service.clone(), terms });
         tokio::spawn(listener.serve(partner_side::router(side), stopped.clone()))
@@ -202,6 +228,7 @@ pub async fn start(
         tokio::spawn(acts::perform_as_they_come(service.clone(), acts, stopped.clone())),
         tokio::spawn(reviews::watch_deadlines(service.clone(), stopped.clone())),
         tokio::spawn(alarms::watch(service.clone(), stopped.clone())),
+        tokio::spawn(room::watch(service.clone(), stopped.clone())),
         tokio::spawn(reviews::deliver_notices(service.clone(), stopped.clone())),
     ];
     let checkpoints = tokio::spawn(sign_heads(checkpointer, checkpoint_every, stopped));

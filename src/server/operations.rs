@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{Service, clock};
 use crate::delivery::Lane;
 use crate::fhir::instant_text;
-use crate::storage;
+use crate::storage::{self, Load};
 
 /// The routes.
 pub(super) fn router(service: Arc<Service>) -> Router {
@@ -23,21 +23,24 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .with_state(service)
 }
 
-/// 200 when the store answers and the gateway is not draining; else 503, with what is wrong. A partner that fails makes
-/// the gateway no less ready: its routes are told as detail.
+/// 200 when records are taken: the store answers and keeps what is written, there is room for more, and the gateway is
+/// not draining. Else 503, with what is wrong. A partner that fails makes the gateway no less ready: its routes are told as
+/// detail.
 async fn ready(State(service): State<Arc<Service>>) -> Response {
     let draining = service.is_draining();
-    let store = service.gateway.store().event_count().await;
-    let status = match (&store, draining) {
-        (Ok(_), false) => StatusCode::OK,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    };
+    let load = service.gateway.store().load().await;
+    let takes = load.as_ref().is_ok_and(|load| load.failing.is_none() && load.full.is_none());
+    let status = if takes && !draining { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let reviews = service.gateway.store().review_counts(clock::now()).await.unwrap_or_default();
-    let store = store.map_or_else(|error| error.to_string(), |_| "ok".to_owned());
+    let store = match &load {
+        Ok(load) => load.failing.clone().unwrap_or_else(|| "ok".to_owned()),
+        Err(error) => error.to_string(),
+    };
     let (agreements, faults) = (service.gateway.stages().agreements.clone(), service.agreements.faults());
     let detail = json!({
         "ready": status.is_success(),
         "store": store,
+        "outbox": outbox(&load.unwrap_or_default()),
         "draining": draining,
         "reviews": { "open": reviews.open, "overdue": reviews.overdue },
         "routes": routes(&service),
@@ -51,6 +54,17 @@ async fn ready(State(service): State<Arc<Service>>) -> Response {
         "certificates": certificates(&service),
     });
     (status, Json(detail)).into_response()
+}
+
+/// What waits to be sent, and whether more is taken.
+fn outbox(load: &Load) -> serde_json::Value {
+    json!({
+        "takesMore": load.full.is_none(),
+        "why": load.full.map(|full| full.to_string()),
+        "waitingMessages": load.messages,
+        "waitingBytes": load.bytes,
+        "freeBytes": load.free_bytes,
+    })
 }
 
 /// Whether the files of TLS are what is used, and what ends within 30 days; a revocation list, within 12 hours.
@@ -86,9 +100,13 @@ fn routes(service: &Service) -> Vec<serde_json::Value> {
 
 async fn metrics(State(service): State<Arc<Service>>) -> Response {
     let store = service.gateway.store();
-    let counted = async { Ok::<_, storage::Error>((store.counts().await?, store.review_counts(clock::now()).await?)) };
+    let counted = async {
+        let counts = (store.counts().await?, store.review_counts(clock::now()).await?);
+        Ok::<_, storage::Error>((counts.0, counts.1, store.load().await?))
+    };
     match counted.await {
-        Ok((counts, reviews)) => {
+        Ok((counts, reviews, load)) => {
+            service.metrics.load(&load);
             let agreements = service.gateway.stages().agreements.clone();
             service.metrics.agreements(&agreements, service.agreements.faults(), clock::now());
             service.metrics.certificates(&service.certificates.terms(), service.certificates.faults());

@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::exchange::{self, Refusal, answer};
 use super::listener::Peer;
+use super::ration::Account;
 use super::{Service, clock};
 use crate::acknowledgement::LIMITS;
 use crate::fhir::bars::{DOS_SERVICE, ErrorCode};
@@ -90,14 +91,16 @@ pub(super) fn router(side: Arc<Side>) -> Router {
 async fn process_message(
     State(side): State<Arc<Side>>,
     Extension(peer): Extension<Peer>,
+    Extension(account): Extension<Account>,
     request: Request,
 ) -> Response {
     let (head, body) = request.into_parts();
     let headers = head.headers;
-    // In a task of its own: a partner that hangs up after its last byte leaves its answer all the same.
+    // In a task of its own: a partner that hangs up after its last byte leaves its answer all the same. What the request
+    // takes it keeps until then.
     let taking = tokio::spawn({
         let (side, peer, headers) = (side.clone(), peer.clone(), headers.clone());
-        async move { take(&side, &peer, &headers, body).await }
+        async move { take(&side, (&peer, &account), &headers, body).await }
     });
     let taken = taking.await.unwrap_or_else(|_| {
         let issue = Issue::error(IssueType::Exception, "the response could not be processed");
@@ -121,7 +124,12 @@ fn is_partner(side: &Side, party: &PartyId) -> bool {
 }
 
 /// Takes a response message; its id when it is on disk.
-async fn take(side: &Side, peer: &Peer, headers: &HeaderMap, body: Body) -> Result<Uuid, Refusal> {
+async fn take(
+    side: &Side,
+    (peer, account): (&Peer, &Account),
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Uuid, Refusal> {
     if let Err(refusal) = known(side, &peer.party) {
         return Err(audited(side, peer, "unknown-partner", refusal).await);
     }
@@ -134,6 +142,7 @@ async fn take(side: &Side, peer: &Peer, headers: &HeaderMap, body: Body) -> Resu
         return Err(audited(side, peer, "sender-is-another", not_theirs(text)).await);
     }
     let body = exchange::read(headers, body, (side.terms.body_bytes, side.terms.body_timeout)).await?;
+    let _working = account.work(body.len()).await;
     let document = parsed(body)?;
     let id = response(&document)?;
     let entries = Entries::of(&document);

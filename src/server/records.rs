@@ -3,19 +3,20 @@
 use std::sync::Arc;
 use std::time::Instant as Stopwatch;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::json;
 use tracing::{info, warn};
 
 use super::access::{look, permit};
-use super::listener::Peer;
+use super::body::{self, Unread};
+use super::listener::{Limit, Peer};
+use super::ration::Account;
 use super::{Service, clock, review_routes, validate};
 use crate::acts::message;
 use crate::delivery::outbox::{self, Queued};
@@ -27,7 +28,7 @@ use crate::intake::{self, Submission};
 use crate::pipeline;
 use crate::provenance::Lineage;
 use crate::refusal::Refusal;
-use crate::storage::{Content, Error as StoreError, MessageRecord};
+use crate::storage::{Content, Error as StoreError, Full, MessageRecord};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -58,6 +59,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
 async fn submit(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Peer>,
+    Extension(account): Extension<Account>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -94,14 +96,21 @@ async fn submit(
         interface,
         content_type: text(&header::CONTENT_TYPE),
         idempotency_key: text(&IDEMPOTENCY_KEY),
-        body: body.into(),
+        body,
         received_at: clock::now(),
     };
+    let working = account.work(submission.body.len()).await;
     if dry_run {
         return preview(&service, submission).await;
     }
-    // In a task of its own: a sender that hangs up does not leave a message half-way, stored but not announced.
-    match tokio::spawn(async move { accept(&service, submission, started).await }).await {
+    // In a task of its own: a sender that hangs up does not leave a message half-way, stored but not announced. What the
+    // request takes it keeps until then.
+    let accepting = async move {
+        let response = accept(&service, submission, started).await;
+        drop((working, account));
+        response
+    };
+    match tokio::spawn(accepting).await {
         Ok(response) => response,
         Err(_) => {
             let issue = Issue::error(IssueType::Exception, "the gateway failed while it took the record");
@@ -133,6 +142,11 @@ async fn accept(service: &Service, submission: Submission, started: Stopwatch) -
         }
         Err(refusal) => {
             service.metrics.submitted(label, refusal.stage(), started.elapsed());
+            match &refusal {
+                Refusal::Outbox(outbox::Error::Full(Full::Disk)) => service.tally.count(Limit::Disk),
+                Refusal::Outbox(outbox::Error::Full(_)) => service.tally.count(Limit::Outbox),
+                _ => {}
+            }
             refused(&refusal)
         }
     }
@@ -157,25 +171,42 @@ pub(super) fn unambiguous(headers: &HeaderMap) -> Result<(), Box<Response>> {
 }
 
 /// The body, within the configured size and time.
-#[expect(clippy::disallowed_methods, reason = "the body is limited")]
-pub(super) async fn read(service: &Service, body: Body) -> Result<Bytes, Box<Response>> {
+pub(super) async fn read(service: &Service, body: Body) -> Result<Vec<u8>, Box<Response>> {
     let limit = service.limits.body_bytes;
-    let whole = tokio::time::timeout(service.limits.body_timeout, Limited::new(body, limit).collect()).await;
-    let issue = match whole {
-        Ok(Ok(body)) => return Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let text = format!("the record is larger than {limit} bytes");
-            let issue = Issue::error(IssueType::TooLong, text);
-            let issue = issue.hint("split the record, or ask the operator to raise records.max_body_bytes");
-            return Err(Box::new(outcome(StatusCode::PAYLOAD_TOO_LARGE, &[issue])));
+    let unread = match body::whole(body, limit, service.limits.body_timeout).await {
+        Ok(body) => return Ok(body),
+        Err(unread) => unread,
+    };
+    let again = "send the record again";
+    let (status, issue) = match unread {
+        Unread::TooLong => {
+            service.tally.count(Limit::BodySize);
+            let issue = Issue::error(IssueType::TooLong, format!("the record is larger than {limit} bytes"));
+            let hint = "split the record, or ask the operator to raise records.max_body_bytes";
+            (StatusCode::PAYLOAD_TOO_LARGE, issue.hint(hint))
         }
-        Ok(Err(_)) => Issue::error(IssueType::Structure, "the body ended before it was complete"),
-        Err(_) => {
+        Unread::Late | Unread::Slow => {
+            if unread == Unread::Late {
+                service.tally.count(Limit::BodyTime);
+            }
             let issue = Issue::error(IssueType::Transient, "the body did not arrive in time");
-            return Err(Box::new(outcome(StatusCode::REQUEST_TIMEOUT, &[issue.hint("send the record again")])));
+            (StatusCode::REQUEST_TIMEOUT, issue.hint(again))
+        }
+        Unread::NoRoom => {
+            let issue = Issue::error(IssueType::Throttled, "there is no room for the record now");
+            return Err(Box::new(later(outcome(StatusCode::SERVICE_UNAVAILABLE, &[issue.hint(again)]), 1)));
+        }
+        Unread::Broken => {
+            let issue = Issue::error(IssueType::Structure, "the body ended before it was complete");
+            (StatusCode::BAD_REQUEST, issue.hint(again))
         }
     };
-    Err(Box::new(outcome(StatusCode::BAD_REQUEST, &[issue.hint("send the record again")])))
+    Err(Box::new(outcome(status, &[issue])))
+}
+
+/// The same answer, with when to ask again.
+pub(super) fn later(response: Response, seconds: u32) -> Response {
+    ([(header::RETRY_AFTER, seconds.to_string())], response).into_response()
 }
 
 /// 202, and where to follow the message. A repeat gets the same answer as the first submission did.
@@ -206,10 +237,7 @@ async fn preview(service: &Service, submission: Submission) -> Response {
 fn refused(refusal: &Refusal) -> Response {
     let status = status(refusal);
     let response = outcome(status, &refusal.issues());
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        return ([(header::RETRY_AFTER, "5")], response).into_response();
-    }
-    response
+    if status == StatusCode::SERVICE_UNAVAILABLE { later(response, 5) } else { response }
 }
 
 /// The HTTP status of each refusal. A key that is used again for other content is 422
@@ -231,7 +259,9 @@ fn status(refusal: &Refusal) -> StatusCode {
         ) => StatusCode::FORBIDDEN,
         Refusal::Disclosure(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::Outbox(outbox::Error::Conflict | outbox::Error::NoRoute { .. }) => StatusCode::UNPROCESSABLE_ENTITY,
-        Refusal::Outbox(outbox::Error::Store(StoreError::Unavailable(_))) => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Outbox(outbox::Error::Full(_) | outbox::Error::Store(StoreError::Unavailable(_))) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Refusal::Outbox(outbox::Error::Store(_)) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -314,7 +344,7 @@ async fn readable(
 pub(super) fn no_answer(error: StoreError) -> Box<Response> {
     warn!(%error, "the store could not be read");
     let issue = Issue::error(IssueType::Transient, "the store does not answer");
-    Box::new(outcome(StatusCode::SERVICE_UNAVAILABLE, &[issue.hint("ask again in a few seconds")]))
+    Box::new(later(outcome(StatusCode::SERVICE_UNAVAILABLE, &[issue.hint("ask again in a few seconds")]), 5))
 }
 
 /// Not found and not yours look alike.

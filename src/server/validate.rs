@@ -15,6 +15,7 @@ use tracing::info;
 use super::Service;
 use super::access::look;
 use super::listener::Peer;
+use super::ration::Account;
 use super::records::{outcome, read, unambiguous};
 use crate::fhir::outcome::{Issue, IssueType};
 use crate::identity::principal::Action;
@@ -28,17 +29,19 @@ type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 pub(super) async fn any(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Peer>,
+    Extension(account): Extension<Account>,
     query: Parameters,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    validate(&service, &peer, None, query, &headers, body).await
+    validate(&service, (&peer, &account), None, query, &headers, body).await
 }
 
 /// Of a resource of the type in the path.
 pub(super) async fn of_type(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Peer>,
+    Extension(account): Extension<Account>,
     path: Result<Path<String>, PathRejection>,
     query: Parameters,
     headers: HeaderMap,
@@ -46,12 +49,12 @@ pub(super) async fn of_type(
 ) -> Response {
     // A path that is not text names no type either.
     let resource_type = path.map(|Path(name)| name).unwrap_or_default();
-    validate(&service, &peer, Some(resource_type), query, &headers, body).await
+    validate(&service, (&peer, &account), Some(resource_type), query, &headers, body).await
 }
 
 async fn validate(
     service: &Service,
-    peer: &Peer,
+    (peer, account): (&Peer, &Account),
     resource_type: Option<String>,
     query: Parameters,
     headers: &HeaderMap,
@@ -74,9 +77,10 @@ async fn validate(
         return *response;
     }
     let body = match read(service, body).await {
-        Ok(body) => body.into(),
+        Ok(body) => body,
         Err(response) => return *response,
     };
+    let _working = account.work(body.len()).await;
     match pipeline::validate(&service.gateway, Question { body, syntax, resource_type, profiles, mode }).await {
         Ok(issues) => {
             info!(issues = issues.len(), errors = issues.iter().filter(|issue| issue.is_error()).count(), "validated");

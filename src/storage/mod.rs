@@ -13,6 +13,7 @@
 mod answer;
 pub mod files;
 mod review;
+mod room;
 pub mod seal;
 mod secret;
 pub mod sqlite;
@@ -33,6 +34,7 @@ pub use review::{
     Channel, Completed, Finding, NewNotice, NewReview, NoticeRecord, NoticeResult, NoticeStep, ReviewCounts,
     ReviewRecord, ReviewStep,
 };
+pub use room::{Full, Load, Room};
 pub use secret::{KeyFileError, Secret, create_key_file, load_key_file};
 pub use sqlite::SqliteStore;
 
@@ -133,6 +135,11 @@ impl State {
         State::Dead,
         State::Cancelled,
     ];
+
+    /// Whether it is still to be sent.
+    pub fn is_waiting(self) -> bool {
+        matches!(self, State::Accepted | State::Queued | State::InFlight)
+    }
 
     /// The name, as stored, shown and audited.
     pub fn code(self) -> &'static str {
@@ -421,6 +428,9 @@ pub enum Error {
     /// The disk is full, the medium fails, or the store is closing. Worth trying again later (HTTP 503).
     #[error("the store cannot write or read now: {0}")]
     Unavailable(String),
+    /// There is room for no further message, for now: worth trying again later (HTTP 503).
+    #[error("{0}")]
+    Full(Full),
     /// Another process has the store open for writing.
     #[error("another gateway is running on this site")]
     InUse,
@@ -479,6 +489,8 @@ impl Error {
     pub fn hint(&self) -> &'static str {
         match self {
             Error::Unavailable(_) => "check free space and health of the disk under data/; the gateway tries again",
+            Error::Full(Full::Disk) => "free space on the disk under data/, or lower storage.min_free_bytes",
+            Error::Full(_) => "see which partner does not take its messages: `weir messages list`",
             Error::InUse => "stop the other gateway, or use another site folder",
             Error::NewerSchema { .. } => "run the version of weir that last used this site, or a newer one",
             Error::Foreign => "point the site's data folder at a folder of its own",
@@ -496,14 +508,25 @@ impl Error {
 
     /// Whether the same call may succeed later without anybody's doing.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Error::Unavailable(_))
+        matches!(self, Error::Unavailable(_) | Error::Full(_))
     }
 }
 
 /// Where messages and audit events are kept. See the module for what every implementation promises.
 pub trait Store: Send + Sync + 'static {
-    /// Accepts a message with its events, at least one, which must be about it.
+    /// Accepts a message with its events, at least one, which must be about it; [`Error::Full`] when there is no room.
     fn accept(&self, message: NewMessage, events: Vec<Event>) -> Reply<'_, Accepted>;
+
+    /// Whether there may be room for one more message: the same answer as [`Store::accept`] would give, unless that changes
+    /// meanwhile. Costs nothing while there was room the last time.
+    fn room(&self) -> Reply<'_, ()>;
+
+    /// What waits, what is left, and whether what is written is kept.
+    fn load(&self) -> Reply<'_, Load>;
+
+    /// Writes as much as a message takes and removes it, to see whether writing works. [`Load::failing`] is over when it does:
+    /// that something smaller can be written says little on a disk that is nearly full.
+    fn probe(&self) -> Reply<'_, ()>;
 
     /// Moves a message on, with the event that says so.
     fn transition(&self, transition: Transition) -> Reply<'_, ()>;

@@ -88,6 +88,15 @@ impl DemoSite {
         process
     }
 
+    /// The same, saying only what is wrong: a test that sends much would measure the log.
+    pub fn start_gateway_quietly(&self) -> Process {
+        let mut command = weir();
+        command.arg("serve").arg("--site").arg(self.gateway_folder());
+        let process = Process::start_quietly(&mut command, self.path("gateway.log"));
+        self.wait_until_ready();
+        process
+    }
+
     pub fn wait_until_ready(&self) {
         wait_for("the gateway to be ready", || {
             http_get(self.operations(), "/readyz").is_some_and(|answer| answer.0 == 200)
@@ -223,9 +232,22 @@ pub struct Process(Child);
 
 impl Process {
     pub fn start(command: &mut Command, log: PathBuf) -> Process {
+        Process::start_logging(command, log, "trace,h2=info,hyper=info,rustls=info")
+    }
+
+    /// Logs errors only.
+    pub fn start_quietly(command: &mut Command, log: PathBuf) -> Process {
+        Process::start_logging(command, log, "error")
+    }
+
+    fn start_logging(command: &mut Command, log: PathBuf, filter: &str) -> Process {
         let log = fs::OpenOptions::new().create(true).append(true).open(log).expect("the log can be written");
-        let child = command.env("WEIR_LOG", "trace,h2=info,hyper=info,rustls=info").stdout(Stdio::null()).stderr(log);
+        let child = command.env("WEIR_LOG", filter).stdout(Stdio::null()).stderr(log);
         Process(child.spawn().expect("weir starts"))
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// `kill -9`

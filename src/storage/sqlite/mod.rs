@@ -15,6 +15,7 @@ mod writer;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -23,17 +24,21 @@ use rusqlite::{Connection, ErrorCode, ffi};
 use self::pool::Pool;
 use self::rows::Sealed;
 use self::writer::Writer;
+use super::room::Disk;
 use super::seal::{Broken, Key};
 use super::{
-    Accepted, Act, AnswerRecord, Approval, Change, Content, Count, Error, Event, Filter, History, Kept, MessageRecord,
-    NewAnswer, NewMessage, NoticeRecord, NoticeResult, NoticeStep, Performed, Raised, Reply, ReviewCounts,
-    ReviewRecord, Secret, Store, StoredCheckpoint, StoredEvent, Transition, Window,
+    Accepted, Act, AnswerRecord, Approval, Change, Content, Count, Error, Event, Filter, History, Kept, Load,
+    MessageRecord, NewAnswer, NewMessage, NoticeRecord, NoticeResult, NoticeStep, Performed, Raised, Reply,
+    ReviewCounts, ReviewRecord, Room, Secret, Store, StoredCheckpoint, StoredEvent, Transition, Window,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
 
 /// How long a statement waits for another process (a backup, a shell) before it is [`Error::Unavailable`].
 const BUSY: Duration = Duration::from_secs(5);
+
+/// Bytes that a probe writes: about what a message takes.
+const PROBE: i64 = 64 << 10;
 
 /// A store in one file.
 #[derive(Debug)]
@@ -43,6 +48,10 @@ pub struct SqliteStore {
     /// `None` when open for reading only.
     writer: Option<Writer>,
     key: Option<Arc<Key>>,
+    room: Room,
+    disk: Disk,
+    /// Whether there was no room the last time.
+    full: Arc<AtomicBool>,
 }
 
 impl SqliteStore {
@@ -66,11 +75,18 @@ impl SqliteStore {
         connection.execute(sql, [key.id()])?;
         check_key(&connection, &key)?;
         let pool = Pool::open(path)?;
-        Ok(SqliteStore {
-            writer: Some(Writer::start(connection, lock)?),
-            pool: Arc::new(pool),
-            key: Some(Arc::new(key)),
-        })
+        Ok(SqliteStore { writer: Some(Writer::start(connection, lock)?), ..SqliteStore::of(path, pool, Some(key)) })
+    }
+
+    fn of(path: &Path, pool: Pool, key: Option<Key>) -> SqliteStore {
+        let (room, disk, full) = (Room::default(), Disk::of(path), Arc::default());
+        SqliteStore { pool: Arc::new(pool), writer: None, key: key.map(Arc::new), room, disk, full }
+    }
+
+    /// With bounds on what may wait.
+    #[must_use]
+    pub fn with_room(self, room: Room) -> SqliteStore {
+        SqliteStore { room, ..self }
     }
 
     /// Opens the database at `path` for reading only, also beside a running gateway. Without the secret everything
@@ -90,7 +106,7 @@ impl SqliteStore {
             }
             key.as_ref().map_or(Ok(()), |key| check_key(connection, key))
         })?;
-        Ok(SqliteStore { writer: None, pool: Arc::new(pool), key: key.map(Arc::new) })
+        Ok(SqliteStore::of(path, pool, key))
     }
 
     fn key(&self) -> Result<Arc<Key>, Error> {
@@ -129,7 +145,43 @@ impl Store for SqliteStore {
                     None => Vec::new(),
                 },
             };
-            self.write(move |connection| rows::accept(connection, &message, &sealed, &events)).await
+            let (room, disk, known) = (self.room.clone(), self.disk.clone(), self.full.clone());
+            let full = move |load: Load| {
+                let full = Load { free_bytes: disk.free_bytes(), ..load }.within(&room).full;
+                known.store(full.is_some(), Ordering::Relaxed);
+                full
+            };
+            self.write(move |connection| rows::accept(connection, &message, &sealed, &events, full)).await
+        })
+    }
+
+    fn room(&self) -> Reply<'_, ()> {
+        Box::pin(async move {
+            if !self.full.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            self.load().await?.full.map_or(Ok(()), |full| Err(Error::Full(full)))
+        })
+    }
+
+    fn load(&self) -> Reply<'_, Load> {
+        Box::pin(async move {
+            let load = self.read(rows::load).await?;
+            let failing = self.writer.as_ref().and_then(Writer::failing);
+            Ok(Load { free_bytes: self.disk.free_bytes(), failing, ..load }.within(&self.room))
+        })
+    }
+
+    fn probe(&self) -> Reply<'_, ()> {
+        Box::pin(async move {
+            let sql = "INSERT OR REPLACE INTO site (name, value) VALUES ('probe', zeroblob(?))";
+            self.write(|connection| Ok(connection.execute(sql, [PROBE]).map(drop)?)).await?;
+            let sql = "DELETE FROM site WHERE name = 'probe'";
+            self.write(|connection| Ok(connection.execute(sql, []).map(drop)?)).await?;
+            if let Some(writer) = &self.writer {
+                writer.recovered();
+            }
+            Ok(())
         })
     }
 
@@ -402,8 +454,8 @@ impl From<rusqlite::Error> for Error {
 #[expect(clippy::disallowed_methods, reason = "files of a test need not be durable")]
 mod tests {
     use super::*;
-    use crate::storage::State;
     use crate::storage::suite::{accept, at, event, message, party, run_suite, step};
+    use crate::storage::{Full, State};
     use tempfile::TempDir;
 
     run_suite!({
@@ -623,10 +675,61 @@ mod tests {
         let id = big.id;
         let refused = store.accept(big, vec![event(Some(id), "accepted")]).await.expect_err("the disk is full");
         assert!(refused.is_transient(), "{refused}");
+        assert!(store.load().await.expect("it is read").failing.is_some());
+        assert!(store.probe().await.is_err());
         assert_eq!(store.message(id).await, Ok(None));
         assert_eq!(store.event_count().await, Ok(1));
         limit("PRAGMA max_page_count = 100000").await.expect("there is room again");
+        store.probe().await.expect("it is written");
+        assert_eq!(store.load().await.expect("it is read").failing, None);
         accept(&store, 2).await;
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_counted_and_bounded() {
+        let site = Site::new();
+        let sqlite = site.open().expect("it opens").with_room(Room { messages: 2, ..Room::default() });
+        let store: Arc<dyn Store> = Arc::new(sqlite);
+        let (one, _two) = (accept(&store, 1).await, accept(&store, 2).await);
+        let third = || store.accept(message(3), vec![event(Some(message(3).id), "accepted")]);
+        assert_eq!(store.room().await, Ok(()), "nobody was refused yet");
+        assert_eq!(third().await, Err(Error::Full(Full::Messages)));
+        assert_eq!(store.room().await, Err(Error::Full(Full::Messages)));
+        assert_eq!(
+            store.accept(message(1), vec![event(Some(one), "again")]).await.map(|it| it == Accepted::New),
+            Ok(false)
+        );
+        let load = store.load().await.expect("it is read");
+        assert_eq!((load.messages, load.full), (2, Some(Full::Messages)));
+        assert!(load.bytes > 18, "the payloads and their seals");
+        for (from, to, waiting) in [
+            (State::Accepted, State::InFlight, 2),
+            (State::InFlight, State::Queued, 2),
+            (State::Queued, State::Dead, 1),
+            (State::Dead, State::Queued, 2),
+            (State::Queued, State::Acknowledged, 1),
+        ] {
+            store.transition(step(one, from, to)).await.expect("it is written");
+            assert_eq!(store.load().await.expect("it is read").messages, waiting, "{from} to {to}");
+        }
+        assert_eq!(store.room().await, Ok(()));
+        assert_eq!(third().await, Ok(Accepted::New));
+        let load = store.load().await.expect("it is read");
+        drop(store);
+        let connection = Connection::open(site.path()).expect("it opens");
+        let sql = "SELECT count(*), sum(length(payload)) FROM messages JOIN contents ON message = position \
+                   WHERE state IN ('accepted', 'queued', 'in-flight')";
+        let counted: (i64, i64) = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).expect("it runs");
+        assert_eq!((load.messages as i64, load.bytes as i64), counted);
+    }
+
+    #[tokio::test]
+    async fn a_disk_keeps_what_is_to_stay_free() {
+        let site = Site::new();
+        let sqlite = site.open().expect("it opens").with_room(Room { free_bytes: u64::MAX, ..Room::default() });
+        let refused = sqlite.accept(message(1), vec![event(Some(message(1).id), "accepted")]).await;
+        assert_eq!(refused, Err(Error::Full(Full::Disk)));
+        assert_eq!(sqlite.append(event(None, "steps go on")).await, Ok(0));
     }
 
     #[tokio::test]

@@ -5,8 +5,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::super::{
-    Accepted, Act, Approval, Change, Content, Count, Error, Event, Filter, Handling, History, MessageRecord,
-    NewMessage, Performed, Raised, State, StoredCheckpoint, StoredEvent, Transition, Window,
+    Accepted, Act, Approval, Change, Content, Count, Error, Event, Filter, Full, Handling, History, Load,
+    MessageRecord, NewMessage, Performed, Raised, State, StoredCheckpoint, StoredEvent, Transition, Window,
 };
 use super::{answers, carried, reviews};
 use crate::fhir::Instant;
@@ -64,11 +64,15 @@ pub(super) fn accept(
     message: &NewMessage,
     sealed: &Sealed,
     events: &[Event],
+    room: impl FnOnce(Load) -> Option<Full>,
 ) -> Result<Accepted, Error> {
     match find(connection, message.id)? {
         Some(known) if known.digest == message.digest => return Ok(Accepted::Repeated(Box::new(known))),
         Some(_) => return Ok(Accepted::Conflict),
         None => {}
+    }
+    if let Some(full) = room(load(connection)?) {
+        return Err(Error::Full(full));
     }
     insert_message(connection, message)?;
     let contents = "INSERT INTO contents (message, payload, provenance, lineage) VALUES (?, ?, ?, ?)";
@@ -79,6 +83,7 @@ pub(super) fn accept(
         sealed.provenance,
         sealed.lineage
     ])?;
+    count_waiting(connection, message.id, true)?;
     answers::name(connection, position, &message.names)?;
     if let Some(review) = &message.review {
         reviews::open(connection, position, review, &sealed.decision)?;
@@ -108,6 +113,23 @@ fn insert_message(connection: &Connection, message: &NewMessage) -> Result<(), E
         deadline_at.map(millis),
         alert_at.map(millis),
     ])?;
+    Ok(())
+}
+
+/// How much waits to be sent.
+pub(super) fn load(connection: &Connection) -> Result<Load, Error> {
+    let found = first(connection, "SELECT messages, bytes FROM waiting", [], |row| {
+        Ok(Load { messages: index(row, 0)?, bytes: index(row, 1)?, ..Load::default() })
+    })?;
+    found.ok_or_else(|| Error::Damaged("what waits is not counted".to_owned()))
+}
+
+/// Counts a message that waits from now on, or no longer does.
+fn count_waiting(connection: &Connection, id: MessageId, waits: bool) -> Result<(), Error> {
+    let sql = "UPDATE waiting SET messages = messages + ?1, bytes = bytes + ?1 * \
+               (SELECT coalesce(sum(length(payload)), 0) FROM contents JOIN messages ON position = message WHERE id = ?2)";
+    let sign = if waits { 1 } else { -1 };
+    connection.prepare_cached(sql)?.execute(params![sign, id.uuid().as_bytes()])?;
     Ok(())
 }
 
@@ -141,6 +163,9 @@ fn move_on(connection: &Connection, step: &Transition) -> Result<(), Error> {
     if changed == 0 {
         let found = find(connection, step.message)?.ok_or(Error::UnknownMessage(step.message))?.state;
         return Err(Error::Stale { message: step.message, expected: step.from, found });
+    }
+    if step.from.is_waiting() != step.to.is_waiting() {
+        count_waiting(connection, step.message, step.to.is_waiting())?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! does not fail the others, commits with one fsync, and only then answers. If the transaction itself is lost (disk
 //! full, I/O error), every change in it is answered with [`Error::Unavailable`] and none was made.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use rusqlite::Connection;
@@ -25,19 +26,35 @@ type Job = Box<dyn FnOnce(Result<&Connection, Error>) -> Answer + Send>;
 pub(super) struct Writer {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    failing: Failing,
 }
+
+/// Why a transaction was not kept, until it is known that they are again.
+type Failing = Arc<Mutex<Option<String>>>;
 
 impl Writer {
     /// Starts the thread. `guard` is kept until the connection is closed.
     pub(super) fn start(connection: Connection, guard: impl Send + 'static) -> Result<Writer, Error> {
         let (jobs, waiting) = mpsc::channel(WAITING);
+        let failing = Failing::default();
+        let noted = failing.clone();
         let thread = thread::Builder::new().name("weir-store".to_owned()).spawn(move || {
-            drain(&connection, waiting);
+            drain(&connection, waiting, &noted);
             drop(connection);
             drop(guard);
         });
         let thread = thread.map_err(|error| Error::Unavailable(error.to_string()))?;
-        Ok(Writer { jobs: Some(jobs), thread: Some(thread) })
+        Ok(Writer { jobs: Some(jobs), thread: Some(thread), failing })
+    }
+
+    /// Why a transaction was not kept, since which nobody said that they are again.
+    pub(super) fn failing(&self) -> Option<String> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Transactions are kept again.
+    pub(super) fn recovered(&self) {
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Makes one change; resolves when it is on disk.
@@ -69,7 +86,7 @@ impl Drop for Writer {
     }
 }
 
-fn drain(connection: &Connection, mut waiting: mpsc::Receiver<Job>) {
+fn drain(connection: &Connection, mut waiting: mpsc::Receiver<Job>, failing: &Failing) {
     while let Some(first) = waiting.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < BATCH
@@ -77,11 +94,11 @@ fn drain(connection: &Connection, mut waiting: mpsc::Receiver<Job>) {
         {
             batch.push(job);
         }
-        commit(connection, batch);
+        commit(connection, batch, failing);
     }
 }
 
-fn commit(connection: &Connection, batch: Vec<Job>) {
+fn commit(connection: &Connection, batch: Vec<Job>, failing: &Failing) {
     let mut open = command(connection, "BEGIN IMMEDIATE");
     let mut answers = Vec::with_capacity(batch.len());
     for job in batch {
@@ -94,6 +111,7 @@ fn commit(connection: &Connection, batch: Vec<Job>) {
     let outcome = open.and_then(|()| command(connection, "COMMIT"));
     if let Err(error) = &outcome {
         tracing::error!(%error, changes = answers.len(), "nothing was stored");
+        *failing.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
         if !connection.is_autocommit() {
             drop(command(connection, "ROLLBACK"));
         }
