@@ -36,7 +36,7 @@ use weir::cli::client::Client;
 use weir::config::Endpoint;
 use weir::identity::issuance::{Authority, Issued, Validity};
 use weir::server::clock;
-use wire::{Arrivals, CONNECTIONS, HOST, client_tls, partner, server_tls};
+use wire::{Arrivals, CONNECTIONS, HOST, RELAY_HOST, client_tls, partner, server_tls};
 
 const PARTNER: &str = "DEMO1";
 /// Of the most that is carried.
@@ -157,8 +157,8 @@ impl Bench {
         let gateway = folder.path().join("gateway");
         fs::write(gateway.join("pki/bench-ca.pem"), authority.certificate_pem()).expect("it is written");
         for (name, ods) in [("partner", PARTNER), ("relay", "DEMO9"), ("sender", "DEMOP")] {
-            let issued =
-                authority.issue(&ods.parse().expect("an ODS code"), HOST, &[], Validity::days(clock::now(), 1));
+            let party = ods.parse().expect("an ODS code");
+            let issued = authority.issue(&party, "bench.example", &[], Validity::days(clock::now(), 1));
             write(folder.path(), name, &issued.expect("a certificate"));
         }
         let bench =
@@ -208,7 +208,7 @@ impl Bench {
             .read_line(&mut line)
             .expect("the relay says its port");
         let endpoint = Endpoint {
-            uri: format!("https://{HOST}").parse().expect("a URL"),
+            uri: format!("https://{RELAY_HOST}").parse().expect("a URL"),
             connect: line.trim().parse().ok(),
             tls: client_tls(&self.path("sender.pem"), &self.path("sender.key"), &self.path("gateway/pki/bench-ca.pem")),
         };

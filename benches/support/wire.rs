@@ -26,8 +26,10 @@ use uuid::Uuid;
 use weir::fhir::message::{Response as Answer, ResponseCode, response_bundle};
 use weir::server::clock;
 
-/// The name that the partner's and the relay's certificates have.
+/// The name that the partner's certificate has.
 pub(crate) const HOST: &str = "bars-demo1.bench.example";
+/// The name that the relay's certificate has.
+pub(crate) const RELAY_HOST: &str = "bars-demo9.bench.example";
 /// Connections from the relay to the partner, and what the gateway's lane is allowed.
 pub(crate) const CONNECTIONS: usize = 64;
 /// Messages that one sync may cover.
