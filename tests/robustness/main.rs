@@ -2,6 +2,7 @@
 //! client was served meanwhile and how soon, and how much memory the process had at most.
 
 #![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
+#![allow(clippy::print_stderr, reason = "what was measured is shown beside the verdict")]
 
 mod bystander;
 mod pressure;
