@@ -25,7 +25,7 @@ pub struct Limits {
     /// From a request's headers to its answer; then as long again until the answer is taken. Default 120 s.
     pub request: Duration,
     /// How long a peer may send or take nothing while it is waited for; what it does then must come to
-    /// [`MIN_BYTES_PER_SECOND`] on average. Default 10 s.
+    /// `MIN_BYTES_PER_SECOND` on average. Default 10 s.
     pub stall: Duration,
     /// Bytes of a request's headers, at least 8192. Default 32 KiB.
     pub header_bytes: u32,
