@@ -208,7 +208,8 @@ impl<'m> Generator<'m> {
             ("boolean", _) => json!(self.chance.of(50)),
             ("code", _) => json!("394685004"),
             ("date", _) => {
-                let day = self.number % 29_000;
+                // From 1901 to 1979: see SHAPES.
+                let day = self.number % 28_800;
                 let date = time::Date::from_calendar_date(1901, time::Month::January, 1).expect("a date")
                     + time::Duration::days(i64::try_from(day).expect("it is small"));
                 self.plant(date.to_string(), path)
