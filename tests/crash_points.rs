@@ -62,7 +62,9 @@ impl Bed {
     fn new(record: &str, checkpoint_seconds: u64) -> Option<Bed> {
         let site = DemoSite::new();
         set(&site, "gateway/weir.toml", "[audit]\n", &format!("[audit]\ncheckpoint_seconds = {checkpoint_seconds}\n"));
-        set(&site, "gateway/partners/trust.toml", "first_retry_seconds = 1\n", "first_retry_seconds = 0.1\n");
+        // Nobody but its messages connects to the Trust.
+        let often = "first_retry_seconds = 0.1\ndiscovery_hours = 0\n";
+        set(&site, "gateway/partners/trust.toml", "first_retry_seconds = 1\n", often);
         let boundaries = Boundaries::of(&site)?;
         let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
         let loaded = Site::load(&site.gateway_folder()).unwrap_or_else(|faults| panic!("{faults}"));

@@ -69,7 +69,7 @@ pub struct PartnerSection {
     /// weir.toml). Default false: it stands in the answer to the request.
     #[serde(default)]
     pub answers_later: bool,
-    /// How often the partner is asked what it takes (`metadata`, `MessageDefinition`). Default 24.
+    /// How often the partner is asked what it takes (`metadata`, `MessageDefinition`). Default 24; 0: never.
     #[serde(default = "day")]
     pub discovery_hours: f64,
     /// Whether messages wait while the partner says that it takes others alone. Default false: it is warned about.
@@ -164,15 +164,15 @@ pub struct Partner {
 pub struct BarsSettings {
     /// Whether its answers come later, as messages of their own.
     pub answers_later: bool,
-    /// How often it is asked what it takes.
-    pub discover_every: Duration,
+    /// How often it is asked what it takes; never without.
+    pub discover_every: Option<Duration>,
     /// Whether messages wait while it says that it takes others alone.
     pub require_listed: bool,
 }
 
 impl Default for BarsSettings {
     fn default() -> BarsSettings {
-        BarsSettings { answers_later: false, discover_every: Duration::from_secs(86_400), require_listed: false }
+        BarsSettings { answers_later: false, discover_every: Some(Duration::from_secs(86_400)), require_listed: false }
     }
 }
 
@@ -196,10 +196,14 @@ impl PartnerSection {
     }
 
     fn bars(&self) -> Result<BarsSettings, SettingError> {
-        if !(0.0005..=168.0).contains(&self.discovery_hours) {
-            return Err(wrong("discovery_hours", "is out of range", "write hours from 0.0005 to 168"));
+        let is_asked = self.discovery_hours != 0.0;
+        if is_asked && !(0.0005..=168.0).contains(&self.discovery_hours) {
+            return Err(wrong("discovery_hours", "is out of range", "write hours from 0.0005 to 168, or 0 for never"));
         }
-        let discover_every = Duration::from_secs_f64(self.discovery_hours * 3600.0);
+        if self.require_listed && !is_asked {
+            return Err(wrong("require_listed", "needs the partner to be asked", "write discovery_hours, as 24"));
+        }
+        let discover_every = is_asked.then(|| Duration::from_secs_f64(self.discovery_hours * 3600.0));
         let (answers_later, require_listed) = (self.answers_later, self.require_listed);
         Ok(BarsSettings { answers_later, discover_every, require_listed })
     }
@@ -370,7 +374,10 @@ mod tests {
         }
         assert_eq!(faults(|section| section.attempt_timeout_seconds = f64::NAN), ["attempt_timeout_seconds"]);
         assert_eq!(faults(|section| section.max_retry_seconds = 0.1), ["max_retry_seconds"]);
-        assert_eq!(faults(|section| section.discovery_hours = 0.0), ["discovery_hours"]);
+        assert_eq!(faults(|section| section.discovery_hours = 0.0001), ["discovery_hours"]);
+        let unasked = |section: &mut PartnerSection| (section.discovery_hours, section.require_listed) = (0.0, true);
+        assert_eq!(faults(unasked), ["require_listed"]);
+        assert_eq!(faults(|section| section.discovery_hours = 0.0), [""; 0]);
         let several = faults(|section| {
             section.ods = "RX-1".to_owned();
             section.service_id = String::new();

@@ -66,6 +66,7 @@ pub(crate) fn as_json(found: &Discovery) -> Value {
 
 /// Asks the endpoint of `lane` until `stopped` says so; not at all, when nobody can be asked over it.
 pub(super) async fn ask(service: Arc<Service>, lane: Arc<Lane>, mut stopped: watch::Receiver<bool>) {
+    let Some(often) = lane.discover_every() else { return };
     loop {
         let provider = service.gateway.stages().provider.clone();
         let found = tokio::select! {
@@ -74,7 +75,7 @@ pub(super) async fn ask(service: Arc<Service>, lane: Arc<Lane>, mut stopped: wat
         };
         let Some(found) = found else { return };
         tell(&lane, &found);
-        let wait = if found.problems.is_empty() { lane.discover_every() } else { lane.discover_every().min(SOON) };
+        let wait = if found.problems.is_empty() { often } else { often.min(SOON) };
         service.findings.note(&lane, found);
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return,

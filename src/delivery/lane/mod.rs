@@ -115,8 +115,8 @@ impl Lane {
         Some(found)
     }
 
-    /// How often the partner is asked.
-    pub fn discover_every(&self) -> Duration {
+    /// How often the partner is asked; never without.
+    pub fn discover_every(&self) -> Option<Duration> {
         self.bars.discover_every
     }
 
