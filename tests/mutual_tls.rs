@@ -685,7 +685,10 @@ async fn a_resend_is_a_duplicate_and_another_message_under_its_id_a_conflict() {
 async fn an_unavailable_partner_asks_for_another_attempt() {
     let scene = Case { misbehaviour: vec![Misbehaviour::Unavailable(1)], ..Case::new() }.start().await;
     let after = Some(Duration::from_secs(1));
-    assert_eq!(scene.verdict().await, Verdict::Retry { reason: RetryReason::Status(503), after });
+    let Verdict::Retry { reason: RetryReason::Said { status: 503, .. }, after: asked } = scene.verdict().await else {
+        panic!("it is to be sent again, for what the partner says")
+    };
+    assert_eq!(asked, after);
     assert!(scene.received().is_empty());
     assert_eq!(scene.verdict().await, Verdict::Acknowledged { duplicate: false });
     assert_eq!(scene.outcomes(), [Outcome::Unavailable, Outcome::Accepted]);

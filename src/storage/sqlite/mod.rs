@@ -74,6 +74,7 @@ impl SqliteStore {
         let sql = "INSERT OR IGNORE INTO site (name, value) VALUES ('seal key', ?)";
         connection.execute(sql, [key.id()])?;
         check_key(&connection, &key)?;
+        rows::recount_waiting(&connection)?;
         let pool = Pool::open(path)?;
         Ok(SqliteStore { writer: Some(Writer::start(connection, lock)?), ..SqliteStore::of(path, pool, Some(key)) })
     }
@@ -745,6 +746,19 @@ mod tests {
         assert!(lost.expect_err("it was lost").is_transient());
         let written = u64::from(near.is_ok());
         assert_eq!(store.event_count().await, Ok(written), "an event is there if and only if that was answered");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_count_of_what_waits_holds_up_no_message_and_is_put_right_by_the_next_start() {
+        let site = Site::new();
+        let store = site.store();
+        let (one, _two) = (accept(&store, 1).await, accept(&store, 2).await);
+        let right = store.load().await.expect("it is read");
+        site.sql("UPDATE waiting SET messages = 0, bytes = 0");
+        store.transition(step(one, State::Accepted, State::Dead)).await.expect("it is written");
+        drop(store);
+        let load = site.store().load().await.expect("it is read");
+        assert_eq!((load.messages, load.bytes), (1, right.bytes / 2));
     }
 
     #[tokio::test]

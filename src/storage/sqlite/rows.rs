@@ -124,10 +124,20 @@ pub(super) fn load(connection: &Connection) -> Result<Load, Error> {
     found.ok_or_else(|| Error::Damaged("what waits is not counted".to_owned()))
 }
 
-/// Counts a message that waits from now on, or no longer does.
+/// Counts anew what waits, where the count that is kept is another.
+pub(super) fn recount_waiting(connection: &Connection) -> Result<(), Error> {
+    let sql = "UPDATE waiting SET messages = found.messages, bytes = found.bytes FROM \
+               (SELECT count(*) AS messages, coalesce(sum(length(payload)), 0) AS bytes FROM messages \
+               JOIN contents ON contents.message = position WHERE state IN ('accepted', 'queued', 'in-flight')) AS found \
+               WHERE (waiting.messages, waiting.bytes) IS NOT (found.messages, found.bytes)";
+    connection.execute(sql, [])?;
+    Ok(())
+}
+
+/// Counts a message that waits from now on, or no longer does. A count that is wrong must not hold up a message.
 fn count_waiting(connection: &Connection, id: MessageId, waits: bool) -> Result<(), Error> {
-    let sql = "UPDATE waiting SET messages = messages + ?1, bytes = bytes + ?1 * \
-               (SELECT coalesce(sum(length(payload)), 0) FROM contents JOIN messages ON position = message WHERE id = ?2)";
+    let sql = "UPDATE waiting SET messages = max(0, messages + ?1), bytes = max(0, bytes + ?1 * \
+               (SELECT coalesce(sum(length(payload)), 0) FROM contents JOIN messages ON position = message WHERE id = ?2))";
     let sign = if waits { 1 } else { -1 };
     connection.prepare_cached(sql)?.execute(params![sign, id.uuid().as_bytes()])?;
     Ok(())
