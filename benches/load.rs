@@ -255,7 +255,7 @@ fn write(folder: &Path, name: &str, issued: &Issued) {
 fn partner_file(address: SocketAddr) -> String {
     format!(
         "ods = \"{PARTNER}\"\nname = \"Bench\"\nendpoint = \"https://{HOST}/FHIR/R4\"\nconnect = \"{address}\"\n\
-         service_id = \"2000099991\"\ntrust_anchors = \"pki/bench-ca.pem\"\nmax_concurrent = {CONNECTIONS}\n"
+         service_id = \"2000099991\"\ntrust_anchors = \"pki/bench-ca.pem\"\nmax_concurrent = {CONNECTIONS}\ndiscovery_hours = 0\n"
     )
 }
 
