@@ -74,18 +74,7 @@ impl Refusal {
 }
 
 pub(super) fn router(receiver: Arc<Receiver>) -> Router {
-    let refuse = |code, text: &'static str| {
-        move |headers: HeaderMap| async move {
-            refused(&headers, Refusal::new(code, Issue::error(IssueType::NotSupported, text)))
-        }
-    };
-    Router::new()
-        .route("/FHIR/R4/$process-message", post(process_message))
-        .route("/FHIR/R4/metadata", get(metadata))
-        .route("/FHIR/R4/MessageDefinition", get(message_definition))
-        .method_not_allowed_fallback(refuse(ErrorCode::MethodNotAllowed, "the method is not supported here"))
-        .fallback(refuse(ErrorCode::NotFound, "only $process-message, metadata and MessageDefinition are here"))
-        .with_state(receiver)
+    exchange::router(post(process_message), get(metadata), get(message_definition)).with_state(receiver)
 }
 
 async fn metadata(

@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::Query;
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::MethodRouter;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use hyper::body::Bytes;
@@ -50,6 +52,26 @@ impl Refusal {
         }
         response
     }
+}
+
+/// The routes of a receiver: what it does with a message, with a question for its CapabilityStatement, and with one for its
+/// MessageDefinitions. All else is refused as BaRS refuses it.
+pub fn router<S: Clone + Send + Sync + 'static>(
+    process_message: MethodRouter<S>,
+    metadata: MethodRouter<S>,
+    message_definition: MethodRouter<S>,
+) -> Router<S> {
+    let refuse = |code, text: &'static str| {
+        move |headers: HeaderMap| async move {
+            Refusal::new(code, Issue::error(IssueType::NotSupported, text)).answer(&headers)
+        }
+    };
+    Router::new()
+        .route("/FHIR/R4/$process-message", process_message)
+        .route("/FHIR/R4/metadata", metadata)
+        .route("/FHIR/R4/MessageDefinition", message_definition)
+        .method_not_allowed_fallback(refuse(ErrorCode::MethodNotAllowed, "the method is not supported here"))
+        .fallback(refuse(ErrorCode::NotFound, "only $process-message, metadata and MessageDefinition are here"))
 }
 
 /// An answer in FHIR JSON that carries the request's ids back.

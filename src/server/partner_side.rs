@@ -74,18 +74,7 @@ pub(super) struct Side {
 
 /// The routes.
 pub(super) fn router(side: Arc<Side>) -> Router {
-    let refuse = |code, text: &'static str| {
-        move |headers: HeaderMap| async move {
-            Refusal::new(code, Issue::error(IssueType::NotSupported, text)).answer(&headers)
-        }
-    };
-    Router::new()
-        .route("/FHIR/R4/$process-message", post(process_message))
-        .route("/FHIR/R4/metadata", get(metadata))
-        .route("/FHIR/R4/MessageDefinition", get(message_definition))
-        .method_not_allowed_fallback(refuse(ErrorCode::MethodNotAllowed, "the method is not supported here"))
-        .fallback(refuse(ErrorCode::NotFound, "only $process-message, metadata and MessageDefinition are here"))
-        .with_state(side)
+    exchange::router(post(process_message), get(metadata), get(message_definition)).with_state(side)
 }
 
 async fn process_message(
