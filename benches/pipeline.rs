@@ -56,11 +56,11 @@ fn stages() -> Stages {
         deadlines: [].into(),
     };
     Stages {
-        provider: provenance::Gateway {
-            ods: "DEMOP".parse().expect("it is an ODS code"),
-            name: "Demo provider (synthetic)".to_owned(),
-            version: "0".to_owned(),
-        },
+        provider: provenance::Gateway::new(
+            "DEMOP".parse().expect("it is an ODS code"),
+            "Demo provider (synthetic)",
+            "0",
+        ),
         limits: Limits::default(),
         interfaces: BTreeMap::from([(interface(), how)]),
         mappings: Arc::new(iter::once((interface(), Arc::new(support::map()))).collect()),

@@ -489,7 +489,7 @@ fn prepare(stages: &Stages, received: Received, now: Instant) -> Result<Attested
     })?;
     Ok(debug_span!("provenance").in_scope(|| {
         let attested = provenance::attest(disclosable, now, &stages.provider);
-        debug!(lineage_bytes = attested.lineage().len(), "disclosure attested");
+        debug!(lineage_bytes = attested.lineage_bytes().len(), "disclosure attested");
         attested
     }))
 }

@@ -72,11 +72,7 @@ fn trust_file(site: &DemoSite) -> std::path::PathBuf {
 
 /// The events of a kind in the audit log, the oldest first.
 fn events(site: &DemoSite, kind: &str) -> Vec<Value> {
-    let site = Site::load(&site.gateway_folder()).ok();
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    let store = site.expect("the site is sound").open_for_reading().expect("the store opens");
-    let events = runtime.block_on(store.events(0, 10_000)).expect("events are read");
-    let read = events.iter().map(|stored| serde_json::from_slice::<Value>(&stored.event.bytes).expect("it is JSON"));
+    let read = site.audit_events().into_iter();
     let is_kind =
         |event: &Value| event["subtype"].as_array().is_some_and(|all| all.iter().any(|it| it["code"] == kind));
     read.filter(is_kind).collect()

@@ -90,15 +90,13 @@ fn ends_well(site: &DemoSite, gateway: Process) {
 
 /// What the audit log says was refused of answers: from whom, about which message, why.
 fn refusals(site: &DemoSite) -> Vec<(String, String)> {
-    let text = String::from_utf8_lossy(&site.stored_and_logged()).into_owned();
-    let events = text.split("{\"resourceType\":\"AuditEvent\"").filter(|event| event.contains("answer-refused"));
-    let part = |event: &str, after: &str| {
-        event.split(after).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default().to_owned()
-    };
+    let events = site.audit_events().into_iter().filter(|event| event.to_string().contains("answer-refused"));
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut found: Vec<_> = events
         .map(|event| {
-            let reason = part(event, "\"type\":\"reason\",\"valueString\":\"");
-            (part(event, "\"value\":\""), reason)
+            let details = event["entity"][0]["detail"].as_array().cloned().unwrap_or_default();
+            let reason = details.iter().find(|detail| detail["type"] == "reason").map(|it| text(&it["valueString"]));
+            (text(&event["agent"][0]["who"]["identifier"]["value"]), reason.unwrap_or_default())
         })
         .collect();
     found.sort();

@@ -246,9 +246,14 @@ fn audit_verify_sees_a_change_to_the_database() {
     for (change, says) in [
         ("UPDATE messages SET state = 'refused'", "in state"),
         ("DELETE FROM contents", "payload of message"),
+        (
+            "UPDATE texts SET bytes = CAST(substr(bytes, 1, 20) || x'20' || substr(bytes, 22) AS BLOB)",
+            "glossary of the lineage of message",
+        ),
+        ("DELETE FROM texts", "glossary of the lineage of message"),
         ("DELETE FROM checkpoints", "no signed head"),
         (
-            "UPDATE events SET bytes = CAST(replace(CAST(bytes AS TEXT), 'ETREAT', 'TREATX') AS BLOB) WHERE seq = 6",
+            "UPDATE events SET bytes = CAST(substr(bytes, 1, 20) || x'7f' || substr(bytes, 22) AS BLOB) WHERE seq = 6",
             "event 6 was changed",
         ),
         ("DELETE FROM events WHERE seq = 1", "events 1 to 1 are missing"),

@@ -60,14 +60,8 @@ fn run(site: &DemoSite, verb: &[&str]) -> (Vec<Value>, bool, String) {
 
 /// How many events in the audit log are of a kind.
 fn audited(site: &DemoSite, kind: &str) -> usize {
-    let site = Site::load(&site.gateway_folder()).unwrap_or_else(|faults| panic!("{faults}"));
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    runtime.block_on(async {
-        let store = site.open_for_reading().expect("the store opens");
-        let events = store.events(0, 10_000).await.expect("events are read");
-        let of_kind = |event: &[u8]| String::from_utf8_lossy(event).contains(&format!("\"{kind}\""));
-        events.iter().filter(|stored| of_kind(&stored.event.bytes)).count()
-    })
+    let of_kind = |event: &Value| event["subtype"].as_array().is_some_and(|all| all.iter().any(|it| it["code"] == kind));
+    site.audit_events().iter().filter(|event| of_kind(event)).count()
 }
 
 fn assert_audit_holds(site: &DemoSite) {
@@ -227,11 +221,7 @@ fn hire_second_lead(site: &DemoSite) {
 
 /// Of each refused access to a review that the audit log holds: who tried, at which message, and why not.
 fn refused_reviews(site: &DemoSite) -> Vec<(String, String, String)> {
-    let site = Site::load(&site.gateway_folder()).unwrap_or_else(|faults| panic!("{faults}"));
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    let store = site.open_for_reading().expect("the store opens");
-    let events = runtime.block_on(store.events(0, 10_000)).expect("events are read");
-    let read = events.iter().map(|stored| serde_json::from_slice::<Value>(&stored.event.bytes).expect("it is JSON"));
+    let read = site.audit_events().into_iter();
     let detail = |event: &Value, name: &str| {
         let details = event["entity"][0]["detail"].as_array().cloned().unwrap_or_default();
         let found = details.into_iter().find(|detail| detail["type"] == name);

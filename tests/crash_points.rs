@@ -526,7 +526,7 @@ impl Bed {
         let messages = i64::try_from(self.accepted.len()).expect("they are few");
         for (what, sql) in [
             ("findings", "SELECT count(*) FROM reviews WHERE finding = 'not-justified'"),
-            ("events", "SELECT count(*) FROM events WHERE instr(bytes, '\"review-completed\"')"),
+            ("events", "SELECT count(*) FROM events WHERE instr(bytes, 'review-completed')"),
             ("notices", "SELECT count(*) FROM notices"),
             ("notices that were delivered", "SELECT count(delivered_at) FROM notices"),
         ] {

@@ -19,6 +19,7 @@ use support::{DemoSite, wait_for, weir};
 use uuid::Uuid;
 use weir::cli::client::Client;
 use weir::config::{Endpoint, Site};
+use weir::fhir::audit_event::RecordedEvent;
 use weir::storage::{Filter, Finding, Store as _};
 
 /// How often the gateway is killed. `WEIR_KILLS` sets another number for a long run.
@@ -171,8 +172,8 @@ async fn assert_whole(site: &DemoSite, accepted: &BTreeSet<String>, completed: &
     for review in &reviews {
         let events = store.events_of(review.message).await.expect("they are read");
         let count = |kind: &str| {
-            let is_kind = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(&format!("\"{kind}\""));
-            events.iter().filter(|stored| is_kind(&stored.event.bytes)).count()
+            let read = events.iter().filter_map(|stored| RecordedEvent::read(&stored.event.bytes));
+            read.filter(|said| said.is(kind)).count()
         };
         let notices = store.notices_of(review.message).await.expect("they are read").len();
         let finding = review.completed.as_ref().map(|completed| completed.finding);

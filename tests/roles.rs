@@ -24,10 +24,7 @@ fn open(bench: &DemoSite) -> Site {
 
 /// Of each access in the audit log: who, what, and whether it was permitted.
 fn accesses(site: &DemoSite) -> Vec<(String, String, bool)> {
-    let store = SqliteStore::open_to_read(&site.path("gateway/data/weir.sqlite3"), None).expect("there is a database");
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let events = runtime.block_on(store.events(0, 10_000)).expect("they are read");
-    let events = events.iter().map(|stored| serde_json::from_slice::<Value>(&stored.event.bytes).expect("JSON"));
+    let events = site.audit_events().into_iter();
     let is_access =
         |event: &Value| event["subtype"].as_array().is_some_and(|all| all.iter().any(|it| it["code"] == "access"));
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -327,10 +324,7 @@ fn the_log_says_who_started_the_gateway_and_who_may_not_does_not() {
     assert!(!site.path("gateway/data/weir.sqlite3").exists(), "nothing was started");
     let _gateway = site.start_gateway();
     assert_eq!(accesses(&site), [("demo-guardian".to_owned(), "administer".to_owned(), false)]);
-    let store = SqliteStore::open_to_read(&site.path("gateway/data/weir.sqlite3"), None).expect("there is a database");
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let events = runtime.block_on(store.events(0, 10)).expect("they are read");
-    let first: Value = serde_json::from_slice(&events[0].event.bytes).expect("JSON");
+    let first = &site.audit_events()[0];
     assert!(first["subtype"].to_string().contains("gateway-started"), "{first}");
     assert_eq!(first["agent"][0]["who"]["identifier"]["value"], "demo-engineer");
     assert_eq!(first["agent"][0]["requestor"], true);

@@ -18,7 +18,7 @@ use time::macros::datetime;
 use weir::audit::checkpoint::SigningKey;
 use weir::audit::{self, Checkpointer, HashKey, Recorder, Step, Terms};
 use weir::identity::{MessageId, PartyId};
-use weir::storage::{Accepted, Content, Error, MessageRecord, NewMessage, Secret, SqliteStore, State, Store};
+use weir::storage::{Accepted, Content, Error, MessageRecord, NewMessage, Secret, SqliteStore, State, Store, Text};
 
 const ROUNDS: u32 = 15;
 const WORKERS: u32 = 8;
@@ -170,6 +170,7 @@ fn message(name: &str) -> NewMessage {
         payload: id.to_string().into_bytes(),
         provenance: vec![1; 1000],
         lineage: vec![2; 1000],
+        glossary: Arc::new(Text { digest: [3; 32], bytes: vec![3; 1000] }),
         review: None,
         handling: weir::storage::Handling::default(),
         names: vec![format!("bundle {id}")],

@@ -52,10 +52,7 @@ fn has_metric(site: &DemoSite, text: &str) -> bool {
 
 /// The outcome and the details of every event of a configuration.
 fn leaves(site: &DemoSite) -> Vec<(String, String)> {
-    let store = SqliteStore::open_to_read(&site.path("gateway/data/weir.sqlite3"), None).expect("there is a database");
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    let events = runtime.block_on(store.events(0, 1000)).expect("there are events");
-    let events = events.iter().map(|event| serde_json::from_slice::<Value>(&event.event.bytes).expect("JSON"));
+    let events = site.audit_events().into_iter();
     let loaded = events.filter(|event| event.to_string().contains("configuration-loaded"));
     loaded
         .map(|event| (event["outcome"].as_str().expect("an outcome").to_owned(), event["entity"].to_string()))

@@ -343,7 +343,7 @@ impl Desk<'_> {
         let event = match &refusal {
             Refusal::OwnDecision { message, .. } => {
                 let (action, reason) = (Action::CompleteReview, Some(refusal.code()));
-                let by = Who::Operator(by.as_str());
+                let by = Who::operator(by.as_str());
                 let message = Some(*message);
                 self.recorder.access(Access { by, action, message, permitted: false, reason, address: None, at: now })
             }
@@ -410,7 +410,7 @@ impl Desk<'_> {
         permitted: bool,
         at: Instant,
     ) -> storage::Event {
-        let by = Who::Operator(by.as_str());
+        let by = Who::operator(by.as_str());
         self.recorder.access(Access { by, action, message, permitted, reason: None, address: None, at })
     }
 
@@ -526,16 +526,14 @@ mod tests {
         /// Of each event the kind of Weir's, its outcome and what it says was done or why it was refused.
         async fn log(&self) -> Vec<(String, String)> {
             let events = self.store.events(0, 100).await.expect("they are read");
-            let said = |event: &RecordedEvent, text: &str| {
+            let said = |bytes: &[u8]| {
+                let event = RecordedEvent::read(bytes).expect("it is an AuditEvent");
                 let detail = event.detail("action").or(event.detail("reason")).unwrap_or_default();
+                let text = event.to_json();
                 let outcome = text.split(r#""outcome":""#).nth(1).map_or("", |rest| &rest[..1]);
-                (outcome.to_owned(), detail.into_owned())
+                (outcome.to_owned(), detail.to_owned())
             };
-            let read = |bytes: &[u8]| {
-                let text = String::from_utf8(bytes.to_vec()).expect("it is text");
-                said(&RecordedEvent::read(bytes).expect("it is an AuditEvent"), &text)
-            };
-            events.iter().map(|stored| read(&stored.event.bytes)).collect()
+            events.iter().map(|stored| said(&stored.event.bytes)).collect()
         }
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::event::{Recorder, detail, kind, written};
 use crate::fhir::Instant;
-use crate::fhir::audit_event::{Action, Agent, AuditEvent, Coding, Entity, Outcome, Part, What, Who};
+use crate::fhir::audit_event::{Action, Agent, AuditEvent, Coding, Entity, Outcome, Part, What, Who, detail};
 use crate::identity::digest::hex;
 use crate::identity::{MessageId, PartyId};
 use crate::storage::{Event, Says};
@@ -30,11 +30,10 @@ impl Recorder {
     /// A partner's answer is kept.
     pub fn answer_received(&self, answer: Answer<'_>) -> Event {
         let Answer { sender, message, id, digest, says, at } = answer;
-        let mut details =
-            vec![(detail::VERDICT, Cow::Borrowed(says.verdict.as_str())), (detail::SHA256, hex(digest).into())];
-        details.extend(id.map(|id| (detail::ANSWER, id.to_string().into())));
-        details.extend(says.reasons.iter().map(|reason| (detail::REASON, reason.as_str().into())));
-        details.extend(says.asks_for.iter().map(|asked| (detail::ASKS, asked.as_str().into())));
+        let mut details = vec![detail(detail::VERDICT, says.verdict.as_str()), detail(detail::SHA256, hex(digest))];
+        details.extend(id.map(|id| detail(detail::ANSWER, id.to_string())));
+        details.extend(says.reasons.iter().map(|reason| detail(detail::REASON, reason.as_str())));
+        details.extend(says.asks_for.iter().map(|asked| detail(detail::ASKS, asked.as_str())));
         let said = AuditEvent {
             subtypes: vec![Coding::lifecycle("receive"), Coding::weir(kind::ANSWER_RECEIVED)],
             action: Action::Create,
@@ -54,7 +53,7 @@ impl Recorder {
         address: Option<&str>,
         at: Instant,
     ) -> Event {
-        let details = vec![(detail::REASON, Cow::Borrowed(reason))];
+        let details = vec![detail(detail::REASON, reason)];
         let said = AuditEvent {
             subtypes: vec![Coding::lifecycle("receive"), Coding::weir(kind::ANSWER_REFUSED)],
             action: Action::Create,
@@ -67,8 +66,9 @@ impl Recorder {
     }
 
     fn between<'a>(&'a self, sender: &'a PartyId, address: Option<&'a str>) -> Vec<Agent<'a>> {
-        let from = Agent { part: Part::Source, who: Who::Party(sender), requestor: true, address };
-        let to = Agent { part: Part::Destination, who: Who::Party(self.party()), requestor: false, address: None };
+        let from =
+            Agent { part: Part::Source, who: Who::party(sender), requestor: true, address: address.map(Cow::Borrowed) };
+        let to = Agent { part: Part::Destination, who: Who::party(self.party()), requestor: false, address: None };
         vec![from, to]
     }
 }
@@ -98,12 +98,12 @@ mod tests {
         let said = RecordedEvent::read(&event.bytes).expect("it is an AuditEvent");
         assert!(said.is(kind::ANSWER_RECEIVED));
         assert_eq!(said.party(Part::Source), Some(sender.clone()));
-        assert_eq!(said.detail(detail::VERDICT).as_deref(), Some("information-missing"));
-        assert_eq!(said.detail(detail::SHA256), Some(hex(&[1; 32]).into()));
+        assert_eq!(said.detail(detail::VERDICT), Some("information-missing"));
+        assert_eq!(said.detail(detail::SHA256), Some(&*hex(&[1; 32])));
         assert!(String::from_utf8_lossy(&event.bytes).contains("Patient.birthDate"));
         let refused = recorder.answer_refused(&sender, (None, "unknown"), Some("10.0.0.7"), AT);
         let said = RecordedEvent::read(&refused.bytes).expect("it is an AuditEvent");
         assert!(said.is(kind::ANSWER_REFUSED) && refused.message.is_none());
-        assert_eq!(said.detail(detail::REASON).as_deref(), Some("unknown"));
+        assert_eq!(said.detail(detail::REASON), Some("unknown"));
     }
 }

@@ -1,14 +1,10 @@
 //! The events of reviews: opened with its message, found overdue, completed; and notices of an incident that arrived.
 
-use std::borrow::Cow;
-
 use super::event::{Recorder, detail, kind, written};
-use crate::fhir::audit_event::{Action, Agent, AuditEvent, Coding, Entity, Outcome, Part, What, Who};
+use crate::fhir::audit_event::{Action, Agent, AuditEvent, Coding, Detail, Entity, Outcome, Part, What, Who, detail};
 use crate::fhir::{Instant, instant_text};
 use crate::identity::MessageId;
 use crate::storage::{Completed, Event, NewReview, NoticeRecord, ReviewRecord};
-
-type Details<'a> = Vec<(&'static str, Cow<'a, str>)>;
 
 impl Recorder {
     /// A message is sent without consent, and must be reviewed.
@@ -35,8 +31,8 @@ impl Recorder {
     /// A review was completed by a principal of the site. Their words are not audited.
     pub fn review_completed(&self, review: &ReviewRecord, completed: &Completed) -> Event {
         let mut details = terms(&review.reviewer, &review.basis, review.due_at);
-        details.push((detail::FINDING, completed.finding.code().into()));
-        let by = Agent { part: Part::Source, who: Who::Operator(&completed.by), requestor: true, address: None };
+        details.push(detail(detail::FINDING, completed.finding.code()));
+        let by = Agent { part: Part::Source, who: Who::operator(&completed.by), requestor: true, address: None };
         let said = AuditEvent {
             action: Action::Update,
             agents: vec![by],
@@ -48,9 +44,9 @@ impl Recorder {
     /// A notice of an incident reached its reader.
     pub fn notice_delivered(&self, notice: &NoticeRecord, at: Instant) -> Event {
         let details = vec![
-            (detail::NOTICE, notice.notice.id.to_string().into()),
-            (detail::CHANNEL, notice.notice.channel.code().into()),
-            (detail::ATTEMPTS, (notice.attempts + 1).to_string().into()),
+            detail(detail::NOTICE, notice.notice.id.to_string()),
+            detail(detail::CHANNEL, notice.notice.channel.code()),
+            detail(detail::ATTEMPTS, (notice.attempts + 1).to_string()),
         ];
         written(Some(notice.message), &self.of_review(kind::INCIDENT_REPORTED, notice.message, details, at))
     }
@@ -59,7 +55,7 @@ impl Recorder {
         &'a self,
         kind: &'static str,
         message: MessageId,
-        details: Details<'a>,
+        details: Vec<Detail<'a>>,
         at: Instant,
     ) -> AuditEvent<'a> {
         AuditEvent {
@@ -70,12 +66,8 @@ impl Recorder {
     }
 }
 
-fn terms<'a>(reviewer: &'a str, basis: &'a str, due: Instant) -> Details<'a> {
-    vec![
-        (detail::REVIEWER, Cow::Borrowed(reviewer)),
-        (detail::BASIS, basis.into()),
-        (detail::DUE, instant_text(due).into()),
-    ]
+fn terms<'a>(reviewer: &'a str, basis: &'a str, due: Instant) -> Vec<Detail<'a>> {
+    vec![detail(detail::REVIEWER, reviewer), detail(detail::BASIS, basis), detail(detail::DUE, instant_text(due))]
 }
 
 #[cfg(test)]
@@ -120,12 +112,12 @@ mod tests {
         ] {
             let said = RecordedEvent::read(&event.bytes).expect("it is an AuditEvent");
             assert!(said.is(kind) && said.message() == Some(message), "{kind}");
-            assert_eq!(said.detail(detail::DUE).as_deref(), Some("2026-01-01T12:00:00.000Z"));
-            assert_eq!(said.detail(detail::REVIEWER).as_deref(), Some("safeguarding_lead"));
+            assert_eq!(said.detail(detail::DUE), Some("2026-01-01T12:00:00.000Z"));
+            assert_eq!(said.detail(detail::REVIEWER), Some("safeguarding_lead"));
             assert!(!String::from_utf8_lossy(&event.bytes).contains("Chantal"));
         }
         let done = recorder.review_completed(&review, &completed);
-        let said = String::from_utf8(done.bytes).expect("JSON is text");
+        let said = RecordedEvent::read(&done.bytes).expect("it is an AuditEvent").to_json();
         assert!(said.contains("not-justified") && said.contains("sue"), "{said}");
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! Reads in pages; memory does not grow with the log.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 
 use super::checkpoint::{self, VerifierKey};
@@ -19,6 +19,7 @@ use crate::fhir::audit_event::{Part, RecordedEvent};
 use crate::fhir::instant_text;
 use crate::identity::MessageId;
 use crate::identity::digest::{hex, sha_256};
+use crate::provenance;
 use crate::storage::{Content, Error, History, State, Store, StoredCheckpoint, StoredEvent};
 
 /// Rows read at a time.
@@ -141,7 +142,7 @@ pub enum Fault {
     ContentMissing {
         /// Which.
         message: MessageId,
-        /// `payload`, `provenance`, `lineage`, `review`, `decision` or `words`.
+        /// `payload`, `provenance`, `lineage`, `glossary of the lineage`, `review`, `decision` or `words`.
         what: &'static str,
     },
     /// A sealed part of a message does not open, or is not the one that was accepted.
@@ -149,7 +150,7 @@ pub enum Fault {
     ContentChanged {
         /// Which.
         message: MessageId,
-        /// `payload`, `provenance`, `lineage`, `review`, `decision` or `words`.
+        /// `payload`, `provenance`, `lineage`, `glossary of the lineage`, `review`, `decision` or `words`.
         what: &'static str,
     },
     /// A message's row is gone.
@@ -225,6 +226,9 @@ pub async fn verify(store: &dyn Store, key: &VerifierKey) -> Result<Report, Erro
     Ok(verifier.report())
 }
 
+/// What the numbers of a lineage stand for.
+const GLOSSARY: &str = "glossary of the lineage";
+
 struct Verifier<'a> {
     store: &'a dyn Store,
     key: &'a VerifierKey,
@@ -241,6 +245,8 @@ struct Verifier<'a> {
     horizon: u64,
     /// The last message read.
     position: u64,
+    /// The glossaries of lineages that were looked at.
+    glossaries: HashSet<[u8; 32]>,
     report: Report,
 }
 
@@ -258,7 +264,8 @@ impl<'a> Verifier<'a> {
             more_faults: 0,
         };
         let frontier = Some(Frontier::new());
-        Verifier { store, key, next: 0, frontier, ahead: VecDeque::new(), read_to: 0, horizon: 0, position: 0, report }
+        let (ahead, glossaries) = (VecDeque::new(), HashSet::new());
+        Verifier { store, key, next: 0, frontier, ahead, read_to: 0, horizon: 0, position: 0, glossaries, report }
     }
 
     fn report(mut self) -> Report {
@@ -426,8 +433,11 @@ impl<'a> Verifier<'a> {
                     let audited = history.events.first().and_then(|stored| RecordedEvent::read(&stored.event.bytes));
                     let audited = audited.as_ref().and_then(|said| said.detail(detail::LINEAGE));
                     let differs = audited.is_some_and(|digest| *digest != hex(&sha_256(&content)));
-                    if part == Content::Lineage && differs {
-                        self.fault(Fault::ContentChanged { message, what });
+                    if part == Content::Lineage {
+                        if differs {
+                            self.fault(Fault::ContentChanged { message, what });
+                        }
+                        self.check_glossary(message, &content).await?;
                     }
                 }
                 Ok(None) => self.fault(Fault::ContentMissing { message, what }),
@@ -439,13 +449,26 @@ impl<'a> Verifier<'a> {
         self.check_answers(history).await
     }
 
+    /// Compares the glossary of a message's lineage with the digest that the lineage names it by; once for all messages.
+    async fn check_glossary(&mut self, message: MessageId, lineage: &[u8]) -> Result<(), Error> {
+        let Some(digest) = provenance::glossary_of(lineage).filter(|digest| self.glossaries.insert(*digest)) else {
+            return Ok(());
+        };
+        match self.store.text(digest).await? {
+            Some(text) if sha_256(&text) == digest => {}
+            Some(_) => self.fault(Fault::ContentChanged { message, what: GLOSSARY }),
+            None => self.fault(Fault::ContentMissing { message, what: GLOSSARY }),
+        }
+        Ok(())
+    }
+
     /// Opens every answer to a message, and compares it with the digest that was audited.
     async fn check_answers(&mut self, history: &History) -> Result<(), Error> {
         let message = history.record.id;
         let said: Vec<_> = history.events.iter().filter_map(|it| RecordedEvent::read(&it.event.bytes)).collect();
         let audited = |digest: &str| {
             let mut received = said.iter().filter(|said| said.is(kind::ANSWER_RECEIVED));
-            received.any(|said| said.detail(detail::SHA256).as_deref() == Some(digest))
+            received.any(|said| said.detail(detail::SHA256) == Some(digest))
         };
         for answer in self.store.answers_of(message).await? {
             match self.store.content(answer.slot, Content::Answer).await {
@@ -503,7 +526,7 @@ fn review_faults(history: &History) -> Vec<Fault> {
             history.events.iter().filter_map(|stored| Some((stored.seq, RecordedEvent::read(&stored.event.bytes)?)));
         events.into_iter().find(|(_, said)| said.is(kind))
     };
-    let told = |said: &RecordedEvent, name: &str, text: &str| said.detail(name).as_deref() == Some(text);
+    let told = |said: &RecordedEvent, name: &str, text: &str| said.detail(name) == Some(text);
     let Some((seq, opened)) = said(kind::REVIEW_OPENED) else {
         let seq = history.events.first().map_or(0, |stored| stored.seq);
         return differs(message, "review", seq, history.review.is_some()).into_iter().collect();
@@ -525,7 +548,7 @@ fn review_faults(history: &History) -> Vec<Fault> {
 /// Compares what never changes with the event of acceptance.
 fn terms_faults(history: &History, said: &RecordedEvent, seq: u64) -> Vec<Fault> {
     let record = &history.record;
-    let told = |name: &str, text: &str| said.detail(name).as_deref() == Some(text);
+    let told = |name: &str, text: &str| said.detail(name) == Some(text);
     [
         ("sender", said.party(Part::Source).as_ref() == Some(&record.sender)),
         ("recipient", told(detail::RECIPIENT, record.recipient.as_str())),
@@ -686,9 +709,10 @@ mod tests {
     async fn an_event_rewritten_with_its_leaf_breaks_the_signed_root() {
         let site = Site::new().await;
         let database = rusqlite::Connection::open(site.path()).expect("it opens");
-        let bytes: Vec<u8> =
+        let mut other: Vec<u8> =
             database.query_row("SELECT bytes FROM events WHERE seq = 5", [], |row| row.get(0)).expect("it is read");
-        let other = String::from_utf8(bytes).expect("JSON").replace("2026-01-01T12", "2026-01-01T11").into_bytes();
+        let at = other.windows(4).position(|bytes| bytes == b"weir").expect("it names the gateway");
+        other[at] = b'v';
         let update = "UPDATE events SET bytes = ?, leaf = ? WHERE seq = 5";
         database.execute(update, rusqlite::params![other, merkle::leaf(&other)]).expect("it is written");
         let report = site.verify().await;

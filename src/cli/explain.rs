@@ -8,7 +8,7 @@ use super::output::Output;
 use super::site::{ActorOption, SiteOption};
 use crate::identity::MessageId;
 use crate::identity::principal::Action;
-use crate::provenance::{self, Lineage};
+use crate::provenance;
 use crate::storage::{Content, Store as _};
 
 /// Shows where each element of a message came from and which clause let it pass, and why each other was held back.
@@ -37,21 +37,22 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
         actor.look(Action::ReadWithheld, Some(id))?;
     }
     let store = site.open_for_reading()?;
-    let part = if arguments.provenance { Content::Provenance } else { Content::Lineage };
-    let stored = super::runtime()?.block_on(store.content(id, part))?;
-    let Some(stored) = stored else {
+    let runtime = super::runtime()?;
+    let shown = if arguments.provenance {
+        let stored = runtime.block_on(store.content(id, Content::Provenance))?;
+        let text = stored.map(String::from_utf8).transpose().context("the stored Provenance is not UTF-8")?;
+        text.map(|text| super::output::indented(&text))
+    } else {
+        let lineage = runtime.block_on(provenance::lineage(&store, id))?;
+        lineage.map(|lineage| match output.is_json() {
+            true => super::output::indented(&lineage.to_json(sees_withheld).to_string()),
+            false => provenance::explain(&lineage, sees_withheld),
+        })
+    };
+    let Some(shown) = shown else {
         output.remark(&format!("there is no message {id} in this site"));
         return Ok(Answer::No);
     };
-    let stored = String::from_utf8(stored).context("the stored text is not UTF-8")?;
-    if arguments.provenance {
-        output.document(&super::output::indented(&stored));
-        return Ok(Answer::Yes);
-    }
-    let lineage: Lineage = serde_json::from_str(&stored).context("the stored lineage cannot be read")?;
-    match output.is_json() {
-        true => output.document(&super::output::indented(&lineage.to_json(sees_withheld).to_string())),
-        false => output.document(&provenance::explain(&lineage, sees_withheld)),
-    }
+    output.document(&shown);
     Ok(Answer::Yes)
 }

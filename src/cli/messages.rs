@@ -197,7 +197,7 @@ fn show(arguments: &Show, output: &Output) -> anyhow::Result<Answer> {
 /// What one event says of the message; `None` for those who looked at it.
 fn step(stored: &StoredEvent) -> Option<Value> {
     let said = RecordedEvent::read(&stored.event.bytes)?;
-    let detail = |name| said.detail(name).map(|text| text.into_owned());
+    let detail = |name| said.detail(name).map(str::to_owned);
     let kind = said.kind().filter(|kind| *kind != "access")?;
     Some(json!({
         "event": stored.seq,

@@ -672,11 +672,11 @@ fn load_stages(
     let interfaces = load_interfaces(written, validator.as_ref(), faults);
     let pseudonym_keys = facts.pseudonym_keys;
     let stages = Stages {
-        provider: provenance::Gateway {
-            ods: written.gateway.ods.clone(),
-            name: written.gateway.name.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        },
+        provider: provenance::Gateway::new(
+            written.gateway.ods.clone(),
+            &written.gateway.name,
+            env!("CARGO_PKG_VERSION"),
+        ),
         limits: Limits { depth: written.records.max_depth, ..Limits::default() },
         interfaces,
         mappings: Arc::new(mappings?),

@@ -59,6 +59,22 @@ pub enum Why {
     NotGeneralisable(u32),
 }
 
+impl Why {
+    /// The number that stands for it among the reasons of one interface under one version of an agreement.
+    pub fn number(self) -> u32 {
+        match self {
+            Why::NotPermitted => 0,
+            Why::ResourceNotPermitted => 1,
+            Why::DanglingReference => 2,
+            Why::ModifierExtension => 3,
+            Why::ModifierElement => 4,
+            Why::Withholding(index) => 5 + 3 * index,
+            Why::Generalised(index) => 6 + 3 * index,
+            Why::NotGeneralisable(index) => 7 + 3 * index,
+        }
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

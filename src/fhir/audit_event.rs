@@ -1,66 +1,111 @@
 //! AuditEvent: the part of R4's resource that Weir writes, in the shape of IHE BALP, and what it reads back.
+//!
+//! An event is kept as a few hundred bytes: [postcard](https://postcard.jamesmunns.com/wire-format) of [`AuditEvent`] behind one byte of
+//! [`VERSION`]. These are its canonical bytes. Its FHIR JSON is ten times as long and follows from them. Earlier versions kept that.
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::bars::ODS_ORGANISATION;
 use super::{Document, Instant, Limits, Node, Writer, instant_text};
 use crate::identity::{MessageId, PartyId};
 
+/// The first byte of an event as it is kept. What follows is defined by the order of the fields and variants below, which
+/// is never changed under the same number.
+const VERSION: u8 = 1;
+
 const URI: &str = "urn:ietf:rfc:3986";
 const URN_UUID: &str = "urn:uuid:";
 const KEYED_HASH: &str = "https://weir.example/Id/keyed-hash";
 const AGREEMENT: &str = "https://weir.example/Id/agreement";
 const OPERATOR: &str = "https://weir.example/Id/operator";
-const DCM: &str = "http://dicom.nema.org/resources/ontology/DCM";
 const ENTITY_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
+const SOURCE_TYPE: &str = "http://terminology.hl7.org/CodeSystem/security-source-type";
 const OBJECT_ROLE: &str = "http://terminology.hl7.org/CodeSystem/object-role";
-const WEIR: &str = "https://weir.example/CodeSystem/audit-event";
+
+/// A system of codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum System {
+    /// DICOM's audit vocabulary.
+    Dicom,
+    /// The kinds of event that Weir defines.
+    Weir,
+    /// Steps in a record's life (ISO 21089).
+    Lifecycle,
+    /// Types of event of R4.
+    EventType,
+    /// RESTful interactions.
+    Interaction,
+    /// Purposes of use.
+    ActReason,
+}
+
+impl System {
+    const ALL: [System; 6] =
+        [System::Dicom, System::Weir, System::Lifecycle, System::EventType, System::Interaction, System::ActReason];
+
+    /// Its URL.
+    pub fn url(self) -> &'static str {
+        match self {
+            System::Dicom => "http://dicom.nema.org/resources/ontology/DCM",
+            System::Weir => "https://weir.example/CodeSystem/audit-event",
+            System::Lifecycle => "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle",
+            System::EventType => "http://terminology.hl7.org/CodeSystem/audit-event-type",
+            System::Interaction => "http://hl7.org/fhir/restful-interaction",
+            System::ActReason => "http://terminology.hl7.org/CodeSystem/v3-ActReason",
+        }
+    }
+}
 
 /// A code in its system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coding<'a> {
-    /// The system's URL.
-    pub system: &'a str,
+    /// The system.
+    pub system: System,
     /// The code.
-    pub code: &'a str,
+    pub code: Cow<'a, str>,
 }
 
 impl<'a> Coding<'a> {
+    const fn new(system: System, code: &'a str) -> Coding<'a> {
+        Coding { system, code: Cow::Borrowed(code) }
+    }
+
     /// A code of DICOM's audit vocabulary.
     pub const fn dicom(code: &'a str) -> Coding<'a> {
-        Coding { system: DCM, code }
+        Coding::new(System::Dicom, code)
     }
 
     /// A kind of event that Weir defines.
     pub const fn weir(code: &'a str) -> Coding<'a> {
-        Coding { system: WEIR, code }
+        Coding::new(System::Weir, code)
     }
 
     /// A step in a record's life (ISO 21089).
     pub const fn lifecycle(code: &'a str) -> Coding<'a> {
-        Coding { system: "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle", code }
+        Coding::new(System::Lifecycle, code)
     }
 
     /// A RESTful event.
     pub const fn rest() -> Coding<'a> {
-        Coding { system: "http://terminology.hl7.org/CodeSystem/audit-event-type", code: "rest" }
+        Coding::new(System::EventType, "rest")
     }
 
     /// A RESTful interaction: `read`, `search-type`.
     pub const fn interaction(code: &'a str) -> Coding<'a> {
-        Coding { system: "http://hl7.org/fhir/restful-interaction", code }
+        Coding::new(System::Interaction, code)
     }
 
     /// A purpose of use: `TREAT`.
     pub const fn purpose(code: &'a str) -> Coding<'a> {
-        Coding { system: "http://terminology.hl7.org/CodeSystem/v3-ActReason", code }
+        Coding::new(System::ActReason, code)
     }
 }
 
 /// What was done to the entities (`http://hl7.org/fhir/audit-event-action`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the codes are defined by FHIR")]
 pub enum Action {
     Create,
@@ -70,7 +115,7 @@ pub enum Action {
 }
 
 /// How it went (`http://terminology.hl7.org/CodeSystem/audit-event-outcome`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// `0`
     Success,
@@ -81,16 +126,28 @@ pub enum Outcome {
 }
 
 /// Someone or something that took part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Who<'a> {
-    /// An organisation.
-    Party(&'a PartyId),
+    /// An organisation, by its ODS code.
+    Party(Cow<'a, str>),
     /// A member of staff, by a local id that is no name.
-    Operator(&'a str),
+    Operator(Cow<'a, str>),
+}
+
+impl<'a> Who<'a> {
+    /// An organisation.
+    pub fn party(party: &'a PartyId) -> Who<'a> {
+        Who::Party(Cow::Borrowed(party.as_str()))
+    }
+
+    /// A member of staff, by a local id that is no name.
+    pub fn operator(id: &'a str) -> Who<'a> {
+        Who::Operator(Cow::Borrowed(id))
+    }
 }
 
 /// In which part (DICOM).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Part {
     /// Where the data came from: 110153.
     Source,
@@ -101,6 +158,8 @@ pub enum Part {
 }
 
 impl Part {
+    const ALL: [Part; 3] = [Part::Source, Part::Destination, Part::Application];
+
     fn code(self) -> &'static str {
         match self {
             Part::Source => "110153",
@@ -111,7 +170,7 @@ impl Part {
 }
 
 /// One who took part.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agent<'a> {
     /// As what.
     pub part: Part,
@@ -120,33 +179,42 @@ pub struct Agent<'a> {
     /// Whether it was their wish.
     pub requestor: bool,
     /// Where on the network: a URI without query, or a host.
-    pub address: Option<&'a str>,
+    pub address: Option<Cow<'a, str>>,
 }
 
 /// What it happened to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What<'a> {
     /// A patient, by keyed hash; `None` when not one patient is meant or known.
-    Patient(Option<&'a str>),
+    Patient(#[serde(with = "short::option")] Option<Cow<'a, str>>),
     /// A message.
-    Message(MessageId),
+    Message(#[serde(with = "message")] MessageId),
     /// A sharing agreement.
-    Agreement(&'a str),
+    Agreement(Cow<'a, str>),
     /// The gateway's configuration.
     Configuration,
 }
 
 /// One thing it happened to, with what is worth saying of it: names and values, never personal data.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entity<'a> {
     /// Which.
     pub what: What<'a>,
     /// Name and value of each detail.
-    pub details: Vec<(&'static str, Cow<'a, str>)>,
+    #[serde(with = "short::details")]
+    pub details: Vec<Detail<'a>>,
+}
+
+/// Name and value.
+pub type Detail<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// A detail of an [`Entity`].
+pub fn detail<'a>(name: &'a str, value: impl Into<Cow<'a, str>>) -> Detail<'a> {
+    (Cow::Borrowed(name), value.into())
 }
 
 /// One event.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEvent<'a> {
     /// Its own id.
     pub id: Uuid,
@@ -156,7 +224,8 @@ pub struct AuditEvent<'a> {
     pub subtypes: Vec<Coding<'a>>,
     /// What was done.
     pub action: Action,
-    /// When.
+    /// When, to the millisecond.
+    #[serde(with = "millis")]
     pub recorded: Instant,
     /// How it went.
     pub outcome: Outcome,
@@ -165,26 +234,31 @@ pub struct AuditEvent<'a> {
     /// Who took part; at least one.
     pub agents: Vec<Agent<'a>>,
     /// The organisation whose gateway recorded it.
-    pub observer: &'a PartyId,
+    pub observer: Cow<'a, str>,
     /// Which of its gateways.
-    pub site: &'a str,
+    pub site: Cow<'a, str>,
     /// What it happened to.
     pub entities: Vec<Entity<'a>>,
 }
 
 impl AuditEvent<'_> {
+    /// As it is kept, always the same bytes for the same event.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![VERSION]).expect("it has only numbers, strings and lists")
+    }
+
     /// As FHIR JSON, always the same bytes for the same event.
     pub fn to_json(&self) -> String {
         let mut out = Writer::with_capacity(1536);
         out.begin_object();
         out.field("resourceType", "AuditEvent");
         out.field("id", &self.id.to_string());
-        coding(&mut out, "type", self.kind);
-        array(&mut out, "subtype", &self.subtypes, |out, each| coding_object(out, *each));
+        coding(&mut out, "type", self.kind.system.url(), &self.kind.code);
+        array(&mut out, "subtype", &self.subtypes, |out, each| coding_object(out, each.system.url(), &each.code));
         out.field("action", self.action_code());
         out.field("recorded", &instant_text(self.recorded));
         out.field("outcome", self.outcome_code());
-        array(&mut out, "purposeOfEvent", self.purpose.as_slice(), |out, each| concept(out, *each));
+        array(&mut out, "purposeOfEvent", self.purpose.as_slice(), |out, each| concept(out, each));
         array(&mut out, "agent", &self.agents, write_agent);
         self.write_source(&mut out);
         array(&mut out, "entity", &self.entities, write_entity);
@@ -212,11 +286,10 @@ impl AuditEvent<'_> {
     fn write_source(&self, out: &mut Writer) {
         out.key("source");
         out.begin_object();
-        out.field("site", self.site);
+        out.field("site", &self.site);
         out.key("observer");
-        write_who(out, Who::Party(self.observer));
-        let server = Coding { system: "http://terminology.hl7.org/CodeSystem/security-source-type", code: "4" };
-        array(out, "type", &[server], |out, each| coding_object(out, *each));
+        reference(out, "Organization", ODS_ORGANISATION, &self.observer);
+        array(out, "type", &["4"], |out, code| coding_object(out, SOURCE_TYPE, code));
         out.end_object();
     }
 }
@@ -234,33 +307,36 @@ fn array<T>(out: &mut Writer, key: &str, items: &[T], write: impl Fn(&mut Writer
     out.end_array();
 }
 
-fn coding(out: &mut Writer, key: &str, coding: Coding<'_>) {
+fn coding(out: &mut Writer, key: &str, system: &str, code: &str) {
     out.key(key);
-    coding_object(out, coding);
+    coding_object(out, system, code);
 }
 
-fn coding_object(out: &mut Writer, coding: Coding<'_>) {
+fn coding_object(out: &mut Writer, system: &str, code: &str) {
     out.begin_object();
-    out.field("system", coding.system);
-    out.field("code", coding.code);
+    out.field("system", system);
+    out.field("code", code);
     out.end_object();
 }
 
-fn concept(out: &mut Writer, coding: Coding<'_>) {
+fn concept(out: &mut Writer, coding: &Coding<'_>) {
     out.begin_object();
-    array(out, "coding", &[coding], |out, each| coding_object(out, *each));
+    array(out, "coding", &[coding], |out, each| coding_object(out, each.system.url(), &each.code));
     out.end_object();
 }
 
 fn write_agent(out: &mut Writer, agent: &Agent<'_>) {
     out.begin_object();
     out.key("type");
-    concept(out, Coding::dicom(agent.part.code()));
+    concept(out, &Coding::dicom(agent.part.code()));
     out.key("who");
-    write_who(out, agent.who);
+    match &agent.who {
+        Who::Party(code) => reference(out, "Organization", ODS_ORGANISATION, code),
+        Who::Operator(id) => reference(out, "Practitioner", OPERATOR, id),
+    }
     out.key("requestor");
     out.raw(if agent.requestor { "true" } else { "false" });
-    if let Some(address) = agent.address {
+    if let Some(address) = &agent.address {
         out.key("network");
         out.begin_object();
         out.field("address", address);
@@ -268,13 +344,6 @@ fn write_agent(out: &mut Writer, agent: &Agent<'_>) {
         out.end_object();
     }
     out.end_object();
-}
-
-fn write_who(out: &mut Writer, who: Who<'_>) {
-    match who {
-        Who::Party(party) => reference(out, "Organization", ODS_ORGANISATION, party.as_str()),
-        Who::Operator(id) => reference(out, "Practitioner", OPERATOR, id),
-    }
 }
 
 /// A logical reference: by type and identifier.
@@ -302,7 +371,7 @@ fn named(out: &mut Writer, resource_type: Option<&str>, display: &str) {
 fn write_entity(out: &mut Writer, entity: &Entity<'_>) {
     out.begin_object();
     out.key("what");
-    let (kind, role) = match entity.what {
+    let (kind, role) = match &entity.what {
         What::Patient(Some(hash)) => {
             reference(out, "Patient", KEYED_HASH, hash);
             ("1", "1")
@@ -324,8 +393,8 @@ fn write_entity(out: &mut Writer, entity: &Entity<'_>) {
             ("2", "5")
         }
     };
-    coding(out, "type", Coding { system: ENTITY_TYPE, code: kind });
-    coding(out, "role", Coding { system: OBJECT_ROLE, code: role });
+    coding(out, "type", ENTITY_TYPE, kind);
+    coding(out, "role", OBJECT_ROLE, role);
     array(out, "detail", &entity.details, |out, (name, value)| {
         out.begin_object();
         out.field("type", name);
@@ -335,92 +404,252 @@ fn write_entity(out: &mut Writer, entity: &Entity<'_>) {
     out.end_object();
 }
 
-/// An AuditEvent as it was recorded, to be asked what it says.
-#[derive(Debug)]
-pub struct RecordedEvent {
-    document: Document,
+/// Milliseconds since 1970.
+mod millis {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de};
+
+    use super::Instant;
+
+    pub(super) fn serialize<S: Serializer>(at: &Instant, serializer: S) -> Result<S::Ok, S::Error> {
+        let millis = at.unix_timestamp_nanos().div_euclid(1_000_000);
+        i64::try_from(millis).expect("the calendar ends in the year 9999").serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Instant, D::Error> {
+        let nanos = i128::from(i64::deserialize(deserializer)?) * 1_000_000;
+        Instant::from_unix_timestamp_nanos(nanos).map_err(|_| de::Error::custom("an instant outside the calendar"))
+    }
 }
 
+/// The 16 bytes of a message's id.
+mod message {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::{MessageId, Uuid};
+
+    pub(super) fn serialize<S: Serializer>(id: &MessageId, serializer: S) -> Result<S::Ok, S::Error> {
+        id.uuid().as_bytes().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MessageId, D::Error> {
+        <[u8; 16]>::deserialize(deserializer).map(|bytes| Uuid::from_bytes(bytes).into())
+    }
+}
+
+/// Text of which digests, which most of it is, take half their digits.
+mod short {
+    use std::borrow::Cow;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::identity::digest::{from_hex, hex};
+
+    #[derive(Serialize, Deserialize)]
+    enum Short<'a> {
+        Text(Cow<'a, str>),
+        Digest([u8; 32]),
+    }
+
+    fn short<'a>(text: &'a str) -> Short<'a> {
+        let is_digest = text.len() == 64 && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        let digest = is_digest.then(|| from_hex(text)).flatten();
+        digest.map_or(Short::Text(Cow::Borrowed(text)), Short::Digest)
+    }
+
+    fn long(short: Short<'_>) -> String {
+        match short {
+            Short::Text(text) => text.into_owned(),
+            Short::Digest(bytes) => hex(&bytes),
+        }
+    }
+
+    pub(super) mod option {
+        use super::{Cow, Deserialize as _, Deserializer, Serialize as _, Serializer, Short, long, short};
+
+        pub(in super::super) fn serialize<S: Serializer>(
+            text: &Option<Cow<'_, str>>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            text.as_deref().map(short).serialize(serializer)
+        }
+
+        pub(in super::super) fn deserialize<'de, 'a, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<Cow<'a, str>>, D::Error> {
+            let found = Option::<Short<'_>>::deserialize(deserializer)?;
+            Ok(found.map(|text| Cow::Owned(long(text))))
+        }
+    }
+
+    pub(super) mod details {
+        use super::super::Detail;
+        use super::{Cow, Deserialize as _, Deserializer, Serializer, Short, long, short};
+
+        pub(in super::super) fn serialize<S: Serializer>(
+            details: &[Detail<'_>],
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(details.iter().map(|(name, value)| (name, short(value))))
+        }
+
+        pub(in super::super) fn deserialize<'de, 'a, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Vec<Detail<'a>>, D::Error> {
+            let found = Vec::<(String, Short<'_>)>::deserialize(deserializer)?;
+            Ok(found.into_iter().map(|(name, value)| (Cow::Owned(name), Cow::Owned(long(value)))).collect())
+        }
+    }
+}
+
+/// An AuditEvent as it was recorded, to be asked what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedEvent(AuditEvent<'static>);
+
 impl RecordedEvent {
-    /// Reads an event; `None` if the bytes are not an AuditEvent.
+    /// Reads an event; `None` if the bytes are none.
     pub fn read(bytes: &[u8]) -> Option<RecordedEvent> {
-        let document = Document::parse(bytes, &Limits::default()).ok()?;
-        (document.resource_type() == Some("AuditEvent")).then_some(RecordedEvent { document })
+        if let Some(kept) = bytes.strip_prefix(&[VERSION]) {
+            return postcard::from_bytes(kept).ok().map(RecordedEvent);
+        }
+        from_json(&Document::parse(bytes, &Limits::default()).ok()?).map(RecordedEvent)
+    }
+
+    /// As FHIR JSON.
+    pub fn to_json(&self) -> String {
+        self.0.to_json()
     }
 
     /// Whether it is of this kind of Weir's.
     pub fn is(&self, code: &str) -> bool {
-        self.items("subtype").any(|each| text(each, "system") == Some(WEIR) && text(each, "code") == Some(code))
+        self.kinds().any(|each| each == code)
     }
 
     /// Its kind among Weir's.
     pub fn kind(&self) -> Option<&str> {
-        let ours = self.items("subtype").filter(|each| text(*each, "system") == Some(WEIR));
-        ours.filter_map(|each| text(each, "code")).last()
+        self.kinds().last()
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.0.subtypes.iter().filter(|each| each.system == System::Weir).map(|each| &*each.code)
     }
 
     /// When it was recorded, as a FHIR instant.
-    pub fn recorded(&self) -> Option<&str> {
-        text(self.document.root(), "recorded")
+    pub fn recorded(&self) -> String {
+        instant_text(self.0.recorded)
     }
 
     /// The message it is about.
     pub fn message(&self) -> Option<MessageId> {
-        self.identifier(URI)?.strip_prefix(URN_UUID)?.parse().ok()
+        self.0.entities.iter().find_map(|each| if let What::Message(id) = each.what { Some(id) } else { None })
     }
 
     /// The patient it is about, by keyed hash.
     pub fn subject(&self) -> Option<&str> {
-        self.identifier(KEYED_HASH)
+        self.0
+            .entities
+            .iter()
+            .find_map(|each| if let What::Patient(hash) = &each.what { hash.as_deref() } else { None })
     }
 
     /// The agreement it names.
     pub fn agreement(&self) -> Option<&str> {
-        self.identifier(AGREEMENT)
+        self.0.entities.iter().find_map(|each| if let What::Agreement(id) = &each.what { Some(&**id) } else { None })
     }
 
     /// The purpose of use it names.
     pub fn purpose(&self) -> Option<&str> {
-        self.items("purposeOfEvent").flat_map(|each| each.items_of("coding")).find_map(|each| text(each, "code"))
+        self.0.purpose.as_ref().map(|purpose| &*purpose.code)
     }
 
-    /// The organisation that took this part.
+    /// The organisation that took this part first.
     pub fn party(&self, part: Part) -> Option<PartyId> {
-        let takes = |agent: &Node<'_>| {
-            let mut codings = agent.member("type").into_iter().flat_map(|kind| kind.items_of("coding"));
-            codings.any(|each| text(each, "code") == Some(part.code()))
-        };
-        text(self.items("agent").find(takes)?.member("who")?.member("identifier")?, "value")?.parse().ok()
+        match &self.0.agents.iter().find(|agent| agent.part == part)?.who {
+            Who::Party(code) => code.parse().ok(),
+            Who::Operator(_) => None,
+        }
     }
 
     /// The member of staff, or system, that took part, by its local id.
     pub fn operator(&self) -> Option<&str> {
-        let mut people = self.items("agent").filter_map(|agent| agent.member("who")?.member("identifier"));
-        text(people.find(|each| text(*each, "system") == Some(OPERATOR))?, "value")
+        self.0.agents.iter().find_map(|agent| if let Who::Operator(id) = &agent.who { Some(&**id) } else { None })
     }
 
     /// The value of the first detail with this name.
-    pub fn detail(&self, name: &str) -> Option<Cow<'_, str>> {
-        let mut details = self.items("entity").flat_map(|each| each.items_of("detail"));
-        details.find(|each| text(*each, "type") == Some(name))?.member("valueString")?.text()
-    }
-
-    fn identifier(&self, system: &str) -> Option<&str> {
-        let mut identifiers = self.items("entity").filter_map(|each| each.member("what")?.member("identifier"));
-        text(identifiers.find(|each| text(*each, "system") == Some(system))?, "value")
-    }
-
-    fn items(&self, name: &str) -> impl Iterator<Item = Node<'_>> {
-        self.document.root().items_of(name)
+    pub fn detail(&self, name: &str) -> Option<&str> {
+        let mut details = self.0.entities.iter().flat_map(|each| &each.details);
+        details.find(|(own, _)| own == name).map(|(_, value)| &**value)
     }
 }
 
-/// A string member as it stands in the document: none of those that Weir compares has an escape.
-fn text<'a>(node: Node<'a>, name: &str) -> Option<&'a str> {
-    match node.member(name)?.text()? {
-        Cow::Borrowed(text) => Some(text),
-        Cow::Owned(_) => None,
+/// What [`AuditEvent::to_json`] wrote.
+fn from_json(document: &Document) -> Option<AuditEvent<'static>> {
+    let root = document.root();
+    if document.resource_type() != Some("AuditEvent") {
+        return None;
     }
+    let source = root.member("source")?;
+    Some(AuditEvent {
+        id: text(root, "id")?.parse().ok()?,
+        kind: read_coding(root.member("type")?)?,
+        subtypes: root.items_of("subtype").map(read_coding).collect::<Option<_>>()?,
+        action: match &*text(root, "action")? {
+            "C" => Action::Create,
+            "R" => Action::Read,
+            "U" => Action::Update,
+            _ => Action::Execute,
+        },
+        recorded: Instant::parse(&text(root, "recorded")?, &time::format_description::well_known::Rfc3339).ok()?,
+        outcome: match &*text(root, "outcome")? {
+            "0" => Outcome::Success,
+            "4" => Outcome::MinorFailure,
+            _ => Outcome::SeriousFailure,
+        },
+        purpose: root.items_of("purposeOfEvent").flat_map(|each| each.items_of("coding")).find_map(read_coding),
+        agents: root.items_of("agent").map(read_agent).collect::<Option<_>>()?,
+        observer: text(source.member("observer")?.member("identifier")?, "value")?.into(),
+        site: text(source, "site")?.into(),
+        entities: root.items_of("entity").map(read_entity).collect::<Option<_>>()?,
+    })
+}
+
+fn read_coding(node: Node<'_>) -> Option<Coding<'static>> {
+    let url = text(node, "system")?;
+    let system = System::ALL.into_iter().find(|system| system.url() == url)?;
+    Some(Coding { system, code: text(node, "code")?.into() })
+}
+
+fn read_agent(node: Node<'_>) -> Option<Agent<'static>> {
+    let part = node.member("type")?.items_of("coding").find_map(|each| text(each, "code"))?;
+    let identifier = node.member("who")?.member("identifier")?;
+    let value = text(identifier, "value")?.into();
+    let is_operator = text(identifier, "system").as_deref() == Some(OPERATOR);
+    Some(Agent {
+        part: Part::ALL.into_iter().find(|own| own.code() == part)?,
+        who: if is_operator { Who::Operator(value) } else { Who::Party(value) },
+        requestor: node.member("requestor")?.raw() == "true",
+        address: node.member("network").and_then(|network| text(network, "address")).map(Cow::Owned),
+    })
+}
+
+fn read_entity(node: Node<'_>) -> Option<Entity<'static>> {
+    let what = node.member("what")?;
+    let identifier = what.member("identifier");
+    let value = identifier.and_then(|identifier| text(identifier, "value"));
+    let system = identifier.and_then(|identifier| text(identifier, "system"));
+    let what = match (system.as_deref(), value) {
+        (Some(KEYED_HASH), hash) => What::Patient(hash.map(Cow::Owned)),
+        (Some(URI), Some(urn)) => What::Message(urn.strip_prefix(URN_UUID)?.parse().ok()?),
+        (Some(AGREEMENT), Some(id)) => What::Agreement(id.into()),
+        _ if text(what, "type").as_deref() == Some("Patient") => What::Patient(None),
+        _ => What::Configuration,
+    };
+    let details = node.items_of("detail");
+    let details = details.map(|each| Some((text(each, "type")?.into(), text(each, "valueString")?.into())));
+    Some(Entity { what, details: details.collect::<Option<_>>()? })
+}
+
+fn text(node: Node<'_>, name: &str) -> Option<String> {
+    node.member(name)?.text().map(Cow::into_owned)
 }
 
 #[cfg(test)]
@@ -430,9 +659,12 @@ mod tests {
 
     #[test]
     fn an_event_says_what_was_written_into_it() {
-        let (provider, trust): (PartyId, PartyId) = ("DEMOP".parse().expect("ODS"), "RXT01".parse().expect("ODS"));
+        let party = |code: &str| code.parse::<PartyId>().expect("an ODS code");
         let id: MessageId = "6f9619ff-8b86-5011-b42d-00cf4fc964ff".parse().expect("a UUID");
-        let agent = |part, who, requestor, address| Agent { part, who: Who::Party(who), requestor, address };
+        let agent = |part, who, requestor, address: Option<&'static str>| {
+            let address = address.map(Cow::Borrowed);
+            Agent { part, who: Who::Party(Cow::Borrowed(who)), requestor, address }
+        };
         let event = AuditEvent {
             id: Uuid::nil(),
             kind: Coding::dicom("110106"),
@@ -442,38 +674,63 @@ mod tests {
             outcome: Outcome::Success,
             purpose: Some(Coding::purpose("TREAT")),
             agents: vec![
-                agent(Part::Source, &provider, true, Some("gateway")),
-                agent(Part::Destination, &trust, false, Some("https://trust.example/FHIR")),
+                agent(Part::Source, "DEMOP", true, Some("gateway")),
+                agent(Part::Destination, "RXT01", false, Some("https://trust.example/FHIR")),
             ],
-            observer: &provider,
-            site: "weir.example/DEMOP",
+            observer: "DEMOP".into(),
+            site: "weir.example/DEMOP".into(),
             entities: vec![
-                Entity { what: What::Patient(Some("ab12")), details: vec![] },
-                Entity { what: What::Message(id), details: vec![("to", "delivered".into()), ("odd", "\"".into())] },
-                Entity { what: What::Agreement("demo-trust-crisis"), details: vec![("version", "3".into())] },
+                Entity { what: What::Patient(Some("ab12".into())), details: vec![] },
+                Entity { what: What::Message(id), details: vec![detail("to", "delivered"), detail("odd", "\"")] },
+                Entity {
+                    what: What::Agreement("demo-trust-crisis".into()),
+                    details: vec![
+                        detail("version", "3"),
+                        detail("digest", "0a".repeat(32)),
+                        detail("not", "0A".repeat(32)),
+                    ],
+                },
+                Entity { what: What::Patient(None), details: vec![] },
+                Entity { what: What::Configuration, details: vec![] },
             ],
         };
         let json = event.to_json();
         assert!(json.starts_with(
             r#"{"resourceType":"AuditEvent","id":"00000000-0000-0000-0000-000000000000","type":{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110106"},"subtype":[{"#
         ));
-        let read = RecordedEvent::read(json.as_bytes()).expect("it is an AuditEvent");
+        let (read, kept) = (RecordedEvent::read(json.as_bytes()), RecordedEvent::read(&event.to_bytes()));
+        assert_eq!((read.as_ref(), kept.as_ref()), (kept.as_ref(), Some(&RecordedEvent(event.clone()))));
+        assert!(event.to_bytes().len() < 400 && event.to_bytes().len() < json.len() / 5, "{}", event.to_bytes().len());
+        let read = read.expect("it is an AuditEvent");
+        assert_eq!(read.to_json(), json);
         assert!(read.is("state-transition") && !read.is("disclose"));
-        assert_eq!((read.kind(), read.recorded()), (Some("state-transition"), Some("2026-01-01T12:00:00.000Z")));
+        assert_eq!((read.kind(), &*read.recorded()), (Some("state-transition"), "2026-01-01T12:00:00.000Z"));
         assert_eq!(
             (read.message(), read.subject(), read.agreement()),
             (Some(id), Some("ab12"), Some("demo-trust-crisis"))
         );
-        assert_eq!((read.party(Part::Source), read.party(Part::Destination)), (Some(provider), Some(trust)));
+        assert_eq!(
+            (read.party(Part::Source), read.party(Part::Destination)),
+            (Some(party("DEMOP")), Some(party("RXT01")))
+        );
         assert_eq!((read.party(Part::Application), read.purpose()), (None, Some("TREAT")));
-        assert_eq!(read.detail("to").as_deref(), Some("delivered"));
-        assert_eq!((read.detail("odd").as_deref(), read.detail("version").as_deref()), (Some("\""), Some("3")));
+        assert_eq!(read.detail("to"), Some("delivered"));
+        assert_eq!((read.detail("odd"), read.detail("version")), (Some("\""), Some("3")));
         assert_eq!(read.detail("from"), None);
     }
 
     #[test]
     fn what_is_no_audit_event_is_not_read() {
-        for bytes in ["", "{", "[]", "{}", r#"{"resourceType":"Patient"}"#] {
+        for bytes in [
+            "",
+            "{",
+            "[]",
+            "{}",
+            r#"{"resourceType":"Patient"}"#,
+            r#"{"resourceType":"AuditEvent"}"#,
+            "\u{1}",
+            "\u{1}abc",
+        ] {
             assert!(RecordedEvent::read(bytes.as_bytes()).is_none(), "{bytes}");
         }
     }

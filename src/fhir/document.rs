@@ -584,7 +584,7 @@ impl<'a> Node<'a> {
 }
 
 /// `birthDate` for `_birthDate`: both spell one element.
-fn element_name(key: &str) -> &str {
+pub(super) fn element_name(key: &str) -> &str {
     key.strip_prefix('_').unwrap_or(key)
 }
 

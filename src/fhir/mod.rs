@@ -24,6 +24,7 @@ mod node_set;
 pub mod narrative;
 pub mod outcome;
 mod path;
+pub mod places;
 pub mod provenance;
 pub mod r4;
 pub mod response;

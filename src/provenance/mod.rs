@@ -6,10 +6,13 @@
 
 mod explain;
 mod lineage;
-mod trace;
+mod stored;
 
 pub use explain::explain;
 pub use lineage::{Clause, Held, Left, Lineage, Rule, Version};
+pub use stored::{Unreadable, glossary_of, lineage};
+
+use std::sync::Arc;
 
 use crate::disclosure::Disclosable;
 use crate::fhir::provenance::{Device, Disclosure, Entity, Organization, Participation, Person, Role};
@@ -17,9 +20,12 @@ use crate::fhir::{Instant, Node, keys};
 use crate::identity::PartyId;
 use crate::identity::digest::hex;
 use crate::intake::Received;
+use crate::storage::Text;
+
+use stored::Glossaries;
 
 /// The gateway, as a Provenance names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Gateway {
     /// The organisation that runs it.
     pub ods: PartyId,
@@ -27,6 +33,14 @@ pub struct Gateway {
     pub name: String,
     /// The version of its software.
     pub version: String,
+    glossaries: Arc<Glossaries>,
+}
+
+impl Gateway {
+    /// The gateway of an organisation, with the version of its software.
+    pub fn new(ods: PartyId, name: impl Into<String>, version: impl Into<String>) -> Gateway {
+        Gateway { ods, name: name.into(), version: version.into(), glossaries: Arc::default() }
+    }
 }
 
 /// A Bundle that may leave, with the account of why.
@@ -36,7 +50,8 @@ pub struct Gateway {
 pub struct Attested {
     disclosable: Disclosable,
     provenance: String,
-    lineage: String,
+    lineage: Vec<u8>,
+    glossary: Arc<Text>,
 }
 
 impl Attested {
@@ -60,9 +75,19 @@ impl Attested {
         &self.provenance
     }
 
-    /// The [`Lineage`], as JSON.
-    pub fn lineage(&self) -> &str {
+    /// The [`Lineage`] as it is stored.
+    pub fn lineage_bytes(&self) -> &[u8] {
         &self.lineage
+    }
+
+    /// What the stored lineage names by number.
+    pub fn glossary(&self) -> &Arc<Text> {
+        &self.glossary
+    }
+
+    /// The lineage in full.
+    pub fn lineage(&self) -> Lineage {
+        stored::shown(&self.lineage, &self.glossary.bytes).expect("it was written so")
     }
 }
 
@@ -74,10 +99,10 @@ const WITHOUT_CONSENT: &str = "shared without consent, on a recorded decision th
 
 /// Writes the account of a disclosure.
 pub fn attest(disclosable: Disclosable, now: Instant, gateway: &Gateway) -> Attested {
-    let lineage = trace::trace(&disclosable);
-    let lineage = serde_json::to_string(&lineage).expect("a lineage has only strings, numbers and lists");
+    let glossary = gateway.glossaries.of(&disclosable);
+    let lineage = stored::write(&disclosable, &glossary);
     let provenance = provenance(&disclosable, now, gateway);
-    Attested { disclosable, provenance, lineage }
+    Attested { disclosable, provenance, lineage, glossary }
 }
 
 fn provenance(disclosable: &Disclosable, now: Instant, gateway: &Gateway) -> String {
@@ -99,7 +124,7 @@ fn provenance(disclosable: &Disclosable, now: Instant, gateway: &Gateway) -> Str
         gateway: Device { owner: gateway.ods.as_str(), name: GATEWAY, version: &gateway.version },
         entities: &[
             Entity { role: Role::Source, uri: &record, display: "the record as received" },
-            Entity { role: Role::Derivation, uri: &map, display: &trace::map_name(mapped) },
+            Entity { role: Role::Derivation, uri: &map, display: &stored::map_name(mapped) },
         ],
     };
     disclosure.to_json()
@@ -183,7 +208,7 @@ mod tests {
     }
 
     fn gateway() -> Gateway {
-        Gateway { ods: "DEMOP".parse().expect("an ODS code"), name: "Weir".to_owned(), version: "0.1.0".to_owned() }
+        Gateway::new("DEMOP".parse().expect("an ODS code"), "Weir", "0.1.0")
     }
 
     /// Validated against base R4 alone.
@@ -203,7 +228,7 @@ mod tests {
     #[test]
     fn every_element_that_left_is_accounted_for() {
         let attested = attested();
-        let lineage: Lineage = serde_json::from_str(attested.lineage()).expect("it is a lineage");
+        let lineage = attested.lineage();
         let sent = attested.disclosable().bundle();
         let leaves = sent.nodes().filter(|node| node.scalar().is_some()).count();
         assert_eq!(leaves, lineage.left.len() + lineage.generated.len());
@@ -216,9 +241,45 @@ mod tests {
     }
 
     #[test]
+    fn an_element_takes_few_bytes() {
+        let attested = attested();
+        let (lineage, bytes) = (attested.lineage(), attested.lineage_bytes().len());
+        let elements = lineage.left.len() + lineage.generated.len() + lineage.withheld.len();
+        assert!(elements > 300 && bytes < elements * 10, "{bytes} bytes for {elements} elements");
+        let json = lineage.to_json(true).to_string().len();
+        assert!(bytes * 8 < json, "{bytes} bytes where JSON takes {json}");
+    }
+
+    #[tokio::test]
+    async fn a_lineage_is_read_back_with_its_glossary_and_one_of_before_without() {
+        use crate::storage::suite::{event, message};
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = SqliteStore::open(&folder.path().join("weir.db"), &Secret::generate()).expect("it opens");
+        let accept = async |number, lineage: Vec<u8>, glossary: &Arc<Text>| {
+            let new = NewMessage { lineage, glossary: glossary.clone(), ..message(number) };
+            let (id, events) = (new.id, vec![event(Some(new.id), "accepted")]);
+            assert_eq!(store.accept(new, events).await, Ok(Accepted::New));
+            super::lineage(&store, id).await
+        };
+        let (attested, other) = (attested(), Arc::new(Text { digest: [1; 32], bytes: b"{}".to_vec() }));
+        let (whole, written) = (attested.lineage(), attested.lineage_bytes().to_vec());
+        let unread = accept(1, written.clone(), &other).await.expect_err("its glossary is not there");
+        assert!(unread.to_string().starts_with("the texts that the lineage of message"), "{unread}");
+        let found = accept(2, written.clone(), attested.glossary()).await.expect("it is read");
+        assert_eq!(found.as_ref(), Some(&whole));
+        let json = serde_json::to_vec(&whole).expect("it is JSON");
+        assert_eq!(accept(3, json, &other).await.expect("it is read"), found, "as earlier versions kept it");
+        for damaged in [b"nothing".to_vec(), written[..written.len() - 9].to_vec(), vec![]] {
+            let number = 4 + damaged.len() as u32;
+            assert!(matches!(accept(number, damaged, attested.glossary()).await, Err(Unreadable::Lineage(_))));
+        }
+        assert!(matches!(super::lineage(&store, message(9).id).await, Ok(None)));
+    }
+
+    #[test]
     fn the_account_holds_no_value_of_the_record() {
         let attested = attested();
-        let account = format!("{}{}", attested.lineage(), attested.provenance());
+        let account = format!("{}{}", attested.lineage().to_json(true), attested.provenance());
         let record = Document::parse(RECORD, &Limits::default()).expect("it is JSON");
         let provider = ["Demonstration Community Mental Health", "DEMOP"];
         let texts = record.nodes().filter(|node| node.kind() == Kind::String).filter_map(|node| node.text());
@@ -251,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_lineage_reads_as_a_tree() {
-        let lineage: Lineage = serde_json::from_str(attested().lineage()).expect("it is a lineage");
+        let lineage = attested().lineage();
         let text = explain(&lineage, true);
         for part in [
             "agreement demo-trust-crisis version 1, sha-256 ",

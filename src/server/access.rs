@@ -101,7 +101,7 @@ async fn record(
     message: Option<MessageId>,
     permitted: bool,
 ) -> Result<(), Box<Response>> {
-    let by = principal.map_or(Who::Party(&peer.party), |principal| Who::Operator(principal.id.as_str()));
+    let by = principal.map_or(Who::party(&peer.party), |principal| Who::operator(principal.id.as_str()));
     let address = peer.address.to_string();
     let access = Access { by, action, message, permitted, reason: None, address: Some(&address), at: clock::now() };
     let written = service.gateway.store().append(service.gateway.recorder.access(access)).await;

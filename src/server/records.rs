@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::access::{look, permit};
 use super::body::{self, Unread};
@@ -26,9 +26,9 @@ use crate::identity::principal::Action;
 use crate::identity::{InterfaceName, MessageId};
 use crate::intake::{self, Submission};
 use crate::pipeline;
-use crate::provenance::Lineage;
+use crate::provenance::{self, Lineage, Unreadable};
 use crate::refusal::Refusal;
-use crate::storage::{Content, Error as StoreError, Full, MessageRecord};
+use crate::storage::{Error as StoreError, Full, MessageRecord};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -321,8 +321,16 @@ async fn lineage_of(
     action: Action,
 ) -> Result<Lineage, Box<Response>> {
     let record = readable(service, peer, path, headers, action).await?;
-    let stored = service.gateway.store().content(record.id, Content::Lineage).await.map_err(no_answer)?;
-    let lineage = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let lineage = provenance::lineage(service.gateway.store(), record.id).await;
+    let lineage = lineage.map_err(|unreadable| match unreadable {
+        Unreadable::Store(error) => no_answer(error),
+        damaged => {
+            error!(message_id = %record.id, %damaged, "a lineage cannot be shown: run `weir audit verify`");
+            let issue = Issue::error(IssueType::Exception, "the lineage cannot be read");
+            let hint = "tell the technical administrator: what the gateway stored was changed";
+            Box::new(outcome(StatusCode::INTERNAL_SERVER_ERROR, &[issue.hint(hint)]))
+        }
+    })?;
     lineage.ok_or_else(|| Box::new(unknown_message()))
 }
 

@@ -23,6 +23,7 @@ pub(crate) mod suite;
 use std::fmt;
 use std::pin::Pin;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -63,12 +64,23 @@ pub struct NewMessage {
     pub provenance: Vec<u8>,
     /// Its lineage.
     pub lineage: Vec<u8>,
+    /// What its lineage names by number: kept once for all messages that have the same.
+    pub glossary: Arc<Text>,
     /// The review that it must get: it is sent without consent.
     pub review: Option<NewReview>,
     /// How it is handled on its way.
     pub handling: Handling,
     /// What an answer may call it: `Bundle.id` and `MessageHeader.id`.
     pub names: Vec<String>,
+}
+
+/// A text that many messages refer to, without personal data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// SHA-256 of its bytes.
+    pub digest: [u8; 32],
+    /// What it says.
+    pub bytes: Vec<u8>,
 }
 
 /// How a message is handled on its way to its recipient.
@@ -571,6 +583,9 @@ pub trait Store: Send + Sync + 'static {
     /// One sealed part of a message, opened; `None` when there is no such message or the part was erased.
     fn content(&self, id: MessageId, content: Content) -> Reply<'_, Option<Vec<u8>>>;
 
+    /// The text with this SHA-256, as it is stored: whoever asks compares.
+    fn text(&self, digest: [u8; 32]) -> Reply<'_, Option<Vec<u8>>>;
+
     /// Messages that an answer may call so, in whatever letters.
     fn named(&self, name: &str) -> Reply<'_, Vec<MessageRecord>>;
 
@@ -673,6 +688,7 @@ mod tests {
             payload: b"Chantal".to_vec(),
             provenance: b"Chantal".to_vec(),
             lineage: b"Chantal".to_vec(),
+            glossary: Arc::new(Text { digest: [0; 32], bytes: vec![] }),
             review: None,
             handling: Handling::default(),
             names: vec![],

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     Accepted, Act, Approval, Change, Channel, Completed, Content, Count, Error, Event, Filter, Finding, Handling, Kept,
     MessageRecord, NewAnswer, NewMessage, NewNotice, NewReview, NoticeResult, NoticeStep, Performed, Raised,
-    ReviewCounts, ReviewStep, Says, State, Store, StoredCheckpoint, Transition, Window,
+    ReviewCounts, ReviewStep, Says, State, Store, StoredCheckpoint, Text, Transition, Window,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -64,6 +64,7 @@ pub(crate) fn message(number: u32) -> NewMessage {
         payload: format!("payload {number}").into(),
         provenance: format!("provenance {number}").into(),
         lineage: format!("lineage {number}").into(),
+        glossary: Arc::new(Text { digest: [number as u8 / 2; 32], bytes: format!("text {}", number / 2).into() }),
         review: None,
         handling: Handling::default(),
         names: vec![format!("Bundle-{number}"), format!("header-{number}")],
@@ -128,6 +129,11 @@ pub(crate) async fn accepted_with_its_events_and_contents(store: Arc<dyn Store>)
     let unknown = message(2).id;
     assert_eq!(store.message(unknown).await, Ok(None));
     assert_eq!(store.content(unknown, Content::Payload).await, Ok(None));
+    assert_eq!((store.text([0; 32]).await, store.text([1; 32]).await), (Ok(Some(b"text 0".to_vec())), Ok(None)));
+    accept(&store, 2).await;
+    accept(&store, 3).await;
+    assert_eq!(store.text([1; 32]).await, Ok(Some(b"text 1".to_vec())), "what two messages share is kept once");
+    let unknown = message(4).id;
     assert_eq!(store.absent(vec![new.id, unknown]).await, Ok(vec![unknown]));
 }
 

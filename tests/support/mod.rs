@@ -16,6 +16,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use weir::cli::client::{Answer, Client};
 use weir::config::{Endpoint, Site};
+use weir::fhir::audit_event::RecordedEvent;
+use weir::storage::{SqliteStore, Store as _};
 
 /// The built program; another one when `WEIR_PROGRAM` names it, such as the one that ships.
 pub fn weir() -> Command {
@@ -213,13 +215,23 @@ impl Bench {
             client.exchange(request).await.expect("the gateway answers")
         })
     }
+
+    /// The events of the audit log as FHIR JSON, oldest first.
+    pub fn audit_events(&self) -> Vec<Value> {
+        let store = SqliteStore::open_to_read(&self.path("gateway/data/weir.sqlite3"), None);
+        let store = store.expect("there is a database");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+        let events = runtime.block_on(store.events(0, 10_000)).expect("they are read");
+        let said = events.iter().map(|stored| RecordedEvent::read(&stored.event.bytes).expect("it is an AuditEvent"));
+        said.map(|said| serde_json::from_str(&said.to_json()).expect("it is JSON")).collect()
+    }
 }
 
 fn stem(path: &Path) -> String {
     path.file_stem().expect("a file has a name").to_string_lossy().into_owned()
 }
 
-/// Standard output as JSON.
+/// What a command that was asked for JSON printed.
 pub fn json_of(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -194,6 +194,23 @@ impl Interface {
         &self.withholdings
     }
 
+    /// Every reason for which an element may be held back, in words, with its [`Why::number`].
+    pub fn reasons(&self) -> Vec<(u32, String)> {
+        let always = [
+            Why::NotPermitted,
+            Why::ResourceNotPermitted,
+            Why::DanglingReference,
+            Why::ModifierExtension,
+            Why::ModifierElement,
+        ];
+        let withholdings = (0..).zip(&self.withholdings).map(|(index, _)| Why::Withholding(index));
+        let generalisations = (0..).zip(&self.generalisations);
+        let generalisations =
+            generalisations.flat_map(|(index, _)| [Why::Generalised(index), Why::NotGeneralisable(index)]);
+        let all = always.into_iter().chain(withholdings).chain(generalisations);
+        all.map(|why| (why.number(), self.reason(why))).collect()
+    }
+
     /// Why an element was held back, in words, with the reason that the agreement gives.
     pub fn reason(&self, why: Why) -> String {
         let place = |index: u32| usize::try_from(index).ok();

@@ -270,6 +270,10 @@ impl Store for SqliteStore {
         })
     }
 
+    fn text(&self, digest: [u8; 32]) -> Reply<'_, Option<Vec<u8>>> {
+        self.read(move |connection| rows::text(connection, &digest))
+    }
+
     fn named(&self, name: &str) -> Reply<'_, Vec<MessageRecord>> {
         let name = name.to_owned();
         self.read(move |connection| answers::named(connection, &name))

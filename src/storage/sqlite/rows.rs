@@ -83,6 +83,8 @@ pub(super) fn accept(
         sealed.provenance,
         sealed.lineage
     ])?;
+    let text = "INSERT OR IGNORE INTO texts (digest, bytes) VALUES (?, ?)";
+    connection.prepare_cached(text)?.execute(params![message.glossary.digest, message.glossary.bytes])?;
     count_waiting(connection, message.id, true)?;
     answers::name(connection, position, &message.names)?;
     if let Some(review) = &message.review {
@@ -114,6 +116,11 @@ fn insert_message(connection: &Connection, message: &NewMessage) -> Result<(), E
         alert_at.map(millis),
     ])?;
     Ok(())
+}
+
+/// What stands under a digest.
+pub(super) fn text(connection: &Connection, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, Error> {
+    first(connection, "SELECT bytes FROM texts WHERE digest = ?", [digest], |row| Ok(row.get(0)?))
 }
 
 /// How much waits to be sent.
