@@ -13,9 +13,8 @@ use serde_json::Value;
 use support::{DemoSite, http_get, wait_for, weir};
 use uuid::Uuid;
 use weir::cli::client::Client;
-use weir::config::{Endpoint, Site};
+use weir::config::Endpoint;
 use weir::identity::digest::{hex, sha_256};
-use weir::storage::Store as _;
 
 const FILE: &str = "demo-trust-crisis.toml";
 const SAMPLE: &str = "crisis-escalation-minimal.json";

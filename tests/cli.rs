@@ -233,6 +233,44 @@ fn config_check_finds_every_fault_before_a_start_does() {
 }
 
 #[test]
+fn a_proof_of_a_message_is_checked_without_the_site() {
+    let site = DemoSite::new();
+    let _trust = site.start_partner("trust", &[]);
+    let gateway = site.start_gateway();
+    let (answer, delivered) = site.send("crisis-escalation-minimal.json", &[]);
+    assert!(delivered);
+    assert_eq!(gateway.terminate(), Some(0), "the last signed head covers everything");
+    let id = answer["message"].as_str().expect("the answer names the message");
+    let folder = site.gateway_folder();
+    let away = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, bytes: &[u8]| {
+        let path = away.path().join(name);
+        fs::write(&path, bytes).expect("it can be written");
+        path
+    };
+    let proof = run(&["audit", "prove", id, "--site", text(&folder)]);
+    assert_eq!((proof.status.code(), proof.stderr.len()), (Some(0), 0));
+    let key = run(&["audit", "key", "--site", text(&folder)]);
+    let (file, key) = (write("proof.json", &proof.stdout), write("audit.pub", &key.stdout));
+    let check = |file: &Path| run(&["audit", "check-proof", text(file), "--key", text(&key), "--format", "json"]);
+    let shown = json_of(&check(&file));
+    assert_eq!((&shown["holds"], &shown["message"]), (&Value::Bool(true), &Value::from(id)));
+    let events = shown["events"].as_array().expect("it lists events");
+    let to = |event: &Value| event["event"]["entity"].to_string().contains("acknowledged");
+    assert!(events.len() >= 3 && events.iter().any(to), "{} events", events.len());
+    let words = run(&["audit", "check-proof", text(&file), "--key", text(&key)]);
+    assert!(String::from_utf8_lossy(&words.stdout).contains("to acknowledged"));
+
+    let mut forged: Value = serde_json::from_slice(&proof.stdout).expect("a proof is JSON");
+    forged["events"][1]["entry"] = forged["events"][0]["entry"].clone();
+    let forged = check(&write("forged.json", forged.to_string().as_bytes()));
+    assert_eq!((forged.status.code(), &json_of(&forged)["holds"]), (Some(1), &Value::Bool(false)));
+    assert_eq!(check(&key).status.code(), Some(1), "a key is no proof");
+    let unknown = "00000000-0000-4000-8000-000000000000";
+    assert_eq!(run(&["audit", "prove", unknown, "--site", text(&folder)]).status.code(), Some(1));
+}
+
+#[test]
 fn audit_verify_sees_a_change_to_the_database() {
     let site = DemoSite::new();
     let _trust = site.start_partner("trust", &[]);

@@ -25,7 +25,6 @@ use tokio_rustls::TlsAcceptor;
 use weir::audit::verify;
 use weir::config::Site;
 use weir::identity::issuance::{Authority, Validity};
-use weir::storage::Store as _;
 
 const PATH: &str = "/records/crisis-escalation";
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -60,7 +59,8 @@ fn run(site: &DemoSite, verb: &[&str]) -> (Vec<Value>, bool, String) {
 
 /// How many events in the audit log are of a kind.
 fn audited(site: &DemoSite, kind: &str) -> usize {
-    let of_kind = |event: &Value| event["subtype"].as_array().is_some_and(|all| all.iter().any(|it| it["code"] == kind));
+    let of_kind =
+        |event: &Value| event["subtype"].as_array().is_some_and(|all| all.iter().any(|it| it["code"] == kind));
     site.audit_events().iter().filter(|event| of_kind(event)).count()
 }
 
@@ -68,7 +68,7 @@ fn assert_audit_holds(site: &DemoSite) {
     let site = Site::load(&site.gateway_folder()).unwrap_or_else(|faults| panic!("{faults}"));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
     let store = site.open_for_reading().expect("the store opens");
-    let report = runtime.block_on(verify(&store, site.audit_verifier())).expect("it is read");
+    let report = runtime.block_on(verify(&store, site.audit_verifier(), None)).expect("it is read");
     assert!(report.is_clean(), "{report}");
 }
 
@@ -340,7 +340,7 @@ fn an_overdue_review_shows_everywhere_and_is_audited_once_across_restarts() {
         let site = Site::load(&site.gateway_folder()).unwrap_or_else(|faults| panic!("{faults}"));
         let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
         let store = site.open_for_reading().expect("the store opens");
-        runtime.block_on(verify(&store, site.audit_verifier())).expect("it is read").not_yet_covered() == 0
+        runtime.block_on(verify(&store, site.audit_verifier(), None)).expect("it is read").not_yet_covered() == 0
     });
     drop(gateway);
     assert_audit_holds(&site);

@@ -91,7 +91,7 @@ async fn check(store: &SqliteStore, key: &SigningKey, acknowledged: &BTreeMap<Me
         assert_eq!(store.content(*id, Content::Payload).await, Ok(Some(id.to_string().into_bytes())));
         assert!(!store.events_of(*id).await.expect("they are read").is_empty());
     }
-    let report = audit::verify(store, key.verifier()).await.expect("it is read");
+    let report = audit::verify(store, key.verifier(), None).await.expect("it is read");
     assert_eq!((report.faults, report.more_faults), (vec![], 0));
     assert!(report.messages >= acknowledged.len() as u64);
     assert_eq!(report.events, store.event_count().await.expect("it is read"));

@@ -15,7 +15,6 @@ use weir::cli::client::Client;
 use weir::config::Endpoint;
 use weir::identity::issuance::{Authority, Issued, Validity};
 use weir::identity::tls::{Credentials, TrustAnchors, client_config, system_clock};
-use weir::storage::{SqliteStore, Store as _};
 
 fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()

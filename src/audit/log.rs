@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::checkpoint::{self, Checkpoint, SigningKey};
 use super::event::{Recorder, Step};
-use super::merkle::{self, Frontier};
+use super::merkle::{self, Frontier, TILE_HEIGHT};
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
-use crate::storage::{self, Filter, MessageRecord, State, Store, StoredCheckpoint};
+use crate::storage::{self, Filter, MessageRecord, State, Store, StoredCheckpoint, Subtree};
 
 /// Events read at a time.
 const PAGE: usize = 1024;
@@ -61,6 +61,8 @@ pub struct Checkpointer {
     frontier: Frontier,
     /// The size of the newest checkpoint in the store.
     signed: u64,
+    /// Subtrees that are complete and not stored yet.
+    complete: Vec<Subtree>,
 }
 
 impl fmt::Debug for Checkpointer {
@@ -76,7 +78,7 @@ impl Checkpointer {
     /// [`Error`] when that is not by this key, or the events it covers are not those it was signed over.
     pub async fn resume(store: Arc<dyn Store>, key: SigningKey) -> Result<Checkpointer, Error> {
         let last = store.last_checkpoint().await?;
-        let mut checkpointer = Checkpointer { store, key, frontier: Frontier::new(), signed: 0 };
+        let mut checkpointer = Checkpointer { store, key, frontier: Frontier::new(), signed: 0, complete: vec![] };
         if let Some(last) = last {
             checkpointer.continue_from(&last).await?;
         }
@@ -87,9 +89,15 @@ impl Checkpointer {
         let checked = self.key.verifier().verify(&last.note);
         let signed = checked.map_err(|why| Error::Checkpoint { size: last.size, why })?;
         let kept = Frontier::restore(signed.size, &last.frontier).filter(|kept| kept.root() == signed.root);
-        match kept {
+        let complete = signed.size >> TILE_HEIGHT;
+        let has_subtrees = complete == 0 || !self.store.subtrees(1, complete - 1, 1).await?.is_empty();
+        // An earlier version stored no subtrees: they are made of all the leaves, once.
+        match kept.filter(|_| has_subtrees) {
             Some(frontier) => self.frontier = frontier,
-            None => self.read_up_to(signed.size).await?,
+            None => {
+                self.read_up_to(signed.size).await?;
+                self.store.store_checkpoint(last.clone(), std::mem::take(&mut self.complete)).await?;
+            }
         }
         if self.frontier.root() != signed.root {
             return Err(Error::Rewritten { size: signed.size });
@@ -113,7 +121,9 @@ impl Checkpointer {
         }
         let (size, root) = (self.frontier.size(), self.frontier.root());
         let note = self.key.sign(size, &root).into_bytes();
-        self.store.store_checkpoint(StoredCheckpoint { size, note, frontier: self.frontier.to_bytes() }).await?;
+        let signed = StoredCheckpoint { size, note, frontier: self.frontier.to_bytes() };
+        self.store.store_checkpoint(signed, self.complete.clone()).await?;
+        self.complete.clear();
         self.signed = size;
         Ok(Some(Checkpoint { origin: self.key.verifier().name().to_owned(), size, root }))
     }
@@ -130,7 +140,7 @@ impl Checkpointer {
                 if stored.seq != seq || stored.event.leaf != merkle::leaf(&stored.event.bytes) {
                     return Err(Error::Damaged { seq });
                 }
-                self.frontier.push(stored.event.leaf);
+                self.frontier.push(stored.event.leaf, |subtree| self.complete.push(subtree));
             }
         }
         Ok(())
@@ -222,7 +232,7 @@ mod tests {
             for number in 0..=round {
                 let entry = format!("{round} {number}");
                 append(&store, &entry).await;
-                expected.push(merkle::leaf(entry.as_bytes()));
+                expected.push(merkle::leaf(entry.as_bytes()), |_| {});
             }
             let signed = checkpointer.checkpoint().await.expect("it is signed").expect("there is something new");
             assert_eq!((signed.size, signed.root), (expected.size(), expected.root()));
@@ -232,6 +242,32 @@ mod tests {
             assert_eq!(checkpointer.checkpoint().await.expect("nothing is wrong"), None);
             checkpointer = Checkpointer::resume(Arc::clone(&store), key).await.expect("it goes on");
         }
+    }
+
+    #[tokio::test]
+    async fn subtrees_are_kept_with_the_head_that_covers_them_and_made_again_where_they_are_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store(&folder);
+        let key = SigningKey::generate(NAME).expect("the name is good");
+        let text = key.secret_text();
+        let mut checkpointer = Checkpointer::resume(Arc::clone(&store), key).await.expect("it begins");
+        for count in [200, 100, 300] {
+            for number in 0..count {
+                append(&store, &format!("{count} {number}")).await;
+            }
+            checkpointer.checkpoint().await.expect("it is signed").expect("there is something new");
+        }
+        let leaves = store.leaves(0, 1000).await.expect("they are read");
+        let mut expected = Vec::new();
+        let mut frontier = Frontier::new();
+        leaves.iter().for_each(|leaf| frontier.push(*leaf, |subtree| expected.push(subtree)));
+        assert_eq!(expected.len(), 2);
+        assert_eq!(store.subtrees(1, 0, 10).await.as_ref(), Ok(&expected));
+        let database = rusqlite::Connection::open(folder.path().join("weir.db")).expect("it opens");
+        database.execute_batch("DELETE FROM subtrees").expect("as an earlier version left it");
+        let key = text.parse().expect("it is a key");
+        Checkpointer::resume(Arc::clone(&store), key).await.expect("it goes on");
+        assert_eq!(store.subtrees(1, 0, 10).await, Ok(expected));
     }
 
     #[tokio::test]

@@ -12,7 +12,9 @@ pub mod checkpoint;
 pub mod event;
 mod log;
 pub mod merkle;
+pub mod proof;
 mod reviews;
+pub mod tiles;
 mod verify;
 
 pub use crate::fhir::audit_event::Who;

@@ -9,18 +9,18 @@
 //!
 //! Reads in pages; memory does not grow with the log.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 
 use super::checkpoint::{self, VerifierKey};
-use super::event::{detail, kind};
-use super::merkle::{self, Frontier, Hash};
+use super::event::{HashKey, detail, kind};
+use super::merkle::{self, Frontier, Hash, TILE_HEIGHT};
 use crate::fhir::audit_event::{Part, RecordedEvent};
 use crate::fhir::instant_text;
 use crate::identity::MessageId;
 use crate::identity::digest::{hex, sha_256};
 use crate::provenance;
-use crate::storage::{Content, Error, History, State, Store, StoredCheckpoint, StoredEvent};
+use crate::storage::{Approval, Content, Error, History, State, Store, StoredCheckpoint, StoredEvent, Subtree};
 
 /// Rows read at a time.
 const PAGE: usize = 512;
@@ -137,6 +137,34 @@ pub enum Fault {
         /// How many.
         events: u64,
     },
+    /// An approval is stored that no event tells of.
+    #[error("no event says that {by} approved agreement {agreement} as {role}")]
+    ApprovalUnsaid {
+        /// The agreement.
+        agreement: String,
+        /// In which role.
+        role: String,
+        /// By whom.
+        by: String,
+    },
+    /// An event tells of an approval that is not stored.
+    #[error("the approval of agreement {agreement} as {role}, event {seq}, is gone")]
+    ApprovalMissing {
+        /// The agreement.
+        agreement: String,
+        /// In which role.
+        role: String,
+        /// The event.
+        seq: u64,
+    },
+    /// A part of the tree that proofs are made of is gone, or is not what its leaves make.
+    #[error("the root of subtree {position} of level {level} is gone or was changed")]
+    SubtreeChanged {
+        /// 1 for 256 leaves, 2 for 65,536, and so on.
+        level: u8,
+        /// How many of that level lie before it.
+        position: u64,
+    },
     /// A sealed part of a message is gone.
     #[error("the {what} of message {message} is gone")]
     ContentMissing {
@@ -202,6 +230,8 @@ pub enum Place {
     Event(u64),
     /// The place of a message in the order of acceptance.
     Message(u64),
+    /// The approvals of agreements.
+    Approvals,
 }
 
 impl fmt::Display for Place {
@@ -209,22 +239,29 @@ impl fmt::Display for Place {
         match self {
             Place::Event(seq) => write!(f, "event {seq}"),
             Place::Message(position) => write!(f, "message number {position}"),
+            Place::Approvals => f.write_str("the approvals"),
         }
     }
 }
 
-/// Verifies everything in `store` against the public key of its log.
+/// Verifies everything in `store` against the public key of its log. The key of the site's hashes is needed to compare the
+/// digest of each record with the hash in the log.
 ///
 /// # Errors
 /// When the store cannot be read now. What is damaged is a [`Fault`], not an error.
-pub async fn verify(store: &dyn Store, key: &VerifierKey) -> Result<Report, Error> {
-    let mut verifier = Verifier::new(store, key);
+pub async fn verify(store: &dyn Store, key: &VerifierKey, hashes: Option<&HashKey>) -> Result<Report, Error> {
+    let mut verifier = Verifier { hashes, ..Verifier::new(store, key) };
     let place = verifier.check_log().await;
     verifier.absorb(place, |verifier| Place::Event(verifier.next))?;
+    let place = verifier.check_approvals().await;
+    verifier.absorb(place, |_| Place::Approvals)?;
     let place = verifier.check_messages().await;
     verifier.absorb(place, |verifier| Place::Message(verifier.position + 1))?;
     Ok(verifier.report())
 }
+
+/// Agreement, version, SHA-256 of its file in hexadecimal, role, person.
+type ApprovalKey = [String; 5];
 
 /// What the numbers of a lineage stand for.
 const GLOSSARY: &str = "glossary of the lineage";
@@ -232,6 +269,7 @@ const GLOSSARY: &str = "glossary of the lineage";
 struct Verifier<'a> {
     store: &'a dyn Store,
     key: &'a VerifierKey,
+    hashes: Option<&'a HashKey>,
     /// The number that the next event must have.
     next: u64,
     /// The tree so far; `None` from a missing event up to the next checkpoint.
@@ -245,6 +283,10 @@ struct Verifier<'a> {
     horizon: u64,
     /// The last message read.
     position: u64,
+    /// What events say was approved, each with the first event that says so.
+    approved: BTreeMap<ApprovalKey, u64>,
+    /// Subtrees that have become complete, and were not compared yet.
+    complete: Vec<Subtree>,
     /// The glossaries of lineages that were looked at.
     glossaries: HashSet<[u8; 32]>,
     report: Report,
@@ -265,7 +307,21 @@ impl<'a> Verifier<'a> {
         };
         let frontier = Some(Frontier::new());
         let (ahead, glossaries) = (VecDeque::new(), HashSet::new());
-        Verifier { store, key, next: 0, frontier, ahead, read_to: 0, horizon: 0, position: 0, glossaries, report }
+        Verifier {
+            store,
+            key,
+            hashes: None,
+            approved: BTreeMap::new(),
+            next: 0,
+            frontier,
+            ahead,
+            read_to: 0,
+            horizon: 0,
+            position: 0,
+            complete: vec![],
+            glossaries,
+            report,
+        }
     }
 
     fn report(mut self) -> Report {
@@ -307,6 +363,7 @@ impl<'a> Verifier<'a> {
                 about.extend(self.check_event(stored));
             }
             self.check_rows_exist(about).await?;
+            self.check_subtrees().await?;
         }
         self.settle_up_to(u64::MAX).await?;
         if self.report.events > 0 && self.report.checkpoints == 0 {
@@ -326,7 +383,7 @@ impl<'a> Verifier<'a> {
         self.next = seq + 1;
         let leaf = merkle::leaf(&event.bytes);
         if let Some(frontier) = &mut self.frontier {
-            frontier.push(leaf);
+            frontier.push(leaf, |subtree| self.complete.push(subtree));
         }
         if leaf != event.leaf {
             self.fault(Fault::EventChanged { seq: *seq });
@@ -339,8 +396,26 @@ impl<'a> Verifier<'a> {
         if said.message() != event.message {
             self.fault(Fault::EventMisfiled { seq: *seq });
         }
+        if said.is(kind::AGREEMENT_APPROVED) && said.is_success() {
+            let detail = |name| said.detail(name).unwrap_or_default().to_owned();
+            let [agreement, by] = [said.agreement(), said.operator()].map(|text| text.unwrap_or_default().to_owned());
+            let key = [agreement, detail(detail::VERSION), detail(detail::SHA256), detail(detail::ROLE), by];
+            self.approved.entry(key).or_insert(*seq);
+        }
         let kept = said.is(kind::MESSAGE_ACCEPTED) || said.is(kind::STATE_TRANSITION);
         said.message().filter(|_| kept).map(|message| (message, *seq))
+    }
+
+    /// Compares the subtrees that have become complete with those that are kept.
+    async fn check_subtrees(&mut self) -> Result<(), Error> {
+        for subtree in std::mem::take(&mut self.complete) {
+            let Subtree { level, position, .. } = subtree;
+            let end = (position + 1) << (u32::from(level) * TILE_HEIGHT);
+            if end <= self.horizon && self.store.subtrees(level, position, 1).await?.first() != Some(&subtree) {
+                self.fault(Fault::SubtreeChanged { level, position });
+            }
+        }
+        Ok(())
     }
 
     async fn check_rows_exist(&mut self, about: Vec<(MessageId, u64)>) -> Result<(), Error> {
@@ -404,6 +479,22 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    /// Compares the approvals that bring agreements into effect with the events that say who approved what.
+    async fn check_approvals(&mut self) -> Result<(), Error> {
+        for approval in self.store.approvals().await? {
+            let Approval { agreement, version, file, role, by, .. } = approval;
+            let (agreement, by) = (agreement.to_string(), by.to_string());
+            let key = [agreement.clone(), version, hex(&file), role.clone(), by.clone()];
+            if self.approved.remove(&key).is_none() {
+                self.fault(Fault::ApprovalUnsaid { agreement, role, by });
+            }
+        }
+        for ([agreement, .., role, _], seq) in std::mem::take(&mut self.approved) {
+            self.fault(Fault::ApprovalMissing { agreement, role, seq });
+        }
+        Ok(())
+    }
+
     async fn check_messages(&mut self) -> Result<(), Error> {
         loop {
             let page = self.store.histories(self.position, PAGE).await?;
@@ -411,7 +502,7 @@ impl<'a> Verifier<'a> {
             self.position = last.position;
             self.report.messages += page.len() as u64;
             for history in &page {
-                for fault in message_faults(history).into_iter().chain(review_faults(history)) {
+                for fault in message_faults(history, self.hashes).into_iter().chain(review_faults(history)) {
                     self.fault(fault);
                 }
                 self.check_contents(history).await?;
@@ -485,7 +576,7 @@ impl<'a> Verifier<'a> {
 }
 
 /// Compares one message's row with its events.
-fn message_faults(history: &History) -> Vec<Fault> {
+fn message_faults(history: &History, hashes: Option<&HashKey>) -> Vec<Fault> {
     let record = &history.record;
     let message = record.id;
     let mut faults = Vec::new();
@@ -496,7 +587,7 @@ fn message_faults(history: &History) -> Vec<Fault> {
         let Some(said) = RecordedEvent::read(&stored.event.bytes) else { continue };
         if said.is(kind::MESSAGE_ACCEPTED) {
             accepted = true;
-            faults.extend(terms_faults(history, &said, stored.seq));
+            faults.extend(terms_faults(history, &said, stored.seq, hashes));
         } else if !said.is(kind::STATE_TRANSITION) {
             continue;
         }
@@ -506,12 +597,13 @@ fn message_faults(history: &History) -> Vec<Fault> {
         }
         state = states(detail::TO);
         let attempts = said.detail(detail::ATTEMPTS).map_or(Some(0), |attempts| attempts.parse().ok());
-        last = Some((stored.seq, attempts));
+        last = Some((stored.seq, attempts, said.recorded()));
     }
     if !accepted {
         faults.push(Fault::NeverAccepted { message });
     }
-    if let Some((seq, attempts)) = last {
+    if let Some((seq, attempts, recorded)) = last {
+        faults.extend(differs(message, "time of the last step", seq, recorded != instant_text(record.updated_at)));
         faults.extend(differs(message, "state", seq, state != Some(record.state)));
         faults.extend(differs(message, "attempts", seq, attempts != Some(record.attempts)));
     }
@@ -546,14 +638,20 @@ fn review_faults(history: &History) -> Vec<Fault> {
 }
 
 /// Compares what never changes with the event of acceptance.
-fn terms_faults(history: &History, said: &RecordedEvent, seq: u64) -> Vec<Fault> {
+fn terms_faults(history: &History, said: &RecordedEvent, seq: u64, hashes: Option<&HashKey>) -> Vec<Fault> {
     let record = &history.record;
+    let deadline = record.handling.deadline_at.map(instant_text);
+    let digest = hashes.map(|hashes| hashes.record(&record.digest));
     let told = |name: &str, text: &str| said.detail(name) == Some(text);
     [
         ("sender", said.party(Part::Source).as_ref() == Some(&record.sender)),
         ("recipient", told(detail::RECIPIENT, record.recipient.as_str())),
         ("interface", told(detail::INTERFACE, record.interface.as_str())),
         ("agreement", said.agreement() == Some(record.agreement.as_str())),
+        ("time of acceptance", said.recorded() == instant_text(record.accepted_at)),
+        ("priority", said.detail(detail::PRIORITY) == record.handling.priority.as_deref()),
+        ("deadline", said.detail(detail::DEADLINE) == deadline.as_deref()),
+        ("digest", digest.is_none_or(|digest| told(detail::RECORD, digest.as_str()))),
     ]
     .into_iter()
     .filter_map(|(what, same)| differs(record.id, what, seq, !same))
@@ -567,14 +665,15 @@ fn differs(message: MessageId, what: &'static str, seq: u64, differs: bool) -> O
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "files of a test need not be durable")]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
     use super::*;
     use crate::audit::checkpoint::SigningKey;
     use crate::audit::{Checkpointer, HashKey, Recorder, Step, Terms, recover};
     use crate::storage::suite::{NOON, message, party};
-    use crate::storage::{Accepted, Secret, SqliteStore};
+    use crate::storage::{Accepted, Act, Change, Performed, Secret, SqliteStore};
+    use uuid::Uuid;
 
     /// A site with a real history: two messages, eight events, checkpoints over five and seven of them.
     ///
@@ -582,6 +681,9 @@ mod tests {
     /// 6 second in flight; 7 second queued again.
     struct Site {
         folder: tempfile::TempDir,
+        secret: Secret,
+        /// The text of the log's key.
+        signing: String,
         key: VerifierKey,
     }
 
@@ -589,17 +691,18 @@ mod tests {
         async fn new() -> Site {
             let folder = tempfile::tempdir().expect("a folder");
             let path = folder.path().join("weir.db");
-            let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, &Secret::generate()).expect("it opens"));
+            let secret = Secret::generate();
+            let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, &secret).expect("it opens"));
             let recorder = Recorder::new(party("DEMOP"), "weir.example/DEMOP");
             let key = SigningKey::generate("weir.example/DEMOP").expect("the name is good");
-            let public = key.verifier().clone();
+            let (public, signing) = (key.verifier().clone(), key.secret_text());
             let mut checkpointer = Checkpointer::resume(Arc::clone(&store), key).await.expect("it begins");
             store
                 .append(recorder.started("0.1.0", &"demo-engineer".parse().expect("an id"), NOON))
                 .await
                 .expect("it is written");
             for number in [1, 2] {
-                accept(&store, &recorder, number).await;
+                accept(&store, (&recorder, &HashKey::new(&secret)), number).await;
             }
             step(&store, &recorder, 1, State::InFlight).await;
             step(&store, &recorder, 1, State::Delivered).await;
@@ -608,7 +711,8 @@ mod tests {
             step(&store, &recorder, 2, State::InFlight).await;
             checkpointer.checkpoint().await.expect("it is signed");
             recover(&*store, &recorder, NOON).await.expect("it recovers");
-            Site { folder, key: public }
+            approve(&store, &recorder).await;
+            Site { folder, secret, signing, key: public }
         }
 
         fn path(&self) -> PathBuf {
@@ -623,7 +727,13 @@ mod tests {
 
         async fn verify(&self) -> Report {
             let store = SqliteStore::open_to_read(&self.path(), None).expect("it opens");
-            verify(&store, &self.key).await.expect("it is read")
+            verify(&store, &self.key, None).await.expect("it is read")
+        }
+
+        /// The site's file or a copy of it, with the keys of what is sealed and of the hashes.
+        async fn verify_file(&self, path: &Path) -> Result<Report, Error> {
+            let store = SqliteStore::open_to_read(path, Some(&self.secret))?;
+            verify(&store, &self.key, Some(&HashKey::new(&self.secret))).await
         }
 
         /// What `sql` makes the verifier say.
@@ -634,9 +744,22 @@ mod tests {
         }
     }
 
-    async fn accept(store: &Arc<dyn Store>, recorder: &Recorder, number: u32) {
+    async fn approve(store: &Arc<dyn Store>, recorder: &Recorder) {
+        let approval = Approval {
+            agreement: "demo-trust-crisis".parse().expect("a name"),
+            version: "1".to_owned(),
+            file: [5; 32],
+            role: "caldicott-guardian".to_owned(),
+            by: "demo-guardian".parse().expect("an id"),
+            at: NOON,
+        };
+        let event = recorder.agreement_approved(&approval, true);
+        let act = Act { id: Uuid::nil(), at: NOON, change: Change::Approve(approval), event };
+        assert_eq!(store.perform(act).await, Ok(Performed::Now));
+    }
+
+    async fn accept(store: &Arc<dyn Store>, (recorder, hashes): (&Recorder, &HashKey), number: u32) {
         let new = message(number);
-        let hashes = HashKey::new(&Secret::generate());
         let event = recorder.accepted(&new, None, &terms(), &hashes.record(&new.digest));
         assert_eq!(store.accept(new, vec![event]).await, Ok(Accepted::New));
     }
@@ -668,8 +791,11 @@ mod tests {
     async fn an_untouched_site_is_clean() {
         let report = Site::new().await.verify().await;
         assert_eq!(report.faults, []);
-        assert_eq!((report.events, report.size, report.messages, report.checkpoints), (8, 8, 2, 2));
-        assert_eq!((report.covered, report.not_yet_covered()), (7, 1));
+        assert_eq!((report.events, report.size, report.messages, report.checkpoints), (9, 9, 2, 2));
+        assert_eq!((report.covered, report.not_yet_covered(), report.contents), (7, 2, 0));
+        let site = Site::new().await;
+        let report = site.verify_file(&site.path()).await.expect("it is read");
+        assert_eq!((report.faults, report.contents), (vec![], 6));
         assert!(report.root.is_some());
     }
 
@@ -736,13 +862,19 @@ mod tests {
                 "DELETE FROM events WHERE seq >= 6",
                 vec![
                     "events 6 to 6 are missing".to_owned(),
+                    "no event says that demo-guardian approved agreement demo-trust-crisis as caldicott-guardian"
+                        .to_owned(),
+                    format!("the row of message {two} differs from event 2 in time of the last step"),
                     format!("the row of message {two} differs from event 2 in state"),
                     format!("the row of message {two} differs from event 2 in attempts"),
                 ],
             ),
             (
                 "DELETE FROM events WHERE seq = 7",
-                vec![format!("the row of message {two} differs from event 6 in state")],
+                vec![
+                    "events 7 to 7 are missing".to_owned(),
+                    format!("the row of message {two} differs from event 6 in state"),
+                ],
             ),
             (
                 "DELETE FROM messages WHERE position = 2",
@@ -780,9 +912,9 @@ mod tests {
         assert_eq!(Site::faults_after(&insert).await, [format!("no event says that message {id} was accepted")]);
         let faults = Site::faults_after("UPDATE events SET message = NULL WHERE seq = 7").await;
         assert_eq!(faults[0], "event 7 is filed under another message than the one it is about");
-        let insert = "INSERT INTO events SELECT 8, NULL, leaf, bytes FROM events WHERE seq = 7";
+        let insert = "INSERT INTO events SELECT 9, NULL, leaf, bytes FROM events WHERE seq = 7";
         let faults = Site::faults_after(insert).await;
-        assert_eq!(faults[0], "event 8 is filed under another message than the one it is about");
+        assert_eq!(faults[0], "event 9 is filed under another message than the one it is about");
     }
 
     #[tokio::test]
@@ -801,9 +933,100 @@ mod tests {
         let site = Site::new().await;
         let other = SigningKey::generate("weir.example/DEMOP").expect("the name is good");
         let store = SqliteStore::open_to_read(&site.path(), None).expect("it opens");
-        let report = verify(&store, other.verifier()).await.expect("it is read");
+        let report = verify(&store, other.verifier(), None).await.expect("it is read");
         assert_eq!(report.faults.len(), 2, "neither checkpoint is signed by another key");
         assert_eq!(report.covered, 0);
+    }
+
+    #[tokio::test]
+    async fn a_part_of_the_tree_that_was_changed_or_removed_is_told() {
+        let site = Site::new().await;
+        let recorder = Recorder::new(party("DEMOP"), "weir.example/DEMOP");
+        let store = SqliteStore::open(&site.path(), &site.secret).expect("it opens");
+        for _ in 0..300 {
+            store.append(recorder.stopped(NOON)).await.expect("it is written");
+        }
+        let mut checkpointer = Checkpointer::resume(Arc::new(store), site.signing.parse().expect("it is a key"))
+            .await
+            .expect("it goes on");
+        checkpointer.checkpoint().await.expect("it is signed");
+        drop(checkpointer);
+        assert_eq!(site.verify().await.faults, []);
+        for change in ["UPDATE subtrees SET hash = zeroblob(32)", "DELETE FROM subtrees"] {
+            site.tamper(change);
+            assert_eq!(site.verify().await.faults, [Fault::SubtreeChanged { level: 1, position: 0 }], "{change}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_approval_that_was_put_in_or_taken_away_is_told() {
+        let insert = "INSERT INTO approvals SELECT agreement, '2', file, role, principal, approved_at FROM approvals";
+        let unsaid = "no event says that demo-guardian approved agreement demo-trust-crisis as caldicott-guardian";
+        assert_eq!(Site::faults_after(insert).await, [unsaid]);
+        let gone = "the approval of agreement demo-trust-crisis as caldicott-guardian, event 8, is gone";
+        assert_eq!(Site::faults_after("DELETE FROM approvals").await, [gone]);
+        assert_eq!(Site::faults_after("UPDATE approvals SET file = zeroblob(32)").await, [unsaid, gone]);
+    }
+
+    /// What stands in the database that something is evidence of or decides by. Left out: when and how a message is tried next,
+    /// and words for the operator (`next_attempt_at`, `alert_at`, `note`, `route`, `order_key`); when an approval was first seen;
+    /// indexes, counts and names that are made of the rest.
+    const MATTERS: &[&str] = &[
+        "SELECT position, id, sender, interface, recipient, agreement, digest, state, accepted_at, updated_at, attempts, \
+         priority, deadline_at FROM messages NOT INDEXED ORDER BY position",
+        "SELECT message, payload, provenance, lineage FROM contents ORDER BY message",
+        "SELECT seq, message, leaf, bytes FROM events NOT INDEXED ORDER BY seq",
+        "SELECT size, note, frontier FROM checkpoints ORDER BY size",
+        "SELECT level, position, hash FROM subtrees ORDER BY level, position",
+        "SELECT agreement, version, file, role, principal FROM approvals ORDER BY agreement, version, file, role, principal",
+    ];
+
+    /// Everything of [`MATTERS`]; `None` when it cannot be read.
+    fn dump(path: &Path) -> Option<Vec<Vec<rusqlite::types::Value>>> {
+        let database = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+        let mut rows = Vec::new();
+        for sql in MATTERS {
+            let mut statement = database.prepare(sql).ok()?;
+            let columns = statement.column_count();
+            let read = statement.query_map([], |row| (0..columns).map(|column| row.get(column)).collect()).ok()?;
+            rows.extend(read.collect::<Result<Vec<_>, _>>().ok()?);
+        }
+        Some(rows)
+    }
+
+    /// Random bytes of the file, one after the other; `WEIR_FLIPS` says how many, `WEIR_FLIPS_SEED` from where.
+    #[tokio::test]
+    async fn no_flipped_byte_that_matters_is_missed() {
+        let number =
+            |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
+        let (site, mut state) = (Site::new().await, number("WEIR_FLIPS_SEED", 20_260_101));
+        site.tamper("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE;");
+        let (whole, sound) = (std::fs::read(site.path()).expect("it is read"), dump(&site.path()));
+        assert!(sound.as_ref().is_some_and(|rows| rows.len() >= 2 + 2 + 9 + 2 + 1), "{sound:?}");
+        let path = site.folder.path().join("flipped.db");
+        let (mut mattered, mut silent) = (0, Vec::new());
+        for _ in 0..number("WEIR_FLIPS", 2_000) {
+            // xorshift64*
+            state ^= state >> 12;
+            state ^= state << 25;
+            state ^= state >> 27;
+            let drawn = state.wrapping_mul(0x2545_F491_4F6C_DD1D);
+            let (at, bit) = ((drawn >> 8) as usize % whole.len(), 1 << (drawn & 7));
+            let mut flipped = whole.clone();
+            flipped[at] ^= bit;
+            std::fs::write(&path, &flipped).expect("it is written");
+            if dump(&path) == sound {
+                continue;
+            }
+            mattered += 1;
+            if site.verify_file(&path).await.is_ok_and(|report| report.is_clean()) {
+                let now = dump(&path).unwrap_or_default();
+                let row = sound.iter().flatten().zip(&now).find(|(before, after)| before != after);
+                silent.push((at, bit, format!("{row:?}")));
+            }
+        }
+        assert!(mattered > 100, "{mattered} of them changed what matters");
+        assert_eq!(silent, [], "of {mattered} that changed what matters");
     }
 
     #[tokio::test]
@@ -817,7 +1040,7 @@ mod tests {
             std::fs::write(site.path(), &damaged).expect("it is written");
             let store = SqliteStore::open_to_read(&site.path(), None);
             let Ok(store) = store else { continue };
-            let report = verify(&store, &site.key).await.expect("damage is a fault, not an error");
+            let report = verify(&store, &site.key, None).await.expect("damage is a fault, not an error");
             unreadable += usize::from(report.faults.iter().any(|fault| matches!(fault, Fault::Unreadable { .. })));
         }
         assert!(unreadable >= 3, "events, messages and checkpoints among others: {unreadable}");

@@ -1,12 +1,19 @@
 //! `weir audit`: the log of what happened.
 
+use std::path::PathBuf;
+
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Answer;
 use super::output::Output;
 use super::site::{ActorOption, SiteOption};
+use crate::audit::checkpoint::VerifierKey;
+use crate::audit::proof::{Invalid, Proof, Shown};
 use crate::audit::verify;
+use crate::fhir::audit_event::RecordedEvent;
+use crate::identity::MessageId;
 use crate::identity::principal::Action;
 
 /// What to do with the audit log.
@@ -14,13 +21,19 @@ use crate::identity::principal::Action;
 pub(super) enum Verb {
     /// Check every event, every signed head, and every message's state against them
     Verify(Verify),
+    /// Write a proof of one message's events that can be checked without the site
+    Prove(Prove),
+    /// Check such a proof: it needs the file and the log's public key, and nothing else
+    CheckProof(CheckProof),
+    /// Show the log's public key, which partners check heads and proofs with
+    Key(Key),
 }
 
 /// Recomputes the log from its events and compares it with every signed head. Exit code 1 when anything differs.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  weir audit verify --site site/gateway\n\nThis needs the site's files, and works beside a \
-    running gateway. Checking without the site (proofs, witnesses) is not built yet."
+    running gateway. What can be checked without the site: see `weir audit prove`."
 )]
 pub(super) struct Verify {
     #[command(flatten)]
@@ -29,12 +42,64 @@ pub(super) struct Verify {
     actor: ActorOption,
 }
 
+/// Prints a proof of one message's events: what each says, and that it is in the log whose head is signed. It holds ids,
+/// codes and keyed hashes, no personal data. Exit code 1 when there is no such message.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  weir audit prove 0b9ae3f2-6d5e-5f0a-8f3e-2f4d1c1f9a77 --site site/gateway > proof.json\n  \
+    weir audit check-proof proof.json --key audit.pub"
+)]
+pub(super) struct Prove {
+    /// The message's id, as its 202 answer gave it
+    message: MessageId,
+    #[command(flatten)]
+    site: SiteOption,
+    #[command(flatten)]
+    actor: ActorOption,
+}
+
+/// Checks a proof offline and shows what it proves. Exit code 1 when it does not hold.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  weir audit key --site site/gateway > audit.pub\n  \
+    weir audit check-proof proof.json --key audit.pub\n\nTake the key from the provider once, by a way that you trust, and not \
+    with the proof.")]
+pub(super) struct CheckProof {
+    /// The proof, as `weir audit prove` wrote it
+    proof: PathBuf,
+    /// A file with the log's public key, as `weir audit key` prints it
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+}
+
+/// Prints the public key of the site's audit log: name, id and key, as C2SP signed-note writes them.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  weir audit key --site site/gateway > audit.pub")]
+pub(super) struct Key {
+    #[command(flatten)]
+    site: SiteOption,
+}
+
 pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
-    let Verb::Verify(arguments) = verb;
+    match verb {
+        Verb::Verify(arguments) => verify_log(arguments, output),
+        Verb::Prove(arguments) => prove(arguments, output),
+        Verb::CheckProof(arguments) => check_proof(arguments, output),
+        Verb::Key(arguments) => {
+            let key = arguments.site.load()?.audit_verifier().to_string();
+            match output.is_json() {
+                true => output.json(&json!({ "key": key })),
+                false => output.document(&key),
+            }
+            Ok(Answer::Yes)
+        }
+    }
+}
+
+fn verify_log(arguments: &Verify, output: &Output) -> anyhow::Result<Answer> {
     let site = arguments.site.load()?;
     arguments.actor.permit(site.staff(), Action::VerifyAudit, None)?;
     let store = site.open_for_reading()?;
-    let report = super::runtime()?.block_on(verify(&store, site.audit_verifier()))?;
+    let report = super::runtime()?.block_on(verify(&store, site.audit_verifier(), Some(&site.hash_key())))?;
     output.line(&report.to_string());
     let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
     output.json(&json!({
@@ -45,4 +110,82 @@ pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
         "faults": faults,
     }));
     Ok(faults.is_empty().into())
+}
+
+fn prove(arguments: &Prove, output: &Output) -> anyhow::Result<Answer> {
+    let site = arguments.site.load()?;
+    arguments.actor.permit(site.staff(), Action::VerifyAudit, Some(arguments.message))?;
+    let store = site.open_for_reading()?;
+    let proof = super::runtime()?.block_on(Proof::make(&store, site.audit_verifier(), arguments.message))?;
+    let Some((proof, not_covered)) = proof else {
+        output.remark(&format!("there is no message {} in this site", arguments.message));
+        return Ok(Answer::No);
+    };
+    if not_covered > 0 {
+        output.remark(&format!("{not_covered} newer events are not in it: no signed head covers them yet"));
+    }
+    output.document(&proof.to_json());
+    Ok(Answer::Yes)
+}
+
+fn check_proof(arguments: &CheckProof, output: &Output) -> anyhow::Result<Answer> {
+    let key = read(&arguments.key)?;
+    let key: VerifierKey = String::from_utf8_lossy(&key)
+        .trim()
+        .parse()
+        .with_context(|| format!("{} holds no public key of an audit log", arguments.key.display()))?;
+    let text = read(&arguments.proof)?;
+    match Proof::read(&text).and_then(|proof| proof.check(&key)) {
+        Ok(shown) => {
+            output.line(&in_words(&shown));
+            output.json(&in_json(&shown));
+            Ok(Answer::Yes)
+        }
+        Err(invalid) => {
+            output.line(&format!("the proof does NOT hold: {invalid}{}", hint(&invalid)));
+            output.json(&json!({ "holds": false, "why": invalid.to_string() }));
+            Ok(Answer::No)
+        }
+    }
+}
+
+fn read(path: &std::path::Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
+fn hint(invalid: &Invalid) -> &'static str {
+    match invalid {
+        Invalid::Checkpoint(_) => "; ask the provider for the log's key, by another way than the proof came",
+        Invalid::Form(_) | Invalid::Empty => "; ask for the file that `weir audit prove` wrote",
+        _ => "; it was changed after it was made: keep it, and ask for another",
+    }
+}
+
+fn in_words(shown: &Shown) -> String {
+    let Shown { message, checkpoint, events } = shown;
+    let count = events.len();
+    let mut text = format!(
+        "the proof holds: {count} events about message {message} are in the log {} of {} events\n",
+        checkpoint.origin, checkpoint.size
+    );
+    for (index, said) in events {
+        let part = |name| said.detail(name).map(|text| format!(" {name} {text}")).unwrap_or_default();
+        let parts = ["from", "to", "recipient", "reason"].map(part).concat();
+        text += &format!("  event {index}: {} {}{parts}\n", said.recorded(), said.kind().unwrap_or("event"));
+    }
+    text
+}
+
+fn in_json(shown: &Shown) -> Value {
+    let event = |(index, said): &(u64, RecordedEvent)| {
+        let resource: Value = serde_json::from_str(&said.to_json()).unwrap_or_default();
+        json!({ "index": index, "event": resource })
+    };
+    json!({
+        "holds": true,
+        "message": shown.message.to_string(),
+        "log": shown.checkpoint.origin,
+        "size": shown.checkpoint.size,
+        "events": shown.events.iter().map(event).collect::<Vec<_>>(),
+    })
 }

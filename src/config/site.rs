@@ -288,6 +288,11 @@ impl Site {
         self.hashes.iter().find(own).map(|(name, _)| name.as_str())
     }
 
+    /// The key of the hashes that stand for people and records in the audit log.
+    pub fn hash_key(&self) -> HashKey {
+        HashKey::new(&self.hash_key)
+    }
+
     /// The public half of the audit log's key.
     pub fn audit_verifier(&self) -> &VerifierKey {
         &self.audit_verifier
@@ -326,7 +331,7 @@ impl Site {
             store: store.clone(),
             recorder: Recorder::new(self.party(), self.written.audit.origin.as_str()),
             principals: self.staff.principals().clone(),
-            hash_key: HashKey::new(&self.hash_key),
+            hash_key: self.hash_key(),
             configuration: self.hashes.clone(),
         };
         let records = &self.written.records;

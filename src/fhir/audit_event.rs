@@ -533,6 +533,11 @@ impl RecordedEvent {
         self.0.subtypes.iter().filter(|each| each.system == System::Weir).map(|each| &*each.code)
     }
 
+    /// Whether it says that something was done, and not that it was refused or failed.
+    pub fn is_success(&self) -> bool {
+        self.0.outcome == Outcome::Success
+    }
+
     /// When it was recorded, as a FHIR instant.
     pub fn recorded(&self) -> String {
         instant_text(self.0.recorded)

@@ -45,8 +45,8 @@ struct Stored<'a> {
     fields: Vec<u32>,
     /// What left, and what disclosure wrote itself.
     sent: Vec<u32>,
-    /// For each of those 0, if disclosure wrote it; otherwise one more than its field from 1, or 1 without; then the rule from 1, or 0
-    /// without; then the clause from 1, or 0 without.
+    /// For each of those 0, if disclosure wrote it; otherwise its field, rule and clause, each from 1, or 0 without, as the [`near`]
+    /// step from that of the element before; for the field one more than that.
     whence: Vec<u32>,
     /// What was held back.
     withheld: Vec<u32>,
@@ -166,15 +166,18 @@ pub(super) fn write(disclosable: &Disclosable, glossary: &Text) -> Vec<u8> {
     rows.sort_by_key(|(node, _)| *node);
     rows.dedup_by_key(|(node, _)| *node);
     let nodes: Vec<NodeId> = rows.iter().map(|(node, _)| *node).collect();
-    let mut whence = Vec::with_capacity(rows.len() * 3);
+    let (mut whence, mut last) = (Vec::with_capacity(rows.len() * 3), [0; 3]);
     for (_, row) in rows {
         let Some(row) = row else {
             whence.push(0);
             continue;
         };
         let field = source(row.node).and_then(|source| sources.binary_search(&source).ok());
-        let rule = origin(row.node).map(|origin| origin.rule);
-        whence.extend([field.map_or(1, |field| field as u32 + 2), from_1(rule), from_1(row.clause)]);
+        let field = from_1(field.map(|field| field as u32));
+        let rule = from_1(origin(row.node).map(|origin| origin.rule));
+        let steps = [near(last[0], field) + 1, near(last[1], rule), near(last[2], from_1(row.clause))];
+        whence.extend(steps);
+        last = [field, rule, from_1(row.clause)];
     }
     let sent = places(sent, &nodes, &mut names);
 
@@ -204,6 +207,17 @@ fn resource_types<'a>(bundle: &'a Document, nodes: &[NodeId]) -> impl Iterator<I
 
 fn from_1(index: Option<u32>) -> u32 {
     index.map_or(0, |index| index + 1)
+}
+
+/// The step from one number to another, small where they are near: 0, -1, 1, -2, 2, … are 0, 1, 2, 3, 4, …
+fn near(last: u32, next: u32) -> u32 {
+    let step = next.wrapping_sub(last) as i32;
+    ((step << 1) ^ (step >> 31)) as u32
+}
+
+/// The number that a step from another leads to.
+fn far(last: u32, step: u32) -> u32 {
+    last.wrapping_add((step >> 1) ^ (step & 1).wrapping_neg())
 }
 
 fn read(stored: &[u8]) -> Option<Stored<'static>> {
@@ -238,17 +252,18 @@ pub(super) fn shown(stored: &[u8], glossary: &[u8]) -> Option<Lineage> {
     // Rules that made nothing that left are not shown; the others in the order of what they made.
     let (mut rules, mut places) = (Vec::new(), vec![None; glossary.rules.len()]);
     let (mut left, mut generated) = (Vec::new(), Vec::new());
-    let mut whence = stored.whence.into_iter();
+    let (mut whence, mut last) = (stored.whence.into_iter(), [0; 3]);
     for path in sent {
-        let field = match whence.next()? {
-            0 => {
-                generated.push(path);
-                continue;
-            }
-            1 => None,
-            field => Some(fields.get(index(field - 2))?.clone()),
+        let Some(step) = whence.next()?.checked_sub(1) else {
+            generated.push(path);
+            continue;
         };
-        let rule = match whence.next()? {
+        last = [far(last[0], step), far(last[1], whence.next()?), far(last[2], whence.next()?)];
+        let field = match last[0] {
+            0 => None,
+            field => Some(fields.get(index(field - 1))?.clone()),
+        };
+        let rule = match last[1] {
             0 => None,
             rule => {
                 let (rule, place) = (glossary.rules.get(index(rule - 1))?, places.get_mut(index(rule - 1))?);
@@ -258,7 +273,7 @@ pub(super) fn shown(stored: &[u8], glossary: &[u8]) -> Option<Lineage> {
                 }))
             }
         };
-        let clause = whence.next()?.checked_sub(1);
+        let clause = last[2].checked_sub(1);
         left.push(Left { path, from: field.into_iter().collect(), rule, clause });
     }
     let mut why = stored.why.into_iter();
@@ -284,4 +299,22 @@ pub(super) fn shown(stored: &[u8], glossary: &[u8]) -> Option<Lineage> {
 
 fn index(number: u32) -> usize {
     number as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_step_leads_back(last: u32, next: u32) {
+            prop_assert_eq!(far(last, near(last, next)), next);
+        }
+    }
+
+    #[test]
+    fn near_numbers_make_small_steps() {
+        assert_eq!([(7, 7), (7, 6), (7, 8), (7, 5), (0, 3)].map(|(last, next)| near(last, next)), [0, 1, 2, 3, 6]);
+    }
 }

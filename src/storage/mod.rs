@@ -403,6 +403,17 @@ pub struct StoredCheckpoint {
     pub frontier: Vec<u8>,
 }
 
+/// The root over 256, 65,536, … neighbouring leaves of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subtree {
+    /// 1 for 256 leaves, 2 for 65,536, and so on.
+    pub level: u8,
+    /// How many subtrees of that level lie before it.
+    pub position: u64,
+    /// Its root.
+    pub hash: [u8; 32],
+}
+
 /// The parts of a message that are sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
@@ -622,8 +633,15 @@ pub trait Store: Send + Sync + 'static {
     /// Those of `ids` that no message has.
     fn absent(&self, ids: Vec<MessageId>) -> Reply<'_, Vec<MessageId>>;
 
-    /// Keeps a signed head. One is kept for each size; a second for the same size changes nothing.
-    fn store_checkpoint(&self, checkpoint: StoredCheckpoint) -> Reply<'_, ()>;
+    /// Hashes of the leaves from index `from` on, in order.
+    fn leaves(&self, from: u64, limit: usize) -> Reply<'_, Vec<[u8; 32]>>;
+
+    /// Keeps a signed head, and the subtrees that became complete since the last one. One is kept for each size and place; a second
+    /// changes nothing.
+    fn store_checkpoint(&self, checkpoint: StoredCheckpoint, subtrees: Vec<Subtree>) -> Reply<'_, ()>;
+
+    /// Subtrees of one level from a position on, in order.
+    fn subtrees(&self, level: u8, from: u64, limit: usize) -> Reply<'_, Vec<Subtree>>;
 
     /// Signed heads that cover more than `after` events, the smallest first.
     fn checkpoints(&self, after: u64, limit: usize) -> Reply<'_, Vec<StoredCheckpoint>>;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     Accepted, Act, Approval, Change, Channel, Completed, Content, Count, Error, Event, Filter, Finding, Handling, Kept,
     MessageRecord, NewAnswer, NewMessage, NewNotice, NewReview, NoticeResult, NoticeStep, Performed, Raised,
-    ReviewCounts, ReviewStep, Says, State, Store, StoredCheckpoint, Text, Transition, Window,
+    ReviewCounts, ReviewStep, Says, State, Store, StoredCheckpoint, Subtree, Text, Transition, Window,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -32,7 +32,7 @@ macro_rules! run_suite {
             due_gives_what_is_queued_and_due_the_longest_due_first, lists_and_counts_see_the_state,
             what_a_clock_that_was_ahead_put_off_is_due,
             what_is_urgent_leaves_first, messages_of_one_order_leave_one_after_the_other, a_lane_sees_its_own_route, a_message_is_looked_at_when_its_time_has_come,
-            histories_pair_a_message_with_its_events, one_checkpoint_is_kept_for_each_size,
+            histories_pair_a_message_with_its_events, one_checkpoint_is_kept_for_each_size, leaves_are_read_in_order,
             a_review_is_opened_with_its_message_and_ends_once, reviews_are_listed_by_what_is_due_first,
             a_review_is_said_to_be_overdue_once, a_notice_is_due_until_it_is_delivered_once,
             an_answer_is_kept_once_with_what_it_changes, an_answer_finds_its_message_by_name,
@@ -488,12 +488,28 @@ pub(crate) async fn histories_pair_a_message_with_its_events(store: Arc<dyn Stor
 pub(crate) async fn one_checkpoint_is_kept_for_each_size(store: Arc<dyn Store>) {
     let checkpoint = |size, note: &str| StoredCheckpoint { size, note: note.into(), frontier: vec![size as u8; 32] };
     assert_eq!(store.last_checkpoint().await, Ok(None));
-    for (size, note) in [(1, "a"), (3, "b"), (3, "c")] {
-        store.store_checkpoint(checkpoint(size, note)).await.expect("it is kept");
+    let subtree = |position, byte| Subtree { level: 1, position, hash: [byte; 32] };
+    let second = Subtree { level: 2, ..subtree(0, 9) };
+    for (size, note, subtrees) in
+        [(1, "a", vec![]), (3, "b", vec![subtree(0, 1), subtree(1, 2)]), (3, "c", vec![subtree(1, 3), second])]
+    {
+        store.store_checkpoint(checkpoint(size, note), subtrees).await.expect("it is kept");
     }
     assert_eq!(store.checkpoints(0, 10).await, Ok(vec![checkpoint(1, "a"), checkpoint(3, "b")]));
     assert_eq!(store.checkpoints(1, 10).await, Ok(vec![checkpoint(3, "b")]));
     assert_eq!(store.last_checkpoint().await, Ok(Some(checkpoint(3, "b"))));
+    assert_eq!(store.subtrees(1, 0, 10).await, Ok(vec![subtree(0, 1), subtree(1, 2)]), "the first stays");
+    assert_eq!(store.subtrees(1, 1, 10).await, Ok(vec![subtree(1, 2)]));
+    assert_eq!(store.subtrees(2, 0, 1).await, Ok(vec![second]));
+}
+
+pub(crate) async fn leaves_are_read_in_order(store: Arc<dyn Store>) {
+    for text in ["a", "bb", "ccc", "dddd"] {
+        store.append(event(None, text)).await.expect("it is written");
+    }
+    assert_eq!(store.leaves(1, 2).await, Ok(vec![[2; 32], [3; 32]]));
+    assert_eq!(store.leaves(3, 256).await, Ok(vec![[4; 32]]));
+    assert_eq!(store.leaves(4, 1).await, Ok(vec![]));
 }
 
 /// Accepts message `number`, sent without consent, whose review is due `hours` after noon.

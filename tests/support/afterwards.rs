@@ -35,7 +35,9 @@ pub fn assert_sound(site: &DemoSite, loaded: &Site) {
     assert_eq!(sound, "ok");
     let store = loaded.open_for_reading().expect("the store opens");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    let report = runtime.block_on(weir::audit::verify(&store, loaded.audit_verifier())).expect("it is read");
+    let report = runtime
+        .block_on(weir::audit::verify(&store, loaded.audit_verifier(), Some(&loaded.hash_key())))
+        .expect("it is read");
     assert!(report.is_clean(), "{report}");
 }
 

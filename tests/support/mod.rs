@@ -159,6 +159,16 @@ impl DemoSite {
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
+    /// The events of the audit log as FHIR JSON, oldest first.
+    pub fn audit_events(&self) -> Vec<Value> {
+        let store = SqliteStore::open_to_read(&self.path("gateway/data/weir.sqlite3"), None);
+        let store = store.expect("there is a database");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+        let events = runtime.block_on(store.events(0, 10_000)).expect("they are read");
+        let said = events.iter().map(|stored| RecordedEvent::read(&stored.event.bytes).expect("it is an AuditEvent"));
+        said.map(|said| serde_json::from_str(&said.to_json()).expect("it is JSON")).collect()
+    }
+
     /// Every byte that the gateway stored or logged, except its configuration and keys.
     pub fn stored_and_logged(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -214,16 +224,6 @@ impl Bench {
             let mut client = Client::connect(&self.site.endpoint()).await.expect("the gateway answers");
             client.exchange(request).await.expect("the gateway answers")
         })
-    }
-
-    /// The events of the audit log as FHIR JSON, oldest first.
-    pub fn audit_events(&self) -> Vec<Value> {
-        let store = SqliteStore::open_to_read(&self.path("gateway/data/weir.sqlite3"), None);
-        let store = store.expect("there is a database");
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-        let events = runtime.block_on(store.events(0, 10_000)).expect("they are read");
-        let said = events.iter().map(|stored| RecordedEvent::read(&stored.event.bytes).expect("it is an AuditEvent"));
-        said.map(|said| serde_json::from_str(&said.to_json()).expect("it is JSON")).collect()
     }
 }
 

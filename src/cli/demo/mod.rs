@@ -92,7 +92,7 @@ async fn show(arguments: &Arguments, folder: &Path, output: &Output) -> anyhow::
         partner.finished().await;
     }
 
-    let report = verify(&site.open_for_reading()?, site.audit_verifier()).await?;
+    let report = verify(&site.open_for_reading()?, site.audit_verifier(), Some(&site.hash_key())).await?;
     as_expected &= report.faults.is_empty();
     output.line(&format!("audit log: {report}"));
     output.line(if as_expected {

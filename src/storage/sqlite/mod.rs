@@ -29,7 +29,7 @@ use super::seal::{Broken, Key};
 use super::{
     Accepted, Act, AnswerRecord, Approval, Change, Content, Count, Error, Event, Filter, History, Kept, Load,
     MessageRecord, NewAnswer, NewMessage, NoticeRecord, NoticeResult, NoticeStep, Performed, Raised, Reply,
-    ReviewCounts, ReviewRecord, Room, Secret, Store, StoredCheckpoint, StoredEvent, Transition, Window,
+    ReviewCounts, ReviewRecord, Room, Secret, Store, StoredCheckpoint, StoredEvent, Subtree, Transition, Window,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -70,6 +70,7 @@ impl SqliteStore {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", false)?;
         schema::migrate(&mut connection)?;
+        schema::compare(&connection)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         let sql = "INSERT OR IGNORE INTO site (name, value) VALUES ('seal key', ?)";
         connection.execute(sql, [key.id()])?;
@@ -105,6 +106,7 @@ impl SqliteStore {
             if schema::check(connection).map_err(foreign)? {
                 return Err(Error::Missing);
             }
+            schema::compare(connection)?;
             key.as_ref().map_or(Ok(()), |key| check_key(connection, key))
         })?;
         Ok(SqliteStore::of(path, pool, key))
@@ -332,8 +334,16 @@ impl Store for SqliteStore {
         self.read(move |connection| rows::absent(connection, ids))
     }
 
-    fn store_checkpoint(&self, checkpoint: StoredCheckpoint) -> Reply<'_, ()> {
-        self.write(move |connection| rows::store_checkpoint(connection, &checkpoint))
+    fn leaves(&self, from: u64, limit: usize) -> Reply<'_, Vec<[u8; 32]>> {
+        self.read(move |connection| rows::leaves(connection, from, limit))
+    }
+
+    fn store_checkpoint(&self, checkpoint: StoredCheckpoint, subtrees: Vec<Subtree>) -> Reply<'_, ()> {
+        self.write(move |connection| rows::store_checkpoint(connection, &checkpoint, &subtrees))
+    }
+
+    fn subtrees(&self, level: u8, from: u64, limit: usize) -> Reply<'_, Vec<Subtree>> {
+        self.read(move |connection| rows::subtrees(connection, level, from, limit))
     }
 
     fn checkpoints(&self, after: u64, limit: usize) -> Reply<'_, Vec<StoredCheckpoint>> {
@@ -585,6 +595,23 @@ mod tests {
         std::fs::write(site.path(), "not a database, but long enough to be read as the head of one".repeat(40))
             .expect("it is written");
         assert_eq!(site.open().expect_err("it is foreign"), Error::Foreign);
+    }
+
+    #[test]
+    fn a_file_with_another_table_trigger_or_column_is_refused_by_its_name() {
+        for (change, name) in [
+            ("CREATE TRIGGER quiet AFTER INSERT ON events BEGIN DELETE FROM reviews; END", "quiet"),
+            ("DROP INDEX events_message", "events_message"),
+            ("ALTER TABLE approvals RENAME COLUMN role TO part", "approvals"),
+        ] {
+            let site = Site::new();
+            drop(site.store());
+            site.sql(change);
+            let why = format!("`{name}` is not as this version of weir makes it");
+            assert_eq!(site.open().expect_err(change), Error::Damaged(why.clone()));
+            let read = SqliteStore::open_to_read(&site.path(), None).expect_err(change);
+            assert_eq!(read, Error::Damaged(why));
+        }
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::super::{
     Accepted, Act, Approval, Change, Content, Count, Error, Event, Filter, Full, Handling, History, Load,
-    MessageRecord, NewMessage, Performed, Raised, State, StoredCheckpoint, StoredEvent, Transition, Window,
+    MessageRecord, NewMessage, Performed, Raised, State, StoredCheckpoint, StoredEvent, Subtree, Transition, Window,
 };
 use super::{answers, carried, reviews};
 use crate::fhir::Instant;
@@ -237,8 +237,31 @@ pub(super) fn append(connection: &Connection, event: &Event) -> Result<u64, Erro
     seq.ok_or_else(|| Error::Damaged("an event got no number".to_owned()))
 }
 
-/// Keeps one checkpoint.
-pub(super) fn store_checkpoint(connection: &Connection, checkpoint: &StoredCheckpoint) -> Result<(), Error> {
+/// Hashes of leaves, one after the other: a gap ends them.
+pub(super) fn leaves(connection: &Connection, from: u64, limit: usize) -> Result<Vec<[u8; 32]>, Error> {
+    let sql = "SELECT seq, leaf FROM events WHERE seq >= ? ORDER BY seq LIMIT ?";
+    let found = all(connection, sql, params![bound(from), count(limit)], |row| Ok((index(row, 0)?, row.get(1)?)))?;
+    Ok((from..).zip(found).map_while(|(seq, (own, leaf))| (seq == own).then_some(leaf)).collect())
+}
+
+/// Subtrees of one level, in order.
+pub(super) fn subtrees(connection: &Connection, level: u8, from: u64, limit: usize) -> Result<Vec<Subtree>, Error> {
+    let sql = "SELECT position, hash FROM subtrees WHERE level = ? AND position >= ? ORDER BY position LIMIT ?";
+    all(connection, sql, params![level, bound(from), count(limit)], |row| {
+        Ok(Subtree { level, position: index(row, 0)?, hash: row.get(1)? })
+    })
+}
+
+/// Keeps one checkpoint, and subtrees that are complete.
+pub(super) fn store_checkpoint(
+    connection: &Connection,
+    checkpoint: &StoredCheckpoint,
+    subtrees: &[Subtree],
+) -> Result<(), Error> {
+    for Subtree { level, position, hash } in subtrees {
+        let sql = "INSERT OR IGNORE INTO subtrees (level, position, hash) VALUES (?, ?, ?)";
+        connection.prepare_cached(sql)?.execute(params![level, bound(*position), hash])?;
+    }
     let sql = "INSERT OR IGNORE INTO checkpoints (size, note, frontier) VALUES (?, ?, ?)";
     let size = i64::try_from(checkpoint.size).expect("a log has fewer than 2^63 events");
     connection.prepare_cached(sql)?.execute(params![size, checkpoint.note, checkpoint.frontier])?;

@@ -3,6 +3,8 @@
 //! A step once released is never changed; a new version appends one. A file with a newer version than this list is
 //! refused: an older gateway cannot know what the newer one promised.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::super::Error;
@@ -21,6 +23,7 @@ const STEPS: &[&str] = &[
     include_str!("schema_8.sql"),
     include_str!("schema_9.sql"),
     include_str!("schema_10.sql"),
+    include_str!("schema_11.sql"),
 ];
 
 /// The newest version known here.
@@ -58,6 +61,27 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", KNOWN)?;
     Ok(transaction.commit()?)
+}
+
+/// Refuses a file whose tables, indexes and triggers are not those of the newest version: a column that has another name, or
+/// a trigger that somebody put in, would make every other check worthless.
+pub(super) fn compare(connection: &Connection) -> Result<(), Error> {
+    let fresh = Connection::open_in_memory()?;
+    STEPS.iter().try_for_each(|step| fresh.execute_batch(step))?;
+    let (expected, found) = (objects(&fresh)?, objects(connection)?);
+    let differs = |name: &&String| expected.get(*name) != found.get(*name);
+    match expected.keys().chain(found.keys()).find(differs) {
+        None => Ok(()),
+        Some(name) => Err(Error::Damaged(format!("`{name}` is not as this version of weir makes it"))),
+    }
+}
+
+/// What the file is made of, by name, with its SQL. SQLite's own are left out.
+fn objects(connection: &Connection) -> rusqlite::Result<BTreeMap<String, (String, Option<String>)>> {
+    let sql = "SELECT name, type, sql FROM sqlite_schema WHERE name NOT GLOB 'sqlite_*'";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
+    rows.collect()
 }
 
 /// Makes a file as an earlier version left it.
