@@ -266,6 +266,12 @@ fn a_proof_of_a_message_is_checked_without_the_site() {
     let forged = check(&write("forged.json", forged.to_string().as_bytes()));
     assert_eq!((forged.status.code(), &json_of(&forged)["holds"]), (Some(1), &Value::Bool(false)));
     assert_eq!(check(&key).status.code(), Some(1), "a key is no proof");
+    let exported = run(&["audit", "export", "--from", "1", "--site", text(&folder)]);
+    let exported = String::from_utf8(exported.stdout).expect("it is text");
+    let lines: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+    let covered = shown["size"].as_u64().expect("a number");
+    assert!(lines.len() as u64 + 1 >= covered && lines.iter().all(|event| event["resourceType"] == "AuditEvent"));
+    assert!(events.iter().all(|event| lines.contains(&event["event"])), "the proof shows what the log has");
     let unknown = "00000000-0000-4000-8000-000000000000";
     assert_eq!(run(&["audit", "prove", unknown, "--site", text(&folder)]).status.code(), Some(1));
 }

@@ -261,7 +261,7 @@ fn every_command_has_its_action_and_is_refused_without_it() {
     let record = record.to_str().expect("it is text");
     let done = ["--finding", "justified", "--words", "w"];
     let minimise = ["minimise", record, "--agreement", "demo-trust-crisis", "--interface", "crisis-escalation"];
-    let runs: [(Action, Vec<&str>); 16] = [
+    let runs: [(Action, Vec<&str>); 18] = [
         (Action::Administer, vec!["serve"]),
         (Action::Preview, vec!["map", record, "--interface", "crisis-escalation"]),
         (Action::Preview, minimise.to_vec()),
@@ -273,6 +273,8 @@ fn every_command_has_its_action_and_is_refused_without_it() {
         (Action::CompleteReview, [&["review", "complete", &id], &done[..]].concat()),
         (Action::Administer, vec!["package", "add", record]),
         (Action::VerifyAudit, vec!["audit", "verify"]),
+        (Action::VerifyAudit, vec!["audit", "prove", &id]),
+        (Action::VerifyAudit, vec!["audit", "export"]),
         (Action::ReadMessage, vec!["messages", "list"]),
         (Action::ReadMessage, vec!["messages", "show", &id]),
         (Action::ReadMessage, vec!["messages", "dead"]),

@@ -15,6 +15,10 @@ use crate::audit::verify;
 use crate::fhir::audit_event::RecordedEvent;
 use crate::identity::MessageId;
 use crate::identity::principal::Action;
+use crate::storage::Store as _;
+
+/// Events read at a time.
+const PAGE: usize = 512;
 
 /// What to do with the audit log.
 #[derive(Debug, Subcommand)]
@@ -25,6 +29,8 @@ pub(super) enum Verb {
     Prove(Prove),
     /// Check such a proof: it needs the file and the log's public key, and nothing else
     CheckProof(CheckProof),
+    /// Print the events as FHIR AuditEvents, one a line (NDJSON)
+    Export(Export),
     /// Show the log's public key, which partners check heads and proofs with
     Key(Key),
 }
@@ -71,6 +77,21 @@ pub(super) struct CheckProof {
     key: PathBuf,
 }
 
+/// Prints the events as FHIR AuditEvents in the shape of IHE BALP, one a line, the oldest first. They hold ids, codes, counts and
+/// keyed hashes, no personal data.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  weir audit export --site site/gateway > events.ndjson\n  \
+    weir audit export --from 1000 --site site/gateway >> events.ndjson")]
+pub(super) struct Export {
+    /// Leave out the events before this one, counted from 0
+    #[arg(long, value_name = "INDEX", default_value_t = 0)]
+    from: u64,
+    #[command(flatten)]
+    site: SiteOption,
+    #[command(flatten)]
+    actor: ActorOption,
+}
+
 /// Prints the public key of the site's audit log: name, id and key, as C2SP signed-note writes them.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  weir audit key --site site/gateway > audit.pub")]
@@ -84,6 +105,7 @@ pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Verify(arguments) => verify_log(arguments, output),
         Verb::Prove(arguments) => prove(arguments, output),
         Verb::CheckProof(arguments) => check_proof(arguments, output),
+        Verb::Export(arguments) => export(arguments, output),
         Verb::Key(arguments) => {
             let key = arguments.site.load()?.audit_verifier().to_string();
             match output.is_json() {
@@ -125,6 +147,25 @@ fn prove(arguments: &Prove, output: &Output) -> anyhow::Result<Answer> {
         output.remark(&format!("{not_covered} newer events are not in it: no signed head covers them yet"));
     }
     output.document(&proof.to_json());
+    Ok(Answer::Yes)
+}
+
+fn export(arguments: &Export, output: &Output) -> anyhow::Result<Answer> {
+    let site = arguments.site.load()?;
+    arguments.actor.permit(site.staff(), Action::VerifyAudit, None)?;
+    let (store, runtime) = (site.open_for_reading()?, super::runtime()?);
+    let mut next = arguments.from;
+    while !output.is_closed() {
+        let page = runtime.block_on(store.events(next, PAGE))?;
+        let Some(last) = page.last() else { break };
+        anyhow::ensure!(last.seq >= next, "the events do not stand in their order: run `weir audit verify`");
+        next = last.seq + 1;
+        for stored in page {
+            let said = RecordedEvent::read(&stored.event.bytes);
+            let said = said.with_context(|| format!("event {} cannot be read: run `weir audit verify`", stored.seq))?;
+            output.document(&said.to_json());
+        }
+    }
     Ok(Answer::Yes)
 }
 

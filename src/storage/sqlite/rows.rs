@@ -83,7 +83,9 @@ pub(super) fn accept(
         sealed.provenance,
         sealed.lineage
     ])?;
-    let text = "INSERT OR IGNORE INTO texts (digest, bytes) VALUES (?, ?)";
+    // Mostly it is there: then its bytes are not touched.
+    let text =
+        "INSERT INTO texts (digest, bytes) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM texts WHERE digest = ?1)";
     connection.prepare_cached(text)?.execute(params![message.glossary.digest, message.glossary.bytes])?;
     count_waiting(connection, message.id, true)?;
     answers::name(connection, position, &message.names)?;
