@@ -1,7 +1,7 @@
 //! The events: one constructor for each kind, so that what an event says is decided here and nowhere else.
 //!
-//! Subjects appear as [`KeyedHash`]es, made with a key
-//! of the site: the same person has the same hash within a site, and nobody without the key can test a guess.
+//! Subjects appear as [`KeyedHash`]es, made with a key of the site: the same person has the same hash within a site, and
+//! nobody without the key can test a guess.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! AuditEvent: the part of R4's resource that Weir writes, in the shape of IHE BALP, and what it reads back.
 //!
 //! An event is kept as a few hundred bytes: [postcard](https://postcard.jamesmunns.com/wire-format) of [`AuditEvent`] behind one byte of
-//! [`VERSION`]. These are its canonical bytes. Its FHIR JSON is ten times as long and follows from them. Earlier versions kept that.
+//! `VERSION`. These are its canonical bytes. Its FHIR JSON is ten times as long and follows from them. Earlier versions kept that.
 
 use std::borrow::Cow;
 

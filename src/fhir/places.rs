@@ -2,7 +2,7 @@
 //!
 //! What is kept is numbers alone, to be written by any format that makes small numbers short. First the root, then behind each
 //! child that the ways go on below, its children, closed by 0. A child is eight times one more than the index of its name among
-//! [`Names`], or in an array than how many items are passed over before it; then [`MARKED`], [`OPEN`] and [`ARRAY`] are added.
+//! [`Names`], or in an array than how many items are passed over before it; then `MARKED`, `OPEN` and `ARRAY` are added.
 
 use std::borrow::Cow;
 

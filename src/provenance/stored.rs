@@ -64,7 +64,7 @@ pub enum Unreadable {
     #[error("the stored lineage of message {0} cannot be read")]
     Lineage(MessageId),
     /// What its numbers stand for is not there, or was changed.
-    #[error("the texts that the lineage of message {message} names by {} are not there", hex(digest))]
+    #[error("the texts that the lineage of message {message} names by {} are not there, or were changed", hex(digest))]
     Glossary {
         /// Which message.
         message: MessageId,
@@ -239,11 +239,12 @@ pub async fn lineage(store: &dyn Store, message: MessageId) -> Result<Option<Lin
         return serde_json::from_slice(&stored).map(Some).map_err(|_| Unreadable::Lineage(message));
     }
     let digest = glossary_of(&stored).ok_or(Unreadable::Lineage(message))?;
-    let glossary = store.text(digest).await?.ok_or(Unreadable::Glossary { message, digest })?;
+    let glossary = store.text(digest).await?.filter(|text| sha_256(text) == digest);
+    let glossary = glossary.ok_or(Unreadable::Glossary { message, digest })?;
     shown(&stored, &glossary).map(Some).ok_or(Unreadable::Lineage(message))
 }
 
-/// A lineage in full, of what is stored. `None` when that is not what [`write`] wrote.
+/// A lineage in full, of what is stored. `None` when that is not what [`write()`] wrote.
 pub(super) fn shown(stored: &[u8], glossary: &[u8]) -> Option<Lineage> {
     let (stored, glossary): (_, Glossary) = (read(stored)?, serde_json::from_slice(glossary).ok()?);
     let names: Vec<String> = stored.names.into_iter().map(Cow::into_owned).collect();
