@@ -15,6 +15,8 @@ use weir::config;
 use weir::disclosure::{self, Agreements, Disclosable};
 use weir::fhir::{Document, Instant, Limits};
 use weir::identity::InterfaceName;
+use weir::identity::keyed_hash::HashKey;
+use weir::identity::signature::PersonalKey;
 use weir::intake::{self, Received, Submission};
 use weir::mapping::{self, Mapped};
 use weir::pipeline::{self, Interface, Stages};
@@ -60,6 +62,12 @@ fn stages() -> Stages {
             "DEMOP".parse().expect("it is an ODS code"),
             "Demo provider (synthetic)",
             "0",
+            provenance::Keys {
+                signing: PersonalKey::from_seed(&[7; 32]).expect("any seed does"),
+                published: String::new(),
+                kid: "weir.example/DEMOP+00000000".to_owned(),
+                hashes: HashKey::new(&[8; 32]),
+            },
         ),
         limits: Limits::default(),
         interfaces: BTreeMap::from([(interface(), how)]),

@@ -119,7 +119,7 @@ async fn work(site: &Path, round: u32) {
         .await
         .expect("it is written");
     for worker in 0..WORKERS {
-        let (store, recorder, hashes) = (Arc::clone(&store), recorder.clone(), HashKey::new(&secret));
+        let (store, recorder, hashes) = (Arc::clone(&store), recorder.clone(), HashKey::new(secret.bytes()));
         tokio::spawn(async move {
             for number in 0_u32.. {
                 one(&*store, &recorder, &hashes, &format!("{round} {worker} {number}")).await.expect("it is stored");

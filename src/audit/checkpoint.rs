@@ -23,6 +23,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::merkle::Hash;
+use crate::identity::signature::{PersonalKey, PublicKey};
 use crate::storage::{KeyFileError, create_key_file, load_key_file};
 
 const ALGORITHM_ED25519: u8 = 1;
@@ -127,6 +128,12 @@ impl SigningKey {
         &self.verifier
     }
 
+    /// The same key, to sign what the gateway sends. No note is taken for it, nor it for a note: a note's text has line
+    /// breaks, and what a JSON Web Signature signs has none.
+    pub fn for_messages(&self) -> PersonalKey {
+        PersonalKey::from_seed(&self.seed).expect("a key was made of this seed before")
+    }
+
     /// Signs the head of the log: the whole note.
     pub fn sign(&self, size: u64, root: &Hash) -> String {
         let text = body(&self.verifier.name, size, root);
@@ -160,6 +167,16 @@ impl VerifierKey {
         context.update(&self.public);
         let hash = context.finish();
         hash.as_ref().first_chunk().copied().expect("SHA-256 has more than 4 bytes")
+    }
+
+    /// The same key, to check what the gateway sends.
+    pub fn for_messages(&self) -> PublicKey {
+        PublicKey::from_bytes(self.public)
+    }
+
+    /// What the key is called in a signature of a message: name and id, as the note format writes them.
+    pub fn kid(&self) -> String {
+        format!("{}+{:08x}", self.name, u32::from_be_bytes(self.id()))
     }
 
     /// Checks a note and gives what it says.

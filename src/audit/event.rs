@@ -4,9 +4,6 @@
 //! nobody without the key can test a guess.
 
 use std::borrow::Cow;
-use std::fmt;
-
-use aws_lc_rs::hmac;
 
 use super::merkle;
 use crate::delivery::deadline::Alarm;
@@ -16,8 +13,9 @@ use crate::fhir::audit_event::{
 };
 use crate::fhir::{Instant, instant_text, time_ordered_id};
 use crate::identity::digest::{from_hex, hex, sha_256};
+use crate::identity::keyed_hash::KeyedHash;
 use crate::identity::{AgreementId, InterfaceName, MessageId, PartyId, PrincipalId, principal};
-use crate::storage::{Approval, Event, Handling, MessageRecord, NewMessage, Secret, State, Transition};
+use crate::storage::{Approval, Event, Handling, MessageRecord, NewMessage, State, Transition};
 
 /// The kinds of event that Weir defines, as they stand in `AuditEvent.subtype`.
 pub mod kind {
@@ -90,60 +88,6 @@ pub(super) mod detail {
     pub(in crate::audit) const ASKS: &str = "asks-for";
 }
 
-/// HMAC-SHA256 of an identifier under the site's key, in hexadecimal.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct KeyedHash(Box<str>);
-
-impl KeyedHash {
-    /// As text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// The key that makes [`KeyedHash`]es.
-pub struct HashKey(hmac::Key);
-
-impl fmt::Debug for HashKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HashKey(…)")
-    }
-}
-
-impl HashKey {
-    /// The key made of a secret.
-    pub fn new(secret: &Secret) -> HashKey {
-        HashKey(hmac::Key::new(hmac::HMAC_SHA256, secret.bytes()))
-    }
-
-    /// The hash of a subject: `system` and `value` of the identifier, in its normal form.
-    pub fn subject(&self, system: &str, value: &str) -> KeyedHash {
-        self.hash("subject", &[system.as_bytes(), value.as_bytes()])
-    }
-
-    /// The hash of a record, by its digest.
-    pub fn record(&self, digest: &[u8; 32]) -> KeyedHash {
-        self.hash("record", &[digest])
-    }
-
-    /// What the messages of one interface about one subject have in common: `system` and `value` of the identifier.
-    /// Not the hash of [`HashKey::subject`], so that the store's rows cannot be joined with the audit log by it.
-    pub fn order(&self, interface: &InterfaceName, system: &str, value: &str) -> KeyedHash {
-        self.hash("order", &[interface.as_str().as_bytes(), system.as_bytes(), value.as_bytes()])
-    }
-
-    /// Each part follows its length, so that no two lists of parts are the same bytes.
-    fn hash(&self, domain: &str, parts: &[&[u8]]) -> KeyedHash {
-        let mut context = hmac::Context::with_key(&self.0);
-        context.update(domain.as_bytes());
-        for part in parts {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part);
-        }
-        KeyedHash(hex(context.sign().as_ref()).into())
-    }
-}
-
 /// Under which terms a message leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
@@ -171,7 +115,7 @@ impl Terms {
         let event = RecordedEvent::read(&accepted.bytes)?;
         let number = |name| event.detail(name)?.parse().ok();
         Some(Terms {
-            subject: event.subject().map(|hash| KeyedHash(hash.into())),
+            subject: event.subject().map(|hash| KeyedHash::read_back(hash)),
             purpose: event.purpose()?.to_owned(),
             agreement: event.agreement()?.parse().ok()?,
             version: event.detail(detail::VERSION)?.to_owned(),
@@ -564,6 +508,8 @@ pub(super) fn written(message: Option<MessageId>, said: &AuditEvent<'_>) -> Even
 mod tests {
     use super::*;
     use crate::delivery::deadline::Trouble;
+    use crate::identity::keyed_hash::HashKey;
+    use crate::storage::Secret;
     use time::macros::datetime;
 
     const AT: Instant = datetime!(2026-01-01 12:00:00.5 UTC);
@@ -573,7 +519,7 @@ mod tests {
     }
 
     fn key() -> HashKey {
-        HashKey::new(&Secret::generate())
+        HashKey::new(Secret::generate().bytes())
     }
 
     fn new_message() -> NewMessage {

@@ -210,7 +210,7 @@ mod tests {
         }
 
         async fn accept(&self, number: u32) -> MessageId {
-            let (new, hashes) = (message(number), HashKey::new(&Secret::generate()));
+            let (new, hashes) = (message(number), HashKey::new(Secret::generate().bytes()));
             let terms = Terms {
                 subject: None,
                 purpose: "TREAT".to_owned(),

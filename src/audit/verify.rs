@@ -13,12 +13,13 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 
 use super::checkpoint::{self, VerifierKey};
-use super::event::{HashKey, detail, kind};
+use super::event::{detail, kind};
 use super::merkle::{self, Frontier, Hash, TILE_HEIGHT};
 use crate::fhir::audit_event::{Part, RecordedEvent};
 use crate::fhir::instant_text;
 use crate::identity::MessageId;
 use crate::identity::digest::{hex, sha_256};
+use crate::identity::keyed_hash::HashKey;
 use crate::provenance;
 use crate::storage::{Approval, Content, Error, History, State, Store, StoredCheckpoint, StoredEvent, Subtree};
 
@@ -716,7 +717,7 @@ mod tests {
                 .await
                 .expect("it is written");
             for number in [1, 2] {
-                accept(&store, (&recorder, &HashKey::new(&secret)), number).await;
+                accept(&store, (&recorder, &HashKey::new(secret.bytes())), number).await;
             }
             step(&store, &recorder, 1, State::InFlight).await;
             step(&store, &recorder, 1, State::Delivered).await;
@@ -747,7 +748,7 @@ mod tests {
         /// The site's file or a copy of it, with the keys of what is sealed and of the hashes.
         async fn verify_file(&self, path: &Path) -> Result<Report, Error> {
             let store = SqliteStore::open_to_read(path, Some(&self.secret))?;
-            verify(&store, &self.key, Some(&HashKey::new(&self.secret))).await
+            verify(&store, &self.key, Some(&HashKey::new(self.secret.bytes()))).await
         }
 
         /// What `sql` makes the verifier say.

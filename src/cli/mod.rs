@@ -31,6 +31,7 @@ mod token;
 mod trace;
 mod transform;
 mod validate;
+mod verify;
 mod watch;
 
 use std::ffi::OsString;
@@ -83,6 +84,8 @@ enum Verb {
     Validate(validate::Arguments),
     /// Show what of a Bundle would leave under an agreement, and what would not and why
     Minimise(minimise::Arguments),
+    /// Check that a Bundle is what a gateway sent: its signature, with the Provenance and the gateway's public key
+    Verify(verify::Arguments),
     /// Show the lineage of one message: where each element came from, and which clause let it pass
     Explain(explain::Arguments),
     /// Work with sharing agreements: what may leave, to whom and why
@@ -164,6 +167,7 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Transform(arguments) => transform::run(&arguments, output),
         Verb::Validate(arguments) => validate::run(&arguments, output),
         Verb::Minimise(arguments) => minimise::run(&arguments, output),
+        Verb::Verify(arguments) => verify::run(&arguments, output),
         Verb::Explain(arguments) => explain::run(&arguments, output),
         Verb::Agreement(verb) => agreement::run(&verb, output),
         Verb::Config(verb) => config::run(&verb, output),

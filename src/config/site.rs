@@ -204,14 +204,20 @@ impl Site {
             principals: staff.as_ref().map(Staff::principals),
             replaced,
         };
-        let (stages, reader) = load_stages(&files, &written, &others, &mut hashes, faults).unzip();
+        let hash_key = faults.keep(files.secret(SITE, &written.audit.hash_key));
+        let audit_key = faults.keep(files.audit_key(&written));
+        let keys = hash_key.as_ref().zip(audit_key.as_ref()).map(|(hashes, signing)| provenance::Keys {
+            signing: signing.for_messages(),
+            published: signing.verifier().to_string(),
+            kid: signing.verifier().kid(),
+            hashes: HashKey::new(hashes.bytes()),
+        });
+        let (stages, reader) = load_stages(&files, &written, (&others, keys), &mut hashes, faults).unzip();
         let credentials = faults.keep(files.credentials(SITE, &written.gateway.certificate, &written.gateway.key));
         let records_tls = faults.keep(records_tls(&files, &written));
         let bars_tls = faults.keep(written.bars.as_ref().map(|bars| bars_tls(&files, &written, bars)).transpose());
         let webhooks = faults.keep(written.incidents.anchors(&files));
         let payload_key = faults.keep(files.secret(SITE, &written.storage.payload_key));
-        let hash_key = faults.keep(files.secret(SITE, &written.audit.hash_key));
-        let audit_key = faults.keep(files.audit_key(&written));
         faults.keep(bounds(&written));
         let limits = faults.keep(written.limits.check(written.records.max_body_bytes));
         if let Some(credentials) = &credentials {
@@ -290,7 +296,7 @@ impl Site {
 
     /// The key of the hashes that stand for people and records in the audit log.
     pub fn hash_key(&self) -> HashKey {
-        HashKey::new(&self.hash_key)
+        HashKey::new(self.hash_key.bytes())
     }
 
     /// The public half of the audit log's key.
@@ -648,7 +654,7 @@ struct Others<'a> {
 fn load_stages(
     files: &Files,
     written: &written::Gateway,
-    others: &Others<'_>,
+    (others, keys): (&Others<'_>, Option<provenance::Keys>),
     hashes: &mut Vec<(String, [u8; 32])>,
     faults: &mut Faults,
 ) -> Option<(Stages, Reader)> {
@@ -681,6 +687,7 @@ fn load_stages(
             written.gateway.ods.clone(),
             &written.gateway.name,
             env!("CARGO_PKG_VERSION"),
+            keys?,
         ),
         limits: Limits { depth: written.records.max_depth, ..Limits::default() },
         interfaces,

@@ -14,6 +14,8 @@ pub const RESPONSE_DEFINITION: &str =
 /// The system of our use cases, and the use case of the referrals: BaRS has none for a mental-health crisis.
 pub const USE_CASE: (&str, &str) = ("https://weir.example/fhir/CodeSystem/use-case", "crisis-escalation");
 
+/// The extension that says which key signs what a party sends (`profiles/`).
+const SIGNING_KEY: &str = "https://weir.example/fhir/StructureDefinition/weir-signing-key";
 const PROCESS_MESSAGE: &str = "http://hl7.org/fhir/OperationDefinition/MessageHeader-process-message";
 
 /// What a party says of itself.
@@ -31,6 +33,8 @@ pub struct Capability<'a> {
     pub receives: &'a [&'a str],
     /// The definitions of the messages that it sends.
     pub sends: &'a [&'a str],
+    /// The public half of the key that signs what it sends, as it is published.
+    pub signing_key: Option<&'a str>,
 }
 
 impl Capability<'_> {
@@ -39,6 +43,12 @@ impl Capability<'_> {
         let mut out = Writer::new();
         out.begin_object();
         out.field("resourceType", "CapabilityStatement");
+        if let Some(key) = self.signing_key {
+            out.list_of_one("extension", |out| {
+                out.field("url", SIGNING_KEY);
+                out.field("valueString", key);
+            });
+        }
         out.field("status", "active");
         out.field("date", &instant_text(date));
         out.field("kind", "instance");
@@ -340,7 +350,10 @@ mod tests {
             base: "https://t.example/FHIR/R4",
             receives: &[REFERRAL_DEFINITION],
             sends: &[RESPONSE_DEFINITION],
+            signing_key: Some("t.example+00000000+AA=="),
         };
+        let key = r#""extension":[{"url":"https://weir.example/fhir/StructureDefinition/weir-signing-key","valueString":"t.example+00000000+AA=="}]"#;
+        assert!(said.to_json(NOW).contains(key));
         let read = read_capability(&parsed(said.to_json(NOW))).expect("it is one");
         let expected = Stated {
             fhir_version: Some("4.0.1".to_owned()),

@@ -11,6 +11,8 @@ use super::{Document, Limits, Node};
 pub struct StructureDefinition {
     /// The canonical URL, without a version.
     pub url: String,
+    /// Its business version.
+    pub version: Option<String>,
     /// `resource`, `complex-type`, `primitive-type`, `logical`.
     pub kind: String,
     /// The constrained type: `Patient`, `Extension`; a URL for a logical model.
@@ -171,6 +173,7 @@ fn structure(root: Node<'_>, url: String) -> StructureDefinition {
     let is_snapshot = !snapshot.is_empty();
     StructureDefinition {
         url,
+        version: text(root, "version"),
         kind: text(root, "kind").unwrap_or_default(),
         type_name: text(root, "type").unwrap_or_default(),
         base: text(root, "baseDefinition").map(|base| without_version(&base).to_owned()).unwrap_or_default(),

@@ -2,6 +2,8 @@
 //!
 //! Enters: who shared what, when, under which policy and from which sources. Leaves: the resource as JSON.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use uuid::Uuid;
 
 use super::bars::ODS_ORGANISATION;
@@ -12,6 +14,9 @@ const ACT_REASON: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
 const LIFECYCLE: &str = "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle";
 const PARTICIPANT: &str = "http://terminology.hl7.org/CodeSystem/provenance-participant-type";
 const GATEWAY: &str = "gateway";
+const SIGNATURE_TYPE: &str = "urn:iso-astm:E1762-95:2013";
+/// The signature of where information comes from, made by a program.
+const SOURCE_SIGNATURE: &str = "1.2.840.10065.1.12.1.14";
 
 /// An organisation, by its ODS code.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +99,8 @@ pub struct Disclosure<'a> {
     pub gateway: Device<'a>,
     /// What it was built from.
     pub entities: &'a [Entity<'a>],
+    /// The gateway's signature over the Bundle's bytes: a JSON Web Signature without its content (RFC 7515, appendix F).
+    pub signature: &'a str,
 }
 
 impl Disclosure<'_> {
@@ -124,6 +131,18 @@ impl Disclosure<'_> {
         out.object("activity", |out| out.coding(LIFECYCLE, "disclose"));
         self.agents(&mut out);
         self.entities(&mut out);
+        out.list_of_one("signature", |out| {
+            out.list_of_one("type", |out| {
+                out.field("system", SIGNATURE_TYPE);
+                out.field("code", SOURCE_SIGNATURE);
+                out.field("display", "Source Signature");
+            });
+            out.field("when", &recorded);
+            out.object("who", |out| out.field("reference", &format!("#{GATEWAY}")));
+            out.field("targetFormat", "application/fhir+json");
+            out.field("sigFormat", "application/jose");
+            out.field("data", &BASE64.encode(self.signature));
+        });
         out.end_object();
         out.finish()
     }
@@ -213,6 +232,7 @@ mod tests {
             author: Organization { ods: "DEMOP", name: "Provider" },
             gateway: Device { owner: "DEMOP", name: "Weir", version: "0.1.0" },
             entities: &[Entity { role: Role::Source, uri: "urn:weir:record:00", display: "record" }],
+            signature: "e30..AA",
         };
         assert_eq!(
             disclosure.to_json(),
@@ -236,7 +256,11 @@ mod tests {
                 r##""who":{"reference":"#gateway"},"onBehalfOf":{"type":"Organization","identifier":{"##,
                 r#""system":"https://fhir.nhs.uk/Id/ods-organization-code","value":"DEMOP"}}}],"#,
                 r#""entity":[{"role":"source","what":{"identifier":{"system":"urn:ietf:rfc:3986","#,
-                r#""value":"urn:weir:record:00"},"display":"record"}}]}"#,
+                r#""value":"urn:weir:record:00"},"display":"record"}}],"#,
+                r#""signature":[{"type":[{"system":"urn:iso-astm:E1762-95:2013","code":"1.2.840.10065.1.12.1.14","#,
+                r#""display":"Source Signature"}],"when":"2026-01-01T00:00:00.000Z","who":{"reference":"#,
+                r##""#gateway"},"targetFormat":"application/fhir+json","sigFormat":"application/jose","##,
+                r#""data":"ZTMwLi5BQQ=="}]}"#,
             )
         );
     }

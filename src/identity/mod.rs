@@ -6,6 +6,7 @@ pub mod certificate;
 mod coded;
 pub mod digest;
 pub mod issuance;
+pub mod keyed_hash;
 pub mod pin;
 pub mod principal;
 pub mod signature;

@@ -1,8 +1,8 @@
-//! What people sign: JSON Web Signatures with Ed25519 (RFC 7515 compact serialisation, RFC 8037 EdDSA).
+//! What people and the gateway sign: JSON Web Signatures with Ed25519 (RFC 7515 compact serialisation, RFC 8037 EdDSA).
 //!
-//! Enters: a claims text and a person's key. Leaves: a compact JWS whose header names the algorithm, the kind of thing
-//! signed (`typ`) and the signer (`kid`). Invariant: a signature counts only for the kind it was made for, by the key
-//! that the site lists for the signer; no other algorithm is read, so none can be chosen by an attacker.
+//! Enters: a text and a key. Leaves: a compact JWS whose header names the algorithm, the kind of thing signed (`typ`) and
+//! the signer (`kid`), with the text in it or apart from it. Invariant: a signature counts only for the kind it was made
+//! for, by the key that its reader knows for the signer; no other algorithm is read, so none can be chosen by an attacker.
 
 use std::fmt;
 
@@ -36,7 +36,7 @@ pub enum SignatureError {
     Signature,
 }
 
-/// The public half of a person's key.
+/// The public half of a key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
 
@@ -55,6 +55,11 @@ impl PublicKey {
         let spki = SubjectPublicKeyInfoDer::from_pem_slice(pem).map_err(|_| SignatureError::Key)?;
         let key = spki.as_ref().strip_prefix(&SPKI).and_then(|key| key.try_into().ok());
         key.map(PublicKey).ok_or(SignatureError::Key)
+    }
+
+    /// The key of 32 bytes (RFC 8032, section 5.1.5).
+    pub fn from_bytes(bytes: [u8; 32]) -> PublicKey {
+        PublicKey(bytes)
     }
 
     /// The key as PEM.
@@ -97,6 +102,14 @@ impl PersonalKey {
         PersonalKey::of(pair.map_err(|_| SignatureError::Key)?)
     }
 
+    /// The key of a seed (RFC 8032, section 5.1.5).
+    ///
+    /// # Errors
+    /// [`SignatureError::Key`]
+    pub fn from_seed(seed: &[u8; 32]) -> Result<PersonalKey, SignatureError> {
+        PersonalKey::of(Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| SignatureError::Key)?)
+    }
+
     fn of(pair: Ed25519KeyPair) -> Result<PersonalKey, SignatureError> {
         let public = PublicKey(pair.public_key().as_ref().try_into().map_err(|_| SignatureError::Key)?);
         Ok(PersonalKey { pair, public })
@@ -109,11 +122,25 @@ impl PersonalKey {
 
     /// Signs `claims`, a JSON text, as something of `kind`.
     pub fn sign(&self, kind: &str, signer: &PrincipalId, claims: &str) -> String {
-        let header = Header { alg: ALGORITHM.to_owned(), typ: kind.to_owned(), kid: signer.to_string() };
-        let header = serde_json::to_string(&header).expect("three strings are always JSON");
-        let signed = format!("{}.{}", BASE64_URL.encode(header), BASE64_URL.encode(claims));
-        let signature = BASE64_URL.encode(self.pair.sign(signed.as_bytes()));
+        let (signed, signature) = self.signed(kind, &signer.to_string(), claims.as_bytes());
         format!("{signed}.{signature}")
+    }
+
+    /// Signs `content` as something of `kind`, apart from it (RFC 7515, appendix F): `header..signature`. `name` is what
+    /// the key is called where it is published.
+    pub fn sign_apart(&self, kind: &str, name: &str, content: &[u8]) -> String {
+        let (signed, signature) = self.signed(kind, name, content);
+        let header = signed.split('.').next().unwrap_or_default();
+        format!("{header}..{signature}")
+    }
+
+    /// What is signed, and its signature in base64url.
+    fn signed(&self, kind: &str, name: &str, content: &[u8]) -> (String, String) {
+        let header = Header { alg: ALGORITHM.to_owned(), typ: kind.to_owned(), kid: name.to_owned() };
+        let header = serde_json::to_string(&header).expect("three strings are always JSON");
+        let signed = format!("{}.{}", BASE64_URL.encode(header), BASE64_URL.encode(content));
+        let signature = BASE64_URL.encode(self.pair.sign(signed.as_bytes()));
+        (signed, signature)
     }
 }
 
@@ -142,19 +169,39 @@ pub fn open(
     }
     let (signed, signature) = jws.rsplit_once('.').ok_or(form)?;
     let (header, claims) = signed.split_once('.').ok_or(form)?;
-    let decode = |part: &str| BASE64_URL.decode(part).map_err(|_| form);
-    let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| form)?;
-    if header.alg != ALGORITHM {
-        return Err(form);
-    }
-    if header.typ != kind {
-        return Err(SignatureError::Kind);
-    }
-    let signer: PrincipalId = header.kid.parse().map_err(|_| form)?;
+    let signer: PrincipalId = header_of(header, kind)?.kid.parse().map_err(|_| form)?;
     let key = key_of(&signer).ok_or(SignatureError::Signer)?;
-    let checked = UnparsedPublicKey::new(&ED25519, key.0).verify(signed.as_bytes(), &decode(signature)?);
-    checked.map_err(|_| SignatureError::Signature)?;
+    check(signed, signature, key)?;
     Ok((signer, decode(claims)?))
+}
+
+/// Checks what [`PersonalKey::sign_apart`] made of `content`, and gives the name of its key.
+///
+/// # Errors
+/// [`SignatureError`]
+pub fn check_apart(jws: &str, kind: &str, content: &[u8], key: PublicKey) -> Result<String, SignatureError> {
+    let form = SignatureError::Form;
+    let (header, signature) = jws.split_once("..").filter(|_| jws.len() <= LONGEST).ok_or(form)?;
+    let name = header_of(header, kind)?.kid;
+    check(&format!("{header}.{}", BASE64_URL.encode(content)), signature, key)?;
+    Ok(name)
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, SignatureError> {
+    BASE64_URL.decode(part).map_err(|_| SignatureError::Form)
+}
+
+fn header_of(part: &str, kind: &str) -> Result<Header, SignatureError> {
+    let header: Header = serde_json::from_slice(&decode(part)?).map_err(|_| SignatureError::Form)?;
+    if header.alg != ALGORITHM {
+        return Err(SignatureError::Form);
+    }
+    if header.typ == kind { Ok(header) } else { Err(SignatureError::Kind) }
+}
+
+fn check(signed: &str, signature: &str, key: PublicKey) -> Result<(), SignatureError> {
+    let checked = UnparsedPublicKey::new(&ED25519, key.0).verify(signed.as_bytes(), &decode(signature)?);
+    checked.map_err(|_| SignatureError::Signature)
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
@@ -191,6 +238,24 @@ mod tests {
         let parts: Vec<&str> = jws.split('.').collect();
         let forged = format!("{}.{claims}.{}", parts[0], parts[2]);
         assert_eq!(open(&forged, KIND, |_| Some(public)), Err(SignatureError::Signature));
+    }
+
+    #[test]
+    fn a_signature_apart_from_its_content_counts_for_that_content_alone() {
+        let (key, _) = PersonalKey::generate().expect("there is randomness");
+        let (other, _) = PersonalKey::generate().expect("there is randomness");
+        let (kind, name) = ("weir-bundle", "weir.example/DEMOP+00000000");
+        let jws = key.sign_apart(kind, name, b"{}");
+        assert_eq!(jws.split('.').nth(1), Some(""), "the content is not in it");
+        assert_eq!(check_apart(&jws, kind, b"{}", key.public()), Ok(name.to_owned()));
+        assert_eq!(check_apart(&jws, kind, b"{ }", key.public()), Err(SignatureError::Signature));
+        assert_eq!(check_apart(&jws, kind, b"{}", other.public()), Err(SignatureError::Signature));
+        assert_eq!(check_apart(&jws, KIND, b"{}", key.public()), Err(SignatureError::Kind));
+        assert_eq!(check_apart(&key.sign(kind, &signer(), "{}"), kind, b"{}", key.public()), Err(SignatureError::Form));
+        assert_eq!(check_apart("", kind, b"", key.public()), Err(SignatureError::Form));
+        let seed = PersonalKey::from_seed(&[7; 32]).expect("any seed does");
+        let jws = seed.sign_apart(kind, name, b"{}");
+        assert_eq!(check_apart(&jws, kind, b"{}", seed.public()), Ok(name.to_owned()));
     }
 
     /// An attacker's choice of algorithm, and text that is no JWS at all.

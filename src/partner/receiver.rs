@@ -91,6 +91,7 @@ async fn metadata(
                 base: &receiver.base,
                 receives: if receiver.mischief.unlisted() { &[BOOKING_DEFINITION] } else { &[REFERRAL_DEFINITION] },
                 sends: &[RESPONSE_DEFINITION],
+                signing_key: None,
             };
             answer(&headers, StatusCode::OK, said.to_json((receiver.settings.now)()))
         }

@@ -1,7 +1,7 @@
 //! Stage 5: what may leave gets its account, and becomes [`Attested`].
 //!
 //! Enters: a [`Disclosable`] and the time. Leaves: the same with a FHIR Provenance (who shared what, when, under which
-//! agreement, from which record by which map) and the [`Lineage`] of every element. Invariant: neither holds a value of
+//! agreement, from which record by which map, and the gateway's signature over the Bundle's bytes) and the [`Lineage`] of every element. Invariant: neither holds a value of
 //! the record; the record and the map are named by digest, who decided to share without consent by where that is recorded.
 
 mod explain;
@@ -19,6 +19,8 @@ use crate::fhir::provenance::{Device, Disclosure, Entity, Organization, Particip
 use crate::fhir::{Instant, Node, keys};
 use crate::identity::PartyId;
 use crate::identity::digest::hex;
+use crate::identity::keyed_hash::HashKey;
+use crate::identity::signature::PersonalKey;
 use crate::intake::Received;
 use crate::storage::Text;
 
@@ -33,13 +35,35 @@ pub struct Gateway {
     pub name: String,
     /// The version of its software.
     pub version: String,
+    keys: Arc<Keys>,
     glossaries: Arc<Glossaries>,
 }
 
+/// What the gateway's accounts are signed and made with.
+#[derive(Debug)]
+pub struct Keys {
+    /// The public half of the signing key as it is published: `name+id+base64`.
+    pub published: String,
+    /// Signs each Bundle that leaves.
+    pub signing: PersonalKey,
+    /// What the signing key is called where it is published.
+    pub kid: String,
+    /// Makes the hash that stands for a record.
+    pub hashes: HashKey,
+}
+
 impl Gateway {
-    /// The gateway of an organisation, with the version of its software.
-    pub fn new(ods: PartyId, name: impl Into<String>, version: impl Into<String>) -> Gateway {
-        Gateway { ods, name: name.into(), version: version.into(), glossaries: Arc::default() }
+    /// The gateway of an organisation, with the version of its software and its keys.
+    pub fn new(ods: PartyId, name: impl Into<String>, version: impl Into<String>, keys: Keys) -> Gateway {
+        let (name, version, keys) = (name.into(), version.into(), Arc::new(keys));
+        Gateway { ods, name, version, keys, glossaries: Arc::default() }
+    }
+}
+
+impl Gateway {
+    /// The public half of the key that signs each Bundle, as it is published: `name+id+base64`.
+    pub fn published_key(&self) -> &str {
+        &self.keys.published
     }
 }
 
@@ -91,6 +115,8 @@ impl Attested {
     }
 }
 
+/// What the signature of a Bundle is signed as: `typ` of its header.
+pub const KIND: &str = "weir-bundle";
 /// What a Provenance calls the software that built the Bundle.
 const GATEWAY: &str = "Weir";
 
@@ -107,10 +133,11 @@ pub fn attest(disclosable: Disclosable, now: Instant, gateway: &Gateway) -> Atte
 
 fn provenance(disclosable: &Disclosable, now: Instant, gateway: &Gateway) -> String {
     let (agreement, mapped) = (disclosable.agreement(), disclosable.validated().mapped());
-    let (message, digest) = (mapped.received().message(), hex(&mapped.received().digest()));
+    let message = mapped.received().message();
+    let hash = gateway.keys.hashes.record(&mapped.received().digest());
     let policy =
         format!("urn:weir:agreement:{}:{}:sha-256:{}", agreement.id(), agreement.version(), hex(&agreement.hash()));
-    let record = format!("urn:weir:record:{message}:sha-256:{digest}");
+    let record = format!("urn:weir:record:{message}:hmac-sha-256:{}", hash.as_str());
     let map = format!("urn:weir:map:sha-256:{}", hex(&mapped.map().hash()));
     let decided = format!("urn:weir:decision:{message}");
     let disclosure = Disclosure {
@@ -125,7 +152,13 @@ fn provenance(disclosable: &Disclosable, now: Instant, gateway: &Gateway) -> Str
         entities: &[
             Entity { role: Role::Source, uri: &record, display: "the record as received" },
             Entity { role: Role::Derivation, uri: &map, display: &stored::map_name(mapped) },
+            Entity {
+                role: Role::Derivation,
+                uri: disclosable.validated().profile_version(),
+                display: "the profile it conforms to",
+            },
         ],
+        signature: &gateway.keys.signing.sign_apart(KIND, &gateway.keys.kid, disclosable.bundle().source().as_bytes()),
     };
     disclosure.to_json()
 }
@@ -208,7 +241,14 @@ mod tests {
     }
 
     fn gateway() -> Gateway {
-        Gateway::new("DEMOP".parse().expect("an ODS code"), "Weir", "0.1.0")
+        let signing = PersonalKey::from_seed(&[7; 32]).expect("any seed does");
+        let keys = Keys {
+            signing,
+            published: String::new(),
+            kid: "weir.example/DEMOP+00000000".to_owned(),
+            hashes: HashKey::new(&[8; 32]),
+        };
+        Gateway::new("DEMOP".parse().expect("an ODS code"), "Weir", "0.1.0", keys)
     }
 
     /// Validated against base R4 alone.
@@ -300,7 +340,11 @@ mod tests {
                 "urn:weir:agreement:demo-trust-crisis:1:sha-256:{}",
                 hex(&attested.disclosable().agreement().hash())
             ),
-            format!("urn:weir:record:{}:sha-256:{}", mapped.received().message(), hex(&mapped.received().digest())),
+            format!(
+                "urn:weir:record:{}:hmac-sha-256:{}",
+                mapped.received().message(),
+                HashKey::new(&[8; 32]).record(&mapped.received().digest()).as_str()
+            ),
             format!("urn:weir:map:sha-256:{}", hex(&mapped.map().hash())),
             format!("\"target\":[{{\"reference\":\"urn:uuid:{}\"}}]", bundle_id(attested.disclosable())),
             "\"code\":\"ETREAT\"".to_owned(),

@@ -299,6 +299,7 @@ async fn metadata(State(side): State<Arc<Side>>, Extension(peer): Extension<Peer
     if let Err(refusal) = known(&side, &peer.party).and_then(|()| exchange::may_answer(&headers)) {
         return refusal.answer(&headers);
     }
+    let stages = side.service.gateway.stages();
     let said = Capability {
         name: "Weir",
         version: env!("CARGO_PKG_VERSION"),
@@ -306,6 +307,7 @@ async fn metadata(State(side): State<Arc<Side>>, Extension(peer): Extension<Peer
         base: &side.terms.base,
         receives: &[capability::RESPONSE_DEFINITION],
         sends: &[capability::REFERRAL_DEFINITION],
+        signing_key: Some(stages.provider.published_key()),
     };
     answer(&headers, StatusCode::OK, said.to_json(clock::now()))
 }

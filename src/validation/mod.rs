@@ -119,6 +119,7 @@ struct Profile {
     shape: Shape,
     /// The profile it derives from, unless that is a base type.
     base: Option<Box<str>>,
+    version: Option<Box<str>>,
     type_name: Box<str>,
     /// For an extension: whether it changes the meaning of what it stands in.
     is_modifier: bool,
@@ -280,6 +281,13 @@ impl Validator {
         self.profile(url).is_some() || self.models.contains_key(url) || self.is_base(url)
     }
 
+    /// The canonical URL of a profile with the version of it that is used: `url|version`.
+    fn with_version(&self, url: &str) -> String {
+        let url = without_version(url);
+        let version = self.profile(url).and_then(|profile| profile.version.as_deref());
+        version.map_or_else(|| url.to_owned(), |version| format!("{url}|{version}"))
+    }
+
     /// The elements that the profile with this URL, or one it derives from, requires: `Patient.birthDate`. Sorted.
     pub fn required_elements(&self, profile: &str) -> Vec<String> {
         let mut shapes = Shapes::new();
@@ -367,7 +375,8 @@ impl Profile {
         let base = (!structure.base.starts_with(R4)).then(|| structure.base.as_str().into());
         let type_name = structure.type_name.as_str().into();
         let is_modifier = structure.elements.first().is_some_and(|root| root.is_modifier == Some(true));
-        Profile { shape, base, type_name, is_modifier, contexts: Context::of(structure) }
+        let version = structure.version.as_deref().map(Box::from);
+        Profile { shape, base, version, type_name, is_modifier, contexts: Context::of(structure) }
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Validated {
     warnings: Vec<Issue>,
     /// The profile of the interface.
     profile: String,
+    /// The same with the version that was used.
+    profile_version: String,
     /// Whether a profile was tried on a resource that does not claim it.
     has_trials: bool,
 }
@@ -28,6 +30,11 @@ impl Validated {
     /// The profile that the Bundle conforms to, besides those that its resources claim.
     pub fn profile(&self) -> &str {
         &self.profile
+    }
+
+    /// The same with the version that was used: `url|version`.
+    pub fn profile_version(&self) -> &str {
+        &self.profile_version
     }
 
     /// Whether something was found valid because a resource keeps to a profile that it does not claim.
@@ -69,7 +76,8 @@ pub fn check(validator: &Validator, profile: &str, mapped: Mapped) -> Result<Val
         let issues = errors.map(|issue| in_the_record(&mapped, issue)).collect();
         return Err(Error { profile: profile.to_owned(), issues });
     }
-    Ok(Validated { mapped, warnings: issues, profile: profile.to_owned(), has_trials: tried })
+    let profile_version = validator.with_version(profile);
+    Ok(Validated { mapped, warnings: issues, profile: profile.to_owned(), profile_version, has_trials: tried })
 }
 
 /// The issue as the sender can see it: at the field of the record that the element was made from, with line and column
