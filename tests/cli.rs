@@ -277,6 +277,59 @@ fn a_proof_of_a_message_is_checked_without_the_site() {
 }
 
 #[test]
+fn a_bundle_as_it_arrived_is_verified_without_the_site() {
+    let site = DemoSite::new();
+    let _trust = site.start_partner("trust", &[]);
+    let _gateway = site.start_gateway();
+    let (answer, delivered) = site.send("crisis-escalation-minimal.json", &[]);
+    assert!(delivered);
+    let id = answer["message"].as_str().expect("the answer names the message");
+    let folder = site.gateway_folder();
+    let away = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, bytes: &[u8]| {
+        let path = away.path().join(name);
+        fs::write(&path, bytes).expect("it can be written");
+        path
+    };
+    let provenance = run(&["explain", id, "--provenance", "--site", text(&folder)]).stdout;
+    let key = write("audit.pub", &run(&["audit", "key", "--site", text(&folder)]).stdout);
+    let received = fs::read_dir(site.path("trust/inbox/received")).expect("the Trust has an inbox");
+    let [arrived] = &received.map(|file| file.expect("it is readable").path()).collect::<Vec<_>>()[..] else {
+        panic!("one message")
+    };
+    let arrived = fs::read(arrived).expect("it is readable");
+    let (bundle, of) = (write("bundle.json", &arrived), write("provenance.json", &provenance));
+    let verify = |bundle: &Path, of: &Path, key: &Path| {
+        let files = ["verify", text(bundle), "--provenance", text(of), "--key", text(key), "--format", "json"];
+        let output = run(&files);
+        (output.status.code(), json_of(&output))
+    };
+    let (code, said) = verify(&bundle, &of, &key);
+    assert_eq!((code, &said["verifies"]), (Some(0), &Value::Bool(true)), "{said}");
+    let policy = said["policy"].as_str().expect("it names the agreement");
+    assert!(policy.starts_with("urn:weir:agreement:demo-trust-crisis:1:sha-256:"), "{policy}");
+
+    let refused = |bundle: &Path, of: &Path, key: &Path, why: &str| {
+        let (code, said) = verify(bundle, of, key);
+        let told = said["why"].as_str().unwrap_or_default();
+        assert!(code == Some(1) && said["verifies"] == false && told.contains(why), "{said}");
+    };
+    for at in [1, arrived.len() / 2, arrived.len() - 1] {
+        let mut changed = arrived.clone();
+        changed[at] ^= 1;
+        refused(&write("changed.json", &changed), &of, &key, "the signature does not belong");
+    }
+    let other = site.path("other-key");
+    let other_key = weir::audit::checkpoint::SigningKey::create("weir.example/DEMOP", &other).expect("a new key");
+    let other = write("other.pub", other_key.verifier().to_string().as_bytes());
+    refused(&bundle, &of, &other, "the signature does not belong");
+    let other_id =
+        String::from_utf8_lossy(&provenance).replace("\"reference\": \"urn:uuid:", "\"reference\": \"urn:uuid:0");
+    refused(&bundle, &write("other.json", other_id.as_bytes()), &key, "another Bundle");
+    refused(&bundle, &bundle, &key, "holds none");
+}
+
+#[test]
 fn audit_verify_sees_a_change_to_the_database() {
     let site = DemoSite::new();
     let _trust = site.start_partner("trust", &[]);

@@ -122,25 +122,18 @@ impl PersonalKey {
 
     /// Signs `claims`, a JSON text, as something of `kind`.
     pub fn sign(&self, kind: &str, signer: &PrincipalId, claims: &str) -> String {
-        let (signed, signature) = self.signed(kind, &signer.to_string(), claims.as_bytes());
+        let header = Header { alg: ALGORITHM.to_owned(), typ: kind.to_owned(), kid: signer.to_string() };
+        let signed = format!("{}.{}", encoded(&header), BASE64_URL.encode(claims));
+        let signature = BASE64_URL.encode(self.pair.sign(signed.as_bytes()));
         format!("{signed}.{signature}")
     }
 
-    /// Signs `content` as something of `kind`, apart from it (RFC 7515, appendix F): `header..signature`. `name` is what
-    /// the key is called where it is published.
+    /// Signs `content` as something of `kind`, apart from it and as it is (RFC 7515, appendix F; RFC 7797):
+    /// `header..signature`. `name` is what the key is called where it is published.
     pub fn sign_apart(&self, kind: &str, name: &str, content: &[u8]) -> String {
-        let (signed, signature) = self.signed(kind, name, content);
-        let header = signed.split('.').next().unwrap_or_default();
+        let header = encoded(&HeaderApart::new(kind, name));
+        let signature = BASE64_URL.encode(self.pair.sign(&apart(&header, content)));
         format!("{header}..{signature}")
-    }
-
-    /// What is signed, and its signature in base64url.
-    fn signed(&self, kind: &str, name: &str, content: &[u8]) -> (String, String) {
-        let header = Header { alg: ALGORITHM.to_owned(), typ: kind.to_owned(), kid: name.to_owned() };
-        let header = serde_json::to_string(&header).expect("three strings are always JSON");
-        let signed = format!("{}.{}", BASE64_URL.encode(header), BASE64_URL.encode(content));
-        let signature = BASE64_URL.encode(self.pair.sign(signed.as_bytes()));
-        (signed, signature)
     }
 }
 
@@ -152,6 +145,34 @@ struct Header {
     alg: String,
     typ: String,
     kid: String,
+}
+
+/// The header of a signature that is apart from its content.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeaderApart {
+    alg: String,
+    typ: String,
+    kid: String,
+    /// The content is signed as it is, not in base64 (RFC 7797, section 3).
+    b64: bool,
+    crit: Vec<String>,
+}
+
+impl HeaderApart {
+    fn new(kind: &str, name: &str) -> HeaderApart {
+        let (alg, typ, kid) = (ALGORITHM.to_owned(), kind.to_owned(), name.to_owned());
+        HeaderApart { alg, typ, kid, b64: false, crit: vec!["b64".to_owned()] }
+    }
+}
+
+fn encoded(header: &impl Serialize) -> String {
+    BASE64_URL.encode(serde_json::to_vec(header).expect("a header is always JSON"))
+}
+
+/// What is signed of content that is apart.
+fn apart(header: &str, content: &[u8]) -> Vec<u8> {
+    [header.as_bytes(), b".", content].concat()
 }
 
 /// Reads what someone signed as something of `kind`; `key_of` gives the key that the site lists for a signer.
@@ -169,9 +190,16 @@ pub fn open(
     }
     let (signed, signature) = jws.rsplit_once('.').ok_or(form)?;
     let (header, claims) = signed.split_once('.').ok_or(form)?;
-    let signer: PrincipalId = header_of(header, kind)?.kid.parse().map_err(|_| form)?;
+    let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| form)?;
+    if header.alg != ALGORITHM {
+        return Err(form);
+    }
+    if header.typ != kind {
+        return Err(SignatureError::Kind);
+    }
+    let signer: PrincipalId = header.kid.parse().map_err(|_| form)?;
     let key = key_of(&signer).ok_or(SignatureError::Signer)?;
-    check(signed, signature, key)?;
+    check(signed.as_bytes(), signature, key)?;
     Ok((signer, decode(claims)?))
 }
 
@@ -182,25 +210,23 @@ pub fn open(
 pub fn check_apart(jws: &str, kind: &str, content: &[u8], key: PublicKey) -> Result<String, SignatureError> {
     let form = SignatureError::Form;
     let (header, signature) = jws.split_once("..").filter(|_| jws.len() <= LONGEST).ok_or(form)?;
-    let name = header_of(header, kind)?.kid;
-    check(&format!("{header}.{}", BASE64_URL.encode(content)), signature, key)?;
-    Ok(name)
+    let said: HeaderApart = serde_json::from_slice(&decode(header)?).map_err(|_| form)?;
+    if said.alg != ALGORITHM || said.b64 || said.crit != ["b64"] {
+        return Err(form);
+    }
+    if said.typ != kind {
+        return Err(SignatureError::Kind);
+    }
+    check(&apart(header, content), signature, key)?;
+    Ok(said.kid)
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, SignatureError> {
     BASE64_URL.decode(part).map_err(|_| SignatureError::Form)
 }
 
-fn header_of(part: &str, kind: &str) -> Result<Header, SignatureError> {
-    let header: Header = serde_json::from_slice(&decode(part)?).map_err(|_| SignatureError::Form)?;
-    if header.alg != ALGORITHM {
-        return Err(SignatureError::Form);
-    }
-    if header.typ == kind { Ok(header) } else { Err(SignatureError::Kind) }
-}
-
-fn check(signed: &str, signature: &str, key: PublicKey) -> Result<(), SignatureError> {
-    let checked = UnparsedPublicKey::new(&ED25519, key.0).verify(signed.as_bytes(), &decode(signature)?);
+fn check(signed: &[u8], signature: &str, key: PublicKey) -> Result<(), SignatureError> {
+    let checked = UnparsedPublicKey::new(&ED25519, key.0).verify(signed, &decode(signature)?);
     checked.map_err(|_| SignatureError::Signature)
 }
 
