@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hyper::body::Bytes;
 use hyper::{StatusCode, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{Bench, DemoSite};
 use weir::cli::client::{Answer, Client};
 
@@ -155,6 +155,14 @@ fn a_dry_run_shows_what_would_leave_and_accepts_nothing() {
     let shown = bench.post(&format!("{PATH}?dry-run"), &[("content-type", "application/json")], record);
     assert_eq!(shown.status, StatusCode::OK, "{}", shown.json());
     assert_eq!(shown.json()["resourceType"], "Bundle");
+    let record = bench.site.record("crisis-escalation-complete.json");
+    let why = bench.post(&format!("{PATH}?dry-run=lineage"), &[("content-type", "application/json")], record);
+    assert_eq!(why.status, StatusCode::OK, "{}", why.json());
+    let birth = |row: &&Value| row["path"].as_str().is_some_and(|path| path.ends_with(".birthDate"));
+    let lineage = why.json();
+    let birth = lineage["left"].as_array().expect("what would leave").iter().find(birth).expect("a birth date would");
+    assert_eq!(birth["from"], json!(["person.birthDate"]));
+    assert!(lineage["withheldCount"].as_u64() > Some(0), "{lineage}");
     assert_eq!(accepted(&bench), 0);
 }
 

@@ -77,6 +77,8 @@ fn each_person_may_over_http_what_a_role_of_theirs_permits_and_nothing_else() {
             (Action::ReadMessage, format!("/messages/{id}"), false),
             (Action::ReadLineage, format!("/messages/{id}/lineage"), false),
             (Action::ReadWithheld, format!("/messages/{id}/withheld"), false),
+            (Action::VerifyAudit, "/FHIR/R4/AuditEvent?_count=1".to_owned(), false),
+            (Action::VerifyAudit, format!("/FHIR/R4/Provenance?target=urn:uuid:{id}"), false),
         ];
         for (action, path, is_post) in calls {
             let headers = [JSON, ("authorization", &*token)];
@@ -110,6 +112,70 @@ fn lineage_names_what_was_held_back_only_to_those_who_may_see_it() {
     let withheld = bench.get(&format!("/messages/{id}/withheld"), &[("authorization", &guardian)]).json();
     assert_eq!(withheld.as_array().map(|rows| rows.len() as u64), Some(count));
     assert!(count > 0 && withheld[0]["why"].is_string(), "{withheld}");
+}
+
+#[test]
+fn the_log_is_searched_over_http_and_each_search_is_in_it() {
+    let (bench, id) = bench();
+    let auditor = token(&bench.site, "demo-auditor");
+    let headers = [("authorization", &*auditor)];
+    let get = |path: &str| {
+        let answer = bench.get(&format!("/FHIR/R4/{path}"), &headers);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.json());
+        answer.json()
+    };
+    let resources = |set: &Value| -> Vec<Value> {
+        assert_eq!((&set["resourceType"], &set["type"]), (&"Bundle".into(), &"searchset".into()));
+        set["entry"].as_array().into_iter().flatten().map(|entry| entry["resource"].clone()).collect()
+    };
+    let of_message = resources(&get(&format!("AuditEvent?entity:identifier=urn:ietf:rfc:3986|urn:uuid:{id}")));
+    assert!(of_message.iter().all(|event| event["resourceType"] == "AuditEvent" && event.to_string().contains(&id)));
+    let accepted = of_message.last().expect("the oldest stands last");
+    assert!(accepted.to_string().contains("message-accepted"), "{accepted}");
+    let patient = accepted["entity"].as_array().expect("entities").iter().find(|it| it["what"]["type"] == "Patient");
+    let hash = patient.expect("a patient")["what"]["identifier"]["value"].as_str().expect("a keyed hash").to_owned();
+
+    let system = "https://weir.example/Id/keyed-hash";
+    let of_patient =
+        resources(&get(&format!("AuditEvent?patient:identifier={system}|{hash}&subtype=message-accepted")));
+    assert_eq!(of_patient, std::slice::from_ref(accepted));
+    let nobody = "0".repeat(64);
+    assert_eq!(resources(&get(&format!("AuditEvent?patient={nobody}"))), [] as [Value; 0]);
+    let refused_of_auditor = "AuditEvent?agent:identifier=demo-auditor&outcome=4,8";
+    assert_eq!(resources(&get(refused_of_auditor)), [] as [Value; 0]);
+    assert!(resources(&get("AuditEvent?agent:identifier=demo-auditor&outcome=0")).len() >= 3, "its own searches");
+    assert_eq!(resources(&get("AuditEvent?date=lt2026-01-01")), [] as [Value; 0]);
+
+    let (mut path, mut seen) = ("AuditEvent?date=ge2026-01-01&_count=2".to_owned(), 0);
+    loop {
+        let page = get(&path);
+        seen += resources(&page).len();
+        let next = page["link"].as_array().expect("links").iter().find(|link| link["relation"] == "next");
+        let Some(next) = next else { break };
+        path = next["url"].as_str().expect("a URL").to_owned();
+    }
+    let log = bench.site.audit_events();
+    // Each page is asked for after the search for it was written down.
+    assert!(seen > of_message.len() && seen <= log.len(), "{seen} of {}", log.len());
+
+    let provenances = resources(&get(&format!("Provenance?patient:identifier={hash}")));
+    let [provenance] = &provenances[..] else { panic!("one message, one Provenance") };
+    assert!(provenance["entity"].to_string().contains(&id) && provenance["signature"][0]["data"].is_string());
+    let target = provenance["target"][0]["reference"].as_str().expect("a reference");
+    assert_eq!(resources(&get(&format!("Provenance?target={target}"))), provenances);
+
+    let form = [("authorization", &*auditor), ("content-type", "application/x-www-form-urlencoded")];
+    let record: Value = serde_json::from_slice(&bench.site.record(RECORD)).expect("a sample is JSON");
+    let number = record["person"]["nhsNumber"].as_str().expect("the sample has an NHS number");
+    let parameter = format!("patient:identifier=https://fhir.nhs.uk/Id/nhs-number|{number}");
+    let asked = bench.post("/FHIR/R4/AuditEvent/_search", &form, format!("{parameter}&subtype=message-accepted"));
+    assert_eq!((asked.status, resources(&asked.json())), (hyper::StatusCode::OK, of_patient));
+    let in_url = bench.get(&format!("/FHIR/R4/AuditEvent?{parameter}"), &headers);
+    assert_eq!(in_url.status, 400);
+    assert!(!in_url.json().to_string().contains(number), "{}", in_url.json());
+    let written = String::from_utf8_lossy(&bench.site.stored_and_logged()).into_owned();
+    assert!(!written.contains(number), "an NHS number lies in clear");
+    assert_eq!(bench.get("/FHIR/R4/AuditEvent?name=x", &headers).status, 400);
 }
 
 #[test]

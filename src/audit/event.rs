@@ -115,7 +115,7 @@ impl Terms {
         let event = RecordedEvent::read(&accepted.bytes)?;
         let number = |name| event.detail(name)?.parse().ok();
         Some(Terms {
-            subject: event.subject().map(|hash| KeyedHash::read_back(hash)),
+            subject: event.subject().map(KeyedHash::read_back),
             purpose: event.purpose()?.to_owned(),
             agreement: event.agreement()?.parse().ok()?,
             version: event.detail(detail::VERSION)?.to_owned(),

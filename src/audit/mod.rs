@@ -14,6 +14,7 @@ mod log;
 pub mod merkle;
 pub mod proof;
 mod reviews;
+pub mod search;
 pub mod tiles;
 mod verify;
 

@@ -11,6 +11,8 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
+#[allow(clippy::disallowed_types, reason = "a hash with a random key is wanted, and nothing is ordered by it")]
+use std::hash::{BuildHasher as _, RandomState};
 
 use super::checkpoint::{self, VerifierKey};
 use super::event::{detail, kind};
@@ -21,7 +23,10 @@ use crate::identity::MessageId;
 use crate::identity::digest::{hex, sha_256};
 use crate::identity::keyed_hash::HashKey;
 use crate::provenance;
-use crate::storage::{Approval, Content, Error, History, State, Store, StoredCheckpoint, StoredEvent, Subtree};
+use crate::storage::{
+    Approval, Content, Error, FiledSubject, History, Hour, State, Store, StoredCheckpoint, StoredEvent, Subtree,
+    filing_number,
+};
 
 /// Rows read at a time.
 const PAGE: usize = 512;
@@ -158,6 +163,12 @@ pub enum Fault {
         /// The event.
         seq: u64,
     },
+    /// A search by patient may miss events, or look at others.
+    #[error("the index of events by patient is not what the events say: a search may miss some")]
+    PatientsMisfiled,
+    /// A search by time may miss events.
+    #[error("the index of events by hour is not what the events say: a search may miss some")]
+    HoursMisfiled,
     /// A part of the tree that proofs are made of is gone, or is not what its leaves make.
     #[error("the root of subtree {position} of level {level} is gone or was changed")]
     SubtreeChanged {
@@ -233,6 +244,8 @@ pub enum Place {
     Message(u64),
     /// The approvals of agreements.
     Approvals,
+    /// What events are filed under.
+    Filing,
 }
 
 impl fmt::Display for Place {
@@ -241,6 +254,7 @@ impl fmt::Display for Place {
             Place::Event(seq) => write!(f, "event {seq}"),
             Place::Message(position) => write!(f, "message number {position}"),
             Place::Approvals => f.write_str("the approvals"),
+            Place::Filing => f.write_str("the index of the events"),
         }
     }
 }
@@ -254,6 +268,8 @@ pub async fn verify(store: &dyn Store, key: &VerifierKey, hashes: Option<&HashKe
     let mut verifier = Verifier { hashes, ..Verifier::new(store, key) };
     let place = verifier.check_log().await;
     verifier.absorb(place, |verifier| Place::Event(verifier.next))?;
+    let place = verifier.check_filing().await;
+    verifier.absorb(place, |_| Place::Filing)?;
     let place = verifier.check_approvals().await;
     verifier.absorb(place, |_| Place::Approvals)?;
     let place = verifier.check_messages().await;
@@ -266,6 +282,32 @@ type ApprovalKey = [String; 5];
 
 /// What the numbers of a lineage stand for.
 const GLOSSARY: &str = "glossary of the lineage";
+
+/// A sum over rows that is the same for the same rows in any order. The hash has a key of its own in each run, so that nobody
+/// can prepare other rows with the same sum.
+#[derive(Default)]
+#[allow(clippy::disallowed_types, reason = "nothing is ordered by it")]
+struct Sum {
+    hasher: RandomState,
+    rows: u64,
+    sum: u64,
+}
+
+impl Sum {
+    /// With the same key, over nothing yet.
+    fn empty(&self) -> Sum {
+        Sum { hasher: self.hasher.clone(), rows: 0, sum: 0 }
+    }
+
+    fn add(&mut self, row: FiledSubject) {
+        self.rows += 1;
+        self.sum = self.sum.wrapping_add(self.hasher.hash_one(row));
+    }
+
+    fn differs(&self, other: &Sum) -> bool {
+        (self.rows, self.sum) != (other.rows, other.sum)
+    }
+}
 
 struct Verifier<'a> {
     store: &'a dyn Store,
@@ -290,6 +332,12 @@ struct Verifier<'a> {
     complete: Vec<Subtree>,
     /// The glossaries of lineages that were looked at.
     glossaries: HashSet<[u8; 32]>,
+    /// Whether every event was there and could be read.
+    all_read: bool,
+    /// What must be filed by patient.
+    subjects: Sum,
+    /// What must be filed by hour: the first and the last event of each.
+    hours: BTreeMap<i64, (u64, u64)>,
     report: Report,
 }
 
@@ -321,6 +369,9 @@ impl<'a> Verifier<'a> {
             position: 0,
             complete: vec![],
             glossaries,
+            all_read: true,
+            subjects: Sum::default(),
+            hours: BTreeMap::new(),
             report,
         }
     }
@@ -381,6 +432,7 @@ impl<'a> Verifier<'a> {
         if *seq != self.next {
             self.fault(Fault::EventsMissing { first: self.next, last: seq - 1 });
             self.frontier = None;
+            self.all_read = false;
         }
         self.next = seq + 1;
         let leaf = merkle::leaf(&event.bytes);
@@ -389,15 +441,22 @@ impl<'a> Verifier<'a> {
         }
         if leaf != event.leaf {
             self.fault(Fault::EventChanged { seq: *seq });
+            self.all_read = false;
             return None;
         }
         let Some(said) = RecordedEvent::read(&event.bytes) else {
             self.fault(Fault::EventUnreadable { seq: *seq });
+            self.all_read = false;
             return None;
         };
         if said.message() != event.message {
             self.fault(Fault::EventMisfiled { seq: *seq });
         }
+        if let Some(subject) = said.subject().and_then(filing_number) {
+            self.subjects.add((subject, *seq));
+        }
+        let hour = self.hours.entry(Hour::of(said.at())).or_insert((*seq, *seq));
+        *hour = (hour.0.min(*seq), hour.1.max(*seq));
         if said.is(kind::AGREEMENT_APPROVED) && said.is_success() {
             let detail = |name| said.detail(name).unwrap_or_default().to_owned();
             let [agreement, by] = [said.agreement(), said.operator()].map(|text| text.unwrap_or_default().to_owned());
@@ -406,6 +465,38 @@ impl<'a> Verifier<'a> {
         }
         let kept = said.is(kind::MESSAGE_ACCEPTED) || said.is(kind::STATE_TRANSITION);
         said.message().filter(|_| kept).map(|message| (message, *seq))
+    }
+
+    /// Compares what is filed by patient and by hour with the events. A running gateway files on; what it files of events that
+    /// were not looked at is left to the next verification. Where events are missing or changed nothing can be said.
+    async fn check_filing(&mut self) -> Result<(), Error> {
+        if !self.all_read {
+            return Ok(());
+        }
+        let (end, mut filed, mut after) = (self.next, self.subjects.empty(), (i64::MIN, 0));
+        let mut is_first = true;
+        loop {
+            let page = self.store.filed_subjects(after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            if !is_first && *last <= after {
+                return Err(Error::Damaged("its rows do not rise".to_owned()));
+            }
+            (after, is_first) = (*last, false);
+            page.into_iter().filter(|(_, seq)| *seq < end).for_each(|row| filed.add(row));
+        }
+        if filed.differs(&self.subjects) {
+            self.fault(Fault::PatientsMisfiled);
+        }
+        let hours = self.store.hours(i64::MIN, i64::MAX).await?;
+        let begun = hours.iter().filter(|hour| hour.first < end);
+        let alike = |hour: &Hour| {
+            let own = self.hours.get(&hour.hour);
+            own.is_some_and(|(first, last)| hour.first == *first && (hour.last == *last || hour.last >= end))
+        };
+        if begun.clone().count() != self.hours.len() || !begun.clone().all(alike) {
+            self.fault(Fault::HoursMisfiled);
+        }
+        Ok(())
     }
 
     /// Compares the subtrees that have become complete with those that are kept.
@@ -469,6 +560,7 @@ impl<'a> Verifier<'a> {
             self.fault(Fault::EventsMissing { first: self.next, last: size - 1 });
             self.next = size;
             self.frontier = None;
+            self.all_read = false;
         }
         match &self.frontier {
             Some(frontier) if frontier.root() == signed.root => self.report.covered = size,
@@ -781,7 +873,7 @@ mod tests {
 
     fn terms() -> Terms {
         Terms {
-            subject: None,
+            subject: Some(HashKey::new(&[5; 32]).subject("https://fhir.nhs.uk/Id/nhs-number", "9999999999")),
             purpose: "TREAT".to_owned(),
             agreement: "demo-trust-crisis".parse().expect("a name"),
             version: "1".to_owned(),
@@ -974,6 +1066,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_index_that_would_hide_events_is_told() {
+        let patients = "the index of events by patient is not what the events say: a search may miss some";
+        for change in [
+            "DELETE FROM event_subjects WHERE seq = (SELECT max(seq) FROM event_subjects)",
+            "UPDATE event_subjects SET subject = subject + 1 WHERE seq = (SELECT max(seq) FROM event_subjects)",
+            "INSERT INTO event_subjects VALUES (1, 0)",
+        ] {
+            assert_eq!(Site::faults_after(change).await, [patients], "{change}");
+        }
+        let hours = "the index of events by hour is not what the events say: a search may miss some";
+        for change in [
+            "DELETE FROM event_hours",
+            "UPDATE event_hours SET first = first + 1",
+            "UPDATE event_hours SET last = last - 1",
+            "INSERT INTO event_hours VALUES (1, 0, 0)",
+        ] {
+            assert_eq!(Site::faults_after(change).await, [hours], "{change}");
+        }
+    }
+
+    #[tokio::test]
     async fn an_approval_that_was_put_in_or_taken_away_is_told() {
         let insert = "INSERT INTO approvals SELECT agreement, '2', file, role, principal, approved_at FROM approvals";
         let unsaid = "no event says that demo-guardian approved agreement demo-trust-crisis as caldicott-guardian";
@@ -993,6 +1106,8 @@ mod tests {
         "SELECT seq, message, leaf, bytes FROM events NOT INDEXED ORDER BY seq",
         "SELECT size, note, frontier FROM checkpoints ORDER BY size",
         "SELECT level, position, hash FROM subtrees ORDER BY level, position",
+        "SELECT subject, seq FROM event_subjects ORDER BY subject, seq",
+        "SELECT hour, first, last FROM event_hours ORDER BY hour",
         "SELECT agreement, version, file, role, principal FROM approvals ORDER BY agreement, version, file, role, principal",
     ];
 

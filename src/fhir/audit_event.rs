@@ -519,6 +519,16 @@ impl RecordedEvent {
         self.0.to_json()
     }
 
+    /// What it says.
+    pub fn event(&self) -> &AuditEvent<'static> {
+        &self.0
+    }
+
+    /// When it was recorded.
+    pub fn at(&self) -> Instant {
+        self.0.recorded
+    }
+
     /// Whether it is of this kind of Weir's.
     pub fn is(&self, code: &str) -> bool {
         self.kinds().any(|each| each == code)

@@ -74,7 +74,7 @@ coded! {
         RetryMessage = "retry-message",
         /// Decides that a message is not to be sent.
         CancelMessage = "cancel-message",
-        /// Checks the audit log.
+        /// Checks the audit log, and reads its events.
         VerifyAudit = "verify-audit",
         /// Changes what the site runs: its packages and its configuration.
         Administer = "administer",

@@ -3,6 +3,7 @@
 mod access;
 mod acts;
 mod alarms;
+mod audit_routes;
 mod agreements;
 pub(crate) mod body;
 mod certificates;

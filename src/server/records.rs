@@ -17,7 +17,7 @@ use super::access::{look, permit};
 use super::body::{self, Unread};
 use super::listener::{Limit, Peer};
 use super::ration::Account;
-use super::{Service, clock, review_routes, validate};
+use super::{Service, audit_routes, clock, review_routes, validate};
 use crate::acts::message;
 use crate::delivery::outbox::{self, Queued};
 use crate::disclosure;
@@ -42,6 +42,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/reviews", get(review_routes::list))
         .route("/reviews/{message}", get(review_routes::one))
         .route("/reviews/{message}/completion", post(review_routes::complete))
+        .merge(audit_routes::router())
         .route("/FHIR/R4/$validate", post(validate::any))
         .route("/FHIR/R4/{type}/$validate", post(validate::of_type))
         .method_not_allowed_fallback(async || {
@@ -73,16 +74,19 @@ async fn submit(
         let issue = Issue::error(IssueType::NotFound, "there is no such interface");
         return outcome(StatusCode::NOT_FOUND, &[issue.hint("check the interface's name in the path")]);
     };
-    let Some(dry_run) = asks_for_dry_run(query.as_deref()) else {
+    let Some(wish) = wish(query.as_deref()) else {
         let issue = Issue::error(IssueType::NotSupported, "the query has a parameter other than dry-run");
-        return outcome(StatusCode::BAD_REQUEST, &[issue.hint("write ?dry-run to see what would leave, or no query")]);
+        return outcome(
+            StatusCode::BAD_REQUEST,
+            &[issue.hint("write ?dry-run to see what would leave, ?dry-run=lineage to see why, or no query")],
+        );
     };
-    let permitted = match dry_run {
-        true => look(&service, &peer, &headers, Action::Preview, None).await,
-        false => permit(&service, &peer, &headers, Action::Submit, None).await,
+    let permitted = match wish {
+        Wish::SeeBundle | Wish::SeeLineage => look(&service, &peer, &headers, Action::Preview, None).await,
+        Wish::Send => permit(&service, &peer, &headers, Action::Submit, None).await,
     };
-    let by = match permitted {
-        Ok(principal) => Some(principal.id.clone()),
+    let (by, sees_withheld) = match permitted {
+        Ok(principal) => (Some(principal.id.clone()), principal.may(Action::ReadWithheld)),
         Err(response) => return *response,
     };
     let body = match read(&service, body).await {
@@ -100,8 +104,8 @@ async fn submit(
         received_at: clock::now(),
     };
     let working = account.work(submission.body.len()).await;
-    if dry_run {
-        return preview(&service, submission).await;
+    if wish != Wish::Send {
+        return preview(&service, submission, (wish, sees_withheld)).await;
     }
     // In a task of its own: a sender that hangs up does not leave a message half-way, stored but not announced. What the
     // request takes it keeps until then.
@@ -120,11 +124,23 @@ async fn submit(
     }
 }
 
-/// Whether the query is `dry-run`; `None` for any other parameter, since a slip of the pen must not send a record.
-fn asks_for_dry_run(query: Option<&str>) -> Option<bool> {
+/// What a submission is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// To be sent.
+    Send,
+    /// To see the Bundle that would leave.
+    SeeBundle,
+    /// To see where each element of it comes from, and what would not leave.
+    SeeLineage,
+}
+
+/// What the query asks for; `None` for any other parameter, since a slip of the pen must not send a record.
+fn wish(query: Option<&str>) -> Option<Wish> {
     match query.unwrap_or_default() {
-        "" => Some(false),
-        "dry-run" | "dry-run=" | "dry-run=true" => Some(true),
+        "" => Some(Wish::Send),
+        "dry-run" | "dry-run=" | "dry-run=true" => Some(Wish::SeeBundle),
+        "dry-run=lineage" => Some(Wish::SeeLineage),
         _ => None,
     }
 }
@@ -223,9 +239,12 @@ fn accepted(queued: &Queued) -> Response {
     (StatusCode::ACCEPTED, [(header::LOCATION, location)], no_store(), Json(body)).into_response()
 }
 
-/// The Bundle as it would leave, with the paths of what would not.
-async fn preview(service: &Service, submission: Submission) -> Response {
+/// The Bundle as it would leave; or its lineage, with what would not leave for those who may see that.
+async fn preview(service: &Service, submission: Submission, (wish, sees_withheld): (Wish, bool)) -> Response {
     match pipeline::dry_run(&service.gateway, submission, clock::now()).await {
+        Ok(attested) if wish == Wish::SeeLineage => {
+            (StatusCode::OK, no_store(), Json(attested.lineage().to_json(sees_withheld))).into_response()
+        }
         Ok(attested) => {
             let fhir = [(header::CONTENT_TYPE, "application/fhir+json")];
             (StatusCode::OK, fhir, no_store(), attested.disclosable().bundle().source().to_owned()).into_response()

@@ -336,6 +336,34 @@ pub struct StoredEvent {
     pub event: Event,
 }
 
+/// The first and the last index of the events that were recorded in one hour. After a clock was set back others may lie
+/// between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hour {
+    /// The hour, counted from 1970 in UTC.
+    pub hour: i64,
+    /// The first index.
+    pub first: u64,
+    /// The last one.
+    pub last: u64,
+}
+
+impl Hour {
+    /// The hour of an instant.
+    pub fn of(at: Instant) -> i64 {
+        at.unix_timestamp().div_euclid(3600)
+    }
+}
+
+/// What a patient is filed under in the log, by [`filing_number`], and the index of an event.
+pub type FiledSubject = (i64, u64);
+
+/// The number that a patient is filed under: the first eight bytes of the keyed hash. `None` for text that is no hash.
+pub fn filing_number(hash: &str) -> Option<i64> {
+    let digits = hash.get(..16).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+    u64::from_str_radix(digits, 16).ok().map(u64::cast_signed)
+}
+
 /// What is due: what was put off until `now` or before, and what was put off until after `latest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -623,6 +651,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// The events about one message, oldest first.
     fn events_of(&self, id: MessageId) -> Reply<'_, Vec<StoredEvent>>;
+
+    /// Events about a patient, by keyed hash, with an index below `before`: the newest first. Others whose hash begins alike
+    /// may be among them.
+    fn events_about(&self, subject: &str, before: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>>;
+
+    /// Events with an index from `from` on and below `before`: the newest first.
+    fn events_back(&self, from: u64, before: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>>;
+
+    /// The hours from one to another, both included, in which events were recorded.
+    fn hours(&self, from: i64, to: i64) -> Reply<'_, Vec<Hour>>;
+
+    /// What is filed by patient after a row, in order.
+    fn filed_subjects(&self, after: FiledSubject, limit: usize) -> Reply<'_, Vec<FiledSubject>>;
 
     /// One more than the index of the last event.
     fn event_count(&self) -> Reply<'_, u64>;

@@ -6,6 +6,7 @@
 
 mod answers;
 mod carried;
+mod filed;
 mod pool;
 mod reviews;
 mod rows;
@@ -27,9 +28,10 @@ use self::writer::Writer;
 use super::room::Disk;
 use super::seal::{Broken, Key};
 use super::{
-    Accepted, Act, AnswerRecord, Approval, Change, Content, Count, Error, Event, Filter, History, Kept, Load,
-    MessageRecord, NewAnswer, NewMessage, NoticeRecord, NoticeResult, NoticeStep, Performed, Raised, Reply,
+    Accepted, Act, AnswerRecord, Approval, Change, Content, Count, Error, Event, FiledSubject, Filter, History, Hour,
+    Kept, Load, MessageRecord, NewAnswer, NewMessage, NoticeRecord, NoticeResult, NoticeStep, Performed, Raised, Reply,
     ReviewCounts, ReviewRecord, Room, Secret, Store, StoredCheckpoint, StoredEvent, Subtree, Transition, Window,
+    filing_number,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -76,6 +78,7 @@ impl SqliteStore {
         connection.execute(sql, [key.id()])?;
         check_key(&connection, &key)?;
         rows::recount_waiting(&connection)?;
+        filed::file_earlier(&connection)?;
         let pool = Pool::open(path)?;
         Ok(SqliteStore { writer: Some(Writer::start(connection, lock)?), ..SqliteStore::of(path, pool, Some(key)) })
     }
@@ -320,6 +323,23 @@ impl Store for SqliteStore {
 
     fn events_of(&self, id: MessageId) -> Reply<'_, Vec<StoredEvent>> {
         self.read(move |connection| rows::events_of(connection, id))
+    }
+
+    fn events_about(&self, subject: &str, before: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>> {
+        let Some(subject) = filing_number(subject) else { return Box::pin(std::future::ready(Ok(Vec::new()))) };
+        self.read(move |connection| filed::about(connection, subject, before, limit))
+    }
+
+    fn events_back(&self, from: u64, before: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>> {
+        self.read(move |connection| filed::back(connection, from, before, limit))
+    }
+
+    fn hours(&self, from: i64, to: i64) -> Reply<'_, Vec<Hour>> {
+        self.read(move |connection| filed::hours(connection, from, to))
+    }
+
+    fn filed_subjects(&self, after: FiledSubject, limit: usize) -> Reply<'_, Vec<FiledSubject>> {
+        self.read(move |connection| filed::subjects(connection, after, limit))
     }
 
     fn event_count(&self) -> Reply<'_, u64> {

@@ -8,7 +8,7 @@ use super::super::{
     Accepted, Act, Approval, Change, Content, Count, Error, Event, Filter, Full, Handling, History, Load,
     MessageRecord, NewMessage, Performed, Raised, State, StoredCheckpoint, StoredEvent, Subtree, Transition, Window,
 };
-use super::{answers, carried, reviews};
+use super::{answers, carried, filed, reviews};
 use crate::fhir::Instant;
 use crate::identity::{InterfaceName, MessageId, PartyId};
 
@@ -236,7 +236,9 @@ pub(super) fn append(connection: &Connection, event: &Event) -> Result<u64, Erro
                SELECT coalesce(max(seq) + 1, 0), ?, ?, ? FROM events RETURNING seq";
     let message = event.message.map(|id| *id.uuid().as_bytes());
     let seq = first(connection, sql, params![message, event.leaf, event.bytes], |row| index(row, 0))?;
-    seq.ok_or_else(|| Error::Damaged("an event got no number".to_owned()))
+    let seq = seq.ok_or_else(|| Error::Damaged("an event got no number".to_owned()))?;
+    filed::file(connection, seq, &event.bytes)?;
+    Ok(seq)
 }
 
 /// Hashes of leaves, one after the other: a gap ends them.
@@ -517,7 +519,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<MessageRecord, Error> {
     })
 }
 
-fn event(row: &Row<'_>) -> Result<StoredEvent, Error> {
+pub(super) fn event(row: &Row<'_>) -> Result<StoredEvent, Error> {
     let message = row.get::<_, Option<[u8; 16]>>(1)?.map(|bytes| MessageId::from(Uuid::from_bytes(bytes)));
     Ok(StoredEvent { seq: index(row, 0)?, event: Event { message, leaf: row.get(2)?, bytes: row.get(3)? } })
 }
@@ -546,7 +548,7 @@ pub(super) fn instant(millis: i64) -> Result<Instant, Error> {
 }
 
 /// As large as SQLite counts: what lies above is never reached.
-fn bound(number: u64) -> i64 {
+pub(super) fn bound(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

@@ -1,0 +1,472 @@
+//! The audit log over HTTP: `GET /FHIR/R4/AuditEvent`, `GET /FHIR/R4/Provenance`, and `POST …/_search` for both (FHIR R4, search).
+//!
+//! Enters: search parameters. Leaves: a searchset, the newest first, with a link to the next page. Invariant: whoever asks may
+//! verify the log, and that they asked is in it before the answer; an NHS number is read from a body alone, never from a URL,
+//! and no answer repeats a value that was asked for.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Extension, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use time::{Date, Duration, Month, Time};
+use tracing::error;
+
+use super::Service;
+use super::access::look;
+use super::listener::Peer;
+use super::records::{no_answer, no_store, outcome, read};
+use crate::audit::search::{Page, Query, search};
+use crate::audit::{HashKey, event::kind};
+use crate::fhir::audit_event::Outcome;
+use crate::fhir::bars::NHS_NUMBER;
+use crate::fhir::outcome::{Issue, IssueType};
+use crate::fhir::{Instant, Writer};
+use crate::identity::principal::Action;
+use crate::storage::{Content, Error, MessageRecord, Store};
+
+/// Resources of a page, unless `_count` asks for another number, and at most.
+const PAGE: (usize, usize) = (50, 500);
+/// How an identifier that is a keyed hash is told from others.
+const KEYED_HASH: &str = "https://weir.example/Id/keyed-hash";
+
+/// What is searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    AuditEvent,
+    Provenance,
+}
+
+impl What {
+    fn name(self) -> &'static str {
+        match self {
+            What::AuditEvent => "AuditEvent",
+            What::Provenance => "Provenance",
+        }
+    }
+
+    /// The parameters that are understood, in words.
+    fn hint(self) -> &'static str {
+        match self {
+            What::AuditEvent => {
+                "use patient:identifier, date, agent:identifier, entity:identifier, outcome, subtype, _count or a next link"
+            }
+            What::Provenance => "use target, patient:identifier, recorded, _count or a next link",
+        }
+    }
+}
+
+/// What was asked, and whether in a URL.
+struct Asked {
+    what: What,
+    pairs: Vec<(String, String)>,
+    in_url: bool,
+}
+
+/// A question, read.
+#[derive(Debug, Default)]
+struct Question {
+    query: Query,
+    /// The Bundle that a Provenance is about.
+    target: Option<String>,
+    /// The parameters without where the page begins, for links.
+    parameters: Vec<(String, String)>,
+}
+
+pub(super) fn router() -> Router<Arc<Service>> {
+    Router::new()
+        .route("/FHIR/R4/AuditEvent", get(async |s, p, q, h| by_url(What::AuditEvent, s, p, q, h).await))
+        .route("/FHIR/R4/Provenance", get(async |s, p, q, h| by_url(What::Provenance, s, p, q, h).await))
+        .route("/FHIR/R4/AuditEvent/_search", post(async |s, p, h, b| by_body(What::AuditEvent, s, p, h, b).await))
+        .route("/FHIR/R4/Provenance/_search", post(async |s, p, h, b| by_body(What::Provenance, s, p, h, b).await))
+}
+
+async fn by_url(
+    what: What,
+    State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
+    answer(&service, &peer, &headers, Asked { what, pairs, in_url: true }).await
+}
+
+async fn by_body(
+    what: What,
+    State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let form = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if form.split(';').next().unwrap_or_default().trim() != "application/x-www-form-urlencoded" {
+        let issue = Issue::error(IssueType::NotSupported, "the question is not a form");
+        let issue = issue.hint("send the parameters as application/x-www-form-urlencoded");
+        return outcome(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[issue]);
+    }
+    let body = match read(&service, body).await {
+        Ok(body) => body,
+        Err(response) => return *response,
+    };
+    let pairs = form_urlencoded::parse(&body).into_owned().collect();
+    answer(&service, &peer, &headers, Asked { what, pairs, in_url: false }).await
+}
+
+async fn answer(service: &Service, peer: &Peer, headers: &HeaderMap, asked: Asked) -> Response {
+    if let Err(response) = look(service, peer, headers, Action::VerifyAudit, None).await {
+        return *response;
+    }
+    let (what, gateway) = (asked.what, &service.gateway);
+    let question = match question(asked, &gateway.hash_key) {
+        Ok(question) => question,
+        Err(issue) => return outcome(StatusCode::BAD_REQUEST, &[*issue]),
+    };
+    match found(gateway.store(), what, &question).await {
+        Ok((resources, next)) => {
+            let fhir = [(header::CONTENT_TYPE, "application/fhir+json")];
+            (StatusCode::OK, fhir, no_store(), searchset(what, &resources, &question, next)).into_response()
+        }
+        Err(Error::Damaged(why)) => {
+            error!(%why, "the audit log cannot be read: run `weir audit verify`");
+            let issue = Issue::error(IssueType::Exception, "the audit log cannot be read");
+            let hint = "tell the technical administrator: what the gateway stored was changed";
+            outcome(StatusCode::INTERNAL_SERVER_ERROR, &[issue.hint(hint)])
+        }
+        Err(error) => *no_answer(error),
+    }
+}
+
+/// The resources of one page with their ids, and where the next begins.
+async fn found(store: &dyn Store, what: What, question: &Question) -> Result<(Vec<String>, Option<u64>), Error> {
+    if let Some(bundle) = &question.target {
+        let mut messages = store.named(bundle).await?;
+        messages.truncate(question.query.count);
+        return Ok((provenances(store, messages.iter().map(|record: &MessageRecord| record.id)).await?, None));
+    }
+    let Page { events, next } = search(store, &question.query).await?;
+    let resources = match what {
+        What::AuditEvent => events.iter().map(|(_, said)| said.to_json()).collect(),
+        What::Provenance => provenances(store, events.iter().filter_map(|(_, said)| said.message())).await?,
+    };
+    Ok((resources, next))
+}
+
+/// The Provenances of messages; those that were erased are left out.
+async fn provenances(
+    store: &dyn Store,
+    messages: impl Iterator<Item = crate::identity::MessageId>,
+) -> Result<Vec<String>, Error> {
+    let mut found = Vec::new();
+    for message in messages {
+        let Some(bytes) = store.content(message, Content::Provenance).await? else { continue };
+        let damaged = |_| Error::Damaged(format!("the Provenance of message {message} is not UTF-8"));
+        found.push(String::from_utf8(bytes).map_err(damaged)?);
+    }
+    Ok(found)
+}
+
+fn searchset(what: What, resources: &[String], question: &Question, next: Option<u64>) -> String {
+    let mut out = Writer::with_capacity(resources.iter().map(String::len).sum::<usize>() + 1024);
+    out.begin_object();
+    out.field("resourceType", "Bundle");
+    out.field("type", "searchset");
+    out.key("link");
+    out.begin_array();
+    let mut link = |relation: &str, before: Option<u64>| {
+        let mut pairs = form_urlencoded::Serializer::new(String::new());
+        pairs.extend_pairs(&question.parameters);
+        if let Some(before) = before {
+            pairs.append_pair("_before", &before.to_string());
+        }
+        out.begin_object();
+        out.field("relation", relation);
+        out.field("url", &format!("{}?{}", what.name(), pairs.finish()));
+        out.end_object();
+    };
+    link("self", question.query.before);
+    if next.is_some() {
+        link("next", next);
+    }
+    out.end_array();
+    if !resources.is_empty() {
+        out.key("entry");
+        out.begin_array();
+        for resource in resources {
+            out.begin_object();
+            if let Some(id) = id_of(resource) {
+                out.field("fullUrl", &format!("urn:uuid:{id}"));
+            }
+            out.key("resource");
+            out.raw(resource);
+            out.object("search", |out| out.field("mode", "match"));
+            out.end_object();
+        }
+        out.end_array();
+    }
+    out.end_object();
+    out.finish()
+}
+
+/// The id of a resource that Weir wrote.
+fn id_of(resource: &str) -> Option<&str> {
+    let (_, rest) = resource.split_once("\"id\":\"")?;
+    rest.split_once('"').map(|(id, _)| id)
+}
+
+/// Reads a question. The value of a parameter is in no message about it: it may be a person's.
+fn question(asked: Asked, hashes: &HashKey) -> Result<Question, Box<Issue>> {
+    let Asked { what, pairs, in_url } = asked;
+    let mut read = Question { query: Query { count: PAGE.0, ..Query::default() }, ..Question::default() };
+    if what == What::Provenance {
+        read.query.kinds = vec![kind::MESSAGE_ACCEPTED.to_owned()];
+    }
+    for (name, value) in pairs {
+        let wrong = |why: &str, hint: &'static str| {
+            Box::new(Issue::error(IssueType::Invalid, format!("the parameter {name} {why}")).hint(hint))
+        };
+        let query = &mut read.query;
+        let kept = match (&*name, what) {
+            ("patient:identifier" | "patient", _) => {
+                let hash = patient(&value, in_url, hashes).map_err(|(why, hint)| wrong(why, hint))?;
+                let kept = format!("{KEYED_HASH}|{hash}");
+                query.patient = Some(hash);
+                kept
+            }
+            ("date", What::AuditEvent) | ("recorded", What::Provenance) => {
+                let (from, until) = interval(&value).ok_or_else(|| {
+                    wrong("is no date", "write ge2026-01-01 or another FHIR date, with eq, ge, gt, le, lt, sa or eb")
+                })?;
+                query.from = query.from.max(from);
+                query.until = [query.until, until].into_iter().flatten().min();
+                value
+            }
+            ("agent:identifier" | "agent", What::AuditEvent) => {
+                query.agent = Some(without_system(&value).to_owned());
+                value
+            }
+            ("entity:identifier" | "entity", What::AuditEvent) => {
+                let id = without_system(&value);
+                query.entity = Some(id.strip_prefix("urn:uuid:").unwrap_or(id).to_owned());
+                value
+            }
+            ("outcome", What::AuditEvent) => {
+                for code in value.split(',') {
+                    query.outcomes.push(outcome_of(without_system(code)).ok_or_else(|| {
+                        wrong(
+                            "has a code that is none of 0, 4 and 8",
+                            "write 0 for success, 4 or 8 for what was refused",
+                        )
+                    })?);
+                }
+                value
+            }
+            ("subtype", What::AuditEvent) => {
+                query.kinds.extend(value.split(',').map(|code| without_system(code).to_owned()));
+                value
+            }
+            ("target", What::Provenance) => {
+                let id = value.rsplit(['/', ':']).next().unwrap_or_default();
+                read.target = Some(id.to_owned());
+                value
+            }
+            ("_count", _) => {
+                let number = value.parse().ok().filter(|number| (1..=PAGE.1).contains(number));
+                query.count = number.ok_or_else(|| wrong("is out of range", "write 1 to 500"))?;
+                value
+            }
+            ("_before", _) => {
+                let number = value.parse().map_err(|_| wrong("is no number", "follow the next link as it is"))?;
+                query.before = Some(number);
+                continue;
+            }
+            _ => return Err(Box::new(Issue::error(IssueType::NotSupported, unknown(&name)).hint(what.hint()))),
+        };
+        read.parameters.push((name, kept));
+    }
+    Ok(read)
+}
+
+/// The name of a parameter may be anything, a value too.
+fn unknown(name: &str) -> String {
+    let is_word = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_' | b':');
+    match name.len() <= 40 && name.bytes().all(is_word) {
+        true => format!("there is no search by {name} here"),
+        false => "there is no search by one of the parameters here".to_owned(),
+    }
+}
+
+/// The keyed hash of the patient that a parameter names; or why it names none, and what to do.
+fn patient(value: &str, in_url: bool, hashes: &HashKey) -> Result<String, (&'static str, &'static str)> {
+    let (system, value) = value.split_once('|').unwrap_or((KEYED_HASH, value));
+    match system {
+        "" | KEYED_HASH if value.len() == 64 && value.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
+            Ok(value.to_ascii_lowercase())
+        }
+        NHS_NUMBER if in_url => {
+            Err(("has an NHS number in a URL", "POST it to _search as a form: URLs are kept in logs"))
+        }
+        NHS_NUMBER => Ok(hashes.subject(NHS_NUMBER, &value.replace([' ', '-'], "")).as_str().to_owned()),
+        _ => Err((
+            "is not a keyed hash of 64 hexadecimal digits",
+            "write the hash as an AuditEvent has it, or POST https://fhir.nhs.uk/Id/nhs-number|… to _search",
+        )),
+    }
+}
+
+fn without_system(token: &str) -> &str {
+    token.rsplit_once('|').map_or(token, |(_, code)| code)
+}
+
+fn outcome_of(code: &str) -> Option<Outcome> {
+    match code {
+        "0" => Some(Outcome::Success),
+        "4" => Some(Outcome::MinorFailure),
+        "8" => Some(Outcome::SeriousFailure),
+        _ => None,
+    }
+}
+
+/// From when, and until before when, a date parameter asks (FHIR R4, 3.1.1.4.8). Days and months are those of UTC.
+fn interval(text: &str) -> Option<(Option<Instant>, Option<Instant>)> {
+    let (prefix, date) = match text.get(..2) {
+        Some(prefix) if prefix.bytes().all(|byte| byte.is_ascii_lowercase()) => (prefix, &text[2..]),
+        _ => ("eq", text),
+    };
+    let (from, until) = spelled(date)?;
+    match prefix {
+        "eq" => Some((Some(from), Some(until))),
+        "ge" => Some((Some(from), None)),
+        "gt" | "sa" => Some((Some(until), None)),
+        "le" => Some((None, Some(until))),
+        "lt" | "eb" => Some((None, Some(from))),
+        _ => None,
+    }
+}
+
+/// The first instant that a date means, and the first after it: a year, a month, a day, a minute, a second or an instant.
+fn spelled(date: &str) -> Option<(Instant, Instant)> {
+    let start = |year, month, day| {
+        Some(Date::from_calendar_date(year, month, day).ok()?.with_time(Time::MIDNIGHT).assume_utc())
+    };
+    let number =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok()).flatten();
+    let parts: Vec<&str> = date.split('T').next()?.split('-').collect();
+    let year = |text: &str| number(text).filter(|_| text.len() == 4).map(i32::from);
+    let month = |text: &str| Month::try_from(u8::try_from(number(text)?).ok()?).ok();
+    match (&parts[..], date.contains('T')) {
+        ([own], false) => Some((start(year(own)?, Month::January, 1)?, start(year(own)? + 1, Month::January, 1)?)),
+        ([own, of], false) => {
+            let (year, month) = (year(own)?, month(of)?);
+            let following = if month == Month::December { year + 1 } else { year };
+            Some((start(year, month, 1)?, start(following, month.next(), 1)?))
+        }
+        ([own, of, day], false) => {
+            let first = start(year(own)?, month(of)?, u8::try_from(number(day)?).ok()?)?;
+            Some((first, first.checked_add(Duration::DAY)?))
+        }
+        ([_, _, _], true) => instant(date),
+        // An offset to the west of UTC has a dash of its own, behind the T.
+        _ => None,
+    }
+}
+
+fn instant(text: &str) -> Option<(Instant, Instant)> {
+    use time::format_description::well_known::Rfc3339;
+    let (date, time) = text.split_once('T')?;
+    // A URL that was not encoded says a space where a plus sign was meant.
+    let time = time.replace(' ', "+");
+    let clock = time.split(['Z', '+', '-']).next()?;
+    let zone = Some(&time[clock.len()..]).filter(|zone| !zone.is_empty()).unwrap_or("Z");
+    let (clock, length) = match clock.len() {
+        5 => (format!("{clock}:00"), Duration::MINUTE),
+        8 => (clock.to_owned(), Duration::SECOND),
+        _ => (clock.to_owned(), Duration::MILLISECOND),
+    };
+    let from = Instant::parse(&format!("{date}T{clock}{zone}"), &Rfc3339).ok()?;
+    Some((from, from.checked_add(length)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    fn asked(what: What, pairs: &[(&str, &str)], in_url: bool) -> Result<Question, String> {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        question(Asked { what, pairs, in_url }, &HashKey::new(&[1; 32])).map_err(|issue| issue.text)
+    }
+
+    #[test]
+    fn a_date_means_an_interval() {
+        let day = datetime!(2026-03-04 00:00 UTC);
+        let (from, until) = (Some(day), Some(day + Duration::DAY));
+        for (text, expected) in [
+            ("2026-03-04", (from, until)),
+            ("eq2026-03-04", (from, until)),
+            ("ge2026-03-04", (from, None)),
+            ("gt2026-03-04", (until, None)),
+            ("le2026-03-04", (None, until)),
+            ("lt2026-03-04", (None, from)),
+            ("2026", (Some(datetime!(2026-01-01 00:00 UTC)), Some(datetime!(2027-01-01 00:00 UTC)))),
+            ("2026-12", (Some(datetime!(2026-12-01 00:00 UTC)), Some(datetime!(2027-01-01 00:00 UTC)))),
+            ("ge2026-03-04T10:30Z", (Some(datetime!(2026-03-04 10:30 UTC)), None)),
+            ("ge2026-03-04T10:30:15-01:00", (Some(datetime!(2026-03-04 11:30:15 UTC)), None)),
+            ("ge2026-03-04T10:30:15 01:00", (Some(datetime!(2026-03-04 09:30:15 UTC)), None)),
+            ("eb2026-03-04T10:30:15.250Z", (None, Some(datetime!(2026-03-04 10:30:15.25 UTC)))),
+        ] {
+            assert_eq!(interval(text), Some(expected), "{text}");
+        }
+        for text in
+            ["", "ge", "ne2026", "26", "2026-13", "2026-02-30", "2026-03-04T", "2026-03-04T25:00Z", "é2026", "+026"]
+        {
+            assert_eq!(interval(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn several_dates_narrow_each_other() {
+        let read =
+            asked(What::AuditEvent, &[("date", "ge2026-03-04"), ("date", "lt2026-03-06"), ("date", "le2026")], true);
+        let query = read.expect("they are dates").query;
+        assert_eq!(query.from, Some(datetime!(2026-03-04 00:00 UTC)));
+        assert_eq!(query.until, Some(datetime!(2026-03-06 00:00 UTC)));
+    }
+
+    #[test]
+    fn an_nhs_number_is_read_from_a_body_alone_and_never_told_again() {
+        let parameter = ("patient:identifier", "https://fhir.nhs.uk/Id/nhs-number|999 000 0018");
+        let refused = asked(What::AuditEvent, &[parameter], true).expect_err("it stands in a URL");
+        assert_eq!(refused, "the parameter patient:identifier has an NHS number in a URL");
+        let read = asked(What::AuditEvent, &[parameter], false).expect("it stands in a body");
+        let hash = HashKey::new(&[1; 32]).subject(NHS_NUMBER, "9990000018").as_str().to_owned();
+        assert_eq!(read.query.patient.as_ref(), Some(&hash));
+        let set = searchset(What::AuditEvent, &[], &read, Some(7));
+        assert!(!set.contains("9990000018") && !set.contains("999+000") && set.contains(&hash), "{set}");
+        for wrong in ["9990000018", "https://fhir.nhs.uk/Id/nhs|9990000018", ""] {
+            let refused = asked(What::AuditEvent, &[("patient", wrong)], false).expect_err(wrong);
+            assert!(refused.ends_with("is not a keyed hash of 64 hexadecimal digits"), "{refused}");
+        }
+        let refused = asked(What::AuditEvent, &[("9990000018", "")], true).expect_err("no such parameter");
+        assert!(!refused.contains('9'), "{refused}");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for (what, name, value) in [
+            (What::AuditEvent, "target", "urn:uuid:1"),
+            (What::Provenance, "outcome", "0"),
+            (What::AuditEvent, "outcome", "5"),
+            (What::AuditEvent, "_count", "0"),
+            (What::AuditEvent, "_count", "501"),
+            (What::AuditEvent, "_before", "-1"),
+            (What::AuditEvent, "date", "yesterday"),
+        ] {
+            let refused = asked(what, &[(name, value)], true).expect_err(name);
+            assert!(refused.contains(name) && !refused.contains(value), "{refused}");
+        }
+    }
+}
