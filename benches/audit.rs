@@ -76,7 +76,6 @@ impl Log {
         let by = "demo-records".parse().expect("an id");
         let accepted = self.recorder.accepted(&new, Some(&by), &terms, &self.hashes.record(&new.digest));
         assert_eq!(self.store.accept(new, vec![accepted]).await, Ok(Accepted::New));
-        let step = |record, to, reason| Step { record, to, at, attempts: 1, next_attempt_at: None, reason, note: "" };
         let begun = self.recorder.transition(step(&record, State::InFlight, "attempt"));
         self.store.transition(begun).await.expect("it is written");
         record.state = State::InFlight;
@@ -84,6 +83,10 @@ impl Log {
         let ended = self.recorder.disclosure(ended, &terms, "https://demot.trust.example:8443/FHIR/R4");
         self.store.transition(ended).await.expect("it is written");
     }
+}
+
+fn step<'a>(record: &'a MessageRecord, to: State, reason: &'static str) -> Step<'a> {
+    Step { record, to, at: record.accepted_at, attempts: 1, next_attempt_at: None, reason, note: "" }
 }
 
 fn message(number: u64, at: Instant) -> NewMessage {
