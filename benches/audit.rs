@@ -136,7 +136,7 @@ async fn fill(log: Arc<Log>, messages: u64, key: SigningKey) {
             tasks.spawn(async move { log.message(number).await });
         }
         tasks.join_all().await;
-        if end % 5_000 == 0 || end == messages {
+        if end.is_multiple_of(5_000) || end == messages {
             checkpointer.checkpoint().await.expect("it is signed");
         }
         next = end;

@@ -248,6 +248,9 @@ fn a_proof_of_a_message_is_checked_without_the_site() {
         fs::write(&path, bytes).expect("it can be written");
         path
     };
+    let head = write("head.txt", &run(&["audit", "head", "--site", text(&folder)]).stdout);
+    let verified = run(&["audit", "verify", "--head", text(&head), "--site", text(&folder)]);
+    assert_eq!(verified.status.code(), Some(0), "{}", stdout(&verified));
     let proof = run(&["audit", "prove", id, "--site", text(&folder)]);
     assert_eq!((proof.status.code(), proof.stderr.len()), (Some(0), 0));
     let key = run(&["audit", "key", "--site", text(&folder)]);
@@ -266,6 +269,8 @@ fn a_proof_of_a_message_is_checked_without_the_site() {
     let forged = check(&write("forged.json", forged.to_string().as_bytes()));
     assert_eq!((forged.status.code(), &json_of(&forged)["holds"]), (Some(1), &Value::Bool(false)));
     assert_eq!(check(&key).status.code(), Some(1), "a key is no proof");
+    let no_head = run(&["audit", "verify", "--head", text(&key), "--site", text(&folder)]);
+    assert_eq!(no_head.status.code(), Some(2), "a key is no head");
     let exported = run(&["audit", "export", "--from", "1", "--site", text(&folder)]);
     let exported = String::from_utf8(exported.stdout).expect("it is text");
     let lines: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();

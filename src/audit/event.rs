@@ -578,7 +578,7 @@ mod tests {
         Step { record, to, at: AT, attempts: 2, next_attempt_at: None, reason: "timed-out", note: "no answer" }
     }
 
-    fn read(event: &Event) -> RecordedEvent {
+    fn read(event: &Event) -> RecordedEvent<'_> {
         assert_eq!(event.leaf, merkle::leaf(&event.bytes));
         RecordedEvent::read(&event.bytes).expect("it is an AuditEvent")
     }

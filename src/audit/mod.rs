@@ -23,4 +23,4 @@ pub use crate::identity::keyed_hash::{HashKey, KeyedHash};
 pub use answers::Answer;
 pub use event::{Access, Recorder, Refused, Step, Terms, submitted_by};
 pub use log::{Checkpointer, Error, recover, requeue};
-pub use verify::{Fault, Place, Report, verify};
+pub use verify::{Fault, Place, Report, verify, verify_with};

@@ -51,7 +51,7 @@ pub struct Shown {
     /// The head that was signed.
     pub checkpoint: Checkpoint,
     /// The events, by their place in the log.
-    pub events: Vec<(u64, RecordedEvent)>,
+    pub events: Vec<(u64, RecordedEvent<'static>)>,
 }
 
 /// Why there is no proof.
@@ -161,7 +161,7 @@ impl Proof {
             if !path.is_some_and(|path| merkle::includes(&leaf, place, &path, &checkpoint.root)) {
                 return Err(Invalid::NotIncluded(index));
             }
-            let said = RecordedEvent::read(&entry).ok_or(Invalid::Unreadable(index))?;
+            let said = RecordedEvent::read(&entry).ok_or(Invalid::Unreadable(index))?.into_owned();
             if said.message() != Some(message) {
                 return Err(Invalid::OfAnother(index));
             }

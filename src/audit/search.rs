@@ -41,14 +41,14 @@ pub struct Query {
 #[derive(Clone, Debug)]
 pub struct Page {
     /// The events with their indexes, the newest first.
-    pub events: Vec<(u64, RecordedEvent)>,
+    pub events: Vec<(u64, RecordedEvent<'static>)>,
     /// What to put into [`Query::before`] for the next page; `None` at the end.
     pub next: Option<u64>,
 }
 
 impl Query {
     /// Whether an event is one of those that are looked for.
-    fn matches(&self, said: &RecordedEvent) -> bool {
+    fn matches(&self, said: &RecordedEvent<'_>) -> bool {
         let (event, at) = (said.event(), said.at());
         let is_agent = |id: &String| event.agents.iter().any(|agent| name(&agent.who) == id);
         let is_entity = |id: &String| event.entities.iter().any(|entity| is_called(&entity.what, id));
@@ -104,7 +104,7 @@ pub async fn search(store: &dyn Store, query: &Query) -> Result<Page, Error> {
             let damaged = || Error::Damaged(format!("event {} is no AuditEvent", stored.seq));
             let said = RecordedEvent::read(&stored.event.bytes).ok_or_else(damaged)?;
             if query.matches(&said) {
-                page.events.push((stored.seq, said));
+                page.events.push((stored.seq, said.into_owned()));
             }
         }
         if is_last {
@@ -203,8 +203,9 @@ mod tests {
     /// What a look at every event finds.
     async fn looked_for(store: &SqliteStore, query: &Query) -> Vec<u64> {
         let events = store.events(0, usize::MAX >> 1).await.expect("they are read");
-        let said = |stored: &StoredEvent| RecordedEvent::read(&stored.event.bytes).expect("an AuditEvent");
-        events.iter().rev().filter(|stored| query.matches(&said(stored))).map(|stored| stored.seq).collect()
+        let matches =
+            |stored: &&StoredEvent| query.matches(&RecordedEvent::read(&stored.event.bytes).expect("an AuditEvent"));
+        events.iter().rev().filter(matches).map(|stored| stored.seq).collect()
     }
 
     #[tokio::test]

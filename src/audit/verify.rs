@@ -5,31 +5,35 @@
 //! and no message lacks its acceptance or its row; each review's row says what its events say (deadline, finding), and its
 //! decision opens. Events behind the last checkpoint are only counted as not yet
 //! covered. What nothing inside the site can show: a database rolled back to an old copy together with its
-//! checkpoints; that takes a checkpoint that somebody else kept.
+//! checkpoints; that takes a checkpoint that somebody else kept ([`verify_with`]).
 //!
 //! Reads in pages; memory does not grow with the log.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt;
 #[allow(clippy::disallowed_types, reason = "a hash with a random key is wanted, and nothing is ordered by it")]
 use std::hash::{BuildHasher as _, RandomState};
 
-use super::checkpoint::{self, VerifierKey};
+use super::checkpoint::{self, Checkpoint, VerifierKey};
 use super::event::{detail, kind};
 use super::merkle::{self, Frontier, Hash, TILE_HEIGHT};
-use crate::fhir::audit_event::{Part, RecordedEvent};
+use crate::fhir::audit_event::{self, RecordedEvent};
 use crate::fhir::instant_text;
 use crate::identity::MessageId;
 use crate::identity::digest::{hex, sha_256};
 use crate::identity::keyed_hash::HashKey;
 use crate::provenance;
 use crate::storage::{
-    Approval, Content, Error, FiledSubject, History, Hour, State, Store, StoredCheckpoint, StoredEvent, Subtree,
+    Approval, Content, Error, FiledSubject, History, Hour, Part, State, Store, StoredCheckpoint, StoredEvent, Subtree,
     filing_number,
 };
 
 /// Rows read at a time.
 const PAGE: usize = 512;
+/// Messages read at a time, each with its events.
+const MESSAGES: usize = 256;
+/// Messages whose sealed parts are opened at a time.
+const OPENED: usize = 32;
 /// Faults named; the rest are counted.
 const NAMED: usize = 1000;
 
@@ -135,6 +139,26 @@ pub enum Fault {
         /// The first event that may be another.
         since: u64,
         /// The size of the checkpoint that does not match.
+        size: u64,
+    },
+    /// There are fewer events than were signed.
+    #[error(
+        "a head over {size} events was kept elsewhere, and there are {events}: an old copy was put back, and what came after is gone"
+    )]
+    RolledBack {
+        /// How many there are.
+        events: u64,
+        /// How many the head covers.
+        size: u64,
+    },
+    /// The log went on in another way than it did when somebody kept its head.
+    #[error(
+        "the log differs from its head over {size} events that was kept elsewhere: changed after event {since}, or an old copy was put back and went on"
+    )]
+    Forked {
+        /// The size of the newest head that it agrees with.
+        since: u64,
+        /// The size of the head.
         size: u64,
     },
     /// There are events, and no head of the log was ever signed, or all were taken away.
@@ -265,7 +289,22 @@ impl fmt::Display for Place {
 /// # Errors
 /// When the store cannot be read now. What is damaged is a [`Fault`], not an error.
 pub async fn verify(store: &dyn Store, key: &VerifierKey, hashes: Option<&HashKey>) -> Result<Report, Error> {
-    let mut verifier = Verifier { hashes, ..Verifier::new(store, key) };
+    verify_with(store, key, hashes, Vec::new()).await
+}
+
+/// [`verify`], and that the log is still the one that was signed when somebody else kept `heads`: a database that was rolled
+/// back to an old copy agrees with itself, and with none of these that is newer.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn verify_with(
+    store: &dyn Store,
+    key: &VerifierKey,
+    hashes: Option<&HashKey>,
+    mut heads: Vec<Checkpoint>,
+) -> Result<Report, Error> {
+    heads.sort_by_key(|head| head.size);
+    let mut verifier = Verifier { hashes, heads: heads.into(), ..Verifier::new(store, key) };
     let place = verifier.check_log().await;
     verifier.absorb(place, |verifier| Place::Event(verifier.next))?;
     let place = verifier.check_filing().await;
@@ -313,6 +352,10 @@ struct Verifier<'a> {
     store: &'a dyn Store,
     key: &'a VerifierKey,
     hashes: Option<&'a HashKey>,
+    /// Heads that somebody else kept, and that were not reached yet.
+    heads: VecDeque<Checkpoint>,
+    /// The newest of them that the log agrees with.
+    agreed: u64,
     /// The number that the next event must have.
     next: u64,
     /// The tree so far; `None` from a missing event up to the next checkpoint.
@@ -360,6 +403,8 @@ impl<'a> Verifier<'a> {
             store,
             key,
             hashes: None,
+            heads: VecDeque::new(),
+            agreed: 0,
             approved: BTreeMap::new(),
             next: 0,
             frontier,
@@ -413,12 +458,17 @@ impl<'a> Verifier<'a> {
             let mut about = Vec::new();
             for stored in &page {
                 self.settle_up_to(stored.seq).await?;
+                self.compare_heads(stored.seq);
                 about.extend(self.check_event(stored));
             }
             self.check_rows_exist(about).await?;
             self.check_subtrees().await?;
         }
         self.settle_up_to(u64::MAX).await?;
+        self.compare_heads(self.next);
+        for Checkpoint { size, .. } in std::mem::take(&mut self.heads) {
+            self.fault(Fault::RolledBack { events: self.next, size });
+        }
         if self.report.events > 0 && self.report.checkpoints == 0 {
             self.fault(Fault::NeverSigned { events: self.report.events });
         }
@@ -512,7 +562,8 @@ impl<'a> Verifier<'a> {
     }
 
     async fn check_rows_exist(&mut self, about: Vec<(MessageId, u64)>) -> Result<(), Error> {
-        let absent = self.store.absent(about.iter().map(|(message, _)| *message).collect()).await?;
+        let messages: BTreeSet<MessageId> = about.iter().map(|(message, _)| *message).collect();
+        let absent = self.store.absent(messages.into_iter().collect()).await?;
         for (message, seq) in about {
             if absent.contains(&message) {
                 self.fault(Fault::MessageMissing { message, seq });
@@ -537,6 +588,20 @@ impl<'a> Verifier<'a> {
                     return Ok(());
                 }
                 None => return Ok(()),
+            }
+        }
+    }
+
+    /// Compares the heads over at most `size` events that somebody else kept with the tree that has grown to that size.
+    fn compare_heads(&mut self, size: u64) {
+        while let Some(head) = self.heads.pop_front_if(|head| head.size <= size) {
+            match &self.frontier {
+                Some(frontier) if frontier.size() == head.size && frontier.root() == head.root => {
+                    self.agreed = head.size
+                }
+                Some(_) => self.fault(Fault::Forked { since: self.agreed, size: head.size }),
+                // It was said that events are missing.
+                None => {}
             }
         }
     }
@@ -592,48 +657,60 @@ impl<'a> Verifier<'a> {
 
     async fn check_messages(&mut self) -> Result<(), Error> {
         loop {
-            let page = self.store.histories(self.position, PAGE).await?;
+            let page = self.store.histories(self.position, MESSAGES).await?;
             let Some(last) = page.last() else { return Ok(()) };
             in_order(page.iter().map(|history| history.position), self.position + 1)?;
-            self.position = last.position;
+            let end = last.position;
             self.report.messages += page.len() as u64;
-            for history in &page {
-                for fault in message_faults(history, self.hashes).into_iter().chain(review_faults(history)) {
+            let said: Vec<Told<'_>> = page.iter().map(told).collect();
+            for (history, said) in page.iter().zip(&said) {
+                self.position = history.position;
+                for fault in message_faults(history, said, self.hashes).into_iter().chain(review_faults(history, said))
+                {
                     self.fault(fault);
                 }
-                self.check_contents(history).await?;
             }
+            self.check_contents(&page, &said).await?;
+            self.position = end;
         }
     }
 
-    /// Opens every sealed part of a message, and compares its lineage with the digest that was audited.
-    async fn check_contents(&mut self, history: &History) -> Result<(), Error> {
-        let message = history.record.id;
-        let of_review = history.review.as_ref().map(|_| Content::Decision);
-        let words = history.review.as_ref().and_then(|review| review.completed.as_ref()).map(|_| Content::Words);
-        let parts = [Content::Payload, Content::Provenance, Content::Lineage].into_iter().chain(of_review).chain(words);
-        for part in parts {
-            let what = part.column();
-            match self.store.content(message, part).await {
-                Ok(Some(content)) => {
-                    self.report.contents += 1;
-                    let audited = history.events.first().and_then(|stored| RecordedEvent::read(&stored.event.bytes));
-                    let audited = audited.as_ref().and_then(|said| said.detail(detail::LINEAGE));
-                    let differs = audited.is_some_and(|digest| *digest != hex(&sha_256(&content)));
-                    if part == Content::Lineage {
-                        if differs {
-                            self.fault(Fault::ContentChanged { message, what });
-                        }
-                        self.check_glossary(message, &content).await?;
-                    }
-                }
-                Ok(None) => self.fault(Fault::ContentMissing { message, what }),
-                Err(Error::Damaged(_)) => self.fault(Fault::ContentChanged { message, what }),
+    /// Opens every sealed part of messages, and compares lineages and answers with the digests that were audited.
+    async fn check_contents(&mut self, page: &[History], said: &[Told<'_>]) -> Result<(), Error> {
+        for (page, said) in page.chunks(OPENED).zip(said.chunks(OPENED)) {
+            let each =
+                page.iter().zip(said).flat_map(|(history, said)| parts(history).map(move |part| (history, said, part)));
+            let each: Vec<_> = each.collect();
+            let opened = match self.store.contents(each.iter().map(|(_, _, part)| *part).collect()).await {
                 Err(Error::NoKey) => return Ok(()),
-                Err(other) => return Err(other),
+                opened => opened?,
+            };
+            for ((history, said, (_, part)), opened) in each.into_iter().zip(opened) {
+                let (message, what) = (history.record.id, part.column());
+                self.position = history.position;
+                let content = match opened {
+                    Ok(Some(content)) => content,
+                    Ok(None) => {
+                        self.fault(Fault::ContentMissing { message, what });
+                        continue;
+                    }
+                    Err(Error::Damaged(_)) => {
+                        self.fault(Fault::ContentChanged { message, what });
+                        continue;
+                    }
+                    Err(other) => return Err(other),
+                };
+                if is_another(part, &content, said) {
+                    self.fault(Fault::ContentChanged { message, what });
+                } else {
+                    self.report.contents += 1;
+                }
+                if part == Content::Lineage {
+                    self.check_glossary(message, &content).await?;
+                }
             }
         }
-        self.check_answers(history).await
+        Ok(())
     }
 
     /// Compares the glossary of a message's lineage with the digest that the lineage names it by; once for all messages.
@@ -648,26 +725,39 @@ impl<'a> Verifier<'a> {
         }
         Ok(())
     }
+}
 
-    /// Opens every answer to a message, and compares it with the digest that was audited.
-    async fn check_answers(&mut self, history: &History) -> Result<(), Error> {
-        let message = history.record.id;
-        let said: Vec<_> = history.events.iter().filter_map(|it| RecordedEvent::read(&it.event.bytes)).collect();
-        let audited = |digest: &str| {
-            let mut received = said.iter().filter(|said| said.is(kind::ANSWER_RECEIVED));
-            received.any(|said| said.detail(detail::SHA256) == Some(digest))
-        };
-        for answer in self.store.answers_of(message).await? {
-            match self.store.content(answer.slot, Content::Answer).await {
-                Ok(Some(content)) if audited(&hex(&sha_256(&content))) => self.report.contents += 1,
-                Ok(Some(_)) | Err(Error::Damaged(_)) => {
-                    self.fault(Fault::ContentChanged { message, what: Content::Answer.column() });
-                }
-                Ok(None) => self.fault(Fault::ContentMissing { message, what: Content::Answer.column() }),
-                Err(other) => return Err(other),
-            }
+/// A message's events, read: each with its number.
+type Told<'a> = Vec<(u64, RecordedEvent<'a>)>;
+
+fn told(history: &History) -> Told<'_> {
+    history.events.iter().filter_map(|it| Some((it.seq, RecordedEvent::read(&it.event.bytes)?))).collect()
+}
+
+/// The sealed parts that a message must have.
+fn parts(history: &History) -> impl Iterator<Item = Part> {
+    let message = history.record.id;
+    let of_review = history.review.as_ref().map(|_| Content::Decision);
+    let words = history.review.as_ref().and_then(|review| review.completed.as_ref()).map(|_| Content::Words);
+    let own = [Content::Payload, Content::Provenance, Content::Lineage].into_iter().chain(of_review).chain(words);
+    let answers = history.answers.iter().map(|answer| (answer.slot, Content::Answer));
+    own.map(move |part| (message, part)).chain(answers)
+}
+
+/// Whether the log tells of another content in its place: of another lineage, or of no such answer.
+fn is_another(part: Content, content: &[u8], said: &Told<'_>) -> bool {
+    let digest = || hex(&sha_256(content));
+    match part {
+        Content::Lineage => {
+            let audited = said.first().and_then(|(_, accepted)| accepted.detail(detail::LINEAGE));
+            audited.is_some_and(|audited| audited != digest())
         }
-        Ok(())
+        Content::Answer => {
+            let digest = digest();
+            let mut received = said.iter().filter(|(_, said)| said.is(kind::ANSWER_RECEIVED));
+            !received.any(|(_, said)| said.detail(detail::SHA256) == Some(&digest))
+        }
+        _ => false,
     }
 }
 
@@ -683,28 +773,27 @@ fn in_order(numbers: impl Iterator<Item = u64>, mut least: u64) -> Result<(), Er
 }
 
 /// Compares one message's row with its events.
-fn message_faults(history: &History, hashes: Option<&HashKey>) -> Vec<Fault> {
+fn message_faults(history: &History, said: &Told<'_>, hashes: Option<&HashKey>) -> Vec<Fault> {
     let record = &history.record;
     let message = record.id;
     let mut faults = Vec::new();
     let mut accepted = false;
     let mut state = None;
     let mut last = None;
-    for stored in &history.events {
-        let Some(said) = RecordedEvent::read(&stored.event.bytes) else { continue };
+    for (seq, said) in said {
         if said.is(kind::MESSAGE_ACCEPTED) {
             accepted = true;
-            faults.extend(terms_faults(history, &said, stored.seq, hashes));
+            faults.extend(terms_faults(history, said, *seq, hashes));
         } else if !said.is(kind::STATE_TRANSITION) {
             continue;
         }
         let states = |name| said.detail(name).and_then(|code| code.parse::<State>().ok());
         if states(detail::FROM) != state {
-            faults.push(Fault::StateSkipped { message, seq: stored.seq });
+            faults.push(Fault::StateSkipped { message, seq: *seq });
         }
         state = states(detail::TO);
         let attempts = said.detail(detail::ATTEMPTS).map_or(Some(0), |attempts| attempts.parse().ok());
-        last = Some((stored.seq, attempts, said.recorded()));
+        last = Some((*seq, attempts, said.recorded()));
     }
     if !accepted {
         faults.push(Fault::NeverAccepted { message });
@@ -718,26 +807,22 @@ fn message_faults(history: &History, hashes: Option<&HashKey>) -> Vec<Fault> {
 }
 
 /// Compares the row of a message's review with its events.
-fn review_faults(history: &History) -> Vec<Fault> {
+fn review_faults(history: &History, said: &Told<'_>) -> Vec<Fault> {
     let message = history.record.id;
-    let said = |kind| {
-        let events =
-            history.events.iter().filter_map(|stored| Some((stored.seq, RecordedEvent::read(&stored.event.bytes)?)));
-        events.into_iter().find(|(_, said)| said.is(kind))
-    };
-    let told = |said: &RecordedEvent, name: &str, text: &str| said.detail(name) == Some(text);
-    let Some((seq, opened)) = said(kind::REVIEW_OPENED) else {
+    let first = |kind| said.iter().find(|(_, said)| said.is(kind)).map(|(seq, said)| (*seq, said));
+    let told = |said: &RecordedEvent<'_>, name: &str, text: &str| said.detail(name) == Some(text);
+    let Some((seq, opened)) = first(kind::REVIEW_OPENED) else {
         let seq = history.events.first().map_or(0, |stored| stored.seq);
         return differs(message, "review", seq, history.review.is_some()).into_iter().collect();
     };
     let Some(review) = &history.review else { return vec![Fault::ContentMissing { message, what: "review" }] };
     let mut faults: Vec<Fault> =
-        differs(message, "deadline", seq, !told(&opened, detail::DUE, &instant_text(review.due_at)))
+        differs(message, "deadline", seq, !told(opened, detail::DUE, &instant_text(review.due_at)))
             .into_iter()
             .collect();
     let finding = review.completed.as_ref().map(|completed| completed.finding.code());
-    let (seq, same) = match said(kind::REVIEW_COMPLETED) {
-        Some((seq, said)) => (seq, finding.is_some_and(|finding| told(&said, detail::FINDING, finding))),
+    let (seq, same) = match first(kind::REVIEW_COMPLETED) {
+        Some((seq, said)) => (seq, finding.is_some_and(|finding| told(said, detail::FINDING, finding))),
         None => (seq, finding.is_none()),
     };
     faults.extend(differs(message, "finding", seq, !same));
@@ -745,13 +830,13 @@ fn review_faults(history: &History) -> Vec<Fault> {
 }
 
 /// Compares what never changes with the event of acceptance.
-fn terms_faults(history: &History, said: &RecordedEvent, seq: u64, hashes: Option<&HashKey>) -> Vec<Fault> {
+fn terms_faults(history: &History, said: &RecordedEvent<'_>, seq: u64, hashes: Option<&HashKey>) -> Vec<Fault> {
     let record = &history.record;
     let deadline = record.handling.deadline_at.map(instant_text);
     let digest = hashes.map(|hashes| hashes.record(&record.digest));
     let told = |name: &str, text: &str| said.detail(name) == Some(text);
     [
-        ("sender", said.party(Part::Source).as_ref() == Some(&record.sender)),
+        ("sender", said.party(audit_event::Part::Source).as_ref() == Some(&record.sender)),
         ("recipient", told(detail::RECIPIENT, record.recipient.as_str())),
         ("interface", told(detail::INTERFACE, record.interface.as_str())),
         ("agreement", said.agreement() == Some(record.agreement.as_str())),
@@ -1063,6 +1148,54 @@ mod tests {
             site.tamper(change);
             assert_eq!(site.verify().await.faults, [Fault::SubtreeChanged { level: 1, position: 0 }], "{change}");
         }
+    }
+
+    /// An old copy agrees with itself; a head that somebody kept does not agree with it.
+    #[tokio::test]
+    async fn an_old_copy_of_the_database_is_told_by_heads_that_others_kept() {
+        let site = Site::new().await;
+        site.tamper("PRAGMA wal_checkpoint(TRUNCATE)");
+        let heads = async |store: &Arc<dyn Store>| -> Vec<Checkpoint> {
+            let kept = store.checkpoints(0, 9).await.expect("they are read");
+            kept.iter().map(|each| site.key.verify(&each.note).expect("it is signed")).collect()
+        };
+        let open = || -> Arc<dyn Store> { Arc::new(SqliteStore::open(&site.path(), &site.secret).expect("it opens")) };
+        let old = heads(&open()).await;
+        let copy = std::fs::read(site.path()).expect("it is read");
+        let [.., newest] = &old[..] else { panic!("a head") };
+        let there = open().event_count().await.expect("they are counted");
+        let go_on = async |events: u64| {
+            let (store, key) = (open(), site.signing.parse().expect("it is a key"));
+            let mut checkpointer = Checkpointer::resume(store.clone(), key).await.expect("it goes on");
+            let recorder = Recorder::new("DEMOP".parse().expect("an ODS code"), "weir.example/DEMOP");
+            for _ in 0..events {
+                store.append(recorder.stopped(NOON)).await.expect("it is written");
+            }
+            checkpointer.checkpoint().await.expect("it is signed").expect("there is a new one")
+        };
+        let later = go_on(3).await;
+        let verify = async |heads: &[Checkpoint]| -> Vec<String> {
+            let store = open();
+            let verified = verify_with(&*store, &site.key, None, heads.to_vec());
+            verified.await.expect("it is read").faults.iter().map(ToString::to_string).collect()
+        };
+        let all: Vec<Checkpoint> = old.iter().cloned().chain([later.clone()]).collect();
+        assert_eq!(verify(&all).await, [""; 0], "nothing was put back");
+
+        std::fs::write(site.path(), &copy).expect("the old copy is put back");
+        assert_eq!(verify(&[]).await, [""; 0], "it agrees with itself");
+        assert_eq!(verify(&old).await, [""; 0], "and with heads of its time");
+        let (kept, agreed) = (later.size, newest.size);
+        let gone = format!(
+            "a head over {kept} events was kept elsewhere, and there are {there}: an old copy was put back, and what came after is gone"
+        );
+        assert_eq!(verify(&all).await, [gone]);
+        go_on(7).await;
+        assert_eq!(verify(&[]).await, [""; 0], "it agrees with itself");
+        let forked = format!(
+            "the log differs from its head over {kept} events that was kept elsewhere: changed after event {agreed}, or an old copy was put back and went on"
+        );
+        assert_eq!(verify(&all).await, [forked]);
     }
 
     #[tokio::test]

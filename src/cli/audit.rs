@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use super::Answer;
 use super::output::Output;
 use super::site::{ActorOption, SiteOption};
-use crate::audit::checkpoint::VerifierKey;
+use crate::audit::checkpoint::{Checkpoint, VerifierKey};
 use crate::audit::proof::{Invalid, Proof, Shown};
-use crate::audit::verify;
+use crate::audit::verify_with;
 use crate::fhir::audit_event::RecordedEvent;
 use crate::identity::MessageId;
 use crate::identity::principal::Action;
@@ -31,6 +31,8 @@ pub(super) enum Verb {
     CheckProof(CheckProof),
     /// Print the events as FHIR AuditEvents, one a line (NDJSON)
     Export(Export),
+    /// Show the newest signed head, for somebody else to keep
+    Head(Head),
     /// Show the log's public key, which partners check heads and proofs with
     Key(Key),
 }
@@ -42,6 +44,9 @@ pub(super) enum Verb {
     running gateway. What can be checked without the site: see `weir audit prove`."
 )]
 pub(super) struct Verify {
+    /// A signed head that somebody else kept, as `weir audit head` prints it: shows when an old copy was put back. May be repeated
+    #[arg(long, value_name = "FILE")]
+    head: Vec<PathBuf>,
     #[command(flatten)]
     site: SiteOption,
     #[command(flatten)]
@@ -92,6 +97,21 @@ pub(super) struct Export {
     actor: ActorOption,
 }
 
+/// Prints the newest signed head of the log: its size and its root, signed with the log's key (C2SP tlog-checkpoint). Exit code 1
+/// when none was signed yet.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  weir audit head --site site/gateway > head.txt\n  weir audit verify --head head.txt --site site/gateway\n\n\
+    Give it to somebody who does not run this site, day by day: with it a later verification shows when the database was put back \
+    to an old copy, which nothing inside the site can show."
+)]
+pub(super) struct Head {
+    #[command(flatten)]
+    site: SiteOption,
+    #[command(flatten)]
+    actor: ActorOption,
+}
+
 /// Prints the public key of the site's audit log: name, id and key, as C2SP signed-note writes them.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  weir audit key --site site/gateway > audit.pub")]
@@ -106,6 +126,7 @@ pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Prove(arguments) => prove(arguments, output),
         Verb::CheckProof(arguments) => check_proof(arguments, output),
         Verb::Export(arguments) => export(arguments, output),
+        Verb::Head(arguments) => head(arguments, output),
         Verb::Key(arguments) => {
             let key = arguments.site.load()?.audit_verifier().to_string();
             match output.is_json() {
@@ -121,7 +142,10 @@ fn verify_log(arguments: &Verify, output: &Output) -> anyhow::Result<Answer> {
     let site = arguments.site.load()?;
     arguments.actor.permit(site.staff(), Action::VerifyAudit, None)?;
     let store = site.open_for_reading()?;
-    let report = super::runtime()?.block_on(verify(&store, site.audit_verifier(), Some(&site.hash_key())))?;
+    let heads = arguments.head.iter().map(|file| kept_head(file, site.audit_verifier())).collect::<Result<_, _>>()?;
+    let hashes = site.hash_key();
+    let verified = verify_with(&store, site.audit_verifier(), Some(&hashes), heads);
+    let report = super::runtime()?.block_on(verified)?;
     output.line(&report.to_string());
     let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
     output.json(&json!({
@@ -132,6 +156,28 @@ fn verify_log(arguments: &Verify, output: &Output) -> anyhow::Result<Answer> {
         "faults": faults,
     }));
     Ok(faults.is_empty().into())
+}
+
+fn kept_head(file: &std::path::Path, key: &VerifierKey) -> anyhow::Result<Checkpoint> {
+    let head = key.verify(&read(file)?);
+    head.with_context(|| {
+        format!("{} is no head that this log's key signed; `weir audit head` prints one", file.display())
+    })
+}
+
+fn head(arguments: &Head, output: &Output) -> anyhow::Result<Answer> {
+    let site = arguments.site.load()?;
+    arguments.actor.permit(site.staff(), Action::VerifyAudit, None)?;
+    let Some(head) = super::runtime()?.block_on(site.open_for_reading()?.last_checkpoint())? else {
+        output.remark("no head was signed yet");
+        return Ok(Answer::No);
+    };
+    let note = String::from_utf8(head.note).context("the newest head is not text: run `weir audit verify`")?;
+    match output.is_json() {
+        true => output.json(&json!({ "size": head.size, "note": note })),
+        false => output.document(note.trim_end_matches('\n')),
+    }
+    Ok(Answer::Yes)
 }
 
 fn prove(arguments: &Prove, output: &Output) -> anyhow::Result<Answer> {

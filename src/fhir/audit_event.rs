@@ -65,6 +65,7 @@ pub struct Coding<'a> {
     /// The system.
     pub system: System,
     /// The code.
+    #[serde(borrow)]
     pub code: Cow<'a, str>,
 }
 
@@ -129,9 +130,9 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Who<'a> {
     /// An organisation, by its ODS code.
-    Party(Cow<'a, str>),
+    Party(#[serde(borrow)] Cow<'a, str>),
     /// A member of staff, by a local id that is no name.
-    Operator(Cow<'a, str>),
+    Operator(#[serde(borrow)] Cow<'a, str>),
 }
 
 impl<'a> Who<'a> {
@@ -175,6 +176,7 @@ pub struct Agent<'a> {
     /// As what.
     pub part: Part,
     /// Who.
+    #[serde(borrow)]
     pub who: Who<'a>,
     /// Whether it was their wish.
     pub requestor: bool,
@@ -186,11 +188,11 @@ pub struct Agent<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What<'a> {
     /// A patient, by keyed hash; `None` when not one patient is meant or known.
-    Patient(#[serde(with = "short::option")] Option<Cow<'a, str>>),
+    Patient(#[serde(borrow, with = "short::option")] Option<Cow<'a, str>>),
     /// A message.
     Message(#[serde(with = "message")] MessageId),
     /// A sharing agreement.
-    Agreement(Cow<'a, str>),
+    Agreement(#[serde(borrow)] Cow<'a, str>),
     /// The gateway's configuration.
     Configuration,
 }
@@ -199,9 +201,10 @@ pub enum What<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entity<'a> {
     /// Which.
+    #[serde(borrow)]
     pub what: What<'a>,
     /// Name and value of each detail.
-    #[serde(with = "short::details")]
+    #[serde(borrow, with = "short::details")]
     pub details: Vec<Detail<'a>>,
 }
 
@@ -219,8 +222,10 @@ pub struct AuditEvent<'a> {
     /// Its own id.
     pub id: Uuid,
     /// Its type.
+    #[serde(borrow)]
     pub kind: Coding<'a>,
     /// More precisely.
+    #[serde(borrow)]
     pub subtypes: Vec<Coding<'a>>,
     /// What was done.
     pub action: Action,
@@ -230,14 +235,19 @@ pub struct AuditEvent<'a> {
     /// How it went.
     pub outcome: Outcome,
     /// What for.
+    #[serde(borrow)]
     pub purpose: Option<Coding<'a>>,
     /// Who took part; at least one.
+    #[serde(borrow)]
     pub agents: Vec<Agent<'a>>,
     /// The organisation whose gateway recorded it.
+    #[serde(borrow)]
     pub observer: Cow<'a, str>,
     /// Which of its gateways.
+    #[serde(borrow)]
     pub site: Cow<'a, str>,
     /// What it happened to.
+    #[serde(borrow)]
     pub entities: Vec<Entity<'a>>,
 }
 
@@ -446,7 +456,7 @@ mod short {
 
     #[derive(Serialize, Deserialize)]
     enum Short<'a> {
-        Text(Cow<'a, str>),
+        Text(#[serde(borrow)] Cow<'a, str>),
         Digest([u8; 32]),
     }
 
@@ -456,10 +466,10 @@ mod short {
         digest.map_or(Short::Text(Cow::Borrowed(text)), Short::Digest)
     }
 
-    fn long(short: Short<'_>) -> String {
+    fn long(short: Short<'_>) -> Cow<'_, str> {
         match short {
-            Short::Text(text) => text.into_owned(),
-            Short::Digest(bytes) => hex(&bytes),
+            Short::Text(text) => text,
+            Short::Digest(bytes) => Cow::Owned(hex(&bytes)),
         }
     }
 
@@ -473,11 +483,10 @@ mod short {
             text.as_deref().map(short).serialize(serializer)
         }
 
-        pub(in super::super) fn deserialize<'de, 'a, D: Deserializer<'de>>(
+        pub(in super::super) fn deserialize<'de: 'a, 'a, D: Deserializer<'de>>(
             deserializer: D,
         ) -> Result<Option<Cow<'a, str>>, D::Error> {
-            let found = Option::<Short<'_>>::deserialize(deserializer)?;
-            Ok(found.map(|text| Cow::Owned(long(text))))
+            Ok(Option::<Short<'a>>::deserialize(deserializer)?.map(long))
         }
     }
 
@@ -492,22 +501,22 @@ mod short {
             serializer.collect_seq(details.iter().map(|(name, value)| (name, short(value))))
         }
 
-        pub(in super::super) fn deserialize<'de, 'a, D: Deserializer<'de>>(
+        pub(in super::super) fn deserialize<'de: 'a, 'a, D: Deserializer<'de>>(
             deserializer: D,
         ) -> Result<Vec<Detail<'a>>, D::Error> {
-            let found = Vec::<(String, Short<'_>)>::deserialize(deserializer)?;
-            Ok(found.into_iter().map(|(name, value)| (Cow::Owned(name), Cow::Owned(long(value)))).collect())
+            let found = Vec::<(&'a str, Short<'a>)>::deserialize(deserializer)?;
+            Ok(found.into_iter().map(|(name, value)| (Cow::Borrowed(name), long(value))).collect())
         }
     }
 }
 
 /// An AuditEvent as it was recorded, to be asked what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordedEvent(AuditEvent<'static>);
+pub struct RecordedEvent<'a>(AuditEvent<'a>);
 
-impl RecordedEvent {
+impl<'a> RecordedEvent<'a> {
     /// Reads an event; `None` if the bytes are none.
-    pub fn read(bytes: &[u8]) -> Option<RecordedEvent> {
+    pub fn read(bytes: &'a [u8]) -> Option<RecordedEvent<'a>> {
         if let Some(kept) = bytes.strip_prefix(&[VERSION]) {
             return postcard::from_bytes(kept).ok().map(RecordedEvent);
         }
@@ -520,8 +529,27 @@ impl RecordedEvent {
     }
 
     /// What it says.
-    pub fn event(&self) -> &AuditEvent<'static> {
+    pub fn event(&self) -> &AuditEvent<'a> {
         &self.0
+    }
+
+    /// The same, apart from the bytes that it was read from.
+    pub fn into_owned(self) -> RecordedEvent<'static> {
+        let AuditEvent { id, kind, subtypes, action, recorded, outcome, purpose, agents, observer, site, entities } =
+            self.0;
+        RecordedEvent(AuditEvent {
+            id,
+            kind: kind.into_owned(),
+            subtypes: subtypes.into_iter().map(Coding::into_owned).collect(),
+            action,
+            recorded,
+            outcome,
+            purpose: purpose.map(Coding::into_owned),
+            agents: agents.into_iter().map(Agent::into_owned).collect(),
+            observer: owned(observer),
+            site: owned(site),
+            entities: entities.into_iter().map(Entity::into_owned).collect(),
+        })
     }
 
     /// When it was recorded.
@@ -593,6 +621,38 @@ impl RecordedEvent {
     pub fn detail(&self, name: &str) -> Option<&str> {
         let mut details = self.0.entities.iter().flat_map(|each| &each.details);
         details.find(|(own, _)| own == name).map(|(_, value)| &**value)
+    }
+}
+
+fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
+    Cow::Owned(text.into_owned())
+}
+
+impl Coding<'_> {
+    fn into_owned(self) -> Coding<'static> {
+        Coding { system: self.system, code: owned(self.code) }
+    }
+}
+
+impl Agent<'_> {
+    fn into_owned(self) -> Agent<'static> {
+        let who = match self.who {
+            Who::Party(code) => Who::Party(owned(code)),
+            Who::Operator(id) => Who::Operator(owned(id)),
+        };
+        Agent { part: self.part, who, requestor: self.requestor, address: self.address.map(owned) }
+    }
+}
+
+impl Entity<'_> {
+    fn into_owned(self) -> Entity<'static> {
+        let what = match self.what {
+            What::Patient(hash) => What::Patient(hash.map(owned)),
+            What::Message(id) => What::Message(id),
+            What::Agreement(id) => What::Agreement(owned(id)),
+            What::Configuration => What::Configuration,
+        };
+        Entity { what, details: self.details.into_iter().map(|(name, value)| (owned(name), owned(value))).collect() }
     }
 }
 
@@ -713,7 +773,8 @@ mod tests {
         assert!(json.starts_with(
             r#"{"resourceType":"AuditEvent","id":"00000000-0000-0000-0000-000000000000","type":{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110106"},"subtype":[{"#
         ));
-        let (read, kept) = (RecordedEvent::read(json.as_bytes()), RecordedEvent::read(&event.to_bytes()));
+        let bytes = event.to_bytes();
+        let (read, kept) = (RecordedEvent::read(json.as_bytes()), RecordedEvent::read(&bytes));
         assert_eq!((read.as_ref(), kept.as_ref()), (kept.as_ref(), Some(&RecordedEvent(event.clone()))));
         assert!(event.to_bytes().len() < 400 && event.to_bytes().len() < json.len() / 5, "{}", event.to_bytes().len());
         let read = read.expect("it is an AuditEvent");

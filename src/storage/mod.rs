@@ -417,7 +417,14 @@ pub struct History {
     pub events: Vec<StoredEvent>,
     /// The review that it must get, if it was sent without consent.
     pub review: Option<ReviewRecord>,
+    /// The answers to it, in the order in which they came.
+    pub answers: Vec<AnswerRecord>,
 }
+
+/// A sealed part: of which message, or in which slot of an answer, and which one.
+pub type Part = (MessageId, Content);
+/// A sealed part, opened; `None` when it is not there.
+pub type Opened = Result<Option<Vec<u8>>, Error>;
 
 /// A signed head of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -621,6 +628,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// One sealed part of a message, opened; `None` when there is no such message or the part was erased.
     fn content(&self, id: MessageId, content: Content) -> Reply<'_, Option<Vec<u8>>>;
+
+    /// Several sealed parts as [`Store::content`] gives them, each with what came of it, in order.
+    fn contents(&self, parts: Vec<Part>) -> Reply<'_, Vec<Opened>>;
 
     /// The text with this SHA-256, as it is stored: whoever asks compares.
     fn text(&self, digest: [u8; 32]) -> Reply<'_, Option<Vec<u8>>>;

@@ -29,9 +29,9 @@ use super::room::Disk;
 use super::seal::{Broken, Key};
 use super::{
     Accepted, Act, AnswerRecord, Approval, Change, Content, Count, Error, Event, FiledSubject, Filter, History, Hour,
-    Kept, Load, MessageRecord, NewAnswer, NewMessage, NoticeRecord, NoticeResult, NoticeStep, Performed, Raised, Reply,
-    ReviewCounts, ReviewRecord, Room, Secret, Store, StoredCheckpoint, StoredEvent, Subtree, Transition, Window,
-    filing_number,
+    Kept, Load, MessageRecord, NewAnswer, NewMessage, NoticeRecord, NoticeResult, NoticeStep, Opened, Part, Performed,
+    Raised, Reply, ReviewCounts, ReviewRecord, Room, Secret, Store, StoredCheckpoint, StoredEvent, Subtree, Transition,
+    Window, filing_number,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -270,6 +270,20 @@ impl Store for SqliteStore {
             let key = self.key()?;
             self.read(move |connection| {
                 rows::content(connection, id, content)?.map(|sealed| open(&key, id, content, &sealed)).transpose()
+            })
+            .await
+        })
+    }
+
+    fn contents(&self, parts: Vec<Part>) -> Reply<'_, Vec<Opened>> {
+        Box::pin(async move {
+            let key = self.key()?;
+            let opened = move |connection: &Connection, (id, content): Part| {
+                rows::content(connection, id, content)?.map(|sealed| open(&key, id, content, &sealed)).transpose()
+            };
+            self.read(move |connection| {
+                let snapshot = connection.unchecked_transaction()?;
+                Ok(parts.into_iter().map(|part| opened(&snapshot, part)).collect())
             })
             .await
         })

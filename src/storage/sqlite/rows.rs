@@ -467,14 +467,16 @@ pub(super) fn histories(connection: &Connection, after: u64, limit: usize) -> Re
     let with_events = |(position, record): (u64, MessageRecord)| {
         let events = events_of(&snapshot, record.id)?;
         let review = reviews::find(&snapshot, record.id)?;
-        Ok(History { position, record, events, review })
+        let answers = answers::of_message(&snapshot, record.id)?;
+        Ok(History { position, record, events, review, answers })
     };
     messages.into_iter().map(with_events).collect()
 }
 
 /// Those ids that no message has.
 pub(super) fn absent(connection: &Connection, ids: Vec<MessageId>) -> Result<Vec<MessageId>, Error> {
-    let mut statement = connection.prepare_cached("SELECT 1 FROM messages WHERE id = ?")?;
+    let snapshot = connection.unchecked_transaction()?;
+    let mut statement = snapshot.prepare_cached("SELECT 1 FROM messages WHERE id = ?")?;
     let mut missing = Vec::new();
     for id in ids {
         if statement.query_row([id.uuid().as_bytes()], |_| Ok(())).optional()?.is_none() {
