@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use support::{DemoSite, Process, http_get, json_of, wait_for, weir};
 use time::OffsetDateTime;
 use uuid::Uuid;
+use weir::audit::checkpoint::VerifierKey;
+use weir::audit::merkle::Frontier;
 use weir::cli::client::{Answer, Client};
 use weir::config::Endpoint;
 use weir::fhir::bars::{end_user_organisation, requesting_software, target_identifier};
@@ -493,6 +495,10 @@ fn we_say_what_we_take() {
     let _gateway = site.start_gateway();
     let trust = Partner::trust(&site);
     let metadata = trust.get("/FHIR/R4/metadata");
+    let extension = &metadata.json()["extension"][0];
+    assert_eq!(extension["url"], "https://weir.example/fhir/StructureDefinition/weir-signing-key");
+    let key = weir().args(["audit", "key", "--site"]).arg(site.gateway_folder()).output().expect("weir runs").stdout;
+    assert_eq!(extension["valueString"], String::from_utf8_lossy(&key).trim(), "the key that signs what we send");
     assert_eq!((metadata.status.as_u16(), &metadata.json()["resourceType"]), (200, &json!("CapabilityStatement")));
     let supported = metadata.json()["messaging"][0]["supportedMessage"].clone();
     assert_eq!(supported[0]["mode"], "receiver");
@@ -603,5 +609,43 @@ fn a_partner_that_lists_other_messages_is_warned_about_and_held_back_only_where_
     let trust = site.start_partner("trust", &[]);
     wait_until(&site, &second, "acknowledged");
     trust.kill();
+    ends_well(&site, gateway);
+}
+
+/// What a partner needs to follow our audit log: a signed head, and hashes that lead to its root (C2SP tlog-tiles).
+#[test]
+fn a_partner_follows_the_log_by_its_tiles() {
+    let site = site();
+    let _trust = silent_trust(&site);
+    let gateway = site.start_gateway();
+    let (id, _) = deliver(&site);
+    wait_until(&site, &id, "delivered");
+    let trust = Partner::trust(&site);
+    let key = weir().args(["audit", "key", "--site"]).arg(site.gateway_folder()).output().expect("weir runs").stdout;
+    let key: VerifierKey = String::from_utf8_lossy(&key).trim().parse().expect("a key");
+    let mut size = 0;
+    for _ in 0..50 {
+        let head = trust.get("/tlog/checkpoint");
+        assert_eq!(
+            (head.status.as_u16(), head.headers["content-type"].as_bytes()),
+            (200, &b"text/plain; charset=utf-8"[..])
+        );
+        let head = key.verify(&head.body).expect("it is signed");
+        let tile = trust.get(&format!("/tlog/tile/0/000.p/{}", head.size));
+        assert_eq!((tile.status.as_u16(), tile.body.len() as u64), (200, head.size * 32));
+        let mut tree = Frontier::new();
+        tile.body.chunks(32).for_each(|leaf| tree.push(leaf.try_into().expect("32 bytes"), |_| {}));
+        assert_eq!(tree.root(), head.root, "the tiles make the signed root");
+        let beyond = trust.get(&format!("/tlog/tile/0/000.p/{}", head.size + 1));
+        assert_eq!(beyond.status.as_u16(), 404, "what no head covers is not shown");
+        size = head.size;
+        if size >= 5 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    assert!(size >= 5, "the delivery is in the log: {size} events");
+    assert_eq!(trust.get("/tlog/tile/0/0").status.as_u16(), 404);
+    assert_eq!(trust.get("/tlog/tile/entries/000").status.as_u16(), 404, "events are not shown, but their hashes");
     ends_well(&site, gateway);
 }

@@ -1,5 +1,5 @@
 //! The partners' side: `POST /FHIR/R4/$process-message` for their responses, `GET /FHIR/R4/metadata` and
-//! `GET /FHIR/R4/MessageDefinition` (BaRS API 1.4.0).
+//! `GET /FHIR/R4/MessageDefinition` (BaRS API 1.4.0); and the audit log's tree, `GET /tlog/…` (C2SP tlog-tiles).
 //!
 //! Enters: requests over mutual TLS; who asks comes from the certificate alone, and must be a partner. Leaves: 200 with a
 //! response message when the answer is on disk with its audit events; else an OperationOutcome with a code of
@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Extension, Request, State};
-use axum::response::Response;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, Request, State};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode, Uri};
 use hyper::body::Bytes;
 use tracing::warn;
@@ -25,6 +27,7 @@ use super::listener::Peer;
 use super::ration::Account;
 use super::{Service, clock};
 use crate::acknowledgement::LIMITS;
+use crate::audit::tiles::Tile;
 use crate::fhir::bars::{DOS_SERVICE, ErrorCode};
 use crate::fhir::bundle::Entries;
 use crate::fhir::capability::{self, Capability, Definition};
@@ -74,7 +77,10 @@ pub(super) struct Side {
 
 /// The routes.
 pub(super) fn router(side: Arc<Side>) -> Router {
-    exchange::router(post(process_message), get(metadata), get(message_definition)).with_state(side)
+    exchange::router(post(process_message), get(metadata), get(message_definition))
+        .route("/tlog/checkpoint", get(checkpoint))
+        .route("/tlog/tile/{*tile}", get(tile))
+        .with_state(side)
 }
 
 async fn process_message(
@@ -310,6 +316,61 @@ async fn metadata(State(side): State<Arc<Side>>, Extension(peer): Extension<Peer
         signing_key: Some(stages.provider.published_key()),
     };
     answer(&headers, StatusCode::OK, said.to_json(clock::now()))
+}
+
+/// The newest signed head of the audit log (C2SP tlog-tiles).
+async fn checkpoint(State(side): State<Arc<Side>>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Response {
+    if let Err(refusal) = known(&side, &peer.party) {
+        return refusal.answer(&headers);
+    }
+    match side.service.gateway.store().last_checkpoint().await {
+        Ok(Some(head)) => {
+            let kind = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-cache")];
+            (StatusCode::OK, kind, head.note).into_response()
+        }
+        Ok(None) => no_tile("no head of the log was signed yet").answer(&headers),
+        Err(error) => log_unread(&error).answer(&headers),
+    }
+}
+
+/// A part of the audit log's tree, as far as the newest signed head covers it: hashes alone (C2SP tlog-tiles).
+async fn tile(
+    State(side): State<Arc<Side>>,
+    Extension(peer): Extension<Peer>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(refusal) = known(&side, &peer.party) {
+        return refusal.answer(&headers);
+    }
+    let Some(tile) = path.ok().and_then(|Path(path)| Tile::read(&path)) else {
+        return no_tile("this is no name of a tile").answer(&headers);
+    };
+    let store = side.service.gateway.store();
+    let bytes = async {
+        let size = store.last_checkpoint().await?.map_or(0, |head| head.size);
+        tile.bytes(store, size).await
+    };
+    match bytes.await {
+        Ok(Some(bytes)) => {
+            let lasting = if tile.is_full() { "max-age=31536000, immutable" } else { "max-age=3600" };
+            let kind = [(CONTENT_TYPE, "application/octet-stream"), (CACHE_CONTROL, lasting)];
+            (StatusCode::OK, kind, bytes).into_response()
+        }
+        Ok(None) => no_tile("the newest signed head does not cover this tile").answer(&headers),
+        Err(error) => log_unread(&error).answer(&headers),
+    }
+}
+
+fn no_tile(text: &str) -> Refusal {
+    let issue = Issue::error(IssueType::NotFound, text);
+    Refusal::new(ErrorCode::NotFound, issue.hint("ask for /tlog/checkpoint, then for tiles up to its size"))
+}
+
+fn log_unread(error: &storage::Error) -> Refusal {
+    warn!(%error, "the audit log could not be read for a partner");
+    let code = if error.is_transient() { ErrorCode::Unavailable } else { ErrorCode::ServerError };
+    Refusal::new(code, Issue::error(IssueType::Transient, "the log cannot be read now").hint("ask again later"))
 }
 
 /// What is taken here: responses to referrals.
