@@ -546,6 +546,17 @@ async fn forward_within(
             return Ok(Some(Forwarded { state: State::Dead, health: Health::Unknown, was_answered: false }));
         }
     };
+    if lane.settings().show_provenance {
+        match gateway.store().content(record.id, Content::Provenance).await {
+            Ok(Some(provenance)) => dispatch = dispatch.showing(&String::from_utf8_lossy(&provenance)),
+            Err(error) if error.is_transient() => return Err(error),
+            // The message matters more than the account of it.
+            without => {
+                let why = without.err().map_or_else(|| "it is gone".to_owned(), |error| error.to_string());
+                error!(message_id = %record.id, why, "the message is sent without its Provenance: run `weir audit verify`");
+            }
+        }
+    }
     record.attempts += 1;
     let attempt = format!("attempt {} began", record.attempts);
     let begun = Ended::new(State::InFlight, "attempt", attempt);

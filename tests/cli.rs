@@ -284,6 +284,9 @@ fn a_proof_of_a_message_is_checked_without_the_site() {
 #[test]
 fn a_bundle_as_it_arrived_is_verified_without_the_site() {
     let site = DemoSite::new();
+    let file = site.path("gateway/partners/trust.toml");
+    let partner = fs::read_to_string(&file).expect("the Trust has a file");
+    fs::write(&file, format!("show_provenance = true\n{partner}")).expect("it is written");
     let _trust = site.start_partner("trust", &[]);
     let _gateway = site.start_gateway();
     let (answer, delivered) = site.send("crisis-escalation-minimal.json", &[]);
@@ -311,6 +314,11 @@ fn a_bundle_as_it_arrived_is_verified_without_the_site() {
     };
     let (code, said) = verify(&bundle, &of, &key);
     assert_eq!((code, &said["verifies"]), (Some(0), &Value::Bool(true)), "{said}");
+    let headers = site.arrivals("trust")[0]["headers"].clone();
+    let named = |header: &&Value| header[0] == "x-provenance";
+    let shown = headers.as_array().and_then(|headers| headers.iter().find(named)).expect("it came with the message");
+    let shown = write("shown.json", shown[1].as_str().expect("a text").as_bytes());
+    assert_eq!(verify(&bundle, &shown, &key), (code, said.clone()), "what came with it is what the site has");
     let policy = said["policy"].as_str().expect("it names the agreement");
     assert!(policy.starts_with("urn:weir:agreement:demo-trust-crisis:1:sha-256:"), "{policy}");
 

@@ -220,6 +220,7 @@ impl Case {
             concurrency: 32,
             rate: None,
             breaker: BreakerSettings { failures: 5, open: Duration::from_secs(1), probes: 1 },
+            show_provenance: false,
         };
         let (ods, name, service_id) = (party("DEMOT"), "Demo Trust".to_owned(), "2000099999".to_owned());
         Partner { ods, name, service_id, routes: vec![Over::Bars(endpoint)], lane, bars: BarsSettings::default() }

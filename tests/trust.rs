@@ -346,6 +346,7 @@ fn partner(address: SocketAddr, trust: &TrustAnchors, common_name: Option<&str>)
         concurrency: 1,
         rate: None,
         breaker: BreakerSettings { failures: 5, open: Duration::from_secs(1), probes: 1 },
+        show_provenance: false,
     };
     let (ods, name, service_id) = (party("DEMOT"), "Demo Trust".to_owned(), "2000099999".to_owned());
     Partner { ods, name, service_id, routes: vec![Over::Bars(endpoint)], lane, bars: BarsSettings::default() }

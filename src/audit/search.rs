@@ -2,7 +2,7 @@
 //!
 //! Enters: a [`Query`]. Leaves: one page of the events that match, the newest first, and where the next begins. Invariant: an
 //! event is shown only for what its own bytes say; what the store files is a way to it and nothing more. A page looks at
-//! [`LOOKED_AT`] events at most, so that a question that little matches costs no more than others; it may then be short.
+//! `LOOKED_AT` events at most, so that a question that little matches costs no more than others; it may then be short.
 
 use crate::fhir::Instant;
 use crate::fhir::audit_event::{Outcome, RecordedEvent, What, Who};

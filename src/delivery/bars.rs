@@ -74,6 +74,7 @@ fn headers(dispatch: &Dispatch, service_id: &str) -> HeaderMap {
     headers.insert(REQUEST_ID, text(&dispatch.message.to_string()));
     headers.insert(CORRELATION_ID, text(&dispatch.correlation.to_string()));
     headers.insert(USE_CONTEXT, HeaderValue::from_static(dispatch.use_context));
+    dispatch.show(&mut headers);
     headers
 }
 

@@ -1,5 +1,6 @@
 //! What is sent to a partner, whichever way it goes: the Bundle, and the ids that every attempt carries.
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper::body::Bytes;
 use uuid::Uuid;
 
@@ -12,6 +13,8 @@ pub const NEW_REFERRAL: &str = "crisis-escalation|referral|servicerequest-reques
 
 /// `use-context` of a response to such a referral.
 pub const RESPONSE: &str = "crisis-escalation|referral|servicerequest-response|new";
+
+const PROVENANCE: HeaderName = HeaderName::from_static("x-provenance");
 
 /// One message on its way to one partner. Every attempt sends the same.
 #[derive(Clone)]
@@ -34,6 +37,8 @@ pub struct Dispatch {
     pub is_resend: bool,
     /// What the carrier calls the copies that it took and that were dealt with, the last one last.
     pub carried_as: Vec<String>,
+    /// The Provenance of the Bundle, for partners that want it with the message.
+    pub provenance: Option<HeaderValue>,
 }
 
 impl std::fmt::Debug for Dispatch {
@@ -58,8 +63,42 @@ impl Dispatch {
         let document = Document::parse(bundle.as_ref(), &Limits::default()).map_err(|_| NotAMessage::NotABundle)?;
         let names = Message::of(&document)?.names();
         let (correlation, use_context) = (message.part("correlation"), NEW_REFERRAL);
-        let (is_resend, carried_as) = (false, vec![]);
-        Ok(Dispatch { message, correlation, sender, sender_name, use_context, bundle, names, is_resend, carried_as })
+        let (is_resend, carried_as, provenance) = (false, vec![], None);
+        Ok(Dispatch {
+            message,
+            correlation,
+            sender,
+            sender_name,
+            use_context,
+            bundle,
+            names,
+            is_resend,
+            carried_as,
+            provenance,
+        })
+    }
+
+    /// The same with its Provenance, FHIR JSON, to go in the header `X-Provenance` (FHIR R4, Provenance, 6.3.4.4). Headers are ASCII: other
+    /// letters are escaped as JSON escapes them.
+    #[must_use]
+    pub fn showing(self, provenance: &str) -> Dispatch {
+        let mut text = String::with_capacity(provenance.len());
+        for letter in provenance.chars() {
+            if (' '..='~').contains(&letter) {
+                text.push(letter);
+            } else {
+                let mut units = [0; 2];
+                letter.encode_utf16(&mut units).iter().for_each(|unit| text += &format!("\\u{unit:04x}"));
+            }
+        }
+        Dispatch { provenance: HeaderValue::from_str(&text).ok(), ..self }
+    }
+
+    /// The header that shows the Provenance, where what is sent is the Bundle as it was signed.
+    pub(super) fn show(&self, headers: &mut HeaderMap) {
+        if let Some(provenance) = &self.provenance {
+            headers.insert(PROVENANCE, provenance.clone());
+        }
     }
 
     /// A response, in the conversation of what it answers.
@@ -90,5 +129,10 @@ mod tests {
         let dispatch = dispatch.expect("it is a message");
         assert_eq!(dispatch.names, ["b", "h"]);
         assert!(!format!("{dispatch:?}").contains("Bundle"));
+        let mut headers = HeaderMap::new();
+        dispatch.show(&mut headers);
+        assert!(headers.is_empty());
+        dispatch.showing("{\"name\":\"Südstern \u{1F600}\"}").show(&mut headers);
+        assert_eq!(headers["x-provenance"], r#"{"name":"S\u00fcdstern \ud83d\ude00"}"#);
     }
 }

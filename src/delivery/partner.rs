@@ -65,6 +65,10 @@ pub struct PartnerSection {
     pub max_concurrent: u32,
     /// Attempts begun a second, on each route, on average over a second; without it, as many as there are messages.
     pub max_per_second: Option<f64>,
+    /// Whether each message brings its FHIR Provenance in the header X-Provenance, to check the gateway's signature with.
+    /// Default false.
+    #[serde(default)]
+    pub show_provenance: bool,
     /// Whether its answer to a message comes later, as a message of its own to our `$process-message` (`[bars]` of
     /// weir.toml). Default false: it stands in the answer to the request.
     #[serde(default)]

@@ -51,6 +51,8 @@ pub struct LaneSettings {
     pub rate: Option<f64>,
     /// When the route is left alone because it fails.
     pub breaker: BreakerSettings,
+    /// Whether messages bring their Provenance in a header.
+    pub show_provenance: bool,
 }
 
 impl LaneSettings {
@@ -75,6 +77,7 @@ impl LaneSettings {
             concurrency: concurrency?,
             rate: rate?,
             breaker: breaker?,
+            show_provenance: section.show_provenance,
         })
     }
 }

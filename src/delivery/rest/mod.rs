@@ -143,7 +143,10 @@ impl Rest {
         headers.insert(REQUEST_ID, message);
         let message = || Document::parse(dispatch.bundle.as_ref(), &Limits::default()).ok();
         let (body, asked) = match self.route.interaction {
-            Interaction::ProcessMessage => (dispatch.bundle.clone(), Asked::ProcessMessage),
+            Interaction::ProcessMessage => {
+                dispatch.show(&mut headers);
+                (dispatch.bundle.clone(), Asked::ProcessMessage)
+            }
             Interaction::Transaction => {
                 let Transaction { body, is_own } = transaction(&message()?, &self.route.matched)?;
                 (body.into(), Asked::Transaction { is_own })
