@@ -340,6 +340,13 @@ fn a_bundle_as_it_arrived_is_verified_without_the_site() {
         String::from_utf8_lossy(&provenance).replace("\"reference\": \"urn:uuid:", "\"reference\": \"urn:uuid:0");
     refused(&bundle, &write("other.json", other_id.as_bytes()), &key, "another Bundle");
     refused(&bundle, &bundle, &key, "holds none");
+    for (name, from, to) in [
+        ("policy", "urn:weir:agreement:demo-trust-crisis:1", "urn:weir:agreement:demo-trust-crisis:2"),
+        ("recorded", "\"recorded\": \"2", "\"recorded\": \"3"),
+    ] {
+        let forged = String::from_utf8_lossy(&provenance).replacen(from, to, 1);
+        refused(&bundle, &write("forged.json", forged.as_bytes()), &key, &format!("what was signed: {name}"));
+    }
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn each_person_may_over_http_what_a_role_of_theirs_permits_and_nothing_else() {
             (Action::ReadLineage, format!("/messages/{id}/lineage"), false),
             (Action::ReadWithheld, format!("/messages/{id}/withheld"), false),
             (Action::VerifyAudit, "/FHIR/R4/AuditEvent?_count=1".to_owned(), false),
-            (Action::VerifyAudit, format!("/FHIR/R4/Provenance?target=urn:uuid:{id}"), false),
+            (Action::ReadLineage, format!("/FHIR/R4/Provenance?target=urn:uuid:{id}"), false),
         ];
         for (action, path, is_post) in calls {
             let headers = [JSON, ("authorization", &*token)];
@@ -170,9 +170,21 @@ fn the_log_is_searched_over_http_and_each_search_is_in_it() {
     let parameter = format!("patient:identifier=https://fhir.nhs.uk/Id/nhs-number|{number}");
     let asked = bench.post("/FHIR/R4/AuditEvent/_search", &form, format!("{parameter}&subtype=message-accepted"));
     assert_eq!((asked.status, resources(&asked.json())), (hyper::StatusCode::OK, of_patient));
-    let in_url = bench.get(&format!("/FHIR/R4/AuditEvent?{parameter}"), &headers);
-    assert_eq!(in_url.status, 400);
-    assert!(!in_url.json().to_string().contains(number), "{}", in_url.json());
+    for path in ["AuditEvent?", "AuditEvent/_search?"] {
+        let path = format!("/FHIR/R4/{path}{parameter}");
+        let in_url = if path.contains("_search") { bench.post(&path, &form, "") } else { bench.get(&path, &headers) };
+        assert_eq!(in_url.status, 400, "{path}");
+        assert!(!in_url.json().to_string().contains(number), "{}", in_url.json());
+    }
+    let no_form = bench.post("/FHIR/R4/AuditEvent/_search", &[("authorization", &*auditor), JSON], "{}");
+    assert_eq!(no_form.status, 415);
+    let long = bench.post("/FHIR/R4/AuditEvent/_search", &form, "a&".repeat(9_000));
+    assert_eq!(long.status, 413);
+    let searches = resources(&get(&format!("AuditEvent?patient:identifier={hash}&subtype=search-type")));
+    assert!(
+        searches.len() >= 3 && searches.iter().all(|event| event.to_string().contains("demo-auditor")),
+        "who asked"
+    );
     let written = String::from_utf8_lossy(&bench.site.stored_and_logged()).into_owned();
     assert!(!written.contains(number), "an NHS number lies in clear");
     assert_eq!(bench.get("/FHIR/R4/AuditEvent?name=x", &headers).status, 400);

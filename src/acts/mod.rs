@@ -345,7 +345,16 @@ impl Desk<'_> {
                 let (action, reason) = (Action::CompleteReview, Some(refusal.code()));
                 let by = Who::operator(by.as_str());
                 let message = Some(*message);
-                self.recorder.access(Access { by, action, message, permitted: false, reason, address: None, at: now })
+                self.recorder.access(Access {
+                    by,
+                    action,
+                    message,
+                    search: None,
+                    permitted: false,
+                    reason,
+                    address: None,
+                    at: now,
+                })
             }
             _ => self.recorder.act_refused(Some(by), refusal.code(), now),
         };
@@ -411,7 +420,7 @@ impl Desk<'_> {
         at: Instant,
     ) -> storage::Event {
         let by = Who::operator(by.as_str());
-        self.recorder.access(Access { by, action, message, permitted, reason: None, address: None, at })
+        self.recorder.access(Access { by, action, message, search: None, permitted, reason: None, address: None, at })
     }
 
     fn read(&self, jws: &str, now: Instant) -> Result<(PrincipalId, Act), (Option<PrincipalId>, Refusal)> {

@@ -50,7 +50,7 @@ pub enum Error {
     Key,
     #[error("the key's id does not belong to its name and public key")]
     KeyId,
-    #[error("a key name is not empty and has no space, plus sign or line break")]
+    #[error("a key name is not empty, has no space, plus sign or line break, and does not begin with eyJ")]
     Name,
     #[error("the checkpoint is not a signed note of origin, size and root")]
     Form,
@@ -128,8 +128,8 @@ impl SigningKey {
         &self.verifier
     }
 
-    /// The same key, to sign what the gateway sends. No note is taken for it, nor it for a note: a note's text has line
-    /// breaks, and what a JSON Web Signature signs has none.
+    /// The same key, to sign what the gateway sends. No note is taken for it, nor it for a note: what a JSON Web Signature signs
+    /// begins with `eyJ` (base64url of a JSON object), and a note with the log's name, which may not.
     pub fn for_messages(&self) -> PersonalKey {
         PersonalKey::from_seed(&self.seed).expect("a key was made of this seed before")
     }
@@ -253,7 +253,9 @@ fn split_key(text: &str) -> Result<(&str, [u8; 4], [u8; 32]), Error> {
 
 fn checked_name(name: &str) -> Result<String, Error> {
     let wrong = |letter: char| letter.is_whitespace() || letter.is_control() || letter == '+';
-    if name.is_empty() || name.contains(wrong) { Err(Error::Name) } else { Ok(name.to_owned()) }
+    // What a JSON Web Signature signs begins so: see `SigningKey::for_messages`.
+    let is_bad = name.is_empty() || name.contains(wrong) || name.starts_with("eyJ");
+    if is_bad { Err(Error::Name) } else { Ok(name.to_owned()) }
 }
 
 fn body(origin: &str, size: u64, root: &Hash) -> String {

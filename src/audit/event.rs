@@ -86,6 +86,7 @@ pub(super) mod detail {
     pub(in crate::audit) const ANSWER: &str = "answer";
     pub(in crate::audit) const VERDICT: &str = "verdict";
     pub(in crate::audit) const ASKS: &str = "asks-for";
+    pub(in crate::audit) const SEARCH: &str = "search";
 }
 
 /// Under which terms a message leaves.
@@ -201,6 +202,8 @@ pub struct Access<'a> {
     pub action: principal::Action,
     /// To which message, if to one.
     pub message: Option<MessageId>,
+    /// What they looked for, when it was a search.
+    pub search: Option<Search<'a>>,
     /// Whether a role of theirs permits it. If not, it did not happen.
     pub permitted: bool,
     /// A code for why not, where it is not for want of a role: `own-decision`.
@@ -209,6 +212,15 @@ pub struct Access<'a> {
     pub address: Option<&'a str>,
     /// When.
     pub at: Instant,
+}
+
+/// A search of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Search<'a> {
+    /// The type of resource: `AuditEvent`.
+    pub of: &'a str,
+    /// The patient that was asked for, by keyed hash.
+    pub patient: Option<&'a str>,
 }
 
 /// Who records: makes the events of one gateway.
@@ -384,17 +396,22 @@ impl Recorder {
 
     /// Someone looked at something, or tried to (IHE BALP Read).
     pub fn access(&self, access: Access<'_>) -> Event {
-        let Access { by, action, message, permitted, reason, address, at } = access;
+        let Access { by, action, message, search, permitted, reason, address, at } = access;
         let reader = Agent { part: Part::Destination, who: by, requestor: true, address: address.map(Cow::Borrowed) };
         let server = Agent { address: Some(self.site.as_str().into()), ..self.agent(Part::Source, &self.party, false) };
         let mut details = vec![detail(detail::ACTION, action.code())];
         details.extend(reason.map(|reason| detail(detail::REASON, reason)));
+        details.extend(search.map(|search| detail(detail::SEARCH, search.of)));
+        let patient = search.and_then(|search| search.patient).map(|hash| What::Patient(Some(hash.into())));
+        let patient = patient.map(|what| Entity { what, details: vec![] });
+        let entity = Entity { what: message.map_or(What::Configuration, What::Message), details };
+        let interaction = if search.is_some() { "search-type" } else { "read" };
         let said = AuditEvent {
-            subtypes: vec![Coding::interaction("read"), Coding::weir(kind::ACCESS)],
+            subtypes: vec![Coding::interaction(interaction), Coding::weir(kind::ACCESS)],
             action: Action::Read,
             outcome: if permitted { Outcome::Success } else { Outcome::MinorFailure },
             agents: vec![reader, server],
-            entities: vec![Entity { what: message.map_or(What::Configuration, What::Message), details }],
+            entities: std::iter::once(entity).chain(patient).collect(),
             ..self.event(Coding::rest(), at)
         };
         written(message, &said)
@@ -600,6 +617,7 @@ mod tests {
         let access = Access {
             by: Who::operator("op-17"),
             action: principal::Action::ReadLineage,
+            search: None,
             message: Some(queued.id),
             permitted: true,
             reason: None,

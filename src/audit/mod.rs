@@ -21,6 +21,6 @@ mod verify;
 pub use crate::fhir::audit_event::Who;
 pub use crate::identity::keyed_hash::{HashKey, KeyedHash};
 pub use answers::Answer;
-pub use event::{Access, Recorder, Refused, Step, Terms, submitted_by};
+pub use event::{Access, Recorder, Refused, Search, Step, Terms, submitted_by};
 pub use log::{Checkpointer, Error, recover, requeue};
 pub use verify::{Fault, Place, Report, verify, verify_with};

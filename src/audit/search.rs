@@ -180,7 +180,7 @@ mod tests {
             let by = Who::operator("demo-guardian");
             let action = crate::identity::principal::Action::ReadMessage;
             let (message, permitted) = (Some(message(number).id), number % 3 > 0);
-            let access = Access { by, action, message, permitted, reason: None, address: None, at };
+            let access = Access { by, action, message, search: None, permitted, reason: None, address: None, at };
             store.append(recorder.access(access)).await.expect("it is written");
         }
         (folder, store, hashes)

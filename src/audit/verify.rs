@@ -305,11 +305,14 @@ pub async fn verify_with(
 ) -> Result<Report, Error> {
     heads.sort_by_key(|head| head.size);
     let mut verifier = Verifier { hashes, heads: heads.into(), ..Verifier::new(store, key) };
+    // Before the log is read: what is approved meanwhile is in it, and not among these.
+    let before = store.event_count().await.unwrap_or(0);
+    let approvals = store.approvals().await;
     let place = verifier.check_log().await;
     verifier.absorb(place, |verifier| Place::Event(verifier.next))?;
     let place = verifier.check_filing().await;
     verifier.absorb(place, |_| Place::Filing)?;
-    let place = verifier.check_approvals().await;
+    let place = approvals.map(|approvals| verifier.check_approvals(approvals, before));
     verifier.absorb(place, |_| Place::Approvals)?;
     let place = verifier.check_messages().await;
     verifier.absorb(place, |verifier| Place::Message(verifier.position + 1))?;
@@ -457,13 +460,14 @@ impl<'a> Verifier<'a> {
             in_order(page.iter().map(|stored| stored.seq), self.next)?;
             let mut about = Vec::new();
             for stored in &page {
-                self.settle_up_to(stored.seq).await?;
                 self.compare_heads(stored.seq);
+                self.settle_up_to(stored.seq).await?;
                 about.extend(self.check_event(stored));
             }
             self.check_rows_exist(about).await?;
             self.check_subtrees().await?;
         }
+        self.compare_heads(self.next);
         self.settle_up_to(u64::MAX).await?;
         self.compare_heads(self.next);
         for Checkpoint { size, .. } in std::mem::take(&mut self.heads) {
@@ -595,13 +599,14 @@ impl<'a> Verifier<'a> {
     /// Compares the heads over at most `size` events that somebody else kept with the tree that has grown to that size.
     fn compare_heads(&mut self, size: u64) {
         while let Some(head) = self.heads.pop_front_if(|head| head.size <= size) {
-            match &self.frontier {
-                Some(frontier) if frontier.size() == head.size && frontier.root() == head.root => {
-                    self.agreed = head.size
-                }
-                Some(_) => self.fault(Fault::Forked { since: self.agreed, size: head.size }),
-                // It was said that events are missing.
-                None => {}
+            // At another size events are missing, which is said.
+            let Some(frontier) = self.frontier.as_ref().filter(|frontier| frontier.size() == head.size) else {
+                continue;
+            };
+            if frontier.root() == head.root {
+                self.agreed = head.size;
+            } else {
+                self.fault(Fault::Forked { since: self.agreed, size: head.size });
             }
         }
     }
@@ -640,8 +645,9 @@ impl<'a> Verifier<'a> {
     }
 
     /// Compares the approvals that bring agreements into effect with the events that say who approved what.
-    async fn check_approvals(&mut self) -> Result<(), Error> {
-        for approval in self.store.approvals().await? {
+    /// What was approved after the first `before` events may not be among them.
+    fn check_approvals(&mut self, approvals: Vec<Approval>, before: u64) {
+        for approval in approvals {
             let Approval { agreement, version, file, role, by, .. } = approval;
             let (agreement, by) = (agreement.to_string(), by.to_string());
             let key = [agreement.clone(), version, hex(&file), role.clone(), by.clone()];
@@ -650,9 +656,10 @@ impl<'a> Verifier<'a> {
             }
         }
         for ([agreement, .., role, _], seq) in std::mem::take(&mut self.approved) {
-            self.fault(Fault::ApprovalMissing { agreement, role, seq });
+            if seq < before {
+                self.fault(Fault::ApprovalMissing { agreement, role, seq });
+            }
         }
-        Ok(())
     }
 
     async fn check_messages(&mut self) -> Result<(), Error> {
@@ -1196,6 +1203,20 @@ mod tests {
             "the log differs from its head over {kept} events that was kept elsewhere: changed after event {agreed}, or an old copy was put back and went on"
         );
         assert_eq!(verify(&all).await, [forked]);
+    }
+
+    /// The gap is told, and the heads before it still hold.
+    #[tokio::test]
+    async fn a_gap_is_not_taken_for_an_old_copy() {
+        let site = Site::new().await;
+        site.tamper("DELETE FROM events WHERE seq BETWEEN 4 AND 6");
+        let store = SqliteStore::open(&site.path(), &site.secret).expect("it opens");
+        let kept = store.checkpoints(0, 9).await.expect("they are read");
+        let heads: Vec<_> = kept.iter().map(|each| site.key.verify(&each.note).expect("it is signed")).collect();
+        assert_eq!(heads.iter().map(|head| head.size).collect::<Vec<_>>(), [5, 7]);
+        let report = verify_with(&store, &site.key, None, heads).await.expect("it is read");
+        let is_forked = |fault: &Fault| matches!(fault, Fault::Forked { .. } | Fault::RolledBack { .. });
+        assert!(!report.is_clean() && !report.faults.iter().any(is_forked), "{:?}", report.faults);
     }
 
     #[tokio::test]

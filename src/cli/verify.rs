@@ -15,8 +15,8 @@ use crate::audit::checkpoint::VerifierKey;
 use crate::identity::signature::check_apart;
 use crate::provenance::KIND;
 
-/// Checks that a Bundle is, byte for byte, the one that a Provenance tells of and that the gateway signed. Needs three files,
-/// no site and no network. Exit code 1 when it is not.
+/// Checks that a Bundle is, byte for byte, the one that a Provenance tells of and that the gateway signed, with the time and
+/// the agreement that the Provenance names; the rest of the Provenance is not signed. Needs three files, no site and no network. Exit code 1 when it is not.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  weir verify bundle.json --provenance provenance.json --key audit.pub\n\nTake the key from the \
@@ -76,7 +76,7 @@ fn check(bundle: &[u8], provenance: &[u8], key: &VerifierKey) -> Result<Value, S
     let jws = signature["data"].as_str().and_then(|data| BASE64.decode(data).ok());
     let jws =
         jws.and_then(|jws| String::from_utf8(jws).ok()).ok_or("the signature is not base64 of a JSON Web Signature")?;
-    let kid = check_apart(&jws, KIND, bundle, key.for_messages()).map_err(|error| {
+    let (kid, says) = check_apart(&jws, KIND, bundle, key.for_messages()).map_err(|error| {
         format!("{error}; the Bundle or the Provenance is another one or was changed, or the key is not this gateway's")
     })?;
     if kid != key.kid() {
@@ -87,11 +87,21 @@ fn check(bundle: &[u8], provenance: &[u8], key: &VerifierKey) -> Result<Value, S
     if id.is_some() && id.as_deref() != target {
         return Err("its Provenance tells of another Bundle".to_owned());
     }
+    let told = [
+        ("provenance", &provenance["id"]),
+        ("recorded", &provenance["recorded"]),
+        ("policy", &provenance["policy"][0]),
+    ];
+    for (name, text) in told {
+        if text.as_str() != says.get(name).map(String::as_str) {
+            return Err(format!("its Provenance does not say what was signed: {name}"));
+        }
+    }
     Ok(json!({
         "verifies": true,
         "signed_by": kid,
         "bundle": target,
-        "recorded": provenance["recorded"],
-        "policy": provenance["policy"][0],
+        "recorded": says.get("recorded"),
+        "policy": says.get("policy"),
     }))
 }

@@ -4,6 +4,7 @@
 //! the signer (`kid`), with the text in it or apart from it. Invariant: a signature counts only for the kind it was made
 //! for, by the key that its reader knows for the signer; no other algorithm is read, so none can be chosen by an attacker.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
@@ -129,9 +130,10 @@ impl PersonalKey {
     }
 
     /// Signs `content` as something of `kind`, apart from it and as it is (RFC 7515, appendix F; RFC 7797):
-    /// `header..signature`. `name` is what the key is called where it is published.
-    pub fn sign_apart(&self, kind: &str, name: &str, content: &[u8]) -> String {
-        let header = encoded(&HeaderApart::new(kind, name));
+    /// `header..signature`. `name` is what the key is called where it is published; `says` is signed with the content, in the header.
+    pub fn sign_apart(&self, (kind, name): (&str, &str), says: &[(&str, &str)], content: &[u8]) -> String {
+        let says = says.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())).collect();
+        let header = encoded(&HeaderApart::new((kind, name), says));
         let signature = BASE64_URL.encode(self.pair.sign(&apart(&header, content)));
         format!("{header}..{signature}")
     }
@@ -157,12 +159,17 @@ struct HeaderApart {
     /// The content is signed as it is, not in base64 (RFC 7797, section 3).
     b64: bool,
     crit: Vec<String>,
+    /// What the signer says of the content.
+    says: Says,
 }
 
+/// What a signer says of the content, by name.
+pub type Says = BTreeMap<String, String>;
+
 impl HeaderApart {
-    fn new(kind: &str, name: &str) -> HeaderApart {
+    fn new((kind, name): (&str, &str), says: Says) -> HeaderApart {
         let (alg, typ, kid) = (ALGORITHM.to_owned(), kind.to_owned(), name.to_owned());
-        HeaderApart { alg, typ, kid, b64: false, crit: vec!["b64".to_owned()] }
+        HeaderApart { alg, typ, kid, b64: false, crit: vec!["b64".to_owned()], says }
     }
 }
 
@@ -203,11 +210,11 @@ pub fn open(
     Ok((signer, decode(claims)?))
 }
 
-/// Checks what [`PersonalKey::sign_apart`] made of `content`, and gives the name of its key.
+/// Checks what [`PersonalKey::sign_apart`] made of `content`, and gives the name of its key and what was said.
 ///
 /// # Errors
 /// [`SignatureError`]
-pub fn check_apart(jws: &str, kind: &str, content: &[u8], key: PublicKey) -> Result<String, SignatureError> {
+pub fn check_apart(jws: &str, kind: &str, content: &[u8], key: PublicKey) -> Result<(String, Says), SignatureError> {
     let form = SignatureError::Form;
     let (header, signature) = jws.split_once("..").filter(|_| jws.len() <= LONGEST).ok_or(form)?;
     let said: HeaderApart = serde_json::from_slice(&decode(header)?).map_err(|_| form)?;
@@ -218,7 +225,7 @@ pub fn check_apart(jws: &str, kind: &str, content: &[u8], key: PublicKey) -> Res
         return Err(SignatureError::Kind);
     }
     check(&apart(header, content), signature, key)?;
-    Ok(said.kid)
+    Ok((said.kid, said.says))
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, SignatureError> {
@@ -271,17 +278,25 @@ mod tests {
         let (key, _) = PersonalKey::generate().expect("there is randomness");
         let (other, _) = PersonalKey::generate().expect("there is randomness");
         let (kind, name) = ("weir-bundle", "weir.example/DEMOP+00000000");
-        let jws = key.sign_apart(kind, name, b"{}");
+        let jws = key.sign_apart((kind, name), &[("policy", "a")], b"{}");
         assert_eq!(jws.split('.').nth(1), Some(""), "the content is not in it");
-        assert_eq!(check_apart(&jws, kind, b"{}", key.public()), Ok(name.to_owned()));
+        let said = (name.to_owned(), Says::from([("policy".to_owned(), "a".to_owned())]));
+        assert_eq!(check_apart(&jws, kind, b"{}", key.public()), Ok(said.clone()));
+        let other_says = key.sign_apart((kind, name), &[("policy", "b")], b"{}");
+        let mixed = format!(
+            "{}..{}",
+            other_says.split('.').next().unwrap_or_default(),
+            jws.rsplit('.').next().unwrap_or_default()
+        );
+        assert_eq!(check_apart(&mixed, kind, b"{}", key.public()), Err(SignatureError::Signature));
         assert_eq!(check_apart(&jws, kind, b"{ }", key.public()), Err(SignatureError::Signature));
         assert_eq!(check_apart(&jws, kind, b"{}", other.public()), Err(SignatureError::Signature));
         assert_eq!(check_apart(&jws, KIND, b"{}", key.public()), Err(SignatureError::Kind));
         assert_eq!(check_apart(&key.sign(kind, &signer(), "{}"), kind, b"{}", key.public()), Err(SignatureError::Form));
         assert_eq!(check_apart("", kind, b"", key.public()), Err(SignatureError::Form));
         let seed = PersonalKey::from_seed(&[7; 32]).expect("any seed does");
-        let jws = seed.sign_apart(kind, name, b"{}");
-        assert_eq!(check_apart(&jws, kind, b"{}", seed.public()), Ok(name.to_owned()));
+        let jws = seed.sign_apart((kind, name), &[("policy", "a")], b"{}");
+        assert_eq!(check_apart(&jws, kind, b"{}", seed.public()), Ok(said));
     }
 
     /// An attacker's choice of algorithm, and text that is no JWS at all.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::disclosure::Disclosable;
 use crate::fhir::provenance::{Device, Disclosure, Entity, Organization, Participation, Person, Role};
-use crate::fhir::{Instant, Node, keys};
+use crate::fhir::{Instant, Node, instant_text, keys};
 use crate::identity::PartyId;
 use crate::identity::digest::hex;
 use crate::identity::keyed_hash::HashKey;
@@ -140,9 +140,13 @@ fn provenance(disclosable: &Disclosable, now: Instant, gateway: &Gateway) -> Str
     let record = format!("urn:weir:record:{message}:hmac-sha-256:{}", hash.as_str());
     let map = format!("urn:weir:map:sha-256:{}", hex(&mapped.map().hash()));
     let decided = format!("urn:weir:decision:{message}");
+    let (id, bundle) = (message.part("provenance"), bundle_id(disclosable));
+    let says = [("provenance", &*id.to_string()), ("recorded", &instant_text(now)), ("policy", &policy)];
+    let signed = disclosable.bundle().source().as_bytes();
+    let signature = gateway.keys.signing.sign_apart((KIND, &gateway.keys.kid), &says, signed);
     let disclosure = Disclosure {
-        id: message.part("provenance"),
-        bundle: &bundle_id(disclosable),
+        id,
+        bundle: &bundle,
         recorded: now,
         policy: &policy,
         purposes: &purposes(disclosable),
@@ -158,7 +162,7 @@ fn provenance(disclosable: &Disclosable, now: Instant, gateway: &Gateway) -> Str
                 display: "the profile it conforms to",
             },
         ],
-        signature: &gateway.keys.signing.sign_apart(KIND, &gateway.keys.kid, disclosable.bundle().source().as_bytes()),
+        signature: &signature,
     };
     disclosure.to_json()
 }

@@ -12,7 +12,7 @@ use super::listener::Peer;
 use super::records::{later, outcome};
 use super::{Service, clock};
 use crate::acts::{Desk, token};
-use crate::audit::{Access, Who};
+use crate::audit::{Access, Search, Who};
 use crate::fhir::outcome::{Issue, IssueType};
 use crate::identity::MessageId;
 use crate::identity::principal::{Action, Principal};
@@ -53,7 +53,7 @@ pub(super) async fn permit<'s>(
     };
     let status = if issue.code == IssueType::Login { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
     warn!(party = %peer.party, principal = principal.map(|it| it.id.as_str()), %action, "call refused");
-    record(service, peer, principal, action, message, false).await?;
+    record(service, peer, principal, action, (message, None), false).await?;
     let hint = "ask the gateway's operator: weir.toml lists who may do what under [[principals]]";
     let issue = if issue.hint.is_empty() { issue.hint(hint) } else { issue };
     Err(Box::new(outcome(status, &[issue])))
@@ -68,8 +68,19 @@ pub(super) async fn look<'s>(
     message: Option<MessageId>,
 ) -> Result<&'s Principal, Box<Response>> {
     let principal = permit(service, peer, headers, action, message).await?;
-    record(service, peer, Some(principal), action, message, true).await?;
+    looked(service, peer, principal, action, (message, None)).await?;
     Ok(principal)
+}
+
+/// Writes that a principal looks at something, or searches, which it may.
+pub(super) async fn looked(
+    service: &Service,
+    peer: &Peer,
+    principal: &Principal,
+    action: Action,
+    at: (Option<MessageId>, Option<Search<'_>>),
+) -> Result<(), Box<Response>> {
+    record(service, peer, Some(principal), action, at, true).await
 }
 
 /// A token says who calls; without one the certificate does.
@@ -98,12 +109,13 @@ async fn record(
     peer: &Peer,
     principal: Option<&Principal>,
     action: Action,
-    message: Option<MessageId>,
+    (message, search): (Option<MessageId>, Option<Search<'_>>),
     permitted: bool,
 ) -> Result<(), Box<Response>> {
     let by = principal.map_or(Who::party(&peer.party), |principal| Who::operator(principal.id.as_str()));
     let address = peer.address.to_string();
-    let access = Access { by, action, message, permitted, reason: None, address: Some(&address), at: clock::now() };
+    let access =
+        Access { by, action, message, search, permitted, reason: None, address: Some(&address), at: clock::now() };
     let written = service.gateway.store().append(service.gateway.recorder.access(access)).await;
     written.map(drop).map_err(|error: storage::Error| {
         warn!(%error, "a call could not be audited, and was not answered");

@@ -1,14 +1,13 @@
 //! The audit log over HTTP: `GET /FHIR/R4/AuditEvent`, `GET /FHIR/R4/Provenance`, and `POST …/_search` for both (FHIR R4, search).
 //!
 //! Enters: search parameters. Leaves: a searchset, the newest first, with a link to the next page. Invariant: whoever asks may
-//! verify the log, and that they asked is in it before the answer; an NHS number is read from a body alone, never from a URL,
-//! and no answer repeats a value that was asked for.
+//! verify the log, or read lineage; that they asked, and for which patient, is in the log before the answer. An NHS number is read
+//! from a body alone, never from a URL, and no answer repeats it.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{Extension, RawQuery, State};
+use axum::extract::{Extension, RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -16,20 +15,24 @@ use time::{Date, Duration, Month, Time};
 use tracing::error;
 
 use super::Service;
-use super::access::look;
+use super::access::{looked, permit};
+use super::body::{self, Unread};
 use super::listener::Peer;
-use super::records::{no_answer, no_store, outcome, read};
+use super::records::{no_answer, no_store, outcome, unambiguous};
+use crate::audit::event::kind;
 use crate::audit::search::{Page, Query, search};
-use crate::audit::{HashKey, event::kind};
+use crate::audit::{HashKey, Search};
 use crate::fhir::audit_event::Outcome;
 use crate::fhir::bars::NHS_NUMBER;
 use crate::fhir::outcome::{Issue, IssueType};
 use crate::fhir::{Instant, Writer};
-use crate::identity::principal::Action;
+use crate::identity::principal::{Action, Principal};
 use crate::storage::{Content, Error, MessageRecord, Store};
 
 /// Resources of a page, unless `_count` asks for another number, and at most.
 const PAGE: (usize, usize) = (50, 500);
+/// Bytes of a question in a body.
+const LONGEST: usize = 16 << 10;
 /// How an identifier that is a keyed hash is told from others.
 const KEYED_HASH: &str = "https://weir.example/Id/keyed-hash";
 
@@ -54,7 +57,15 @@ impl What {
             What::AuditEvent => {
                 "use patient:identifier, date, agent:identifier, entity:identifier, outcome, subtype, _count or a next link"
             }
-            What::Provenance => "use target, patient:identifier, recorded, _count or a next link",
+            What::Provenance => "use target alone, or patient:identifier, recorded, _count or a next link",
+        }
+    }
+
+    /// What one must be permitted to do, to search it.
+    fn action(self) -> Action {
+        match self {
+            What::AuditEvent => Action::VerifyAudit,
+            What::Provenance => Action::ReadLineage,
         }
     }
 }
@@ -72,7 +83,7 @@ struct Question {
     query: Query,
     /// The Bundle that a Provenance is about.
     target: Option<String>,
-    /// The parameters without where the page begins, for links.
+    /// The parameters as they were understood, without where the page begins, for links.
     parameters: Vec<(String, String)>,
 }
 
@@ -80,8 +91,8 @@ pub(super) fn router() -> Router<Arc<Service>> {
     Router::new()
         .route("/FHIR/R4/AuditEvent", get(async |s, p, q, h| by_url(What::AuditEvent, s, p, q, h).await))
         .route("/FHIR/R4/Provenance", get(async |s, p, q, h| by_url(What::Provenance, s, p, q, h).await))
-        .route("/FHIR/R4/AuditEvent/_search", post(async |s, p, h, b| by_body(What::AuditEvent, s, p, h, b).await))
-        .route("/FHIR/R4/Provenance/_search", post(async |s, p, h, b| by_body(What::Provenance, s, p, h, b).await))
+        .route("/FHIR/R4/AuditEvent/_search", post(async |s, p, r| by_body(What::AuditEvent, s, p, r).await))
+        .route("/FHIR/R4/Provenance/_search", post(async |s, p, r| by_body(What::Provenance, s, p, r).await))
 }
 
 async fn by_url(
@@ -91,37 +102,63 @@ async fn by_url(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
-    answer(&service, &peer, &headers, Asked { what, pairs, in_url: true }).await
+    match permit(&service, &peer, &headers, what.action(), None).await {
+        Ok(principal) => {
+            let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
+            answer(&service, &peer, principal, Asked { what, pairs, in_url: true }).await
+        }
+        Err(response) => *response,
+    }
 }
 
 async fn by_body(
     what: What,
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Response {
-    let form = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if form.split(';').next().unwrap_or_default().trim() != "application/x-www-form-urlencoded" {
-        let issue = Issue::error(IssueType::NotSupported, "the question is not a form");
-        let issue = issue.hint("send the parameters as application/x-www-form-urlencoded");
-        return outcome(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[issue]);
-    }
-    let body = match read(&service, body).await {
-        Ok(body) => body,
-        Err(response) => return *response,
-    };
-    let pairs = form_urlencoded::parse(&body).into_owned().collect();
-    answer(&service, &peer, &headers, Asked { what, pairs, in_url: false }).await
-}
-
-async fn answer(service: &Service, peer: &Peer, headers: &HeaderMap, asked: Asked) -> Response {
-    if let Err(response) = look(service, peer, headers, Action::VerifyAudit, None).await {
+    let (head, body) = request.into_parts();
+    if let Err(response) = unambiguous(&head.headers) {
         return *response;
     }
+    let principal = match permit(&service, &peer, &head.headers, what.action(), None).await {
+        Ok(principal) => principal,
+        Err(response) => return *response,
+    };
+    let refuse = |status, code, text: &str, hint| outcome(status, &[Issue::error(code, text).hint(hint)]);
+    if head.uri.query().is_some_and(|query| !query.is_empty()) {
+        let hint = "write all of them into the form";
+        return refuse(StatusCode::BAD_REQUEST, IssueType::NotSupported, "there are parameters in the URL", hint);
+    }
+    let form = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !form.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        let hint = "send the parameters as application/x-www-form-urlencoded";
+        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, IssueType::NotSupported, "the question is not a form", hint);
+    }
+    let body = match body::whole(body, LONGEST, service.limits.body_timeout).await {
+        Ok(body) => body,
+        Err(Unread::TooLong) => {
+            let text = format!("the question is longer than {LONGEST} bytes");
+            return refuse(StatusCode::PAYLOAD_TOO_LARGE, IssueType::TooLong, &text, "ask for less at a time");
+        }
+        Err(_) => {
+            let text = "the question did not arrive as a whole, or not in time";
+            return refuse(StatusCode::BAD_REQUEST, IssueType::Structure, text, "send it again");
+        }
+    };
+    let pairs = form_urlencoded::parse(&body).into_owned().collect();
+    answer(&service, &peer, principal, Asked { what, pairs, in_url: false }).await
+}
+
+async fn answer(service: &Service, peer: &Peer, principal: &Principal, asked: Asked) -> Response {
     let (what, gateway) = (asked.what, &service.gateway);
-    let question = match question(asked, &gateway.hash_key) {
+    let question = question(asked, &gateway.hash_key);
+    let patient = question.as_ref().ok().and_then(|question| question.query.patient.as_deref());
+    let search = Some(Search { of: what.name(), patient });
+    if let Err(response) = looked(service, peer, principal, what.action(), (None, search)).await {
+        return *response;
+    }
+    let question = match question {
         Ok(question) => question,
         Err(issue) => return outcome(StatusCode::BAD_REQUEST, &[*issue]),
     };
@@ -217,7 +254,8 @@ fn id_of(resource: &str) -> Option<&str> {
     rest.split_once('"').map(|(id, _)| id)
 }
 
-/// Reads a question. The value of a parameter is in no message about it: it may be a person's.
+/// Reads a question. The value of a parameter is in no message about it: it may be a person's. Links repeat what was
+/// understood and not what was written.
 fn question(asked: Asked, hashes: &HashKey) -> Result<Question, Box<Issue>> {
     let Asked { what, pairs, in_url } = asked;
     let mut read = Question { query: Query { count: PAGE.0, ..Query::default() }, ..Question::default() };
@@ -228,13 +266,19 @@ fn question(asked: Asked, hashes: &HashKey) -> Result<Question, Box<Issue>> {
         let wrong = |why: &str, hint: &'static str| {
             Box::new(Issue::error(IssueType::Invalid, format!("the parameter {name} {why}")).hint(hint))
         };
+        let name_it = "write one id: what is asked for more than once must all match, and no event has two";
+        let one = |value: &str| {
+            let id = without_system(value).to_owned();
+            let is_one = !id.is_empty() && !id.contains(',') && !may_be_nhs_number(&id) && !value.contains(NHS_NUMBER);
+            is_one.then_some(id).ok_or_else(|| wrong("is no id that events have", name_it))
+        };
+        let codes = |value: &str| value.split(',').map(|code| without_system(code).to_owned()).collect::<Vec<_>>();
         let query = &mut read.query;
-        let kept = match (&*name, what) {
-            ("patient:identifier" | "patient", _) => {
+        let (name, kept) = match (&*name, what) {
+            ("patient:identifier" | "patient", _) if query.patient.is_none() => {
                 let hash = patient(&value, in_url, hashes).map_err(|(why, hint)| wrong(why, hint))?;
-                let kept = format!("{KEYED_HASH}|{hash}");
-                query.patient = Some(hash);
-                kept
+                query.patient = Some(hash.clone());
+                ("patient:identifier", format!("{KEYED_HASH}|{hash}"))
             }
             ("date", What::AuditEvent) | ("recorded", What::Provenance) => {
                 let (from, until) = interval(&value).ok_or_else(|| {
@@ -242,52 +286,76 @@ fn question(asked: Asked, hashes: &HashKey) -> Result<Question, Box<Issue>> {
                 })?;
                 query.from = query.from.max(from);
                 query.until = [query.until, until].into_iter().flatten().min();
-                value
+                (if what == What::AuditEvent { "date" } else { "recorded" }, value)
             }
-            ("agent:identifier" | "agent", What::AuditEvent) => {
-                query.agent = Some(without_system(&value).to_owned());
-                value
+            ("agent:identifier" | "agent", What::AuditEvent) if query.agent.is_none() => {
+                let id = one(&value)?;
+                query.agent = Some(id.clone());
+                ("agent:identifier", id)
             }
-            ("entity:identifier" | "entity", What::AuditEvent) => {
-                let id = without_system(&value);
-                query.entity = Some(id.strip_prefix("urn:uuid:").unwrap_or(id).to_owned());
-                value
+            ("entity:identifier" | "entity", What::AuditEvent) if query.entity.is_none() => {
+                let id = one(&value)?;
+                query.entity = Some(id.strip_prefix("urn:uuid:").unwrap_or(&id).to_owned());
+                ("entity:identifier", id)
             }
-            ("outcome", What::AuditEvent) => {
-                for code in value.split(',') {
-                    query.outcomes.push(outcome_of(without_system(code)).ok_or_else(|| {
-                        wrong(
-                            "has a code that is none of 0, 4 and 8",
-                            "write 0 for success, 4 or 8 for what was refused",
-                        )
-                    })?);
+            ("outcome", What::AuditEvent) if query.outcomes.is_empty() => {
+                let of = |code: &String| outcome_of(code);
+                let codes = codes(&value);
+                query.outcomes = codes.iter().map(of).collect::<Option<_>>().ok_or_else(|| {
+                    wrong("has a code that is none of 0, 4 and 8", "write 0 for success, 4 or 8 for what was refused")
+                })?;
+                ("outcome", codes.join(","))
+            }
+            ("subtype", What::AuditEvent) if query.kinds.is_empty() => {
+                let is_code = |code: &String| {
+                    !code.is_empty()
+                        && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-' || byte.is_ascii_digit())
+                };
+                query.kinds = codes(&value);
+                if !query.kinds.iter().all(|code| is_code(code) && !may_be_nhs_number(code)) {
+                    return Err(wrong(
+                        "has no code of a subtype",
+                        "write one as message-accepted, or several with commas",
+                    ));
                 }
-                value
+                ("subtype", query.kinds.join(","))
             }
-            ("subtype", What::AuditEvent) => {
-                query.kinds.extend(value.split(',').map(|code| without_system(code).to_owned()));
-                value
-            }
-            ("target", What::Provenance) => {
-                let id = value.rsplit(['/', ':']).next().unwrap_or_default();
-                read.target = Some(id.to_owned());
-                value
+            ("target", What::Provenance) if read.target.is_none() => {
+                let id = value.rsplit(['/', ':']).next().unwrap_or_default().parse::<uuid::Uuid>();
+                let id = id.map_err(|_| wrong("names no Bundle", "write urn:uuid: and the id of the Bundle"))?;
+                read.target = Some(id.to_string());
+                ("target", format!("urn:uuid:{id}"))
             }
             ("_count", _) => {
                 let number = value.parse().ok().filter(|number| (1..=PAGE.1).contains(number));
                 query.count = number.ok_or_else(|| wrong("is out of range", "write 1 to 500"))?;
-                value
+                ("_count", query.count.to_string())
             }
             ("_before", _) => {
                 let number = value.parse().map_err(|_| wrong("is no number", "follow the next link as it is"))?;
                 query.before = Some(number);
                 continue;
             }
+            (known, _)
+                if read.parameters.iter().any(|(own, _)| own.starts_with(known) || known.starts_with(&**own)) =>
+            {
+                return Err(wrong("stands twice", name_it));
+            }
             _ => return Err(Box::new(Issue::error(IssueType::NotSupported, unknown(&name)).hint(what.hint()))),
         };
-        read.parameters.push((name, kept));
+        read.parameters.push((name.to_owned(), kept));
+    }
+    if read.target.is_some() && read.parameters.iter().any(|(name, _)| name != "target" && name != "_count") {
+        let issue = Issue::error(IssueType::NotSupported, "the parameter target stands beside others");
+        return Err(Box::new(issue.hint("a target has one Provenance: ask for it alone")));
     }
     Ok(read)
+}
+
+/// Whether a text may be an NHS number in whatever grouping: it must not stand in a URL or come back in a link.
+fn may_be_nhs_number(text: &str) -> bool {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    digits == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b' ' | b'-' | b'.'))
 }
 
 /// The name of a parameter may be anything, a value too.
@@ -338,17 +406,19 @@ fn interval(text: &str) -> Option<(Option<Instant>, Option<Instant>)> {
     };
     let (from, until) = spelled(date)?;
     match prefix {
-        "eq" => Some((Some(from), Some(until))),
+        "eq" => Some((Some(from), until)),
         "ge" => Some((Some(from), None)),
-        "gt" | "sa" => Some((Some(until), None)),
-        "le" => Some((None, Some(until))),
+        // Nothing is after the end of the calendar.
+        "gt" | "sa" => Some((until.or(Some(from)), None)),
+        "le" => Some((None, until)),
         "lt" | "eb" => Some((None, Some(from))),
         _ => None,
     }
 }
 
-/// The first instant that a date means, and the first after it: a year, a month, a day, a minute, a second or an instant.
-fn spelled(date: &str) -> Option<(Instant, Instant)> {
+/// The first instant that a date means, and the first after it: a year, a month, a day, a minute, a second or an instant. No
+/// instant is after the last of the calendar.
+fn spelled(date: &str) -> Option<(Instant, Option<Instant>)> {
     let start = |year, month, day| {
         Some(Date::from_calendar_date(year, month, day).ok()?.with_time(Time::MIDNIGHT).assume_utc())
     };
@@ -358,15 +428,15 @@ fn spelled(date: &str) -> Option<(Instant, Instant)> {
     let year = |text: &str| number(text).filter(|_| text.len() == 4).map(i32::from);
     let month = |text: &str| Month::try_from(u8::try_from(number(text)?).ok()?).ok();
     match (&parts[..], date.contains('T')) {
-        ([own], false) => Some((start(year(own)?, Month::January, 1)?, start(year(own)? + 1, Month::January, 1)?)),
+        ([own], false) => Some((start(year(own)?, Month::January, 1)?, start(year(own)? + 1, Month::January, 1))),
         ([own, of], false) => {
             let (year, month) = (year(own)?, month(of)?);
             let following = if month == Month::December { year + 1 } else { year };
-            Some((start(year, month, 1)?, start(following, month.next(), 1)?))
+            Some((start(year, month, 1)?, start(following, month.next(), 1)))
         }
         ([own, of, day], false) => {
             let first = start(year(own)?, month(of)?, u8::try_from(number(day)?).ok()?)?;
-            Some((first, first.checked_add(Duration::DAY)?))
+            Some((first, first.checked_add(Duration::DAY)))
         }
         ([_, _, _], true) => instant(date),
         // An offset to the west of UTC has a dash of its own, behind the T.
@@ -374,7 +444,7 @@ fn spelled(date: &str) -> Option<(Instant, Instant)> {
     }
 }
 
-fn instant(text: &str) -> Option<(Instant, Instant)> {
+fn instant(text: &str) -> Option<(Instant, Option<Instant>)> {
     use time::format_description::well_known::Rfc3339;
     let (date, time) = text.split_once('T')?;
     // A URL that was not encoded says a space where a plus sign was meant.
@@ -387,7 +457,7 @@ fn instant(text: &str) -> Option<(Instant, Instant)> {
         _ => (clock.to_owned(), Duration::MILLISECOND),
     };
     let from = Instant::parse(&format!("{date}T{clock}{zone}"), &Rfc3339).ok()?;
-    Some((from, from.checked_add(length)?))
+    Some((from, from.checked_add(length)))
 }
 
 #[cfg(test)]
@@ -416,6 +486,8 @@ mod tests {
             ("ge2026-03-04T10:30Z", (Some(datetime!(2026-03-04 10:30 UTC)), None)),
             ("ge2026-03-04T10:30:15-01:00", (Some(datetime!(2026-03-04 11:30:15 UTC)), None)),
             ("ge2026-03-04T10:30:15 01:00", (Some(datetime!(2026-03-04 09:30:15 UTC)), None)),
+            ("le9999", (None, None)),
+            ("eq9999-12-31", (Some(datetime!(9999-12-31 00:00 UTC)), None)),
             ("eb2026-03-04T10:30:15.250Z", (None, Some(datetime!(2026-03-04 10:30:15.25 UTC)))),
         ] {
             assert_eq!(interval(text), Some(expected), "{text}");
@@ -452,6 +524,33 @@ mod tests {
         }
         let refused = asked(What::AuditEvent, &[("9990000018", "")], true).expect_err("no such parameter");
         assert!(!refused.contains('9'), "{refused}");
+        for name in ["entity", "entity:identifier", "agent", "subtype", "outcome", "date", "_count"] {
+            for value in ["https://fhir.nhs.uk/Id/nhs-number|9990000018", "9990000018", "999-000-0018", "9990000018|0"]
+            {
+                let Ok(read) = asked(What::AuditEvent, &[(name, value)], false) else { continue };
+                let set = searchset(What::AuditEvent, &[], &read, None);
+                assert!(!set.contains("9990000018") && !set.contains("999-000"), "{name}={value}: {set}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_asked_twice_or_beside_a_target_is_refused() {
+        let target = ("target", "urn:uuid:00000000-0000-4000-8000-000000000000");
+        for pairs in [
+            &[("agent", "DEMOP"), ("agent:identifier", "DEMOT")][..],
+            &[("entity", "a"), ("entity", "a")],
+            &[("outcome", "0"), ("outcome", "4")],
+            &[("subtype", "access"), ("subtype", "access")],
+        ] {
+            let refused = asked(What::AuditEvent, pairs, true).expect_err("it stands twice");
+            assert!(refused.ends_with("stands twice"), "{refused}");
+        }
+        let refused =
+            asked(What::Provenance, &[target, ("recorded", "2026")], true).expect_err("a target stands alone");
+        assert_eq!(refused, "the parameter target stands beside others");
+        assert!(asked(What::Provenance, &[target, ("_count", "1")], true).is_ok());
+        assert!(asked(What::AuditEvent, &[("agent", "DEMOP,DEMOT")], true).is_err(), "a comma is no part of an id");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use serde_json::json;
 use tracing::{error, info, warn};
 
-use super::access::{look, permit};
+use super::access::{look, looked, permit};
 use super::body::{self, Unread};
 use super::listener::{Limit, Peer};
 use super::ration::Account;
@@ -85,10 +85,16 @@ async fn submit(
         Wish::SeeBundle | Wish::SeeLineage => look(&service, &peer, &headers, Action::Preview, None).await,
         Wish::Send => permit(&service, &peer, &headers, Action::Submit, None).await,
     };
-    let (by, sees_withheld) = match permitted {
-        Ok(principal) => (Some(principal.id.clone()), principal.may(Action::ReadWithheld)),
+    let principal = match permitted {
+        Ok(principal) => principal,
         Err(response) => return *response,
     };
+    let by = Some(principal.id.clone());
+    let sees_withheld = wish == Wish::SeeLineage && principal.may(Action::ReadWithheld);
+    if sees_withheld && let Err(response) = looked(&service, &peer, principal, Action::ReadWithheld, (None, None)).await
+    {
+        return *response;
+    }
     let body = match read(&service, body).await {
         Ok(body) => body,
         Err(response) => return *response,
