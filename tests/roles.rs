@@ -339,7 +339,7 @@ fn every_command_has_its_action_and_is_refused_without_it() {
     let record = record.to_str().expect("it is text");
     let done = ["--finding", "justified", "--words", "w"];
     let minimise = ["minimise", record, "--agreement", "demo-trust-crisis", "--interface", "crisis-escalation"];
-    let runs: [(Action, Vec<&str>); 18] = [
+    let runs: [(Action, Vec<&str>); 19] = [
         (Action::Administer, vec!["serve"]),
         (Action::Preview, vec!["map", record, "--interface", "crisis-escalation"]),
         (Action::Preview, minimise.to_vec()),
