@@ -4,11 +4,12 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::{Value, json};
 use support::{DemoSite, json_of, weir};
+use tempfile::TempDir;
 
 fn run(arguments: &[&str]) -> Output {
     weir().args(arguments).output().expect("weir runs")
@@ -20,6 +21,13 @@ fn stdout(output: &Output) -> String {
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a temporary path is text")
+}
+
+/// A file in a folder, with its path.
+fn written(folder: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder.path().join(name);
+    fs::write(&path, bytes).expect("it can be written");
+    path
 }
 
 #[test]
@@ -243,11 +251,7 @@ fn a_proof_of_a_message_is_checked_without_the_site() {
     let id = answer["message"].as_str().expect("the answer names the message");
     let folder = site.gateway_folder();
     let away = tempfile::tempdir().expect("a folder");
-    let write = |name: &str, bytes: &[u8]| {
-        let path = away.path().join(name);
-        fs::write(&path, bytes).expect("it can be written");
-        path
-    };
+    let write = |name: &str, bytes: &[u8]| written(&away, name, bytes);
     let head = write("head.txt", &run(&["audit", "head", "--site", text(&folder)]).stdout);
     let verified = run(&["audit", "verify", "--head", text(&head), "--site", text(&folder)]);
     assert_eq!(verified.status.code(), Some(0), "{}", stdout(&verified));
@@ -294,11 +298,7 @@ fn a_bundle_as_it_arrived_is_verified_without_the_site() {
     let id = answer["message"].as_str().expect("the answer names the message");
     let folder = site.gateway_folder();
     let away = tempfile::tempdir().expect("a folder");
-    let write = |name: &str, bytes: &[u8]| {
-        let path = away.path().join(name);
-        fs::write(&path, bytes).expect("it can be written");
-        path
-    };
+    let write = |name: &str, bytes: &[u8]| written(&away, name, bytes);
     let provenance = run(&["explain", id, "--provenance", "--site", text(&folder)]).stdout;
     let key = write("audit.pub", &run(&["audit", "key", "--site", text(&folder)]).stdout);
     let received = fs::read_dir(site.path("trust/inbox/received")).expect("the Trust has an inbox");
