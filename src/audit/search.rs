@@ -167,8 +167,12 @@ mod tests {
 
     /// Messages about four people in turn, one each half hour.
     async fn log(messages: u32) -> (tempfile::TempDir, SqliteStore, HashKey) {
+        log_with(messages, &Secret::generate()).await
+    }
+
+    async fn log_with(messages: u32, secret: &Secret) -> (tempfile::TempDir, SqliteStore, HashKey) {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = SqliteStore::open(&folder.path().join("weir.db"), &Secret::generate()).expect("it opens");
+        let store = SqliteStore::open(&folder.path().join("weir.db"), secret).expect("it opens");
         let recorder = Recorder::new("DEMOP".parse().expect("an ODS code"), "weir.example/DEMOP");
         let hashes = HashKey::new(&[3; 32]);
         for number in 0..messages {
@@ -237,6 +241,27 @@ mod tests {
         }
         assert_eq!(sizes[..5], [80, 10, 5, 0, 0]);
         assert!(sizes[8] > 0 && sizes[12] == 40 && sizes[7] == 0, "{sizes:?}");
+    }
+
+    /// As an earlier version left it, which filed nothing.
+    #[tokio::test]
+    async fn events_of_earlier_versions_are_filed_when_the_store_is_opened() {
+        let secret = Secret::generate();
+        let (folder, store, hashes) = log_with(9, &secret).await;
+        let path = folder.path().join("weir.db");
+        let query =
+            Query { patient: Some(hashes.subject("nhs", "1").as_str().to_owned()), count: 9, ..Query::default() };
+        let of_day = Query { from: Some(START), until: Some(START + Duration::HOUR), count: 9, ..Query::default() };
+        let expected = (all(&store, query.clone()).await, all(&store, of_day.clone()).await);
+        assert_eq!((expected.0.len(), expected.1.len()), (2, 4));
+        drop(store);
+        let forget =
+            "DELETE FROM event_subjects; DELETE FROM event_hours; DELETE FROM site WHERE name = 'events filed'";
+        let database = rusqlite::Connection::open(&path).expect("it opens");
+        database.execute_batch(forget).expect("it runs");
+        drop(database);
+        let store = SqliteStore::open(&path, &secret).expect("it opens");
+        assert_eq!((all(&store, query).await, all(&store, of_day).await), expected);
     }
 
     /// Two patients whose hashes begin alike are filed together, and still told apart.
