@@ -58,8 +58,8 @@ fn every_fault_can_be_put_in() {
 
 /// The steps that must find a fault, the quick ones first.
 const SUITE: [&[&str]; 3] = [
-    &["--lib", "--", "disclosure::", "pipeline"],
-    &["--test", "consent", "--test", "agreements", "--test", "crisis_escalation"],
+    &["--lib", "--", "disclosure::", "pipeline", "provenance::"],
+    &["--test", "consent", "--test", "agreements", "--test", "crisis_escalation", "--test", "refusals"],
     &["--test", "leaks"],
 ];
 
