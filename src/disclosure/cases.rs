@@ -373,6 +373,22 @@ fn a_bundles_total_and_links_stay() {
 }
 
 #[test]
+fn what_frames_a_bundle_is_text_or_does_not_leave() {
+    let agreements = load(SILENT, &[permit("Patient", &["gender"])]);
+    let resource = r#"{"resourceType":"Patient","gender":"other"}"#;
+    for value in [r#"{"x":"Robin"}"#, r#"["Robin"]"#, "7"] {
+        for (kind, full_url) in [(value, r#""urn:uuid:0""#), (r#""message""#, value)] {
+            let bundle = format!(
+                r#"{{"resourceType":"Bundle","type":{kind},"entry":[{{"fullUrl":{full_url},"resource":{resource}}}]}}"#
+            );
+            let sent = run(&agreements, &parse(&bundle)).0;
+            assert!(!sent.source().contains(value), "{value} in {}", sent.source());
+            assert!(sent.source().contains("other"), "{}", sent.source());
+        }
+    }
+}
+
+#[test]
 fn entries_keep_their_order() {
     let agreements = load(SILENT, &[permit("Patient", &["gender"]), permit("Task", &["status"])]);
     let (patient, task, flag) =
