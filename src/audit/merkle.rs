@@ -162,24 +162,11 @@ pub fn includes(leaf: &Hash, (index, size): (u64, u64), proof: &[Hash], root: &H
     if index >= size {
         return false;
     }
-    let (mut left, mut last, mut hash) = (index, size - 1, *leaf);
-    for part in proof {
-        if last == 0 {
-            return false;
-        }
-        if left & 1 == 1 || left == last {
-            hash = node(part, &hash);
-            while left & 1 == 0 && left != 0 {
-                left >>= 1;
-                last >>= 1;
-            }
-        } else {
-            hash = node(&hash, part);
-        }
-        left >>= 1;
-        last >>= 1;
-    }
-    last == 0 && hash == *root
+    let mut hash = *leaf;
+    let climbed = climb((index, size - 1), proof, |part, is_left| {
+        hash = if is_left { node(part, &hash) } else { node(&hash, part) };
+    });
+    climbed && hash == *root
 }
 
 /// Whether `proof` shows that the tree of the later head begins with that of the earlier one; a head is a size and a root
@@ -194,26 +181,39 @@ pub fn continues(earlier: (u64, &Hash), later: (u64, &Hash), proof: &[Hash]) -> 
     let mut parts = own.into_iter().chain(proof);
     let Some(start) = parts.next().filter(|_| first < second) else { return false };
     let shift = (first - 1).trailing_ones();
-    let (mut left, mut last) = ((first - 1) >> shift, (second - 1) >> shift);
     let (mut before, mut after) = (*start, *start);
-    for part in parts {
-        if last == 0 {
-            return false;
-        }
-        if left & 1 == 1 || left == last {
+    let climbed = climb(((first - 1) >> shift, (second - 1) >> shift), parts, |part, is_left| {
+        if is_left {
             before = node(part, &before);
             after = node(part, &after);
-            while left & 1 == 0 && left != 0 {
-                left >>= 1;
-                last >>= 1;
-            }
         } else {
             after = node(&after, part);
         }
-        left >>= 1;
+    });
+    climbed && before == *first_root && after == *second_root
+}
+
+/// Goes up from a node to the root, one part of a proof after the other, and tells of each whether it stands to the left. The node
+/// is given by its place and that of the last one of its level. Whether the proof ends at the root.
+fn climb<'p>(
+    (mut place, mut last): (u64, u64),
+    proof: impl IntoIterator<Item = &'p Hash>,
+    mut join: impl FnMut(&Hash, bool),
+) -> bool {
+    for part in proof {
+        if last == 0 {
+            return false;
+        }
+        let is_left = place & 1 == 1 || place == last;
+        join(part, is_left);
+        while is_left && place & 1 == 0 && place != 0 {
+            place >>= 1;
+            last >>= 1;
+        }
+        place >>= 1;
         last >>= 1;
     }
-    last == 0 && before == *first_root && after == *second_root
+    last == 0
 }
 
 /// Where a tree of `size` leaves, at least two, divides: the largest power of two below it.

@@ -268,22 +268,16 @@ impl Store for SqliteStore {
     fn content(&self, id: MessageId, content: Content) -> Reply<'_, Option<Vec<u8>>> {
         Box::pin(async move {
             let key = self.key()?;
-            self.read(move |connection| {
-                rows::content(connection, id, content)?.map(|sealed| open(&key, id, content, &sealed)).transpose()
-            })
-            .await
+            self.read(move |connection| opened(connection, &key, (id, content))).await
         })
     }
 
     fn contents(&self, parts: Vec<Part>) -> Reply<'_, Vec<Opened>> {
         Box::pin(async move {
             let key = self.key()?;
-            let opened = move |connection: &Connection, (id, content): Part| {
-                rows::content(connection, id, content)?.map(|sealed| open(&key, id, content, &sealed)).transpose()
-            };
             self.read(move |connection| {
                 let snapshot = connection.unchecked_transaction()?;
-                Ok(parts.into_iter().map(|part| opened(&snapshot, part)).collect())
+                Ok(parts.into_iter().map(|part| opened(&snapshot, &key, part)).collect())
             })
             .await
         })
@@ -462,6 +456,11 @@ fn check_key(connection: &Connection, key: &Key) -> Result<(), Error> {
     let sealed_by: [u8; 4] =
         connection.query_row("SELECT value FROM site WHERE name = 'seal key'", [], |row| row.get(0))?;
     if sealed_by == key.id() { Ok(()) } else { Err(Error::WrongKey) }
+}
+
+/// A sealed part as it is stored, opened.
+fn opened(connection: &Connection, key: &Key, (id, content): Part) -> Opened {
+    rows::content(connection, id, content)?.map(|sealed| open(key, id, content, &sealed)).transpose()
 }
 
 fn open(key: &Key, message: MessageId, content: Content, sealed: &[u8]) -> Result<Vec<u8>, Error> {
