@@ -442,6 +442,29 @@ fn what_an_agreement_holds_back_on_purpose_names_its_clause() {
 }
 
 #[test]
+fn of_several_clauses_for_one_element_the_strictest_holds() {
+    let claiming = format!("Patient {PATIENT}");
+    let claim = format!(r#"{{"resourceType":"Patient","meta":{{"profile":["{PATIENT}"]}}"#);
+    let given = format!(r#"{claim},"gender":"other","birthDate":"1980-04-02"}}"#);
+    let left = |clauses: &[String]| cut(&load(SILENT, clauses), &given);
+
+    let permitted = ["birthDate", "gender"];
+    for (loose, strict) in [("Patient", &*claiming), (&claiming, "Patient"), (&claiming, &claiming)] {
+        let (sent, held) = left(&[permit(loose, &permitted), withhold(strict, &["birthDate"])]);
+        assert_eq!(sent, format!(r#"{claim},"gender":"other"}}"#), "{loose} permits, {strict} withholds");
+        assert_eq!(held, ["birthDate Withholding(0)"]);
+
+        let (sent, _) = left(&[permit(loose, &permitted), generalise(strict, "birthDate", "'year'")]);
+        assert_eq!(sent, format!(r#"{claim},"gender":"other","birthDate":"1980"}}"#), "{strict} generalises");
+
+        let year = generalise(loose, "birthDate", "'year'");
+        let (sent, held) = left(&[permit(loose, &["gender"]), year, withhold(strict, &["birthDate"])]);
+        assert_eq!(sent, format!(r#"{claim},"gender":"other"}}"#), "{loose} generalises, {strict} withholds");
+        assert_eq!(held, ["birthDate Withholding(0)"]);
+    }
+}
+
+#[test]
 fn a_clause_that_only_withholds_lets_nothing_leave() {
     let agreements = load(
         SILENT,
