@@ -12,7 +12,7 @@ use time::{Date, Month};
 use crate::fhir::r4::TypeDef;
 use crate::fhir::{Builder, NameId, Node, keys};
 use crate::identity::PartyId;
-use crate::identity::digest::hex;
+use crate::identity::keyed_hash::keyed;
 
 /// The extension that says into which band of ages someone falls.
 pub const AGE_BAND: &str = "https://weir.example/fhir/StructureDefinition/weir-age-band";
@@ -39,13 +39,7 @@ impl PseudonymKey {
     /// What an identifier is called for one recipient: HMAC-SHA-256 over recipient, system and value, each behind its
     /// length. The same for the same person, and without the key not to be joined with what another recipient sees.
     pub fn pseudonym(&self, recipient: &PartyId, system: &str, value: &str) -> String {
-        let mut context = hmac::Context::with_key(&self.0);
-        context.update(b"weir pseudonym");
-        for part in [recipient.as_str(), system, value] {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part.as_bytes());
-        }
-        hex(context.sign().as_ref())
+        keyed(&self.0, "weir pseudonym", &[recipient.as_str(), system, value].map(str::as_bytes))
     }
 }
 

@@ -56,14 +56,19 @@ impl HashKey {
         self.hash("order", &[interface.as_str().as_bytes(), system.as_bytes(), value.as_bytes()])
     }
 
-    /// Each part follows its length, so that no two lists of parts are the same bytes.
     fn hash(&self, domain: &str, parts: &[&[u8]]) -> KeyedHash {
-        let mut context = hmac::Context::with_key(&self.0);
-        context.update(domain.as_bytes());
-        for part in parts {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part);
-        }
-        KeyedHash(hex(context.sign().as_ref()).into())
+        KeyedHash(keyed(&self.0, domain, parts).into())
     }
+}
+
+/// HMAC-SHA256 of a domain and parts, in hexadecimal. Each part follows its length, so that no two lists of parts are the
+/// same bytes.
+pub(crate) fn keyed(key: &hmac::Key, domain: &str, parts: &[&[u8]]) -> String {
+    let mut context = hmac::Context::with_key(key);
+    context.update(domain.as_bytes());
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    hex(context.sign().as_ref())
 }
