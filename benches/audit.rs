@@ -97,6 +97,7 @@ fn message(number: u64, at: Instant) -> NewMessage {
         interface: "crisis-escalation".parse().expect("a name"),
         recipient: "DEMOT".parse().expect("an ODS code"),
         agreement: "demo-trust-crisis".parse().expect("a name"),
+        retention_days: 30,
         digest: [3; 32],
         accepted_at: at,
         payload: b"{}".to_vec(),

@@ -165,6 +165,7 @@ fn message(name: &str) -> NewMessage {
         interface,
         recipient: party("RXT01"),
         agreement: "demo-trust-crisis".parse().expect("a name"),
+        retention_days: 30,
         digest: [0; 32],
         accepted_at: NOON,
         payload: id.to_string().into_bytes(),

@@ -546,6 +546,7 @@ mod tests {
             interface: "crisis-escalation".parse().expect("a name"),
             recipient: "RXT01".parse().expect("an ODS code"),
             agreement: "demo-trust-crisis".parse().expect("a name"),
+            retention_days: 30,
             digest: [3; 32],
             accepted_at: AT,
             payload: b"Chantal".to_vec(),

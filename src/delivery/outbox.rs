@@ -131,6 +131,7 @@ pub async fn enqueue(
         interface: received.interface().clone(),
         recipient: recipient.clone(),
         agreement: agreement.id().clone(),
+        retention_days: agreement.retention_days(),
         digest,
         accepted_at,
         payload: attested.bundle_bytes().to_vec(),

@@ -6,11 +6,13 @@
 //! - A change and its audit events are one transaction: no change without its leaf, no leaf without its change.
 //! - A call that changes something resolves after the change is on disk (fsync), or fails and changed nothing.
 //! - Audit events are numbered from 0 without a gap, in the order of commit: the number is the leaf's index.
-//! - Payload, Provenance and lineage are sealed ([`seal`]); no other column holds personal data.
+//! - Payload, Provenance and lineage are sealed ([`seal`]); no other column holds personal data. What the keys of destroyed
+//!   envelopes sealed opens no more.
 //!
 //! Instants are kept to the millisecond.
 
 mod answer;
+mod envelope;
 pub mod files;
 mod review;
 mod room;
@@ -31,6 +33,7 @@ use crate::fhir::Instant;
 use crate::identity::{AgreementId, InterfaceName, Malformed, MessageId, PartyId, PrincipalId};
 
 pub use answer::{AnswerRecord, Kept, NewAnswer, Says};
+pub use envelope::{Ended, Envelope, Erasure};
 pub use review::{
     Channel, Completed, Finding, NewNotice, NewReview, NoticeRecord, NoticeResult, NoticeStep, ReviewCounts,
     ReviewRecord, ReviewStep,
@@ -54,6 +57,8 @@ pub struct NewMessage {
     pub recipient: PartyId,
     /// The agreement that lets it go.
     pub agreement: AgreementId,
+    /// For how many days its contents are kept.
+    pub retention_days: u32,
     /// SHA-256 of the record as submitted: tells a repeat from a conflict.
     pub digest: [u8; 32],
     /// When it was accepted; also when it is first due. It begins on the first route.
@@ -299,6 +304,8 @@ pub enum Change {
     Approve(Approval),
     /// A message is sent again, or cancelled; its event is the act's.
     Message(Box<Transition>),
+    /// The contents of messages are erased.
+    Erase(Vec<Erasure>),
 }
 
 /// One person's approval of one version of a sharing agreement.
@@ -534,6 +541,14 @@ pub enum Error {
     /// The review has ended.
     #[error("the review of message {0} is completed")]
     ReviewClosed(MessageId),
+    /// The contents of a message are not to be erased while it waits to be sent, or its review is open.
+    #[error("the contents of message {message}, which is {state}, are still needed")]
+    Needed {
+        /// Which.
+        message: MessageId,
+        /// Where it stands.
+        state: State,
+    },
     /// A change came without an audit event.
     #[error("message {0} came without an audit event")]
     WithoutEvent(MessageId),
@@ -559,6 +574,7 @@ impl Error {
             Error::UnknownMessage(_) => "check the id",
             Error::UnknownReview(_) => "check the id; `weir review list` shows the reviews",
             Error::ReviewClosed(_) => "a finding stands; report a further concern as an incident",
+            Error::Needed { .. } => "wait until it is delivered and reviewed, or cancel it first",
             Error::WithoutEvent(_) => "this is a fault in the gateway; report it",
             Error::ReadOnly => "open the site with the gateway stopped",
         }
@@ -631,6 +647,23 @@ pub trait Store: Send + Sync + 'static {
 
     /// Several sealed parts as [`Store::content`] gives them, each with what came of it, in order.
     fn contents(&self, parts: Vec<Part>) -> Reply<'_, Vec<Opened>>;
+
+    /// Envelopes after a number, in order.
+    fn envelopes(&self, after: u64, limit: usize) -> Reply<'_, Vec<Envelope>>;
+
+    /// Envelopes that have a key and whose retention has ended at `now`, the oldest first.
+    fn ended_envelopes(&self, now: Instant, limit: usize) -> Reply<'_, Vec<Ended>>;
+
+    /// Destroys the key of an envelope, with the event that says so. Whether it was done now: not twice, and not while something
+    /// needs it; nothing is written then.
+    fn destroy_envelope(&self, number: u64, at: Instant, event: Event) -> Reply<'_, bool>;
+
+    /// Gives back the room of what lies in destroyed envelopes; of how many messages, `limit` at most.
+    fn clear_destroyed(&self, limit: usize) -> Reply<'_, usize>;
+
+    /// Leaves no trace in the store's files of keys and contents that were destroyed or erased. Whether it could: not while
+    /// somebody reads what was there before.
+    fn leave_no_trace(&self) -> Reply<'_, bool>;
 
     /// The text with this SHA-256, as it is stored: whoever asks compares.
     fn text(&self, digest: [u8; 32]) -> Reply<'_, Option<Vec<u8>>>;
@@ -752,6 +785,7 @@ mod tests {
             interface: "crisis-escalation".parse().expect("a name"),
             recipient: "RXT01".parse().expect("an ODS code"),
             agreement: "demo-trust-crisis".parse().expect("a name"),
+            retention_days: 30,
             digest: [0; 32],
             accepted_at: time::macros::datetime!(2026-01-01 00:00 UTC),
             payload: b"Chantal".to_vec(),

@@ -76,7 +76,17 @@ impl Secret {
     /// # Errors
     /// [`KeyFileError`]
     pub fn load(path: &Path) -> Result<Secret, KeyFileError> {
-        bytes_of(load_key_file(path)?.trim()).map(Secret).ok_or(KeyFileError::Malformed)
+        Secret::read(&load_key_file(path)?).ok_or(KeyFileError::Malformed)
+    }
+
+    /// The one that a text holds: 64 hexadecimal digits, which white space may surround.
+    pub fn read(text: &str) -> Option<Secret> {
+        bytes_of(text.trim()).map(Secret)
+    }
+
+    /// The one with these 32 bytes.
+    pub(super) fn of(bytes: &[u8]) -> Option<Secret> {
+        bytes.try_into().ok().map(Secret)
     }
 
     /// The bytes, for the primitive that uses them.

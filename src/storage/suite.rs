@@ -7,9 +7,10 @@ use time::macros::datetime;
 use uuid::Uuid;
 
 use super::{
-    Accepted, Act, Approval, Change, Channel, Completed, Content, Count, Error, Event, Filter, Finding, Handling, Kept,
-    MessageRecord, NewAnswer, NewMessage, NewNotice, NewReview, NoticeResult, NoticeStep, Performed, Raised,
-    ReviewCounts, ReviewStep, Says, State, Store, StoredCheckpoint, Subtree, Text, Transition, Window,
+    Accepted, Act, Approval, Change, Channel, Completed, Content, Count, Ended, Envelope, Erasure, Error, Event,
+    Filter, Finding, Handling, Kept, MessageRecord, NewAnswer, NewMessage, NewNotice, NewReview, NoticeResult,
+    NoticeStep, Performed, Raised, ReviewCounts, ReviewStep, Says, State, Store, StoredCheckpoint, Subtree, Text,
+    Transition, Window,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -37,7 +38,8 @@ macro_rules! run_suite {
             a_review_is_said_to_be_overdue_once, a_notice_is_due_until_it_is_delivered_once,
             an_answer_is_kept_once_with_what_it_changes, an_answer_finds_its_message_by_name,
             a_carrier_names_copies_of_a_message,
-            an_act_is_performed_once, a_person_moves_a_message_on_once, an_approval_is_kept_once_with_its_event,
+            an_act_is_performed_once, what_a_destroyed_key_sealed_opens_no_more, what_is_still_needed_holds_its_key,
+            erased_contents_are_gone_and_their_events_stay, a_person_moves_a_message_on_once, an_approval_is_kept_once_with_its_event,
         );
     };
 }
@@ -59,6 +61,7 @@ pub(crate) fn message(number: u32) -> NewMessage {
         interface,
         recipient: party("RXT01"),
         agreement: "demo-trust-crisis".parse().expect("a name"),
+        retention_days: 30,
         digest: [number as u8; 32],
         accepted_at: NOON + Duration::seconds(number.into()),
         payload: format!("payload {number}").into(),
@@ -691,4 +694,98 @@ pub(crate) async fn an_approval_is_kept_once_with_its_event(store: Arc<dyn Store
     assert_eq!(store.perform(act(3, again)).await, Ok(Performed::Now), "another act of the same kind");
     assert_eq!(store.approvals().await, Ok(vec![first, second]));
     assert_eq!(texts(&store).await.len(), 3, "each act has its event");
+}
+
+/// The only envelope whose retention has ended at `now`.
+async fn ended(store: &Arc<dyn Store>, now: Instant) -> Ended {
+    let [ended] = &store.ended_envelopes(now, 9).await.expect("they are read")[..] else { panic!("there is one") };
+    ended.clone()
+}
+
+pub(crate) async fn what_a_destroyed_key_sealed_opens_no_more(store: Arc<dyn Store>) {
+    let (one, two) = (accept(&store, 1).await, accept(&store, 2).await);
+    let late = NewMessage { accepted_at: NOON + Duration::days(1), ..message(3) };
+    let three = late.id;
+    store.accept(late, vec![event(Some(three), "accepted")]).await.expect("it is accepted");
+    for id in [one, two] {
+        store.transition(step(id, State::Accepted, State::Dead)).await.expect("it is given up");
+    }
+    let end = datetime!(2026-02-01 0:00 UTC);
+    assert_eq!(store.ended_envelopes(end - Duration::milliseconds(1), 9).await, Ok(vec![]), "30 whole days");
+    let Ended { envelope, messages, undelivered, held } = ended(&store, end).await;
+    assert_eq!((messages, undelivered, held), (2, 2, 0));
+    assert_eq!((&*envelope.agreement.to_string(), envelope.ends()), ("demo-trust-crisis", end));
+
+    let destroyed = || store.destroy_envelope(envelope.number, end, event(None, "destroyed"));
+    assert_eq!(destroyed().await, Ok(true));
+    assert_eq!(destroyed().await, Ok(false), "once");
+    let gone = |content| store.contents(vec![(one, content), (two, content), (three, content)]);
+    for (content, kept) in [(Content::Payload, "payload 3"), (Content::Lineage, "lineage 3")] {
+        assert_eq!(gone(content).await, Ok(vec![Ok(None), Ok(None), Ok(Some(kept.as_bytes().to_vec()))]));
+    }
+    let account = store.content(one, Content::Provenance).await;
+    assert_eq!(account, Ok(Some(b"provenance 1".to_vec())), "the account of what was disclosed stays");
+    assert_eq!(texts(&store).await.last(), Some(&(5, "destroyed".to_owned())));
+    assert_eq!((store.clear_destroyed(1).await, store.clear_destroyed(9).await), (Ok(1), Ok(1)));
+    assert_eq!(store.clear_destroyed(9).await, Ok(0));
+    let days = |list: &[Envelope]| list.iter().map(|each| (each.number, each.destroyed_at)).collect::<Vec<_>>();
+    let list = store.envelopes(0, 9).await.expect("they are read");
+    assert_eq!(days(&list), [(1, Some(end)), (2, None)]);
+    assert_eq!(store.envelopes(1, 9).await.expect("they are read"), list[1..]);
+
+    // A clock that was ahead destroyed the key of a day that is not over.
+    let four = accept(&store, 4).await;
+    assert_eq!(store.content(four, Content::Payload).await, Ok(Some(b"payload 4".to_vec())));
+}
+
+pub(crate) async fn what_is_still_needed_holds_its_key(store: Arc<dyn Store>) {
+    let waits = accept(&store, 1).await;
+    let reviewed = accept_with_review(&store, 2, 72).await;
+    store.transition(step(reviewed, State::Accepted, State::Acknowledged)).await.expect("it arrived");
+    let later = NOON + Duration::days(99);
+    let destroyed = || store.destroy_envelope(1, later, event(None, "destroyed"));
+    let needed = |message, state| Err(Error::Needed { message, state });
+    let erase = |message| {
+        let erasures = vec![Erasure { message, event: event(Some(message), "erased") }];
+        let id = Uuid::new_v4();
+        store.perform(Act { id, at: later, change: Change::Erase(erasures), event: event(None, "ordered") })
+    };
+    assert_eq!(ended(&store, later).await.held, 2);
+    assert_eq!(destroyed().await, Ok(false));
+    assert_eq!(erase(waits).await, needed(waits, State::Accepted));
+    store.transition(step(waits, State::Accepted, State::Cancelled)).await.expect("it is cancelled");
+    assert_eq!(ended(&store, later).await.held, 1);
+    assert_eq!(destroyed().await, Ok(false));
+    assert_eq!(erase(reviewed).await, needed(reviewed, State::Acknowledged));
+    let before = store.event_count().await;
+    complete(&store, end(reviewed, Finding::Justified, vec![])).await.expect("it ends");
+    assert_eq!(store.event_count().await, before.map(|count| count + 1), "nothing else was written");
+    assert_eq!(store.content(reviewed, Content::Words).await.map(|words| words.is_some()), Ok(true));
+    assert_eq!(destroyed().await, Ok(true));
+    for content in [Content::Payload, Content::Decision] {
+        assert_eq!(store.content(reviewed, content).await, Ok(None), "{content:?}");
+    }
+}
+
+pub(crate) async fn erased_contents_are_gone_and_their_events_stay(store: Arc<dyn Store>) {
+    let (one, two) = (accept(&store, 1).await, accept(&store, 2).await);
+    for id in [one, two] {
+        store.transition(step(id, State::Accepted, State::Acknowledged)).await.expect("it arrived");
+    }
+    let erasures = vec![Erasure { message: one, event: event(Some(one), "erased") }];
+    let (id, at) = (Uuid::new_v4(), NOON + Duration::days(2));
+    let act = Act { id, at, change: Change::Erase(erasures), event: event(None, "ordered") };
+    assert_eq!(store.perform(act.clone()).await, Ok(Performed::Now));
+    assert_eq!(store.perform(act).await, Ok(Performed::Before));
+    for content in [Content::Payload, Content::Lineage] {
+        assert_eq!(store.content(one, content).await, Ok(None));
+        assert_eq!(store.content(two, content).await.map(|kept| kept.is_some()), Ok(true), "another's is kept");
+    }
+    assert_eq!(store.content(one, Content::Provenance).await, Ok(Some(b"provenance 1".to_vec())));
+    let mut said = texts(&store).await.split_off(4);
+    said.sort_unstable();
+    assert_eq!(said, [(4, "erased".to_owned()), (5, "ordered".to_owned())]);
+    let wrong = vec![Erasure { message: one, event: event(None, "erased") }];
+    let act = Act { id: Uuid::new_v4(), at, change: Change::Erase(wrong), event: event(None, "ordered") };
+    assert_eq!(store.perform(act).await, Err(Error::WithoutEvent(one)));
 }

@@ -4,6 +4,7 @@ use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
 use super::super::{AnswerRecord, Error, Kept, MessageRecord, NewAnswer};
+use super::envelopes;
 use super::rows::{all, append, count, first, instant, millis, parsed, record, record_columns, transition};
 use crate::identity::MessageId;
 
@@ -51,7 +52,10 @@ pub(super) fn take(connection: &Connection, answer: &NewAnswer) -> Result<Kept, 
     match known {
         Some(digest) if digest == answer.digest => return Ok(Kept::Before),
         Some(_) => return Ok(Kept::Conflict),
-        None => insert(connection, answer)?,
+        None => {
+            envelopes::check_open(connection, &answer.body)?;
+            insert(connection, answer)?;
+        }
     }
     append(connection, &answer.event)?;
     if let Some(step) = &answer.step {

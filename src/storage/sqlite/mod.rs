@@ -6,6 +6,7 @@
 
 mod answers;
 mod carried;
+mod envelopes;
 mod filed;
 mod pool;
 mod reviews;
@@ -14,7 +15,7 @@ mod schema;
 mod writer;
 
 use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,19 +23,20 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, ffi};
 
+use self::envelopes::{OpenEnvelopes, opened};
 use self::pool::Pool;
 use self::rows::Sealed;
 use self::writer::Writer;
 use super::room::Disk;
-use super::seal::{Broken, Key};
+use super::seal::{self, Key};
 use super::{
-    Accepted, Act, AnswerRecord, Approval, Change, Content, Count, Error, Event, FiledSubject, Filter, History, Hour,
-    Kept, Load, MessageRecord, NewAnswer, NewMessage, NoticeRecord, NoticeResult, NoticeStep, Opened, Part, Performed,
-    Raised, Reply, ReviewCounts, ReviewRecord, Room, Secret, Store, StoredCheckpoint, StoredEvent, Subtree, Transition,
-    Window, filing_number,
+    Accepted, Act, AnswerRecord, Approval, Change, Content, Count, Ended, Envelope, Error, Event, FiledSubject, Filter,
+    History, Hour, Kept, Load, MessageRecord, NewAnswer, NewMessage, NoticeRecord, NoticeResult, NoticeStep, Opened,
+    Part, Performed, Raised, Reply, ReviewCounts, ReviewRecord, Room, Secret, Store, StoredCheckpoint, StoredEvent,
+    Subtree, Transition, Window, filing_number,
 };
 use crate::fhir::Instant;
-use crate::identity::{MessageId, PartyId};
+use crate::identity::{AgreementId, MessageId, PartyId};
 
 /// How long a statement waits for another process (a backup, a shell) before it is [`Error::Unavailable`].
 const BUSY: Duration = Duration::from_secs(5);
@@ -50,6 +52,8 @@ pub struct SqliteStore {
     /// `None` when open for reading only.
     writer: Option<Writer>,
     key: Option<Arc<Key>>,
+    open_envelopes: Arc<OpenEnvelopes>,
+    path: PathBuf,
     room: Room,
     disk: Disk,
     /// Whether there was no room the last time.
@@ -74,6 +78,8 @@ impl SqliteStore {
         schema::migrate(&mut connection)?;
         schema::compare(&connection)?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        // What is erased leaves no bytes behind in free pages.
+        connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
         let sql = "INSERT OR IGNORE INTO site (name, value) VALUES ('seal key', ?)";
         connection.execute(sql, [key.id()])?;
         check_key(&connection, &key)?;
@@ -85,7 +91,8 @@ impl SqliteStore {
 
     fn of(path: &Path, pool: Pool, key: Option<Key>) -> SqliteStore {
         let (room, disk, full) = (Room::default(), Disk::of(path), Arc::default());
-        SqliteStore { pool: Arc::new(pool), writer: None, key: key.map(Arc::new), room, disk, full }
+        let (key, open_envelopes, path) = (key.map(Arc::new), Arc::default(), path.to_owned());
+        SqliteStore { pool: Arc::new(pool), writer: None, key, open_envelopes, path, room, disk, full }
     }
 
     /// With bounds on what may wait.
@@ -119,6 +126,28 @@ impl SqliteStore {
         self.key.clone().ok_or(Error::NoKey)
     }
 
+    /// The key of what is stored at `at` under an agreement, which keeps it for so many days.
+    async fn envelope(&self, agreement: &AgreementId, at: Instant, retention_days: u32) -> Result<Arc<Key>, Error> {
+        let day = Envelope::day_of(at);
+        if let Some(key) = self.open_envelopes.find(agreement, day, retention_days) {
+            return Ok(key);
+        }
+        let (site, agreement) = (self.key()?, agreement.clone());
+        let open = move |connection: &Connection| envelopes::open(connection, &site, (&agreement, day, retention_days));
+        let (envelope, key) = self.write(open).await?;
+        let key = Arc::new(key);
+        self.open_envelopes.keep(envelope, key.clone());
+        Ok(key)
+    }
+
+    /// The key of what is stored at `at` about a message that is known: with the others of its agreement and that day.
+    async fn envelope_about(&self, message: MessageId, at: Instant) -> Result<Arc<Key>, Error> {
+        match self.read(move |connection| envelopes::of_message(connection, message)).await? {
+            Some((agreement, retention_days)) => self.envelope(&agreement, at, retention_days).await,
+            None => self.key(),
+        }
+    }
+
     fn write<T: Send + 'static>(
         &self,
         change: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
@@ -140,11 +169,15 @@ impl Store for SqliteStore {
             if events.is_empty() || events.iter().any(|event| event.message != Some(message.id)) {
                 return Err(Error::WithoutEvent(message.id));
             }
-            let key = self.key()?;
+            let site = self.key()?;
+            let key = self.envelope(&message.agreement, message.accepted_at, message.retention_days).await?;
             let seal = |content, plain: &mut Vec<u8>| key.seal(message.id, content, std::mem::take(plain));
+            let payload = seal(Content::Payload, &mut message.payload);
             let sealed = Sealed {
-                payload: seal(Content::Payload, &mut message.payload),
-                provenance: seal(Content::Provenance, &mut message.provenance),
+                envelope: seal::envelope_of(&payload).ok().flatten(),
+                payload,
+                // It is part of the account of what was disclosed, which stays.
+                provenance: site.seal(message.id, Content::Provenance, std::mem::take(&mut message.provenance)),
                 lineage: seal(Content::Lineage, &mut message.lineage),
                 decision: match &mut message.review {
                     Some(review) => seal(Content::Decision, &mut review.decision),
@@ -213,7 +246,13 @@ impl Store for SqliteStore {
                 if act.event.message != Some(step.message) {
                     return Err(Error::WithoutEvent(step.message));
                 }
-                step.words = self.key()?.seal(step.message, Content::Words, std::mem::take(&mut step.words));
+                let key = self.envelope_about(step.message, step.completed.at).await?;
+                step.words = key.seal(step.message, Content::Words, std::mem::take(&mut step.words));
+            }
+            if let Change::Erase(erasures) = &act.change
+                && let Some(wrong) = erasures.iter().find(|each| each.event.message != Some(each.message))
+            {
+                return Err(Error::WithoutEvent(wrong.message));
             }
             self.write(move |connection| rows::perform(connection, &act)).await
         })
@@ -283,6 +322,42 @@ impl Store for SqliteStore {
         })
     }
 
+    fn envelopes(&self, after: u64, limit: usize) -> Reply<'_, Vec<Envelope>> {
+        self.read(move |connection| envelopes::list(connection, after, limit))
+    }
+
+    fn ended_envelopes(&self, now: Instant, limit: usize) -> Reply<'_, Vec<Ended>> {
+        self.read(move |connection| envelopes::ended(connection, now, limit))
+    }
+
+    fn destroy_envelope(&self, number: u64, at: Instant, event: Event) -> Reply<'_, bool> {
+        Box::pin(async move {
+            let done = self.write(move |connection| envelopes::destroy(connection, number, at, &event)).await;
+            self.open_envelopes.clear();
+            done
+        })
+    }
+
+    fn clear_destroyed(&self, limit: usize) -> Reply<'_, usize> {
+        self.write(move |connection| envelopes::clear(connection, limit))
+    }
+
+    fn leave_no_trace(&self) -> Reply<'_, bool> {
+        Box::pin(async move {
+            if self.writer.is_none() {
+                return Err(Error::ReadOnly);
+            }
+            let path = self.path.clone();
+            let truncate = move || {
+                let connection = Connection::open(path)?;
+                harden(&connection)?;
+                Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))?)
+            };
+            let is_busy = tokio::task::spawn_blocking(truncate).await;
+            is_busy.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string()))).map(|is_busy| !is_busy)
+        })
+    }
+
     fn text(&self, digest: [u8; 32]) -> Reply<'_, Option<Vec<u8>>> {
         self.read(move |connection| rows::text(connection, &digest))
     }
@@ -316,7 +391,8 @@ impl Store for SqliteStore {
             if !about(&answer.event) || step.is_some_and(|step| step.message != answer.message || !about(&step.event)) {
                 return Err(Error::WithoutEvent(answer.message));
             }
-            answer.body = self.key()?.seal(answer.slot(), Content::Answer, std::mem::take(&mut answer.body));
+            let key = self.envelope_about(answer.message, answer.received_at).await?;
+            answer.body = key.seal(answer.slot(), Content::Answer, std::mem::take(&mut answer.body));
             self.write(move |connection| answers::take(connection, &answer)).await
         })
     }
@@ -453,21 +529,9 @@ fn lock(path: &Path) -> Result<File, Error> {
 }
 
 fn check_key(connection: &Connection, key: &Key) -> Result<(), Error> {
-    let sealed_by: [u8; 4] =
+    let sealed_by: Vec<u8> =
         connection.query_row("SELECT value FROM site WHERE name = 'seal key'", [], |row| row.get(0))?;
     if sealed_by == key.id() { Ok(()) } else { Err(Error::WrongKey) }
-}
-
-/// A sealed part as it is stored, opened.
-fn opened(connection: &Connection, key: &Key, (id, content): Part) -> Opened {
-    rows::content(connection, id, content)?.map(|sealed| open(key, id, content, &sealed)).transpose()
-}
-
-fn open(key: &Key, message: MessageId, content: Content, sealed: &[u8]) -> Result<Vec<u8>, Error> {
-    key.open(message, content, sealed).map_err(|broken| match broken {
-        Broken::WrongKey => Error::WrongKey,
-        Broken::Damaged => Error::Damaged(format!("the {} of message {message} does not open", content.column())),
-    })
 }
 
 /// A file that is no database at all is not ours, rather than damaged.
@@ -587,6 +651,72 @@ mod tests {
                 assert!(!bytes.windows(text.len()).any(|window| window == text.as_bytes()), "{text}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_destroyed_key_and_erased_contents_leave_no_bytes_in_the_files() {
+        let site = Site::new();
+        let store = site.store();
+        let (one, two) = (accept(&store, 1).await, accept(&store, 2).await);
+        let reader = Connection::open(site.path()).expect("it opens");
+        let sealed = |sql: &str| reader.query_row(sql, [], |row| row.get::<_, Vec<u8>>(0)).expect("it is there");
+        let key = sealed("SELECT key FROM envelopes");
+        let payload = sealed("SELECT payload FROM contents WHERE message = 2");
+        drop(reader);
+        let copies = |bytes: &[u8]| {
+            let files = std::fs::read_dir(site.folder.path()).expect("the folder is there");
+            let holds = |text: Vec<u8>| text.windows(bytes.len()).any(|window| window == bytes);
+            files
+                .filter(|file| holds(std::fs::read(file.as_ref().expect("an entry").path()).expect("it is read")))
+                .count()
+        };
+        assert!(copies(&key) > 0 && copies(&payload) > 0, "they are there at first");
+        for id in [one, two] {
+            store.transition(step(id, State::Accepted, State::Acknowledged)).await.expect("it arrived");
+        }
+        let event = event(None, "destroyed");
+        assert_eq!(store.destroy_envelope(1, message(1).accepted_at, event).await, Ok(true));
+        assert_eq!(store.clear_destroyed(9).await, Ok(2));
+        assert_eq!(store.leave_no_trace().await, Ok(true));
+        assert_eq!((copies(&key), copies(&payload)), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_longer_of_two_retentions_on_one_day_holds() {
+        let site = Site::new();
+        let store = site.store();
+        for (number, retention_days, expected) in [(1, 30, 30), (2, 60, 60), (3, 10, 60)] {
+            let new = NewMessage { retention_days, ..message(number) };
+            let accepted = vec![event(Some(new.id), "accepted")];
+            assert_eq!(store.accept(new, accepted).await, Ok(Accepted::New));
+            let days: Vec<u32> =
+                store.envelopes(0, 9).await.expect("they are read").iter().map(|each| each.retention_days).collect();
+            assert_eq!(days, [expected]);
+        }
+        for number in 1..=3 {
+            let payload = store.content(message(number).id, Content::Payload).await;
+            assert_eq!(payload, Ok(Some(format!("payload {number}").into_bytes())));
+        }
+        site.sql("UPDATE envelopes SET retention_days = 5");
+        let damaged = store.content(message(1).id, Content::Payload).await;
+        assert!(matches!(damaged, Err(Error::Damaged(text)) if text.contains("envelope 1")), "nobody shortens it");
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_version_sealed_with_the_sites_key_opens() {
+        let site = Site::new();
+        let connection = Connection::open(site.path()).expect("it opens");
+        schema::make_earlier(&connection, 12).expect("it is made");
+        let id = message(1).id;
+        let sealed = Key::new(&site.secret).seal(id, Content::Payload, b"of before".to_vec());
+        let sql = "INSERT INTO messages VALUES (7, ?, 'DEMOP', 'crisis-escalation', 'RXT01', 'demo', zeroblob(32), \
+                   'acknowledged', 5, 6, 2, NULL, '', 0, NULL, NULL, NULL, NULL)";
+        connection.execute(sql, [id.uuid().as_bytes()]).expect("it runs");
+        connection.execute("INSERT INTO contents VALUES (7, ?, NULL, NULL)", [sealed]).expect("it runs");
+        drop(connection);
+        let store = site.store();
+        assert_eq!(store.content(id, Content::Payload).await, Ok(Some(b"of before".to_vec())));
+        assert_eq!(store.envelopes(0, 9).await, Ok(vec![]));
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use super::super::{
     Completed, Error, Event, NewNotice, NewReview, NoticeRecord, NoticeResult, NoticeStep, ReviewCounts, ReviewRecord,
     ReviewStep, Window,
 };
+use super::envelopes;
 use super::rows::{all, append, count, first, index, instant, millis, parsed};
 use crate::fhir::Instant;
 use crate::identity::MessageId;
@@ -49,6 +50,7 @@ pub(super) fn open(
 pub(super) fn complete(connection: &Connection, step: &ReviewStep) -> Result<(), Error> {
     let sql = "UPDATE reviews SET completed_at = ?, completed_by = ?, finding = ?, words = ? \
                WHERE message = (SELECT position FROM messages WHERE id = ?) AND completed_at IS NULL";
+    envelopes::check_open(connection, &step.words)?;
     let Completed { at, by, finding } = &step.completed;
     let id = step.message.uuid();
     let row = params![millis(*at), by, finding.code(), step.words, id.as_bytes()];

@@ -8,7 +8,7 @@ use super::super::{
     Accepted, Act, Approval, Change, Content, Count, Error, Event, Filter, Full, Handling, History, Load,
     MessageRecord, NewMessage, Performed, Raised, State, StoredCheckpoint, StoredEvent, Subtree, Transition, Window,
 };
-use super::{answers, carried, filed, reviews};
+use super::{answers, carried, envelopes, filed, reviews};
 use crate::fhir::Instant;
 use crate::identity::{InterfaceName, MessageId, PartyId};
 
@@ -23,6 +23,8 @@ pub(super) use record_columns;
 
 /// The sealed parts of a new message.
 pub(super) struct Sealed {
+    /// The number of the envelope.
+    pub(super) envelope: Option<u64>,
     pub(super) payload: Vec<u8>,
     pub(super) provenance: Vec<u8>,
     pub(super) lineage: Vec<u8>,
@@ -74,11 +76,13 @@ pub(super) fn accept(
     if let Some(full) = room(load(connection)?) {
         return Err(Error::Full(full));
     }
+    envelopes::check_open(connection, &sealed.payload)?;
     insert_message(connection, message)?;
-    let contents = "INSERT INTO contents (message, payload, provenance, lineage) VALUES (?, ?, ?, ?)";
+    let contents = "INSERT INTO contents (message, envelope, payload, provenance, lineage) VALUES (?, ?, ?, ?, ?)";
     let position = connection.last_insert_rowid();
     connection.prepare_cached(contents)?.execute(params![
         position,
+        sealed.envelope.map(bound),
         sealed.payload,
         sealed.provenance,
         sealed.lineage
@@ -200,6 +204,7 @@ pub(super) fn perform(connection: &Connection, act: &Act) -> Result<Performed, E
         Change::Approve(approval) => approve(connection, approval)?,
         Change::Review(step) => reviews::complete(connection, step)?,
         Change::Message(step) => move_on(connection, step)?,
+        Change::Erase(erasures) => erasures.iter().try_for_each(|each| envelopes::erase(connection, each))?,
     }
     append(connection, &act.event)?;
     Ok(Performed::Now)
