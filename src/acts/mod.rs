@@ -5,6 +5,7 @@
 //! act is handed in; or an audit event that says that it was refused. Invariant: nothing is changed that the signer's
 //! roles do not permit, and an act counts at one site only.
 
+pub mod erasure;
 pub mod own_decision;
 pub mod message;
 pub mod review;
@@ -23,10 +24,13 @@ use crate::audit::{Access, Recorder, Terms, Who};
 use crate::disclosure::Agreements;
 use crate::fhir::{Instant, instant_text, time_ordered_id};
 use crate::identity::digest::from_hex;
+use crate::identity::keyed_hash::KeyedHash;
 use crate::identity::principal::{Action, Principals, Role};
 use crate::identity::signature::{self, PersonalKey, SignatureError};
 use crate::identity::{AgreementId, MessageId, PartyId, PrincipalId};
-use crate::storage::{self, Approval, Change, Completed, Finding, Performed, State, Store, Transition};
+use crate::storage::{
+    self, Approval, Change, Completed, Content, Erasure, Finding, Performed, State, Store, Transition,
+};
 
 /// The `typ` of a signed act.
 const KIND: &str = "weir-act+jwt";
@@ -79,6 +83,11 @@ pub enum Deed {
         /// Why.
         why: Reason,
     },
+    /// Has what is kept about a person erased.
+    EraseSubject {
+        /// Who, by keyed hash: the act waits in a file.
+        subject: String,
+    },
 }
 
 impl Deed {
@@ -98,6 +107,7 @@ impl Deed {
             Deed::CompleteReview { .. } => Action::CompleteReview,
             Deed::RetryMessage { .. } => Action::RetryMessage,
             Deed::CancelMessage { .. } => Action::CancelMessage,
+            Deed::EraseSubject { .. } => Action::EraseSubject,
         }
     }
 }
@@ -184,6 +194,9 @@ pub enum Refusal {
         /// Where it stands.
         state: State,
     },
+    /// What the message said was erased.
+    #[error("the contents of message {0} were erased")]
+    Erased(MessageId),
     /// A review says in words what was found.
     #[error("the review was completed without words")]
     Wordless,
@@ -210,6 +223,7 @@ impl Refusal {
             Refusal::Denied { .. } => "denied",
             Refusal::Review(_) => "review",
             Refusal::Message(_) | Refusal::MessageState { .. } => "message-state",
+            Refusal::Erased(_) => "erased",
             Refusal::Wordless => "words",
             Refusal::OwnDecision { .. } => "own-decision",
         }
@@ -227,6 +241,7 @@ impl Refusal {
             Refusal::MessageState { .. } => {
                 "only what waits, was refused or is dead can be sent again or cancelled; `weir messages show` shows it"
             }
+            Refusal::Erased(_) => "what it said is gone: submit a new record",
             Refusal::Wordless => "say in a sentence why it was justified, or not, and what is to be learned",
             Refusal::OwnDecision { .. } => "let someone else with the role safeguarding-lead review it",
         }
@@ -309,6 +324,15 @@ impl Desk<'_> {
                     Err(refusal) => return self.refuse(store, &by, refusal, now).await,
                 }
             }
+            Deed::EraseSubject { .. } if !permitted => {
+                (self.accessed(&by, action, None, false, act.at), Change::Nothing)
+            }
+            Deed::EraseSubject { subject } => {
+                if from_hex(subject).is_none() {
+                    return self.refuse(store, &by, Refusal::Form, now).await;
+                }
+                self.erasure(store, &by, &KeyedHash::read_back(subject), now).await?
+            }
             Deed::ApproveAgreement { .. } => {
                 let Some(approval) = act.approves(&by) else {
                     return self.refuse(store, &by, Refusal::Form, now).await;
@@ -321,11 +345,18 @@ impl Desk<'_> {
             Err(error @ (storage::Error::UnknownReview(_) | storage::Error::ReviewClosed(_))) => {
                 return self.refuse(store, &by, Refusal::Review(error), now).await;
             }
-            Err(error @ (storage::Error::Stale { .. } | storage::Error::UnknownMessage(_))) => {
+            Err(
+                error @ (storage::Error::Stale { .. }
+                | storage::Error::UnknownMessage(_)
+                | storage::Error::Needed { .. }),
+            ) => {
                 return self.refuse(store, &by, Refusal::Message(error), now).await;
             }
             performed => performed?,
         };
+        if permitted && action == Action::EraseSubject && !store.leave_no_trace().await? {
+            tracing::warn!("what was erased is still in the store's journal: somebody reads what was there before");
+        }
         Ok(match performed {
             Performed::Before => Outcome::Before,
             Performed::Now if permitted => Outcome::Performed,
@@ -373,8 +404,27 @@ impl Desk<'_> {
         let Some(record) = store.message(message).await? else {
             return Ok(Err(Refusal::Message(storage::Error::UnknownMessage(message))));
         };
+        if action == Action::RetryMessage && store.content(message, Content::Payload).await == Ok(None) {
+            return Ok(Err(Refusal::Erased(message)));
+        }
         let step = message::step(self.recorder, &record, action, decided, now);
         Ok(step.ok_or(Refusal::MessageState { message, state: record.state }))
+    }
+
+    /// What is erased about a person, with what the audit log says of it.
+    async fn erasure(
+        &self,
+        store: &dyn Store,
+        by: &PrincipalId,
+        subject: &KeyedHash,
+        now: Instant,
+    ) -> Result<(storage::Event, Change), storage::Error> {
+        let messages = erasure::messages_about(store, subject).await?;
+        let kept = messages.iter().filter(|about| about.fate.why_kept().is_some()).count();
+        let erase = |message| Erasure { message, event: self.recorder.message_erased(message, by, now) };
+        let erasures: Vec<Erasure> = erasure::erasable(&messages).into_iter().map(erase).collect();
+        let event = self.recorder.subject_erased(subject, by, (erasures.len(), kept), now);
+        Ok((event, Change::Erase(erasures)))
     }
 
     /// The end of a review, with what the audit log says of it.

@@ -53,6 +53,12 @@ pub mod kind {
     pub const ANSWER_REFUSED: &str = "answer-refused";
     /// A notice of an incident reached its reader.
     pub const INCIDENT_REPORTED: &str = "incident-reported";
+    /// The retention of what was stored on one day under one agreement has ended, and its key was destroyed.
+    pub const ENVELOPE_DESTROYED: &str = "envelope-destroyed";
+    /// The contents of a message were erased.
+    pub const MESSAGE_ERASED: &str = "message-erased";
+    /// Someone had what is kept about a person erased.
+    pub const SUBJECT_ERASED: &str = "subject-erased";
 }
 
 /// The names of details, shared by those who write and those who read them.
@@ -87,6 +93,12 @@ pub(super) mod detail {
     pub(in crate::audit) const VERDICT: &str = "verdict";
     pub(in crate::audit) const ASKS: &str = "asks-for";
     pub(in crate::audit) const SEARCH: &str = "search";
+    pub(in crate::audit) const ENVELOPE: &str = "envelope";
+    pub(in crate::audit) const DAY: &str = "day";
+    pub(in crate::audit) const RETENTION: &str = "retention-days";
+    pub(in crate::audit) const MESSAGES: &str = "messages";
+    pub(in crate::audit) const UNDELIVERED: &str = "undelivered";
+    pub(in crate::audit) const KEPT: &str = "kept";
 }
 
 /// Under which terms a message leaves.
@@ -480,7 +492,7 @@ impl Recorder {
         [party].into_iter().chain(by).chain([self.agent(Part::Destination, &self.party, false)]).collect()
     }
 
-    fn agent<'a>(&self, part: Part, party: &'a PartyId, requestor: bool) -> Agent<'a> {
+    pub(super) fn agent<'a>(&self, part: Part, party: &'a PartyId, requestor: bool) -> Agent<'a> {
         Agent { part, who: Who::party(party), requestor, address: None }
     }
 }

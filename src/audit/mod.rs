@@ -9,6 +9,7 @@
 
 mod answers;
 pub mod checkpoint;
+mod erasure;
 pub mod event;
 mod log;
 pub mod merkle;

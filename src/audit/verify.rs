@@ -9,11 +9,14 @@
 //!
 //! Reads in pages; memory does not grow with the log.
 
+mod gone;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt;
 #[allow(clippy::disallowed_types, reason = "a hash with a random key is wanted, and nothing is ordered by it")]
 use std::hash::{BuildHasher as _, RandomState};
 
+use self::gone::{Gone, is_erased};
 use super::checkpoint::{self, Checkpoint, VerifierKey};
 use super::event::{detail, kind};
 use super::merkle::{self, Frontier, Hash, TILE_HEIGHT};
@@ -24,8 +27,8 @@ use crate::identity::digest::{hex, sha_256};
 use crate::identity::keyed_hash::HashKey;
 use crate::provenance;
 use crate::storage::{
-    Approval, Content, Error, FiledSubject, History, Hour, Part, State, Store, StoredCheckpoint, StoredEvent, Subtree,
-    filing_number,
+    Approval, Content, Envelope, Error, FiledSubject, History, Hour, Part, State, Store, StoredCheckpoint, StoredEvent,
+    Subtree, filing_number,
 };
 
 /// Rows read at a time.
@@ -217,6 +220,28 @@ pub enum Fault {
         /// `payload`, `provenance`, `lineage`, `glossary of the lineage`, `review`, `decision` or `words`.
         what: &'static str,
     },
+    /// A part of a message is there that an event says was erased.
+    #[error("the {what} of message {message} is there, although it was erased")]
+    ContentKept {
+        /// Which.
+        message: MessageId,
+        /// `payload` or `lineage`.
+        what: &'static str,
+    },
+    /// The key of a day was destroyed, and no event tells of it.
+    #[error("no event says that the key of envelope {number} was destroyed")]
+    EnvelopeUnsaid {
+        /// Which.
+        number: u64,
+    },
+    /// The key of a day is there that an event says was destroyed, or the row is gone.
+    #[error("event {seq} says that the key of envelope {number} was destroyed: it is back, or its row is gone")]
+    EnvelopeKept {
+        /// Which.
+        number: u64,
+        /// The event.
+        seq: u64,
+    },
     /// A message's row is gone.
     #[error("message {message} is gone; event {seq} is about it")]
     MessageMissing {
@@ -268,6 +293,8 @@ pub enum Place {
     Message(u64),
     /// The approvals of agreements.
     Approvals,
+    /// The envelopes.
+    Envelopes,
     /// What events are filed under.
     Filing,
 }
@@ -278,6 +305,7 @@ impl fmt::Display for Place {
             Place::Event(seq) => write!(f, "event {seq}"),
             Place::Message(position) => write!(f, "message number {position}"),
             Place::Approvals => f.write_str("the approvals"),
+            Place::Envelopes => f.write_str("the envelopes"),
             Place::Filing => f.write_str("the index of the events"),
         }
     }
@@ -307,16 +335,36 @@ pub async fn verify_with(
     let mut verifier = Verifier { hashes, heads: heads.into(), ..Verifier::new(store, key) };
     // Before the log is read: what is approved meanwhile is in it, and not among these.
     let before = store.event_count().await.unwrap_or(0);
-    let approvals = store.approvals().await;
+    let (approvals, envelopes) = (store.approvals().await, envelopes(store).await);
     let place = verifier.check_log().await;
     verifier.absorb(place, |verifier| Place::Event(verifier.next))?;
     let place = verifier.check_filing().await;
     verifier.absorb(place, |_| Place::Filing)?;
     let place = approvals.map(|approvals| verifier.check_approvals(approvals, before));
     verifier.absorb(place, |_| Place::Approvals)?;
+    let place = envelopes.map(|envelopes| {
+        let faults = verifier.gone.faults(&envelopes, before);
+        faults.into_iter().for_each(|fault| verifier.fault(fault));
+    });
+    verifier.absorb(place, |_| Place::Envelopes)?;
+    verifier.caught_up = verifier.next;
     let place = verifier.check_messages().await;
     verifier.absorb(place, |verifier| Place::Message(verifier.position + 1))?;
     Ok(verifier.report())
+}
+
+/// Every envelope.
+async fn envelopes(store: &dyn Store) -> Result<Vec<Envelope>, Error> {
+    let mut found: Vec<Envelope> = Vec::new();
+    loop {
+        let after = found.last().map_or(0, |last| last.number);
+        let page = store.envelopes(after, PAGE).await?;
+        in_order(page.iter().map(|envelope| envelope.number), after + 1)?;
+        if page.is_empty() {
+            return Ok(found);
+        }
+        found.extend(page);
+    }
 }
 
 /// Agreement, version, SHA-256 of its file in hexadecimal, role, person.
@@ -374,6 +422,10 @@ struct Verifier<'a> {
     position: u64,
     /// What events say was approved, each with the first event that says so.
     approved: BTreeMap<ApprovalKey, u64>,
+    /// What events say was destroyed and erased.
+    gone: Gone,
+    /// The number of the next event that came while the verification ran, and was not looked at for what is gone.
+    caught_up: u64,
     /// Subtrees that have become complete, and were not compared yet.
     complete: Vec<Subtree>,
     /// The glossaries of lineages that were looked at.
@@ -409,6 +461,8 @@ impl<'a> Verifier<'a> {
             heads: VecDeque::new(),
             agreed: 0,
             approved: BTreeMap::new(),
+            gone: Gone::default(),
+            caught_up: 0,
             next: 0,
             frontier,
             ahead,
@@ -509,6 +563,7 @@ impl<'a> Verifier<'a> {
         if let Some(subject) = said.subject().and_then(filing_number) {
             self.subjects.add((subject, *seq));
         }
+        self.gone.note(&said, *seq);
         let hour = self.hours.entry(Hour::of(said.at())).or_insert((*seq, *seq));
         *hour = (hour.0.min(*seq), hour.1.max(*seq));
         if said.is(kind::AGREEMENT_APPROVED) && said.is_success() {
@@ -698,7 +753,9 @@ impl<'a> Verifier<'a> {
                 let content = match opened {
                     Ok(Some(content)) => content,
                     Ok(None) => {
-                        self.fault(Fault::ContentMissing { message, what });
+                        if !self.is_gone(history, said, part).await? {
+                            self.fault(Fault::ContentMissing { message, what });
+                        }
                         continue;
                     }
                     Err(Error::Damaged(_)) => {
@@ -707,6 +764,9 @@ impl<'a> Verifier<'a> {
                     }
                     Err(other) => return Err(other),
                 };
+                if matches!(part, Content::Payload | Content::Lineage) && is_erased(said) {
+                    self.fault(Fault::ContentKept { message, what });
+                }
                 if is_another(part, &content, said) {
                     self.fault(Fault::ContentChanged { message, what });
                 } else {
@@ -718,6 +778,15 @@ impl<'a> Verifier<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether events say that a part of a message is gone; those too that came while the verification ran.
+    async fn is_gone(&mut self, history: &History, said: &Told<'_>, part: Content) -> Result<bool, Error> {
+        if self.gone.holds(history, said, part) {
+            return Ok(true);
+        }
+        self.caught_up = self.gone.catch_up(self.store, self.caught_up).await?;
+        Ok(self.gone.holds(history, said, part))
     }
 
     /// Compares the glossary of a message's lineage with the digest that the lineage names it by; once for all messages.
@@ -871,7 +940,7 @@ mod tests {
     use crate::audit::checkpoint::SigningKey;
     use crate::audit::{Checkpointer, HashKey, Recorder, Step, Terms, recover};
     use crate::storage::suite::{NOON, message, party};
-    use crate::storage::{Accepted, Act, Change, Performed, Secret, SqliteStore};
+    use crate::storage::{Accepted, Act, Change, Erasure, Performed, Secret, SqliteStore};
     use uuid::Uuid;
 
     /// A site with a real history: two messages, eight events, checkpoints over five and seven of them.
@@ -996,6 +1065,83 @@ mod tests {
         let report = site.verify_file(&site.path()).await.expect("it is read");
         assert_eq!((report.faults, report.contents), (vec![], 6));
         assert!(report.root.is_some());
+    }
+
+    /// A site at which the first message was erased.
+    async fn erased() -> Site {
+        let site = Site::new().await;
+        erase(&site).await;
+        site
+    }
+
+    async fn erase(site: &Site) {
+        let store = SqliteStore::open(&site.path(), &site.secret).expect("it opens");
+        let (recorder, by) = (Recorder::new(party("DEMOP"), "weir.example/DEMOP"), "ivy".parse().expect("an id"));
+        let one = message(1).id;
+        let event = recorder.subject_erased(&terms().subject.expect("it has one"), &by, (1, 0), NOON);
+        let change = Change::Erase(vec![Erasure { message: one, event: recorder.message_erased(one, &by, NOON) }]);
+        let act = Act { id: Uuid::max(), at: NOON, change, event };
+        assert_eq!(store.perform(act).await, Ok(Performed::Now));
+    }
+
+    /// A site at which the retention of everything has ended.
+    async fn ended() -> Site {
+        let site = Site::new().await;
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&site.path(), &site.secret).expect("it opens"));
+        let recorder = Recorder::new(party("DEMOP"), "weir.example/DEMOP");
+        step(&store, &recorder, 2, State::InFlight).await;
+        step(&store, &recorder, 2, State::Acknowledged).await;
+        let later = NOON + time::Duration::days(99);
+        let [ended] = &store.ended_envelopes(later, 9).await.expect("they are read")[..] else { panic!("one") };
+        let event = recorder.envelope_destroyed(ended, later);
+        assert_eq!(store.destroy_envelope(ended.envelope.number, later, event).await, Ok(true));
+        site
+    }
+
+    #[tokio::test]
+    async fn what_was_erased_is_gone_and_the_log_still_verifies() {
+        for (site, contents) in [(erased().await, 4), (ended().await, 2)] {
+            let report = site.verify_file(&site.path()).await.expect("it is read");
+            assert_eq!((report.faults, report.contents), (vec![], contents), "the Provenances stay");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_or_back_without_an_event_is_told() {
+        let (one, two) = (message(1).id, message(2).id);
+        let faults = async |site: Site, sql: &str| {
+            site.tamper(sql);
+            let report = site.verify_file(&site.path()).await.expect("it is read");
+            report.faults.iter().map(Fault::to_string).collect::<Vec<_>>()
+        };
+        let gone = |what: &str, message| format!("the {what} of message {message} is gone");
+        let removed = faults(Site::new().await, "UPDATE contents SET payload = NULL WHERE message = 1").await;
+        assert_eq!(removed, [gone("payload", one)]);
+        let removed = faults(erased().await, "UPDATE contents SET lineage = NULL WHERE message = 2").await;
+        assert_eq!(removed, [gone("lineage", two)]);
+        let removed = faults(ended().await, "UPDATE contents SET provenance = NULL WHERE message = 2").await;
+        assert_eq!(removed, [gone("provenance", two)], "it does not end");
+
+        let destroyed = faults(Site::new().await, "UPDATE envelopes SET key = NULL, destroyed_at = 5").await;
+        let mut expected = vec!["no event says that the key of envelope 1 was destroyed".to_owned()];
+        expected.extend([one, two].iter().flat_map(|id| ["payload", "lineage"].map(|what| gone(what, *id))));
+        assert_eq!(destroyed, expected);
+        for sql in ["UPDATE envelopes SET destroyed_at = destroyed_at + 1", "UPDATE envelopes SET day = day - 1"] {
+            assert_eq!(faults(ended().await, sql).await, expected[..1], "{sql}");
+        }
+
+        let site = ended().await;
+        let back = "event 11 says that the key of envelope 1 was destroyed: it is back, or its row is gone";
+        assert_eq!(faults(site, "UPDATE envelopes SET key = x'01', destroyed_at = NULL").await[0], back);
+        let site = Site::new().await;
+        let before = rusqlite::Connection::open(site.path())
+            .and_then(|it| {
+                it.query_row("SELECT hex(payload) FROM contents WHERE message = 1", [], |row| row.get::<_, String>(0))
+            })
+            .expect("it is read");
+        erase(&site).await;
+        let back = faults(site, &format!("UPDATE contents SET payload = x'{before}' WHERE message = 1")).await;
+        assert_eq!(back, [format!("the payload of message {one} is there, although it was erased")]);
     }
 
     #[tokio::test]
@@ -1256,7 +1402,8 @@ mod tests {
     const MATTERS: &[&str] = &[
         "SELECT position, id, sender, interface, recipient, agreement, digest, state, accepted_at, updated_at, attempts, \
          priority, deadline_at FROM messages NOT INDEXED ORDER BY position",
-        "SELECT message, payload, provenance, lineage FROM contents ORDER BY message",
+        "SELECT message, payload, provenance, lineage, envelope FROM contents ORDER BY message",
+        "SELECT * FROM envelopes ORDER BY number",
         "SELECT seq, message, leaf, bytes FROM events NOT INDEXED ORDER BY seq",
         "SELECT size, note, frontier FROM checkpoints ORDER BY size",
         "SELECT level, position, hash FROM subtrees ORDER BY level, position",

@@ -113,6 +113,7 @@ pub enum Action {
     Read,
     Update,
     Execute,
+    Delete,
 }
 
 /// How it went (`http://terminology.hl7.org/CodeSystem/audit-event-outcome`).
@@ -282,6 +283,7 @@ impl AuditEvent<'_> {
             Action::Read => "R",
             Action::Update => "U",
             Action::Execute => "E",
+            Action::Delete => "D",
         }
     }
 
@@ -671,6 +673,7 @@ fn from_json(document: &Document) -> Option<AuditEvent<'static>> {
             "C" => Action::Create,
             "R" => Action::Read,
             "U" => Action::Update,
+            "D" => Action::Delete,
             _ => Action::Execute,
         },
         recorded: Instant::parse(&text(root, "recorded")?, &time::format_description::well_known::Rfc3339).ok()?,

@@ -74,6 +74,8 @@ coded! {
         RetryMessage = "retry-message",
         /// Decides that a message is not to be sent.
         CancelMessage = "cancel-message",
+        /// Has what is kept about a person erased.
+        EraseSubject = "erase-subject",
         /// Checks the audit log, and reads its events.
         VerifyAudit = "verify-audit",
         /// Changes what the site runs: its packages and its configuration.
@@ -85,8 +87,8 @@ impl Role {
     /// What this role permits. Whatever is not in this table is denied.
     pub fn may(self, action: Action) -> bool {
         use Action::{
-            Administer, ApproveAgreement, CancelMessage, CompleteReview, Preview, ReadApprovals, ReadLineage,
-            ReadMessage, ReadReviews, ReadWithheld, RetryMessage, Submit, VerifyAudit,
+            Administer, ApproveAgreement, CancelMessage, CompleteReview, EraseSubject, Preview, ReadApprovals,
+            ReadLineage, ReadMessage, ReadReviews, ReadWithheld, RetryMessage, Submit, VerifyAudit,
         };
         let permitted: &[Action] = match self {
             Role::RecordSystem => &[Submit, Preview, ReadMessage],
@@ -103,6 +105,7 @@ impl Role {
                 ApproveAgreement,
                 ReadApprovals,
                 ReadReviews,
+                EraseSubject,
                 VerifyAudit,
             ],
             Role::SafeguardingLead => {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, Row, params};
 
 use super::super::seal::{Broken, Key, envelope_of};
-use super::super::{Ended, Envelope, Erasure, Error, Event, Opened, Part, Secret};
+use super::super::{Content, Ended, Envelope, Erasure, Error, Event, Opened, Part, Secret};
 use super::rows::{self, all, append, bound, count, first, index, instant, millis, parsed};
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, MessageId};
@@ -111,7 +111,12 @@ pub(super) fn opened(connection: &Connection, site: &Key, (id, content): Part) -
         Broken::WrongKey => Error::WrongKey,
         Broken::Damaged => damaged(),
     };
-    let Some(number) = envelope_of(&sealed).map_err(broken)? else {
+    let number = envelope_of(&sealed).map_err(broken)?;
+    // What holds a key is read from the row.
+    if content == Content::Payload && number != filed_under(connection, id)? {
+        return Err(damaged());
+    }
+    let Some(number) = number else {
         return site.open(id, content, &sealed).map(Some).map_err(broken);
     };
     let sql = select!("WHERE number = ?");
@@ -120,6 +125,13 @@ pub(super) fn opened(connection: &Connection, site: &Key, (id, content): Part) -
     let Some(key) = key else { return Ok(None) };
     let key = Key::of_envelope(number, &opened_key(site, &envelope, key)?);
     key.open(id, content, &sealed).map(Some).map_err(broken)
+}
+
+/// The envelope that a message's row names.
+fn filed_under(connection: &Connection, id: MessageId) -> Result<Option<u64>, Error> {
+    let sql = "SELECT envelope FROM contents JOIN messages ON position = message WHERE id = ?";
+    let found = first(connection, sql, [id.uuid().as_bytes()], |row| Ok(row.get::<_, Option<i64>>(0)?))?;
+    Ok(found.flatten().and_then(|number| u64::try_from(number).ok()))
 }
 
 fn opened_key(site: &Key, envelope: &Envelope, sealed: Vec<u8>) -> Result<Secret, Error> {
