@@ -339,7 +339,7 @@ fn every_command_has_its_action_and_is_refused_without_it() {
     let record = record.to_str().expect("it is text");
     let done = ["--finding", "justified", "--words", "w"];
     let minimise = ["minimise", record, "--agreement", "demo-trust-crisis", "--interface", "crisis-escalation"];
-    let runs: [(Action, Vec<&str>); 19] = [
+    let runs: [(Action, Vec<&str>); 20] = [
         (Action::Administer, vec!["serve"]),
         (Action::Preview, vec!["map", record, "--interface", "crisis-escalation"]),
         (Action::Preview, minimise.to_vec()),
@@ -359,6 +359,7 @@ fn every_command_has_its_action_and_is_refused_without_it() {
         (Action::ReadMessage, vec!["messages", "dead"]),
         (Action::RetryMessage, vec!["messages", "retry", &id, "--why", "try-again"]),
         (Action::CancelMessage, vec!["messages", "cancel", &id, "--why", "no-longer-needed"]),
+        (Action::EraseSubject, vec!["erase", "--subject", "9990000018"]),
     ];
     // A review, so that there is one to complete.
     let shared = bench.post("/records/crisis-escalation", &[JSON], site.record("crisis-escalation-override.json"));

@@ -9,6 +9,7 @@ mod config;
 mod conversion;
 mod coverage;
 mod demo;
+mod erase;
 mod explain;
 mod failure;
 mod issues;
@@ -111,6 +112,8 @@ enum Verb {
     /// Work with the reviews of what was shared without consent
     #[command(subcommand)]
     Review(review::Verb),
+    /// Erase what is kept about a person, on their order: says what was erased, what is kept and why
+    Erase(erase::Arguments),
     /// Drive a running gateway and print what it accepted and delivered a second
     Bench(load::Arguments),
 }
@@ -177,6 +180,7 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Token(arguments) => token::run(&arguments, output),
         Verb::Messages(verb) => messages::run(&verb, output),
         Verb::Review(verb) => review::run(&verb, output),
+        Verb::Erase(arguments) => erase::run(&arguments, output),
         Verb::Bench(arguments) => load::run(&arguments, output),
     }
 }

@@ -10,6 +10,7 @@ mod definitions;
 mod facts;
 mod faults;
 mod incidents;
+mod key_command;
 mod limits;
 mod packages;
 mod partner;

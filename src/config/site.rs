@@ -18,7 +18,7 @@ use super::faults::{Fault, Faults, plural};
 use super::packages::PackageStore;
 use super::staff::Staff;
 use super::tls_files::TlsFiles;
-use super::{agreements, builtin, written};
+use super::{agreements, builtin, key_command, written};
 use crate::audit::checkpoint::{SigningKey, VerifierKey};
 use crate::audit::{Checkpointer, HashKey, Recorder};
 use crate::delivery::deadline::LONGEST;
@@ -104,6 +104,18 @@ impl Files {
     fn secret(&self, named_in: &str, below: &Path) -> Result<Secret, Fault> {
         Secret::load(&self.path(below))
             .map_err(|error| Fault::new(named_in, format!("{}: {error}", below.display()), error.hint()))
+    }
+
+    fn payload_key(&self, written: &written::Storage) -> Result<Secret, Fault> {
+        match (&written.payload_key, &written.payload_key_command) {
+            (Some(file), None) => self.secret(SITE, file),
+            (None, Some(command)) => key_command::run(command, &self.folder)
+                .map_err(|error| Fault::new(SITE, format!("storage.payload_key_command: {error}"), error.hint())),
+            _ => {
+                let hint = "name the key's file in payload_key, or in payload_key_command the program that prints it";
+                Err(Fault::new(SITE, "[storage] needs payload_key or payload_key_command, and not both", hint))
+            }
+        }
     }
 
     fn audit_key(&self, written: &written::Gateway) -> Result<SigningKey, Fault> {
@@ -217,7 +229,7 @@ impl Site {
         let records_tls = faults.keep(records_tls(&files, &written));
         let bars_tls = faults.keep(written.bars.as_ref().map(|bars| bars_tls(&files, &written, bars)).transpose());
         let webhooks = faults.keep(written.incidents.anchors(&files));
-        let payload_key = faults.keep(files.secret(SITE, &written.storage.payload_key));
+        let payload_key = faults.keep(files.payload_key(&written.storage));
         faults.keep(bounds(&written));
         let limits = faults.keep(written.limits.check(written.records.max_body_bytes));
         if let Some(credentials) = &credentials {

@@ -157,8 +157,10 @@ pub(super) struct Operations {
 #[serde(deny_unknown_fields)]
 pub(super) struct Storage {
     pub(super) file: PathBuf,
-    /// 32 random bytes that seal stored payloads.
-    pub(super) payload_key: PathBuf,
+    /// 32 random bytes that seal the keys of stored payloads; else `payload_key_command`.
+    pub(super) payload_key: Option<PathBuf>,
+    /// A program with its arguments that prints those bytes in hexadecimal; else `payload_key`.
+    pub(super) payload_key_command: Option<Vec<String>>,
     /// Messages that may wait to be sent; no more records are accepted then. Default 200,000.
     #[serde(default = "many_messages")]
     pub(super) max_waiting_messages: u64,

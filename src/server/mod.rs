@@ -23,6 +23,7 @@ mod post;
 mod ration;
 mod records;
 mod review_routes;
+mod retention;
 mod reviews;
 mod room;
 mod validate;
@@ -129,8 +130,8 @@ pub struct Running {
     posts: Vec<JoinHandle<()>>,
     /// Ask partners what they take.
     asking: Vec<JoinHandle<()>>,
-    /// What people owe and do: acts, agreements, certificates, reviews, notices.
-    office: [JoinHandle<()>; 7],
+    /// What people owe and do: acts, agreements, certificates, reviews, notices, retention.
+    office: [JoinHandle<()>; 8],
     /// Changes when agreements and certificates are to be looked at.
     look: watch::Sender<u64>,
     checkpoints: JoinHandle<()>,
@@ -175,6 +176,7 @@ pub async fn start(
         }
         None => None,
     };
+    let began = retention::Clock::at_start(gateway.store(), clock::now()).await?;
     gateway.started(by, clock::now()).await?;
     gateway.count_approvals().await?;
 
@@ -229,6 +231,7 @@ pub async fn start(
         tokio::spawn(acts::perform_as_they_come(service.clone(), acts, stopped.clone())),
         tokio::spawn(reviews::watch_deadlines(service.clone(), stopped.clone())),
         tokio::spawn(alarms::watch(service.clone(), stopped.clone())),
+        tokio::spawn(retention::watch(service.clone(), began, stopped.clone())),
         tokio::spawn(room::watch(service.clone(), stopped.clone())),
         tokio::spawn(reviews::deliver_notices(service.clone(), stopped.clone())),
     ];

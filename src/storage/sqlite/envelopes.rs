@@ -25,9 +25,12 @@ macro_rules! select {
     };
 }
 
-/// The keys of the envelopes that are open to be sealed into, each with its envelope.
+/// The keys of the envelopes that are open to be sealed into.
 #[derive(Debug, Default)]
-pub(super) struct OpenEnvelopes(Mutex<BTreeMap<(AgreementId, i64), (Envelope, Arc<Key>)>>);
+pub(super) struct OpenEnvelopes(Mutex<BTreeMap<Day, (Envelope, Arc<Key>)>>);
+
+/// An agreement and a day, counted from 1970 in UTC.
+type Day = (AgreementId, i64);
 
 impl OpenEnvelopes {
     /// The key of a day under an agreement, if it is known and kept for at least `retention_days`.

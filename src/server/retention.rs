@@ -1,0 +1,128 @@
+//! Ends retention: destroys the key of each day whose retention is over, which nothing needs any more.
+//!
+//! Nothing brings back what a destroyed key sealed, so the clock is not simply believed: not while it has gone another way
+//! than the time that passed since the start, nor, in the first day after a start, when it stands more than a week after the last event
+//! that was written before.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::{Service, clock};
+use crate::fhir;
+use crate::fhir::audit_event::RecordedEvent;
+use crate::storage::{self, Ended, Store};
+
+/// How often the store is asked.
+const EVERY: Duration = Duration::from_secs(10 * 60);
+/// Envelopes taken at a time.
+const PAGE: usize = 64;
+/// Messages whose room is given back at a time.
+const CLEARED: usize = 256;
+/// How far the clock may go another way than the time that passed.
+const ADRIFT: Duration = Duration::from_secs(60 * 60);
+/// For how long a gateway may have stood still whose clock is believed at once.
+const STOOD_STILL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// After how long a clock is believed that was not at the start.
+const SETTLED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What the clock is held against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    /// The newest event before the start.
+    last_event: Option<fhir::Instant>,
+    /// What the clock said at the start.
+    began: fhir::Instant,
+}
+
+impl Clock {
+    /// At the start, before any event of it is written.
+    pub(super) async fn at_start(store: &dyn Store, began: fhir::Instant) -> Result<Clock, storage::Error> {
+        let newest = store.events_back(0, u64::MAX, 1).await?;
+        let last_event = newest.first().and_then(|stored| Some(RecordedEvent::read(&stored.event.bytes)?.at()));
+        Ok(Clock { last_event, began })
+    }
+
+    /// Why `now` is not believed, when `passed` has passed since the start; `None` when it is.
+    fn doubt(self, now: fhir::Instant, passed: Duration) -> Option<&'static str> {
+        if (now - (self.began + passed)).unsigned_abs() > ADRIFT {
+            return Some("the clock was set by more than an hour since the gateway started");
+        }
+        let stood_still = self.last_event.is_some_and(|last| self.began > last + STOOD_STILL);
+        (stood_still && passed < SETTLED).then_some("the last event before the start is more than a week old")
+    }
+}
+
+/// Until the gateway stops.
+pub(super) async fn watch(service: Arc<Service>, held_against: Clock, mut stopped: watch::Receiver<bool>) {
+    let (started, mut said) = (Instant::now(), None);
+    loop {
+        let now = clock::now();
+        let doubt = held_against.doubt(now, started.elapsed());
+        let done = match doubt {
+            Some(_) => Ok(()),
+            None => end_retention(&service, now).await,
+        };
+        if let (Some(why), true) = (doubt, doubt != said) {
+            warn!(
+                why,
+                "no key is destroyed whose retention has ended: set the clock right and start again, or wait a day"
+            );
+        }
+        said = doubt;
+        if let Err(error) = done {
+            error!(%error, "keys whose retention has ended could not be destroyed; the next try follows in ten minutes");
+        }
+        if tokio::time::timeout(EVERY, stopped.wait_for(|stop| *stop)).await.is_ok() {
+            return;
+        }
+    }
+}
+
+async fn end_retention(service: &Service, now: fhir::Instant) -> Result<(), storage::Error> {
+    let store = service.gateway.store();
+    let mut some = false;
+    for ended in store.ended_envelopes(now, PAGE).await? {
+        let Ended { envelope, messages, held, .. } = &ended;
+        let (number, agreement) = (envelope.number, &envelope.agreement);
+        if *held > 0 {
+            warn!(envelope = number, %agreement, held, "retention has ended, but messages wait to be sent or reviewed");
+            continue;
+        }
+        let event = service.gateway.recorder.envelope_destroyed(&ended, now);
+        if store.destroy_envelope(number, now, event).await? {
+            some = true;
+            info!(envelope = number, %agreement, messages, "retention has ended: the key was destroyed");
+        }
+    }
+    while store.clear_destroyed(CLEARED).await? > 0 {}
+    if some && !store.leave_no_trace().await? {
+        warn!("a destroyed key is still in the store's journal: somebody reads what was there before");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    #[test]
+    fn a_clock_that_leapt_is_not_believed() {
+        let began = datetime!(2026-03-04 12:00 UTC);
+        let doubts = |last_event, now, passed| Clock { last_event, began }.doubt(now, passed).is_some();
+        let yesterday = Some(began - DAY);
+        assert!(!doubts(None, began, Duration::ZERO), "a new site");
+        assert!(!doubts(yesterday, began + 30 * DAY, 30 * DAY));
+        for (now, passed) in [(began + DAY, Duration::ZERO), (began - DAY, Duration::ZERO), (began + DAY, 30 * DAY)] {
+            assert!(doubts(yesterday, now, passed), "{now} after {passed:?}");
+        }
+        let long_ago = Some(began - 8 * DAY);
+        assert!(doubts(long_ago, began + DAY / 2, DAY / 2), "the clock may have been ahead at the start");
+        assert!(!doubts(long_ago, began + DAY, DAY), "by now somebody would have seen");
+    }
+}
