@@ -12,6 +12,7 @@ use support::{Bench, DemoSite, wait_for, weir};
 use weir::audit::checkpoint::VerifierKey;
 use weir::config::Site;
 use weir::identity::principal::{Action, Principal};
+use weir::storage::Store as _;
 
 const RECORD: &str = "crisis-escalation-complete.json";
 const JSON: (&str, &str) = ("content-type", "application/json");

@@ -51,7 +51,9 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
     };
     let Some(shown) = shown else {
         output.remark(&match runtime.block_on(store.message(id))? {
-            Some(_) => format!("what message {id} said and its lineage were erased; `weir messages show` shows what became of it"),
+            Some(_) => format!(
+                "what message {id} said and its lineage were erased; `weir messages show` shows what became of it"
+            ),
             None => format!("there is no message {id} in this site"),
         });
         return Ok(Answer::No);
