@@ -9,6 +9,7 @@
 
 mod answers;
 pub mod checkpoint;
+pub mod cosignature;
 pub mod event;
 mod log;
 pub mod merkle;
@@ -17,6 +18,7 @@ mod reviews;
 pub mod search;
 pub mod tiles;
 mod verify;
+pub mod witness;
 
 pub use crate::fhir::audit_event::Who;
 pub use crate::identity::keyed_hash::{HashKey, KeyedHash};
