@@ -27,6 +27,7 @@ mod reviews;
 mod room;
 mod validate;
 mod wire;
+pub mod witness;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
