@@ -20,7 +20,7 @@ use super::checkpoint::{
     Checkpoint, Error, Note, PRIVATE, VerifierKey, checked_name, key_id, key_text, kid, signature_line, split_key,
 };
 use crate::fhir::Instant;
-use crate::storage::{KeyFileError, create_key_file, load_key_file};
+use crate::storage::{self, KeyFileError, Store, StoredCheckpoint, create_key_file, load_key_file};
 
 const ALGORITHM_COSIGNATURE: u8 = 4;
 
@@ -163,6 +163,32 @@ impl FromStr for CosignerKey {
 
 fn message(text: &str, seconds: u64) -> String {
     format!("cosignature/v1\ntime {seconds}\n{text}")
+}
+
+/// Which head of the log is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Newest {
+    /// The newest one that the log signed, whether or not a witness cosigned it.
+    Signed,
+    /// The newest one that a witness cosigned.
+    Cosigned,
+}
+
+/// A head of the log, with what witnesses cosigned of it: its size and its note. `None` when there is none.
+///
+/// # Errors
+/// What the store says.
+pub async fn head(store: &dyn Store, newest: Newest) -> Result<Option<(u64, Vec<u8>)>, storage::Error> {
+    let head = match newest {
+        Newest::Signed => store.last_checkpoint().await?,
+        Newest::Cosigned => store.last_cosigned().await?,
+    };
+    let Some(StoredCheckpoint { size, mut note, .. }) = head else { return Ok(None) };
+    for cosignature in store.cosignatures_of(size).await? {
+        note.extend(cosignature.line.bytes());
+        note.push(b'\n');
+    }
+    Ok(Some((size, note)))
 }
 
 /// A head of the log that somebody else kept, and who cosigned it.
