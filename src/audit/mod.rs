@@ -25,4 +25,4 @@ pub use crate::identity::keyed_hash::{HashKey, KeyedHash};
 pub use answers::Answer;
 pub use event::{Access, Recorder, Refused, Search, Step, Terms, submitted_by};
 pub use log::{Checkpointer, Error, recover, requeue};
-pub use verify::{Fault, Place, Report, verify, verify_with};
+pub use verify::{Elsewhere, Fault, NotCosigned, Place, Report, verify, verify_with};
