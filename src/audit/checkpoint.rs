@@ -11,7 +11,7 @@
 //! Origin, number of leaves, root; an empty line; signatures. The origin is the name of the key. A key's id is the
 //! first four bytes of `SHA-256(name || 0x0A || 0x01 || public key)`. Keys are written as the note format writes
 //! them: `name+id+base64(0x01 || public key)`, and with `PRIVATE+KEY+` and the seed for the secret half. Signatures
-//! by other keys (witnesses) and extension lines are allowed and not judged here.
+//! by other keys and extension lines are allowed and not judged here; those of witnesses are in [`super::cosignature`].
 
 use std::fmt;
 use std::path::Path;
@@ -27,7 +27,8 @@ use crate::identity::signature::{PersonalKey, PublicKey};
 use crate::storage::{KeyFileError, create_key_file, load_key_file};
 
 const ALGORITHM_ED25519: u8 = 1;
-const PRIVATE: &str = "PRIVATE+KEY+";
+/// What the text of a secret key begins with.
+pub(super) const PRIVATE: &str = "PRIVATE+KEY+";
 /// A note is at most this long: a head with some hundred cosignatures.
 const LONGEST: usize = 64 * 1024;
 
@@ -60,6 +61,74 @@ pub enum Error {
     Unsigned,
     #[error("the signature does not belong to the checkpoint's text")]
     Signature,
+}
+
+/// A signed note, split: the text that is signed, and the signatures under it. Nothing is verified yet.
+#[derive(Clone, Debug)]
+pub struct Note<'a> {
+    text: &'a str,
+    signatures: Vec<NoteSignature<'a>>,
+}
+
+/// One signature line of a note.
+#[derive(Clone, Debug)]
+struct NoteSignature<'a> {
+    name: &'a str,
+    id: [u8; 4],
+    signature: Vec<u8>,
+}
+
+impl<'a> Note<'a> {
+    /// Splits a note.
+    ///
+    /// # Errors
+    /// [`Error::Form`]
+    pub fn parse(note: &'a [u8]) -> Result<Note<'a>, Error> {
+        let note = Some(note).filter(|note| note.len() <= LONGEST).ok_or(Error::Form)?;
+        let note = std::str::from_utf8(note).map_err(|_| Error::Form)?;
+        if note.contains(|letter: char| letter < ' ' && letter != '\n') {
+            return Err(Error::Form);
+        }
+        let (text, signatures) = note.rsplit_once("\n\n").ok_or(Error::Form)?;
+        let text = &note[..=text.len()];
+        let signatures = signatures.strip_suffix('\n').ok_or(Error::Form)?.split('\n');
+        let signatures = signatures.map(NoteSignature::parse).collect::<Result<_, _>>()?;
+        Ok(Note { text, signatures })
+    }
+
+    /// What is signed, with its last line break.
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// What the text says, if it is that of a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Form`]
+    pub fn checkpoint(&self) -> Result<Checkpoint, Error> {
+        parse_body(self.text)
+    }
+
+    /// The signatures that claim to be by a key, from the first line to the last.
+    pub(super) fn by<'n>(&'n self, name: &'n str, id: [u8; 4]) -> impl Iterator<Item = &'n [u8]> {
+        let own = self.signatures.iter().filter(move |line| line.name == name && line.id == id);
+        own.map(|line| line.signature.as_slice())
+    }
+
+    /// The note with the signatures by one key alone.
+    pub(super) fn signed_by(&self, key: &VerifierKey) -> String {
+        let lines = self.by(&key.name, key.id()).map(|signature| signature_line(&key.name, key.id(), signature));
+        format!("{}\n{}", self.text, lines.collect::<String>())
+    }
+}
+
+impl<'a> NoteSignature<'a> {
+    fn parse(line: &'a str) -> Result<NoteSignature<'a>, Error> {
+        let (name, signature) = line.strip_prefix("— ").and_then(|rest| rest.split_once(' ')).ok_or(Error::Form)?;
+        let signature = BASE64.decode(signature).map_err(|_| Error::Form)?;
+        let (id, signature) = signature.split_first_chunk().ok_or(Error::Form)?;
+        Ok(NoteSignature { name, id: *id, signature: signature.to_vec() })
+    }
 }
 
 /// The public half: checks what the log signed.
@@ -120,7 +189,8 @@ impl SigningKey {
 
     /// The key as its file keeps it. Whoever has this text can sign for the log.
     pub fn secret_text(&self) -> String {
-        format!("{PRIVATE}{}", key_text(&self.verifier.name, self.verifier.id(), &self.seed))
+        let Self { seed, verifier, .. } = self;
+        format!("{PRIVATE}{}", key_text(ALGORITHM_ED25519, &verifier.name, verifier.id(), seed))
     }
 
     /// The public half.
@@ -137,9 +207,8 @@ impl SigningKey {
     /// Signs the head of the log: the whole note.
     pub fn sign(&self, size: u64, root: &Hash) -> String {
         let text = body(&self.verifier.name, size, root);
-        let mut signature = self.verifier.id().to_vec();
-        signature.extend(self.pair.sign(text.as_bytes()).as_ref());
-        format!("{text}\n— {} {}\n", self.verifier.name, BASE64.encode(signature))
+        let signature = self.pair.sign(text.as_bytes());
+        format!("{text}\n{}", signature_line(&self.verifier.name, self.verifier.id(), signature.as_ref()))
     }
 }
 
@@ -147,7 +216,7 @@ impl FromStr for SigningKey {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<SigningKey, Error> {
-        let (name, id, seed) = split_key(text.trim().strip_prefix(PRIVATE).ok_or(Error::Key)?)?;
+        let (name, id, seed) = split_key(ALGORITHM_ED25519, text.trim().strip_prefix(PRIVATE).ok_or(Error::Key)?)?;
         let key = SigningKey::from_seed(name, seed)?;
         if key.verifier.id() == id { Ok(key) } else { Err(Error::KeyId) }
     }
@@ -161,12 +230,7 @@ impl VerifierKey {
 
     /// The key's id (C2SP signed-note).
     pub fn id(&self) -> [u8; 4] {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(self.name.as_bytes());
-        context.update(&[b'\n', ALGORITHM_ED25519]);
-        context.update(&self.public);
-        let hash = context.finish();
-        hash.as_ref().first_chunk().copied().expect("SHA-256 has more than 4 bytes")
+        key_id(ALGORITHM_ED25519, &self.name, &self.public)
     }
 
     /// The same key, to check what the gateway sends.
@@ -176,7 +240,7 @@ impl VerifierKey {
 
     /// What the key is called in a signature of a message: name and id, as the note format writes them.
     pub fn kid(&self) -> String {
-        format!("{}+{:08x}", self.name, u32::from_be_bytes(self.id()))
+        kid(&self.name, self.id())
     }
 
     /// Checks a note and gives what it says.
@@ -184,40 +248,30 @@ impl VerifierKey {
     /// # Errors
     /// [`Error`]
     pub fn verify(&self, note: &[u8]) -> Result<Checkpoint, Error> {
-        let note = Some(note).filter(|note| note.len() <= LONGEST).ok_or(Error::Form)?;
-        let note = std::str::from_utf8(note).map_err(|_| Error::Form)?;
-        if note.contains(|letter: char| letter < ' ' && letter != '\n') {
-            return Err(Error::Form);
-        }
-        let (text, signatures) = note.rsplit_once("\n\n").ok_or(Error::Form)?;
-        let text = &note[..=text.len()];
-        let checkpoint = parse_body(text)?;
+        let note = Note::parse(note)?;
+        let checkpoint = note.checkpoint()?;
         if checkpoint.origin != self.name {
             return Err(Error::Origin);
         }
-        self.verify_signatures(text, signatures.strip_suffix('\n').ok_or(Error::Form)?)?;
+        self.verify_signature(&note)?;
         Ok(checkpoint)
     }
 
-    fn verify_signatures(&self, text: &str, signatures: &str) -> Result<(), Error> {
-        let mut ours = None;
-        for line in signatures.split('\n') {
-            let (name, signature) = line.strip_prefix("— ").and_then(|rest| rest.split_once(' ')).ok_or(Error::Form)?;
-            let signature = BASE64.decode(signature).map_err(|_| Error::Form)?;
-            let (id, signature) = signature.split_at_checked(4).ok_or(Error::Form)?;
-            if name == self.name && id == self.id() {
-                ours = Some(signature.to_vec());
-            }
-        }
-        let ours = ours.ok_or(Error::Unsigned)?;
+    /// Checks that a note is signed by this key. One of several signatures by it that does not hold makes the note worthless.
+    ///
+    /// # Errors
+    /// [`Error::Unsigned`] or [`Error::Signature`]
+    pub fn verify_signature(&self, note: &Note<'_>) -> Result<(), Error> {
         let public = UnparsedPublicKey::new(&ED25519, &self.public);
-        public.verify(text.as_bytes(), &ours).map_err(|_| Error::Signature)
+        let mut signatures = note.by(&self.name, self.id()).peekable();
+        signatures.peek().ok_or(Error::Unsigned)?;
+        signatures.try_for_each(|own| public.verify(note.text.as_bytes(), own)).map_err(|_| Error::Signature)
     }
 }
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&key_text(&self.name, self.id(), &self.public))
+        f.write_str(&key_text(ALGORITHM_ED25519, &self.name, self.id(), &self.public))
     }
 }
 
@@ -225,19 +279,40 @@ impl FromStr for VerifierKey {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<VerifierKey, Error> {
-        let (name, id, public) = split_key(text.trim())?;
+        let (name, id, public) = split_key(ALGORITHM_ED25519, text.trim())?;
         let key = VerifierKey { name: checked_name(name)?, public };
         if key.id() == id { Ok(key) } else { Err(Error::KeyId) }
     }
 }
 
-fn key_text(name: &str, id: [u8; 4], bytes: &[u8; 32]) -> String {
-    let mut key = vec![ALGORITHM_ED25519];
-    key.extend(bytes);
-    format!("{name}+{:08x}+{}", u32::from_be_bytes(id), BASE64.encode(key))
+/// A signature as it stands under a note, with its line break.
+pub(super) fn signature_line(name: &str, id: [u8; 4], signature: &[u8]) -> String {
+    format!("— {name} {}\n", BASE64.encode([&id, signature].concat()))
 }
 
-fn split_key(text: &str) -> Result<(&str, [u8; 4], [u8; 32]), Error> {
+/// The id of a key: what it signs, its name and its public half give it.
+pub(super) fn key_id(algorithm: u8, name: &str, public: &[u8; 32]) -> [u8; 4] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(name.as_bytes());
+    context.update(&[b'\n', algorithm]);
+    context.update(public);
+    context.finish().as_ref().first_chunk().copied().expect("SHA-256 has more than 4 bytes")
+}
+
+/// Name and id of a key.
+pub(super) fn kid(name: &str, id: [u8; 4]) -> String {
+    format!("{name}+{:08x}", u32::from_be_bytes(id))
+}
+
+/// A key as the note format writes it.
+pub(super) fn key_text(algorithm: u8, name: &str, id: [u8; 4], bytes: &[u8; 32]) -> String {
+    let mut key = vec![algorithm];
+    key.extend(bytes);
+    format!("{}+{}", kid(name, id), BASE64.encode(key))
+}
+
+/// Name, id and bytes of a key that is for `algorithm`.
+pub(super) fn split_key(algorithm: u8, text: &str) -> Result<(&str, [u8; 4], [u8; 32]), Error> {
     let mut parts = text.splitn(3, '+');
     let mut part = || parts.next().ok_or(Error::Key);
     let (name, id, key) = (part()?, part()?, part()?);
@@ -246,12 +321,13 @@ fn split_key(text: &str) -> Result<(&str, [u8; 4], [u8; 32]), Error> {
     }
     let id = u32::from_str_radix(id, 16).map_err(|_| Error::Key)?.to_be_bytes();
     match BASE64.decode(key).map_err(|_| Error::Key)?.split_first() {
-        Some((&ALGORITHM_ED25519, bytes)) => Ok((name, id, bytes.try_into().map_err(|_| Error::Key)?)),
+        Some((&found, bytes)) if found == algorithm => Ok((name, id, bytes.try_into().map_err(|_| Error::Key)?)),
         _ => Err(Error::Key),
     }
 }
 
-fn checked_name(name: &str) -> Result<String, Error> {
+/// A name that a key may have.
+pub(super) fn checked_name(name: &str) -> Result<String, Error> {
     let wrong = |letter: char| letter.is_whitespace() || letter.is_control() || letter == '+';
     // What a JSON Web Signature signs begins so: see `SigningKey::for_messages`.
     let is_bad = name.is_empty() || name.contains(wrong) || name.starts_with("eyJ");
@@ -297,8 +373,16 @@ mod tests {
         let text =
             "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
         let line = "— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=";
-        assert_eq!(key.verify_signatures(text, line), Ok(()));
-        assert_eq!(key.verify_signatures(&text.replace("think", "hope"), line), Err(Error::Signature));
+        let verified = |text: &str, lines: &str| {
+            let note = format!("{text}\n{lines}\n");
+            Note::parse(note.as_bytes()).and_then(|note| key.verify_signature(&note))
+        };
+        assert_eq!(verified(text, line), Ok(()));
+        assert_eq!(verified(&text.replace("think", "hope"), line), Err(Error::Signature));
+        let second = line.replace("x08go/ZJ", "x08go/ZK");
+        for both in [format!("{line}\n{second}"), format!("{second}\n{line}")] {
+            assert_eq!(verified(text, &both), Err(Error::Signature), "one of two does not hold");
+        }
     }
 
     #[test]

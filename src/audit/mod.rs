@@ -10,6 +10,7 @@
 mod answers;
 pub mod checkpoint;
 mod erasure;
+pub mod cosignature;
 pub mod event;
 mod log;
 pub mod merkle;
@@ -18,10 +19,11 @@ mod reviews;
 pub mod search;
 pub mod tiles;
 mod verify;
+pub mod witness;
 
 pub use crate::fhir::audit_event::Who;
 pub use crate::identity::keyed_hash::{HashKey, KeyedHash};
 pub use answers::Answer;
 pub use event::{Access, Recorder, Refused, Search, Step, Terms, submitted_by};
 pub use log::{Checkpointer, Error, recover, requeue};
-pub use verify::{Fault, Place, Report, verify, verify_with};
+pub use verify::{Elsewhere, Fault, NotCosigned, Place, Report, verify, verify_with};

@@ -5,7 +5,8 @@
 //! and no message lacks its acceptance or its row; each review's row says what its events say (deadline, finding), and its
 //! decision opens. Events behind the last checkpoint are only counted as not yet
 //! covered. What nothing inside the site can show: a database rolled back to an old copy together with its
-//! checkpoints; that takes a checkpoint that somebody else kept ([`verify_with`]).
+//! checkpoints; that takes a checkpoint that somebody else kept ([`verify_with`]). What witnesses cosigned is checked against
+//! their listed keys and the checkpoint of that size.
 //!
 //! Reads in pages; memory does not grow with the log.
 
@@ -17,7 +18,8 @@ use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 
 use self::gone::{Gone, is_erased};
-use super::checkpoint::{self, Checkpoint, VerifierKey};
+use super::checkpoint::{self, Note, VerifierKey};
+use super::cosignature::{Cosigned, CosignerKey, KeptHead};
 use super::event::{detail, kind};
 use super::merkle::{self, Frontier, Hash, TILE_HEIGHT};
 use crate::fhir::audit_event::{self, RecordedEvent};
@@ -27,8 +29,8 @@ use crate::identity::digest::{hex, sha_256};
 use crate::identity::keyed_hash::HashKey;
 use crate::provenance;
 use crate::storage::{
-    Approval, Content, Envelope, Error, FiledSubject, History, Hour, Part, State, Store, StoredCheckpoint, StoredEvent,
-    Subtree, filing_number,
+    Approval, Content, Envelope, Error, FiledSubject, History, Hour, Part, State, Store, StoredCheckpoint,
+    StoredCosignature, StoredEvent, Subtree, filing_number,
 };
 
 /// Rows read at a time.
@@ -51,6 +53,8 @@ pub struct Report {
     pub contents: u64,
     /// Checkpoints read.
     pub checkpoints: u64,
+    /// Cosignatures of witnesses read.
+    pub cosignatures: u64,
     /// Events under the newest checkpoint that holds.
     pub covered: u64,
     /// Leaves in the tree: one more than the last event's number.
@@ -77,8 +81,12 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { events, messages, contents, checkpoints, .. } = self;
-        write!(f, "{events} events, {messages} messages, {contents} sealed parts, {checkpoints} signed heads: ")?;
+        let Report { events, messages, contents, checkpoints, cosignatures, .. } = self;
+        write!(f, "{events} events, {messages} messages, {contents} sealed parts, {checkpoints} signed heads")?;
+        if *cosignatures > 0 {
+            write!(f, ", {cosignatures} cosignatures")?;
+        }
+        f.write_str(": ")?;
         match self.faults.len() as u64 + self.more_faults {
             0 => write!(f, "no fault found")?,
             faults => write!(f, "{faults} faults")?,
@@ -146,23 +154,47 @@ pub enum Fault {
     },
     /// There are fewer events than were signed.
     #[error(
-        "a head over {size} events was kept elsewhere, and there are {events}: an old copy was put back, and what came after is gone"
+        "a head over {size} events was kept elsewhere{}, and there are {events}: an old copy was put back{}, and what came after is gone",
+        by(.cosigned), after(.cosigned)
     )]
     RolledBack {
         /// How many there are.
         events: u64,
         /// How many the head covers.
         size: u64,
+        /// By which witness it was cosigned, and when.
+        cosigned: Option<Cosigned>,
     },
     /// The log went on in another way than it did when somebody kept its head.
     #[error(
-        "the log differs from its head over {size} events that was kept elsewhere: changed after event {since}, or an old copy was put back and went on"
+        "the log differs from its head over {size} events that was kept elsewhere{}: changed after event {since}, or an old copy was put back{} and went on",
+        by(.cosigned), after(.cosigned)
     )]
     Forked {
         /// The size of the newest head that it agrees with.
         since: u64,
         /// The size of the head.
         size: u64,
+        /// By which witness it was cosigned, and when.
+        cosigned: Option<Cosigned>,
+    },
+    /// A cosignature is stored that no known witness made of the head over so many events.
+    #[error("the cosignature of {witness} of the head over {size} events does not hold: {why}")]
+    CosignatureInvalid {
+        /// Name and id of the witness's key, as it is filed.
+        witness: String,
+        /// As it is filed.
+        size: u64,
+        /// Why.
+        why: NotCosigned,
+    },
+    /// There are not as many cosignatures as were stored.
+    #[error("{kept} cosignatures were kept, and there are {found}")]
+    CosignaturesMissing {
+        /// How many were kept.
+        kept: u64,
+        /// How many there are.
+        found: u64,
     },
     /// There are events, and no head of the log was ever signed, or all were taken away.
     #[error("no signed head covers any of the {events} events: the heads are gone, or none was signed yet")]
@@ -284,6 +316,28 @@ pub enum Fault {
     },
 }
 
+fn by(cosigned: &Option<Cosigned>) -> String {
+    cosigned.as_ref().map_or(String::new(), |it| format!(" (cosigned by {} at {})", it.by, instant_text(it.at)))
+}
+
+fn after(cosigned: &Option<Cosigned>) -> String {
+    cosigned.as_ref().map_or(String::new(), |it| format!(" after {}", instant_text(it.at)))
+}
+
+/// Why a cosignature does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotCosigned {
+    /// The site lists no such key.
+    #[error("weir.toml lists no witness with this key; list a witness that is not asked any more without its url")]
+    UnknownWitness,
+    /// The head is not there.
+    #[error("the head is gone")]
+    NoHead,
+    /// Line and head do not belong together.
+    #[error("{0}")]
+    Note(#[from] checkpoint::Error),
+}
+
 /// How far reading came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -297,6 +351,8 @@ pub enum Place {
     Envelopes,
     /// What events are filed under.
     Filing,
+    /// What witnesses cosigned.
+    Cosignatures,
 }
 
 impl fmt::Display for Place {
@@ -307,6 +363,7 @@ impl fmt::Display for Place {
             Place::Approvals => f.write_str("the approvals"),
             Place::Envelopes => f.write_str("the envelopes"),
             Place::Filing => f.write_str("the index of the events"),
+            Place::Cosignatures => f.write_str("the cosignatures"),
         }
     }
 }
@@ -317,11 +374,20 @@ impl fmt::Display for Place {
 /// # Errors
 /// When the store cannot be read now. What is damaged is a [`Fault`], not an error.
 pub async fn verify(store: &dyn Store, key: &VerifierKey, hashes: Option<&HashKey>) -> Result<Report, Error> {
-    verify_with(store, key, hashes, Vec::new()).await
+    verify_with(store, key, hashes, Elsewhere::default()).await
 }
 
-/// [`verify`], and that the log is still the one that was signed when somebody else kept `heads`: a database that was rolled
-/// back to an old copy agrees with itself, and with none of these that is newer.
+/// What others know of the log.
+#[derive(Clone, Debug, Default)]
+pub struct Elsewhere {
+    /// The keys of its witnesses, also of those that are not asked any more.
+    pub witnesses: Vec<CosignerKey>,
+    /// Heads that somebody kept.
+    pub heads: Vec<KeptHead>,
+}
+
+/// [`verify`], and that stored cosignatures are by known witnesses, and the log still the one that was signed when somebody else
+/// kept a head: a database that was rolled back to an old copy agrees with itself, and with no head that is newer.
 ///
 /// # Errors
 /// As [`verify`].
@@ -329,15 +395,17 @@ pub async fn verify_with(
     store: &dyn Store,
     key: &VerifierKey,
     hashes: Option<&HashKey>,
-    mut heads: Vec<Checkpoint>,
+    Elsewhere { witnesses, mut heads }: Elsewhere,
 ) -> Result<Report, Error> {
-    heads.sort_by_key(|head| head.size);
+    heads.sort_by_key(|head| head.checkpoint.size);
     let mut verifier = Verifier { hashes, heads: heads.into(), ..Verifier::new(store, key) };
     // Before the log is read: what is approved meanwhile is in it, and not among these.
     let before = store.event_count().await.unwrap_or(0);
     let (approvals, envelopes) = (store.approvals().await, envelopes(store).await);
     let place = verifier.check_log().await;
     verifier.absorb(place, |verifier| Place::Event(verifier.next))?;
+    let place = verifier.check_cosignatures(&witnesses).await;
+    verifier.absorb(place, |_| Place::Cosignatures)?;
     let place = verifier.check_filing().await;
     verifier.absorb(place, |_| Place::Filing)?;
     let place = approvals.map(|approvals| verifier.check_approvals(approvals, before));
@@ -404,7 +472,7 @@ struct Verifier<'a> {
     key: &'a VerifierKey,
     hashes: Option<&'a HashKey>,
     /// Heads that somebody else kept, and that were not reached yet.
-    heads: VecDeque<Checkpoint>,
+    heads: VecDeque<KeptHead>,
     /// The newest of them that the log agrees with.
     agreed: u64,
     /// The number that the next event must have.
@@ -446,6 +514,7 @@ impl<'a> Verifier<'a> {
             messages: 0,
             contents: 0,
             checkpoints: 0,
+            cosignatures: 0,
             covered: 0,
             size: 0,
             root: None,
@@ -524,8 +593,8 @@ impl<'a> Verifier<'a> {
         self.compare_heads(self.next);
         self.settle_up_to(u64::MAX).await?;
         self.compare_heads(self.next);
-        for Checkpoint { size, .. } in std::mem::take(&mut self.heads) {
-            self.fault(Fault::RolledBack { events: self.next, size });
+        for KeptHead { checkpoint, cosigned } in std::mem::take(&mut self.heads) {
+            self.fault(Fault::RolledBack { events: self.next, size: checkpoint.size, cosigned });
         }
         if self.report.events > 0 && self.report.checkpoints == 0 {
             self.fault(Fault::NeverSigned { events: self.report.events });
@@ -574,6 +643,53 @@ impl<'a> Verifier<'a> {
         }
         let kept = said.is(kind::MESSAGE_ACCEPTED) || said.is(kind::STATE_TRANSITION);
         said.message().filter(|_| kept).map(|message| (message, *seq))
+    }
+
+    /// Compares what witnesses cosigned with the heads, and their number with how many were kept. A running gateway keeps on
+    /// keeping; what comes meanwhile may be counted or not.
+    async fn check_cosignatures(&mut self, witnesses: &[CosignerKey]) -> Result<(), Error> {
+        let kept = self.store.cosignature_count().await?;
+        let mut after = (0, String::new());
+        loop {
+            let page = self.store.cosignatures(after.clone(), PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            for cosignature in page {
+                let place = (cosignature.size, cosignature.witness.clone());
+                if place <= after {
+                    return Err(Error::Damaged("its rows do not rise".to_owned()));
+                }
+                after = place;
+                self.report.cosignatures += 1;
+                if let Err(why) = self.check_cosignature(&cosignature, witnesses).await? {
+                    let StoredCosignature { size, witness, .. } = cosignature;
+                    self.fault(Fault::CosignatureInvalid { witness, size, why });
+                }
+            }
+        }
+        let (found, now) = (self.report.cosignatures, self.store.cosignature_count().await?);
+        if !(kept..=now.max(kept)).contains(&found) {
+            self.fault(Fault::CosignaturesMissing { kept, found });
+        }
+        Ok(())
+    }
+
+    /// Whether a known witness cosigned the head of this size. Whether that head is the log's is told of the head itself.
+    async fn check_cosignature(
+        &self,
+        cosignature: &StoredCosignature,
+        witnesses: &[CosignerKey],
+    ) -> Result<Result<(), NotCosigned>, Error> {
+        let StoredCosignature { size, witness, line, .. } = cosignature;
+        let Some(key) = witnesses.iter().find(|key| key.kid() == *witness) else {
+            return Ok(Err(NotCosigned::UnknownWitness));
+        };
+        let head = self.store.checkpoints(size.saturating_sub(1), 1).await?.pop();
+        let Some(head) = head.filter(|head| head.size == *size) else { return Ok(Err(NotCosigned::NoHead)) };
+        let note = [&*head.note, line.as_bytes(), b"\n"].concat();
+        let holds = Note::parse(&note).and_then(|note| key.verify(&note));
+        Ok(holds.map(drop).map_err(NotCosigned::Note))
     }
 
     /// Compares what is filed by patient and by hour with the events. A running gateway files on; what it files of events that
@@ -653,7 +769,8 @@ impl<'a> Verifier<'a> {
 
     /// Compares the heads over at most `size` events that somebody else kept with the tree that has grown to that size.
     fn compare_heads(&mut self, size: u64) {
-        while let Some(head) = self.heads.pop_front_if(|head| head.size <= size) {
+        while let Some(head) = self.heads.pop_front_if(|head| head.checkpoint.size <= size) {
+            let KeptHead { checkpoint: head, cosigned } = head;
             // At another size events are missing, which is said.
             let Some(frontier) = self.frontier.as_ref().filter(|frontier| frontier.size() == head.size) else {
                 continue;
@@ -661,7 +778,7 @@ impl<'a> Verifier<'a> {
             if frontier.root() == head.root {
                 self.agreed = head.size;
             } else {
-                self.fault(Fault::Forked { since: self.agreed, size: head.size });
+                self.fault(Fault::Forked { since: self.agreed, size: head.size, cosigned });
             }
         }
     }
@@ -937,7 +1054,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::audit::checkpoint::SigningKey;
+    use crate::audit::checkpoint::{Checkpoint, SigningKey};
+    use crate::audit::cosignature::CosigningKey;
     use crate::audit::{Checkpointer, HashKey, Recorder, Step, Terms, recover};
     use crate::storage::suite::{NOON, message, party};
     use crate::storage::{Accepted, Act, Change, Erasure, Performed, Secret, SqliteStore};
@@ -953,6 +1071,7 @@ mod tests {
         /// The text of the log's key.
         signing: String,
         key: VerifierKey,
+        witness: CosigningKey,
     }
 
     impl Site {
@@ -980,7 +1099,25 @@ mod tests {
             checkpointer.checkpoint().await.expect("it is signed");
             recover(&*store, &recorder, NOON).await.expect("it recovers");
             approve(&store, &recorder).await;
-            Site { folder, secret, signing, key: public }
+            let witness = CosigningKey::generate("icb.example/witness").expect("the name is good");
+            Site { folder, secret, signing, key: public, witness }
+        }
+
+        /// The same, with cosignatures of both heads by two witnesses, of which the site lists one in `witness` and the other is
+        /// given.
+        async fn cosigned() -> (Site, CosigningKey) {
+            let site = Site::new().await;
+            let other = CosigningKey::generate("lmc.example/witness").expect("the name is good");
+            let store = SqliteStore::open(&site.path(), &site.secret).expect("it opens");
+            for head in store.checkpoints(0, 9).await.expect("they are read") {
+                for key in [&site.witness, &other] {
+                    let line = key.cosign(Note::parse(&head.note).expect("it is a note").text(), NOON);
+                    let (witness, line) = (key.public().kid(), line.trim_end().to_owned());
+                    let cosignature = StoredCosignature { size: head.size, witness, line, received_at: NOON };
+                    store.store_cosignature(cosignature).await.expect("it is kept");
+                }
+            }
+            (site, other)
         }
 
         fn path(&self) -> PathBuf {
@@ -1000,8 +1137,15 @@ mod tests {
 
         /// The site's file or a copy of it, with the keys of what is sealed and of the hashes.
         async fn verify_file(&self, path: &Path) -> Result<Report, Error> {
+            self.verify_witnessed(path, &[]).await
+        }
+
+        /// The same with the keys of witnesses.
+        async fn verify_witnessed(&self, path: &Path, keys: &[&CosigningKey]) -> Result<Report, Error> {
             let store = SqliteStore::open_to_read(path, Some(&self.secret))?;
-            verify(&store, &self.key, Some(&HashKey::new(self.secret.bytes()))).await
+            let witnesses = keys.iter().map(|key| key.public().clone()).collect();
+            let hashes = HashKey::new(self.secret.bytes());
+            verify_with(&store, &self.key, Some(&hashes), Elsewhere { witnesses, heads: vec![] }).await
         }
 
         /// What `sql` makes the verifier say.
@@ -1329,7 +1473,8 @@ mod tests {
         let later = go_on(3).await;
         let verify = async |heads: &[Checkpoint]| -> Vec<String> {
             let store = open();
-            let verified = verify_with(&*store, &site.key, None, heads.to_vec());
+            let heads = heads.iter().map(|head| KeptHead { checkpoint: head.clone(), cosigned: None }).collect();
+            let verified = verify_with(&*store, &site.key, None, Elsewhere { witnesses: vec![], heads });
             verified.await.expect("it is read").faults.iter().map(ToString::to_string).collect()
         };
         let all: Vec<Checkpoint> = old.iter().cloned().chain([later.clone()]).collect();
@@ -1351,6 +1496,125 @@ mod tests {
         assert_eq!(verify(&all).await, [forked]);
     }
 
+    #[tokio::test]
+    async fn a_cosignature_that_does_not_hold_is_told_and_so_is_one_that_is_gone() {
+        let (site, other) = Site::cosigned().await;
+        let (ours, theirs) = (site.witness.public().kid(), other.public().kid());
+        let path = site.path();
+        let faults = async |keys: &[&CosigningKey]| -> Vec<String> {
+            let report = site.verify_witnessed(&path, keys).await.expect("it is read");
+            assert!(report.cosignatures >= 2, "{report}");
+            report.faults.iter().map(ToString::to_string).collect()
+        };
+        let both = [&site.witness, &other];
+        assert_eq!(faults(&both).await, [""; 0]);
+        let fault = |of: &str, size: u64, why: &str| {
+            format!("the cosignature of {of} of the head over {size} events does not hold: {why}")
+        };
+        let unknown =
+            "weir.toml lists no witness with this key; list a witness that is not asked any more without its url";
+        assert_eq!(faults(&[&site.witness]).await, [5, 7].map(|size| fault(&theirs, size, unknown)));
+
+        let whole = std::fs::read(&path).expect("it is read");
+        let signature = "the signature does not belong to the checkpoint's text";
+        let unsigned = "the checkpoint has no signature by this key";
+        let swapped = "UPDATE cosignatures SET line = (SELECT line FROM cosignatures AS it WHERE it.size = 7 AND \
+                       it.witness = cosignatures.witness) WHERE size = 5";
+        let gone = "4 cosignatures were kept, and there are 2".to_owned();
+        for (change, expected) in [
+            (swapped, vec![fault(&ours, 5, signature), fault(&theirs, 5, signature)]),
+            (
+                "UPDATE cosignatures SET size = 6 WHERE size = 5",
+                [&ours, &theirs].map(|of| fault(of, 6, "the head is gone")).into(),
+            ),
+            (
+                "UPDATE cosignatures SET line = (SELECT max(line) FROM cosignatures WHERE size = 7) WHERE size = 7",
+                vec![fault(&ours, 7, unsigned)],
+            ),
+            ("DELETE FROM cosignatures WHERE size = 7", vec![gone]),
+            ("UPDATE cosigned SET cosignatures = 5", vec!["5 cosignatures were kept, and there are 4".to_owned()]),
+            (
+                "DELETE FROM cosigned",
+                vec![
+                    "the database cannot be read from the cosignatures on: the number of cosignatures is gone"
+                        .to_owned(),
+                ],
+            ),
+        ] {
+            site.tamper(change);
+            let mut found = site.verify_witnessed(&path, &both).await.expect("it is read").faults;
+            found.sort_by_key(|fault| !fault.to_string().contains(&ours));
+            let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected, "{change}");
+            std::fs::write(&path, &whole).expect("it is put back");
+        }
+    }
+
+    /// Every bit that says anything, of the table of cosignatures and of how many there are.
+    #[tokio::test]
+    async fn no_flipped_byte_of_a_cosignature_is_missed() {
+        let (site, other) = Site::cosigned().await;
+        site.tamper("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE;");
+        let (whole, sound) = (std::fs::read(site.path()).expect("it is read"), dump(&site.path()));
+        let database = rusqlite::Connection::open(site.path()).expect("it opens");
+        let sql = "SELECT rootpage FROM sqlite_schema WHERE name IN ('cosignatures', 'cosigned') AND type = 'table'";
+        let mut statement = database.prepare(sql).expect("it is read");
+        let pages: Vec<usize> = statement
+            .query_map([], |row| row.get::<_, u32>(0))
+            .expect("they are read")
+            .map(|page| page.expect("a page") as usize)
+            .collect();
+        drop(statement);
+        drop(database);
+        let path = site.folder.path().join("flipped.db");
+        let (mut mattered, mut silent) = (0, Vec::new());
+        for at in pages.iter().flat_map(|page| (page - 1) * 4096..page * 4096).filter(|at| whole[*at] != 0) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << (at % 8);
+            std::fs::write(&path, &flipped).expect("it is written");
+            if dump(&path) == sound {
+                continue;
+            }
+            mattered += 1;
+            let report = site.verify_witnessed(&path, &[&site.witness, &other]).await;
+            if report.is_ok_and(|report| report.is_clean()) {
+                silent.push((at, whole[at], flipped[at]));
+            }
+        }
+        assert!(mattered > 400, "{mattered} of them changed what matters");
+        assert_eq!(silent, [], "of {mattered} that changed what matters");
+    }
+
+    /// A witness's checkpoint says by when the log held what is gone.
+    #[tokio::test]
+    async fn a_cosigned_head_says_after_when_an_old_copy_was_put_back() {
+        let site = Site::new().await;
+        let store = SqliteStore::open_to_read(&site.path(), None).expect("it opens");
+        let signing: SigningKey = site.signing.parse().expect("it is a key");
+        let witnesses = vec![site.witness.public().clone()];
+        let cosigned = |size| {
+            let note = signing.sign(size, &[7; 32]);
+            let line = site.witness.cosign(Note::parse(note.as_bytes()).expect("it is a note").text(), NOON);
+            KeptHead::read((note + &line).as_bytes(), &site.key, &witnesses).expect("it is signed")
+        };
+        let heads = vec![cosigned(20), cosigned(7)];
+        let report = verify_with(&store, &site.key, None, Elsewhere { witnesses: witnesses.clone(), heads });
+        let faults: Vec<String> = report.await.expect("it is read").faults.iter().map(ToString::to_string).collect();
+        let at = instant_text(NOON);
+        let by = format!("(cosigned by icb.example/witness at {at})");
+        assert_eq!(
+            faults,
+            [
+                format!(
+                    "the log differs from its head over 7 events that was kept elsewhere {by}: changed after event 0, or an old copy was put back after {at} and went on"
+                ),
+                format!(
+                    "a head over 20 events was kept elsewhere {by}, and there are 9: an old copy was put back after {at}, and what came after is gone"
+                ),
+            ]
+        );
+    }
+
     /// The gap is told, and the heads before it still hold.
     #[tokio::test]
     async fn a_gap_is_not_taken_for_an_old_copy() {
@@ -1358,9 +1622,11 @@ mod tests {
         site.tamper("DELETE FROM events WHERE seq BETWEEN 4 AND 6");
         let store = SqliteStore::open(&site.path(), &site.secret).expect("it opens");
         let kept = store.checkpoints(0, 9).await.expect("they are read");
-        let heads: Vec<_> = kept.iter().map(|each| site.key.verify(&each.note).expect("it is signed")).collect();
-        assert_eq!(heads.iter().map(|head| head.size).collect::<Vec<_>>(), [5, 7]);
-        let report = verify_with(&store, &site.key, None, heads).await.expect("it is read");
+        let heads = kept.iter().map(|each| KeptHead::read(&each.note, &site.key, &[]).expect("it is signed"));
+        let heads: Vec<_> = heads.collect();
+        assert_eq!(heads.iter().map(|head| head.checkpoint.size).collect::<Vec<_>>(), [5, 7]);
+        let report = verify_with(&store, &site.key, None, Elsewhere { witnesses: vec![], heads });
+        let report = report.await.expect("it is read");
         let is_forked = |fault: &Fault| matches!(fault, Fault::Forked { .. } | Fault::RolledBack { .. });
         assert!(!report.is_clean() && !report.faults.iter().any(is_forked), "{:?}", report.faults);
     }
@@ -1397,8 +1663,8 @@ mod tests {
     }
 
     /// What stands in the database that something is evidence of or decides by. Left out: when and how a message is tried next,
-    /// and words for the operator (`next_attempt_at`, `alert_at`, `note`, `route`, `order_key`); when an approval was first seen;
-    /// indexes, counts and names that are made of the rest.
+    /// and words for the operator (`next_attempt_at`, `alert_at`, `note`, `route`, `order_key`); when an approval was first seen,
+    /// and when a cosignature was received, which says itself when it was made; indexes, counts and names that are made of the rest.
     const MATTERS: &[&str] = &[
         "SELECT position, id, sender, interface, recipient, agreement, digest, state, accepted_at, updated_at, attempts, \
          priority, deadline_at FROM messages NOT INDEXED ORDER BY position",
@@ -1406,6 +1672,8 @@ mod tests {
         "SELECT * FROM envelopes ORDER BY number",
         "SELECT seq, message, leaf, bytes FROM events NOT INDEXED ORDER BY seq",
         "SELECT size, note, frontier FROM checkpoints ORDER BY size",
+        "SELECT size, witness, line FROM cosignatures ORDER BY size, witness",
+        "SELECT cosignatures FROM cosigned",
         "SELECT level, position, hash FROM subtrees ORDER BY level, position",
         "SELECT subject, seq FROM event_subjects ORDER BY subject, seq",
         "SELECT hour, first, last FROM event_hours ORDER BY hour",
@@ -1430,10 +1698,10 @@ mod tests {
     async fn no_flipped_byte_that_matters_is_missed() {
         let number =
             |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
-        let (site, mut state) = (Site::new().await, number("WEIR_FLIPS_SEED", 20_260_101));
+        let ((site, other), mut state) = (Site::cosigned().await, number("WEIR_FLIPS_SEED", 20_260_101));
         site.tamper("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE;");
         let (whole, sound) = (std::fs::read(site.path()).expect("it is read"), dump(&site.path()));
-        assert!(sound.as_ref().is_some_and(|rows| rows.len() > 2 + 2 + 9 + 2), "{sound:?}");
+        assert!(sound.as_ref().is_some_and(|rows| rows.len() > 2 + 2 + 9 + 2 + 4), "{sound:?}");
         let path = site.folder.path().join("flipped.db");
         let (mut mattered, mut silent) = (0, Vec::new());
         for _ in 0..number("WEIR_FLIPS", 2_000) {
@@ -1450,7 +1718,8 @@ mod tests {
                 continue;
             }
             mattered += 1;
-            if site.verify_file(&path).await.is_ok_and(|report| report.is_clean()) {
+            let report = site.verify_witnessed(&path, &[&site.witness, &other]).await;
+            if report.is_ok_and(|report| report.is_clean()) {
                 let now = dump(&path).unwrap_or_default();
                 let row = sound.iter().flatten().zip(&now).find(|(before, after)| before != after);
                 silent.push((at, bit, format!("{row:?}")));

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use super::Answer;
 use super::output::Output;
 use super::site::{ActorOption, SiteOption};
-use crate::audit::checkpoint::{Checkpoint, VerifierKey};
+use crate::audit::checkpoint::VerifierKey;
+use crate::audit::cosignature::{self, CosignerKey, KeptHead, Newest};
 use crate::audit::proof::{Invalid, Proof, Shown};
-use crate::audit::verify_with;
+use crate::audit::{Elsewhere, verify_with};
 use crate::fhir::audit_event::RecordedEvent;
 use crate::identity::MessageId;
 use crate::identity::principal::Action;
@@ -23,7 +24,7 @@ const PAGE: usize = 512;
 /// What to do with the audit log.
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Check every event, every signed head, and every message's state against them
+    /// Check every event, every signed head, what witnesses cosigned, and every message's state against them
     Verify(Verify),
     /// Write a proof of one message's events that can be checked without the site
     Prove(Prove),
@@ -44,7 +45,8 @@ pub(super) enum Verb {
     running gateway. What can be checked without the site: see `weir audit prove`."
 )]
 pub(super) struct Verify {
-    /// A signed head that somebody else kept, as `weir audit head` prints it: shows when an old copy was put back. May be repeated
+    /// A signed head that somebody else kept, as `weir audit head` prints it or a witness keeps it: shows when an old copy was put
+    /// back. May be repeated
     #[arg(long, value_name = "FILE")]
     head: Vec<PathBuf>,
     #[command(flatten)]
@@ -97,8 +99,8 @@ pub(super) struct Export {
     actor: ActorOption,
 }
 
-/// Prints the newest signed head of the log: its size and its root, signed with the log's key (C2SP tlog-checkpoint). Exit code 1
-/// when none was signed yet.
+/// Prints the newest signed head of the log: its size and its root, signed with the log's key (C2SP tlog-checkpoint), and what
+/// witnesses cosigned of it. Exit code 1 when there is none yet.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  weir audit head --site site/gateway > head.txt\n  weir audit verify --head head.txt --site site/gateway\n\n\
@@ -106,6 +108,9 @@ pub(super) struct Export {
     to an old copy, which nothing inside the site can show."
 )]
 pub(super) struct Head {
+    /// The newest head that a witness cosigned, which may be a minute older
+    #[arg(long)]
+    cosigned: bool,
     #[command(flatten)]
     site: SiteOption,
     #[command(flatten)]
@@ -142,15 +147,18 @@ fn verify_log(arguments: &Verify, output: &Output) -> anyhow::Result<Answer> {
     let site = arguments.site.load()?;
     arguments.actor.permit(site.staff(), Action::VerifyAudit, None)?;
     let store = site.open_for_reading()?;
-    let heads = arguments.head.iter().map(|file| kept_head(file, site.audit_verifier())).collect::<Result<_, _>>()?;
+    let witnesses = site.witness_keys();
+    let heads = arguments.head.iter().map(|file| kept_head(file, site.audit_verifier(), &witnesses));
+    let heads = heads.collect::<Result<_, _>>()?;
     let hashes = site.hash_key();
-    let verified = verify_with(&store, site.audit_verifier(), Some(&hashes), heads);
+    let verified = verify_with(&store, site.audit_verifier(), Some(&hashes), Elsewhere { witnesses, heads });
     let report = super::runtime()?.block_on(verified)?;
     output.line(&report.to_string());
     let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
     output.json(&json!({
         "events": report.events,
         "checkpoints": report.checkpoints,
+        "cosignatures": report.cosignatures,
         "covered": report.covered,
         "messages": report.messages,
         "faults": faults,
@@ -158,23 +166,28 @@ fn verify_log(arguments: &Verify, output: &Output) -> anyhow::Result<Answer> {
     Ok(faults.is_empty().into())
 }
 
-fn kept_head(file: &std::path::Path, key: &VerifierKey) -> anyhow::Result<Checkpoint> {
-    let head = key.verify(&read(file)?);
+fn kept_head(file: &std::path::Path, key: &VerifierKey, witnesses: &[CosignerKey]) -> anyhow::Result<KeptHead> {
+    let head = KeptHead::read(&read(file)?, key, witnesses);
     head.with_context(|| {
-        format!("{} is no head that this log's key signed; `weir audit head` prints one", file.display())
+        format!(
+            "{} is no head that this log's key signed, or not what its witness cosigned; `weir audit head` prints one",
+            file.display()
+        )
     })
 }
 
 fn head(arguments: &Head, output: &Output) -> anyhow::Result<Answer> {
     let site = arguments.site.load()?;
     arguments.actor.permit(site.staff(), Action::VerifyAudit, None)?;
-    let Some(head) = super::runtime()?.block_on(site.open_for_reading()?.last_checkpoint())? else {
-        output.remark("no head was signed yet");
+    let newest = if arguments.cosigned { Newest::Cosigned } else { Newest::Signed };
+    let store = site.open_for_reading()?;
+    let Some((size, note)) = super::runtime()?.block_on(cosignature::head(&store, newest))? else {
+        output.remark(if arguments.cosigned { "no witness cosigned a head yet" } else { "no head was signed yet" });
         return Ok(Answer::No);
     };
-    let note = String::from_utf8(head.note).context("the newest head is not text: run `weir audit verify`")?;
+    let note = String::from_utf8(note).context("the newest head is not text: run `weir audit verify`")?;
     match output.is_json() {
-        true => output.json(&json!({ "size": head.size, "note": note })),
+        true => output.json(&json!({ "size": size, "note": note })),
         false => output.document(note.trim_end_matches('\n')),
     }
     Ok(Answer::Yes)

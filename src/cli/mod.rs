@@ -34,6 +34,7 @@ mod transform;
 mod validate;
 mod verify;
 mod watch;
+mod witness;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -101,6 +102,8 @@ enum Verb {
     /// Work with a site's audit log
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// Watch the audit log of a gateway that somebody else runs
+    Witness(witness::Arguments),
     /// List who may do what at a site, and make their keys
     #[command(subcommand)]
     Staff(staff::Verb),
@@ -176,6 +179,7 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Config(verb) => config::run(&verb, output),
         Verb::Package(verb) => package::run(&verb, output),
         Verb::Audit(verb) => audit::run(&verb, output),
+        Verb::Witness(arguments) => witness::run(&arguments, output),
         Verb::Staff(verb) => staff::run(&verb, output),
         Verb::Token(arguments) => token::run(&arguments, output),
         Verb::Messages(verb) => messages::run(&verb, output),

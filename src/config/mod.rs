@@ -17,6 +17,7 @@ mod partner;
 mod site;
 mod staff;
 mod tls_files;
+mod witnesses;
 mod written;
 
 pub use agreements::{AgreementCheck, check_agreements, read_agreement, site_with_agreement};

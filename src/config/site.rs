@@ -18,8 +18,10 @@ use super::faults::{Fault, Faults, plural};
 use super::packages::PackageStore;
 use super::staff::Staff;
 use super::tls_files::TlsFiles;
+use super::witnesses::{self, CheckedWitness};
 use super::{agreements, builtin, key_command, written};
 use crate::audit::checkpoint::{SigningKey, VerifierKey};
+use crate::audit::cosignature::CosignerKey;
 use crate::audit::{Checkpointer, HashKey, Recorder};
 use crate::delivery::deadline::LONGEST;
 use crate::delivery::{Lane, Over, Partner, PartnerSection};
@@ -36,7 +38,7 @@ use crate::identity::{AgreementId, InterfaceName, PartyId};
 use crate::mapping::{CompiledMap, Diagnostic, MapFile, Mappings};
 use crate::pipeline::{Current, Gateway, Interface, Stages};
 use crate::provenance;
-use crate::server::{PartnerSide, RequestLimits, Settings, Terms, clock, listener};
+use crate::server::{PartnerSide, RequestLimits, Settings, Terms, Watcher, clock, listener};
 use crate::storage::{Room, Secret, SqliteStore, Store};
 use crate::validation::Validator;
 
@@ -168,6 +170,8 @@ pub struct Site {
     payload_key: Secret,
     hash_key: Secret,
     audit_verifier: VerifierKey,
+    /// Those who watch the audit log.
+    witnesses: Vec<CheckedWitness>,
     limits: listener::Limits,
     /// Name and SHA-256 of every file that decides what leaves.
     hashes: Vec<(String, [u8; 32])>,
@@ -230,6 +234,8 @@ impl Site {
         let bars_tls = faults.keep(written.bars.as_ref().map(|bars| bars_tls(&files, &written, bars)).transpose());
         let webhooks = faults.keep(written.incidents.anchors(&files));
         let payload_key = faults.keep(files.payload_key(&written.storage));
+        let witnesses = witnesses::check(&files, &written.audit.witnesses);
+        let witnesses = faults.keep_all(witnesses);
         faults.keep(bounds(&written));
         let limits = faults.keep(written.limits.check(written.records.max_body_bytes));
         if let Some(credentials) = &credentials {
@@ -258,6 +264,7 @@ impl Site {
             payload_key: payload_key?,
             hash_key: hash_key?,
             audit_verifier: audit_key?.verifier().clone(),
+            witnesses: witnesses?,
             limits: limits?,
             files,
             written,
@@ -316,6 +323,11 @@ impl Site {
         &self.audit_verifier
     }
 
+    /// The public keys of those who watch the audit log, or did.
+    pub fn witness_keys(&self) -> Vec<CosignerKey> {
+        self.witnesses.iter().map(|witness| witness.key.clone()).collect()
+    }
+
     /// Opens the store beside a running gateway.
     ///
     /// # Errors
@@ -367,6 +379,8 @@ impl Site {
             site: self.staff.site().to_owned(),
             acts: self.staff.acts_folder().to_owned(),
             checkpoint_every: Duration::from_secs(self.written.audit.checkpoint_seconds),
+            watchers: self.watchers().map_err(|fault| Faults { faults: vec![fault] })?,
+            watched_every: Duration::from_secs(self.written.audit.witness_seconds),
             notifier: self
                 .written
                 .incidents
@@ -381,6 +395,12 @@ impl Site {
             anyhow::Error::new(error).context(format!("the audit log cannot be continued; hint: {hint}"))
         })?;
         Ok(Parts { gateway: Arc::new(gateway), checkpointer, settings })
+    }
+
+    /// What asks the witnesses of the audit log.
+    fn watchers(&self) -> Result<Vec<Watcher>, Fault> {
+        let watchers = self.witnesses.iter().filter_map(|witness| witness.watcher(&self.credentials).transpose());
+        watchers.collect()
     }
 
     fn agreement_folder(&self) -> Folder {
@@ -421,6 +441,8 @@ impl Site {
         }
         let webhooks = self.webhooks.clone().map(|anchors| ("incidents.trust_anchors".to_owned(), anchors));
         trusted.extend(webhooks);
+        let watched = self.witnesses.iter().filter_map(|witness| Some((witness, witness.anchors()?.clone())));
+        trusted.extend(watched.map(|(witness, anchors)| (format!("witness {}", witness.key.name()), anchors)));
         let mut credentials = vec![
             ("gateway.certificate".to_owned(), own.clone()),
             ("records.certificate".to_owned(), records.credentials.clone()),
@@ -562,6 +584,9 @@ fn bounds(written: &written::Gateway) -> Result<(), Fault> {
     }
     if let Some(bars) = &written.bars {
         bars_bounds(bars, [records.listen, written.operations.listen])?;
+    }
+    if !(1..=86_400).contains(&written.audit.witness_seconds) {
+        return Err(Fault::new(SITE, "audit.witness_seconds is out of range", "write 1 to 86400 seconds"));
     }
     if records.body_timeout_seconds == 0 || written.audit.checkpoint_seconds == 0 {
         return Err(Fault::new(SITE, "a time of 0 seconds", "write at least 1 second"));

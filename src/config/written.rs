@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::incidents::Incidents;
 use super::limits::LimitsSection;
+use super::witnesses::Witness;
 use crate::identity::principal::Role;
 use crate::identity::{InterfaceName, PartyId, PrincipalId};
 
@@ -197,6 +198,16 @@ pub(super) struct Audit {
     /// Default 1.
     #[serde(default = "one")]
     pub(super) checkpoint_seconds: u64,
+    /// Those who watch the log and cosign its heads.
+    #[serde(default)]
+    pub(super) witnesses: Vec<Witness>,
+    /// How often each of them is asked to cosign, at most. Default 60.
+    #[serde(default = "sixty")]
+    pub(super) witness_seconds: u64,
+}
+
+fn sixty() -> u64 {
+    60
 }
 
 fn one() -> u64 {

@@ -9,6 +9,7 @@
 mod attempt;
 mod bars;
 mod client;
+mod cosigner;
 pub mod deadline;
 mod discovery;
 mod dispatch;
@@ -27,6 +28,7 @@ mod transport;
 
 pub use attempt::{AttemptError, TlsRefusal};
 pub use bars::Bars;
+pub use cosigner::Cosigner;
 pub use discovery::{Discovery, Support};
 pub use dispatch::{Dispatch, NEW_REFERRAL, RESPONSE};
 pub use endpoint::{Endpoint, RouteSection};

@@ -85,6 +85,23 @@ struct Ending {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Watching {
+    witness: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Witnessed {
+    witness: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LogAlarm {
+    witness: String,
+    alarm: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
     reason: &'static str,
 }
@@ -109,6 +126,9 @@ pub(super) struct Metrics {
     alarms: Family<Alarmed, Counter>,
     responses: Family<Responded, Counter>,
     supports: Family<Takes, Gauge>,
+    witnessed: Family<Witnessed, Counter>,
+    cosigned_events: Family<Watching, Gauge>,
+    log_alarms: Family<LogAlarm, Gauge>,
     refusals: Refusals,
     waiting_messages: Gauge,
     waiting_bytes: Gauge,
@@ -160,6 +180,13 @@ impl Default for Metrics {
         let supports = Family::default();
         let help = "Whether partners say that they take our messages, 1 at what they say";
         registry.register("partner_support", help, supports.clone());
+        let (witnessed, cosigned_events, log_alarms) = (Family::default(), Family::default(), Family::default());
+        let help = "Times that a witness was asked to cosign the audit log, by what came of it";
+        registry.register("witness_requests", help, witnessed.clone());
+        let help = "Events of the audit log under the newest head that a witness cosigned";
+        registry.register("witness_cosigned_events", help, cosigned_events.clone());
+        let help = "1 when a witness has cosigned more than the log holds (rolled-back), or another log (forked)";
+        registry.register("witness_alarms", help, log_alarms.clone());
         registry.register("attempts_under_way", "Delivery attempts under way, by route", under_way.clone());
         let (waiting_messages, waiting_bytes, disk_free_bytes) = <(Gauge, Gauge, Gauge)>::default();
         registry.register("outbox_messages", "Messages that wait to be sent", waiting_messages.clone());
@@ -193,6 +220,9 @@ impl Default for Metrics {
             alarms,
             responses,
             supports,
+            witnessed,
+            cosigned_events,
+            log_alarms,
             refusals,
             waiting_messages,
             waiting_bytes,
@@ -273,6 +303,23 @@ impl Metrics {
                 let takes = Takes { recipient, route, support: support.code() };
                 self.supports.get_or_create(&takes).set((support == found).into());
             }
+        }
+    }
+
+    /// A witness was asked. `outcome` is `cosigned`, or the code of why not.
+    pub(super) fn witnessed(&self, witness: &str, outcome: &'static str) {
+        self.witnessed.get_or_create(&Witnessed { witness: witness.to_owned(), outcome }).inc();
+    }
+
+    /// Of each witness: how many events it cosigned, and its alarm.
+    pub(super) fn witnesses(&self, standings: Vec<(String, u64, Option<&'static str>)>) {
+        for (witness, events, found) in standings {
+            for alarm in ["rolled-back", "forked"] {
+                let alarmed = LogAlarm { witness: witness.clone(), alarm };
+                self.log_alarms.get_or_create(&alarmed).set((found == Some(alarm)).into());
+            }
+            let events = i64::try_from(events).unwrap_or(i64::MAX);
+            self.cosigned_events.get_or_create(&Watching { witness }).set(events);
         }
     }
 

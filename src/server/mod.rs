@@ -9,6 +9,7 @@ pub(crate) mod body;
 mod certificates;
 pub mod clock;
 mod connections;
+mod cosigning;
 pub(crate) mod discovery;
 pub mod exchange;
 mod framing;
@@ -28,6 +29,7 @@ mod reviews;
 mod room;
 mod validate;
 mod wire;
+pub mod witness;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -41,6 +43,7 @@ use tracing::{error, info};
 
 pub use self::agreements::{AgreementFolder, Hashes, Texts};
 pub use self::certificates::TlsFiles;
+pub use self::cosigning::Watcher;
 use self::listener::{Limits, Listener, Tally};
 use self::metrics::Metrics;
 pub use self::partner_side::{PartnerSide, Terms};
@@ -74,6 +77,10 @@ pub struct Settings {
     pub acts: PathBuf,
     /// How often the audit log's head is signed.
     pub checkpoint_every: Duration,
+    /// Those who watch the audit log.
+    pub watchers: Vec<Watcher>,
+    /// How often each of them is asked to cosign its newest head, at most.
+    pub watched_every: Duration,
     /// Tells of incidents.
     pub notifier: Notifier,
     /// The agreements, which may change while the gateway runs.
@@ -103,6 +110,8 @@ struct Service {
     certificates: certificates::Standing,
     /// What partners say that they take.
     findings: discovery::Findings,
+    /// What witnesses of the audit log cosigned.
+    witnesses: cosigning::Standings,
     draining: AtomicBool,
 }
 
@@ -128,7 +137,7 @@ pub struct Running {
     lanes: Vec<JoinHandle<()>>,
     /// Empty our MESH mailboxes.
     posts: Vec<JoinHandle<()>>,
-    /// Ask partners what they take.
+    /// Ask partners what they take, and witnesses to cosign.
     asking: Vec<JoinHandle<()>>,
     /// What people owe and do: acts, agreements, certificates, reviews, notices, retention.
     office: [JoinHandle<()>; 8],
@@ -185,6 +194,7 @@ pub async fn start(
     let (records, operations) =
         (records.counting(tally.clone()), operations.counting(metrics.refusals().at("operations")));
     let draining = AtomicBool::new(false);
+    let (watchers, watched_every) = (settings.watchers, settings.watched_every);
     let Settings { limits, site, notifier, certificates, acts, agreements: folder, checkpoint_every, .. } = settings;
     let agreements = agreements::Standing::default();
     let certificates = certificates::Standing::of(certificates);
@@ -199,6 +209,7 @@ pub async fn start(
         agreements,
         certificates,
         findings,
+        witnesses: cosigning::Standings::default(),
         draining,
     });
     acts::perform(&service, &acts, false).await;
@@ -223,7 +234,8 @@ pub async fn start(
     let posts = posts.map(collect).collect();
     let lanes_asked = service.gateway.lanes.values().flatten();
     let ask = |lane: &Arc<Lane>| tokio::spawn(discovery::ask(service.clone(), lane.clone(), stopped.clone()));
-    let asking = lanes_asked.map(ask).collect();
+    let watch = |watcher| tokio::spawn(cosigning::ask(service.clone(), watcher, watched_every, stopped.clone()));
+    let asking = lanes_asked.map(ask).chain(watchers.into_iter().map(watch)).collect();
     let (look, asked) = watch::channel(0);
     let office = [
         tokio::spawn(agreements::watch(service.clone(), folder, asked.clone(), stopped.clone())),

@@ -52,6 +52,7 @@ async fn ready(State(service): State<Arc<Service>>) -> Response {
             "faults": faults,
         },
         "certificates": certificates(&service),
+        "witnesses": service.witnesses.shown(),
     });
     (status, Json(detail)).into_response()
 }
@@ -112,6 +113,7 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response {
             service.metrics.certificates(&service.certificates.terms(), service.certificates.faults());
             service.metrics.lanes(service.gateway.lanes.values().flatten());
             service.metrics.support(service.gateway.lanes.values().flatten(), |lane| service.findings.support(lane));
+            service.metrics.witnesses(service.witnesses.sizes());
             let text = service.metrics.render(&counts, reviews);
             ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
                 .into_response()

@@ -27,6 +27,7 @@ use super::listener::Peer;
 use super::ration::Account;
 use super::{Service, clock};
 use crate::acknowledgement::LIMITS;
+use crate::audit::cosignature::{self, Newest};
 use crate::audit::tiles::Tile;
 use crate::fhir::bars::{DOS_SERVICE, ErrorCode};
 use crate::fhir::bundle::Entries;
@@ -79,6 +80,7 @@ pub(super) struct Side {
 pub(super) fn router(side: Arc<Side>) -> Router {
     exchange::router(post(process_message), get(metadata), get(message_definition))
         .route("/tlog/checkpoint", get(checkpoint))
+        .route("/tlog/cosigned-checkpoint", get(cosigned_checkpoint))
         .route("/tlog/tile/{*tile}", get(tile))
         .with_state(side)
 }
@@ -318,18 +320,32 @@ async fn metadata(State(side): State<Arc<Side>>, Extension(peer): Extension<Peer
     answer(&headers, StatusCode::OK, said.to_json(clock::now()))
 }
 
-/// The newest signed head of the audit log (C2SP tlog-tiles).
-async fn checkpoint(State(side): State<Arc<Side>>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Response {
-    if let Err(refusal) = known(&side, &peer.party) {
-        return refusal.answer(&headers);
+/// The newest signed head of the audit log (C2SP tlog-tiles), with what witnesses cosigned of it.
+async fn checkpoint(state: State<Arc<Side>>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Response {
+    head(&state, &peer, &headers, Newest::Signed).await
+}
+
+/// The newest head of the audit log that a witness cosigned.
+async fn cosigned_checkpoint(
+    state: State<Arc<Side>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Response {
+    head(&state, &peer, &headers, Newest::Cosigned).await
+}
+
+async fn head(side: &Side, peer: &Peer, headers: &HeaderMap, newest: Newest) -> Response {
+    if let Err(refusal) = known(side, &peer.party) {
+        return refusal.answer(headers);
     }
-    match side.service.gateway.store().last_checkpoint().await {
-        Ok(Some(head)) => {
+    match cosignature::head(side.service.gateway.store(), newest).await {
+        Ok(Some((_, note))) => {
             let kind = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-cache")];
-            (StatusCode::OK, kind, head.note).into_response()
+            (StatusCode::OK, kind, note).into_response()
         }
-        Ok(None) => no_tile("no head of the log was signed yet").answer(&headers),
-        Err(error) => log_unread(&error).answer(&headers),
+        Ok(None) if newest == Newest::Cosigned => no_tile("no witness cosigned a head of the log yet").answer(headers),
+        Ok(None) => no_tile("no head of the log was signed yet").answer(headers),
+        Err(error) => log_unread(&error).answer(headers),
     }
 }
 

@@ -445,6 +445,22 @@ pub struct StoredCheckpoint {
     pub frontier: Vec<u8>,
 }
 
+/// What a witness cosigned of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCosignature {
+    /// How many events the signed head covers.
+    pub size: u64,
+    /// The name and the id of the witness's key.
+    pub witness: String,
+    /// The signature line, without its line break.
+    pub line: String,
+    /// When it was received; the line says when the witness cosigned.
+    pub received_at: Instant,
+}
+
+/// What tells one cosignature from another: the size of the head, and the witness's key.
+pub type CosignatureKey = (u64, String);
+
 /// The root over 256, 65,536, … neighbouring leaves of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subtree {
@@ -732,6 +748,24 @@ pub trait Store: Send + Sync + 'static {
 
     /// The newest signed head.
     fn last_checkpoint(&self) -> Reply<'_, Option<StoredCheckpoint>>;
+
+    /// Keeps what a witness cosigned of a signed head that is kept. One is kept for each head and key; a second changes nothing.
+    fn store_cosignature(&self, cosignature: StoredCosignature) -> Reply<'_, ()>;
+
+    /// How many cosignatures were kept so far.
+    fn cosignature_count(&self) -> Reply<'_, u64>;
+
+    /// Cosignatures after one of them, in order of size and witness.
+    fn cosignatures(&self, after: CosignatureKey, limit: usize) -> Reply<'_, Vec<StoredCosignature>>;
+
+    /// The cosignatures of the head over `size` events.
+    fn cosignatures_of(&self, size: u64) -> Reply<'_, Vec<StoredCosignature>>;
+
+    /// The one of the largest head that a key of a witness cosigned.
+    fn last_cosignature(&self, witness: &str) -> Reply<'_, Option<StoredCosignature>>;
+
+    /// The largest signed head that any witness cosigned.
+    fn last_cosigned(&self) -> Reply<'_, Option<StoredCheckpoint>>;
 
     /// Reviews: those that are open, the first due first; then, unless `open_only`, the others, the newest first.
     fn reviews(&self, open_only: bool, limit: usize) -> Reply<'_, Vec<ReviewRecord>>;

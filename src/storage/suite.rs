@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::{
     Accepted, Act, Approval, Change, Channel, Completed, Content, Count, Ended, Envelope, Erasure, Error, Event,
     Filter, Finding, Handling, Kept, MessageRecord, NewAnswer, NewMessage, NewNotice, NewReview, NoticeResult,
-    NoticeStep, Performed, Raised, ReviewCounts, ReviewStep, Says, State, Store, StoredCheckpoint, Subtree, Text,
-    Transition, Window,
+    NoticeStep, Performed, Raised, ReviewCounts, ReviewStep, Says, State, Store, StoredCheckpoint, StoredCosignature,
+    Subtree, Text, Transition, Window,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -33,7 +33,8 @@ macro_rules! run_suite {
             due_gives_what_is_queued_and_due_the_longest_due_first, lists_and_counts_see_the_state,
             what_a_clock_that_was_ahead_put_off_is_due,
             what_is_urgent_leaves_first, messages_of_one_order_leave_one_after_the_other, a_lane_sees_its_own_route, a_message_is_looked_at_when_its_time_has_come,
-            histories_pair_a_message_with_its_events, one_checkpoint_is_kept_for_each_size, leaves_are_read_in_order,
+            histories_pair_a_message_with_its_events, one_checkpoint_is_kept_for_each_size,
+            one_cosignature_is_kept_for_each_head_and_witness, leaves_are_read_in_order,
             a_review_is_opened_with_its_message_and_ends_once, reviews_are_listed_by_what_is_due_first,
             a_review_is_said_to_be_overdue_once, a_notice_is_due_until_it_is_delivered_once,
             an_answer_is_kept_once_with_what_it_changes, an_answer_finds_its_message_by_name,
@@ -504,6 +505,34 @@ pub(crate) async fn one_checkpoint_is_kept_for_each_size(store: Arc<dyn Store>) 
     assert_eq!(store.subtrees(1, 0, 10).await, Ok(vec![subtree(0, 1), subtree(1, 2)]), "the first stays");
     assert_eq!(store.subtrees(1, 1, 10).await, Ok(vec![subtree(1, 2)]));
     assert_eq!(store.subtrees(2, 0, 1).await, Ok(vec![second]));
+}
+
+pub(crate) async fn one_cosignature_is_kept_for_each_head_and_witness(store: Arc<dyn Store>) {
+    let cosignature = |size, witness: &str, line: &str| StoredCosignature {
+        size,
+        witness: witness.to_owned(),
+        line: line.to_owned(),
+        received_at: NOON,
+    };
+    let checkpoint = |size| StoredCheckpoint { size, note: b"n".to_vec(), frontier: vec![] };
+    assert!(store.store_cosignature(cosignature(1, "a", "x")).await.is_err(), "no such head is kept");
+    assert_eq!((store.last_cosigned().await, store.cosignature_count().await), (Ok(None), Ok(0)));
+    for size in [1, 3, 7] {
+        store.store_checkpoint(checkpoint(size), vec![]).await.expect("it is kept");
+    }
+    for (size, witness, line) in [(3, "b", "3b"), (1, "a", "1a"), (3, "a", "3a"), (3, "b", "another")] {
+        store.store_cosignature(cosignature(size, witness, line)).await.expect("it is kept");
+    }
+    let all = vec![cosignature(1, "a", "1a"), cosignature(3, "a", "3a"), cosignature(3, "b", "3b")];
+    assert_eq!(store.cosignatures((0, String::new()), 9).await.as_ref(), Ok(&all));
+    assert_eq!(store.cosignatures((1, "a".to_owned()), 1).await, Ok(all[1..2].to_vec()));
+    assert_eq!(store.cosignatures((3, "a".to_owned()), 9).await, Ok(all[2..].to_vec()));
+    assert_eq!(store.cosignatures_of(3).await, Ok(all[1..].to_vec()));
+    assert_eq!(store.cosignatures_of(7).await, Ok(vec![]));
+    assert_eq!(store.last_cosignature("a").await, Ok(Some(all[1].clone())));
+    assert_eq!(store.last_cosignature("c").await, Ok(None));
+    assert_eq!(store.last_cosigned().await, Ok(Some(checkpoint(3))));
+    assert_eq!(store.cosignature_count().await, Ok(3));
 }
 
 pub(crate) async fn leaves_are_read_in_order(store: Arc<dyn Store>) {

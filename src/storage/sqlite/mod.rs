@@ -7,6 +7,7 @@
 mod answers;
 mod carried;
 mod envelopes;
+mod cosignatures;
 mod filed;
 mod pool;
 mod reviews;
@@ -30,10 +31,10 @@ use self::writer::Writer;
 use super::room::Disk;
 use super::seal::{self, Key};
 use super::{
-    Accepted, Act, AnswerRecord, Approval, Change, Content, Count, Ended, Envelope, Error, Event, FiledSubject, Filter,
-    History, Hour, Kept, Load, MessageRecord, NewAnswer, NewMessage, NoticeRecord, NoticeResult, NoticeStep, Opened,
-    Part, Performed, Raised, Reply, ReviewCounts, ReviewRecord, Room, Secret, Store, StoredCheckpoint, StoredEvent,
-    Subtree, Transition, Window, filing_number,
+    Accepted, Act, AnswerRecord, Approval, Change, Content, CosignatureKey, Count, Ended, Envelope, Error, Event,
+    FiledSubject, Filter, History, Hour, Kept, Load, MessageRecord, NewAnswer, NewMessage, NoticeRecord, NoticeResult,
+    NoticeStep, Opened, Part, Performed, Raised, Reply, ReviewCounts, ReviewRecord, Room, Secret, Store,
+    StoredCheckpoint, StoredCosignature, StoredEvent, Subtree, Transition, Window, filing_number,
 };
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, MessageId, PartyId};
@@ -456,6 +457,31 @@ impl Store for SqliteStore {
 
     fn last_checkpoint(&self) -> Reply<'_, Option<StoredCheckpoint>> {
         self.read(rows::last_checkpoint)
+    }
+
+    fn store_cosignature(&self, cosignature: StoredCosignature) -> Reply<'_, ()> {
+        self.write(move |connection| cosignatures::keep(connection, &cosignature))
+    }
+
+    fn cosignature_count(&self) -> Reply<'_, u64> {
+        self.read(cosignatures::kept)
+    }
+
+    fn cosignatures(&self, after: CosignatureKey, limit: usize) -> Reply<'_, Vec<StoredCosignature>> {
+        self.read(move |connection| cosignatures::after(connection, &after, limit))
+    }
+
+    fn cosignatures_of(&self, size: u64) -> Reply<'_, Vec<StoredCosignature>> {
+        self.read(move |connection| cosignatures::of_head(connection, size))
+    }
+
+    fn last_cosignature(&self, witness: &str) -> Reply<'_, Option<StoredCosignature>> {
+        let witness = witness.to_owned();
+        self.read(move |connection| cosignatures::last_of(connection, &witness))
+    }
+
+    fn last_cosigned(&self) -> Reply<'_, Option<StoredCheckpoint>> {
+        self.read(cosignatures::last_head)
     }
 
     fn reviews(&self, open_only: bool, limit: usize) -> Reply<'_, Vec<ReviewRecord>> {

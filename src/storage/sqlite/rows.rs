@@ -531,7 +531,7 @@ pub(super) fn event(row: &Row<'_>) -> Result<StoredEvent, Error> {
     Ok(StoredEvent { seq: index(row, 0)?, event: Event { message, leaf: row.get(2)?, bytes: row.get(3)? } })
 }
 
-fn checkpoint(row: &Row<'_>) -> Result<StoredCheckpoint, Error> {
+pub(super) fn checkpoint(row: &Row<'_>) -> Result<StoredCheckpoint, Error> {
     Ok(StoredCheckpoint { size: index(row, 0)?, note: row.get(1)?, frontier: row.get(2)? })
 }
 
