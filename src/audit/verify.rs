@@ -23,7 +23,7 @@ use super::cosignature::{Cosigned, CosignerKey, KeptHead};
 use super::event::{detail, kind};
 use super::merkle::{self, Frontier, Hash, TILE_HEIGHT};
 use crate::fhir::audit_event::{self, RecordedEvent};
-use crate::fhir::instant_text;
+use crate::fhir::{Instant, instant_text};
 use crate::identity::MessageId;
 use crate::identity::digest::{hex, sha_256};
 use crate::identity::keyed_hash::HashKey;
@@ -406,8 +406,6 @@ pub async fn verify_with(
     verifier.absorb(place, |verifier| Place::Event(verifier.next))?;
     let place = verifier.check_cosignatures(&witnesses).await;
     verifier.absorb(place, |_| Place::Cosignatures)?;
-    let place = verifier.check_filing().await;
-    verifier.absorb(place, |_| Place::Filing)?;
     let place = approvals.map(|approvals| verifier.check_approvals(approvals, before));
     verifier.absorb(place, |_| Place::Approvals)?;
     let place = envelopes.map(|envelopes| {
@@ -418,6 +416,10 @@ pub async fn verify_with(
     verifier.caught_up = verifier.next;
     let place = verifier.check_messages().await;
     verifier.absorb(place, |verifier| Place::Message(verifier.position + 1))?;
+    let place = verifier.check_rows_exist().await;
+    verifier.absorb(place, |_| Place::Event(0))?;
+    let place = verifier.check_filing().await;
+    verifier.absorb(place, |_| Place::Filing)?;
     Ok(verifier.report())
 }
 
@@ -496,6 +498,10 @@ struct Verifier<'a> {
     caught_up: u64,
     /// Subtrees that have become complete, and were not compared yet.
     complete: Vec<Subtree>,
+    /// Events whose bytes were changed, as many as are named.
+    changed: BTreeSet<u64>,
+    /// Events about messages that were read, and not yet heard beside their message.
+    about: i64,
     /// The glossaries of lineages that were looked at.
     glossaries: HashSet<[u8; 32]>,
     /// Whether every event was there and could be read.
@@ -539,6 +545,8 @@ impl<'a> Verifier<'a> {
             horizon: 0,
             position: 0,
             complete: vec![],
+            changed: BTreeSet::new(),
+            about: 0,
             glossaries,
             all_read: true,
             subjects: Sum::default(),
@@ -566,6 +574,7 @@ impl<'a> Verifier<'a> {
         match outcome {
             Err(Error::Damaged(why)) => {
                 let place = place(self);
+                self.all_read = false;
                 self.fault(Fault::Unreadable { place, why });
                 Ok(())
             }
@@ -581,13 +590,11 @@ impl<'a> Verifier<'a> {
                 break;
             }
             in_order(page.iter().map(|stored| stored.seq), self.next)?;
-            let mut about = Vec::new();
             for stored in &page {
                 self.compare_heads(stored.seq);
                 self.settle_up_to(stored.seq).await?;
-                about.extend(self.check_event(stored));
+                self.check_event(stored);
             }
-            self.check_rows_exist(about).await?;
             self.check_subtrees().await?;
         }
         self.compare_heads(self.next);
@@ -602,8 +609,8 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    /// Checks one event alone and appends it; gives the message that must have a row because of it.
-    fn check_event(&mut self, stored: &StoredEvent) -> Option<(MessageId, u64)> {
+    /// Checks the bytes of one event and appends it. What it says of a message is looked at beside that message.
+    fn check_event(&mut self, stored: &StoredEvent) {
         let StoredEvent { seq, event } = stored;
         self.report.events += 1;
         if *seq != self.next {
@@ -619,13 +626,30 @@ impl<'a> Verifier<'a> {
         if leaf != event.leaf {
             self.fault(Fault::EventChanged { seq: *seq });
             self.all_read = false;
-            return None;
+            if self.changed.len() < NAMED {
+                self.changed.insert(*seq);
+            }
         }
+        match event.message {
+            Some(_) => self.about += 1,
+            None => drop(self.hear(stored)),
+        }
+    }
+
+    /// Reads what an event says, and notes it once for all events together. `None` when it is none, or was changed.
+    fn hear<'e>(&mut self, stored: &'e StoredEvent) -> Option<RecordedEvent<'e>> {
+        let StoredEvent { seq, event } = stored;
         let Some(said) = RecordedEvent::read(&event.bytes) else {
-            self.fault(Fault::EventUnreadable { seq: *seq });
-            self.all_read = false;
+            if !self.changed.contains(seq) {
+                self.fault(Fault::EventUnreadable { seq: *seq });
+                self.all_read = false;
+            }
             return None;
         };
+        // What was changed is said; what came after the log was read is left to the next verification.
+        if self.changed.contains(seq) || *seq >= self.next {
+            return Some(said);
+        }
         if said.message() != event.message {
             self.fault(Fault::EventMisfiled { seq: *seq });
         }
@@ -641,8 +665,7 @@ impl<'a> Verifier<'a> {
             let key = [agreement, detail(detail::VERSION), detail(detail::SHA256), detail(detail::ROLE), by];
             self.approved.entry(key).or_insert(*seq);
         }
-        let kept = said.is(kind::MESSAGE_ACCEPTED) || said.is(kind::STATE_TRANSITION);
-        said.message().filter(|_| kept).map(|message| (message, *seq))
+        Some(said)
     }
 
     /// Compares what witnesses cosigned with the heads, and their number with how many were kept. A running gateway keeps on
@@ -692,7 +715,7 @@ impl<'a> Verifier<'a> {
         Ok(holds.map(drop).map_err(NotCosigned::Note))
     }
 
-    /// Compares what is filed by patient and by hour with the events. A running gateway files on; what it files of events that
+    /// Compares what is filed by patient and by hour with the events, all of which were heard. A running gateway files on; what it files of events that
     /// were not looked at is left to the next verification. Where events are missing or changed nothing can be said.
     async fn check_filing(&mut self) -> Result<(), Error> {
         if !self.all_read {
@@ -736,12 +759,22 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    async fn check_rows_exist(&mut self, about: Vec<(MessageId, u64)>) -> Result<(), Error> {
-        let messages: BTreeSet<MessageId> = about.iter().map(|(message, _)| *message).collect();
-        let absent = self.store.absent(messages.into_iter().collect()).await?;
-        for (message, seq) in about {
-            if absent.contains(&message) {
-                self.fault(Fault::MessageMissing { message, seq });
+    /// Looks for events about messages that have no row, when there are more events than were read beside rows.
+    async fn check_rows_exist(&mut self) -> Result<(), Error> {
+        let (mut next, end) = (0, self.next);
+        while self.about != 0 && next < end {
+            let page = self.store.events(next, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            next = last.seq + 1;
+            let ids: BTreeSet<MessageId> = page.iter().filter_map(|stored| stored.event.message).collect();
+            let absent = self.store.absent(ids.into_iter().collect()).await?;
+            let stray = |stored: &&StoredEvent| stored.event.message.is_some_and(|id| absent.contains(&id));
+            for stored in page.iter().filter(stray).filter(|stored| stored.seq < end) {
+                let Some(said) = self.hear(stored) else { continue };
+                let kept = said.is(kind::MESSAGE_ACCEPTED) || said.is(kind::STATE_TRANSITION);
+                if let Some(message) = said.message().filter(|_| kept) {
+                    self.fault(Fault::MessageMissing { message, seq: stored.seq });
+                }
             }
         }
         Ok(())
@@ -841,7 +874,7 @@ impl<'a> Verifier<'a> {
             in_order(page.iter().map(|history| history.position), self.position + 1)?;
             let end = last.position;
             self.report.messages += page.len() as u64;
-            let said: Vec<Told<'_>> = page.iter().map(told).collect();
+            let said: Vec<Told<'_>> = page.iter().map(|history| self.told(history)).collect();
             for (history, said) in page.iter().zip(&said) {
                 self.position = history.position;
                 for fault in message_faults(history, said, self.hashes).into_iter().chain(review_faults(history, said))
@@ -852,6 +885,12 @@ impl<'a> Verifier<'a> {
             self.check_contents(&page, &said).await?;
             self.position = end;
         }
+    }
+
+    /// What the events of a message say.
+    fn told<'h>(&mut self, history: &'h History) -> Told<'h> {
+        self.about -= history.events.iter().filter(|stored| stored.seq < self.next).count() as i64;
+        history.events.iter().filter_map(|stored| Some((stored.seq, self.hear(stored)?))).collect()
     }
 
     /// Opens every sealed part of messages, and compares lineages and answers with the digests that were audited.
@@ -923,10 +962,6 @@ impl<'a> Verifier<'a> {
 /// A message's events, read: each with its number.
 type Told<'a> = Vec<(u64, RecordedEvent<'a>)>;
 
-fn told(history: &History) -> Told<'_> {
-    history.events.iter().filter_map(|it| Some((it.seq, RecordedEvent::read(&it.event.bytes)?))).collect()
-}
-
 /// The sealed parts that a message must have.
 fn parts(history: &History) -> impl Iterator<Item = Part> {
     let message = history.record.id;
@@ -986,13 +1021,13 @@ fn message_faults(history: &History, said: &Told<'_>, hashes: Option<&HashKey>) 
         }
         state = states(detail::TO);
         let attempts = said.detail(detail::ATTEMPTS).map_or(Some(0), |attempts| attempts.parse().ok());
-        last = Some((*seq, attempts, said.recorded()));
+        last = Some((*seq, attempts, said.at()));
     }
     if !accepted {
         faults.push(Fault::NeverAccepted { message });
     }
     if let Some((seq, attempts, recorded)) = last {
-        faults.extend(differs(message, "time of the last step", seq, recorded != instant_text(record.updated_at)));
+        faults.extend(differs(message, "time of the last step", seq, !is_same(recorded, record.updated_at)));
         faults.extend(differs(message, "state", seq, state != Some(record.state)));
         faults.extend(differs(message, "attempts", seq, attempts != Some(record.attempts)));
     }
@@ -1033,7 +1068,7 @@ fn terms_faults(history: &History, said: &RecordedEvent<'_>, seq: u64, hashes: O
         ("recipient", told(detail::RECIPIENT, record.recipient.as_str())),
         ("interface", told(detail::INTERFACE, record.interface.as_str())),
         ("agreement", said.agreement() == Some(record.agreement.as_str())),
-        ("time of acceptance", said.recorded() == instant_text(record.accepted_at)),
+        ("time of acceptance", is_same(said.at(), record.accepted_at)),
         ("priority", said.detail(detail::PRIORITY) == record.handling.priority.as_deref()),
         ("deadline", said.detail(detail::DEADLINE) == deadline.as_deref()),
         ("digest", digest.is_none_or(|digest| told(detail::RECORD, digest.as_str()))),
@@ -1041,6 +1076,12 @@ fn terms_faults(history: &History, said: &RecordedEvent<'_>, seq: u64, hashes: O
     .into_iter()
     .filter_map(|(what, same)| differs(record.id, what, seq, !same))
     .collect()
+}
+
+/// Whether two instants are the same millisecond, which is as exact as rows are.
+fn is_same(one: Instant, other: Instant) -> bool {
+    let millis = |at: Instant| at.unix_timestamp_nanos().div_euclid(1_000_000);
+    millis(one) == millis(other)
 }
 
 fn differs(message: MessageId, what: &'static str, seq: u64, differs: bool) -> Option<Fault> {

@@ -469,10 +469,18 @@ pub(super) fn histories(connection: &Connection, after: u64, limit: usize) -> Re
     let sql = concat!("SELECT ", record_columns!(), " FROM messages WHERE position > ? ORDER BY position LIMIT ?");
     let snapshot = connection.unchecked_transaction()?;
     let messages = all(&snapshot, sql, params![bound(after), count(limit)], |row| Ok((index(row, 17)?, record(row)?)))?;
+    let (Some((first, _)), Some((last, _))) = (messages.first(), messages.last()) else { return Ok(Vec::new()) };
+    // Most messages have neither review nor answers: those that do are asked for once.
+    let among = |sql| all(&snapshot, sql, params![bound(*first), bound(*last)], |row| index(row, 0));
+    let reviewed = among("SELECT message FROM reviews WHERE message BETWEEN ? AND ?")?;
+    let answered = among("SELECT message FROM answers WHERE message BETWEEN ? AND ?")?;
     let with_events = |(position, record): (u64, MessageRecord)| {
         let events = events_of(&snapshot, record.id)?;
-        let review = reviews::find(&snapshot, record.id)?;
-        let answers = answers::of_message(&snapshot, record.id)?;
+        let review = if reviewed.contains(&position) { reviews::find(&snapshot, record.id)? } else { None };
+        let answers = match answered.contains(&position) {
+            true => answers::of_message(&snapshot, record.id)?,
+            false => Vec::new(),
+        };
         Ok(History { position, record, events, review, answers })
     };
     messages.into_iter().map(with_events).collect()
