@@ -25,6 +25,8 @@ use crate::storage::{self, Store, StoredCheckpoint, StoredCosignature};
 
 /// Requests to a witness in a row: one more when it says at which size it stands.
 const TRIES: usize = 2;
+/// When it is looked again whether there is a head, where none was signed yet.
+const SOON: Duration = Duration::from_secs(2);
 
 /// A witness that is asked.
 #[derive(Debug)]
@@ -189,10 +191,11 @@ pub(super) async fn ask(service: Arc<Service>, watcher: Watcher, every: Duration
         if let Some(outcome) = outcome(&ended) {
             service.metrics.witnessed(&witness, outcome);
         }
+        let wait = if matches!(ended, Ok(None)) && asking.stands_at.is_none() { every.min(SOON) } else { every };
         service.witnesses.note(&witness, ended);
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return,
-            () = tokio::time::sleep(every) => {}
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }
@@ -280,4 +283,195 @@ async fn request(store: &dyn Store, old: u64, head: &StoredCheckpoint) -> Result
     let proof = tiles::roots(store, &ranges).await?;
     let note = std::str::from_utf8(&head.note).map_err(|_| damaged("the newest head is not text"))?;
     Ok(witness::request(old, &proof, note))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::net::SocketAddr;
+
+    use axum::Router;
+    use axum::extract::State;
+    use axum::routing::post;
+
+    use super::*;
+    use crate::audit::checkpoint::SigningKey;
+    use crate::audit::cosignature::CosigningKey;
+    use crate::audit::witness::Witness;
+    use crate::audit::{Checkpointer, Recorder};
+    use crate::server::listener::{Limits, Listener};
+    use crate::storage::suite::{NOON, party};
+    use crate::storage::{Secret, SqliteStore};
+
+    const ORIGIN: &str = "weir.example/DEMOP";
+
+    /// What a witness of a test was asked, and what it answers, one after the other.
+    #[derive(Default)]
+    struct Script {
+        asked: Mutex<Vec<String>>,
+        answers: Mutex<VecDeque<(u16, String)>>,
+    }
+
+    async fn answer(State(script): State<Arc<Script>>, body: String) -> (StatusCode, String) {
+        script.asked.lock().expect("nobody panics").push(body);
+        let (status, text) = script.answers.lock().expect("nobody panics").pop_front().expect("no more is asked");
+        (StatusCode::from_u16(status).expect("a status"), text)
+    }
+
+    /// A log, and a witness of it that answers as it is told.
+    struct Scene {
+        folder: tempfile::TempDir,
+        store: Arc<dyn Store>,
+        checkpointer: Checkpointer,
+        log: SigningKey,
+        script: Arc<Script>,
+        asking: Asking,
+        /// Dropped, it ends the witness.
+        _stop: watch::Sender<bool>,
+    }
+
+    impl Scene {
+        async fn new() -> Scene {
+            let folder = tempfile::tempdir().expect("a folder");
+            let store = SqliteStore::open(&folder.path().join("weir.db"), &Secret::generate()).expect("it opens");
+            let store: Arc<dyn Store> = Arc::new(store);
+            let log = SigningKey::generate(ORIGIN).expect("the name is good");
+            let own = log.secret_text().parse().expect("it is a key");
+            let checkpointer = Checkpointer::resume(Arc::clone(&store), own).await.expect("it begins");
+            let script = Arc::new(Script::default());
+            let address: SocketAddr = ([127, 0, 0, 1], 0).into();
+            let listener = Listener::bind_plain(address, Limits::of_operations()).await.expect("a free port");
+            let cosigner = Cosigner::on_loopback(&format!("http://{}", listener.local_address()));
+            let (stop, stopped) = watch::channel(false);
+            let router = Router::new().route("/add-checkpoint", post(answer)).with_state(script.clone());
+            tokio::spawn(listener.serve(router, stopped));
+            let key = CosigningKey::generate("icb.example/witness").expect("the name is good");
+            std::fs::create_dir(folder.path().join("ours")).expect("it is made");
+            key.save(&folder.path().join("ours/key")).expect("it is written");
+            let watcher = Watcher { key: key.public().clone(), cosigner: cosigner.expect("it is on loopback") };
+            let witness = watcher.key.kid();
+            let asking = Asking { watcher, witness, stands_at: None };
+            Scene { folder, store, checkpointer, log, script, asking, _stop: stop }
+        }
+
+        /// Makes some events and signs the head over them.
+        async fn go_on(&mut self, events: usize) -> u64 {
+            let recorder = Recorder::new(party("DEMOP"), ORIGIN);
+            for _ in 0..events {
+                self.store.append(recorder.stopped(NOON)).await.expect("it is written");
+            }
+            self.checkpointer.checkpoint().await.expect("it is signed").expect("there is a new one").size
+        }
+
+        /// What a real witness that begins now answers to the newest head: ours, or another.
+        async fn line(&self, key: Option<CosigningKey>) -> String {
+            let key = key.unwrap_or_else(|| CosigningKey::load(&self.folder.path().join("ours/key")).expect("a key"));
+            let folder = self.folder.path().join(uuid::Uuid::new_v4().to_string());
+            let witness = Witness::open(self.log.verifier().clone(), key, &folder).expect("it opens");
+            let head = self.store.last_checkpoint().await.expect("it is read").expect("it is there");
+            let request = witness::request(0, &[], std::str::from_utf8(&head.note).expect("text"));
+            witness.add_checkpoint(request.as_bytes(), NOON).expect("it is cosigned")
+        }
+
+        /// One round in which the witness answers so: the size that it cosigned, and the old sizes that it was asked from.
+        async fn round(&mut self, answers: &[(u16, &str)]) -> (Result<Option<u64>, Trouble>, Vec<String>) {
+            let answers = answers.iter().map(|(status, text)| (*status, (*text).to_owned()));
+            *self.script.answers.lock().expect("nobody panics") = answers.collect();
+            let ended = self.asking.round(&*self.store).await;
+            let asked = std::mem::take(&mut *self.script.asked.lock().expect("nobody panics"));
+            assert_eq!(*self.script.answers.lock().expect("nobody panics"), [], "it was asked as often as expected");
+            let asked = asked.iter().map(|body| body.lines().next().unwrap_or_default().to_owned());
+            (ended.map(|cosigned| cosigned.map(|it| it.size)), asked.collect())
+        }
+
+        async fn stored(&self) -> Vec<u64> {
+            let stored = self.store.cosignatures((0, String::new()), 99).await.expect("they are read");
+            stored.iter().map(|cosignature| cosignature.size).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_is_asked_for_once_and_from_where_the_witness_stands() {
+        let mut scene = Scene::new().await;
+        assert_eq!(scene.round(&[]).await, (Ok(None), vec![]), "there is no head yet");
+        let one = scene.go_on(3).await;
+        let line = scene.line(None).await;
+        assert_eq!(scene.round(&[(200, &line)]).await, (Ok(Some(one)), vec!["old 0".to_owned()]));
+        assert_eq!(scene.round(&[]).await, (Ok(None), vec![]), "nothing is new");
+        let two = scene.go_on(2).await;
+        let several = format!("— other.example/w AAAAAAAA\n{}", scene.line(None).await);
+        assert_eq!(scene.round(&[(200, &several)]).await, (Ok(Some(two)), vec!["old 3".to_owned()]));
+        assert_eq!(scene.stored().await, [one, two]);
+
+        scene.asking.stands_at = None;
+        let again = scene.line(None).await;
+        assert_eq!(scene.round(&[(200, &again)]).await, (Ok(Some(two)), vec!["old 5".to_owned()]), "after a restart");
+        let three = scene.go_on(1).await;
+        let line = scene.line(None).await;
+        let asked = vec!["old 5".to_owned(), "old 3".to_owned()];
+        assert_eq!(scene.round(&[(409, "3\n"), (200, &line)]).await, (Ok(Some(three)), asked));
+        assert_eq!(scene.stored().await, [one, two, three]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_stored_but_a_cosignature_of_the_head_by_the_listed_key() {
+        let mut scene = Scene::new().await;
+        scene.go_on(2).await;
+        let of_another_head = scene.line(None).await;
+        scene.go_on(1).await;
+        let stranger = CosigningKey::generate("icb.example/witness").expect("the name is good");
+        let of_stranger = scene.line(Some(stranger)).await;
+        let good = scene.line(None).await;
+        let (renamed, cut) = (good.replace("icb.example", "lmc.example"), &good[..good.len() - 4]);
+        let long = "a".repeat(1 << 20);
+        for (status, text) in [
+            (200, ""),
+            (200, "\u{0}\n\n"),
+            (200, &*of_another_head),
+            (200, &*of_stranger),
+            (200, &*renamed),
+            (200, cut),
+            (200, &*long),
+            (204, ""),
+            (301, ""),
+            (400, "old"),
+            (403, ""),
+            (409, ""),
+            (409, "1"),
+            (409, "-1\n"),
+            (409, "many\n"),
+            (500, ""),
+        ] {
+            let (ended, _) = scene.round(&[(status, text)]).await;
+            let trouble = ended.expect_err(text);
+            assert!(!trouble.is_alarm(), "{status} {trouble}");
+        }
+        let (ended, _) = scene.round(&[(409, "1\n"), (409, "2\n")]).await;
+        assert_eq!(ended, Err(Trouble::Answered(StatusCode::CONFLICT)), "it is not asked for ever");
+        assert_eq!(scene.stored().await, [0; 0]);
+        assert_eq!(scene.round(&[(200, &good)]).await.0, Ok(Some(3)));
+    }
+
+    #[tokio::test]
+    async fn a_witness_that_knows_more_or_another_log_is_an_alarm_until_it_cosigns_again() {
+        let mut scene = Scene::new().await;
+        let (standings, kid) = (Standings::default(), scene.asking.witness.clone());
+        standings.begin(&kid, None);
+        scene.go_on(4).await;
+        let alarm = |standings: &Standings| standings.sizes()[0].2;
+        for (answer, expected) in [
+            ((409, "9\n"), Trouble::RolledBack { cosigned: 9, events: 4 }),
+            ((422, ""), Trouble::Forked { cosigned: 0 }),
+        ] {
+            let (ended, _) = scene.round(&[answer]).await;
+            assert_eq!(ended, Err(expected.clone()));
+            standings.note(&kid, Err(expected.clone()));
+            assert_eq!(alarm(&standings), Some(expected.code()));
+            standings.note(&kid, Err(Trouble::NoAnswer("gone".to_owned())));
+            assert_eq!(alarm(&standings), Some(expected.code()), "it is no better for not answering");
+        }
+        assert_eq!(standings.shown()[0]["trouble"], "gone");
+        standings.note(&kid, Ok(Some(Cosigned { size: 4, at: NOON })));
+        assert_eq!(standings.sizes(), [(kid, 4, None)]);
+    }
 }

@@ -108,10 +108,11 @@ async fn add_checkpoint(State(witness): State<Arc<Witness>>, body: Body) -> Resp
         }
     };
     // Not on this thread: it waits for the disk.
-    let added = tokio::task::spawn_blocking(move || witness.add_checkpoint(&body, clock::now())).await;
+    let cosigner = witness.clone();
+    let added = tokio::task::spawn_blocking(move || cosigner.add_checkpoint(&body, clock::now())).await;
     match added {
         Ok(Ok(line)) => {
-            info!("a checkpoint was cosigned");
+            info!(size = witness.size(), "a checkpoint was cosigned");
             said(StatusCode::OK, TEXT, line)
         }
         Ok(Err(refused)) => of_refused(&refused),

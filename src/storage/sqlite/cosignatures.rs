@@ -17,8 +17,11 @@ pub(super) fn keep(connection: &Connection, cosignature: &StoredCosignature) -> 
 
 /// How many were kept.
 pub(super) fn kept(connection: &Connection) -> Result<u64, Error> {
-    let kept = first(connection, "SELECT cosignatures FROM cosigned", [], |row| index(row, 0))?;
-    kept.ok_or_else(|| Error::Damaged("the number of cosignatures is gone".to_owned()))
+    // All rows are read, though there is one: a damaged page may seem to hold more.
+    match all(connection, "SELECT cosignatures FROM cosigned", [], |row| index(row, 0))?[..] {
+        [kept] => Ok(kept),
+        _ => Err(Error::Damaged("the number of cosignatures is gone".to_owned())),
+    }
 }
 
 /// Cosignatures after one of them, in order of size and witness.
