@@ -15,13 +15,13 @@ mod gone;
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt;
 #[allow(clippy::disallowed_types, reason = "a hash with a random key is wanted, and nothing is ordered by it")]
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 
 use self::gone::{Gone, is_erased};
 use super::checkpoint::{self, Note, VerifierKey};
 use super::cosignature::{Cosigned, CosignerKey, KeptHead};
 use super::event::{detail, kind};
-use super::merkle::{self, Frontier, Hash, TILE_HEIGHT};
+use super::merkle::{self, Frontier, TILE_HEIGHT};
 use crate::fhir::audit_event::{self, RecordedEvent};
 use crate::fhir::{Instant, instant_text};
 use crate::identity::MessageId;
@@ -29,8 +29,8 @@ use crate::identity::digest::{hex, sha_256};
 use crate::identity::keyed_hash::HashKey;
 use crate::provenance;
 use crate::storage::{
-    Approval, Content, Envelope, Error, FiledSubject, History, Hour, Part, State, Store, StoredCheckpoint,
-    StoredCosignature, StoredEvent, Subtree, filing_number,
+    Approval, Content, Envelope, Error, History, Hour, Part, State, Store, StoredCheckpoint, StoredCosignature,
+    StoredEvent, Subtree, filing_number,
 };
 
 /// Rows read at a time.
@@ -60,7 +60,7 @@ pub struct Report {
     /// Leaves in the tree: one more than the last event's number.
     pub size: u64,
     /// The root over all of them, if none is missing.
-    pub root: Option<Hash>,
+    pub root: Option<merkle::Hash>,
     /// What is wrong, in the order it was found; at most 1,000.
     pub faults: Vec<Fault>,
     /// How many further faults there are.
@@ -416,7 +416,7 @@ pub async fn verify_with(
     verifier.caught_up = verifier.next;
     let place = verifier.check_messages().await;
     verifier.absorb(place, |verifier| Place::Message(verifier.position + 1))?;
-    let place = verifier.check_rows_exist().await;
+    let place = verifier.check_strays().await;
     verifier.absorb(place, |_| Place::Event(0))?;
     let place = verifier.check_filing().await;
     verifier.absorb(place, |_| Place::Filing)?;
@@ -459,7 +459,7 @@ impl Sum {
         Sum { hasher: self.hasher.clone(), rows: 0, sum: 0 }
     }
 
-    fn add(&mut self, row: FiledSubject) {
+    fn add(&mut self, row: impl Hash) {
         self.rows += 1;
         self.sum = self.sum.wrapping_add(self.hasher.hash_one(row));
     }
@@ -500,8 +500,10 @@ struct Verifier<'a> {
     complete: Vec<Subtree>,
     /// Events whose bytes were changed, as many as are named.
     changed: BTreeSet<u64>,
-    /// Events about messages that were read, and not yet heard beside their message.
-    about: i64,
+    /// Which events are filed under which messages.
+    about: Sum,
+    /// Which events were read beside which messages, by what they say.
+    heard: Sum,
     /// The glossaries of lineages that were looked at.
     glossaries: HashSet<[u8; 32]>,
     /// Whether every event was there and could be read.
@@ -528,7 +530,7 @@ impl<'a> Verifier<'a> {
             more_faults: 0,
         };
         let frontier = Some(Frontier::new());
-        let (ahead, glossaries) = (VecDeque::new(), HashSet::new());
+        let (ahead, glossaries, about) = (VecDeque::new(), HashSet::new(), Sum::default());
         Verifier {
             store,
             key,
@@ -546,7 +548,8 @@ impl<'a> Verifier<'a> {
             position: 0,
             complete: vec![],
             changed: BTreeSet::new(),
-            about: 0,
+            heard: about.empty(),
+            about,
             glossaries,
             all_read: true,
             subjects: Sum::default(),
@@ -597,6 +600,7 @@ impl<'a> Verifier<'a> {
             }
             self.check_subtrees().await?;
         }
+        self.check_no_other_subtrees().await?;
         self.compare_heads(self.next);
         self.settle_up_to(u64::MAX).await?;
         self.compare_heads(self.next);
@@ -631,8 +635,12 @@ impl<'a> Verifier<'a> {
             }
         }
         match event.message {
-            Some(_) => self.about += 1,
-            None => drop(self.hear(stored)),
+            Some(message) => self.about.add((message, *seq)),
+            None => {
+                if self.hear(stored).is_some_and(|said| said.message().is_some()) {
+                    self.fault(Fault::EventMisfiled { seq: *seq });
+                }
+            }
         }
     }
 
@@ -649,9 +657,6 @@ impl<'a> Verifier<'a> {
         // What was changed is said; what came after the log was read is left to the next verification.
         if self.changed.contains(seq) || *seq >= self.next {
             return Some(said);
-        }
-        if said.message() != event.message {
-            self.fault(Fault::EventMisfiled { seq: *seq });
         }
         if let Some(subject) = said.subject().and_then(filing_number) {
             self.subjects.add((subject, *seq));
@@ -759,20 +764,43 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    /// Looks for events about messages that have no row, when there are more events than were read beside rows.
-    async fn check_rows_exist(&mut self) -> Result<(), Error> {
+    /// Sees that no subtree is kept whose leaves are not there. Those of leaves that a running gateway has added since may be.
+    async fn check_no_other_subtrees(&mut self) -> Result<(), Error> {
+        for level in 1..=8 {
+            let height = u32::from(level) * TILE_HEIGHT;
+            let complete = self.next.checked_shr(height).unwrap_or(0);
+            let further = self.store.subtrees(level, complete, 1).await?;
+            let Some(Subtree { position, .. }) = further.first() else { continue };
+            let end = (u128::from(*position) + 1) << height;
+            if end > u128::from(self.store.event_count().await?) {
+                self.fault(Fault::SubtreeChanged { level, position: *position });
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at every event about a message again, when not each was read beside the message that it is filed under: for those that are
+    /// filed under another, and those whose message has no row.
+    async fn check_strays(&mut self) -> Result<(), Error> {
         let (mut next, end) = (0, self.next);
-        while self.about != 0 && next < end {
+        while self.about.differs(&self.heard) && next < end {
             let page = self.store.events(next, PAGE).await?;
             let Some(last) = page.last() else { break };
             next = last.seq + 1;
-            let ids: BTreeSet<MessageId> = page.iter().filter_map(|stored| stored.event.message).collect();
+            let about = page.iter().filter(|stored| stored.event.message.is_some() && stored.seq < end);
+            let ids = about.clone().filter_map(|stored| stored.event.message).collect::<BTreeSet<_>>();
             let absent = self.store.absent(ids.into_iter().collect()).await?;
-            let stray = |stored: &&StoredEvent| stored.event.message.is_some_and(|id| absent.contains(&id));
-            for stored in page.iter().filter(stray).filter(|stored| stored.seq < end) {
-                let Some(said) = self.hear(stored) else { continue };
+            for stored in about {
+                let filed = stored.event.message;
+                let is_stray = filed.is_some_and(|id| absent.contains(&id));
+                let said = if is_stray { self.hear(stored) } else { RecordedEvent::read(&stored.event.bytes) };
+                let Some(said) = said.filter(|_| !self.changed.contains(&stored.seq)) else { continue };
+                if said.message() != filed {
+                    self.fault(Fault::EventMisfiled { seq: stored.seq });
+                    self.all_read = false;
+                }
                 let kept = said.is(kind::MESSAGE_ACCEPTED) || said.is(kind::STATE_TRANSITION);
-                if let Some(message) = said.message().filter(|_| kept) {
+                if let Some(message) = said.message().filter(|_| kept && is_stray) {
                     self.fault(Fault::MessageMissing { message, seq: stored.seq });
                 }
             }
@@ -889,8 +917,15 @@ impl<'a> Verifier<'a> {
 
     /// What the events of a message say.
     fn told<'h>(&mut self, history: &'h History) -> Told<'h> {
-        self.about -= history.events.iter().filter(|stored| stored.seq < self.next).count() as i64;
-        history.events.iter().filter_map(|stored| Some((stored.seq, self.hear(stored)?))).collect()
+        let mut told = Vec::with_capacity(history.events.len());
+        for stored in &history.events {
+            let Some(said) = self.hear(stored) else { continue };
+            if let Some(message) = said.message().filter(|_| stored.seq < self.next) {
+                self.heard.add((message, stored.seq));
+            }
+            told.push((stored.seq, said));
+        }
+        told
     }
 
     /// Opens every sealed part of messages, and compares lineages and answers with the digests that were audited.
@@ -1485,6 +1520,16 @@ mod tests {
         for change in ["UPDATE subtrees SET hash = zeroblob(32)", "DELETE FROM subtrees"] {
             site.tamper(change);
             assert_eq!(site.verify().await.faults, [Fault::SubtreeChanged { level: 1, position: 0 }], "{change}");
+        }
+        for (level, position) in [(1, 1), (1, i64::MAX), (8, 0)] {
+            let site = Site::new().await;
+            site.tamper(&format!("INSERT INTO subtrees VALUES ({level}, {position}, zeroblob(32))"));
+            let position = u64::try_from(position).expect("it is positive");
+            assert_eq!(
+                site.verify().await.faults,
+                [Fault::SubtreeChanged { level, position }],
+                "its leaves are not there"
+            );
         }
     }
 
