@@ -119,6 +119,7 @@ fn the_log_is_searched_over_http_and_each_search_is_in_it() {
     let (bench, id) = bench();
     let auditor = token(&bench.site, "demo-auditor");
     let headers = [("authorization", &*auditor)];
+    assert_eq!(bench.get(&format!("/messages/{id}/withheld"), &headers).status, 200);
     let get = |path: &str| {
         let answer = bench.get(&format!("/FHIR/R4/{path}"), &headers);
         assert_eq!(answer.status, 200, "{path}: {}", answer.json());
@@ -180,6 +181,18 @@ fn the_log_is_searched_over_http_and_each_search_is_in_it() {
     assert_eq!(no_form.status, 415);
     let long = bench.post("/FHIR/R4/AuditEvent/_search", &form, "a&".repeat(9_000));
     assert_eq!(long.status, 413);
+    let about_patient = |more: &str| resources(&get(&format!("AuditEvent?patient:identifier={hash}{more}")));
+    for (kind, profile) in [("AuthZ-Consent", "AuthZconsent"), ("read", "PatientRead"), ("search-type", "PatientQuery")]
+    {
+        let events = about_patient(&format!("&subtype={kind}&outcome=0"));
+        let claims = |event: &Value| event["meta"]["profile"][0].as_str().is_some_and(|it| it.ends_with(profile));
+        assert!(!events.is_empty() && events.iter().all(claims), "{kind}: {events:?}");
+    }
+    let steps = about_patient("&subtype=state-transition");
+    assert!(!steps.is_empty(), "a step of the message is about its patient");
+    let asked = about_patient("&subtype=search-type");
+    let query = asked[0]["entity"][1]["description"].as_str().expect("what was asked");
+    assert!(query.starts_with("AuditEvent?patient%3Aidentifier=") && query.contains(&hash), "{query}");
     let searches = resources(&get(&format!("AuditEvent?patient:identifier={hash}&subtype=search-type")));
     assert!(
         searches.len() >= 3 && searches.iter().all(|event| event.to_string().contains("demo-auditor")),

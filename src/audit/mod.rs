@@ -9,7 +9,10 @@
 
 mod answers;
 pub mod checkpoint;
+mod decisions;
 pub mod event;
+#[cfg(test)]
+mod every_kind;
 mod log;
 pub mod merkle;
 pub mod proof;
@@ -21,6 +24,7 @@ mod verify;
 pub use crate::fhir::audit_event::Who;
 pub use crate::identity::keyed_hash::{HashKey, KeyedHash};
 pub use answers::Answer;
-pub use event::{Access, Recorder, Refused, Search, Step, Terms, submitted_by};
+pub use decisions::Decision;
+pub use event::{Access, Object, Recorder, Refused, Step, Terms, patient_of, submitted_by};
 pub use log::{Checkpointer, Error, recover, requeue};
 pub use verify::{Fault, Place, Report, verify, verify_with};

@@ -79,7 +79,9 @@ fn is_called(what: &What<'_>, id: &str) -> bool {
         What::Message(message) => id.parse() == Ok(*message),
         What::Agreement(agreement) => agreement == id,
         What::Patient(hash) => hash.as_deref() == Some(id),
+        What::Resource(_, resource) => id.parse() == Ok(*resource),
         What::Configuration => id == "configuration",
+        What::Query(_) => false,
     }
 }
 
@@ -146,7 +148,7 @@ mod tests {
 
     use super::*;
     use crate::audit::event::kind;
-    use crate::audit::{Access, HashKey, KeyedHash, Recorder, Terms};
+    use crate::audit::{Access, HashKey, KeyedHash, Object, Recorder, Terms};
     use crate::storage::suite::message;
     use crate::storage::{NewMessage, Secret, SqliteStore};
 
@@ -183,8 +185,8 @@ mod tests {
             store.accept(new, vec![event]).await.expect("it is accepted");
             let by = Who::operator("demo-guardian");
             let action = crate::identity::principal::Action::ReadMessage;
-            let (message, permitted) = (Some(message(number).id), number % 3 > 0);
-            let access = Access { by, action, message, search: None, permitted, reason: None, address: None, at };
+            let (object, permitted) = (Object::Message(message(number).id), number % 3 > 0);
+            let access = Access { by, action, object, patient: None, permitted, reason: None, address: None, at };
             store.append(recorder.access(access)).await.expect("it is written");
         }
         (folder, store, hashes)

@@ -978,7 +978,16 @@ mod tests {
 
     async fn step(store: &Arc<dyn Store>, recorder: &Recorder, number: u32, to: State) {
         let record = store.message(message(number).id).await.expect("it is read").expect("it is there");
-        let step = Step { record: &record, to, at: NOON, attempts: 1, next_attempt_at: None, reason: "", note: "" };
+        let step = Step {
+            record: &record,
+            patient: None,
+            to,
+            at: NOON,
+            attempts: 1,
+            next_attempt_at: None,
+            reason: "",
+            note: "",
+        };
         let change = match to {
             State::Delivered => recorder.disclosure(step, &terms(), "https://trust.example/FHIR/R4"),
             _ => recorder.transition(step),

@@ -15,24 +15,31 @@ use time::{Date, Duration, Month, Time};
 use tracing::error;
 
 use super::Service;
-use super::access::{looked, permit};
+use super::access::{failed, looked, permit};
 use super::body::{self, Unread};
 use super::listener::Peer;
 use super::records::{no_answer, no_store, outcome, unambiguous};
 use crate::audit::event::kind;
 use crate::audit::search::{Page, Query, search};
-use crate::audit::{HashKey, Search};
+use crate::audit::{HashKey, Object};
 use crate::fhir::audit_event::Outcome;
 use crate::fhir::bars::NHS_NUMBER;
 use crate::fhir::outcome::{Issue, IssueType};
 use crate::fhir::{Instant, Writer};
 use crate::identity::principal::{Action, Principal};
+use crate::pipeline::Gateway;
 use crate::storage::{Content, Error, MessageRecord, Store};
 
 /// Resources of a page, unless `_count` asks for another number, and at most.
 const PAGE: (usize, usize) = (50, 500);
 /// Bytes of a question in a body.
 const LONGEST: usize = 16 << 10;
+/// Parameters of a question that the audit log keeps, at most.
+const AUDITED: usize = 20;
+/// Why a search did not happen that nobody could answer.
+const NOT_UNDERSTOOD: &str = "not-understood";
+/// Subtypes that are not Weir's own.
+const INTERACTIONS: [&str; 5] = ["read", "search-type", "operation", "receive", "disclose"];
 /// How an identifier that is a keyed hash is told from others.
 const KEYED_HASH: &str = "https://weir.example/Id/keyed-hash";
 
@@ -85,6 +92,39 @@ struct Question {
     target: Option<String>,
     /// The parameters as they were understood, without where the page begins, for links.
     parameters: Vec<(String, String)>,
+}
+
+impl Question {
+    /// As the audit log keeps it: without values that may be anything, a person's name among them. `is_known` says of an id
+    /// whether the site has it.
+    fn audited(&self, what: What, is_known: impl Fn(&str) -> bool) -> String {
+        let keep = |(name, value): &(String, String)| {
+            let is_known = match &**name {
+                "agent:identifier" | "entity:identifier" => is_uuid(value) || is_known(value),
+                "subtype" => value.split(',').all(|code| kind::ALL.contains(&code) || INTERACTIONS.contains(&code)),
+                _ => true,
+            };
+            (name.clone(), if is_known { value.clone() } else { "…".to_owned() })
+        };
+        let mut pairs = form_urlencoded::Serializer::new(String::new());
+        pairs.extend_pairs(self.parameters.iter().take(AUDITED).map(keep));
+        if let Some(before) = self.query.before {
+            pairs.append_pair("_before", &before.to_string());
+        }
+        format!("{}?{}", what.name(), pairs.finish())
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.strip_prefix("urn:uuid:").unwrap_or(text).parse::<uuid::Uuid>().is_ok()
+}
+
+/// Whether a principal, an organisation or an agreement of the site is called so.
+fn is_known(gateway: &Gateway, id: &str) -> bool {
+    let stages = gateway.stages();
+    id.parse().is_ok_and(|id| gateway.principals.named(&id).is_some())
+        || id.parse().is_ok_and(|id| stages.provider.ods == id || !gateway.lanes(&id).is_empty())
+        || stages.agreements.iter().any(|agreement| agreement.id().as_str() == id)
 }
 
 pub(super) fn router() -> Router<Arc<Service>> {
@@ -152,16 +192,21 @@ async fn by_body(
 
 async fn answer(service: &Service, peer: &Peer, principal: &Principal, asked: Asked) -> Response {
     let (what, gateway) = (asked.what, &service.gateway);
-    let question = question(asked, &gateway.hash_key);
-    let patient = question.as_ref().ok().and_then(|question| question.query.patient.as_deref());
-    let search = Some(Search { of: what.name(), patient });
-    if let Err(response) = looked(service, peer, principal, what.action(), (None, search)).await {
+    let question = match question(asked, &gateway.hash_key) {
+        Ok(question) => question,
+        Err(issue) => {
+            let search = (Object::Search(what.name()), NOT_UNDERSTOOD);
+            return match failed(service, peer, principal, what.action(), search).await {
+                Ok(()) => outcome(StatusCode::BAD_REQUEST, &[*issue]),
+                Err(response) => *response,
+            };
+        }
+    };
+    let asks = question.audited(what, |id| is_known(gateway, id));
+    let search = (Object::Search(&asks), question.query.patient.as_deref());
+    if let Err(response) = looked(service, peer, principal, what.action(), search).await {
         return *response;
     }
-    let question = match question {
-        Ok(question) => question,
-        Err(issue) => return outcome(StatusCode::BAD_REQUEST, &[*issue]),
-    };
     match found(gateway.store(), what, &question).await {
         Ok((resources, next)) => {
             let fhir = [(header::CONTENT_TYPE, "application/fhir+json")];
@@ -308,8 +353,7 @@ fn question(asked: Asked, hashes: &HashKey) -> Result<Question, Box<Issue>> {
             }
             ("subtype", What::AuditEvent) if query.kinds.is_empty() => {
                 let is_code = |code: &String| {
-                    !code.is_empty()
-                        && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-' || byte.is_ascii_digit())
+                    !code.is_empty() && code.bytes().all(|byte| byte == b'-' || byte.is_ascii_alphanumeric())
                 };
                 query.kinds = codes(&value);
                 if !query.kinds.iter().all(|code| is_code(code) && !may_be_nhs_number(code)) {
@@ -532,6 +576,28 @@ mod tests {
                 assert!(!set.contains("9990000018") && !set.contains("999-000"), "{name}={value}: {set}");
             }
         }
+    }
+
+    #[test]
+    fn what_may_be_a_name_is_not_kept() {
+        let pairs = [
+            ("agent:identifier", "smith"),
+            ("entity", "urn:uuid:00000000-0000-4000-8000-000000000000"),
+            ("subtype", "access,smith"),
+            ("outcome", "0"),
+            ("_before", "7"),
+        ];
+        let read = asked(What::AuditEvent, &pairs, true).expect("it is understood");
+        let kept = |id| form_urlencoded::byte_serialize(id).collect::<String>();
+        let uuid = kept("urn:uuid:00000000-0000-4000-8000-000000000000".as_bytes());
+        let masked = kept("…".as_bytes());
+        let expected = |agent: &str| {
+            format!(
+                "AuditEvent?agent%3Aidentifier={agent}&entity%3Aidentifier={uuid}&subtype={masked}&outcome=0&_before=7"
+            )
+        };
+        assert_eq!(read.audited(What::AuditEvent, |_| false), expected(&masked));
+        assert_eq!(read.audited(What::AuditEvent, |id| id == "smith"), expected("smith"));
     }
 
     #[test]
