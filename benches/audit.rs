@@ -86,7 +86,7 @@ impl Log {
 }
 
 fn step<'a>(record: &'a MessageRecord, to: State, reason: &'static str) -> Step<'a> {
-    Step { record, to, at: record.accepted_at, attempts: 1, next_attempt_at: None, reason, note: "" }
+    Step { record, patient: None, to, at: record.accepted_at, attempts: 1, next_attempt_at: None, reason, note: "" }
 }
 
 fn message(number: u64, at: Instant) -> NewMessage {

@@ -75,7 +75,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tracing::{Instrument as _, Span, debug, debug_span, error, field, info, info_span, warn};
 
 use crate::acknowledgement::{self, Verdict};
-use crate::audit::{self, HashKey, Recorder, Refused, Step, Terms};
+use crate::audit::{self, Decision, HashKey, KeyedHash, Recorder, Refused, Step, Terms};
 use crate::delivery::outbox::{self, Queued, enqueue};
 use crate::delivery::{AttemptError, Dispatch, Health, Lane, deadline};
 use crate::disclosure::{self, AgreementChange, Agreements};
@@ -90,7 +90,7 @@ use crate::mapping::{self, Mapped, Mappings};
 use crate::provenance::{self, Attested};
 use crate::refusal::Refusal;
 use crate::storage::{self, Content, Handling, MessageRecord, NewMessage, State, Store, Transition};
-use crate::validation::{self, Question, Validator};
+use crate::validation::{self, Question, Validated, Validator};
 
 /// How the records of one interface are read and checked.
 #[derive(Clone, Debug)]
@@ -297,7 +297,8 @@ pub async fn accept(gateway: &Gateway, submission: Submission, now: fn() -> Inst
 
 async fn accept_within(gateway: &Gateway, submission: Submission, now: fn() -> Instant) -> Result<Queued, Refusal> {
     let (sender, by, interface) = (submission.sender.clone(), submission.by.clone(), submission.interface.clone());
-    match queue(gateway, submission, now).await {
+    let mut patient = None;
+    match queue(gateway, submission, &mut patient, now).await {
         Ok(queued) => {
             info!(recipient = %queued.recipient(), repeat = queued.is_repeat(), "message accepted");
             Ok(queued)
@@ -309,6 +310,7 @@ async fn accept_within(gateway: &Gateway, submission: Submission, now: fn() -> I
         }
         Err(refusal) => {
             warn!(stage = refusal.stage(), issues = refusal.issues().len(), "submission refused");
+            let denied = denied(gateway, (&sender, by.as_ref()), &refusal, patient, now());
             let known = gateway.stages().interfaces.contains_key(&interface);
             let refused = Refused {
                 sender: &sender,
@@ -318,16 +320,60 @@ async fn accept_within(gateway: &Gateway, submission: Submission, now: fn() -> I
                 reason: refusal.stage(),
                 at: now(),
             };
-            if let Err(error) = gateway.store().append(gateway.recorder.refused(refused)).await {
-                warn!(%error, "the refusal could not be written to the audit log");
+            for event in denied.into_iter().chain([gateway.recorder.refused(refused)]) {
+                if let Err(error) = gateway.store().append(event).await {
+                    warn!(%error, "the refusal could not be written to the audit log");
+                }
             }
             Err(refusal)
         }
     }
 }
 
-/// Each step consumes the proof made by the step before it: skipping one does not compile.
-async fn queue(gateway: &Gateway, submission: Submission, now: fn() -> Instant) -> Result<Queued, Refusal> {
+/// The event of a decision against sharing, when the refusal is one that an agreement and what the person said led to.
+fn denied(
+    gateway: &Gateway,
+    (sender, by): (&PartyId, Option<&PrincipalId>),
+    refusal: &Refusal,
+    patient: Option<KeyedHash>,
+    at: Instant,
+) -> Option<storage::Event> {
+    let Refusal::Disclosure(error) = refusal else { return None };
+    let (id, version, reason, said) = match error {
+        disclosure::Error::Consent { agreement, obstacle } => (agreement, None, "no-consent", Some(obstacle)),
+        disclosure::Error::Decision { agreement, obstacle, .. } => {
+            (agreement, None, "decision-incomplete", Some(obstacle))
+        }
+        disclosure::Error::NotInForce { agreement, version, .. } => {
+            (agreement, Some(version.as_str()), "agreement-not-in-force", None)
+        }
+        _ => return None,
+    };
+    let stages = gateway.stages();
+    let agreement = stages.agreements.version(id, version, at)?;
+    let terms = Terms {
+        subject: patient,
+        purpose: agreement.purpose().code.clone(),
+        agreement: id.clone(),
+        version: agreement.version().to_owned(),
+        agreement_hash: agreement.hash(),
+        sent: 0,
+        withheld: 0,
+        consent: said.map(|obstacle| ("none".to_owned(), obstacle.preference.code().to_owned())),
+    };
+    let recipient = &agreement.recipient().ods;
+    let decision = Decision { sender, by, recipient, message: None, terms: &terms, denied: Some(reason), at };
+    Some(gateway.recorder.decision(decision))
+}
+
+/// Each step consumes the proof made by the step before it: skipping one does not compile. `patient` is whom it is about, as soon as
+/// that is known.
+async fn queue(
+    gateway: &Gateway,
+    submission: Submission,
+    patient: &mut Option<KeyedHash>,
+    now: fn() -> Instant,
+) -> Result<Queued, Refusal> {
     let length = submission.body.len();
     let stages = gateway.stages();
     let received = aside(&stages, length, |stages| receive(stages, submission)).await?;
@@ -337,19 +383,39 @@ async fn queue(gateway: &Gateway, submission: Submission, now: fn() -> Instant) 
     }
     gateway.store().room().await.map_err(outbox::Error::from)?;
     let at = now();
-    let attested = aside(&stages, length, move |stages| prepare(stages, received, at)).await?;
+    let (person, attested) = aside(&stages, length, move |stages| {
+        let validated = match conforming(stages, received) {
+            Ok(validated) => validated,
+            Err(refusal) => return (None, Err(refusal)),
+        };
+        (nhs_number(validated.mapped().bundle()), cut_down(stages, validated, at))
+    })
+    .await;
+    *patient = person.map(|(system, value)| gateway.hash_key.subject(system, &value));
+    let attested = attested?;
     let recipient = &attested.disclosable().agreement().recipient().ods;
     if gateway.lanes(recipient).is_empty() {
         return Err(outbox::Error::NoRoute { recipient: recipient.clone() }.into());
     }
-    let (terms, record) = (terms(gateway, &attested), gateway.hash_key.record(&attested.received().digest()));
+    let terms = terms(&attested, patient.clone());
+    let record = gateway.hash_key.record(&attested.received().digest());
     let by = attested.received().by().cloned();
     let accepted_at = now();
     let handling = handling(gateway, &stages, &attested, accepted_at)?;
     let events = |message: &NewMessage| {
         let accepted = gateway.recorder.accepted(message, by.as_ref(), &terms, &record);
-        let opened = |review| gateway.recorder.review_opened(message.id, review, message.accepted_at);
-        std::iter::once(accepted).chain(message.review.as_ref().map(opened)).collect()
+        let decided = gateway.recorder.decision(Decision {
+            sender: &message.sender,
+            by: by.as_ref(),
+            recipient: &message.recipient,
+            message: Some(message.id),
+            terms: &terms,
+            denied: None,
+            at: message.accepted_at,
+        });
+        let of = (message.id, terms.subject.as_ref());
+        let opened = |review| gateway.recorder.review_opened(of, review, message.accepted_at);
+        [accepted, decided].into_iter().chain(message.review.as_ref().map(opened)).collect()
     };
     let stored = async {
         let queued = enqueue(gateway.store(), attested, (accepted_at, handling), events).await?;
@@ -383,13 +449,12 @@ async fn aside<T: Send + 'static>(
 }
 
 /// Under which terms a message leaves: counts and keyed hashes, no values.
-fn terms(gateway: &Gateway, attested: &Attested) -> Terms {
+fn terms(attested: &Attested, subject: Option<KeyedHash>) -> Terms {
     let disclosable = attested.disclosable();
     let (agreement, manifest, ground) = (disclosable.agreement(), disclosable.manifest(), disclosable.ground());
-    let subject = nhs_number(disclosable.validated().mapped().bundle());
     let count = |rows: usize| u32::try_from(rows).unwrap_or(u32::MAX);
     Terms {
-        subject: subject.map(|(system, value)| gateway.hash_key.subject(system, &value)),
+        subject,
         purpose: ground.decision().map_or(&agreement.purpose().code, |decision| &decision.purpose).clone(),
         agreement: agreement.id().clone(),
         version: agreement.version().to_owned(),
@@ -469,6 +534,11 @@ fn receive(stages: &Stages, submission: Submission) -> Result<Received, Refusal>
 
 /// Stages 2 to 5.
 fn prepare(stages: &Stages, received: Received, now: Instant) -> Result<Attested, Refusal> {
+    cut_down(stages, conforming(stages, received)?, now)
+}
+
+/// Stages 2 and 3.
+fn conforming(stages: &Stages, received: Received) -> Result<Validated, Refusal> {
     let interface = stages.interface(received.interface())?;
     let mapped = debug_span!("mapping").in_scope(|| {
         let mapped = mapping::apply(&stages.mappings, received)?;
@@ -480,6 +550,11 @@ fn prepare(stages: &Stages, received: Received, now: Instant) -> Result<Attested
         debug!(warnings = validated.warnings().len(), "Bundle validated");
         Ok::<_, validation::Error>(validated)
     })?;
+    Ok(validated)
+}
+
+/// Stages 4 and 5.
+fn cut_down(stages: &Stages, validated: Validated, now: Instant) -> Result<Attested, Refusal> {
     let disclosable = debug_span!("disclosure").in_scope(|| {
         let projected = disclosure::minimise(&stages.agreements, validated)?;
         let disclosable = projected.revalidated(|cut| stages.validator.recheck(cut))?;
@@ -527,6 +602,8 @@ async fn forward_within(
     mut record: MessageRecord,
     now: fn() -> Instant,
 ) -> Result<Option<Forwarded>, storage::Error> {
+    let accepted = Terms::of(gateway.store(), record.id).await?;
+    let patient = accepted.as_ref().and_then(|terms| terms.subject.as_ref());
     let payload = match gateway.store().content(record.id, Content::Payload).await {
         Ok(payload) => payload.ok_or_else(|| "a queued message has no payload".to_owned()),
         Err(error) if error.is_transient() => return Err(error),
@@ -542,7 +619,10 @@ async fn forward_within(
             let note = format!("the stored Bundle cannot be sent: {why}");
             error!(message_id = %record.id, %note, "message is dead: tell the team that sent it");
             let ended = Ended::new(State::Dead, "payload-damaged", note);
-            gateway.store().transition(gateway.recorder.transition(ended.step(&record, now(), None))).await?;
+            gateway
+                .store()
+                .transition(gateway.recorder.transition(ended.step((&record, patient), now(), None)))
+                .await?;
             return Ok(Some(Forwarded { state: State::Dead, health: Health::Unknown, was_answered: false }));
         }
     };
@@ -560,7 +640,7 @@ async fn forward_within(
     record.attempts += 1;
     let attempt = format!("attempt {} began", record.attempts);
     let begun = Ended::new(State::InFlight, "attempt", attempt);
-    let begin = gateway.recorder.transition(begun.step(&record, now(), None));
+    let begin = gateway.recorder.transition(begun.step((&record, patient), now(), None));
     match gateway.store().transition(Transition { route: Some(lane.route()), ..begin }).await {
         Err(storage::Error::Stale { found, .. }) => {
             debug!(state = %found, "the message moved on before its attempt");
@@ -591,9 +671,9 @@ async fn forward_within(
         }
         state => info!(%state, attempts = record.attempts, note = %ended.note, "attempt ended"),
     }
-    let step = ended.step(&record, at, next);
+    let step = ended.step((&record, patient), at, next);
     let health = ended.health;
-    let transition = outcome(gateway, lane, step).await?;
+    let transition = outcome(gateway, lane, step, accepted.as_ref());
     let transition = Transition { carried_as: ended.carried_as.clone(), ..transition };
     match gateway.store().transition(transition).await {
         Err(storage::Error::Stale { found: state @ (State::Acknowledged | State::Refused), .. }) => {
@@ -606,16 +686,12 @@ async fn forward_within(
 
 /// The transition that ends an attempt: a disclosure by IHE BALP when the partner answered, for then it has read the
 /// message, whether it took it or not; or when MESH holds it for the partner to read.
-async fn outcome(gateway: &Gateway, lane: &Lane, step: Step<'_>) -> Result<Transition, storage::Error> {
-    if !matches!(step.to, State::Delivered | State::Acknowledged | State::Refused) {
-        return Ok(gateway.recorder.transition(step));
-    }
-    let events = gateway.store().events_of(step.record.id).await?;
-    let terms = events.first().and_then(|accepted| Terms::recorded(&accepted.event));
-    Ok(match terms {
-        Some(terms) => gateway.recorder.disclosure(step, &terms, &lane.address()),
+fn outcome(gateway: &Gateway, lane: &Lane, step: Step<'_>, accepted: Option<&Terms>) -> Transition {
+    let is_read = matches!(step.to, State::Delivered | State::Acknowledged | State::Refused);
+    match accepted.filter(|_| is_read) {
+        Some(terms) => gateway.recorder.disclosure(step, terms, &lane.address()),
         None => gateway.recorder.transition(step),
-    })
+    }
 }
 
 /// What an attempt came to.
@@ -705,9 +781,15 @@ impl Ended {
         Ended { health: self.health, ..Ended::new(State::Dead, "attempts-exhausted", note) }
     }
 
-    fn step<'a>(&'a self, record: &'a MessageRecord, at: Instant, next_attempt_at: Option<Instant>) -> Step<'a> {
+    fn step<'a>(
+        &'a self,
+        (record, patient): (&'a MessageRecord, Option<&'a KeyedHash>),
+        at: Instant,
+        next_attempt_at: Option<Instant>,
+    ) -> Step<'a> {
         Step {
             record,
+            patient,
             to: self.to,
             at,
             attempts: record.attempts,

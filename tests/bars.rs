@@ -214,6 +214,7 @@ fn a_partner_accepts_later_and_the_message_is_acknowledged() {
     let shown = wait_until(&site, &id, "acknowledged");
     let expected = [
         "message-accepted accepted",
+        "AuthZ-Consent",
         "state-transition in-flight attempt",
         "state-transition delivered partner-accepted",
         "answer-received",
@@ -221,9 +222,15 @@ fn a_partner_accepts_later_and_the_message_is_acknowledged() {
     ];
     let steps = steps(&shown);
     assert!(
-        steps == expected || steps[2..] == ["answer-received", "state-transition acknowledged acknowledged"],
+        steps == expected || steps[3..] == ["answer-received", "state-transition acknowledged acknowledged"],
         "{steps:?}"
     );
+    let events = site.audit_events().into_iter();
+    let received: Vec<_> = events.filter(|event| event.to_string().contains("answer-received")).collect();
+    let [received] = &received[..] else { panic!("one answer: {received:?}") };
+    let profile = received["meta"]["profile"][0].as_str().unwrap_or_default();
+    assert!(profile.ends_with("BALP/StructureDefinition/IHE.BasicAudit.PrivacyDisclosure.Recipient"), "{received}");
+    assert_eq!(received["agent"][0]["network"], json!({ "address": "127.0.0.1", "type": "2" }));
     let [answer] = &shown["answers"].as_array().expect("it shows them")[..] else { panic!("one: {shown}") };
     assert_eq!(
         (&answer["verdict"], &answer["from"], &answer["code"]),

@@ -63,6 +63,26 @@ fn audited(site: &DemoSite, word: &str) -> usize {
     site.audit_events().iter().filter(|event| event.to_string().contains(&word)).count()
 }
 
+/// Of each decision in the audit log its outcome, why it was against sharing, and what the person said.
+fn decisions(site: &DemoSite) -> Vec<[String; 3]> {
+    let is_decision = |event: &Value| event["subtype"][0]["code"] == "AuthZ-Consent";
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let events = site.audit_events().into_iter().filter(is_decision);
+    events
+        .map(|event| {
+            let profile = text(&event["meta"]["profile"][0]);
+            assert!(profile.ends_with("BALP/StructureDefinition/IHE.BasicAudit.AuthZconsent"), "{event}");
+            let entities = event["entity"].as_array().expect("it is about something");
+            let patient = entities.iter().find(|entity| entity["what"]["type"] == "Patient").expect("a patient");
+            assert_eq!(patient["what"]["identifier"]["value"].as_str().map(str::len), Some(64), "a keyed hash");
+            let mut details = entities.iter().flat_map(|entity| entity["detail"].as_array().into_iter().flatten());
+            let said = details.find(|detail| detail["type"] == "consent-preference");
+            let said = said.map(|detail| text(&detail["valueString"])).unwrap_or_default();
+            [text(&event["outcome"]), text(&event["outcomeDesc"]), said]
+        })
+        .collect()
+}
+
 fn assert_audit_holds(site: &DemoSite) {
     let site = Site::load(&site.gateway_folder()).unwrap_or_else(|faults| panic!("{faults}"));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
@@ -106,6 +126,16 @@ fn an_objection_is_refused_and_an_incomplete_decision_by_what_it_lacks() {
     assert!(issues(&refused.json()).iter().any(|(path, _)| path == "sharingDecision.reviewDue"), "{}", refused.json());
     assert_eq!(audited(&bench.site, "review-opened"), 0);
     assert_eq!(audited(&bench.site, "submission-refused"), 4);
+    assert_eq!(
+        decisions(&bench.site),
+        [
+            ("4", "no-consent", "refused"),
+            ("4", "decision-incomplete", "refused"),
+            ("4", "decision-incomplete", "refused"),
+            ("4", "decision-incomplete", "refused"),
+        ]
+        .map(|(outcome, why, said)| [outcome, why, said].map(str::to_owned))
+    );
 }
 
 #[test]
@@ -146,7 +176,7 @@ fn a_complete_decision_lets_out_what_is_listed_for_it_and_must_be_reviewed() {
     assert!(!agents.contains("Alex Placeholder"), "the name stays in the sealed decision");
 
     assert_eq!(audited(site, "review-opened"), 1);
-    assert_eq!(audited(site, "override"), 2, "acceptance and disclosure say on which ground");
+    assert_eq!(audited(site, "override"), 3, "acceptance, decision and disclosure say on which ground");
     let (rows, ..) = run(site, &["review", "list"]);
     let [row] = &rows[..] else { panic!("one review is open: {rows:?}") };
     assert_eq!((&row["message"], &row["state"]), (&id.as_str().into(), &"open".into()));

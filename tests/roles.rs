@@ -22,12 +22,15 @@ fn open(bench: &DemoSite) -> Site {
     Site::load(&bench.gateway_folder()).unwrap_or_else(|faults| panic!("{faults}"))
 }
 
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
 /// Of each access in the audit log: who, what, and whether it was permitted.
 fn accesses(site: &DemoSite) -> Vec<(String, String, bool)> {
     let events = site.audit_events().into_iter();
     let is_access =
         |event: &Value| event["subtype"].as_array().is_some_and(|all| all.iter().any(|it| it["code"] == "access"));
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     events
         .filter(is_access)
         .map(|event| {
@@ -69,6 +72,8 @@ fn each_person_may_over_http_what_a_role_of_theirs_permits_and_nothing_else() {
     let people: Vec<&Principal> =
         site.staff().principals().iter().filter(|principal| principal.key.is_some()).collect();
     assert!(people.len() >= 6, "the demo has people of most roles");
+    let event = text(&bench.site.audit_events()[0]["id"]);
+    let provenance = weir::provenance::id_of(id.parse().expect("a UUID"));
     let mut expected = Vec::new();
     for person in people {
         let token = token(&bench.site, person.id.as_str());
@@ -80,6 +85,8 @@ fn each_person_may_over_http_what_a_role_of_theirs_permits_and_nothing_else() {
             (Action::ReadWithheld, format!("/messages/{id}/withheld"), false),
             (Action::VerifyAudit, "/FHIR/R4/AuditEvent?_count=1".to_owned(), false),
             (Action::ReadLineage, format!("/FHIR/R4/Provenance?target=urn:uuid:{id}"), false),
+            (Action::VerifyAudit, format!("/FHIR/R4/AuditEvent/{event}"), false),
+            (Action::ReadLineage, format!("/FHIR/R4/Provenance/{provenance}"), false),
         ];
         for (action, path, is_post) in calls {
             let headers = [JSON, ("authorization", &*token)];
@@ -120,6 +127,7 @@ fn the_log_is_searched_over_http_and_each_search_is_in_it() {
     let (bench, id) = bench();
     let auditor = token(&bench.site, "demo-auditor");
     let headers = [("authorization", &*auditor)];
+    assert_eq!(bench.get(&format!("/messages/{id}/withheld"), &headers).status, 200);
     let get = |path: &str| {
         let answer = bench.get(&format!("/FHIR/R4/{path}"), &headers);
         assert_eq!(answer.status, 200, "{path}: {}", answer.json());
@@ -181,6 +189,18 @@ fn the_log_is_searched_over_http_and_each_search_is_in_it() {
     assert_eq!(no_form.status, 415);
     let long = bench.post("/FHIR/R4/AuditEvent/_search", &form, "a&".repeat(9_000));
     assert_eq!(long.status, 413);
+    let about_patient = |more: &str| resources(&get(&format!("AuditEvent?patient:identifier={hash}{more}")));
+    for (kind, profile) in [("AuthZ-Consent", "AuthZconsent"), ("read", "PatientRead"), ("search-type", "PatientQuery")]
+    {
+        let events = about_patient(&format!("&subtype={kind}&outcome=0"));
+        let claims = |event: &Value| event["meta"]["profile"][0].as_str().is_some_and(|it| it.ends_with(profile));
+        assert!(!events.is_empty() && events.iter().all(claims), "{kind}: {events:?}");
+    }
+    let steps = about_patient("&subtype=state-transition");
+    assert!(!steps.is_empty(), "a step of the message is about its patient");
+    let asked = about_patient("&subtype=search-type");
+    let query = asked[0]["entity"][1]["description"].as_str().expect("what was asked");
+    assert!(query.starts_with("AuditEvent?patient%3Aidentifier=") && query.contains(&hash), "{query}");
     let searches = resources(&get(&format!("AuditEvent?patient:identifier={hash}&subtype=search-type")));
     assert!(
         searches.len() >= 3 && searches.iter().all(|event| event.to_string().contains("demo-auditor")),
@@ -189,6 +209,81 @@ fn the_log_is_searched_over_http_and_each_search_is_in_it() {
     let written = String::from_utf8_lossy(&bench.site.stored_and_logged()).into_owned();
     assert!(!written.contains(number), "an NHS number lies in clear");
     assert_eq!(bench.get("/FHIR/R4/AuditEvent?name=x", &headers).status, 400);
+}
+
+#[test]
+fn one_event_and_one_provenance_are_read_by_id_and_each_read_is_in_the_log() {
+    let (bench, id) = bench();
+    let auditor = token(&bench.site, "demo-auditor");
+    let headers = [("authorization", &*auditor)];
+    let get = |path: &str| bench.get(&format!("/FHIR/R4/{path}"), &headers);
+    let events = bench.site.audit_events();
+    let accepted = events.iter().find(|event| event.to_string().contains("message-accepted")).expect("it is there");
+    let event = text(&accepted["id"]);
+    let read = get(&format!("AuditEvent/{event}"));
+    assert_eq!((read.status.as_u16(), &read.json()), (200, accepted));
+    let provenances = |path: &str| -> Vec<Value> {
+        let set = get(path);
+        assert_eq!(set.status, 200, "{path}: {}", set.json());
+        set.json()["entry"].as_array().into_iter().flatten().map(|entry| entry["resource"].clone()).collect()
+    };
+    let provenance = provenances(&format!("Provenance?entity={id}")).pop().expect("the message has one");
+    let own = text(&provenance["id"]);
+    assert_eq!(get(&format!("Provenance/{own}")).json(), provenance);
+    let unknown = [&*id, &*own, "x"].map(|id| format!("AuditEvent/{id}"));
+    for path in unknown.into_iter().chain([format!("Provenance/{event}")]) {
+        let answer = get(&path);
+        assert_eq!(answer.status, 404, "{path}");
+        assert_eq!(answer.json()["resourceType"], "OperationOutcome");
+        assert_eq!(answer.json()["issue"][0]["code"], "not-found");
+    }
+
+    let log = bench.site.audit_events();
+    let reads = log.iter().filter(|event| event["subtype"][0]["code"] == "read").map(|event| {
+        let profile = text(&event["meta"]["profile"][0]);
+        let (what, who) = (&event["entity"][0]["what"], text(&event["agent"][0]["who"]["identifier"]["value"]));
+        assert_eq!((&*who, &event["outcome"]), ("demo-auditor", &"0".into()));
+        let of = [&what["type"], &what["identifier"]["value"]].map(text).join(" ");
+        format!("{} {of}", profile.rsplit('.').next().unwrap_or_default()).trim().to_owned()
+    });
+    let expected = [
+        format!("PatientRead AuditEvent urn:uuid:{event}"),
+        // A Provenance is read as what the gateway has of its message.
+        format!("PatientRead Bundle urn:uuid:{id}"),
+        format!("Read AuditEvent urn:uuid:{id}"),
+        format!("Read AuditEvent urn:uuid:{own}"),
+        "Read".to_owned(),
+        format!("Read Provenance urn:uuid:{event}"),
+    ];
+    assert_eq!(reads.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_provenance_is_found_by_its_agents_and_by_what_it_came_from() {
+    let (bench, id) = bench();
+    let auditor = token(&bench.site, "demo-auditor");
+    let provenances = |search: &str| -> Vec<Value> {
+        let set = bench.get(&format!("/FHIR/R4/Provenance?{search}"), &[("authorization", &auditor)]);
+        assert_eq!(set.status, 200, "{search}: {}", set.json());
+        set.json()["entry"].as_array().into_iter().flatten().map(|entry| entry["resource"].clone()).collect()
+    };
+    let [provenance] = &provenances("_count=9")[..] else { panic!("one message, one Provenance") };
+    let entities = provenance["entity"].as_array().expect("entities");
+    assert_eq!(entities.len(), 3, "record, map and profile");
+    let uris = entities.iter().map(|entity| text(&entity["what"]["identifier"]["value"]));
+    let by_uris = uris.map(|uri| format!("entity:identifier=urn:ietf:rfc:3986|{uri}"));
+    let by_others = [
+        format!("entity=urn:uuid:{id}"),
+        "agent:identifier=https://fhir.nhs.uk/Id/ods-organization-code|DEMOP".to_owned(),
+        format!("agent=DEMOP&entity={id}"),
+    ];
+    for search in by_uris.chain(by_others) {
+        assert_eq!(provenances(&search), std::slice::from_ref(provenance), "{search}");
+    }
+    let another = "00000000-0000-4000-8000-000000000000";
+    for search in ["agent=DEMOT", &format!("entity={another}"), &format!("agent=urn:weir:decision:{id}")] {
+        assert_eq!(provenances(search), [] as [Value; 0], "{search}");
+    }
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn terms(message: &NewMessage) -> Terms {
 }
 
 fn step(record: &MessageRecord, to: State) -> Step<'_> {
-    Step { record, to, at: NOON, attempts: 1, next_attempt_at: None, reason: "", note: "" }
+    Step { record, patient: None, to, at: NOON, attempts: 1, next_attempt_at: None, reason: "", note: "" }
 }
 
 fn party(text: &str) -> PartyId {

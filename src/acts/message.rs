@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use crate::audit::{Recorder, Step};
+use crate::audit::{KeyedHash, Recorder, Step};
 use crate::fhir::{Instant, instant_text};
 use crate::identity::principal::Action;
 use crate::identity::{PrincipalId, coded};
@@ -45,7 +45,7 @@ pub fn may_cancel(state: State) -> bool {
 /// The step that `action` is, if the message stands so that it may be taken.
 pub(super) fn step(
     recorder: &Recorder,
-    record: &MessageRecord,
+    (record, patient): (&MessageRecord, Option<&KeyedHash>),
     action: Action,
     (by, why): (&PrincipalId, Reason),
     now: Instant,
@@ -60,7 +60,7 @@ pub(super) fn step(
         _ => return None,
     };
     let (attempts, reason) = (record.attempts, why.code());
-    let step = Step { record, to, at: now, attempts, next_attempt_at, reason, note: &note };
+    let step = Step { record, patient, to, at: now, attempts, next_attempt_at, reason, note: &note };
     Some(recorder.decided(step, by))
 }
 

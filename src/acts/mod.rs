@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use self::message::Reason;
 use self::own_decision::{Tie, tie};
-use crate::audit::{Access, Recorder, Terms, Who};
+use crate::audit::{Access, Object, Recorder, Terms, Who, patient_of};
 use crate::disclosure::Agreements;
 use crate::fhir::{Instant, instant_text, time_ordered_id};
 use crate::identity::digest::from_hex;
@@ -304,13 +304,15 @@ impl Desk<'_> {
         let action = act.deed.action();
         let permitted = is_permitted(self.principals, &by, &act.deed);
         let (event, change) = match &act.deed {
-            Deed::Access { message, .. } => (self.accessed(&by, action, *message, permitted, act.at), Change::Nothing),
+            Deed::Access { message, .. } => {
+                (self.accessed(store, (&by, action), *message, permitted, act.at).await?, Change::Nothing)
+            }
             Deed::CompleteReview { message, .. }
             | Deed::RetryMessage { message, .. }
             | Deed::CancelMessage { message, .. }
                 if !permitted =>
             {
-                (self.accessed(&by, action, Some(*message), false, act.at), Change::Nothing)
+                (self.accessed(store, (&by, action), Some(*message), false, act.at).await?, Change::Nothing)
             }
             Deed::CompleteReview { message, finding, words } => {
                 match self.completion(store, &by, (*message, *finding, words), now).await? {
@@ -325,7 +327,7 @@ impl Desk<'_> {
                 }
             }
             Deed::EraseSubject { .. } if !permitted => {
-                (self.accessed(&by, action, None, false, act.at), Change::Nothing)
+                (self.accessed(store, (&by, action), None, false, act.at).await?, Change::Nothing)
             }
             Deed::EraseSubject { subject } => {
                 if from_hex(subject).is_none() {
@@ -373,19 +375,9 @@ impl Desk<'_> {
     ) -> Result<Outcome, storage::Error> {
         let event = match &refusal {
             Refusal::OwnDecision { message, .. } => {
-                let (action, reason) = (Action::CompleteReview, Some(refusal.code()));
-                let by = Who::operator(by.as_str());
-                let message = Some(*message);
-                self.recorder.access(Access {
-                    by,
-                    action,
-                    message,
-                    search: None,
-                    permitted: false,
-                    reason,
-                    address: None,
-                    at: now,
-                })
+                let of = (by, Action::CompleteReview);
+                let access = access(store, of, Some(*message), now).await?;
+                self.recorder.access(Access { permitted: false, reason: Some(refusal.code()), ..access })
             }
             _ => self.recorder.act_refused(Some(by), refusal.code(), now),
         };
@@ -407,7 +399,8 @@ impl Desk<'_> {
         if action == Action::RetryMessage && store.content(message, Content::Payload).await == Ok(None) {
             return Ok(Err(Refusal::Erased(message)));
         }
-        let step = message::step(self.recorder, &record, action, decided, now);
+        let patient = patient_of(store, message).await?;
+        let step = message::step(self.recorder, (&record, patient.as_ref()), action, decided, now);
         Ok(step.ok_or(Refusal::MessageState { message, state: record.state }))
     }
 
@@ -421,7 +414,7 @@ impl Desk<'_> {
     ) -> Result<(storage::Event, Change), storage::Error> {
         let messages = erasure::messages_about(store, subject).await?;
         let kept = messages.iter().filter(|about| about.fate.why_kept().is_some()).count();
-        let erase = |message| Erasure { message, event: self.recorder.message_erased(message, by, now) };
+        let erase = |message| Erasure { message, event: self.recorder.message_erased(message, subject, by, now) };
         let erasures: Vec<Erasure> = erasure::erasable(&messages).into_iter().map(erase).collect();
         let event = self.recorder.subject_erased(subject, by, (erasures.len(), kept), now);
         Ok((event, Change::Erase(erasures)))
@@ -441,8 +434,7 @@ impl Desk<'_> {
         let Some(open) = store.review(message).await? else {
             return Ok(Err(Refusal::Review(storage::Error::UnknownReview(message))));
         };
-        let accepted = store.events_of(message).await?.into_iter().next();
-        let terms = accepted.and_then(|stored| Terms::recorded(&stored.event));
+        let (patient, terms) = (patient_of(store, message).await?, Terms::of(store, message).await?);
         let version = terms.map(|terms| terms.version);
         let agreement = self.agreements.version(&open.agreement, version.as_deref(), open.opened_at);
         let agreement = agreement.map(|agreement| &**agreement);
@@ -455,27 +447,42 @@ impl Desk<'_> {
             }
         }
         let completed = Completed { at: now, by: by.as_str().to_owned(), finding };
-        let event = self.recorder.review_completed(&open, &completed);
+        let event = self.recorder.review_completed(&open, patient.as_ref(), &completed);
         let shared_under = (agreement, version.as_deref());
         let step = review::step(&open, completed, words, shared_under, &self.provider);
         Ok(Ok((event, Change::Review(Box::new(step)))))
     }
 
-    fn accessed(
+    async fn accessed(
         &self,
-        by: &PrincipalId,
-        action: Action,
+        store: &dyn Store,
+        of: (&PrincipalId, Action),
         message: Option<MessageId>,
         permitted: bool,
         at: Instant,
-    ) -> storage::Event {
-        let by = Who::operator(by.as_str());
-        self.recorder.access(Access { by, action, message, search: None, permitted, reason: None, address: None, at })
+    ) -> Result<storage::Event, storage::Error> {
+        let access = access(store, of, message, at).await?;
+        Ok(self.recorder.access(Access { permitted, ..access }))
     }
 
     fn read(&self, jws: &str, now: Instant) -> Result<(PrincipalId, Act), (Option<PrincipalId>, Refusal)> {
         read(jws, self.principals, self.site, now)
     }
+}
+
+/// What someone does at the site itself, and not over the network.
+async fn access<'a>(
+    store: &dyn Store,
+    (by, action): (&'a PrincipalId, Action),
+    message: Option<MessageId>,
+    at: Instant,
+) -> Result<Access<'a>, storage::Error> {
+    let patient = match message {
+        Some(message) => patient_of(store, message).await?.map(|hash| hash.as_str().to_owned().into()),
+        None => None,
+    };
+    let (by, object) = (Who::operator(by.as_str()), message.map_or(Object::Site, Object::Message));
+    Ok(Access { by, action, object, patient, permitted: true, reason: None, address: None, at })
 }
 
 /// The signer and the act, or why it does not count; with the signer, when the signature holds.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::event::{Recorder, detail, kind, written};
+use super::event::{Recorder, Terms, detail, kind, written};
 use crate::fhir::Instant;
 use crate::fhir::audit_event::{Action, Agent, AuditEvent, Coding, Entity, Outcome, Part, What, Who, detail};
 use crate::identity::digest::hex;
@@ -14,8 +14,12 @@ use crate::storage::{Event, Says};
 pub struct Answer<'a> {
     /// Who answers, by certificate or mailbox.
     pub sender: &'a PartyId,
+    /// Where it came from on the network.
+    pub address: &'a str,
     /// The message that it answers.
     pub message: MessageId,
+    /// The terms under which that was sent, when the log tells them.
+    pub terms: Option<&'a Terms>,
     /// What it is called, when that is a UUID.
     pub id: Option<uuid::Uuid>,
     /// SHA-256 of it.
@@ -27,18 +31,26 @@ pub struct Answer<'a> {
 }
 
 impl Recorder {
-    /// A partner's answer is kept.
+    /// A partner's answer is kept: it tells of a patient, so that it is a disclosure at its recipient (IHE BALP
+    /// PrivacyDisclosure.Recipient).
     pub fn answer_received(&self, answer: Answer<'_>) -> Event {
-        let Answer { sender, message, id, digest, says, at } = answer;
+        let Answer { sender, address, message, terms, id, digest, says, at } = answer;
         let mut details = vec![detail(detail::VERDICT, says.verdict.as_str()), detail(detail::SHA256, hex(digest))];
         details.extend(id.map(|id| detail(detail::ANSWER, id.to_string())));
         details.extend(says.reasons.iter().map(|reason| detail(detail::REASON, reason.as_str())));
         details.extend(says.asks_for.iter().map(|asked| detail(detail::ASKS, asked.as_str())));
+        let patient = terms.map(Terms::patient);
+        let message_entity = Entity { what: What::Message(message), details };
         let said = AuditEvent {
-            subtypes: vec![Coding::lifecycle("receive"), Coding::weir(kind::ANSWER_RECEIVED)],
+            subtypes: vec![
+                Coding::lifecycle("receive"),
+                Coding::lifecycle("disclose"),
+                Coding::weir(kind::ANSWER_RECEIVED),
+            ],
             action: Action::Create,
-            agents: self.between(sender, None),
-            entities: vec![Entity { what: What::Message(message), details }],
+            purpose: terms.map(|terms| Coding::purpose(&terms.purpose)),
+            agents: self.between(sender, Some(address)),
+            entities: std::iter::once(message_entity).chain(patient).collect(),
             ..self.event(Coding::dicom("110107"), at)
         };
         written(Some(message), &said)
@@ -68,7 +80,7 @@ impl Recorder {
     fn between<'a>(&'a self, sender: &'a PartyId, address: Option<&'a str>) -> Vec<Agent<'a>> {
         let from =
             Agent { part: Part::Source, who: Who::party(sender), requestor: true, address: address.map(Cow::Borrowed) };
-        let to = Agent { part: Part::Destination, who: Who::party(self.party()), requestor: false, address: None };
+        let to = Agent { address: Some(self.site().into()), ..self.agent(Part::Destination, self.party(), false) };
         vec![from, to]
     }
 }
@@ -92,7 +104,16 @@ mod tests {
             asks_for: vec!["Patient.telecom".to_owned(), "Patient.birthDate".to_owned()],
         };
         let message: MessageId = "6f9619ff-8b86-5011-b42d-00cf4fc964ff".parse().expect("a UUID");
-        let answer = Answer { sender: &sender, message, id: None, digest: &[1; 32], says: &says, at: AT };
+        let answer = Answer {
+            sender: &sender,
+            address: "10.0.0.7",
+            message,
+            terms: None,
+            id: None,
+            digest: &[1; 32],
+            says: &says,
+            at: AT,
+        };
         let event = recorder.answer_received(answer);
         assert_eq!(event.message, Some(message));
         let said = RecordedEvent::read(&event.bytes).expect("it is an AuditEvent");

@@ -31,13 +31,16 @@ impl Recorder {
         written(None, &said)
     }
 
-    /// The contents of a message were erased, since `by` said so.
-    pub fn message_erased(&self, message: MessageId, by: &PrincipalId, at: Instant) -> Event {
+    /// The contents of a message about a person were erased, since `by` said so.
+    pub fn message_erased(&self, message: MessageId, subject: &KeyedHash, by: &PrincipalId, at: Instant) -> Event {
         let said = AuditEvent {
             subtypes: vec![Coding::lifecycle("destroy"), Coding::weir(kind::MESSAGE_ERASED)],
             action: Action::Delete,
             agents: self.orderer(by),
-            entities: vec![Entity { what: What::Message(message), details: vec![] }],
+            entities: vec![
+                Entity { what: What::Message(message), details: vec![] },
+                Entity { what: What::Patient(Some(subject.as_str().into())), details: vec![] },
+            ],
             ..self.event(Coding::dicom("110100"), at)
         };
         written(Some(message), &said)
@@ -118,7 +121,7 @@ mod tests {
         assert_eq!((said.subject(), said.operator()), (Some(&*"4c".repeat(32)), Some("ivy")));
         assert_eq!((said.detail(detail::MESSAGES), said.detail(detail::KEPT)), (Some("2"), Some("1")));
         assert!(!said.is_success(), "something is kept");
-        let event = recorder().message_erased(message, &by, AT);
+        let event = recorder().message_erased(message, &KeyedHash::read_back("4c"), &by, AT);
         let said = RecordedEvent::read(&event.bytes).expect("it is an AuditEvent");
         assert_eq!((said.message(), event.message, destroyed(&said)), (Some(message), Some(message), None));
     }

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use uuid::Uuid;
+
 use super::merkle;
 use crate::delivery::deadline::Alarm;
 use crate::disclosure::AgreementChange;
@@ -15,7 +17,7 @@ use crate::fhir::{Instant, instant_text, time_ordered_id};
 use crate::identity::digest::{from_hex, hex, sha_256};
 use crate::identity::keyed_hash::KeyedHash;
 use crate::identity::{AgreementId, InterfaceName, MessageId, PartyId, PrincipalId, principal};
-use crate::storage::{Approval, Event, Handling, MessageRecord, NewMessage, State, Transition};
+use crate::storage::{self, Approval, Event, Handling, MessageRecord, NewMessage, State, Store, Transition};
 
 /// The kinds of event that Weir defines, as they stand in `AuditEvent.subtype`.
 pub mod kind {
@@ -31,6 +33,8 @@ pub mod kind {
     pub const GATEWAY_STARTED: &str = "gateway-started";
     /// The gateway stopped in good order.
     pub const GATEWAY_STOPPED: &str = "gateway-stopped";
+    /// It was decided by an agreement, and by what the person said of it, whether a message may leave.
+    pub const DECISION: &str = "AuthZ-Consent";
     /// Someone did, or tried to do, what a role permits or does not.
     pub const ACCESS: &str = "access";
     /// An act was handed in that does not count: its signature, its form or its time is wrong.
@@ -59,6 +63,30 @@ pub mod kind {
     pub const MESSAGE_ERASED: &str = "message-erased";
     /// Someone had what is kept about a person erased.
     pub const SUBJECT_ERASED: &str = "subject-erased";
+    /// Every kind.
+    pub const ALL: [&str; 21] = [
+        MESSAGE_ACCEPTED,
+        SUBMISSION_REFUSED,
+        STATE_TRANSITION,
+        CONFIGURATION_LOADED,
+        GATEWAY_STARTED,
+        GATEWAY_STOPPED,
+        DECISION,
+        ACCESS,
+        ACT_REFUSED,
+        AGREEMENT_APPROVED,
+        AGREEMENTS_CHANGED,
+        REVIEW_OPENED,
+        REVIEW_OVERDUE,
+        REVIEW_COMPLETED,
+        DELIVERY_ALARM,
+        ANSWER_RECEIVED,
+        ANSWER_REFUSED,
+        INCIDENT_REPORTED,
+        ENVELOPE_DESTROYED,
+        MESSAGE_ERASED,
+        SUBJECT_ERASED,
+    ];
 }
 
 /// The names of details, shared by those who write and those who read them.
@@ -92,7 +120,6 @@ pub(super) mod detail {
     pub(in crate::audit) const ANSWER: &str = "answer";
     pub(in crate::audit) const VERDICT: &str = "verdict";
     pub(in crate::audit) const ASKS: &str = "asks-for";
-    pub(in crate::audit) const SEARCH: &str = "search";
     pub(in crate::audit) const ENVELOPE: &str = "envelope";
     pub(in crate::audit) const DAY: &str = "day";
     pub(in crate::audit) const RETENTION: &str = "retention-days";
@@ -142,26 +169,52 @@ impl Terms {
         })
     }
 
-    fn patient(&self) -> Entity<'_> {
+    /// The terms under which a message was accepted; `None` when the log does not tell.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn of(store: &dyn Store, message: MessageId) -> Result<Option<Terms>, storage::Error> {
+        let events = store.events_of(message).await?;
+        Ok(events.first().and_then(|accepted| Terms::recorded(&accepted.event)))
+    }
+
+    pub(super) fn patient(&self) -> Entity<'_> {
         Entity { what: What::Patient(self.subject.as_ref().map(|hash| hash.as_str().into())), details: vec![] }
     }
 
-    fn agreement(&self) -> Entity<'_> {
+    pub(super) fn agreement(&self) -> Entity<'_> {
         let details =
             vec![detail(detail::VERSION, self.version.as_str()), detail(detail::SHA256, hex(&self.agreement_hash))];
         Entity { what: What::Agreement(self.agreement.as_str().into()), details }
+    }
+
+    /// The ground of sharing, and what the person said.
+    pub(super) fn ground(&self) -> Vec<Detail<'_>> {
+        let consent = self.consent.iter();
+        consent
+            .flat_map(|(ground, preference)| {
+                [detail(detail::GROUND, ground.as_str()), detail(detail::PREFERENCE, preference.as_str())]
+            })
+            .collect()
     }
 
     /// How much leaves, and on which ground.
     fn account(&self) -> Vec<Detail<'_>> {
         let mut details =
             vec![detail(detail::SENT, self.sent.to_string()), detail(detail::WITHHELD, self.withheld.to_string())];
-        if let Some((ground, preference)) = &self.consent {
-            details.push(detail(detail::GROUND, ground.as_str()));
-            details.push(detail(detail::PREFERENCE, preference.as_str()));
-        }
+        details.extend(self.ground());
         details
     }
+}
+
+/// The person that a message is about, by keyed hash; `None` when it is not about one, or when the log does not tell.
+///
+/// # Errors
+/// When the log cannot be read.
+pub async fn patient_of(store: &dyn Store, message: MessageId) -> Result<Option<KeyedHash>, storage::Error> {
+    let events = store.events_of(message).await?;
+    let accepted = events.first().and_then(|accepted| RecordedEvent::read(&accepted.event.bytes));
+    Ok(accepted.and_then(|said| said.subject().map(KeyedHash::read_back)))
 }
 
 /// Who submitted a message, as its `message-accepted` event recorded it; `None` when no principal is named there.
@@ -191,6 +244,8 @@ pub struct Refused<'a> {
 pub struct Step<'a> {
     /// The message as it stands.
     pub record: &'a MessageRecord,
+    /// The person it is about.
+    pub patient: Option<&'a KeyedHash>,
     /// Its next state.
     pub to: State,
     /// When.
@@ -212,10 +267,10 @@ pub struct Access<'a> {
     pub by: Who<'a>,
     /// What they did.
     pub action: principal::Action,
-    /// To which message, if to one.
-    pub message: Option<MessageId>,
-    /// What they looked for, when it was a search.
-    pub search: Option<Search<'a>>,
+    /// To what.
+    pub object: Object<'a>,
+    /// The person whom that is about, or who was asked for, by keyed hash.
+    pub patient: Option<Cow<'a, str>>,
     /// Whether a role of theirs permits it. If not, it did not happen.
     pub permitted: bool,
     /// A code for why not, where it is not for want of a role: `own-decision`.
@@ -226,13 +281,17 @@ pub struct Access<'a> {
     pub at: Instant,
 }
 
-/// A search of the log.
+/// What someone looks at, or does something to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Search<'a> {
-    /// The type of resource: `AuditEvent`.
-    pub of: &'a str,
-    /// The patient that was asked for, by keyed hash.
-    pub patient: Option<&'a str>,
+pub enum Object<'a> {
+    /// No one thing: a list, a record that is not kept.
+    Site,
+    /// A message.
+    Message(MessageId),
+    /// A resource of the log, by its type and id.
+    Resource(&'a str, Uuid),
+    /// What a search finds, by the search as it was understood: `AuditEvent?outcome=4`. Nobody's name or number stands in it.
+    Search(&'a str),
 }
 
 /// Who records: makes the events of one gateway.
@@ -306,12 +365,13 @@ impl Recorder {
                 Outcome::Success
             }
         };
+        let message = Entity { what: What::Message(step.record.id), details: step_details(&step) };
         let said = AuditEvent {
             subtypes: vec![Coding::weir(kind::STATE_TRANSITION)],
             action: Action::Update,
             outcome,
             agents,
-            entities: vec![Entity { what: What::Message(step.record.id), details: step_details(&step) }],
+            entities: with_patient(message, step.patient),
             ..self.event(Coding::dicom("110100"), step.at)
         };
         changed(step, &said)
@@ -339,7 +399,7 @@ impl Recorder {
 
     /// Something is done about a message whose deadline nears, or that ended badly: it goes over another route, people are
     /// told, or both.
-    pub fn alarm(&self, record: &MessageRecord, alarm: Alarm, at: Instant) -> Event {
+    pub fn alarm(&self, (record, patient): (&MessageRecord, Option<&KeyedHash>), alarm: Alarm, at: Instant) -> Event {
         let mut details = vec![detail(detail::ATTEMPTS, record.attempts.to_string())];
         details.extend(alarm.route.map(|route| detail(detail::ROUTE, route.to_string())));
         details.extend(alarm.tell.map(|trouble| detail(detail::REASON, trouble.code())));
@@ -347,7 +407,7 @@ impl Recorder {
         let said = AuditEvent {
             subtypes: vec![Coding::weir(kind::DELIVERY_ALARM)],
             outcome: if alarm.tell.is_some() { Outcome::SeriousFailure } else { Outcome::MinorFailure },
-            entities: vec![Entity { what: What::Message(record.id), details }],
+            entities: with_patient(Entity { what: What::Message(record.id), details }, patient),
             ..self.event(Coding::dicom("110100"), at)
         };
         written(Some(record.id), &said)
@@ -406,27 +466,40 @@ impl Recorder {
         written(None, &AuditEvent { subtypes, ..self.event(Coding::dicom("110100"), at) })
     }
 
-    /// Someone looked at something, or tried to (IHE BALP Read).
+    /// Someone did something, or tried to (IHE BALP Read and Query, with and without a patient, for what they looked at over the
+    /// network).
     pub fn access(&self, access: Access<'_>) -> Event {
-        let Access { by, action, message, search, permitted, reason, address, at } = access;
-        let reader = Agent { part: Part::Destination, who: by, requestor: true, address: address.map(Cow::Borrowed) };
-        let server = Agent { address: Some(self.site.as_str().into()), ..self.agent(Part::Source, &self.party, false) };
+        let Access { by, action, object, patient, permitted, reason, address, at } = access;
+        let is_search = matches!(object, Object::Search(_));
+        let (interaction, did) = match action {
+            _ if is_search => ("search-type", Action::Execute),
+            _ if action.is_reading() => ("read", Action::Read),
+            _ => ("operation", Action::Execute),
+        };
+        // BALP has the data flow from the server to a reader, and a question from whoever asks to the server.
+        let (of_caller, of_gateway) =
+            if is_search { (Part::Source, Part::Destination) } else { (Part::Destination, Part::Source) };
+        let caller = Agent { part: of_caller, who: by, requestor: true, address: address.map(Cow::Borrowed) };
+        let gateway = Agent { address: Some(self.site.as_str().into()), ..self.agent(of_gateway, &self.party, false) };
         let mut details = vec![detail(detail::ACTION, action.code())];
         details.extend(reason.map(|reason| detail(detail::REASON, reason)));
-        details.extend(search.map(|search| detail(detail::SEARCH, search.of)));
-        let patient = search.and_then(|search| search.patient).map(|hash| What::Patient(Some(hash.into())));
-        let patient = patient.map(|what| Entity { what, details: vec![] });
-        let entity = Entity { what: message.map_or(What::Configuration, What::Message), details };
-        let interaction = if search.is_some() { "search-type" } else { "read" };
+        let what = match object {
+            Object::Site | Object::Search(_) => What::Configuration,
+            Object::Message(message) => What::Message(message),
+            Object::Resource(of, id) => What::Resource(of.into(), id),
+        };
+        let query = if let Object::Search(query) = object { Some(What::Query(query.into())) } else { None };
+        let patient = patient.map(|hash| What::Patient(Some(hash)));
+        let others = query.into_iter().chain(patient).map(|what| Entity { what, details: vec![] });
         let said = AuditEvent {
             subtypes: vec![Coding::interaction(interaction), Coding::weir(kind::ACCESS)],
-            action: Action::Read,
+            action: did,
             outcome: if permitted { Outcome::Success } else { Outcome::MinorFailure },
-            agents: vec![reader, server],
-            entities: std::iter::once(entity).chain(patient).collect(),
+            agents: vec![caller, gateway],
+            entities: std::iter::once(Entity { what, details }).chain(others).collect(),
             ..self.event(Coding::rest(), at)
         };
-        written(message, &said)
+        written(if let Object::Message(message) = object { Some(message) } else { None }, &said)
     }
 
     /// Someone approved a version of an agreement, or tried to without the role.
@@ -438,11 +511,11 @@ impl Recorder {
             detail(detail::ROLE, approval.role.as_str()),
         ];
         let said = AuditEvent {
-            subtypes: vec![Coding::weir(kind::AGREEMENT_APPROVED)],
+            subtypes: vec![Coding::dicom("110129"), Coding::weir(kind::AGREEMENT_APPROVED)],
             outcome: if permitted { Outcome::Success } else { Outcome::MinorFailure },
             agents: vec![by, self.agent(Part::Application, &self.party, false)],
             entities: vec![Entity { what: What::Agreement(approval.agreement.as_str().into()), details }],
-            ..self.event(Coding::dicom("110129"), approval.at)
+            ..self.event(Coding::dicom("110113"), approval.at)
         };
         written(None, &said)
     }
@@ -469,6 +542,11 @@ impl Recorder {
         &self.party
     }
 
+    /// Where it is on the network, by the name of the log.
+    pub(super) fn site(&self) -> &str {
+        &self.site
+    }
+
     /// What every event has; the gateway itself as the only one who took part.
     pub(super) fn event<'a>(&'a self, kind: Coding<'a>, at: Instant) -> AuditEvent<'a> {
         AuditEvent {
@@ -486,7 +564,7 @@ impl Recorder {
         }
     }
 
-    fn submission<'a>(&'a self, sender: &'a PartyId, by: Option<&'a PrincipalId>) -> Vec<Agent<'a>> {
+    pub(super) fn submission<'a>(&'a self, sender: &'a PartyId, by: Option<&'a PrincipalId>) -> Vec<Agent<'a>> {
         let party = self.agent(Part::Source, sender, by.is_none());
         let by = by.map(|id| Agent { who: Who::operator(id.as_str()), requestor: true, ..party.clone() });
         [party].into_iter().chain(by).chain([self.agent(Part::Destination, &self.party, false)]).collect()
@@ -495,6 +573,12 @@ impl Recorder {
     pub(super) fn agent<'a>(&self, part: Part, party: &'a PartyId, requestor: bool) -> Agent<'a> {
         Agent { part, who: Who::party(party), requestor, address: None }
     }
+}
+
+/// What an event is about, and the person whom that is about.
+pub(super) fn with_patient<'a>(what: Entity<'a>, patient: Option<&'a KeyedHash>) -> Vec<Entity<'a>> {
+    let patient = patient.map(|hash| What::Patient(Some(hash.as_str().into())));
+    std::iter::once(what).chain(patient.map(|what| Entity { what, details: vec![] })).collect()
 }
 
 fn handling_details(handling: &Handling) -> Vec<Detail<'_>> {
@@ -534,24 +618,23 @@ pub(super) fn written(message: Option<MessageId>, said: &AuditEvent<'_>) -> Even
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::delivery::deadline::Trouble;
     use crate::identity::keyed_hash::HashKey;
     use crate::storage::Secret;
     use time::macros::datetime;
 
-    const AT: Instant = datetime!(2026-01-01 12:00:00.5 UTC);
+    pub(in crate::audit) const AT: Instant = datetime!(2026-01-01 12:00:00.5 UTC);
 
-    fn recorder() -> Recorder {
+    pub(in crate::audit) fn recorder() -> Recorder {
         Recorder::new("DEMOP".parse().expect("an ODS code"), "weir.example/DEMOP")
     }
 
-    fn key() -> HashKey {
+    pub(in crate::audit) fn key() -> HashKey {
         HashKey::new(Secret::generate().bytes())
     }
 
-    fn new_message() -> NewMessage {
+    pub(in crate::audit) fn new_message() -> NewMessage {
         NewMessage {
             id: "6f9619ff-8b86-5011-b42d-00cf4fc964ff".parse().expect("a UUID"),
             sender: "DEMOP".parse().expect("an ODS code"),
@@ -571,7 +654,7 @@ mod tests {
         }
     }
 
-    fn terms() -> Terms {
+    pub(in crate::audit) fn terms() -> Terms {
         Terms {
             subject: Some(key().subject("https://fhir.nhs.uk/Id/nhs-number", "9999999999")),
             purpose: "ETREAT".to_owned(),
@@ -584,7 +667,7 @@ mod tests {
         }
     }
 
-    fn record(state: State) -> MessageRecord {
+    pub(in crate::audit) fn record(state: State) -> MessageRecord {
         let new = new_message();
         MessageRecord {
             id: new.id,
@@ -604,84 +687,14 @@ mod tests {
         }
     }
 
-    fn step(record: &MessageRecord, to: State) -> Step<'_> {
-        Step { record, to, at: AT, attempts: 2, next_attempt_at: None, reason: "timed-out", note: "no answer" }
+    pub(in crate::audit) fn step(record: &MessageRecord, to: State) -> Step<'_> {
+        let (reason, note) = ("timed-out", "no answer");
+        Step { record, patient: None, to, at: AT, attempts: 2, next_attempt_at: None, reason, note }
     }
 
-    fn read(event: &Event) -> RecordedEvent<'_> {
+    pub(in crate::audit) fn read(event: &Event) -> RecordedEvent<'_> {
         assert_eq!(event.leaf, merkle::leaf(&event.bytes));
         RecordedEvent::read(&event.bytes).expect("it is an AuditEvent")
-    }
-
-    /// One of every kind.
-    fn events() -> Vec<(&'static str, Event)> {
-        let (recorder, queued, in_flight) = (recorder(), record(State::Queued), record(State::InFlight));
-        let (sender, interface) = (queued.sender.clone(), queued.interface.clone());
-        let submitter = "demo-records".parse().expect("an id");
-        let refused = Refused {
-            sender: &sender,
-            by: Some(&submitter),
-            message: Some(queued.id),
-            interface: Some(&interface),
-            reason: "no-agreement",
-            at: AT,
-        };
-        let address = "https://trust.example/FHIR/R4/$process-message";
-        let access = Access {
-            by: Who::operator("op-17"),
-            action: principal::Action::ReadLineage,
-            search: None,
-            message: Some(queued.id),
-            permitted: true,
-            reason: None,
-            address: Some("10.0.0.7"),
-            at: AT,
-        };
-        vec![
-            ("accepted", recorder.accepted(&new_message(), Some(&submitter), &terms(), &key().record(&[3; 32]))),
-            ("refused", recorder.refused(refused)),
-            ("refused-early", recorder.refused(Refused { message: None, interface: None, ..refused })),
-            ("in-flight", recorder.transition(step(&queued, State::InFlight)).event),
-            ("cancelled", recorder.decided(step(&queued, State::Cancelled), &submitter).event),
-            ("dead", recorder.transition(step(&in_flight, State::Dead)).event),
-            ("disclosure", recorder.disclosure(step(&in_flight, State::Delivered), &terms(), address).event),
-            ("extract", {
-                let terms = Terms { subject: None, ..terms() };
-                recorder.disclosure(step(&in_flight, State::Delivered), &terms, address).event
-            }),
-            ("alarm", {
-                let alarm = Alarm { route: Some(1), tell: Some(Trouble::DeadlineNear), next: None };
-                recorder.alarm(&in_flight, alarm, AT)
-            }),
-            ("configuration", recorder.configuration(&[("agreements/a.toml".to_owned(), [1; 32])], None, AT)),
-            ("started", recorder.started("0.1.0", &"demo-engineer".parse().expect("an id"), AT)),
-            ("agreements", {
-                let change = |came, byte| AgreementChange {
-                    agreement: "demo-trust-crisis".parse().expect("an id"),
-                    version: "2".to_owned(),
-                    file: [byte; 32],
-                    came,
-                };
-                recorder.agreements_changed(&[change(false, 1), change(true, 2)], AT)
-            }),
-            ("stopped", recorder.stopped(AT)),
-            ("access", recorder.access(access.clone())),
-            ("access-denied", recorder.access(Access { message: None, permitted: false, ..access.clone() })),
-            ("access-own", recorder.access(Access { permitted: false, reason: Some("own-decision"), ..access })),
-            ("act-refused", recorder.act_refused(Some(&"demo-guardian".parse().expect("an id")), "signature", AT)),
-            ("act-of-nobody", recorder.act_refused(None, "form", AT)),
-        ]
-    }
-
-    #[test]
-    fn no_event_holds_what_identifies_a_person() {
-        for (name, event) in events() {
-            let text = read(&event).to_json();
-            assert!(!text.contains("9999999999") && !text.contains("Chantal"), "{name}");
-            assert!(!text.contains(&hex(&[3; 32])), "{name}: a record's digest is keyed");
-            assert!(!text.contains("no answer"), "{name}: notes are not audited");
-            assert!(text.len() < 3200, "{name} has {} bytes", text.len());
-        }
     }
 
     #[test]

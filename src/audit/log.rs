@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::checkpoint::{self, Checkpoint, SigningKey};
-use super::event::{Recorder, Step};
+use super::event::{Recorder, Step, patient_of};
 use super::merkle::{self, Frontier, TILE_HEIGHT};
 use crate::fhir::Instant;
+use crate::identity::keyed_hash::KeyedHash;
 use crate::identity::{MessageId, PartyId};
 use crate::storage::{self, Filter, MessageRecord, State, Store, StoredCheckpoint, Subtree};
 
@@ -167,7 +168,8 @@ pub async fn recover(
         }
         for record in found {
             let why = ("gateway-restarted", "the gateway stopped during an attempt");
-            store.transition(recorder.transition(again(&record, now, why))).await?;
+            let patient = patient_of(store, record.id).await?;
+            store.transition(recorder.transition(again((&record, patient.as_ref()), now, why))).await?;
             recovered.push(record);
         }
     }
@@ -191,14 +193,19 @@ pub async fn requeue(
     found.retain(|record| !under_way(record.id));
     for record in &found {
         let why = ("outcome-lost", "what the attempt came to could not be stored");
-        store.transition(recorder.transition(again(record, now, why))).await?;
+        let patient = patient_of(store, record.id).await?;
+        store.transition(recorder.transition(again((record, patient.as_ref()), now, why))).await?;
     }
     Ok(found)
 }
 
-fn again<'a>(record: &'a MessageRecord, at: Instant, (reason, note): (&'static str, &'static str)) -> Step<'a> {
+fn again<'a>(
+    (record, patient): (&'a MessageRecord, Option<&'a KeyedHash>),
+    at: Instant,
+    (reason, note): (&'static str, &'static str),
+) -> Step<'a> {
     let (to, next_attempt_at) = (State::Queued, Some(at));
-    Step { record, to, at, attempts: record.attempts, next_attempt_at, reason, note }
+    Step { record, patient, to, at, attempts: record.attempts, next_attempt_at, reason, note }
 }
 
 #[cfg(test)]

@@ -9,9 +9,12 @@
 
 mod answers;
 pub mod checkpoint;
-mod erasure;
 pub mod cosignature;
+mod decisions;
+mod erasure;
 pub mod event;
+#[cfg(test)]
+mod every_kind;
 mod log;
 pub mod merkle;
 pub mod proof;
@@ -24,6 +27,7 @@ pub mod witness;
 pub use crate::fhir::audit_event::Who;
 pub use crate::identity::keyed_hash::{HashKey, KeyedHash};
 pub use answers::Answer;
-pub use event::{Access, Recorder, Refused, Search, Step, Terms, submitted_by};
+pub use decisions::Decision;
+pub use event::{Access, Object, Recorder, Refused, Step, Terms, patient_of, submitted_by};
 pub use log::{Checkpointer, Error, recover, requeue};
 pub use verify::{Elsewhere, Fault, NotCosigned, Place, Report, verify, verify_with};

@@ -228,7 +228,16 @@ mod tests {
 
         async fn step(&self, id: MessageId, to: State) {
             let record = self.store.message(id).await.expect("it is read").expect("it is there");
-            let step = Step { record: &record, to, at: NOON, attempts: 1, next_attempt_at: None, reason: "", note: "" };
+            let step = Step {
+                record: &record,
+                patient: None,
+                to,
+                at: NOON,
+                attempts: 1,
+                next_attempt_at: None,
+                reason: "",
+                note: "",
+            };
             self.store.transition(self.recorder.transition(step)).await.expect("it is written");
         }
 

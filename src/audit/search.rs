@@ -4,6 +4,10 @@
 //! event is shown only for what its own bytes say; what the store files is a way to it and nothing more. A page looks at
 //! `LOOKED_AT` events at most, so that a question that little matches costs no more than others; it may then be short.
 
+use time::Duration;
+use uuid::Uuid;
+
+use super::event::kind;
 use crate::fhir::Instant;
 use crate::fhir::audit_event::{Outcome, RecordedEvent, What, Who};
 use crate::identity::MessageId;
@@ -31,6 +35,8 @@ pub struct Query {
     pub outcomes: Vec<Outcome>,
     /// One of these kinds of Weir's, or codes of another subtype. Empty: whichever.
     pub kinds: Vec<String>,
+    /// The one with this id.
+    pub id: Option<Uuid>,
     /// With an index below this one: where the page before ended.
     pub before: Option<u64>,
     /// At most so many.
@@ -52,7 +58,8 @@ impl Query {
         let (event, at) = (said.event(), said.at());
         let is_agent = |id: &String| event.agents.iter().any(|agent| name(&agent.who) == id);
         let is_entity = |id: &String| event.entities.iter().any(|entity| is_called(&entity.what, id));
-        self.patient.as_deref().is_none_or(|patient| said.subject() == Some(patient))
+        self.id.is_none_or(|id| event.id == id)
+            && self.patient.as_deref().is_none_or(|patient| said.subject() == Some(patient))
             && self.from.is_none_or(|from| at >= from)
             && self.until.is_none_or(|until| at < until)
             && self.agent.as_ref().is_none_or(is_agent)
@@ -79,7 +86,50 @@ fn is_called(what: &What<'_>, id: &str) -> bool {
         What::Message(message) => id.parse() == Ok(*message),
         What::Agreement(agreement) => agreement == id,
         What::Patient(hash) => hash.as_deref() == Some(id),
+        What::Resource(_, resource) => id.parse() == Ok(*resource),
         What::Configuration => id == "configuration",
+        What::Query(_) => false,
+    }
+}
+
+/// The event with an id.
+///
+/// # Errors
+/// As [`search`].
+pub async fn event(store: &dyn Store, id: Uuid) -> Result<Option<RecordedEvent<'static>>, Error> {
+    let Some((from, until)) = instant_of(id) else { return Ok(None) };
+    let mut query = Query { id: Some(id), from: Some(from), until: Some(until), count: 1, ..Query::default() };
+    loop {
+        let page = search(store, &query).await?;
+        match (page.events.into_iter().next(), page.next) {
+            (Some((_, found)), _) => return Ok(Some(found)),
+            (None, None) => return Ok(None),
+            (None, next) => query.before = next,
+        }
+    }
+}
+
+/// The millisecond in which an event with this id was recorded, and the next: an id holds it. `None`: no event has this id.
+fn instant_of(id: Uuid) -> Option<(Instant, Instant)> {
+    let (seconds, nanos) = id.get_timestamp().filter(|_| id.get_version_num() == 7)?.to_unix();
+    let second = Instant::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?;
+    let from = second.checked_add(Duration::nanoseconds(nanos.into()))?;
+    Some((from, from.checked_add(Duration::MILLISECOND)?))
+}
+
+/// The accepted message that `is_it`, the newest first. Every event of the log may be looked at.
+///
+/// # Errors
+/// As [`search`].
+pub async fn message(store: &dyn Store, is_it: impl Fn(MessageId) -> bool) -> Result<Option<MessageId>, Error> {
+    let mut query = Query { kinds: vec![kind::MESSAGE_ACCEPTED.to_owned()], count: READ, ..Query::default() };
+    loop {
+        let page = search(store, &query).await?;
+        let found = page.events.iter().filter_map(|(_, said)| said.message()).find(|message| is_it(*message));
+        if found.is_some() || page.next.is_none() {
+            return Ok(found);
+        }
+        query.before = page.next;
     }
 }
 
@@ -142,11 +192,8 @@ async fn read(store: &dyn Store, query: &Query, (from, before): (u64, u64)) -> R
 
 #[cfg(test)]
 mod tests {
-    use time::Duration;
-
     use super::*;
-    use crate::audit::event::kind;
-    use crate::audit::{Access, HashKey, KeyedHash, Recorder, Terms};
+    use crate::audit::{Access, HashKey, KeyedHash, Object, Recorder, Terms};
     use crate::storage::suite::message;
     use crate::storage::{NewMessage, Secret, SqliteStore};
 
@@ -183,8 +230,8 @@ mod tests {
             store.accept(new, vec![event]).await.expect("it is accepted");
             let by = Who::operator("demo-guardian");
             let action = crate::identity::principal::Action::ReadMessage;
-            let (message, permitted) = (Some(message(number).id), number % 3 > 0);
-            let access = Access { by, action, message, search: None, permitted, reason: None, address: None, at };
+            let (object, permitted) = (Object::Message(message(number).id), number % 3 > 0);
+            let access = Access { by, action, object, patient: None, permitted, reason: None, address: None, at };
             store.append(recorder.access(access)).await.expect("it is written");
         }
         (folder, store, hashes)
@@ -262,6 +309,30 @@ mod tests {
         drop(database);
         let store = SqliteStore::open(&path, &secret).expect("it opens");
         assert_eq!((all(&store, query).await, all(&store, of_day).await), expected);
+    }
+
+    #[tokio::test]
+    async fn every_event_is_found_by_its_id_and_nothing_by_another() {
+        let (_folder, store, _) = log(12).await;
+        let events = store.events(0, 100).await.expect("they are read");
+        for stored in &events {
+            let said = RecordedEvent::read(&stored.event.bytes).expect("an AuditEvent");
+            let found = event(&store, said.event().id).await.expect("it is read");
+            assert_eq!(found.as_ref(), Some(&said));
+        }
+        let same_time = crate::fhir::time_ordered_id(START);
+        for id in [Uuid::nil(), Uuid::from_u128(u128::MAX), message_id(1).uuid(), same_time] {
+            assert_eq!(event(&store, id).await.expect("it is read"), None, "{id}");
+        }
+        for number in [0, 7, 11] {
+            let found = super::message(&store, |id| id == message_id(number)).await.expect("it is read");
+            assert_eq!(found, Some(message_id(number)));
+        }
+        assert_eq!(super::message(&store, |id| id == message_id(12)).await.expect("it is read"), None);
+    }
+
+    fn message_id(number: u32) -> MessageId {
+        message(number).id
     }
 
     /// Two patients whose hashes begin alike are filed together, and still told apart.

@@ -1267,7 +1267,16 @@ mod tests {
 
     async fn step(store: &Arc<dyn Store>, recorder: &Recorder, number: u32, to: State) {
         let record = store.message(message(number).id).await.expect("it is read").expect("it is there");
-        let step = Step { record: &record, to, at: NOON, attempts: 1, next_attempt_at: None, reason: "", note: "" };
+        let step = Step {
+            record: &record,
+            patient: None,
+            to,
+            at: NOON,
+            attempts: 1,
+            next_attempt_at: None,
+            reason: "",
+            note: "",
+        };
         let change = match to {
             State::Delivered => recorder.disclosure(step, &terms(), "https://trust.example/FHIR/R4"),
             _ => recorder.transition(step),
@@ -1298,8 +1307,10 @@ mod tests {
         let store = SqliteStore::open(&site.path(), &site.secret).expect("it opens");
         let (recorder, by) = (Recorder::new(party("DEMOP"), "weir.example/DEMOP"), "ivy".parse().expect("an id"));
         let one = message(1).id;
-        let event = recorder.subject_erased(&terms().subject.expect("it has one"), &by, (1, 0), NOON);
-        let change = Change::Erase(vec![Erasure { message: one, event: recorder.message_erased(one, &by, NOON) }]);
+        let subject = terms().subject.expect("it has one");
+        let event = recorder.subject_erased(&subject, &by, (1, 0), NOON);
+        let change =
+            Change::Erase(vec![Erasure { message: one, event: recorder.message_erased(one, &subject, &by, NOON) }]);
         let act = Act { id: Uuid::max(), at: NOON, change, event };
         assert_eq!(store.perform(act).await, Ok(Performed::Now));
     }

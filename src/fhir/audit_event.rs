@@ -3,17 +3,24 @@
 //! An event is kept as a few hundred bytes: [postcard](https://postcard.jamesmunns.com/wire-format) of [`AuditEvent`] behind one byte of
 //! `VERSION`. These are its canonical bytes. Its FHIR JSON is ten times as long and follows from them. Earlier versions kept that.
 
-use std::borrow::Cow;
+mod balp;
 
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use balp::Profile;
 
 use super::bars::ODS_ORGANISATION;
 use super::{Document, Instant, Limits, Node, Writer, instant_text};
 use crate::identity::{MessageId, PartyId};
 
 /// The first byte of an event as it is kept. What follows is defined by the order of the fields and variants below, which
-/// is never changed under the same number.
+/// is never changed under the same number; a variant may come after the last.
 const VERSION: u8 = 1;
 
 const URI: &str = "urn:ietf:rfc:3986";
@@ -24,6 +31,10 @@ const OPERATOR: &str = "https://weir.example/Id/operator";
 const ENTITY_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
 const SOURCE_TYPE: &str = "http://terminology.hl7.org/CodeSystem/security-source-type";
 const OBJECT_ROLE: &str = "http://terminology.hl7.org/CodeSystem/object-role";
+const RESOURCE_TYPE: &str = "http://hl7.org/fhir/resource-types";
+const PARTICIPATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType";
+const ROLE_CLASS: &str = "http://terminology.hl7.org/CodeSystem/v3-RoleClass";
+const SECURITY_ROLE: &str = "http://terminology.hl7.org/CodeSystem/extra-security-role-type";
 
 /// A system of codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,11 +51,20 @@ pub enum System {
     Interaction,
     /// Purposes of use.
     ActReason,
+    /// Decisions on access, as IHE BALP tells them apart.
+    Balp,
 }
 
 impl System {
-    const ALL: [System; 6] =
-        [System::Dicom, System::Weir, System::Lifecycle, System::EventType, System::Interaction, System::ActReason];
+    const ALL: [System; 7] = [
+        System::Dicom,
+        System::Weir,
+        System::Lifecycle,
+        System::EventType,
+        System::Interaction,
+        System::ActReason,
+        System::Balp,
+    ];
 
     /// Its URL.
     pub fn url(self) -> &'static str {
@@ -55,6 +75,7 @@ impl System {
             System::EventType => "http://terminology.hl7.org/CodeSystem/audit-event-type",
             System::Interaction => "http://hl7.org/fhir/restful-interaction",
             System::ActReason => "http://terminology.hl7.org/CodeSystem/v3-ActReason",
+            System::Balp => "https://profiles.ihe.net/ITI/BALP/CodeSystem/AuthZsubType",
         }
     }
 }
@@ -97,6 +118,11 @@ impl<'a> Coding<'a> {
     /// A RESTful interaction: `read`, `search-type`.
     pub const fn interaction(code: &'a str) -> Coding<'a> {
         Coding::new(System::Interaction, code)
+    }
+
+    /// A decision that rests on consent (IHE BALP).
+    pub const fn authz_consent() -> Coding<'a> {
+        Coding::new(System::Balp, balp::AUTHZ_CONSENT)
     }
 
     /// A purpose of use: `TREAT`.
@@ -148,7 +174,7 @@ impl<'a> Who<'a> {
     }
 }
 
-/// In which part (DICOM).
+/// In which part (DICOM; the last three by IHE BALP).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Part {
     /// Where the data came from: 110153.
@@ -157,16 +183,35 @@ pub enum Part {
     Destination,
     /// A program at work: 110150.
     Application,
+    /// Who is to have the data that are decided on: IRCP.
+    User,
+    /// For which organisation: PROV.
+    UserOrganisation,
+    /// Who decides: authserver.
+    Authoriser,
 }
 
 impl Part {
-    const ALL: [Part; 3] = [Part::Source, Part::Destination, Part::Application];
+    const ALL: [Part; 6] =
+        [Part::Source, Part::Destination, Part::Application, Part::User, Part::UserOrganisation, Part::Authoriser];
+
+    fn system(self) -> &'static str {
+        match self {
+            Part::Source | Part::Destination | Part::Application => System::Dicom.url(),
+            Part::User => PARTICIPATION,
+            Part::UserOrganisation => ROLE_CLASS,
+            Part::Authoriser => SECURITY_ROLE,
+        }
+    }
 
     fn code(self) -> &'static str {
         match self {
             Part::Source => "110153",
             Part::Destination => "110152",
             Part::Application => "110150",
+            Part::User => "IRCP",
+            Part::UserOrganisation => "PROV",
+            Part::Authoriser => "authserver",
         }
     }
 }
@@ -194,8 +239,12 @@ pub enum What<'a> {
     Message(#[serde(with = "message")] MessageId),
     /// A sharing agreement.
     Agreement(#[serde(borrow)] Cow<'a, str>),
-    /// The gateway's configuration.
+    /// The gateway's configuration; in an access what the gateway keeps, when it was not one thing.
     Configuration,
+    /// A search, as it was understood: `AuditEvent?outcome=4`. Nobody's name or number stands in it.
+    Query(#[serde(borrow)] Cow<'a, str>),
+    /// A resource, by its type and id.
+    Resource(#[serde(borrow)] Cow<'a, str>, Uuid),
 }
 
 /// One thing it happened to, with what is worth saying of it: names and values, never personal data.
@@ -264,15 +313,21 @@ impl AuditEvent<'_> {
         out.begin_object();
         out.field("resourceType", "AuditEvent");
         out.field("id", &self.id.to_string());
+        if let Some(profile) = Profile::of(self) {
+            out.object("meta", |out| array(out, "profile", &[profile.url()], |out, url| out.string(url)));
+        }
         coding(&mut out, "type", self.kind.system.url(), &self.kind.code);
         array(&mut out, "subtype", &self.subtypes, |out, each| coding_object(out, each.system.url(), &each.code));
         out.field("action", self.action_code());
         out.field("recorded", &instant_text(self.recorded));
         out.field("outcome", self.outcome_code());
+        if let Some(reason) = self.detail("reason").filter(|_| self.outcome != Outcome::Success) {
+            out.field("outcomeDesc", reason);
+        }
         array(&mut out, "purposeOfEvent", self.purpose.as_slice(), |out, each| concept(out, each));
         array(&mut out, "agent", &self.agents, write_agent);
         self.write_source(&mut out);
-        array(&mut out, "entity", &self.entities, write_entity);
+        array(&mut out, "entity", &self.entities, |out, entity| self.write_entity(out, entity));
         out.end_object();
         out.finish()
     }
@@ -293,6 +348,12 @@ impl AuditEvent<'_> {
             Outcome::MinorFailure => "4",
             Outcome::SeriousFailure => "8",
         }
+    }
+
+    /// The value of the first detail with this name.
+    fn detail(&self, name: &str) -> Option<&str> {
+        let mut details = self.entities.iter().flat_map(|each| &each.details);
+        details.find(|(own, _)| own == name).map(|(_, value)| &**value)
     }
 
     fn write_source(&self, out: &mut Writer) {
@@ -339,8 +400,9 @@ fn concept(out: &mut Writer, coding: &Coding<'_>) {
 
 fn write_agent(out: &mut Writer, agent: &Agent<'_>) {
     out.begin_object();
-    out.key("type");
-    concept(out, &Coding::dicom(agent.part.code()));
+    out.object("type", |out| {
+        array(out, "coding", &[agent.part], |out, part| coding_object(out, part.system(), part.code()));
+    });
     out.key("who");
     match &agent.who {
         Who::Party(code) => reference(out, "Organization", ODS_ORGANISATION, code),
@@ -352,10 +414,19 @@ fn write_agent(out: &mut Writer, agent: &Agent<'_>) {
         out.key("network");
         out.begin_object();
         out.field("address", address);
-        out.field("type", if address.contains("://") { "5" } else { "1" });
+        out.field("type", network_type(address));
         out.end_object();
     }
     out.end_object();
+}
+
+/// A URI, an IP address or the name of a machine (`http://hl7.org/fhir/network-type`).
+fn network_type(address: &str) -> &'static str {
+    match address.contains("://") {
+        true => "5",
+        false if address.parse::<IpAddr>().is_ok() => "2",
+        false => "1",
+    }
 }
 
 /// A logical reference: by type and identifier.
@@ -380,40 +451,79 @@ fn named(out: &mut Writer, resource_type: Option<&str>, display: &str) {
     out.end_object();
 }
 
-fn write_entity(out: &mut Writer, entity: &Entity<'_>) {
-    out.begin_object();
-    out.key("what");
-    let (kind, role) = match &entity.what {
-        What::Patient(Some(hash)) => {
-            reference(out, "Patient", KEYED_HASH, hash);
-            ("1", "1")
-        }
-        What::Patient(None) => {
-            named(out, Some("Patient"), "not identified");
-            ("1", "1")
-        }
-        What::Message(id) => {
-            reference(out, "Bundle", URI, &format!("{URN_UUID}{id}"));
-            ("2", "4")
-        }
-        What::Agreement(id) => {
-            reference(out, "Contract", AGREEMENT, id);
-            ("2", "13")
-        }
-        What::Configuration => {
-            named(out, None, "configuration");
-            ("2", "5")
-        }
-    };
-    coding(out, "type", ENTITY_TYPE, kind);
-    coding(out, "role", OBJECT_ROLE, role);
-    array(out, "detail", &entity.details, |out, (name, value)| {
+/// Type and role of an entity.
+#[derive(Clone, Copy)]
+struct Class {
+    kind: (&'static str, &'static str),
+    role: Option<&'static str>,
+}
+
+const PERSON: Class = Class { kind: (ENTITY_TYPE, "1"), role: Some("1") };
+const DOMAIN_RESOURCE: Class = object("4");
+const CONSENT: Class = Class { kind: (RESOURCE_TYPE, "Consent"), role: None };
+const OTHER: Class = Class { kind: (ENTITY_TYPE, "4"), role: None };
+
+const fn object(role: &'static str) -> Class {
+    Class { kind: (ENTITY_TYPE, "2"), role: Some(role) }
+}
+
+impl AuditEvent<'_> {
+    fn write_entity(&self, out: &mut Writer, entity: &Entity<'_>) {
         out.begin_object();
-        out.field("type", name);
-        out.field("valueString", value);
+        if !matches!(entity.what, What::Query(_)) {
+            out.key("what");
+            self.write_what(out, &entity.what);
+        }
+        let Class { kind: (system, code), role } = self.class(&entity.what);
+        coding(out, "type", system, code);
+        if let Some(role) = role {
+            coding(out, "role", OBJECT_ROLE, role);
+        }
+        if let What::Query(query) = &entity.what {
+            out.field("description", query);
+            out.field("query", &BASE64.encode(query.as_bytes()));
+        }
+        array(out, "detail", &entity.details, |out, (name, value)| {
+            out.begin_object();
+            out.field("type", name);
+            out.field("valueString", value);
+            out.end_object();
+        });
         out.end_object();
-    });
-    out.end_object();
+    }
+
+    fn write_what(&self, out: &mut Writer, what: &What<'_>) {
+        let by_uuid = |out: &mut Writer, kind, id: &Uuid| reference(out, kind, URI, &format!("{URN_UUID}{id}"));
+        match what {
+            What::Patient(Some(hash)) => reference(out, "Patient", KEYED_HASH, hash),
+            What::Patient(None) => named(out, Some("Patient"), "not identified"),
+            What::Message(id) => by_uuid(out, "Bundle", &id.uuid()),
+            What::Resource(kind, id) => by_uuid(out, kind, id),
+            What::Agreement(id) => reference(out, "Contract", AGREEMENT, id),
+            What::Configuration if self.is_access() => named(out, None, "what the gateway keeps"),
+            What::Configuration | What::Query(_) => named(out, None, "configuration"),
+        }
+    }
+
+    /// As what an entity takes part. In a decision the Bundle, which says what the person consented to, and the agreement are the
+    /// consent that it rests on.
+    fn class(&self, what: &What<'_>) -> Class {
+        let profile = Profile::of(self);
+        match what {
+            What::Patient(_) => PERSON,
+            What::Message(_) | What::Agreement(_) if profile == Some(Profile::AuthZconsent) => CONSENT,
+            What::Configuration if matches!(profile, Some(Profile::Query | Profile::PatientQuery)) => OTHER,
+            What::Message(_) | What::Resource(..) => DOMAIN_RESOURCE,
+            What::Configuration if self.is_access() => DOMAIN_RESOURCE,
+            What::Agreement(_) => object("13"),
+            What::Configuration => object("5"),
+            What::Query(_) => object("24"),
+        }
+    }
+
+    fn is_access(&self) -> bool {
+        self.kind == Coding::rest()
+    }
 }
 
 /// Milliseconds since 1970.
@@ -570,7 +680,8 @@ impl<'a> RecordedEvent<'a> {
     }
 
     fn kinds(&self) -> impl Iterator<Item = &str> {
-        self.0.subtypes.iter().filter(|each| each.system == System::Weir).map(|each| &*each.code)
+        let is_kind = |each: &&Coding<'_>| matches!(each.system, System::Weir | System::Balp);
+        self.0.subtypes.iter().filter(is_kind).map(|each| &*each.code)
     }
 
     /// Whether it says that something was done, and not that it was refused or failed.
@@ -621,8 +732,7 @@ impl<'a> RecordedEvent<'a> {
 
     /// The value of the first detail with this name.
     pub fn detail(&self, name: &str) -> Option<&str> {
-        let mut details = self.0.entities.iter().flat_map(|each| &each.details);
-        details.find(|(own, _)| own == name).map(|(_, value)| &**value)
+        self.0.detail(name)
     }
 }
 
@@ -653,6 +763,8 @@ impl Entity<'_> {
             What::Message(id) => What::Message(id),
             What::Agreement(id) => What::Agreement(owned(id)),
             What::Configuration => What::Configuration,
+            What::Query(query) => What::Query(owned(query)),
+            What::Resource(kind, id) => What::Resource(owned(kind), id),
         };
         Entity { what, details: self.details.into_iter().map(|(name, value)| (owned(name), owned(value))).collect() }
     }
@@ -710,20 +822,33 @@ fn read_agent(node: Node<'_>) -> Option<Agent<'static>> {
 }
 
 fn read_entity(node: Node<'_>) -> Option<Entity<'static>> {
-    let what = node.member("what")?;
-    let identifier = what.member("identifier");
-    let value = identifier.and_then(|identifier| text(identifier, "value"));
-    let system = identifier.and_then(|identifier| text(identifier, "system"));
-    let what = match (system.as_deref(), value) {
-        (Some(KEYED_HASH), hash) => What::Patient(hash.map(Cow::Owned)),
-        (Some(URI), Some(urn)) => What::Message(urn.strip_prefix(URN_UUID)?.parse().ok()?),
-        (Some(AGREEMENT), Some(id)) => What::Agreement(id.into()),
-        _ if text(what, "type").as_deref() == Some("Patient") => What::Patient(None),
-        _ => What::Configuration,
+    let what = match node.member("what") {
+        Some(what) => read_what(what)?,
+        None => What::Query(text(node, "description")?.into()),
     };
     let details = node.items_of("detail");
     let details = details.map(|each| Some((text(each, "type")?.into(), text(each, "valueString")?.into())));
     Some(Entity { what, details: details.collect::<Option<_>>()? })
+}
+
+fn read_what(what: Node<'_>) -> Option<What<'static>> {
+    let identifier = what.member("identifier");
+    let value = identifier.and_then(|identifier| text(identifier, "value"));
+    let system = identifier.and_then(|identifier| text(identifier, "system"));
+    let kind = text(what, "type");
+    Some(match (system.as_deref(), value) {
+        (Some(KEYED_HASH), hash) => What::Patient(hash.map(Cow::Owned)),
+        (Some(URI), Some(urn)) => {
+            let id: Uuid = urn.strip_prefix(URN_UUID)?.parse().ok()?;
+            match kind {
+                Some(kind) if kind != "Bundle" => What::Resource(kind.into(), id),
+                _ => What::Message(id.into()),
+            }
+        }
+        (Some(AGREEMENT), Some(id)) => What::Agreement(id.into()),
+        _ if kind.as_deref() == Some("Patient") => What::Patient(None),
+        _ => What::Configuration,
+    })
 }
 
 fn text(node: Node<'_>, name: &str) -> Option<String> {

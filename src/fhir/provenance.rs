@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use uuid::Uuid;
 
 use super::bars::ODS_ORGANISATION;
-use super::{Instant, Writer, instant_text};
+use super::{Document, Instant, Node, Writer, instant_text};
 
 const URI: &str = "urn:ietf:rfc:3986";
 const ACT_REASON: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
@@ -209,6 +209,21 @@ impl Disclosure<'_> {
         }
         out.end_array();
     }
+}
+
+/// Of a Provenance that was written here, the URIs and codes by which it names its agents.
+pub fn agents(provenance: &Document) -> impl Iterator<Item = String> {
+    identifiers(provenance, "agent", "who")
+}
+
+/// Of a Provenance that was written here, the URIs of its entities.
+pub fn sources(provenance: &Document) -> impl Iterator<Item = String> {
+    identifiers(provenance, "entity", "what")
+}
+
+fn identifiers<'d>(provenance: &'d Document, list: &'d str, member: &'d str) -> impl Iterator<Item = String> + 'd {
+    let value = move |each: Node<'d>| Some(each.member(member)?.member("identifier")?.member("value")?.text()?.into());
+    provenance.root().items_of(list).filter_map(value)
 }
 
 fn identifier(out: &mut Writer, of: &str, system: &str, value: &str) {

@@ -83,6 +83,28 @@ coded! {
     }
 }
 
+impl Action {
+    /// Whether it only looks at what the gateway keeps.
+    pub fn is_reading(self) -> bool {
+        match self {
+            Action::ReadMessage
+            | Action::ReadLineage
+            | Action::ReadWithheld
+            | Action::ReadApprovals
+            | Action::ReadReviews
+            | Action::VerifyAudit => true,
+            Action::Submit
+            | Action::Preview
+            | Action::ApproveAgreement
+            | Action::CompleteReview
+            | Action::RetryMessage
+            | Action::CancelMessage
+            | Action::EraseSubject
+            | Action::Administer => false,
+        }
+    }
+}
+
 impl Role {
     /// What this role permits. Whatever is not in this table is denied.
     pub fn may(self, action: Action) -> bool {

@@ -83,7 +83,7 @@ pub async fn take(
     answer: &Document,
     now: Instant,
 ) -> Result<Taken, storage::Error> {
-    let Some(incoming) = Incoming::read(sender, answer, now) else {
+    let Some(incoming) = Incoming::read((sender, address), answer, now) else {
         return refuse(gateway, (sender, address), (None, NotOurs::NoAnswer), now).await;
     };
     for _ in 0..TRIES {
@@ -113,6 +113,8 @@ async fn refuse(
 /// A response message, judged.
 struct Incoming<'a> {
     sender: &'a PartyId,
+    /// Where it came from on the network; `None` for what was fetched from a mailbox.
+    address: Option<&'a str>,
     answer: &'a Document,
     /// Its own id, and the one that it names.
     id: String,
@@ -125,11 +127,16 @@ struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    fn read(sender: &'a PartyId, answer: &'a Document, now: Instant) -> Option<Incoming<'a>> {
+    fn read(
+        (sender, address): (&'a PartyId, Option<&'a str>),
+        answer: &'a Document,
+        now: Instant,
+    ) -> Option<Incoming<'a>> {
         let message = Message::of(answer).ok()?;
         let late = judge_late(answer)?;
         Some(Incoming {
             sender,
+            address,
             answer,
             id: message.id().to_ascii_lowercase(),
             names: message.answers()?,
@@ -227,11 +234,15 @@ async fn keep(
     let is_latest = known.iter().all(|known: &AnswerRecord| known.written_at <= incoming.written_at);
     let ended = ended.unless_exhausted(record.attempts, lane.settings().max_attempts);
     let changes = is_latest && may.contains(&record.state);
-    let step = if changes { Some(step(gateway, lane, (&record, &ended), incoming.now).await?) } else { None };
+    let terms = Terms::of(gateway.store(), record.id).await?;
+    let step = changes.then(|| step(gateway, lane, (&record, &ended), terms.as_ref(), incoming.now));
+    let address = incoming.address.map_or_else(|| lane.address(), str::to_owned);
     let (sender, message, says) = (incoming.sender, record.id, incoming.says.clone());
     let said = Answer {
         sender,
+        address: &address,
         message,
+        terms: terms.as_ref(),
         id: incoming.id.parse().ok(),
         digest: &incoming.digest,
         says: &says,
@@ -276,21 +287,21 @@ fn tell(message_id: MessageId, ended: &Ended) {
 }
 
 /// The message's next step: a disclosure, unless it was told as one before.
-async fn step(
+fn step(
     gateway: &Gateway,
     lane: &Lane,
     (record, ended): (&MessageRecord, &Ended),
+    terms: Option<&Terms>,
     now: Instant,
-) -> Result<Transition, storage::Error> {
+) -> Transition {
     let wait = lane.settings().schedule.wait(record.attempts, None, spread(record));
     let next = (ended.to == State::Queued).then(|| now + wait);
-    let step = ended.step(record, now, next);
+    let step = ended.step((record, terms.and_then(|terms| terms.subject.as_ref())), now, next);
     let is_told = matches!(record.state, State::Delivered | State::Acknowledged | State::Refused);
-    let terms = if is_told { None } else { terms(gateway, record.id).await? };
-    Ok(match terms {
-        Some(terms) => gateway.recorder.disclosure(step, &terms, &lane.address()),
+    match terms.filter(|_| !is_told) {
+        Some(terms) => gateway.recorder.disclosure(step, terms, &lane.address()),
         None => gateway.recorder.transition(step),
-    })
+    }
 }
 
 /// Reads, once, what messages may be called that an earlier version accepted: it kept no names.
@@ -380,16 +391,12 @@ async fn store(
         return Ok(Taken::Settled);
     }
     tell(record.id, &ended);
-    match gateway.store().transition(step(gateway, lane, (&record, &ended), now).await?).await {
+    let terms = Terms::of(gateway.store(), record.id).await?;
+    match gateway.store().transition(step(gateway, lane, (&record, &ended), terms.as_ref(), now)).await {
         Ok(()) => {
             Ok(Taken::Stored { recipient: record.recipient.clone(), state: ended.to, accepted_at: record.accepted_at })
         }
         Err(storage::Error::Stale { .. }) => Ok(Taken::Later),
         Err(error) => Err(error),
     }
-}
-
-async fn terms(gateway: &Gateway, message: MessageId) -> Result<Option<Terms>, storage::Error> {
-    let events = gateway.store().events_of(message).await?;
-    Ok(events.first().and_then(|accepted| Terms::recorded(&accepted.event)))
 }

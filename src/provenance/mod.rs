@@ -14,13 +14,15 @@ pub use stored::{Unreadable, glossary_of, lineage};
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::disclosure::Disclosable;
 use crate::fhir::provenance::{Device, Disclosure, Entity, Organization, Participation, Person, Role};
 use crate::fhir::{Instant, Node, instant_text, keys};
-use crate::identity::PartyId;
 use crate::identity::digest::hex;
 use crate::identity::keyed_hash::HashKey;
 use crate::identity::signature::PersonalKey;
+use crate::identity::{MessageId, PartyId};
 use crate::intake::Received;
 use crate::storage::Text;
 
@@ -123,6 +125,11 @@ const GATEWAY: &str = "Weir";
 /// The purpose of a decision, in words.
 const WITHOUT_CONSENT: &str = "shared without consent, on a recorded decision that is reviewed";
 
+/// The id of the Provenance of a message.
+pub fn id_of(message: MessageId) -> Uuid {
+    message.part("provenance")
+}
+
 /// Writes the account of a disclosure.
 pub fn attest(disclosable: Disclosable, now: Instant, gateway: &Gateway) -> Attested {
     let glossary = gateway.glossaries.of(&disclosable);
@@ -140,7 +147,7 @@ fn provenance(disclosable: &Disclosable, now: Instant, gateway: &Gateway) -> Str
     let record = format!("urn:weir:record:{message}:hmac-sha-256:{}", hash.as_str());
     let map = format!("urn:weir:map:sha-256:{}", hex(&mapped.map().hash()));
     let decided = format!("urn:weir:decision:{message}");
-    let (id, bundle) = (message.part("provenance"), bundle_id(disclosable));
+    let (id, bundle) = (id_of(message), bundle_id(disclosable));
     let says = [("provenance", &*id.to_string()), ("recorded", &instant_text(now)), ("policy", &policy)];
     let signed = disclosable.bundle().source().as_bytes();
     let signature = gateway.keys.signing.sign_apart((KIND, &gateway.keys.kid), &says, signed);

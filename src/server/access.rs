@@ -4,6 +4,8 @@
 //! permits the action; else 403 (401 for a token that does not count) and nothing was done. Invariant: default deny;
 //! what is permitted or refused is on disk as an audit event before the answer.
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use tracing::{Span, warn};
@@ -12,7 +14,7 @@ use super::listener::Peer;
 use super::records::{later, outcome};
 use super::{Service, clock};
 use crate::acts::{Desk, token};
-use crate::audit::{Access, Search, Who};
+use crate::audit::{Access, KeyedHash, Object, Who, patient_of};
 use crate::fhir::outcome::{Issue, IssueType};
 use crate::identity::MessageId;
 use crate::identity::principal::{Action, Principal};
@@ -53,7 +55,7 @@ pub(super) async fn permit<'s>(
     };
     let status = if issue.code == IssueType::Login { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
     warn!(party = %peer.party, principal = principal.map(|it| it.id.as_str()), %action, "call refused");
-    record(service, peer, principal, action, (message, None), false).await?;
+    record(service, peer, (principal, action), (object(message), None), Err(None)).await?;
     let hint = "ask the gateway's operator: weir.toml lists who may do what under [[principals]]";
     let issue = if issue.hint.is_empty() { issue.hint(hint) } else { issue };
     Err(Box::new(outcome(status, &[issue])))
@@ -68,19 +70,35 @@ pub(super) async fn look<'s>(
     message: Option<MessageId>,
 ) -> Result<&'s Principal, Box<Response>> {
     let principal = permit(service, peer, headers, action, message).await?;
-    looked(service, peer, principal, action, (message, None)).await?;
+    looked(service, peer, principal, action, (object(message), None)).await?;
     Ok(principal)
 }
 
-/// Writes that a principal looks at something, or searches, which it may.
+fn object(message: Option<MessageId>) -> Object<'static> {
+    message.map_or(Object::Site, Object::Message)
+}
+
+/// Writes that a principal looks at something, or searches, which it may; with the person whom that is about, by keyed hash, for
+/// what is no message.
 pub(super) async fn looked(
     service: &Service,
     peer: &Peer,
     principal: &Principal,
     action: Action,
-    at: (Option<MessageId>, Option<Search<'_>>),
+    at: (Object<'_>, Option<&str>),
 ) -> Result<(), Box<Response>> {
-    record(service, peer, Some(principal), action, at, true).await
+    record(service, peer, (Some(principal), action), at, Ok(())).await
+}
+
+/// Writes that a principal asked for something which it may have, and that it was not done for `reason`, a code.
+pub(super) async fn failed(
+    service: &Service,
+    peer: &Peer,
+    principal: &Principal,
+    action: Action,
+    (object, reason): (Object<'_>, &'static str),
+) -> Result<(), Box<Response>> {
+    record(service, peer, (Some(principal), action), (object, None), Err(Some(reason))).await
 }
 
 /// A token says who calls; without one the certificate does.
@@ -104,20 +122,33 @@ fn calls<'s>(service: &'s Service, peer: &Peer, headers: &HeaderMap) -> Result<&
     }
 }
 
+/// `done`: whether it happens; if not, a code for why, where it is not for want of a role.
 async fn record(
     service: &Service,
     peer: &Peer,
-    principal: Option<&Principal>,
-    action: Action,
-    (message, search): (Option<MessageId>, Option<Search<'_>>),
-    permitted: bool,
+    (principal, action): (Option<&Principal>, Action),
+    (object, patient): (Object<'_>, Option<&str>),
+    done: Result<(), Option<&'static str>>,
 ) -> Result<(), Box<Response>> {
-    let by = principal.map_or(Who::party(&peer.party), |principal| Who::operator(principal.id.as_str()));
-    let address = peer.address.to_string();
-    let access =
-        Access { by, action, message, search, permitted, reason: None, address: Some(&address), at: clock::now() };
-    let written = service.gateway.store().append(service.gateway.recorder.access(access)).await;
-    written.map(drop).map_err(|error: storage::Error| {
+    let store = service.gateway.store();
+    let written = async {
+        let of_message = match object {
+            Object::Message(message) => patient_of(store, message).await?,
+            Object::Site | Object::Resource(..) | Object::Search(_) => None,
+        };
+        let access = Access {
+            by: principal.map_or(Who::party(&peer.party), |principal| Who::operator(principal.id.as_str())),
+            action,
+            object,
+            patient: of_message.as_ref().map(KeyedHash::as_str).or(patient).map(Cow::Borrowed),
+            permitted: done.is_ok(),
+            reason: done.err().flatten(),
+            address: Some(&peer.address.to_string()),
+            at: clock::now(),
+        };
+        store.append(service.gateway.recorder.access(access)).await
+    };
+    written.await.map(drop).map_err(|error: storage::Error| {
         warn!(%error, "a call could not be audited, and was not answered");
         let issue = Issue::error(IssueType::Transient, "the audit log cannot be written");
         Box::new(later(outcome(StatusCode::SERVICE_UNAVAILABLE, &[issue.hint("call again in a few seconds")]), 5))

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::{Service, clock};
+use crate::audit::patient_of;
 use crate::delivery::deadline::{self, Alarm, Trouble};
 use crate::disclosure::{Agreement, Escalation, Severity};
 use crate::fhir::{self, instant_text};
@@ -74,6 +75,7 @@ async fn raise(
     now: fhir::Instant,
 ) -> Result<bool, storage::Error> {
     let gateway = &service.gateway;
+    let patient = patient_of(gateway.store(), record.id).await?;
     let notices = alarm.tell.map(|trouble| notices(service, record, trouble, now)).unwrap_or_default();
     let raised = Raised {
         message: record.id,
@@ -84,7 +86,7 @@ async fn raise(
         route: alarm.route,
         note: note(record, alarm),
         notices,
-        event: gateway.recorder.alarm(record, alarm, now),
+        event: gateway.recorder.alarm((record, patient.as_ref()), alarm, now),
     };
     if !gateway.store().raise(raised).await? {
         return Ok(false);

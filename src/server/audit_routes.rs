@@ -1,38 +1,54 @@
-//! The audit log over HTTP: `GET /FHIR/R4/AuditEvent`, `GET /FHIR/R4/Provenance`, and `POST …/_search` for both (FHIR R4, search).
+//! The audit log over HTTP: `GET /FHIR/R4/AuditEvent`, `GET /FHIR/R4/Provenance`, `POST …/_search` and `GET …/{id}` for both (FHIR
+//! R4, search and read).
 //!
-//! Enters: search parameters. Leaves: a searchset, the newest first, with a link to the next page. Invariant: whoever asks may
-//! verify the log, or read lineage; that they asked, and for which patient, is in the log before the answer. An NHS number is read
+//! Enters: search parameters, or an id. Leaves: a searchset, the newest first, with a link to the next page; or the resource. Invariant:
+//! whoever asks may verify the log, or read lineage; that they asked, and for which patient, is in the log before the answer. An NHS number is read
 //! from a body alone, never from a URL, and no answer repeats it.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Extension, RawQuery, Request, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use time::{Date, Duration, Month, Time};
 use tracing::error;
+use uuid::Uuid;
 
 use super::Service;
-use super::access::{looked, permit};
+use super::access::{failed, looked, permit};
 use super::body::{self, Unread};
 use super::listener::Peer;
 use super::records::{no_answer, no_store, outcome, unambiguous};
 use crate::audit::event::kind;
-use crate::audit::search::{Page, Query, search};
-use crate::audit::{HashKey, Search};
-use crate::fhir::audit_event::Outcome;
+use crate::audit::search::{Page, Query, event, message, search};
+use crate::audit::{HashKey, Object};
+use crate::fhir::audit_event::{Outcome, RecordedEvent};
 use crate::fhir::bars::NHS_NUMBER;
 use crate::fhir::outcome::{Issue, IssueType};
-use crate::fhir::{Instant, Writer};
+use crate::fhir::{Document, Instant, Limits, Writer, provenance as resource};
+use crate::identity::MessageId;
 use crate::identity::principal::{Action, Principal};
+use crate::pipeline::Gateway;
+use crate::provenance;
 use crate::storage::{Content, Error, MessageRecord, Store};
 
 /// Resources of a page, unless `_count` asks for another number, and at most.
 const PAGE: (usize, usize) = (50, 500);
 /// Bytes of a question in a body.
 const LONGEST: usize = 16 << 10;
+/// Parameters of a question that the audit log keeps, at most.
+const AUDITED: usize = 20;
+/// Why a search did not happen that nobody could answer.
+const NOT_UNDERSTOOD: &str = "not-understood";
+/// The words in the URNs of a Provenance.
+const URN_PARTS: [&str; 5] = ["record", "map", "decision", "sha-256", "hmac-sha-256"];
+/// The system of identifiers that are URIs, and of those that are ODS codes.
+const SYSTEMS: [&str; 2] = ["urn:ietf:rfc:3986|", "https://fhir.nhs.uk/Id/ods-organization-code|"];
+/// Subtypes that are not Weir's own.
+const INTERACTIONS: [&str; 5] = ["read", "search-type", "operation", "receive", "disclose"];
 /// How an identifier that is a keyed hash is told from others.
 const KEYED_HASH: &str = "https://weir.example/Id/keyed-hash";
 
@@ -57,7 +73,9 @@ impl What {
             What::AuditEvent => {
                 "use patient:identifier, date, agent:identifier, entity:identifier, outcome, subtype, _count or a next link"
             }
-            What::Provenance => "use target alone, or patient:identifier, recorded, _count or a next link",
+            What::Provenance => {
+                "use target alone, or patient:identifier, recorded, agent:identifier, entity:identifier, _count or a next link"
+            }
         }
     }
 
@@ -83,14 +101,59 @@ struct Question {
     query: Query,
     /// The Bundle that a Provenance is about.
     target: Option<String>,
+    /// Who took part in what a Provenance tells of, and what that came from.
+    agent: Option<String>,
+    entity: Option<String>,
     /// The parameters as they were understood, without where the page begins, for links.
     parameters: Vec<(String, String)>,
+}
+
+impl Question {
+    /// As the audit log keeps it: without values that may be anything, a person's name among them. `is_known` says of an id
+    /// whether the site has it.
+    fn audited(&self, what: What, is_known: impl Fn(&str) -> bool) -> String {
+        let keep = |(name, value): &(String, String)| {
+            let is_known = match &**name {
+                "agent:identifier" | "entity:identifier" => is_uuid(value) || is_known(value) || is_urn_of_ours(value),
+                "subtype" => value.split(',').all(|code| kind::ALL.contains(&code) || INTERACTIONS.contains(&code)),
+                _ => true,
+            };
+            (name.clone(), if is_known { value.clone() } else { "…".to_owned() })
+        };
+        let mut pairs = form_urlencoded::Serializer::new(String::new());
+        pairs.extend_pairs(self.parameters.iter().take(AUDITED).map(keep));
+        if let Some(before) = self.query.before {
+            pairs.append_pair("_before", &before.to_string());
+        }
+        format!("{}?{}", what.name(), pairs.finish())
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.strip_prefix("urn:uuid:").unwrap_or(text).parse::<Uuid>().is_ok()
+}
+
+/// Whether it is a URN that a Provenance of ours has: `urn:weir:map:sha-256:…`.
+fn is_urn_of_ours(text: &str) -> bool {
+    let is_digest = |part: &str| part.len() == 64 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let is_ours = |part: &str| URN_PARTS.contains(&part) || is_digest(part) || is_uuid(part);
+    text.strip_prefix("urn:weir:").is_some_and(|rest| rest.split(':').all(is_ours))
+}
+
+/// Whether a principal, an organisation or an agreement of the site is called so.
+fn is_known(gateway: &Gateway, id: &str) -> bool {
+    let stages = gateway.stages();
+    id.parse().is_ok_and(|id| gateway.principals.named(&id).is_some())
+        || id.parse().is_ok_and(|id| stages.provider.ods == id || !gateway.lanes(&id).is_empty())
+        || stages.agreements.iter().any(|agreement| agreement.id().as_str() == id)
 }
 
 pub(super) fn router() -> Router<Arc<Service>> {
     Router::new()
         .route("/FHIR/R4/AuditEvent", get(async |s, p, q, h| by_url(What::AuditEvent, s, p, q, h).await))
         .route("/FHIR/R4/Provenance", get(async |s, p, q, h| by_url(What::Provenance, s, p, q, h).await))
+        .route("/FHIR/R4/AuditEvent/{id}", get(async |s, p, i, h| by_id(What::AuditEvent, s, p, i, h).await))
+        .route("/FHIR/R4/Provenance/{id}", get(async |s, p, i, h| by_id(What::Provenance, s, p, i, h).await))
         .route("/FHIR/R4/AuditEvent/_search", post(async |s, p, r| by_body(What::AuditEvent, s, p, r).await))
         .route("/FHIR/R4/Provenance/_search", post(async |s, p, r| by_body(What::Provenance, s, p, r).await))
 }
@@ -109,6 +172,83 @@ async fn by_url(
         }
         Err(response) => *response,
     }
+}
+
+async fn by_id(
+    what: What,
+    State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let principal = match permit(&service, &peer, &headers, what.action(), None).await {
+        Ok(principal) => principal,
+        Err(response) => return *response,
+    };
+    let (store, id) = (service.gateway.store(), path.ok().and_then(|Path(id)| id.parse::<Uuid>().ok()));
+    let found = match id {
+        Some(id) => read(store, what, id).await,
+        None => Ok(None),
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return unread(error),
+    };
+    let object = match (&found, id) {
+        (Some(Found { message: Some(message), .. }), _) => Object::Message(*message),
+        (_, Some(id)) => Object::Resource(what.name(), id),
+        (_, None) => Object::Site,
+    };
+    let patient = found.as_ref().and_then(|found| found.patient.as_deref());
+    if let Err(response) = looked(&service, &peer, principal, what.action(), (object, patient)).await {
+        return *response;
+    }
+    match found {
+        Some(found) => fhir(found.resource),
+        None => {
+            let issue = Issue::error(IssueType::NotFound, format!("there is no {} with this id", what.name()));
+            outcome(StatusCode::NOT_FOUND, &[issue.hint("use the id of one that a search gave")])
+        }
+    }
+}
+
+/// A resource by its id, and whom it is about.
+struct Found {
+    resource: String,
+    /// The patient, by keyed hash, that an event names.
+    patient: Option<String>,
+    /// The message that a Provenance is of.
+    message: Option<MessageId>,
+}
+
+async fn read(store: &dyn Store, what: What, id: Uuid) -> Result<Option<Found>, Error> {
+    match what {
+        What::AuditEvent => {
+            let said = event(store, id).await?;
+            let found = |said: RecordedEvent<'_>| (said.to_json(), said.subject().map(str::to_owned));
+            Ok(said.map(found).map(|(resource, patient)| Found { resource, patient, message: None }))
+        }
+        What::Provenance => {
+            let Some(message) = message(store, |message| provenance::id_of(message) == id).await? else {
+                return Ok(None);
+            };
+            let found = provenances(store, std::iter::once(message)).await?.pop();
+            Ok(found.map(|resource| Found { resource, patient: None, message: Some(message) }))
+        }
+    }
+}
+
+fn fhir(resource: String) -> Response {
+    let fhir = [(header::CONTENT_TYPE, "application/fhir+json")];
+    (StatusCode::OK, fhir, no_store(), resource).into_response()
+}
+
+fn unread(error: Error) -> Response {
+    let Error::Damaged(why) = error else { return *no_answer(error) };
+    error!(%why, "the audit log cannot be read: run `weir audit verify`");
+    let issue = Issue::error(IssueType::Exception, "the audit log cannot be read");
+    let hint = "tell the technical administrator: what the gateway stored was changed";
+    outcome(StatusCode::INTERNAL_SERVER_ERROR, &[issue.hint(hint)])
 }
 
 async fn by_body(
@@ -152,28 +292,24 @@ async fn by_body(
 
 async fn answer(service: &Service, peer: &Peer, principal: &Principal, asked: Asked) -> Response {
     let (what, gateway) = (asked.what, &service.gateway);
-    let question = question(asked, &gateway.hash_key);
-    let patient = question.as_ref().ok().and_then(|question| question.query.patient.as_deref());
-    let search = Some(Search { of: what.name(), patient });
-    if let Err(response) = looked(service, peer, principal, what.action(), (None, search)).await {
+    let question = match question(asked, &gateway.hash_key) {
+        Ok(question) => question,
+        Err(issue) => {
+            let search = (Object::Search(what.name()), NOT_UNDERSTOOD);
+            return match failed(service, peer, principal, what.action(), search).await {
+                Ok(()) => outcome(StatusCode::BAD_REQUEST, &[*issue]),
+                Err(response) => *response,
+            };
+        }
+    };
+    let asks = question.audited(what, |id| is_known(gateway, id));
+    let search = (Object::Search(&asks), question.query.patient.as_deref());
+    if let Err(response) = looked(service, peer, principal, what.action(), search).await {
         return *response;
     }
-    let question = match question {
-        Ok(question) => question,
-        Err(issue) => return outcome(StatusCode::BAD_REQUEST, &[*issue]),
-    };
     match found(gateway.store(), what, &question).await {
-        Ok((resources, next)) => {
-            let fhir = [(header::CONTENT_TYPE, "application/fhir+json")];
-            (StatusCode::OK, fhir, no_store(), searchset(what, &resources, &question, next)).into_response()
-        }
-        Err(Error::Damaged(why)) => {
-            error!(%why, "the audit log cannot be read: run `weir audit verify`");
-            let issue = Issue::error(IssueType::Exception, "the audit log cannot be read");
-            let hint = "tell the technical administrator: what the gateway stored was changed";
-            outcome(StatusCode::INTERNAL_SERVER_ERROR, &[issue.hint(hint)])
-        }
-        Err(error) => *no_answer(error),
+        Ok((resources, next)) => fhir(searchset(what, &resources, &question, next)),
+        Err(error) => unread(error),
     }
 }
 
@@ -187,16 +323,28 @@ async fn found(store: &dyn Store, what: What, question: &Question) -> Result<(Ve
     let Page { events, next } = search(store, &question.query).await?;
     let resources = match what {
         What::AuditEvent => events.iter().map(|(_, said)| said.to_json()).collect(),
-        What::Provenance => provenances(store, events.iter().filter_map(|(_, said)| said.message())).await?,
+        What::Provenance => {
+            let mut all = provenances(store, events.iter().filter_map(|(_, said)| said.message())).await?;
+            all.retain(|provenance| is_asked_for(provenance, question));
+            all
+        }
     };
     Ok((resources, next))
 }
 
+/// Whether a Provenance has the agent and the entity that are asked for; a message is named by what it came from.
+fn is_asked_for(provenance: &str, question: &Question) -> bool {
+    if question.agent.is_none() && question.entity.is_none() {
+        return true;
+    }
+    let Ok(provenance) = Document::parse(provenance.as_bytes(), &Limits::default()) else { return false };
+    let is_of = |uri: &str, id: &str| uri == id || is_uuid(id) && uri.split(':').any(|part| part == id);
+    question.agent.as_ref().is_none_or(|id| resource::agents(&provenance).any(|uri| is_of(&uri, id)))
+        && question.entity.as_ref().is_none_or(|id| resource::sources(&provenance).any(|uri| is_of(&uri, id)))
+}
+
 /// The Provenances of messages; those that were erased are left out.
-async fn provenances(
-    store: &dyn Store,
-    messages: impl Iterator<Item = crate::identity::MessageId>,
-) -> Result<Vec<String>, Error> {
+async fn provenances(store: &dyn Store, messages: impl Iterator<Item = MessageId>) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
     for message in messages {
         let Some(bytes) = store.content(message, Content::Provenance).await? else { continue };
@@ -298,6 +446,18 @@ fn question(asked: Asked, hashes: &HashKey) -> Result<Question, Box<Issue>> {
                 query.entity = Some(id.strip_prefix("urn:uuid:").unwrap_or(&id).to_owned());
                 ("entity:identifier", id)
             }
+            ("agent:identifier" | "agent", What::Provenance) if read.agent.is_none() => {
+                let id = uri(&value).ok_or_else(|| wrong("is no id that a Provenance has", name_it))?;
+                query.entity = query.entity.take().or(message_in(&id));
+                read.agent = Some(id.clone());
+                ("agent:identifier", id)
+            }
+            ("entity:identifier" | "entity", What::Provenance) if read.entity.is_none() => {
+                let id = uri(&value).ok_or_else(|| wrong("is no id that a Provenance has", name_it))?;
+                query.entity = message_in(&id).or(query.entity.take());
+                read.entity = Some(id.clone());
+                ("entity:identifier", id)
+            }
             ("outcome", What::AuditEvent) if query.outcomes.is_empty() => {
                 let of = |code: &String| outcome_of(code);
                 let codes = codes(&value);
@@ -308,8 +468,7 @@ fn question(asked: Asked, hashes: &HashKey) -> Result<Question, Box<Issue>> {
             }
             ("subtype", What::AuditEvent) if query.kinds.is_empty() => {
                 let is_code = |code: &String| {
-                    !code.is_empty()
-                        && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-' || byte.is_ascii_digit())
+                    !code.is_empty() && code.bytes().all(|byte| byte == b'-' || byte.is_ascii_alphanumeric())
                 };
                 query.kinds = codes(&value);
                 if !query.kinds.iter().all(|code| is_code(code) && !may_be_nhs_number(code)) {
@@ -321,7 +480,7 @@ fn question(asked: Asked, hashes: &HashKey) -> Result<Question, Box<Issue>> {
                 ("subtype", query.kinds.join(","))
             }
             ("target", What::Provenance) if read.target.is_none() => {
-                let id = value.rsplit(['/', ':']).next().unwrap_or_default().parse::<uuid::Uuid>();
+                let id = value.rsplit(['/', ':']).next().unwrap_or_default().parse::<Uuid>();
                 let id = id.map_err(|_| wrong("names no Bundle", "write urn:uuid: and the id of the Bundle"))?;
                 read.target = Some(id.to_string());
                 ("target", format!("urn:uuid:{id}"))
@@ -356,6 +515,20 @@ fn question(asked: Asked, hashes: &HashKey) -> Result<Question, Box<Issue>> {
 fn may_be_nhs_number(text: &str) -> bool {
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     digits == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b' ' | b'-' | b'.'))
+}
+
+/// The URI or the code of a token, without its system; `None` for what may hold an NHS number, or several ids.
+fn uri(token: &str) -> Option<String> {
+    let id = SYSTEMS.iter().find_map(|system| token.strip_prefix(system)).unwrap_or(token);
+    let id = id.strip_prefix("urn:uuid:").unwrap_or(id);
+    let is_number = id.contains(NHS_NUMBER) || id.split([':', '/', '|', '?', '=', '#']).any(may_be_nhs_number);
+    let is_one = !id.is_empty() && !id.contains(',');
+    (is_one && !is_number).then(|| id.parse::<Uuid>().map_or_else(|_| id.to_owned(), |id| id.to_string()))
+}
+
+/// The message that a URN of ours names.
+fn message_in(id: &str) -> Option<String> {
+    id.split(':').find(|part| part.parse::<Uuid>().is_ok()).map(str::to_owned)
 }
 
 /// The name of a parameter may be anything, a value too.
@@ -532,6 +705,58 @@ mod tests {
                 assert!(!set.contains("9990000018") && !set.contains("999-000"), "{name}={value}: {set}");
             }
         }
+    }
+
+    #[test]
+    fn a_provenance_is_asked_for_by_what_its_agents_and_entities_are_called() {
+        const ID: &str = "00000000-0000-4000-8000-00000000abcd";
+        let record = format!("urn:weir:record:{ID}:hmac-sha-256:{}", "ab".repeat(32));
+        let decision = format!("urn:weir:decision:{ID}");
+        let profile = "https://weir.example/fhir/StructureDefinition/weir-bundle|0.1.0";
+        for (name, value, id, message) in [
+            ("agent:identifier", "https://fhir.nhs.uk/Id/ods-organization-code|DEMOP", "DEMOP", None),
+            ("agent", "DEMOP", "DEMOP", None),
+            ("agent", &*decision, &*decision, Some(ID)),
+            ("entity", &*format!("urn:ietf:rfc:3986|{record}"), &*record, Some(ID)),
+            ("entity:identifier", &*format!("urn:uuid:{}", ID.to_uppercase()), ID, Some(ID)),
+            ("entity", profile, profile, None),
+        ] {
+            let read = asked(What::Provenance, &[(name, value)], true).expect("it is understood");
+            assert_eq!(read.agent.or(read.entity).as_deref(), Some(id), "{value}");
+            assert_eq!(read.query.entity.as_deref(), message, "{value}");
+        }
+        for value in ["", "a,b", "9990000018", "https://a.example/9990000018|1", "https://fhir.nhs.uk/Id/nhs-number|1"]
+        {
+            for name in ["agent", "entity"] {
+                let refused = asked(What::Provenance, &[(name, value)], true).expect_err(value);
+                assert!(refused.ends_with("is no id that a Provenance has"), "{refused}");
+            }
+        }
+        let read = asked(What::Provenance, &[("entity", &record), ("agent", "smith")], true).expect("it is understood");
+        let kept = read.audited(What::Provenance, |_| false);
+        assert!(kept.contains(ID) && kept.contains(&"ab".repeat(32)) && !kept.contains("smith"), "{kept}");
+    }
+
+    #[test]
+    fn what_may_be_a_name_is_not_kept() {
+        let pairs = [
+            ("agent:identifier", "smith"),
+            ("entity", "urn:uuid:00000000-0000-4000-8000-000000000000"),
+            ("subtype", "access,smith"),
+            ("outcome", "0"),
+            ("_before", "7"),
+        ];
+        let read = asked(What::AuditEvent, &pairs, true).expect("it is understood");
+        let kept = |id| form_urlencoded::byte_serialize(id).collect::<String>();
+        let uuid = kept("urn:uuid:00000000-0000-4000-8000-000000000000".as_bytes());
+        let masked = kept("…".as_bytes());
+        let expected = |agent: &str| {
+            format!(
+                "AuditEvent?agent%3Aidentifier={agent}&entity%3Aidentifier={uuid}&subtype={masked}&outcome=0&_before=7"
+            )
+        };
+        assert_eq!(read.audited(What::AuditEvent, |_| false), expected(&masked));
+        assert_eq!(read.audited(What::AuditEvent, |id| id == "smith"), expected("smith"));
     }
 
     #[test]

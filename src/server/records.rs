@@ -19,6 +19,7 @@ use super::listener::{Limit, Peer};
 use super::ration::Account;
 use super::{Service, audit_routes, clock, review_routes, validate};
 use crate::acts::message;
+use crate::audit::Object;
 use crate::delivery::outbox::{self, Queued};
 use crate::disclosure;
 use crate::fhir::outcome::{Issue, IssueType, operation_outcome};
@@ -91,7 +92,8 @@ async fn submit(
     };
     let by = Some(principal.id.clone());
     let sees_withheld = wish == Wish::SeeLineage && principal.may(Action::ReadWithheld);
-    if sees_withheld && let Err(response) = looked(&service, &peer, principal, Action::ReadWithheld, (None, None)).await
+    if sees_withheld
+        && let Err(response) = looked(&service, &peer, principal, Action::ReadWithheld, (Object::Site, None)).await
     {
         return *response;
     }

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{Service, clock};
+use crate::audit::patient_of;
 use crate::storage::{self, NoticeRecord, NoticeResult, NoticeStep, Window};
 
 /// How often the store is asked what is due.
@@ -32,7 +33,8 @@ pub(super) async fn watch_deadlines(service: Arc<Service>, mut stopped: watch::R
 async fn say_overdue(service: &Service) -> Result<(), storage::Error> {
     let (gateway, now) = (&service.gateway, clock::now());
     for review in gateway.store().newly_overdue(now, PAGE).await? {
-        let event = gateway.recorder.review_overdue(&review, now);
+        let patient = patient_of(gateway.store(), review.message).await?;
+        let event = gateway.recorder.review_overdue(&review, patient.as_ref(), now);
         if gateway.store().mark_overdue(review.message, now, event).await? {
             let (message, reviewer) = (review.message, &review.reviewer);
             error!(message_id = %message, %reviewer, "the review of a sharing without consent is overdue");
@@ -83,7 +85,8 @@ async fn attempt(service: &Service, due: NoticeRecord) -> Result<(), storage::Er
     let (result, note) = match outcome {
         Ok(()) => {
             info!(notice = %id, channel, attempts, message_id = %due.message, "notice of an incident delivered");
-            let event = service.gateway.recorder.notice_delivered(&due, now);
+            let patient = patient_of(service.gateway.store(), due.message).await?;
+            let event = service.gateway.recorder.notice_delivered(&due, patient.as_ref(), now);
             (NoticeResult::Delivered(now, event), "delivered".to_owned())
         }
         Err(error) => {
