@@ -1,9 +1,9 @@
-//! What the audit log costs and how fast it answers, at a size of years: messages with the three events of an ordinary way each
-//! (accepted, in flight, acknowledged), about a tenth as many patients, with a signed head after every 5,000 messages. The
+//! What the audit log costs and how fast it answers, at a size of years: messages with the four events of an ordinary way each
+//! (accepted, permitted, in flight, acknowledged), about a tenth as many patients, with a signed head after every 5,000 messages. The
 //! messages hold next to nothing, so that the file is the log and what leads to it. Prints bytes a message, how long a
 //! verification of everything takes, with the memory, and how long it takes to find one patient's disclosures, and those of a day.
 //!
-//! `WEIR_AUDIT_MESSAGES` (333,334, which make a million events) sets the size.
+//! `WEIR_AUDIT_MESSAGES` (250,000, which make a million events) sets the size.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark may block, and its files need not be durable")]
 #![allow(clippy::print_stdout, reason = "a benchmark says what it measured")]
@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 use weir::audit::checkpoint::{SigningKey, VerifierKey};
 use weir::audit::search::{Query, search};
-use weir::audit::{Checkpointer, HashKey, Recorder, Step, Terms, verify};
+use weir::audit::{Checkpointer, Decision, HashKey, KeyedHash, Recorder, Step, Terms, verify};
 use weir::fhir::Instant;
 use weir::storage::{Accepted, Handling, MessageRecord, NewMessage, Secret, SqliteStore, State, Store, Text};
 
@@ -75,18 +75,27 @@ impl Log {
         };
         let by = "demo-records".parse().expect("an id");
         let accepted = self.recorder.accepted(&new, Some(&by), &terms, &self.hashes.record(&new.digest));
-        assert_eq!(self.store.accept(new, vec![accepted]).await, Ok(Accepted::New));
-        let begun = self.recorder.transition(step(&record, State::InFlight, "attempt"));
+        let decided = self.recorder.decision(Decision {
+            sender: &record.sender,
+            by: Some(&by),
+            recipient: &record.recipient,
+            message: Some(record.id),
+            terms: &terms,
+            denied: None,
+            at,
+        });
+        assert_eq!(self.store.accept(new, vec![accepted, decided]).await, Ok(Accepted::New));
+        let begun = self.recorder.transition(step(&record, terms.subject.as_ref(), State::InFlight, "attempt"));
         self.store.transition(begun).await.expect("it is written");
         record.state = State::InFlight;
-        let ended = step(&record, State::Acknowledged, "acknowledged");
+        let ended = step(&record, terms.subject.as_ref(), State::Acknowledged, "acknowledged");
         let ended = self.recorder.disclosure(ended, &terms, "https://demot.trust.example:8443/FHIR/R4");
         self.store.transition(ended).await.expect("it is written");
     }
 }
 
-fn step<'a>(record: &'a MessageRecord, to: State, reason: &'static str) -> Step<'a> {
-    Step { record, patient: None, to, at: record.accepted_at, attempts: 1, next_attempt_at: None, reason, note: "" }
+fn step<'a>(record: &'a MessageRecord, patient: Option<&'a KeyedHash>, to: State, reason: &'static str) -> Step<'a> {
+    Step { record, patient, to, at: record.accepted_at, attempts: 1, next_attempt_at: None, reason, note: "" }
 }
 
 fn message(number: u64, at: Instant) -> NewMessage {
@@ -165,7 +174,7 @@ async fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let messages = std::env::var("WEIR_AUDIT_MESSAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(333_334_u64);
+    let messages = std::env::var("WEIR_AUDIT_MESSAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(250_000_u64);
     let folder = tempfile::tempdir().expect("a folder");
     let (path, secret) = (folder.path().join("weir.sqlite3"), Secret::generate());
     let key = SigningKey::generate("weir.example/DEMOP").expect("the name is good");
@@ -176,7 +185,7 @@ async fn main() {
     let log = Arc::new(Log { store, recorder, hashes, patients: (messages / 10).max(1) });
     let started = Stopwatch::now();
     fill(log.clone(), messages, key).await;
-    println!("{messages} messages with 3 events each, written in {:.0} s", started.elapsed().as_secs_f64());
+    println!("{messages} messages with 4 events each, written in {:.0} s", started.elapsed().as_secs_f64());
     let Ok(log) = Arc::try_unwrap(log) else { panic!("every task has ended") };
     let Log { store, recorder, hashes, patients } = log;
     drop(store);

@@ -168,7 +168,7 @@ pub enum StartError {
 /// [`StartError`]; nothing runs then.
 pub async fn start(
     gateway: Arc<Gateway>,
-    checkpointer: Checkpointer,
+    mut checkpointer: Checkpointer,
     settings: Settings,
     by: &PrincipalId,
 ) -> Result<Running, StartError> {
@@ -187,6 +187,8 @@ pub async fn start(
     };
     let began = retention::Clock::at_start(gateway.store(), clock::now()).await?;
     gateway.started(by, clock::now()).await?;
+    // Whoever verifies from now on finds a head.
+    sign_head(&mut checkpointer).await;
     gateway.count_approvals().await?;
 
     let metrics = Metrics::default();
@@ -298,8 +300,12 @@ async fn sign_heads(mut checkpointer: Checkpointer, every: Duration, mut stopped
     let mut running = true;
     while running {
         running = tokio::time::timeout(every, async { while stopped.changed().await.is_ok() {} }).await.is_err();
-        if let Err(error) = checkpointer.checkpoint().await {
-            error!(%error, "the audit log's head could not be signed; the next try follows");
-        }
+        sign_head(&mut checkpointer).await;
+    }
+}
+
+async fn sign_head(checkpointer: &mut Checkpointer) {
+    if let Err(error) = checkpointer.checkpoint().await {
+        error!(%error, "the audit log's head could not be signed; the next try follows");
     }
 }
