@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::audit::event::kind;
 use crate::fhir::audit_event::RecordedEvent;
-use crate::fhir::instant_text;
+use crate::fhir::{Instant, instant_text};
 use crate::identity::MessageId;
 use crate::identity::keyed_hash::KeyedHash;
-use crate::storage::{Content, Error, MessageRecord, Store};
+use crate::storage::{Content, Error, MAY_COME_BACK, MessageRecord, State, Store};
 
 /// Events read at a time.
 const PAGE: usize = 512;
@@ -25,6 +25,8 @@ pub enum Fate {
     Gone,
     /// They are kept, since the message waits to be sent.
     Waits,
+    /// They are kept, since the recipient may still ask for the message again.
+    Unanswered,
     /// They are kept, since the review of a sharing without consent is open.
     UnderReview,
 }
@@ -37,6 +39,9 @@ impl Fate {
             Fate::Waits => {
                 Some("it is still to be delivered: cancel it, or order the erasure again when it has arrived")
             }
+            Fate::Unanswered => Some(
+                "its recipient has not answered yet, and may ask for it again: order the erasure again when it has, or after 30 days",
+            ),
             Fate::UnderReview => Some(
                 "its sharing without consent is under review: order the erasure again when the review is completed",
             ),
@@ -72,7 +77,7 @@ impl About {
 ///
 /// # Errors
 /// When the store cannot read.
-pub async fn messages_about(store: &dyn Store, subject: &KeyedHash) -> Result<Vec<About>, Error> {
+pub async fn messages_about(store: &dyn Store, subject: &KeyedHash, now: Instant) -> Result<Vec<About>, Error> {
     let (mut found, mut before) = (Vec::new(), u64::MAX);
     loop {
         let page = store.events_about(subject.as_str(), before, PAGE).await?;
@@ -85,16 +90,19 @@ pub async fn messages_about(store: &dyn Store, subject: &KeyedHash) -> Result<Ve
                 continue;
             }
             if let Some(record) = store.message(message).await? {
-                let fate = fate(store, &record).await?;
+                let fate = fate(store, &record, now).await?;
                 found.push(About { record, fate });
             }
         }
     }
 }
 
-async fn fate(store: &dyn Store, record: &MessageRecord) -> Result<Fate, Error> {
+async fn fate(store: &dyn Store, record: &MessageRecord, now: Instant) -> Result<Fate, Error> {
     if record.state.is_waiting() {
         return Ok(Fate::Waits);
+    }
+    if record.state == State::Delivered && record.updated_at > now.saturating_sub(MAY_COME_BACK) {
+        return Ok(Fate::Unanswered);
     }
     if store.review(record.id).await?.is_some_and(|review| review.completed.is_none()) {
         return Ok(Fate::UnderReview);

@@ -333,7 +333,7 @@ impl Desk<'_> {
                 if from_hex(subject).is_none() {
                     return self.refuse(store, &by, Refusal::Form, now).await;
                 }
-                self.erasure(store, &by, &KeyedHash::read_back(subject), now).await?
+                self.erasure(store, &by, &KeyedHash::read_back(subject), (act.at, now)).await?
             }
             Deed::ApproveAgreement { .. } => {
                 let Some(approval) = act.approves(&by) else {
@@ -410,9 +410,11 @@ impl Desk<'_> {
         store: &dyn Store,
         by: &PrincipalId,
         subject: &KeyedHash,
-        now: Instant,
+        (ordered, now): (Instant, Instant),
     ) -> Result<(storage::Event, Change), storage::Error> {
-        let messages = erasure::messages_about(store, subject).await?;
+        let mut messages = erasure::messages_about(store, subject, now).await?;
+        // The order may have waited: it is not of what came later.
+        messages.retain(|about| about.record.accepted_at <= ordered);
         let kept = messages.iter().filter(|about| about.fate.why_kept().is_some()).count();
         let erase = |message| Erasure { message, event: self.recorder.message_erased(message, subject, by, now) };
         let erasures: Vec<Erasure> = erasure::erasable(&messages).into_iter().map(erase).collect();

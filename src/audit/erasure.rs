@@ -72,15 +72,16 @@ impl Recorder {
     }
 }
 
-/// What an event says of an envelope that was destroyed: its number, the agreement and the day.
-pub(super) fn destroyed(said: &RecordedEvent<'_>) -> Option<(u64, String, i64)> {
+/// What an event says of an envelope that was destroyed: its number, the agreement, the day, and for how many days it was kept.
+pub(super) fn destroyed(said: &RecordedEvent<'_>) -> Option<(u64, String, i64, u32)> {
     if !said.is(kind::ENVELOPE_DESTROYED) {
         return None;
     }
     let number = said.detail(detail::ENVELOPE)?.parse().ok()?;
     let format = time::macros::format_description!("[year]-[month]-[day]");
     let day = Date::parse(said.detail(detail::DAY)?, format).ok()?;
-    Some((number, said.agreement()?.to_owned(), Envelope::day_of(day.midnight().assume_utc())))
+    let retention_days = said.detail(detail::RETENTION)?.parse().ok()?;
+    Some((number, said.agreement()?.to_owned(), Envelope::day_of(day.midnight().assume_utc()), retention_days))
 }
 
 /// A day since 1970 as a date: `2026-03-04`.
@@ -108,7 +109,7 @@ mod tests {
         let said = RecordedEvent::read(&event.bytes).expect("it is an AuditEvent");
         assert_eq!(said.detail(detail::DAY), Some("2026-01-01"));
         assert_eq!((said.detail(detail::MESSAGES), said.detail(detail::UNDELIVERED)), (Some("5"), Some("1")));
-        assert_eq!(destroyed(&said), Some((7, "demo-trust-crisis".to_owned(), 20_454)));
+        assert_eq!(destroyed(&said), Some((7, "demo-trust-crisis".to_owned(), 20_454, 30)));
         assert!(said.to_json().contains(r#""action":"D""#), "{}", said.to_json());
     }
 

@@ -17,7 +17,7 @@ use std::fmt;
 #[allow(clippy::disallowed_types, reason = "a hash with a random key is wanted, and nothing is ordered by it")]
 use std::hash::{BuildHasher as _, Hash, RandomState};
 
-use self::gone::{Gone, is_erased};
+use self::gone::{Gone, answer_faults, was_erased};
 use super::checkpoint::{self, Note, VerifierKey};
 use super::cosignature::{Cosigned, CosignerKey, KeptHead};
 use super::event::{detail, kind};
@@ -225,6 +225,9 @@ pub enum Fault {
     /// A search by patient may miss events, or look at others.
     #[error("the index of events by patient is not what the events say: a search may miss some")]
     PatientsMisfiled,
+    /// What happened to a message may not all be shown.
+    #[error("the index of events by message is not what the events say: an account of a message may miss some")]
+    MessagesMisfiled,
     /// A search by time may miss events.
     #[error("the index of events by hour is not what the events say: a search may miss some")]
     HoursMisfiled,
@@ -261,7 +264,7 @@ pub enum Fault {
         what: &'static str,
     },
     /// The key of a day was destroyed, and no event tells of it.
-    #[error("no event says that the key of envelope {number} was destroyed")]
+    #[error("no event says that the key of envelope {number} was destroyed when its retention had ended")]
     EnvelopeUnsaid {
         /// Which.
         number: u64,
@@ -782,8 +785,11 @@ impl<'a> Verifier<'a> {
     /// Looks at every event about a message again, when not each was read beside the message that it is filed under: for those that are
     /// filed under another, and those whose message has no row.
     async fn check_strays(&mut self) -> Result<(), Error> {
-        let (mut next, end) = (0, self.next);
-        while self.about.differs(&self.heard) && next < end {
+        let (mut next, end, mut all) = (0, self.next, self.heard.empty());
+        if !self.about.differs(&self.heard) {
+            return Ok(());
+        }
+        while next < end {
             let page = self.store.events(next, PAGE).await?;
             let Some(last) = page.last() else { break };
             next = last.seq + 1;
@@ -794,7 +800,13 @@ impl<'a> Verifier<'a> {
                 let filed = stored.event.message;
                 let is_stray = filed.is_some_and(|id| absent.contains(&id));
                 let said = if is_stray { self.hear(stored) } else { RecordedEvent::read(&stored.event.bytes) };
-                let Some(said) = said.filter(|_| !self.changed.contains(&stored.seq)) else { continue };
+                let Some(said) = said else { continue };
+                if let Some(message) = said.message().filter(|_| !is_stray) {
+                    all.add((message, stored.seq));
+                }
+                if self.changed.contains(&stored.seq) {
+                    continue;
+                }
                 if said.message() != filed {
                     self.fault(Fault::EventMisfiled { seq: stored.seq });
                     self.all_read = false;
@@ -804,6 +816,9 @@ impl<'a> Verifier<'a> {
                     self.fault(Fault::MessageMissing { message, seq: stored.seq });
                 }
             }
+        }
+        if all.differs(&self.heard) {
+            self.fault(Fault::MessagesMisfiled);
         }
         Ok(())
     }
@@ -905,7 +920,10 @@ impl<'a> Verifier<'a> {
             let said: Vec<Told<'_>> = page.iter().map(|history| self.told(history)).collect();
             for (history, said) in page.iter().zip(&said) {
                 self.position = history.position;
-                for fault in message_faults(history, said, self.hashes).into_iter().chain(review_faults(history, said))
+                for fault in message_faults(history, said, self.hashes)
+                    .into_iter()
+                    .chain(review_faults(history, said))
+                    .chain(answer_faults(history, said))
                 {
                     self.fault(fault);
                 }
@@ -938,13 +956,13 @@ impl<'a> Verifier<'a> {
                 Err(Error::NoKey) => return Ok(()),
                 opened => opened?,
             };
-            for ((history, said, (_, part)), opened) in each.into_iter().zip(opened) {
+            for ((history, said, (id, part)), opened) in each.into_iter().zip(opened) {
                 let (message, what) = (history.record.id, part.column());
                 self.position = history.position;
                 let content = match opened {
                     Ok(Some(content)) => content,
                     Ok(None) => {
-                        if !self.is_gone(history, said, part).await? {
+                        if !self.is_gone(history, said, (id, part)).await? {
                             self.fault(Fault::ContentMissing { message, what });
                         }
                         continue;
@@ -955,7 +973,7 @@ impl<'a> Verifier<'a> {
                     }
                     Err(other) => return Err(other),
                 };
-                if matches!(part, Content::Payload | Content::Lineage) && is_erased(said) {
+                if was_erased(history, said, (id, part)) {
                     self.fault(Fault::ContentKept { message, what });
                 }
                 if is_another(part, &content, said) {
@@ -972,7 +990,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// Whether events say that a part of a message is gone; those too that came while the verification ran.
-    async fn is_gone(&mut self, history: &History, said: &Told<'_>, part: Content) -> Result<bool, Error> {
+    async fn is_gone(&mut self, history: &History, said: &Told<'_>, part: Part) -> Result<bool, Error> {
         if self.gone.holds(history, said, part) {
             return Ok(true);
         }
@@ -1323,7 +1341,7 @@ mod tests {
         step(&store, &recorder, 2, State::InFlight).await;
         step(&store, &recorder, 2, State::Acknowledged).await;
         let later = NOON + time::Duration::days(99);
-        let [ended] = &store.ended_envelopes(later, 9).await.expect("they are read")[..] else { panic!("one") };
+        let [ended] = &store.ended_envelopes(later, 0, 9).await.expect("they are read")[..] else { panic!("one") };
         let event = recorder.envelope_destroyed(ended, later);
         assert_eq!(store.destroy_envelope(ended.envelope.number, later, event).await, Ok(true));
         site
@@ -1354,10 +1372,12 @@ mod tests {
         assert_eq!(removed, [gone("provenance", two)], "it does not end");
 
         let destroyed = faults(Site::new().await, "UPDATE envelopes SET key = NULL, destroyed_at = 5").await;
-        let mut expected = vec!["no event says that the key of envelope 1 was destroyed".to_owned()];
+        let unsaid = "no event says that the key of envelope 1 was destroyed when its retention had ended";
+        let mut expected = vec![unsaid.to_owned()];
         expected.extend([one, two].iter().flat_map(|id| ["payload", "lineage"].map(|what| gone(what, *id))));
         assert_eq!(destroyed, expected);
-        for sql in ["UPDATE envelopes SET destroyed_at = destroyed_at + 1", "UPDATE envelopes SET day = day - 1"] {
+        for change in ["destroyed_at = destroyed_at + 1", "day = day - 1", "retention_days = 31"] {
+            let sql = &format!("UPDATE envelopes SET {change}");
             assert_eq!(faults(ended().await, sql).await, expected[..1], "{sql}");
         }
 

@@ -175,7 +175,7 @@ impl Witness {
         let request = Request::parse(body)?;
         let later = request.note.checkpoint().map_err(|_| Refused::Malformed(FORM))?;
         if later.origin != self.log.name() {
-            return Err(Refused::UnknownLog(later.origin));
+            return Err(Refused::UnknownLog(later.origin.chars().take(SHOWN).collect()));
         }
         self.log.verify_signature(&request.note).map_err(Refused::NotSigned)?;
         if request.old > later.size {
@@ -190,6 +190,11 @@ impl Witness {
         consistent(earlier, &later, &request.proof)?;
         let line = self.key.cosign(request.note.text(), now);
         let note = request.note.signed_by(&self.log) + &line;
+        if now.unix_timestamp() <= 0 {
+            return Err(Refused::NotKept(io::Error::other("the clock of the witness stands before 1970")));
+        }
+        // What would not be read back would keep the witness from starting again.
+        Newest::read(note.as_bytes(), &self.log, self.key.public()).map_err(|_| Refused::Malformed(TOO_LONG))?;
         write_durably(&self.file, note.as_bytes(), Readers::Anyone).map_err(Refused::NotKept)?;
         *newest = Some(Newest { checkpoint: later, note });
         Ok(line)
@@ -231,6 +236,11 @@ fn consistent(earlier: (u64, Hash), later: &Checkpoint, proof: &[Hash]) -> Resul
     }
     Ok(())
 }
+
+/// What is said of a checkpoint that leaves no room for the cosignature.
+const TOO_LONG: &str = "the checkpoint is too long to be kept with its cosignature";
+/// Letters of another log's name that are told again.
+const SHOWN: usize = 100;
 
 /// What is said of a request that is not written as one.
 const FORM: &str = "the body is not the line `old <size>`, hashes in base64, an empty line, and a checkpoint";

@@ -19,24 +19,24 @@ use crate::fhir::instant_text;
 use crate::fhir::uk::is_nhs_number;
 use crate::identity::principal::Action;
 use crate::server::clock;
-use crate::storage::{Envelope, SqliteStore, Store as _};
 
 /// How long the verb looks whether the running gateway took the order.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes read of standard input.
 const LONGEST: u64 = 64;
-/// Envelopes read at a time.
-const PAGE: usize = 512;
 
 /// Why the audit log and the Provenances are kept.
 const ACCOUNT: &str = "the account of what was disclosed, to whom and on which basis, is kept: UK GDPR Articles 5(2) and 17(3)(b). It \
                        holds ids, codes and keyed hashes, no personal data in clear";
+/// What is said of copies.
+const COPIES: &str = "backups of the database from before the erasure can still be opened by whoever has the site's key too: they end when \
+                      they are destroyed";
 /// What is to be done beside it.
 const RECIPIENTS: &str = "tell these recipients of the erasure, unless that is impossible or takes disproportionate effort (UK GDPR Article 19)";
 
 /// Erases the contents of every message about a person that has been delivered or ended, and prints a record of it: what was
 /// erased, what is kept and why, and who received it. It is signed by whoever orders it, and the audit log says so, by keyed hash.
-/// Exit code 1 when something is kept that is still needed.
+/// Exit code 1 when something is kept that is still needed, or the gateway has not performed the order yet.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  echo 9990000018 | weir erase --subject - --dry-run --site site/gateway --as demo-ig-lead\n  \
@@ -64,7 +64,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
     }
     let subject = site.hash_key().subject(NHS_NUMBER, &number(&arguments.subject)?);
     let (store, runtime) = (site.open_for_reading()?, super::runtime()?);
-    let before = runtime.block_on(messages_about(&store, &subject))?;
+    let before = runtime.block_on(messages_about(&store, &subject, clock::now()))?;
     let left = match arguments.dry_run {
         true => None,
         false => {
@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
             Some(runtime.block_on(actor.hand_in(deed, PATIENCE))?)
         }
     };
-    let after = runtime.block_on(messages_about(&store, &subject))?;
+    let after = runtime.block_on(messages_about(&store, &subject, clock::now()))?;
     let erased: Vec<&About> = match left {
         None => before.iter().filter(|about| about.fate == Fate::Erasable).collect(),
         Some(_) => {
@@ -90,7 +90,6 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
             Some(Left::Refused) => "refused",
             Some(Left::Waits) => "handed-in",
         },
-        copies: runtime.block_on(copies(&store, &erased))?,
         erased,
         messages: &after,
     };
@@ -98,7 +97,8 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
         true => output.document(&indented(&record.to_json().to_string())),
         false => output.document(&record.to_text()),
     }
-    Ok((record.kept().next().is_none() && left != Some(Left::Refused)).into())
+    let is_done = matches!(left, None | Some(Left::Performed));
+    Ok((is_done && record.kept().next().is_none()).into())
 }
 
 /// The NHS number that was given, in its normal form. Errors never quote it.
@@ -116,23 +116,6 @@ fn number(given: &str) -> anyhow::Result<String> {
     Ok(digits)
 }
 
-/// Until when copies of what was erased can be opened, where a backup holds both the database and the site's key: each day
-/// and agreement with the end of its retention.
-async fn copies(store: &SqliteStore, erased: &[&About]) -> anyhow::Result<Vec<Envelope>> {
-    let days: BTreeSet<_> = erased
-        .iter()
-        .map(|about| (about.record.agreement.as_str(), Envelope::day_of(about.record.accepted_at)))
-        .collect();
-    let (mut found, mut after) = (Vec::new(), 0);
-    loop {
-        let page = store.envelopes(after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(found) };
-        after = last.number;
-        let is_open = |it: &Envelope| it.destroyed_at.is_none() && days.contains(&(it.agreement.as_str(), it.day));
-        found.extend(page.into_iter().filter(is_open));
-    }
-}
-
 /// What is handed to whoever answers the person.
 struct Record<'a> {
     subject: &'a str,
@@ -142,7 +125,6 @@ struct Record<'a> {
     erased: Vec<&'a About>,
     /// All messages about the person.
     messages: &'a [About],
-    copies: Vec<Envelope>,
 }
 
 impl Record<'_> {
@@ -169,10 +151,7 @@ impl Record<'_> {
             "erased": self.erased.iter().map(|about| about.summary()).collect::<Vec<_>>(),
             "kept": kept.collect::<Vec<_>>(),
             "account": { "messages": self.messages.len(), "why": ACCOUNT },
-            "copiesOpenUntil": self.copies.iter().map(|envelope| json!({
-                "agreement": envelope.agreement.as_str(),
-                "until": instant_text(envelope.ends()),
-            })).collect::<Vec<_>>(),
+            "copies": COPIES,
             "recipients": { "ods": self.recipients(), "what": RECIPIENTS },
         })
     }
@@ -180,7 +159,7 @@ impl Record<'_> {
     fn to_text(&self) -> String {
         let heading = match self.outcome {
             "performed" => "erased",
-            "refused" => "REFUSED: a message moved on meanwhile; order it again. Nothing was erased",
+            "refused" => "REFUSED, and nothing was erased; the log of the gateway says why. Erased",
             "handed-in" => "the order waits for the gateway: it counts as soon as the gateway runs. Erased so far",
             _ => "would be erased",
         };
@@ -194,10 +173,7 @@ impl Record<'_> {
         lines.extend(self.erased.iter().map(|about| format!("erased     {}", row(about))));
         lines.extend(self.kept().map(|(about, why)| format!("KEPT       {}: {why}", row(about))));
         lines.push(format!("kept       {ACCOUNT}"));
-        lines.extend(self.copies.iter().map(|envelope| {
-            let until = instant_text(envelope.ends());
-            format!("copies     in backups, under {}: their key is destroyed after {until}", envelope.agreement)
-        }));
+        lines.push(format!("copies     {COPIES}"));
         let recipients: Vec<&str> = self.recipients().into_iter().collect();
         if !recipients.is_empty() {
             lines.push(format!("recipients {}: {RECIPIENTS}", recipients.join(", ")));

@@ -141,6 +141,15 @@ fn make_key(arguments: &Key, output: &Output) -> anyhow::Result<Answer> {
         CosigningKey::generate(&arguments.name).with_context(|| format!("{:?} cannot be a name", arguments.name))?;
     let (file, public) = (&arguments.file, arguments.file.with_extension("pub"));
     let written = |path: &Path| format!("cannot write {}", path.display());
+    anyhow::ensure!(
+        *file != public,
+        "the private key would stand where the public one goes; name a file that does not end in .pub"
+    );
+    anyhow::ensure!(
+        !public.exists(),
+        "{} is there already: the public half of another key; name another file",
+        public.display()
+    );
     key.save(file).with_context(|| written(file))?;
     let text = key.public().to_string();
     write_durably(&public, format!("{text}\n").as_bytes(), Readers::Anyone).with_context(|| written(&public))?;

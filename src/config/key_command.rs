@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::storage::Secret;
 
@@ -55,6 +55,7 @@ pub(super) fn run(command: &[String], folder: &Path) -> Result<Secret, NoKey> {
 
 fn run_for(command: &[String], folder: &Path, patience: Duration) -> Result<Secret, NoKey> {
     let (program, arguments) = command.split_first().ok_or(NoKey::Empty)?;
+    let started = Instant::now();
     let mut child = Command::new(program)
         .args(arguments)
         .current_dir(folder)
@@ -71,10 +72,17 @@ fn run_for(command: &[String], folder: &Path, patience: Duration) -> Result<Secr
         let _late = told.send(read.map(|_| text));
     });
     let answer = answer.recv_timeout(patience);
-    if answer.is_err() {
-        child.kill()?;
-    }
-    let status = child.wait()?;
+    let status = loop {
+        match child.try_wait()? {
+            Some(status) => break status,
+            None if answer.is_ok() && started.elapsed() < patience => thread::yield_now(),
+            None => {
+                child.kill()?;
+                child.wait()?;
+                return Err(NoKey::Slow);
+            }
+        }
+    };
     let text = answer.map_err(|_| NoKey::Slow)?.map_err(|_| NoKey::Malformed)?;
     if !status.success() {
         return Err(NoKey::Status(status));
@@ -106,8 +114,10 @@ mod tests {
         for script in ["true", "echo 0f0f", "yes", "head -c 300 /dev/zero"] {
             assert!(why(script).starts_with("it printed no key") || why(script).starts_with("it ended"), "{script}");
         }
-        let slow = shell("exec sleep 30", Duration::from_millis(50)).expect_err("it takes too long");
-        assert!(matches!(slow, NoKey::Slow), "{slow}");
+        for script in ["exec sleep 30", &format!("echo {digits}; exec sleep 30 >&-")] {
+            let slow = shell(script, Duration::from_millis(300)).expect_err("it takes too long");
+            assert!(matches!(slow, NoKey::Slow), "{slow}");
+        }
         assert!(matches!(run_for(&[], Path::new("/"), PATIENCE), Err(NoKey::Empty)));
         let missing = run_for(&["/no/such/program".to_owned()], Path::new("/"), PATIENCE).expect_err("it is not there");
         assert!(matches!(missing, NoKey::Run(_)) && !missing.hint().is_empty(), "{missing}");

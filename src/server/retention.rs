@@ -45,30 +45,41 @@ impl Clock {
         Ok(Clock { last_event, began })
     }
 
+    fn is_adrift(self, now: fhir::Instant, passed: Duration) -> bool {
+        (now - (self.began + passed)).unsigned_abs() > ADRIFT
+    }
+
     /// Why `now` is not believed, when `passed` has passed since the start; `None` when it is.
     fn doubt(self, now: fhir::Instant, passed: Duration) -> Option<&'static str> {
-        if (now - (self.began + passed)).unsigned_abs() > ADRIFT {
+        if self.is_adrift(now, passed) {
             return Some("the clock was set by more than an hour since the gateway started");
         }
         let stood_still = self.last_event.is_some_and(|last| self.began > last + STOOD_STILL);
-        (stood_still && passed < SETTLED).then_some("the last event before the start is more than a week old")
+        (stood_still && passed < SETTLED)
+            .then_some("the clock was set, or stands more than a week after the last event before the start")
     }
 }
 
 /// Until the gateway stops.
 pub(super) async fn watch(service: Arc<Service>, held_against: Clock, mut stopped: watch::Receiver<bool>) {
-    let (started, mut said) = (Instant::now(), None);
+    let (mut held_against, mut started, mut said) = (held_against, Instant::now(), None);
     loop {
         let now = clock::now();
         let doubt = held_against.doubt(now, started.elapsed());
-        let done = match doubt {
+        let ended = match doubt {
             Some(_) => Ok(()),
             None => end_retention(&service, now).await,
         };
+        if held_against.is_adrift(now, started.elapsed()) {
+            // From here on it must go evenly for a day.
+            (held_against, started) =
+                (Clock { last_event: Some(fhir::Instant::UNIX_EPOCH), began: now }, Instant::now());
+        }
+        let done = ended.and(leave_no_trace(&service).await);
         if let (Some(why), true) = (doubt, doubt != said) {
             warn!(
                 why,
-                "no key is destroyed whose retention has ended: set the clock right and start again, or wait a day"
+                "no key is destroyed whose retention has ended: set the clock right; it is believed when it has gone evenly for a day"
             );
         }
         said = doubt;
@@ -83,23 +94,32 @@ pub(super) async fn watch(service: Arc<Service>, held_against: Clock, mut stoppe
 
 async fn end_retention(service: &Service, now: fhir::Instant) -> Result<(), storage::Error> {
     let store = service.gateway.store();
-    let mut some = false;
-    for ended in store.ended_envelopes(now, PAGE).await? {
-        let Ended { envelope, messages, held, .. } = &ended;
-        let (number, agreement) = (envelope.number, &envelope.agreement);
-        if *held > 0 {
-            warn!(envelope = number, %agreement, held, "retention has ended, but messages wait to be sent or reviewed");
-            continue;
-        }
-        let event = service.gateway.recorder.envelope_destroyed(&ended, now);
-        if store.destroy_envelope(number, now, event).await? {
-            some = true;
-            info!(envelope = number, %agreement, messages, "retention has ended: the key was destroyed");
+    let mut after = 0;
+    loop {
+        let page = store.ended_envelopes(now, after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.envelope.number;
+        for ended in &page {
+            let Ended { envelope, messages, held, .. } = ended;
+            let (number, agreement) = (envelope.number, &envelope.agreement);
+            if *held > 0 {
+                warn!(envelope = number, %agreement, held, "retention has ended, but messages may have to be sent or are to be reviewed");
+                continue;
+            }
+            let event = service.gateway.recorder.envelope_destroyed(ended, now);
+            if store.destroy_envelope(number, now, event).await? {
+                info!(envelope = number, %agreement, messages, "retention has ended: the key was destroyed");
+            }
         }
     }
     while store.clear_destroyed(CLEARED).await? > 0 {}
-    if some && !store.leave_no_trace().await? {
-        warn!("a destroyed key is still in the store's journal: somebody reads what was there before");
+    Ok(())
+}
+
+/// Empties the store's journal of what was destroyed and erased; what cannot be done now is done the next time.
+async fn leave_no_trace(service: &Service) -> Result<(), storage::Error> {
+    if !service.gateway.store().leave_no_trace().await? {
+        warn!("what was destroyed or erased is still in the store's journal: somebody reads what was there before");
     }
     Ok(())
 }

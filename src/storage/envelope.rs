@@ -9,6 +9,10 @@ use super::Event;
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, MessageId};
 
+/// For how long a delivered message is still needed whose partner has not answered: it may ask for it again, and a carrier may report
+/// that it was not taken. MESH gives up after five days.
+pub const MAY_COME_BACK: Duration = Duration::days(30);
+
 /// Seconds of a day.
 const DAY: i64 = 24 * 60 * 60;
 

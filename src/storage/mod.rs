@@ -33,7 +33,7 @@ use crate::fhir::Instant;
 use crate::identity::{AgreementId, InterfaceName, Malformed, MessageId, PartyId, PrincipalId};
 
 pub use answer::{AnswerRecord, Kept, NewAnswer, Says};
-pub use envelope::{Ended, Envelope, Erasure};
+pub use envelope::{Ended, Envelope, Erasure, MAY_COME_BACK};
 pub use review::{
     Channel, Completed, Finding, NewNotice, NewReview, NoticeRecord, NoticeResult, NoticeStep, ReviewCounts,
     ReviewRecord, ReviewStep,
@@ -667,8 +667,8 @@ pub trait Store: Send + Sync + 'static {
     /// Envelopes after a number, in order.
     fn envelopes(&self, after: u64, limit: usize) -> Reply<'_, Vec<Envelope>>;
 
-    /// Envelopes that have a key and whose retention has ended at `now`, the oldest first.
-    fn ended_envelopes(&self, now: Instant, limit: usize) -> Reply<'_, Vec<Ended>>;
+    /// Envelopes after a number that have a key and whose retention has ended at `now`, in order.
+    fn ended_envelopes(&self, now: Instant, after: u64, limit: usize) -> Reply<'_, Vec<Ended>>;
 
     /// Destroys the key of an envelope, with the event that says so. Whether it was done now: not twice, and not while something
     /// needs it; nothing is written then.
@@ -677,8 +677,8 @@ pub trait Store: Send + Sync + 'static {
     /// Gives back the room of what lies in destroyed envelopes; of how many messages, `limit` at most.
     fn clear_destroyed(&self, limit: usize) -> Reply<'_, usize>;
 
-    /// Leaves no trace in the store's files of keys and contents that were destroyed or erased. Whether it could: not while
-    /// somebody reads what was there before.
+    /// Leaves no trace in the store's files of keys and contents that were destroyed or erased, if there may be any: whenever it was
+    /// opened, and since something was. Whether none is left: not while somebody reads what was there before.
     fn leave_no_trace(&self) -> Reply<'_, bool>;
 
     /// The text with this SHA-256, as it is stored: whoever asks compares.

@@ -1,7 +1,8 @@
 //! Sealing: contents are encrypted and authenticated with AES-256-GCM (NIST SP 800-38D) before they are stored.
 //!
 //! The site's key seals the keys of envelopes; an envelope's key seals what was stored on one day under one agreement. When
-//! an envelope's key is destroyed, what it sealed is gone, wherever a copy lies.
+//! an envelope's key is destroyed, what it sealed opens no more. (A copy of the database from before holds the key too, sealed with the
+//! site's.)
 //!
 //! A sealed value is: version, 1 byte; which key; nonce, 12 random bytes; ciphertext; tag, 16 bytes. Version 1 is the
 //! site's key, by 4 bytes that tell a wrong key from damage; version 2 an envelope's, by its number, 8 bytes, big-endian.
@@ -56,9 +57,7 @@ impl Key {
 
     /// The key of the envelope with this number.
     pub fn of_envelope(number: u64, secret: &Secret) -> Key {
-        let mut head = vec![OF_ENVELOPE];
-        head.extend(number.to_be_bytes());
-        Key { head, key: aes(secret) }
+        Key { head: head_of_envelope(number), key: aes(secret) }
     }
 
     /// Which key this is; says nothing of the key itself.
@@ -133,6 +132,13 @@ impl Key {
 
 fn aes(secret: &Secret) -> LessSafeKey {
     LessSafeKey::new(UnboundKey::new(&AES_256_GCM, secret.bytes()).expect("the key has 32 bytes"))
+}
+
+/// What each value begins with that the key of an envelope sealed.
+pub fn head_of_envelope(number: u64) -> Vec<u8> {
+    let mut head = vec![OF_ENVELOPE];
+    head.extend(number.to_be_bytes());
+    head
 }
 
 /// The number of the envelope whose key sealed a value; `None` for one that the site's key sealed.

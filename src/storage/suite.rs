@@ -727,7 +727,7 @@ pub(crate) async fn an_approval_is_kept_once_with_its_event(store: Arc<dyn Store
 
 /// The only envelope whose retention has ended at `now`.
 async fn ended(store: &Arc<dyn Store>, now: Instant) -> Ended {
-    let [ended] = &store.ended_envelopes(now, 9).await.expect("they are read")[..] else { panic!("there is one") };
+    let [ended] = &store.ended_envelopes(now, 0, 9).await.expect("they are read")[..] else { panic!("there is one") };
     ended.clone()
 }
 
@@ -740,7 +740,7 @@ pub(crate) async fn what_a_destroyed_key_sealed_opens_no_more(store: Arc<dyn Sto
         store.transition(step(id, State::Accepted, State::Dead)).await.expect("it is given up");
     }
     let end = datetime!(2026-02-01 0:00 UTC);
-    assert_eq!(store.ended_envelopes(end - Duration::milliseconds(1), 9).await, Ok(vec![]), "30 whole days");
+    assert_eq!(store.ended_envelopes(end - Duration::milliseconds(1), 0, 9).await, Ok(vec![]), "30 whole days");
     let Ended { envelope, messages, undelivered, held } = ended(&store, end).await;
     assert_eq!((messages, undelivered, held), (2, 2, 0));
     assert_eq!((&*envelope.agreement.to_string(), envelope.ends()), ("demo-trust-crisis", end));

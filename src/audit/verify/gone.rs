@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::erasure::destroyed;
-use super::super::event::kind;
+use super::super::event::{detail, kind};
 use super::{Fault, PAGE, Told};
 use crate::fhir::Instant;
 use crate::fhir::audit_event::RecordedEvent;
 use crate::identity::MessageId;
-use crate::storage::{Content, Envelope, Error, History, Store};
+use crate::identity::digest::hex;
+use crate::storage::{Content, Envelope, Error, History, Part, Store};
 
 /// What events say was destroyed and erased.
 #[derive(Debug, Default)]
@@ -26,6 +27,7 @@ pub(super) struct Gone {
 struct Destroyed {
     agreement: String,
     day: i64,
+    retention_days: u32,
     at: Instant,
     seq: u64,
 }
@@ -33,9 +35,10 @@ struct Destroyed {
 impl Gone {
     /// Notes what an event says.
     pub(super) fn note(&mut self, said: &RecordedEvent<'_>, seq: u64) {
-        if let Some((number, agreement, day)) = destroyed(said) {
+        if let Some((number, agreement, day, retention_days)) = destroyed(said) {
             self.days.insert((agreement.clone(), day));
-            self.envelopes.entry(number).or_insert(Destroyed { agreement, day, at: said.at(), seq });
+            let destroyed = Destroyed { agreement, day, retention_days, at: said.at(), seq };
+            self.envelopes.entry(number).or_insert(destroyed);
         }
     }
 
@@ -60,10 +63,13 @@ impl Gone {
     pub(super) fn faults(&self, envelopes: &[Envelope], before: u64) -> Vec<Fault> {
         let is_destroyed = |envelope: &&Envelope| envelope.destroyed_at.is_some();
         let told = |envelope: &&Envelope| {
-            self.envelopes.get(&envelope.number).is_some_and(|Destroyed { agreement, day, at, .. }| {
-                let row = (envelope.agreement.as_str(), envelope.day, envelope.destroyed_at);
-                (&**agreement, *day, Some(*at)) == row
-            })
+            self.envelopes.get(&envelope.number).is_some_and(
+                |Destroyed { agreement, day, retention_days, at, .. }| {
+                    let Envelope { agreement: of, day: on, retention_days: kept, destroyed_at, .. } = envelope;
+                    (&**agreement, day, retention_days, Some(*at)) == (of.as_str(), on, kept, *destroyed_at)
+                        && *at >= envelope.ends()
+                },
+            )
         };
         let unsaid = envelopes.iter().filter(is_destroyed).filter(|envelope| !told(envelope));
         let unsaid = unsaid.map(|envelope| Fault::EnvelopeUnsaid { number: envelope.number });
@@ -73,26 +79,54 @@ impl Gone {
     }
 
     /// Whether the events say that a part of a message is gone.
-    pub(super) fn holds(&self, history: &History, said: &Told<'_>, part: Content) -> bool {
-        if part == Content::Provenance {
+    pub(super) fn holds(&self, history: &History, said: &Told<'_>, part: Part) -> bool {
+        if part.1 == Content::Provenance {
             return false;
         }
-        let message = history.record.id;
-        if self.lately.contains(&message) || is_erased(said) {
+        if self.lately.contains(&history.record.id) || erased(said).is_some() {
             return true;
         }
-        let accepted = said.first().map(|(_, accepted)| accepted.at());
-        let days = match part {
-            Content::Words => history.review.iter().filter_map(|it| Some(it.completed.as_ref()?.at)).collect(),
-            Content::Answer => history.answers.iter().map(|answer| answer.received_at).collect(),
-            _ => accepted.into_iter().collect::<Vec<_>>(),
+        let stored = match part {
+            (_, Content::Words) => said.iter().find(|(_, said)| said.is(kind::REVIEW_COMPLETED)),
+            (slot, Content::Answer) => received(history, said, slot),
+            _ => said.first(),
         };
         let agreement = history.record.agreement.as_str();
-        days.into_iter().any(|at| self.days.contains(&(agreement.to_owned(), Envelope::day_of(at))))
+        stored.is_some_and(|(_, said)| self.days.contains(&(agreement.to_owned(), Envelope::day_of(said.at()))))
     }
 }
 
-/// Whether a message's events say that its contents were erased.
-pub(super) fn is_erased(said: &Told<'_>) -> bool {
-    said.iter().any(|(_, said)| said.is(kind::MESSAGE_ERASED))
+/// The event that says that a message's contents were erased.
+fn erased(said: &Told<'_>) -> Option<u64> {
+    said.iter().rev().find(|(_, said)| said.is(kind::MESSAGE_ERASED)).map(|(seq, _)| *seq)
+}
+
+/// The event that says that the answer in a slot was kept.
+fn received<'t, 'h>(history: &History, said: &'t Told<'h>, slot: MessageId) -> Option<&'t (u64, RecordedEvent<'h>)> {
+    let digest = hex(&history.answers.iter().find(|answer| answer.slot == slot)?.digest);
+    let of_it = |said: &RecordedEvent<'_>| {
+        said.is(kind::ANSWER_RECEIVED) && said.detail(detail::SHA256) == Some(digest.as_str())
+    };
+    said.iter().find(|(_, said)| of_it(said))
+}
+
+/// Whether a part that is there was erased, by a message's events. What came after that is not.
+pub(super) fn was_erased(history: &History, said: &Told<'_>, part: Part) -> bool {
+    erased(said).is_some_and(|erased| match part {
+        (_, Content::Provenance) => false,
+        (slot, Content::Answer) => received(history, said, slot).is_some_and(|(seq, _)| *seq < erased),
+        _ => true,
+    })
+}
+
+/// Answers that events say were kept, and that have no row.
+pub(super) fn answer_faults(history: &History, said: &Told<'_>) -> Vec<Fault> {
+    let message = history.record.id;
+    let digests: Vec<String> = history.answers.iter().map(|answer| hex(&answer.digest)).collect();
+    let lacks = |said: &RecordedEvent<'_>| {
+        let digest = said.detail(detail::SHA256).unwrap_or_default();
+        said.is(kind::ANSWER_RECEIVED) && digests.iter().all(|own| own != digest)
+    };
+    let lost = said.iter().filter(|(_, said)| lacks(said));
+    lost.map(|_| Fault::ContentMissing { message, what: Content::Answer.column() }).collect()
 }

@@ -64,9 +64,13 @@ pub(super) fn take(connection: &Connection, answer: &NewAnswer) -> Result<Kept, 
     Ok(Kept::Now)
 }
 
+/// Of a message that was erased the answer itself is not kept.
 fn insert(connection: &Connection, answer: &NewAnswer) -> Result<(), Error> {
     let sql = "INSERT INTO answers (sender, id, slot, message, digest, received_at, written_at, says, body) \
-               SELECT ?, ?, ?, position, ?, ?, ?, ?, ? FROM messages WHERE id = ?";
+               SELECT ?1, ?2, ?3, position, ?4, ?5, ?6, ?7, CASE WHEN EXISTS \
+               (SELECT 1 FROM contents JOIN envelopes ON number = envelope \
+               WHERE message = position AND payload IS NULL AND key IS NOT NULL) THEN NULL ELSE ?8 END \
+               FROM messages WHERE id = ?9";
     let says = serde_json::to_string(&answer.says).expect("codes and paths are JSON");
     let inserted = connection.prepare_cached(sql)?.execute(params![
         answer.sender.as_str(),

@@ -5,18 +5,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, Row, params};
 
-use super::super::seal::{Broken, Key, envelope_of};
-use super::super::{Content, Ended, Envelope, Erasure, Error, Event, Opened, Part, Secret};
+use super::super::seal::{Broken, Key, envelope_of, head_of_envelope};
+use super::super::{Content, Ended, Envelope, Erasure, Error, Event, MAY_COME_BACK, Opened, Part, Secret};
 use super::rows::{self, all, append, bound, count, first, index, instant, millis, parsed};
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, MessageId};
 
-/// What a message of an envelope still needs it for: it waits to be sent, or its review is open.
+/// What a message of an envelope still needs it for: it waits to be sent, it was delivered after the instant that the parameter
+/// gives and may come back, or its review is open.
 macro_rules! needed {
-    () => {
-        "(state IN ('accepted', 'queued', 'in-flight') \
-         OR EXISTS (SELECT 1 FROM reviews WHERE message = position AND completed_at IS NULL))"
+    ($since:literal) => {
+        concat!(
+            "(state IN ('accepted', 'queued', 'in-flight') OR (state = 'delivered' AND updated_at > ",
+            $since,
+            ") OR EXISTS (SELECT 1 FROM reviews WHERE message = position AND completed_at IS NULL))"
+        )
     };
+}
+
+/// What was delivered later may come back.
+fn since(now: Instant) -> i64 {
+    millis(now.saturating_sub(MAY_COME_BACK))
 }
 
 macro_rules! select {
@@ -149,19 +158,19 @@ pub(super) fn list(connection: &Connection, after: u64, limit: usize) -> Result<
     all(connection, select!("WHERE number > ? ORDER BY number LIMIT ?"), params![bound(after), count(limit)], envelope)
 }
 
-/// Envelopes that have a key and whose retention has ended, the oldest first.
-pub(super) fn ended(connection: &Connection, now: Instant, limit: usize) -> Result<Vec<Ended>, Error> {
-    let sql = select!("WHERE key IS NOT NULL AND day + retention_days + 1 <= ? ORDER BY day, number LIMIT ?");
-    let found = all(connection, sql, params![Envelope::day_of(now), count(limit)], envelope)?;
+/// Envelopes after a number that have a key and whose retention has ended, in order.
+pub(super) fn ended(connection: &Connection, now: Instant, after: u64, limit: usize) -> Result<Vec<Ended>, Error> {
+    let sql = select!("WHERE number > ? AND key IS NOT NULL AND day + retention_days + 1 <= ? ORDER BY number LIMIT ?");
+    let found = all(connection, sql, params![bound(after), Envelope::day_of(now), count(limit)], envelope)?;
     let count = |envelope: Envelope| {
         let sql = concat!(
             "SELECT count(*), count(*) FILTER (WHERE state IN ('refused', 'dead')), count(*) FILTER (WHERE ",
-            needed!(),
-            ") FROM contents JOIN messages ON position = message WHERE envelope = ? AND payload IS NOT NULL"
+            needed!("?2"),
+            ") FROM contents JOIN messages ON position = message WHERE envelope = ?1 AND payload IS NOT NULL"
         );
         let counts = |row: &Row<'_>| Ok((index(row, 0)?, index(row, 1)?, index(row, 2)?));
         let (messages, undelivered, held) =
-            first(connection, sql, [bound(envelope.number)], counts)?.unwrap_or_default();
+            first(connection, sql, params![bound(envelope.number), since(now)], counts)?.unwrap_or_default();
         Ok(Ended { envelope, messages, undelivered, held })
     };
     found.into_iter().map(count).collect()
@@ -172,17 +181,31 @@ pub(super) fn destroy(connection: &Connection, number: u64, at: Instant, event: 
     let sql = concat!(
         "UPDATE envelopes SET key = NULL, destroyed_at = ?2 WHERE number = ?1 AND key IS NOT NULL AND NOT EXISTS \
          (SELECT 1 FROM contents JOIN messages ON position = message WHERE envelope = ?1 AND payload IS NOT NULL AND ",
-        needed!(),
+        needed!("?3"),
         ")"
     );
-    let changed = connection.prepare_cached(sql)?.execute(params![bound(number), millis(at)])?;
+    let changed = connection.prepare_cached(sql)?.execute(params![bound(number), millis(at), since(at)])?;
     if changed == 1 {
+        clear_others(connection, number)?;
         append(connection, event)?;
     }
     Ok(changed == 1)
 }
 
-/// Takes away what lies in destroyed envelopes and opens no more; how many messages, `limit` at most.
+/// Takes away decisions, words of reviews and answers that an envelope's key sealed. There are few of them.
+fn clear_others(connection: &Connection, number: u64) -> Result<(), Error> {
+    let head = head_of_envelope(number);
+    for sql in [
+        "UPDATE reviews SET decision = NULL WHERE substr(decision, 1, ?2) = ?1",
+        "UPDATE reviews SET words = NULL WHERE substr(words, 1, ?2) = ?1",
+        "UPDATE answers SET body = NULL WHERE substr(body, 1, ?2) = ?1",
+    ] {
+        connection.prepare_cached(sql)?.execute(params![head, count(head.len())])?;
+    }
+    Ok(())
+}
+
+/// Takes away Bundles and lineages that lie in destroyed envelopes and open no more; how many messages, `limit` at most.
 pub(super) fn clear(connection: &Connection, limit: usize) -> Result<usize, Error> {
     let sql = "UPDATE contents SET payload = NULL, lineage = NULL WHERE message IN \
                (SELECT message FROM envelopes JOIN contents ON envelope = number \
@@ -191,11 +214,12 @@ pub(super) fn clear(connection: &Connection, limit: usize) -> Result<usize, Erro
 }
 
 /// Erases the contents of one message that nothing needs any more.
-pub(super) fn erase(connection: &Connection, erasure: &Erasure) -> Result<(), Error> {
+pub(super) fn erase(connection: &Connection, erasure: &Erasure, now: Instant) -> Result<(), Error> {
     let id = erasure.message;
     let record = rows::find(connection, id)?.ok_or(Error::UnknownMessage(id))?;
-    let sql = concat!("SELECT position FROM messages WHERE id = ? AND NOT ", needed!());
-    let position: Option<i64> = first(connection, sql, [id.uuid().as_bytes()], |row| Ok(row.get(0)?))?;
+    let sql = concat!("SELECT position FROM messages WHERE id = ?1 AND NOT ", needed!("?2"));
+    let position: Option<i64> =
+        first(connection, sql, params![id.uuid().as_bytes(), since(now)], |row| Ok(row.get(0)?))?;
     let position = position.ok_or(Error::Needed { message: id, state: record.state })?;
     for sql in [
         "UPDATE contents SET payload = NULL, lineage = NULL WHERE message = ?",

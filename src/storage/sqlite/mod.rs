@@ -54,6 +54,8 @@ pub struct SqliteStore {
     writer: Option<Writer>,
     key: Option<Arc<Key>>,
     open_envelopes: Arc<OpenEnvelopes>,
+    /// Whether there may be bytes in the files of what was destroyed or erased.
+    traces: AtomicBool,
     path: PathBuf,
     room: Room,
     disk: Disk,
@@ -93,7 +95,17 @@ impl SqliteStore {
     fn of(path: &Path, pool: Pool, key: Option<Key>) -> SqliteStore {
         let (room, disk, full) = (Room::default(), Disk::of(path), Arc::default());
         let (key, open_envelopes, path) = (key.map(Arc::new), Arc::default(), path.to_owned());
-        SqliteStore { pool: Arc::new(pool), writer: None, key, open_envelopes, path, room, disk, full }
+        SqliteStore {
+            pool: Arc::new(pool),
+            writer: None,
+            key,
+            open_envelopes,
+            traces: AtomicBool::new(true),
+            path,
+            room,
+            disk,
+            full,
+        }
     }
 
     /// With bounds on what may wait.
@@ -255,7 +267,12 @@ impl Store for SqliteStore {
             {
                 return Err(Error::WithoutEvent(wrong.message));
             }
-            self.write(move |connection| rows::perform(connection, &act)).await
+            let erases = matches!(act.change, Change::Erase(_));
+            let performed = self.write(move |connection| rows::perform(connection, &act)).await;
+            if erases {
+                self.traces.store(true, Ordering::Relaxed);
+            }
+            performed
         })
     }
 
@@ -327,26 +344,37 @@ impl Store for SqliteStore {
         self.read(move |connection| envelopes::list(connection, after, limit))
     }
 
-    fn ended_envelopes(&self, now: Instant, limit: usize) -> Reply<'_, Vec<Ended>> {
-        self.read(move |connection| envelopes::ended(connection, now, limit))
+    fn ended_envelopes(&self, now: Instant, after: u64, limit: usize) -> Reply<'_, Vec<Ended>> {
+        self.read(move |connection| envelopes::ended(connection, now, after, limit))
     }
 
     fn destroy_envelope(&self, number: u64, at: Instant, event: Event) -> Reply<'_, bool> {
         Box::pin(async move {
             let done = self.write(move |connection| envelopes::destroy(connection, number, at, &event)).await;
             self.open_envelopes.clear();
+            self.traces.store(true, Ordering::Relaxed);
             done
         })
     }
 
     fn clear_destroyed(&self, limit: usize) -> Reply<'_, usize> {
-        self.write(move |connection| envelopes::clear(connection, limit))
+        Box::pin(async move {
+            let cleared = self.write(move |connection| envelopes::clear(connection, limit)).await?;
+            if cleared > 0 {
+                self.traces.store(true, Ordering::Relaxed);
+            }
+            Ok(cleared)
+        })
     }
 
     fn leave_no_trace(&self) -> Reply<'_, bool> {
         Box::pin(async move {
             if self.writer.is_none() {
                 return Err(Error::ReadOnly);
+            }
+            // What is destroyed from here on leaves traces of its own.
+            if !self.traces.swap(false, Ordering::Relaxed) {
+                return Ok(true);
             }
             let path = self.path.clone();
             let truncate = move || {
@@ -355,7 +383,11 @@ impl Store for SqliteStore {
                 Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))?)
             };
             let is_busy = tokio::task::spawn_blocking(truncate).await;
-            is_busy.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string()))).map(|is_busy| !is_busy)
+            let is_busy = is_busy.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string())));
+            if is_busy != Ok(false) {
+                self.traces.store(true, Ordering::Relaxed);
+            }
+            is_busy.map(|is_busy| !is_busy)
         })
     }
 

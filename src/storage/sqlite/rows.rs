@@ -204,7 +204,7 @@ pub(super) fn perform(connection: &Connection, act: &Act) -> Result<Performed, E
         Change::Approve(approval) => approve(connection, approval)?,
         Change::Review(step) => reviews::complete(connection, step)?,
         Change::Message(step) => move_on(connection, step)?,
-        Change::Erase(erasures) => erasures.iter().try_for_each(|each| envelopes::erase(connection, each))?,
+        Change::Erase(erasures) => erasures.iter().try_for_each(|each| envelopes::erase(connection, each, act.at))?,
     }
     append(connection, &act.event)?;
     Ok(Performed::Now)
