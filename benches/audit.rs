@@ -55,7 +55,7 @@ impl Log {
             agreement_hash: [7; 32],
             sent: 240,
             withheld: 31,
-            consent: Some(("implied".to_owned(), "agreed".to_owned())),
+            consent: Some(("implied-consent".to_owned(), "given".to_owned())),
         };
         let mut record = MessageRecord {
             id: new.id,

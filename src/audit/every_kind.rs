@@ -591,7 +591,10 @@ fn events_of_an_earlier_version_are_read_and_keep_their_leaves() {
         let bytes: Vec<u8> =
             (0..bytes.len()).step_by(2).map(|at| u8::from_str_radix(&bytes[at..at + 2], 16).expect("hex")).collect();
         let said = RecordedEvent::read(&bytes).expect("it is an AuditEvent");
-        assert_eq!((hex(&merkle::leaf(&bytes)), said.event().to_bytes()), (leaf.to_owned(), bytes.clone()));
+        assert_eq!(hex(&merkle::leaf(&bytes)), leaf);
+        let now = said.event().to_bytes();
+        assert_eq!(RecordedEvent::read(&now), Some(said.clone()), "it says the same as one of this version");
+        assert!(now.len() < bytes.len() && now[0] > bytes[0], "which is shorter");
         let event = serde_json::from_str(&said.to_json()).expect("it is JSON");
         let claimed = claimed(&event).expect("it conforms to one");
         assert_eq!((claimed.name, faults(claimed, &event)), (profile, vec![]));

@@ -4,6 +4,7 @@
 //! `VERSION`. These are its canonical bytes. Its FHIR JSON is ten times as long and follows from them. Earlier versions kept that.
 
 mod balp;
+mod known;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -21,7 +22,9 @@ use crate::identity::{MessageId, PartyId};
 
 /// The first byte of an event as it is kept. What follows is defined by the order of the fields and variants below, which
 /// is never changed under the same number; a variant may come after the last.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The first byte of events that were kept before words were shortened ([`known`]); they are read as the others are.
+const VERSION_BEFORE: u8 = 1;
 
 const URI: &str = "urn:ietf:rfc:3986";
 const URN_UUID: &str = "urn:uuid:";
@@ -86,7 +89,7 @@ pub struct Coding<'a> {
     /// The system.
     pub system: System,
     /// The code.
-    #[serde(borrow)]
+    #[serde(borrow, with = "known")]
     pub code: Cow<'a, str>,
 }
 
@@ -564,6 +567,7 @@ mod short {
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    use super::known;
     use crate::identity::digest::{from_hex, hex};
 
     #[derive(Serialize, Deserialize)]
@@ -575,12 +579,12 @@ mod short {
     fn short<'a>(text: &'a str) -> Short<'a> {
         let is_digest = text.len() == 64 && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
         let digest = is_digest.then(|| from_hex(text)).flatten();
-        digest.map_or(Short::Text(Cow::Borrowed(text)), Short::Digest)
+        digest.map_or_else(|| Short::Text(known::short(text)), Short::Digest)
     }
 
     fn long(short: Short<'_>) -> Cow<'_, str> {
         match short {
-            Short::Text(text) => text,
+            Short::Text(text) => known::long(text),
             Short::Digest(bytes) => Cow::Owned(hex(&bytes)),
         }
     }
@@ -604,20 +608,20 @@ mod short {
 
     pub(super) mod details {
         use super::super::Detail;
-        use super::{Cow, Deserialize as _, Deserializer, Serializer, Short, long, short};
+        use super::{Cow, Deserialize as _, Deserializer, Serializer, Short, known, long, short};
 
         pub(in super::super) fn serialize<S: Serializer>(
             details: &[Detail<'_>],
             serializer: S,
         ) -> Result<S::Ok, S::Error> {
-            serializer.collect_seq(details.iter().map(|(name, value)| (name, short(value))))
+            serializer.collect_seq(details.iter().map(|(name, value)| (known::short(name), short(value))))
         }
 
         pub(in super::super) fn deserialize<'de: 'a, 'a, D: Deserializer<'de>>(
             deserializer: D,
         ) -> Result<Vec<Detail<'a>>, D::Error> {
             let found = Vec::<(&'a str, Short<'a>)>::deserialize(deserializer)?;
-            Ok(found.into_iter().map(|(name, value)| (Cow::Borrowed(name), long(value))).collect())
+            Ok(found.into_iter().map(|(name, value)| (known::long(Cow::Borrowed(name)), long(value))).collect())
         }
     }
 }
@@ -629,7 +633,7 @@ pub struct RecordedEvent<'a>(AuditEvent<'a>);
 impl<'a> RecordedEvent<'a> {
     /// Reads an event; `None` if the bytes are none.
     pub fn read(bytes: &'a [u8]) -> Option<RecordedEvent<'a>> {
-        if let Some(kept) = bytes.strip_prefix(&[VERSION]) {
+        if let Some((&(VERSION | VERSION_BEFORE), kept)) = bytes.split_first() {
             return postcard::from_bytes(kept).ok().map(RecordedEvent);
         }
         from_json(&Document::parse(bytes, &Limits::default()).ok()?).map(RecordedEvent)
