@@ -30,7 +30,7 @@ const ALGORITHM_ED25519: u8 = 1;
 /// What the text of a secret key begins with.
 pub(super) const PRIVATE: &str = "PRIVATE+KEY+";
 /// A note is at most this long: a head with some hundred cosignatures.
-const LONGEST: usize = 64 * 1024;
+pub(super) const LONGEST: usize = 64 * 1024;
 
 /// The log's state at one size.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1376,6 +1376,11 @@ mod tests {
         let mut expected = vec![unsaid.to_owned()];
         expected.extend([one, two].iter().flat_map(|id| ["payload", "lineage"].map(|what| gone(what, *id))));
         assert_eq!(destroyed, expected);
+        // Whoever takes a decision away cannot put another day on it to have it pass for ended.
+        let site = Site::new().await;
+        let sql = "INSERT INTO reviews (message, reviewer, purpose, basis, due_at) VALUES (1, 'r', 'BTG', 'b', 5)";
+        let put_in = faults(site, sql).await;
+        assert!(put_in.contains(&gone("decision", one)), "{put_in:?}");
         for change in ["destroyed_at = destroyed_at + 1", "day = day - 1", "retention_days = 31"] {
             let sql = &format!("UPDATE envelopes SET {change}");
             assert_eq!(faults(ended().await, sql).await, expected[..1], "{sql}");

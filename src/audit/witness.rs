@@ -347,6 +347,23 @@ mod tests {
         }
     }
 
+    /// A log could have its witness keep what it cannot read back, and so keep it from starting again.
+    #[test]
+    fn a_checkpoint_that_leaves_no_room_for_the_cosignature_is_refused() {
+        let scene = Scene::new();
+        let witness = scene.open();
+        let head = scene.head(3);
+        let signature = head.rsplit_once("\n\n").expect("it is signed").1.to_owned();
+        let many = (checkpoint::LONGEST - head.len()) / signature.len();
+        let long = head + &signature.repeat(many);
+        let refused = witness.add_checkpoint(request(0, &[], &long).as_bytes(), NOON).expect_err("it is too long");
+        assert!(matches!(refused, Refused::Malformed(TOO_LONG)), "{refused}");
+        let early = witness.add_checkpoint(scene.request(0, 3).as_bytes(), Instant::UNIX_EPOCH);
+        assert!(matches!(early, Err(Refused::NotKept(_))), "a cosignature says when");
+        drop(witness);
+        assert_eq!((scene.open().size(), scene.kept()), (0, None), "it starts again");
+    }
+
     #[test]
     fn a_log_that_goes_on_is_cosigned_and_what_is_cosigned_is_kept_first() {
         let scene = Scene::new();

@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::{
     Accepted, Act, Approval, Change, Channel, Completed, Content, Count, Ended, Envelope, Erasure, Error, Event,
-    Filter, Finding, Handling, Kept, MessageRecord, NewAnswer, NewMessage, NewNotice, NewReview, NoticeResult,
-    NoticeStep, Performed, Raised, ReviewCounts, ReviewStep, Says, State, Store, StoredCheckpoint, StoredCosignature,
-    Subtree, Text, Transition, Window,
+    Filter, Finding, Handling, Kept, MAY_COME_BACK, MessageRecord, NewAnswer, NewMessage, NewNotice, NewReview,
+    NoticeResult, NoticeStep, Performed, Raised, ReviewCounts, ReviewStep, Says, State, Store, StoredCheckpoint,
+    StoredCosignature, Subtree, Text, Transition, Window,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -40,7 +40,8 @@ macro_rules! run_suite {
             an_answer_is_kept_once_with_what_it_changes, an_answer_finds_its_message_by_name,
             a_carrier_names_copies_of_a_message,
             an_act_is_performed_once, what_a_destroyed_key_sealed_opens_no_more, what_is_still_needed_holds_its_key,
-            erased_contents_are_gone_and_their_events_stay, a_person_moves_a_message_on_once, an_approval_is_kept_once_with_its_event,
+            erased_contents_are_gone_and_their_events_stay, what_was_delivered_and_not_answered_may_come_back,
+            the_answer_to_an_erased_message_is_not_kept, a_person_moves_a_message_on_once, an_approval_is_kept_once_with_its_event,
         );
     };
 }
@@ -794,6 +795,38 @@ pub(crate) async fn what_is_still_needed_holds_its_key(store: Arc<dyn Store>) {
     for content in [Content::Payload, Content::Decision] {
         assert_eq!(store.content(reviewed, content).await, Ok(None), "{content:?}");
     }
+}
+
+pub(crate) async fn what_was_delivered_and_not_answered_may_come_back(store: Arc<dyn Store>) {
+    let id = accept(&store, 1).await;
+    store.transition(step(id, State::Accepted, State::Delivered)).await.expect("its partner has it");
+    let delivered = step(id, State::Accepted, State::Delivered).at;
+    let erase = |at| {
+        let erasures = vec![Erasure { message: id, event: event(Some(id), "erased") }];
+        store.perform(Act { id: Uuid::new_v4(), at, change: Change::Erase(erasures), event: event(None, "ordered") })
+    };
+    let soon = delivered + MAY_COME_BACK - Duration::seconds(1);
+    assert_eq!(erase(soon).await, Err(Error::Needed { message: id, state: State::Delivered }));
+    assert_eq!(store.destroy_envelope(1, soon, event(None, "destroyed")).await, Ok(false));
+    assert_eq!(store.content(id, Content::Payload).await, Ok(Some(b"payload 1".to_vec())));
+    assert_eq!(erase(delivered + MAY_COME_BACK).await, Ok(Performed::Now));
+    assert_eq!(store.content(id, Content::Payload).await, Ok(None));
+}
+
+pub(crate) async fn the_answer_to_an_erased_message_is_not_kept(store: Arc<dyn Store>) {
+    let id = accept(&store, 1).await;
+    store.transition(step(id, State::Accepted, State::Acknowledged)).await.expect("it arrived");
+    let early = answer(id, "a", None);
+    let slots = [early.slot(), answer(id, "b", None).slot()];
+    store.take_answer(early).await.expect("it is kept");
+    assert_eq!(store.content(slots[0], Content::Answer).await.map(|body| body.is_some()), Ok(true));
+    let erasures = vec![Erasure { message: id, event: event(Some(id), "erased") }];
+    let act = Act { id: Uuid::new_v4(), at: NOON, change: Change::Erase(erasures), event: event(None, "ordered") };
+    assert_eq!(store.perform(act).await, Ok(Performed::Now));
+    assert_eq!(store.take_answer(answer(id, "b", None)).await, Ok(Kept::Now), "that it came is kept");
+    let bodies = store.contents(slots.map(|slot| (slot, Content::Answer)).into()).await;
+    assert_eq!(bodies, Ok(vec![Ok(None), Ok(None)]));
+    assert_eq!(store.answers_of(id).await.map(|answers| answers.len()), Ok(2));
 }
 
 pub(crate) async fn erased_contents_are_gone_and_their_events_stay(store: Arc<dyn Store>) {

@@ -130,7 +130,7 @@ pub(super) fn short(text: &str) -> Cow<'_, str> {
 pub(super) fn long(kept: Cow<'_, str>) -> Cow<'_, str> {
     let word = |place: usize| KNOWN.get(place).copied();
     let known = match *kept.as_bytes() {
-        [first] if first >= FIRST && first < LETTER => word(usize::from(first - FIRST)),
+        [first] if (FIRST..LETTER).contains(&first) => word(usize::from(first - FIRST)),
         [1, letter] if letter >= LETTER => word(COMMON + usize::from(letter - LETTER)),
         [1, 1, ..] => return kept[2..].to_owned().into(),
         _ => None,
