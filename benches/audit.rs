@@ -76,8 +76,6 @@ impl Log {
         let by = "demo-records".parse().expect("an id");
         let accepted = self.recorder.accepted(&new, Some(&by), &terms, &self.hashes.record(&new.digest));
         let decided = self.recorder.decision(Decision {
-            sender: &record.sender,
-            by: Some(&by),
             recipient: &record.recipient,
             message: Some(record.id),
             terms: &terms,

@@ -310,7 +310,7 @@ async fn accept_within(gateway: &Gateway, submission: Submission, now: fn() -> I
         }
         Err(refusal) => {
             warn!(stage = refusal.stage(), issues = refusal.issues().len(), "submission refused");
-            let denied = denied(gateway, (&sender, by.as_ref()), &refusal, patient, now());
+            let denied = denied(gateway, &refusal, patient, now());
             let known = gateway.stages().interfaces.contains_key(&interface);
             let refused = Refused {
                 sender: &sender,
@@ -331,13 +331,7 @@ async fn accept_within(gateway: &Gateway, submission: Submission, now: fn() -> I
 }
 
 /// The event of a decision against sharing, when the refusal is one that an agreement and what the person said led to.
-fn denied(
-    gateway: &Gateway,
-    (sender, by): (&PartyId, Option<&PrincipalId>),
-    refusal: &Refusal,
-    patient: Option<KeyedHash>,
-    at: Instant,
-) -> Option<storage::Event> {
+fn denied(gateway: &Gateway, refusal: &Refusal, patient: Option<KeyedHash>, at: Instant) -> Option<storage::Event> {
     let Refusal::Disclosure(error) = refusal else { return None };
     let (id, version, reason, said) = match error {
         disclosure::Error::Consent { agreement, obstacle } => (agreement, None, "no-consent", Some(obstacle)),
@@ -362,7 +356,7 @@ fn denied(
         consent: said.map(|obstacle| ("none".to_owned(), obstacle.preference.code().to_owned())),
     };
     let recipient = &agreement.recipient().ods;
-    let decision = Decision { sender, by, recipient, message: None, terms: &terms, denied: Some(reason), at };
+    let decision = Decision { recipient, message: None, terms: &terms, denied: Some(reason), at };
     Some(gateway.recorder.decision(decision))
 }
 
@@ -405,8 +399,6 @@ async fn queue(
     let events = |message: &NewMessage| {
         let accepted = gateway.recorder.accepted(message, by.as_ref(), &terms, &record);
         let decided = gateway.recorder.decision(Decision {
-            sender: &message.sender,
-            by: by.as_ref(),
             recipient: &message.recipient,
             message: Some(message.id),
             terms: &terms,

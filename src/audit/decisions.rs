@@ -3,16 +3,12 @@
 use super::event::{Recorder, Terms, detail, written};
 use crate::fhir::Instant;
 use crate::fhir::audit_event::{Agent, AuditEvent, Coding, Entity, Outcome, Part, What, detail};
-use crate::identity::{MessageId, PartyId, PrincipalId};
+use crate::identity::{MessageId, PartyId};
 use crate::storage::Event;
 
 /// What was decided.
 #[derive(Clone, Copy, Debug)]
 pub struct Decision<'a> {
-    /// Who submitted the message, by certificate.
-    pub sender: &'a PartyId,
-    /// As which principal of the site.
-    pub by: Option<&'a PrincipalId>,
     /// Who is to have it.
     pub recipient: &'a PartyId,
     /// The message, once it is accepted.
@@ -27,9 +23,9 @@ pub struct Decision<'a> {
 
 impl Recorder {
     /// It was decided whether a message may leave (IHE BALP AuthZconsent). No person at the recipient is known: the organisation
-    /// stands both for who is to have the data and for where they work.
+    /// stands both for who is to have the data and for where they work. Who submitted it is in the event beside it.
     pub fn decision(&self, decision: Decision<'_>) -> Event {
-        let Decision { sender, by, recipient, message, terms, denied, at } = decision;
+        let Decision { recipient, message, terms, denied, at } = decision;
         let application =
             Agent { address: Some(self.site().into()), ..self.agent(Part::Application, self.party(), false) };
         let agents = [
@@ -38,7 +34,6 @@ impl Recorder {
             self.agent(Part::UserOrganisation, recipient, false),
             self.agent(Part::Authoriser, self.party(), false),
         ];
-        let submitters = self.submission(sender, by).into_iter().filter(|agent| agent.part == Part::Source);
         let mut agreement = terms.agreement();
         agreement.details.extend(terms.ground());
         agreement.details.extend(denied.map(|reason| detail(detail::REASON, reason)));
@@ -47,7 +42,7 @@ impl Recorder {
             subtypes: vec![Coding::authz_consent()],
             outcome: if denied.is_some() { Outcome::MinorFailure } else { Outcome::Success },
             purpose: Some(Coding::purpose(&terms.purpose)),
-            agents: agents.into_iter().chain(submitters).collect(),
+            agents: agents.into(),
             entities: std::iter::once(terms.patient()).chain(message_entity).chain([agreement]).collect(),
             ..self.event(Coding::dicom("110113"), at)
         };

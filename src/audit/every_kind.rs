@@ -50,18 +50,10 @@ fn submissions() -> Vec<Named> {
 }
 
 fn decisions() -> Vec<Named> {
-    let (recorder, new, by, terms) = (recorder(), new_message(), principal("demo-records"), terms());
-    let permitted = Decision {
-        sender: &new.sender,
-        by: Some(&by),
-        recipient: &new.recipient,
-        message: Some(new.id),
-        terms: &terms,
-        denied: None,
-        at: AT,
-    };
+    let (recorder, new, terms) = (recorder(), new_message(), terms());
+    let permitted = Decision { recipient: &new.recipient, message: Some(new.id), terms: &terms, denied: None, at: AT };
     let of_nobody = Terms { subject: None, consent: None, ..terms.clone() };
-    let denied = Decision { by: None, message: None, denied: Some("no-consent"), ..permitted };
+    let denied = Decision { message: None, denied: Some("no-consent"), ..permitted };
     vec![
         ("permitted", recorder.decision(permitted)),
         ("denied", recorder.decision(denied)),
