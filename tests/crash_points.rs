@@ -526,12 +526,13 @@ impl Bed {
         let messages = i64::try_from(self.accepted.len()).expect("they are few");
         for (what, sql) in [
             ("findings", "SELECT count(*) FROM reviews WHERE finding = 'not-justified'"),
-            ("events", "SELECT count(*) FROM events WHERE instr(bytes, 'review-completed')"),
             ("notices", "SELECT count(*) FROM notices"),
             ("notices that were delivered", "SELECT count(delivered_at) FROM notices"),
         ] {
             assert_eq!(number(&self.site, sql), messages, "{what}");
         }
+        let completed = |event: &Value| event["subtype"].to_string().contains("review-completed");
+        assert_eq!(self.site.audit_events().iter().filter(|event| completed(event)).count(), self.accepted.len());
         let names = |folder: &str| -> Vec<String> {
             let entries = fs::read_dir(self.site.path(folder)).expect("it is there");
             let names = entries.map(|entry| entry.expect("it is read").file_name().to_string_lossy().into_owned());
