@@ -88,8 +88,11 @@ impl SqliteStore {
         check_key(&connection, &key)?;
         rows::recount_waiting(&connection)?;
         filed::file_earlier(&connection)?;
+        // What was destroyed just before the last run ended may still be in the journal.
+        let is_busy = truncate_journal(&connection)?;
         let pool = Pool::open(path)?;
-        Ok(SqliteStore { writer: Some(Writer::start(connection, lock)?), ..SqliteStore::of(path, pool, Some(key)) })
+        let writer = Some(Writer::start(connection, lock)?);
+        Ok(SqliteStore { writer, traces: AtomicBool::new(is_busy), ..SqliteStore::of(path, pool, Some(key)) })
     }
 
     fn of(path: &Path, pool: Pool, key: Option<Key>) -> SqliteStore {
@@ -100,7 +103,7 @@ impl SqliteStore {
             writer: None,
             key,
             open_envelopes,
-            traces: AtomicBool::new(true),
+            traces: AtomicBool::new(false),
             path,
             room,
             disk,
@@ -380,7 +383,7 @@ impl Store for SqliteStore {
             let truncate = move || {
                 let connection = Connection::open(path)?;
                 harden(&connection)?;
-                Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))?)
+                truncate_journal(&connection)
             };
             let is_busy = tokio::task::spawn_blocking(truncate).await;
             let is_busy = is_busy.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string())));
@@ -573,6 +576,11 @@ fn harden(connection: &Connection) -> Result<(), Error> {
     // Otherwise a statement is planned again whenever another value is bound to its LIMIT.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
+}
+
+/// Moves what the journal holds into the file and empties it. Whether that had to be left, since somebody reads what was there before.
+fn truncate_journal(connection: &Connection) -> Result<bool, Error> {
+    Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?)
 }
 
 /// Held as long as the file is open; the system lets go of it when the process ends, however it ends.
