@@ -62,6 +62,8 @@ fn a_dead_letter_that_is_sent_again_is_the_same_message_with_who_and_why() {
     let (sent, well) = site.send(RECORD, &[]);
     assert!(!well && sent["state"] == "dead", "{sent}");
     let id = sent["message"].as_str().expect("it names the message").to_owned();
+    let told = || messages(&site, &["dead"]).0[0]["note"].as_str().is_some_and(|note| note.contains("people told"));
+    support::wait_for("people to be told", told);
     let (dead, code) = messages(&site, &["dead"]);
     assert_eq!((dead.len(), code, &dead[0]["message"]), (1, 1, &sent["message"]), "someone has to decide");
     assert_eq!(messages(&site, &["list", "--state", "dead"]).0, dead);

@@ -411,7 +411,14 @@ fn a_witness_that_would_not_be_safe_does_not_start() {
     fails(&mut bare.command("127.0.0.1:0"), "another witness is running on this state folder");
     assert_eq!(running.terminate(), Some(0));
     let key = bare.path("witness.key");
+    fails(weir().args(["witness", "key", NAME, "--file"]).arg(&key), "is there already");
+    fails(
+        weir().args(["witness", "key", NAME, "--file"]).arg(bare.path("c.pub")),
+        "name a file that does not end in .pub",
+    );
+    fs::rename(bare.path("witness.pub"), bare.path("kept.pub")).expect("it moves");
     fails(weir().args(["witness", "key", NAME, "--file"]).arg(&key), "cannot write");
+    fs::rename(bare.path("kept.pub"), bare.path("witness.pub")).expect("it moves");
     fails(weir().args(["witness", "key", "two words", "--file"]).arg(bare.path("b.key")), "a key name is not empty");
     fs::write(bare.path("audit.pub"), fs::read(bare.path("witness.pub")).expect("it is there")).expect("it is written");
     fails(&mut bare.command("127.0.0.1:0"), "holds no public key of an audit log");
