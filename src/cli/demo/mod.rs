@@ -19,7 +19,7 @@ use crate::config::{PartnerSite, Site};
 use crate::identity::InterfaceName;
 use crate::{partner, server};
 
-/// Makes certificates, starts a Trust, an ICB and a gateway on loopback, sends the sample records, and says where to
+/// Makes certificates, starts a Trust, an ICB, a council and a gateway on loopback, sends the sample records, and says where to
 /// look. Everything is real: sockets, mutual TLS, the database. The people in the records are not.
 #[derive(Debug, Args)]
 #[command(
@@ -56,7 +56,7 @@ async fn show(arguments: &Arguments, folder: &Path, output: &Output) -> anyhow::
     let started = Stopwatch::now();
     let (stop_partners, stopped) = watch::channel(false);
     let mut partners = Vec::new();
-    for name in ["trust", "icb"] {
+    for name in ["trust", "icb", "council"] {
         let site = PartnerSite::load(&folder.join(name))?;
         partners.push(partner::serve(site.settings(Vec::new(), None)?, stopped.clone()).await?);
     }
@@ -65,7 +65,7 @@ async fn show(arguments: &Arguments, folder: &Path, output: &Output) -> anyhow::
     let by = administrator(&site, &ActorOption::default())?;
     let parts = site.gateway().await?;
     let running = server::start(parts.gateway, parts.checkpointer, parts.settings, &by).await?;
-    output.line(&format!("gateway, Trust and ICB are up after {} ms", started.elapsed().as_millis()));
+    output.line(&format!("gateway, Trust, ICB and council are up after {} ms", started.elapsed().as_millis()));
 
     let mut rows = Vec::new();
     let mut as_expected = true;
@@ -148,6 +148,7 @@ fn where_to_look(folder: &Path, operations: std::net::SocketAddr, rows: &[Value]
         "\nwhere to look\n  \
          what the Trust received    {folder}/trust/inbox/\n  \
          what the ICB received      {folder}/icb/inbox/\n  \
+         what the council received  {folder}/council/inbox/\n  \
          where it came from and why weir explain {message} --site {folder}/gateway\n  \
          its FHIR Provenance        weir explain {message} --provenance --site {folder}/gateway\n  \
          before disclosure          weir map {folder}/records/crisis-escalation-complete.json --interface \

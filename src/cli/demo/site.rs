@@ -84,9 +84,10 @@ struct Partner {
     service: &'static str,
 }
 
-const PARTNERS: [Partner; 2] = [
+const PARTNERS: [Partner; 3] = [
     Partner { folder: "trust", ods: "DEMOT", name: "Demo NHS Trust (synthetic)", service: "2000099991" },
     Partner { folder: "icb", ods: "DEMOI", name: "Demo Integrated Care Board (synthetic)", service: "2000099992" },
+    Partner { folder: "council", ods: "DEMOL", name: "Demo Borough Council (synthetic)", service: "2000099993" },
 ];
 
 /// The people of the demo, as its `weir.toml` lists them.
@@ -123,8 +124,8 @@ fn make(folder: &Path) -> anyhow::Result<()> {
     let provider_ca = Authority::new("Demo provider CA (synthetic)", validity)?;
     let partner_ca = Authority::new("Demo partner CA (synthetic)", validity)?;
     let gateway = folder.join("gateway");
-    let ports = free_ports::<5>()?;
-    let bars = ports[4].to_string();
+    let ports = free_ports::<6>()?;
+    let bars = ports[5].to_string();
 
     let provider: PartyId = "DEMOP".parse()?;
     let pki = gateway.join("pki");
@@ -145,7 +146,7 @@ fn make(folder: &Path) -> anyhow::Result<()> {
         keys.insert(id, key);
     }
 
-    for (partner, port) in PARTNERS.iter().zip(&ports[2..4]) {
+    for (partner, port) in PARTNERS.iter().zip(&ports[2..5]) {
         let party: PartyId = partner.ods.parse()?;
         let own = folder.join(partner.folder);
         let issued = partner_ca.issue(&party, "partner.example", &[], validity)?;
