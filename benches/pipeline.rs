@@ -56,6 +56,7 @@ fn stages() -> Stages {
         ordered: false,
         identified_by: vec![],
         deadlines: [].into(),
+        if_missing: weir::pipeline::IfMissing::default(),
     };
     Stages {
         provider: provenance::Gateway::new(

@@ -36,7 +36,7 @@ use crate::identity::tls::{
 };
 use crate::identity::{AgreementId, InterfaceName, PartyId};
 use crate::mapping::{self, CompiledMap, Diagnostic, MapFile, Mappings};
-use crate::pipeline::{Current, Gateway, Interface, Stages};
+use crate::pipeline::{Current, EMERGENCY, Gateway, IfMissing, Interface, Stages};
 use crate::provenance;
 use crate::server::{PartnerSide, RequestLimits, Settings, Terms, Watcher, clock, listener};
 use crate::storage::{Room, Secret, SqliteStore, Store};
@@ -765,18 +765,49 @@ fn load_interfaces(
             }
         }
     }
+    for (name, interface) in &written.interfaces {
+        faults.faults.extend(missing_faults(&format!("interfaces.{name}.missing_essential"), interface));
+    }
     let checked = |interface: &written::Interface| Interface {
         record: interface.record.clone(),
         profile: interface.profile.clone(),
         ordered: interface.order_by_subject,
         identified_by: interface.identified_by.clone(),
         deadlines: deadlines(interface),
+        if_missing: if_missing(&interface.missing_essential),
     };
     written.interfaces.iter().map(|(name, interface)| (name.clone(), checked(interface))).collect()
 }
 
 /// Codes of `http://hl7.org/fhir/request-priority`.
 const PRIORITIES: [&str; 4] = ["routine", "urgent", "asap", "stat"];
+
+fn missing_faults(at: &str, interface: &written::Interface) -> Vec<Fault> {
+    let written::MissingEssential::ByPriority(table) = &interface.missing_essential else { return Vec::new() };
+    let fault = |(priority, lacking): (&String, &written::Lacking)| match (priority.as_str(), lacking) {
+        (EMERGENCY, written::Lacking::Refuse) => {
+            let text = format!("{at}.{EMERGENCY}: an emergency is never refused for what it lacks");
+            Some(Fault::new(SITE, text, "write \"mark\": it is sent, and says what is missing"))
+        }
+        (other, _) if !PRIORITIES.contains(&other) => {
+            let hint = "write stat, asap, urgent or routine";
+            Some(Fault::new(SITE, format!("{at}.{other} is no priority of a request"), hint))
+        }
+        _ => None,
+    };
+    table.iter().filter_map(fault).collect()
+}
+
+fn if_missing(written: &written::MissingEssential) -> IfMissing {
+    match written {
+        written::MissingEssential::Always(written::Lacking::Mark) => IfMissing::default(),
+        written::MissingEssential::Always(written::Lacking::Refuse) => IfMissing::refused_at(PRIORITIES),
+        written::MissingEssential::ByPriority(table) => {
+            let refused = table.iter().filter(|(_, lacking)| **lacking == written::Lacking::Refuse);
+            IfMissing::refused_at(refused.map(|(priority, _)| priority.as_str()))
+        }
+    }
+}
 
 /// What is out of range is told as a fault.
 fn deadlines(interface: &written::Interface) -> BTreeMap<String, Duration> {

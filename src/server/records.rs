@@ -22,6 +22,7 @@ use crate::acts::message;
 use crate::audit::Object;
 use crate::delivery::outbox::{self, Queued};
 use crate::disclosure;
+use crate::fhir::ElementPath;
 use crate::fhir::outcome::{Issue, IssueType, operation_outcome};
 use crate::identity::principal::Action;
 use crate::identity::{InterfaceName, MessageId};
@@ -161,11 +162,15 @@ async fn accept(service: &Service, submission: Submission, started: Stopwatch) -
         Ok(queued) => {
             let what = if queued.is_repeat() { "repeated" } else { "accepted" };
             service.metrics.submitted(label, what, started.elapsed());
+            if !queued.is_repeat() {
+                service.metrics.lacked(label, "marked", queued.lacks().len());
+            }
             service.wake(queued.recipient());
             accepted(&queued)
         }
         Err(refusal) => {
             service.metrics.submitted(label, refusal.stage(), started.elapsed());
+            service.metrics.lacked(label, "refused", refusal.missing() as usize);
             match &refusal {
                 Refusal::Outbox(outbox::Error::Full(Full::Disk)) => service.tally.count(Limit::Disk),
                 Refusal::Outbox(outbox::Error::Full(_)) => service.tally.count(Limit::Outbox),
@@ -237,13 +242,17 @@ pub(super) fn later(response: Response, seconds: u32) -> Response {
 fn accepted(queued: &Queued) -> Response {
     let id = queued.message();
     let location = format!("/messages/{id}");
-    let body = json!({
+    let lacks: Vec<&str> = queued.lacks().iter().map(ElementPath::as_str).collect();
+    let mut body = json!({
         "message": id.to_string(),
         "state": queued.state().code(),
         "recipient": queued.recipient().as_str(),
         "repeated": queued.is_repeat(),
         "status": location,
     });
+    if !lacks.is_empty() {
+        body["missing"] = json!(lacks);
+    }
     (StatusCode::ACCEPTED, [(header::LOCATION, location)], no_store(), Json(body)).into_response()
 }
 
@@ -278,7 +287,9 @@ fn status(refusal: &Refusal) -> StatusCode {
             intake::Error::Syntax(_) | intake::Error::IdempotencyKey => StatusCode::BAD_REQUEST,
             intake::Error::Model { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         },
-        Refusal::Mapping(_) | Refusal::Validation(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::Mapping(_) | Refusal::Incomplete { .. } | Refusal::Unsaid | Refusal::Validation(_) => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         Refusal::Disclosure(
             disclosure::Error::NoAgreement { .. }
             | disclosure::Error::NotInForce { .. }
