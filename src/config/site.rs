@@ -457,7 +457,15 @@ impl Site {
             }
             Over::Bars(_) | Over::Rest(_) => None,
         }));
-        TlsFiles { site: self.files.folder.clone(), credentials, trusted }
+        let routes = self.partners.iter().flat_map(|partner| partner.routes.iter().map(move |over| (partner, over)));
+        let signing = routes.filter_map(|(partner, over)| match over {
+            Over::Rest(route) => {
+                let token = route.token.as_ref()?;
+                Some((format!("partner {}, fhir_rest.token", partner.ods), token.key().clone()))
+            }
+            Over::Bars(_) | Over::Mesh(_) => None,
+        });
+        TlsFiles { site: self.files.folder.clone(), credentials, trusted, signing: signing.collect() }
     }
 
     fn lanes(&self) -> anyhow::Result<HashMap<PartyId, Vec<Arc<Lane>>>> {
