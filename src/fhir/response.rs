@@ -132,7 +132,7 @@ fn known_path(expression: &str) -> Option<String> {
 }
 
 /// A code that is known to be one.
-fn known_coding(coding: Node<'_>) -> Option<String> {
+pub(super) fn known_coding(coding: Node<'_>) -> Option<String> {
     let code = coding.text_of("code")?;
     let is_known = match coding.text_of("system").as_deref() {
         Some(SNOMED_CT) => is_concept(&code),
