@@ -56,6 +56,7 @@ fn stages() -> Stages {
         ordered: false,
         identified_by: vec![],
         deadlines: [].into(),
+        handover: None,
     };
     Stages {
         provider: provenance::Gateway::new(

@@ -67,6 +67,7 @@
 //! ```
 
 pub mod answers;
+mod handovers;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -83,6 +84,7 @@ use crate::fhir::error_code;
 use crate::fhir::message::{nhs_number, priority, subject};
 use crate::fhir::outcome::Issue;
 use crate::fhir::{Instant, Limits};
+use crate::handover::ROUTINE;
 use crate::identity::principal::Principals;
 use crate::identity::{InterfaceName, MessageId, PartyId, PrincipalId};
 use crate::intake::{self, Received, Submission};
@@ -106,6 +108,8 @@ pub struct Interface {
     pub identified_by: Vec<String>,
     /// How long a message may take to be acknowledged, by its clinical priority, a code of request-priority.
     pub deadlines: BTreeMap<String, std::time::Duration>,
+    /// The clocks of its handovers; `None`: nobody is asked to take responsibility.
+    pub handover: Option<crate::handover::Terms>,
 }
 
 /// What stages 1 to 5 need, compiled once. They read nothing else.
@@ -476,9 +480,6 @@ fn handling(
     Ok(Handling { order_key, priority, deadline_at, alert_at })
 }
 
-/// The priority of what has none (FHIR R4, ServiceRequest.priority).
-const ROUTINE: &str = "routine";
-
 /// Runs a submission through stages 1 and 2 only: the Bundle before anything is withheld.
 ///
 /// # Errors
@@ -666,7 +667,8 @@ async fn forward_within(
     let step = ended.step((&record, patient), at, next);
     let health = ended.health;
     let transition = outcome(gateway, lane, step, accepted.as_ref());
-    let transition = Transition { carried_as: ended.carried_as.clone(), ..transition };
+    let handover = handovers::opening(gateway, (&record, patient), ended.to, at).map(Box::new);
+    let transition = Transition { carried_as: ended.carried_as.clone(), handover, ..transition };
     match gateway.store().transition(transition).await {
         Err(storage::Error::Stale { found: state @ (State::Acknowledged | State::Refused), .. }) => {
             info!(message_id = %record.id, %state, "the partner's answer came by itself before the attempt ended");
