@@ -57,6 +57,7 @@ fn stages() -> Stages {
         identified_by: vec![],
         deadlines: [].into(),
         if_missing: weir::pipeline::IfMissing::default(),
+        handover: None,
     };
     Stages {
         provider: provenance::Gateway::new(

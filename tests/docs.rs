@@ -161,6 +161,14 @@ fn the_bars_page_is_true() {
 }
 
 #[test]
+fn the_handover_page_is_true() {
+    let scratch = TempDir::new().expect("a folder can be made");
+    let folder = scratch.path().join("handover");
+    fs::create_dir(&folder).expect("it can be made");
+    assert_true("handover.md", &folder, 8);
+}
+
+#[test]
 fn the_files_that_the_page_shows_are_the_examples() {
     let page = fs::read_to_string(root().join("docs/mapping.md")).expect("the page is there");
     let mut seen = 0;

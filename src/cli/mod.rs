@@ -12,6 +12,7 @@ mod demo;
 mod erase;
 mod explain;
 mod failure;
+mod handover;
 mod issues;
 mod load;
 mod map;
@@ -112,6 +113,9 @@ enum Verb {
     /// See where messages stand; send again or cancel those that were given up
     #[command(subcommand)]
     Messages(messages::Verb),
+    /// See who has taken responsibility for what was delivered; take it or not, as the demo's partner
+    #[command(subcommand)]
+    Handover(handover::Verb),
     /// Work with the reviews of what was shared without consent
     #[command(subcommand)]
     Review(review::Verb),
@@ -183,6 +187,7 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Staff(verb) => staff::run(&verb, output),
         Verb::Token(arguments) => token::run(&arguments, output),
         Verb::Messages(verb) => messages::run(&verb, output),
+        Verb::Handover(verb) => handover::run(&verb, output),
         Verb::Review(verb) => review::run(&verb, output),
         Verb::Erase(arguments) => erase::run(&arguments, output),
         Verb::Bench(arguments) => load::run(&arguments, output),

@@ -9,6 +9,7 @@ mod builtin;
 mod definitions;
 mod facts;
 mod faults;
+mod handovers;
 mod incidents;
 mod key_command;
 mod limits;

@@ -35,6 +35,8 @@ pub struct Capability<'a> {
     pub sends: &'a [&'a str],
     /// The public half of the key that signs what it sends, as it is published.
     pub signing_key: Option<&'a str>,
+    /// Whether Tasks that it sent can be updated.
+    pub updates_tasks: bool,
 }
 
 impl Capability<'_> {
@@ -73,15 +75,27 @@ impl Capability<'_> {
 
     fn rest(&self, out: &mut Writer) {
         out.field("mode", "server");
-        out.list_of_one("resource", |out| {
-            out.field("type", "MessageDefinition");
-            out.list_of_one("interaction", |out| out.field("code", "search-type"));
-            out.list_of_one("searchParam", |out| {
-                out.field("name", "context");
-                out.field("definition", "http://hl7.org/fhir/SearchParameter/conformance-context");
-                out.field("type", "token");
-            });
+        out.key("resource");
+        out.begin_array();
+        out.begin_object();
+        out.field("type", "MessageDefinition");
+        out.list_of_one("interaction", |out| out.field("code", "search-type"));
+        out.list_of_one("searchParam", |out| {
+            out.field("name", "context");
+            out.field("definition", "http://hl7.org/fhir/SearchParameter/conformance-context");
+            out.field("type", "token");
         });
+        out.end_object();
+        if self.updates_tasks {
+            out.begin_object();
+            out.field("type", "Task");
+            out.list_of_one("interaction", |out| {
+                out.field("code", "update");
+                out.field("documentation", "Whoever got a Task from us accepts, rejects or confirms it by its id");
+            });
+            out.end_object();
+        }
+        out.end_array();
         out.list_of_one("operation", |out| {
             out.field("name", "process-message");
             out.field("definition", PROCESS_MESSAGE);
@@ -351,6 +365,7 @@ mod tests {
             receives: &[REFERRAL_DEFINITION],
             sends: &[RESPONSE_DEFINITION],
             signing_key: Some("t.example+00000000+AA=="),
+            updates_tasks: true,
         };
         let key = r#""extension":[{"url":"https://weir.example/fhir/StructureDefinition/weir-signing-key","valueString":"t.example+00000000+AA=="}]"#;
         assert!(said.to_json(NOW).contains(key));

@@ -14,6 +14,7 @@ mod document;
 pub mod error_code;
 mod expression;
 mod fixed;
+pub mod handover;
 mod instant;
 mod keys;
 pub mod labels;

@@ -4,6 +4,7 @@
 //! for each arrival in `arrivals.jsonl`, and the answer. Invariant: a message is on disk before it is acknowledged,
 //! and one id is one message. It can be told to misbehave, so that a sender's retries can be tried out.
 
+mod decide;
 mod inbox;
 mod later;
 mod misbehaviour;
@@ -22,6 +23,7 @@ use crate::identity::PartyId;
 use crate::identity::tls::{Clock, Credentials, TlsError, TrustAnchors, server_config};
 use crate::server::listener::{self, Listener};
 
+pub use decide::{DecideError, Decision, Told, Way, decide};
 pub use inbox::{Arrival, Outcome};
 pub use later::{Answers, Later, UnknownAnswer};
 pub use misbehaviour::{Misbehaviour, UnknownMisbehaviour};

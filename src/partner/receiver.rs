@@ -92,6 +92,7 @@ async fn metadata(
                 receives: if receiver.mischief.unlisted() { &[BOOKING_DEFINITION] } else { &[REFERRAL_DEFINITION] },
                 sends: &[RESPONSE_DEFINITION],
                 signing_key: None,
+                updates_tasks: false,
             };
             answer(&headers, StatusCode::OK, said.to_json((receiver.settings.now)()))
         }

@@ -14,6 +14,7 @@ pub(crate) mod discovery;
 pub mod exchange;
 mod framing;
 mod handles;
+mod handovers;
 mod limits;
 pub mod listener;
 mod metrics;
@@ -139,8 +140,8 @@ pub struct Running {
     posts: Vec<JoinHandle<()>>,
     /// Ask partners what they take, and witnesses to cosign.
     asking: Vec<JoinHandle<()>>,
-    /// What people owe and do: acts, agreements, certificates, reviews, notices, retention.
-    office: [JoinHandle<()>; 8],
+    /// What people owe and do: acts, agreements, certificates, reviews, handovers, notices, retention.
+    office: [JoinHandle<()>; 9],
     /// Changes when agreements and certificates are to be looked at.
     look: watch::Sender<u64>,
     checkpoints: JoinHandle<()>,
@@ -245,6 +246,7 @@ pub async fn start(
         tokio::spawn(acts::perform_as_they_come(service.clone(), acts, stopped.clone())),
         tokio::spawn(reviews::watch_deadlines(service.clone(), stopped.clone())),
         tokio::spawn(alarms::watch(service.clone(), stopped.clone())),
+        tokio::spawn(handovers::watch(service.clone(), stopped.clone())),
         tokio::spawn(retention::watch(service.clone(), began, stopped.clone())),
         tokio::spawn(room::watch(service.clone(), stopped.clone())),
         tokio::spawn(reviews::deliver_notices(service.clone(), stopped.clone())),
