@@ -182,6 +182,7 @@ impl Case {
             allowed: vec![party("DEMOP")],
             service_id: "2000099991".to_owned(),
             later: None,
+            pages: None,
             body_limit: 64 * 1024,
             misbehaviour: self.misbehaviour.clone(),
             limits: Limits::default(),

@@ -22,6 +22,7 @@ mod package;
 mod partner;
 mod partner_check;
 mod records;
+mod render;
 mod results;
 mod review;
 mod send;
@@ -86,6 +87,8 @@ enum Verb {
     Validate(validate::Arguments),
     /// Show what of a Bundle would leave under an agreement, and what would not and why
     Minimise(minimise::Arguments),
+    /// Show a received Bundle as a page for people: what is asked, by when, risks, plan, whom to call, what was withheld
+    Render(render::Arguments),
     /// Check that a Bundle is what a gateway sent: its signature, with the Provenance and the gateway's public key
     Verify(verify::Arguments),
     /// Show the lineage of one message: where each element came from, and which clause let it pass
@@ -173,6 +176,7 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Transform(arguments) => transform::run(&arguments, output),
         Verb::Validate(arguments) => validate::run(&arguments, output),
         Verb::Minimise(arguments) => minimise::run(&arguments, output),
+        Verb::Render(arguments) => render::run(&arguments, output),
         Verb::Verify(arguments) => verify::run(&arguments, output),
         Verb::Explain(arguments) => explain::run(&arguments, output),
         Verb::Agreement(verb) => agreement::run(&verb, output),

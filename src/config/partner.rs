@@ -69,6 +69,7 @@ impl PartnerSite {
             allowed: self.written.senders.clone(),
             service_id: self.written.service_id.clone(),
             later,
+            pages: self.written.pages,
             body_limit: BODY_LIMIT,
             misbehaviour,
             limits: listener::Limits::default(),

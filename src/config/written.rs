@@ -270,6 +270,8 @@ pub(super) struct Partner {
     #[serde(default)]
     pub(super) service_id: String,
     pub(super) answers: Option<Answers>,
+    /// Where it shows what it received, to a browser on this machine: a loopback address.
+    pub(super) pages: Option<SocketAddr>,
 }
 
 /// Where the reference receiver's answers go that it gives later.

@@ -100,7 +100,7 @@ fn make(folder: &Path) -> anyhow::Result<()> {
     let provider_ca = Authority::new("Demo provider CA (synthetic)", validity)?;
     let partner_ca = Authority::new("Demo partner CA (synthetic)", validity)?;
     let gateway = folder.join("gateway");
-    let ports = free_ports::<5>()?;
+    let ports = free_ports::<7>()?;
     let bars = ports[4].to_string();
 
     let provider: PartyId = "DEMOP".parse()?;
@@ -122,7 +122,7 @@ fn make(folder: &Path) -> anyhow::Result<()> {
         keys.insert(id, key);
     }
 
-    for (partner, port) in PARTNERS.iter().zip(&ports[2..4]) {
+    for ((partner, port), pages) in PARTNERS.iter().zip(&ports[2..4]).zip(&ports[5..7]) {
         let party: PartyId = partner.ods.parse()?;
         let own = folder.join(partner.folder);
         let issued = partner_ca.issue(&party, "partner.example", &[], validity)?;
@@ -136,6 +136,7 @@ fn make(folder: &Path) -> anyhow::Result<()> {
                 .replace("{service}", partner.service)
                 .replace("{bars}", &bars)
                 .replace("{address}", &port.to_string())
+                .replace("{pages}", &pages.to_string())
         };
         write(&own.join("partner.toml"), &filled(PARTNER), Readers::Anyone)?;
         write(&gateway.join("partners").join(format!("{}.toml", partner.folder)), &filled(ROUTE), Readers::Anyone)?;
