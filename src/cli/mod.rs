@@ -12,6 +12,7 @@ mod demo;
 mod erase;
 mod explain;
 mod failure;
+mod interface;
 mod issues;
 mod load;
 mod map;
@@ -96,6 +97,9 @@ enum Verb {
     /// Work with sharing agreements: what may leave, to whom and why
     #[command(subcommand)]
     Agreement(agreement::Verb),
+    /// Work with the interfaces of a site
+    #[command(subcommand)]
+    Interface(interface::Verb),
     /// Work with a site's configuration
     #[command(subcommand)]
     Config(config::Verb),
@@ -180,6 +184,7 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Verify(arguments) => verify::run(&arguments, output),
         Verb::Explain(arguments) => explain::run(&arguments, output),
         Verb::Agreement(verb) => agreement::run(&verb, output),
+        Verb::Interface(verb) => interface::run(&verb, output),
         Verb::Config(verb) => config::run(&verb, output),
         Verb::Package(verb) => package::run(&verb, output),
         Verb::Audit(verb) => audit::run(&verb, output),
