@@ -35,7 +35,7 @@ use crate::identity::tls::{
     Credentials, ServerTls, TrustAnchors, TrustFiles, client_config, server_config, system_clock,
 };
 use crate::identity::{AgreementId, InterfaceName, PartyId};
-use crate::mapping::{CompiledMap, Diagnostic, MapFile, Mappings};
+use crate::mapping::{self, CompiledMap, Diagnostic, MapFile, Mappings};
 use crate::pipeline::{Current, Gateway, Interface, Stages};
 use crate::provenance;
 use crate::server::{PartnerSide, RequestLimits, Settings, Terms, Watcher, clock, listener};
@@ -791,31 +791,54 @@ fn load_mappings(
     hashes: &mut Vec<(String, [u8; 32])>,
     faults: &mut Faults,
 ) -> Option<Mappings> {
-    let mut available: BTreeMap<String, String> = builtin::mappings().into_iter().collect();
-    available.extend(faults.keep(files.texts("mappings", "map"))?);
+    let own = faults.keep(files.texts("mappings", "map"))?;
+    let is_own = |name: &str| own.iter().any(|(own, _)| own == name);
+    let built_in = builtin::mappings().into_iter().filter(|(name, _)| !is_own(name));
+    let available = built_in.chain(own.iter().cloned()).map(|(name, text)| MapFile { name, text });
+    let available: Vec<MapFile> = available.collect();
+    let needs = mapping::imports(&available);
+    let texts = |places: &[usize]| -> Vec<MapFile> { places.iter().map(|&place| available[place].clone()).collect() };
     let mut compiled = Vec::new();
+    let mut needed: Vec<usize> = Vec::new();
+    // A fault of a map that several interfaces need would be said for each.
+    let tell = |diagnostics: Vec<Diagnostic>, faults: &mut Faults| {
+        for fault in diagnostics.into_iter().map(Fault::of_map) {
+            if !faults.faults.contains(&fault) {
+                faults.faults.push(fault);
+            }
+        }
+    };
     for (interface, settings) in &written.interfaces {
-        let Some(text) = available.get(&settings.map) else {
+        let Some(place) = available.iter().position(|file| file.name == settings.map) else {
             let text = format!("interfaces.{interface}.map: there is no map {}", settings.map);
             faults.faults.push(Fault::new(SITE, text, "check the name, or add the file to mappings/"));
             continue;
         };
-        hashes.push((format!("mappings/{}", settings.map), sha_256(text.as_bytes())));
-        let main = MapFile { name: settings.map.clone(), text: text.clone() };
-        let others = available.iter().filter(|(name, _)| **name != settings.map);
-        let others = others.map(|(name, text)| MapFile { name: name.clone(), text: text.clone() });
-        let all: Vec<MapFile> = std::iter::once(main).chain(others).collect();
-        match CompiledMap::compile(&all, models) {
+        needed.extend(&needs[place]);
+        match CompiledMap::compile(&texts(&needs[place]), models) {
             Ok(map) => compiled.push((interface.clone(), Arc::new(map))),
-            Err(diagnostics) => {
-                // Every map is checked with all others beside it: a fault of one would be said for each interface.
-                for fault in diagnostics.into_iter().map(Fault::of_map) {
-                    if !faults.faults.contains(&fault) {
-                        faults.faults.push(fault);
-                    }
-                }
-            }
+            Err(diagnostics) => tell(diagnostics, faults),
         }
+    }
+    needed.sort_unstable();
+    needed.dedup();
+    let hash = |&place: &usize| {
+        let MapFile { name, text } = &available[place];
+        (format!("mappings/{name}"), sha_256(text.as_bytes()))
+    };
+    hashes.extend(needed.iter().map(hash));
+    // The site's own maps that no interface needs are checked beside one that is needed: they may hold groups alone.
+    let idle = (0..available.len()).filter(|place| !needed.contains(place) && is_own(&available[*place].name));
+    let mut beside: Vec<usize> = needed.first().map(|&first| needs[first].clone()).unwrap_or_default();
+    let known = beside.len();
+    for place in idle.flat_map(|place| needs[place].clone()) {
+        if !beside.contains(&place) {
+            beside.push(place);
+        }
+    }
+    if known > 0 && beside.len() > known {
+        let checked = CompiledMap::compile(&texts(&beside), models);
+        checked.err().into_iter().for_each(|diagnostics| tell(diagnostics, faults));
     }
     Some(compiled.into_iter().collect())
 }

@@ -207,6 +207,11 @@ impl CompiledMap {
     }
 }
 
+/// Which of `files` each of them needs, by their places: itself first, then what it imports, and what these import.
+pub fn imports(files: &[MapFile]) -> Vec<Vec<usize>> {
+    compile::imports(files)
+}
+
 fn hash(files: &[MapFile], definitions: &[Document]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     let mut add = |part: &str| {

@@ -68,11 +68,10 @@ async fn show(arguments: &Arguments, folder: &Path, output: &Output) -> anyhow::
     let running = server::start(parts.gateway, parts.checkpointer, parts.settings, &by).await?;
     output.line(&format!("gateway, Trust and ICB are up after {} ms", started.elapsed().as_millis()));
 
-    let interface: InterfaceName = "crisis-escalation".parse()?;
     let mut rows = Vec::new();
     let mut as_expected = true;
     for sample in site::samples() {
-        let patience = Duration::from_secs(30);
+        let (interface, patience): (InterfaceName, _) = (sample.interface.parse()?, Duration::from_secs(30));
         let sent = follow(&endpoint, &interface, None, sample.record.as_bytes().to_vec(), patience).await?;
         as_expected &= sample.is_to_be_refused != sent.is_acknowledged();
         as_expected &= !sample.is_to_be_refused || matches!(sent, Sent::Refused { .. });
@@ -114,13 +113,13 @@ fn line(sample: &site::Sample, sent: &Sent) -> String {
         Sent::Refused { status, outcome } => {
             let why = outcome["issue"][0]["details"]["text"].as_str().unwrap_or_default();
             let place = outcome["issue"][0]["expression"][0].as_str().unwrap_or_default();
-            format!("  {:<38} refused with {status}: {why} {place}", sample.name)
+            format!("  {:<46} refused with {status}: {why} {place}", sample.name)
         }
         Sent::Followed { state, body, took, .. } => {
             let recipient = body["recipient"].as_str().unwrap_or("?");
             let by = if matches!(&**state, "acknowledged" | "refused") { "by" } else { "for" };
             let note = if sent.is_acknowledged() { "" } else { body["note"].as_str().unwrap_or_default() };
-            format!("  {:<38} {state} {by} {recipient} after {} ms  {note}", sample.name, took.as_millis())
+            format!("  {:<46} {state} {by} {recipient} after {} ms  {note}", sample.name, took.as_millis())
         }
     }
 }
