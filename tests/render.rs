@@ -301,6 +301,45 @@ fn what_turns_the_meaning_of_a_message_stands_in_the_banner() {
     assert!(html.contains("<span class=\"loud\">Verification status: </span>refuted"), "{html}");
 }
 
+/// Who is said to be a source of risk is never among those to call, and what somebody still has to find out is no deadline of ours.
+#[test]
+fn people_and_tasks_of_a_section_stand_in_it_and_nowhere_else() {
+    let mut bundle = received();
+    let coded = |system: &str, code: &str, display: &str| json!({ "coding": [{ "system": system, "code": code, "display": display }] });
+    let task = json!({ "fullUrl": "urn:uuid:task", "resource": { "resourceType": "Task", "status": "requested", "intent": "order",
+        "code": coded("https://weir.example/fhir/CodeSystem/missing-information", "obtain", "Obtain missing information"),
+        "description": "Not recorded: allergies.", "owner": { "reference": "urn:uuid:role" },
+        "restriction": { "period": { "end": "2026-03-02T15:00:00Z" } } } });
+    let role = json!({ "fullUrl": "urn:uuid:role", "resource": { "resourceType": "PractitionerRole",
+        "practitioner": { "display": "Ola Owner" }, "code": [{ "text": "Care coordinator" }] } });
+    let person = |name: &str| json!({ "resourceType": "RelatedPerson", "name": [{ "text": name }], "telecom": [{ "system": "phone", "value": "01632 960999" }] });
+    let entries = bundle["entry"].as_array_mut().expect("entries");
+    entries.push(task);
+    entries.push(role);
+    entries.push(json!({ "fullUrl": "urn:uuid:source", "resource": person("Sam Alleged") }));
+    entries.push(json!({ "fullUrl": "urn:uuid:friend", "resource": person("Kit Friend") }));
+    let section = |title: &str, to: &str| json!({ "title": title, "entry": [{ "reference": to }] });
+    let sections = resource(&mut bundle, "Composition")["section"].as_array_mut().expect("sections");
+    sections.push(section("Alleged source of risk", "urn:uuid:source"));
+    sections.push(section("What is missing", "urn:uuid:task"));
+    sections.push(section("Sent by", "urn:uuid:b72b2ef7-9441-5d43-868c-b1193f3c3207"));
+    let page = words(&shown(&bundle));
+    let contacts = page.find("Who asks, and whom to call").expect("there are contacts");
+    let contacts = &page[contacts..page.find("Current risks").expect("there are risks")];
+    assert!(
+        contacts.contains("Also named Kit Friend · phone 01632 960999") && !contacts.contains("Alleged"),
+        "{contacts}"
+    );
+    for part in [
+        "Respond by 18:05 on Mon 2 March 2026 UK time Asked of",
+        "Alleged source of risk Sam Alleged",
+        "What is missing Obtain missing information; Not recorded: allergies. Owner: Ola Owner, Care coordinator Period: until 15:00",
+        "Sent by Demonstration Community Mental Health (shown above)",
+    ] {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+}
+
 #[test]
 fn text_that_means_harm_is_text() {
     let harm = "</style></title><script>alert(1)</script><img src=x onerror=alert(1)>\" onload='x' \u{202e}gnp.exe\u{0}\u{7}\u{2066} ]]>--><!--";
@@ -405,7 +444,7 @@ fn a_bundle_that_is_poor_or_wrong_has_a_page_all_the_same() {
         ),
         (
             json!({ "resourceType": "Bundle", "entry": [{ "resource": { "resourceType": "Patient", "name": 5, "birthDate": {}, "identifier": "x" } }] }),
-            "Name not recorded",
+            "Name not received",
         ),
         (
             json!({ "resourceType": "Bundle", "entry": [{ "resource": { "resourceType": "Flag", "surprise": "x", "code": { "text": "A flag" } } }] }),

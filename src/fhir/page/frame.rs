@@ -134,7 +134,7 @@ impl<'a> Frame<'a> {
         let lines = self.reader.lines(node);
         let own = lines.iter().find(is_priority).and_then(|line| match &line.said {
             Said::Words(words) => Some(words.clone()),
-            Said::Withheld | Said::Absent(_) => None,
+            Said::Withheld | Said::Absent(_) | Said::Nothing => None,
         });
         let code = node.text_of("priority");
         let (rank, class, words) = match code.as_deref() {

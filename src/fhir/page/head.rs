@@ -78,7 +78,7 @@ impl Page<'_> {
             let lines = self.frame.reader.lines(*request);
             alerts.extend(lines.iter().filter(|line| line.is_loud).filter_map(|line| match &line.said {
                 Said::Words(words) => Some(format!("{}: {words}", line.label)),
-                Said::Withheld | Said::Absent(_) => None,
+                Said::Withheld | Said::Absent(_) | Said::Nothing => None,
             }));
         }
         let resources = || self.frame.reader.entries.list().iter().filter_map(|entry| entry.resource);
@@ -105,6 +105,7 @@ impl Page<'_> {
         match said {
             Said::Words(words) => self.html.text(words),
             Said::Withheld => self.html.raw("<span class=\"withheld\">withheld</span>"),
+            Said::Nothing => self.html.raw("<span class=\"absent\">not received</span>"),
             Said::Absent(code) if code.is_empty() || code == "unknown" => {
                 self.html.raw("<span class=\"absent\">not recorded</span>");
             }

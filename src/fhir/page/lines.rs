@@ -26,6 +26,8 @@ pub(super) enum Said {
     Withheld,
     /// There is no value, for this reason (a code of data-absent-reason).
     Absent(String),
+    /// Nothing came, and nothing says why.
+    Nothing,
 }
 
 /// One element of a resource.
@@ -138,7 +140,8 @@ impl<'a> Reader<'a> {
                 self.unknown.set(self.unknown.get() + 1);
                 continue;
             };
-            let is_headline = of.kind == TypeKind::Resource && HEADLINES.contains(&element.stem);
+            let names_it = HEADLINES.contains(&element.stem) || matches!(element.stem, "name" | "description");
+            let is_headline = of.kind == TypeKind::Resource && names_it;
             for each in child.items().filter(|each| each.kind() != Kind::Null) {
                 let label = || if element.stem == "description" { Cow::Borrowed("") } else { label_of(element.stem) };
                 match to.name {
@@ -201,7 +204,9 @@ impl<'a> Reader<'a> {
             true => node.child(keys().start).filter(|_| node.children().count() == 1).and_then(Node::text),
             false => node.text(),
         };
-        goes_without_saying(stem, words) || text().is_some_and(|text| self.own_times.iter().any(|own| *own == text))
+        goes_without_saying(stem, words)
+            || (stem == "status" && words == "requested")
+            || text().is_some_and(|text| self.own_times.iter().any(|own| *own == text))
     }
 
     /// A value in words.
@@ -270,8 +275,11 @@ impl<'a> Reader<'a> {
     /// The name of a person, a team, a place.
     pub(super) fn name(&self, resource: Node<'a>) -> Option<String> {
         let mut names = self.words(resource, "name");
-        let practitioner = resource.child(NameId::of("practitioner")).and_then(|of| self.entries.target(of));
-        names.extend(practitioner.map(|practitioner| self.words(practitioner, "name")).into_iter().flatten());
+        if let Some(practitioner) = resource.child(NameId::of("practitioner")) {
+            let display = practitioner.child(keys().display).and_then(Node::text).map(Cow::into_owned);
+            let own = self.entries.target(practitioner).map(|target| self.words(target, "name"));
+            names.extend(display.map_or_else(|| own.unwrap_or_default(), |display| vec![display]));
+        }
         names.extend(if resource.resource_type() == Some("PractitionerRole") {
             self.words(resource, "code")
         } else {

@@ -35,6 +35,7 @@ pub fn row(id: uuid::Uuid, bundle: &Document) -> Result<Row, NotShown> {
         Said::Words(words) => words,
         Said::Withheld => "withheld".to_owned(),
         Said::Absent(_) => "not recorded".to_owned(),
+        Said::Nothing => "not received".to_owned(),
     });
     let what: String =
         [frame.kind()].into_iter().chain(asked).collect::<Vec<_>>().join(": ").chars().take(200).collect();

@@ -48,7 +48,7 @@ impl<'a> Page<'a> {
     fn names(&mut self, patient: Node<'a>) {
         let mut names = self.frame.said(patient, "name");
         if names.is_empty() {
-            names.push(Said::Absent(String::new()));
+            names.push(self.nothing("name"));
         }
         self.html.raw("<div><dt>Name</dt><dd class=\"name\">");
         self.listed(&names);
@@ -74,12 +74,17 @@ impl<'a> Page<'a> {
             }
         }
         if said.is_empty() {
-            let is_withheld =
-                self.withheld.listed.get("Patient").is_some_and(|of| of.iter().any(|of| of.starts_with("identifier")));
-            said.push(if is_withheld { Said::Withheld } else { Said::Absent(String::new()) });
+            said.push(self.nothing("identifier"));
         }
         self.fact("NHS number", &said);
         self.fact("Known as", &others);
+    }
+
+    /// What to say of an element of the person that did not come: that it was withheld, where the message lists it.
+    fn nothing(&self, element: &str) -> Said {
+        let listed = self.withheld.listed.get("Patient");
+        let is_listed = listed.is_some_and(|of| of.iter().any(|own| own.starts_with(element)));
+        if is_listed { Said::Withheld } else { Said::Nothing }
     }
 
     fn born(&mut self, patient: Node<'a>) {
@@ -95,7 +100,7 @@ impl<'a> Page<'a> {
             }
             None => {
                 let mut said = self.frame.said(patient, "birthDate");
-                said.extend(said.is_empty().then(|| Said::Absent(String::new())));
+                said.extend(said.is_empty().then(|| self.nothing("birth date")));
                 self.fact("Born", &said);
             }
         }
@@ -117,7 +122,7 @@ impl<'a> Page<'a> {
         let authors = self.frame.authors.clone();
         if authors.is_empty() {
             let said: Vec<Said> = self.frame.requests.iter().flat_map(|of| self.frame.said(*of, "requester")).collect();
-            let none = [Said::Absent("the message does not say".to_owned())];
+            let none = [Said::Nothing];
             self.fact("Asked by", if said.is_empty() { &none } else { &said });
         }
         for author in authors {
@@ -138,6 +143,8 @@ impl<'a> Page<'a> {
                 self.contact("Asked of", performer);
             }
         }
+        // Whoever stands in a section is shown there: it says in what part.
+        let in_sections = self.in_sections();
         for patient in self.frame.patients.clone() {
             let of = schema().type_named("Patient.contact");
             for contact in patient.items_of("contact") {
@@ -148,15 +155,17 @@ impl<'a> Page<'a> {
                 self.fact("Close to the person", &words);
             }
             for doctor in self.frame.follow(patient, "generalPractitioner") {
-                self.contact("General practice", doctor);
+                if !in_sections.contains(&doctor.id()) {
+                    self.contact("General practice", doctor);
+                }
             }
         }
         let all: Vec<Node<'a>> = self.frame.reader.entries.list().iter().filter_map(|entry| entry.resource).collect();
         let kinds = CONTACTS.iter().flat_map(|kind| all.iter().filter(|of| of.resource_type() == Some(kind)));
         for contact in kinds.copied().collect::<Vec<_>>() {
-            let label =
-                if contact.resource_type() == Some("RelatedPerson") { "Close to the person" } else { "Also named" };
-            self.contact(label, contact);
+            if !in_sections.contains(&contact.id()) {
+                self.contact("Also named", contact);
+            }
         }
         self.html.raw("</dl></section>");
     }

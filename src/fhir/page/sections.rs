@@ -12,7 +12,7 @@ use super::lines::{Line, Said};
 use super::{Page, words_of};
 use crate::fhir::narrative::{Heading, tells_part_withheld};
 use crate::fhir::r4::schema;
-use crate::fhir::{Node, keys};
+use crate::fhir::{Node, NodeId, keys};
 
 /// Headings in the order in which a clinician in a hurry needs them; those that are not here follow in their own order.
 const FIRST: [&str; 11] = [
@@ -107,7 +107,7 @@ impl<'a> Page<'a> {
         self.shown.extend(said.iter().map(|target| target.id()));
         if !items.is_empty() {
             self.html.raw("<ul>");
-            items.iter().for_each(|target| self.item(*target, &title));
+            items.iter().for_each(|target| self.item(*target, Some(&title)));
             self.html.raw("</ul>");
         }
         if references.iter().any(|to| self.frame.reader.entries.target(*to).is_none()) {
@@ -131,6 +131,15 @@ impl<'a> Page<'a> {
         });
     }
 
+    /// The resources that a section refers to.
+    pub(super) fn in_sections(&self) -> BTreeSet<NodeId> {
+        let mut sections = Vec::new();
+        let compositions = self.resources().into_iter().filter(|of| of.resource_type() == Some("Composition"));
+        compositions.for_each(|composition| gather(composition, &mut sections));
+        let references = sections.iter().take(MAX_SECTIONS).flat_map(|section| section.items_at(keys().entry));
+        references.filter_map(|to| self.frame.reader.entries.target(to)).map(|target| target.id()).collect()
+    }
+
     /// Why a section is empty, and whether that is since it was withheld.
     fn empty_reason(&self, section: Node<'a>, name: &str) -> Option<(String, bool)> {
         let of = schema().type_named("Composition.section")?;
@@ -141,23 +150,27 @@ impl<'a> Page<'a> {
     }
 
     /// One resource as an item of a list, without what the title of the list says.
-    fn item(&mut self, resource: Node<'a>, title: &Heading) {
+    fn item(&mut self, resource: Node<'a>, title: Option<&Heading>) {
         let lines = self.own_lines(resource);
         if !self.shown.insert(resource.id()) {
-            let name = lines.iter().find(|line| line.is_headline).map(|line| &line.said);
-            if let Some(Said::Words(words)) = name {
-                let start: String = words.chars().take(80).collect();
-                self.html.wrapped("<li>", &start, " <span class=\"absent\">(shown above)</span></li>");
-            }
+            let headline = lines.iter().find(|line| line.is_headline).and_then(|line| match &line.said {
+                Said::Words(words) => Some(words.clone()),
+                _ => None,
+            });
+            let kind = || words_of(resource.resource_type().unwrap_or("Resource"));
+            let words = headline.or_else(|| self.frame.reader.name(resource)).unwrap_or_else(kind);
+            let start: String = words.chars().take(80).collect();
+            self.html.wrapped("<li>", &start, " <span class=\"absent\">(shown above)</span></li>");
             return;
         }
         self.html.raw("<li>");
         self.level(resource, &lines);
         let (headlines, rest): (Vec<&Line>, Vec<&Line>) = lines
             .iter()
-            .filter(|line| line.stem != "qualitativeRisk" && !is_in(title, line))
+            .filter(|line| line.stem != "qualitativeRisk" && !title.is_some_and(|title| is_in(title, line)))
             .partition(|line| line.is_headline);
-        if headlines.is_empty() && rest.iter().all(|line| !line.label.is_empty()) && self.is_named_by_kind(resource) {
+        let needs_kind = title.is_none() || !matches!(resource.resource_type(), Some("CarePlan" | "Consent"));
+        if headlines.is_empty() && needs_kind {
             self.html.wrapped("<b>", &words_of(resource.resource_type().unwrap_or("Resource")), "</b>");
         }
         for (place, line) in headlines.iter().enumerate() {
@@ -167,11 +180,6 @@ impl<'a> Page<'a> {
         self.html.raw(if headlines.is_empty() { "" } else { "</b>" });
         self.details(&rest);
         self.html.raw("</li>");
-    }
-
-    /// Whether a resource needs the name of its kind to be understood.
-    fn is_named_by_kind(&self, resource: Node<'a>) -> bool {
-        !matches!(resource.resource_type(), Some("CarePlan" | "Consent"))
     }
 
     /// The lines of a resource that are not in its headline. Those of one element stand together.
@@ -279,7 +287,7 @@ impl<'a> Page<'a> {
                     "</li>",
                 );
             } else {
-                self.item(resource, &Heading::new(""));
+                self.item(resource, None);
             }
         }
         if empty > 0 {
@@ -298,7 +306,8 @@ impl<'a> Page<'a> {
             codes.iter().any(|code| headings.contains(&&**code)) || kinds.iter().any(|kind| own.contains(kind))
         };
         let missing: Vec<_> = TOPICS.iter().filter(|(_, headings, own)| !is_there(headings, own)).collect();
-        if missing.is_empty() {
+        // A message that asks for nothing, as a row of an extract, is not read to treat anybody.
+        if missing.is_empty() || self.frame.asked().is_empty() {
             return;
         }
         self.heading("Not in the message");
