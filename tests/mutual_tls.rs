@@ -181,6 +181,7 @@ impl Case {
             clients: self.clients.clone(),
             allowed: vec![party("DEMOP")],
             service_id: "2000099991".to_owned(),
+            use_cases: vec!["crisis-escalation".to_owned()],
             later: None,
             pages: None,
             body_limit: 64 * 1024,

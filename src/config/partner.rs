@@ -68,6 +68,7 @@ impl PartnerSite {
             clients: self.clients.clone(),
             allowed: self.written.senders.clone(),
             service_id: self.written.service_id.clone(),
+            use_cases: self.written.use_cases.clone(),
             later,
             pages: self.written.pages,
             body_limit: BODY_LIMIT,

@@ -45,6 +45,8 @@ pub struct Settings {
     pub allowed: Vec<PartyId>,
     /// Its service in the directory of services; may be empty.
     pub service_id: String,
+    /// The use cases of the messages that it says it takes; whatever comes is taken all the same.
+    pub use_cases: Vec<String>,
     /// Where its answers go, if it answers later by messages of its own.
     pub later: Option<Answers>,
     /// Where it shows what it received: a loopback address, in plain HTTP.
