@@ -72,7 +72,7 @@ mod handovers;
 
 pub use essential::{EMERGENCY, IfMissing};
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -140,6 +140,14 @@ impl fmt::Debug for Stages {
 }
 
 impl Stages {
+    /// The use cases of the messages that an agreement lets leave to a party: the names of their interfaces.
+    pub fn use_cases(&self, party: &PartyId) -> Vec<String> {
+        let own = self.agreements.iter().filter(|agreement| agreement.recipient().ods == *party);
+        let names: BTreeSet<String> =
+            own.flat_map(|agreement| agreement.interfaces().map(|(name, _)| name.to_string())).collect();
+        names.into_iter().collect()
+    }
+
     /// The same, with other agreements.
     fn with(&self, agreements: Arc<Agreements>) -> Stages {
         Stages {

@@ -13,6 +13,7 @@ mod erase;
 mod explain;
 mod failure;
 mod handover;
+mod interface;
 mod issues;
 mod load;
 mod map;
@@ -23,6 +24,7 @@ mod package;
 mod partner;
 mod partner_check;
 mod records;
+mod render;
 mod results;
 mod review;
 mod send;
@@ -87,6 +89,8 @@ enum Verb {
     Validate(validate::Arguments),
     /// Show what of a Bundle would leave under an agreement, and what would not and why
     Minimise(minimise::Arguments),
+    /// Show a received Bundle as a page for people: what is asked, by when, risks, plan, whom to call, what was withheld
+    Render(render::Arguments),
     /// Check that a Bundle is what a gateway sent: its signature, with the Provenance and the gateway's public key
     Verify(verify::Arguments),
     /// Show the lineage of one message: where each element came from, and which clause let it pass
@@ -94,6 +98,9 @@ enum Verb {
     /// Work with sharing agreements: what may leave, to whom and why
     #[command(subcommand)]
     Agreement(agreement::Verb),
+    /// Work with the interfaces of a site
+    #[command(subcommand)]
+    Interface(interface::Verb),
     /// Work with a site's configuration
     #[command(subcommand)]
     Config(config::Verb),
@@ -177,9 +184,11 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Transform(arguments) => transform::run(&arguments, output),
         Verb::Validate(arguments) => validate::run(&arguments, output),
         Verb::Minimise(arguments) => minimise::run(&arguments, output),
+        Verb::Render(arguments) => render::run(&arguments, output),
         Verb::Verify(arguments) => verify::run(&arguments, output),
         Verb::Explain(arguments) => explain::run(&arguments, output),
         Verb::Agreement(verb) => agreement::run(&verb, output),
+        Verb::Interface(verb) => interface::run(&verb, output),
         Verb::Config(verb) => config::run(&verb, output),
         Verb::Package(verb) => package::run(&verb, output),
         Verb::Audit(verb) => audit::run(&verb, output),

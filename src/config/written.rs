@@ -313,7 +313,16 @@ pub(super) struct Partner {
     /// Its service in the directory of services.
     #[serde(default)]
     pub(super) service_id: String,
+    /// The use cases that it says it takes: names of interfaces. Default: `crisis-escalation`.
+    #[serde(default = "crisis_escalation")]
+    pub(super) use_cases: Vec<String>,
     pub(super) answers: Option<Answers>,
+    /// Where it shows what it received, to a browser on this machine: a loopback address.
+    pub(super) pages: Option<SocketAddr>,
+}
+
+fn crisis_escalation() -> Vec<String> {
+    vec!["crisis-escalation".to_owned()]
 }
 
 /// Where the reference receiver's answers go that it gives later.

@@ -63,9 +63,10 @@ impl Bars {
         &self.client.endpoint().base
     }
 
-    /// Asks the endpoint what it takes, as `sender`, whose name is `name`.
-    pub async fn discover(&self, sender: &PartyId, name: &str) -> Discovery {
-        discover(&self.client, &self.service_id, &headers_of((sender, name), &self.service_id)).await
+    /// Asks the endpoint what it takes of these use cases, as `sender`, whose name is `name`.
+    pub async fn discover(&self, (sender, name): (&PartyId, &str), use_cases: &[String]) -> Discovery {
+        let headers = headers_of((sender, name), &self.service_id);
+        discover(&self.client, &self.service_id, use_cases, &headers).await
     }
 
     /// Sends the message once.

@@ -24,6 +24,7 @@ mod names;
 mod node_set;
 pub mod narrative;
 pub mod outcome;
+pub mod page;
 mod path;
 pub mod places;
 pub mod provenance;

@@ -500,7 +500,8 @@ async fn message_definition(
     if let Err(refusal) = known(&side, &peer.party).and_then(|()| exchange::may_answer(&headers)) {
         return refusal.answer(&headers);
     }
-    let definition = Definition::response(&side.terms.service_id);
+    let definition =
+        Definition::response(&side.terms.service_id, &side.service.gateway.stages().use_cases(&peer.party));
     let found = exchange::definitions(&headers, (&side.terms.base, &uri), &[definition], clock::now());
     found.unwrap_or_else(|refusal| refusal.answer(&headers))
 }
