@@ -55,6 +55,7 @@ fn stages() -> Stages {
         profile: PROFILE.to_owned(),
         ordered: false,
         identified_by: vec![],
+        model: None,
         deadlines: [].into(),
     };
     Stages {

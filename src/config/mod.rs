@@ -9,6 +9,8 @@ mod builtin;
 mod definitions;
 mod facts;
 mod faults;
+mod folders;
+mod hl7v2;
 mod incidents;
 mod key_command;
 mod limits;
