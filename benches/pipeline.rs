@@ -99,7 +99,9 @@ struct Bench {
 impl Bench {
     fn receive(&self) -> Received {
         let conforms = |record: &_| self.stages.validator.check_record(record, MODEL);
-        intake::receive(submission(&self.record), (&self.stages.limits, &[]), conforms).expect("the sample is received")
+        let reads = intake::Reads::Record;
+        let terms = intake::Terms { limits: &self.stages.limits, reads, model: None, identified_by: &[] };
+        intake::receive(submission(&self.record), terms, conforms).expect("the sample is received")
     }
 
     fn map(&self, received: Received) -> Mapped {

@@ -188,7 +188,7 @@ fn what_cannot_be_taken_is_answered_with_segment_and_field_and_no_value() {
         (a01().replace("19870512", "secret"), "AE", "ERR||PID^1^7^1|102^"),
         (a01().replace("Sampleperson^Ada^Test^^Ms", ""), "AE", "ERR||PID^1^5^1|101^"),
         (a01().split("PV1|").next().expect("it has a PV1").to_owned(), "AE", "207^"),
-        (a01().replace("|DEMOT|2026", "|secret7890|2026"), "AE", "ERR||MSH^1^6^1^1|"),
+        (a01().replace("|DEMOT|2026", "|TOOLONG789|2026"), "AE", "ERR||MSH^1^6^1^1|"),
         (a01().replace("20260303090000", ""), "AE", "ERR||PV1^1|207^"),
         (a01().replace("PAS-000601", "X2").replace("\rPV1", "\rPID|2\rPV1"), "AE", "ERR||PID^1"),
     ];

@@ -129,7 +129,7 @@ async fn look(
             (*before, *since) = (now, Instant::now());
         }
         if since.elapsed() >= folder.settle {
-            Taking { service, folder, name: &name }.take(stopped).await?;
+            Taking { service, folder, name: &name, state: now }.take(stopped).await?;
             seen.remove(&name);
         }
     }
@@ -150,10 +150,16 @@ fn files(folder: &Path) -> io::Result<BTreeMap<String, (u64, SystemTime)>> {
         // One that is gone by now was another's.
         let Ok(metadata) = fs::symlink_metadata(entry.path()) else { continue };
         if metadata.is_file() {
-            found.insert(name, (metadata.len(), metadata.modified()?));
+            found.insert(name, state_of(&entry.path())?);
         }
     }
     Ok(found)
+}
+
+/// Size and time of a file.
+fn state_of(file: &Path) -> io::Result<(u64, SystemTime)> {
+    let metadata = fs::symlink_metadata(file)?;
+    Ok((metadata.len(), metadata.modified()?))
 }
 
 /// A file that is being taken.
@@ -161,6 +167,8 @@ struct Taking<'t> {
     service: &'t Arc<Service>,
     folder: &'t WatchedFolder,
     name: &'t str,
+    /// Its size and time when it had settled.
+    state: (u64, SystemTime),
 }
 
 /// How its records ended.
@@ -202,6 +210,11 @@ impl Taking<'_> {
         }
         reading.await.map_err(io::Error::other)?;
         report.sync_all()?;
+        // One that was written to meanwhile is taken again when it has settled again.
+        if state_of(&path)? != self.state {
+            fs::remove_file(&scratch)?;
+            return Ok(());
+        }
         let outcome = if tally.failed == 0 && tally.done > 0 { "done" } else { "failed" };
         self.put_away(&path, &scratch, outcome)?;
         let Tally { done, failed } = tally;
