@@ -57,6 +57,7 @@ fn stages() -> Stages {
         identified_by: vec![],
         model: None,
         deadlines: [].into(),
+        if_missing: weir::pipeline::IfMissing::default(),
     };
     Stages {
         provider: provenance::Gateway::new(

@@ -67,6 +67,9 @@
 //! ```
 
 pub mod answers;
+mod essential;
+
+pub use essential::{EMERGENCY, IfMissing};
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -108,6 +111,8 @@ pub struct Interface {
     pub identified_by: Vec<String>,
     /// How long a message may take to be acknowledged, by its clinical priority, a code of request-priority.
     pub deadlines: BTreeMap<String, std::time::Duration>,
+    /// What becomes of a record that lacks something essential.
+    pub if_missing: IfMissing,
 }
 
 /// What stages 1 to 5 need, compiled once. They read nothing else.
@@ -320,6 +325,7 @@ async fn accept_within(gateway: &Gateway, submission: Submission, now: fn() -> I
                 message: None,
                 interface: known.then_some(&interface),
                 reason: refusal.stage(),
+                missing: refusal.missing(),
                 at: now(),
             };
             for event in denied.into_iter().chain([gateway.recorder.refused(refused)]) {
@@ -355,6 +361,7 @@ fn denied(gateway: &Gateway, refusal: &Refusal, patient: Option<KeyedHash>, at: 
         agreement_hash: agreement.hash(),
         sent: 0,
         withheld: 0,
+        missing: 0,
         consent: said.map(|obstacle| ("none".to_owned(), obstacle.preference.code().to_owned())),
     };
     let recipient = &agreement.recipient().ods;
@@ -374,8 +381,9 @@ async fn queue(
     let stages = gateway.stages();
     let received = aside(&stages, length, |stages| receive(stages, submission)).await?;
     Span::current().record("message_id", field::display(received.message()));
+    let lacks = essential::missing(&stages, &received);
     if let Some(record) = gateway.store().message(received.message()).await.map_err(outbox::Error::Store)? {
-        return Ok(Queued::repeat(&record, &received.digest())?);
+        return Ok(Queued::repeat(&record, &received.digest())?.lacking(lacks));
     }
     gateway.store().room().await.map_err(outbox::Error::from)?;
     let at = now();
@@ -414,7 +422,7 @@ async fn queue(
     let stored = async {
         let queued = enqueue(gateway.store(), attested, (accepted_at, handling), events).await?;
         debug!("message and audit event on disk");
-        Ok(queued)
+        Ok(queued.lacking(lacks))
     };
     stored.instrument(debug_span!("outbox")).await
 }
@@ -455,6 +463,7 @@ fn terms(attested: &Attested, subject: Option<KeyedHash>) -> Terms {
         agreement_hash: agreement.hash(),
         sent: count(manifest.kept().len()),
         withheld: count(manifest.withheld().len()),
+        missing: count(disclosable.validated().mapped().missing().len()),
         consent: Some((ground.basis().code().to_owned(), ground.preference().code().to_owned())),
     }
 }
@@ -549,6 +558,7 @@ fn conforming(stages: &Stages, received: Received) -> Result<Validated, Refusal>
         debug!(values = mapped.bundle().len(), "record mapped");
         Ok::<_, mapping::Error>(mapped)
     })?;
+    let mapped = essential::complete(interface, mapped)?;
     let validated = debug_span!("validation").in_scope(|| {
         let validated = validation::check(&stages.validator, &interface.profile, mapped)?;
         debug!(warnings = validated.warnings().len(), "Bundle validated");

@@ -5,7 +5,7 @@ use crate::disclosure;
 use crate::fhir::outcome::{Issue, IssueType};
 use crate::identity::InterfaceName;
 use crate::intake;
-use crate::mapping;
+use crate::mapping::{self, Missing};
 use crate::validation;
 
 /// Why a submission did not become a queued message. Nothing was accepted, and nothing left.
@@ -26,6 +26,15 @@ pub enum Refusal {
     /// Stage 2.
     #[error(transparent)]
     Mapping(#[from] mapping::Error),
+    /// It lacks what its model marks as essential, and its interface has such records refused.
+    #[error("the record lacks {} that {} essential", things(missing), if missing.len() == 1 { "is" } else { "are" })]
+    Incomplete {
+        /// What it lacks.
+        missing: Vec<Missing>,
+    },
+    /// It lacks something, and its Bundle does not say so.
+    #[error("the record lacks something essential, and the Bundle does not say all of it")]
+    Unsaid,
     /// Stage 3.
     #[error(transparent)]
     Validation(#[from] validation::Error),
@@ -35,6 +44,21 @@ pub enum Refusal {
     /// Stage 6.
     #[error(transparent)]
     Outbox(#[from] outbox::Error),
+}
+
+const INCOMPLETE: &str =
+    "add it, then send the record again as a new version; or write that it was asked for and is none";
+
+fn things(missing: &[Missing]) -> String {
+    if missing.len() == 1 { "1 thing".to_owned() } else { format!("{} things", missing.len()) }
+}
+
+/// One thing that is missing, as the sender reads it.
+fn lacking(missing: &Missing) -> Issue {
+    let Missing { what, who, question, .. } = missing;
+    let asks = question.as_ref().map(|question| format!(": {question}")).unwrap_or_default();
+    let issue = Issue::error(IssueType::Required, format!("not recorded: {what}"));
+    issue.at(missing.path.clone()).hint(format!("{who} must obtain it{asks}"))
 }
 
 /// Whether sending the same again can help.
@@ -52,7 +76,7 @@ impl Refusal {
     /// Whose move it is.
     pub fn retry(&self) -> Retry {
         match self {
-            Refusal::UnknownInterface { .. } | Refusal::Intake(_) => Retry::Corrected,
+            Refusal::UnknownInterface { .. } | Refusal::Intake(_) | Refusal::Incomplete { .. } => Retry::Corrected,
             Refusal::Mapping(mapping::Error::Check { .. } | mapping::Error::Cardinality { .. }) => Retry::Corrected,
             Refusal::Disclosure(
                 disclosure::Error::RecipientUnknown
@@ -60,9 +84,11 @@ impl Refusal {
                 | disclosure::Error::Consent { .. }
                 | disclosure::Error::Decision { .. },
             ) => Retry::Corrected,
-            Refusal::UnknownSender | Refusal::Mapping(_) | Refusal::Validation(_) | Refusal::Disclosure(_) => {
-                Retry::Configured
-            }
+            Refusal::UnknownSender
+            | Refusal::Mapping(_)
+            | Refusal::Unsaid
+            | Refusal::Validation(_)
+            | Refusal::Disclosure(_) => Retry::Configured,
             Refusal::Outbox(outbox::Error::Conflict | outbox::Error::NoRoute { .. }) => Retry::Corrected,
             Refusal::Outbox(outbox::Error::Full(_) | outbox::Error::Store(_)) => Retry::Later,
         }
@@ -75,6 +101,8 @@ impl Refusal {
             Refusal::UnknownSender => "submit with a certificate that names this provider's ODS code".to_owned(),
             Refusal::Intake(error) => error.hint(),
             Refusal::Mapping(error) => error.hint(),
+            Refusal::Incomplete { .. } => INCOMPLETE.to_owned(),
+            Refusal::Unsaid => "tell the gateway's operator: this is a fault of the gateway".to_owned(),
             Refusal::Validation(error) => error.hint().to_owned(),
             Refusal::Disclosure(error) => error.hint(),
             Refusal::Outbox(error) => error.hint().to_owned(),
@@ -86,9 +114,18 @@ impl Refusal {
         match self {
             Refusal::UnknownInterface { .. } | Refusal::UnknownSender | Refusal::Intake(_) => "intake",
             Refusal::Mapping(_) => "mapping",
+            Refusal::Incomplete { .. } | Refusal::Unsaid => "essential",
             Refusal::Validation(_) => "validation",
             Refusal::Disclosure(_) => "disclosure",
             Refusal::Outbox(_) => "delivery",
+        }
+    }
+
+    /// How many essential things the record lacks, if that is why.
+    pub fn missing(&self) -> u32 {
+        match self {
+            Refusal::Incomplete { missing } => u32::try_from(missing.len()).unwrap_or(u32::MAX),
+            _ => 0,
         }
     }
 
@@ -105,6 +142,7 @@ impl Refusal {
     fn found(&self) -> Vec<Issue> {
         match self {
             Refusal::Intake(intake::Error::Model { issues, .. }) => issues.clone(),
+            Refusal::Incomplete { missing } => missing.iter().map(lacking).collect(),
             Refusal::Validation(error) => error.issues.clone(),
             Refusal::Disclosure(disclosure::Error::Invalid { issues, .. }) => issues.clone(),
             Refusal::Disclosure(disclosure::Error::Decision { lacks, .. }) => {
@@ -138,7 +176,8 @@ impl Refusal {
             Refusal::Intake(intake::Error::MediaType(_)) => IssueType::NotSupported,
             Refusal::Intake(intake::Error::IdempotencyKey) => IssueType::Value,
             Refusal::Intake(_) => IssueType::Structure,
-            Refusal::Mapping(_) => IssueType::Processing,
+            Refusal::Mapping(_) | Refusal::Unsaid => IssueType::Processing,
+            Refusal::Incomplete { .. } => IssueType::Required,
             Refusal::Validation(_) => IssueType::Invalid,
             Refusal::Disclosure(_) => IssueType::Forbidden,
             Refusal::Outbox(outbox::Error::Conflict) => IssueType::Conflict,

@@ -14,12 +14,13 @@ use support::{DemoSite, http_get, json_of, wait_for, weir};
 const AGE_BAND: &str = "https://weir.example/fhir/StructureDefinition/weir-age-band";
 
 /// Records that are to arrive, with the partner they are for.
-const SAMPLES: [(&str, &str); 5] = [
+const SAMPLES: [(&str, &str); 6] = [
     ("crisis-escalation-awkward.json", "trust"),
     ("crisis-escalation-complete.json", "trust"),
     ("crisis-escalation-home-treatment.json", "trust"),
     ("crisis-escalation-icb.json", "icb"),
     ("crisis-escalation-minimal.json", "trust"),
+    ("crisis-escalation-missing-essential.json", "trust"),
 ];
 
 /// Every string in a JSON value.
@@ -228,10 +229,10 @@ fn the_demo_runs_to_its_end_and_keeps_its_site() {
         assert!(ran.status.success(), "{round}: {said}\n{}", String::from_utf8_lossy(&ran.stderr));
         let states: Vec<_> = said["messages"].as_array().expect("it lists messages").iter().collect();
         let delivered = states.iter().filter(|row| row["state"] == "acknowledged").count();
-        assert_eq!(delivered, 7, "{round}: {said}");
+        assert_eq!(delivered, 8, "{round}: {said}");
     }
     let received = |partner: &str| {
         fs::read_dir(folder.path().join(partner).join("inbox/received")).expect("an inbox was kept").count()
     };
-    assert_eq!((received("trust"), received("icb")), (6, 1), "a second run sends nothing twice");
+    assert_eq!((received("trust"), received("icb")), (7, 1), "a second run sends nothing twice");
 }

@@ -27,10 +27,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
-use support::{Bench, DemoSite, Process, json_of, wait_for, weir};
+use support::{Bench, DemoSite, Process, http_get, json_of, wait_for, weir};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
+use weir::cli::client::Client;
 use weir::fhir::message::{Response as Answer, ResponseCode, response_bundle};
 use weir::identity::issuance::{Authority, Validity};
 use weir::identity::tls::{Credentials, TrustAnchors, server_config, system_clock};
@@ -672,6 +673,44 @@ fn a_token_that_is_not_taken_any_more_is_renewed_once() {
         (kept.assertions.len(), kept.turned_away)
     };
     assert_eq!((assertions, turned_away, scene.arrived().len()), (2, 1, 2));
+    scene.ends_well(gateway);
+}
+
+#[test]
+fn the_key_we_sign_with_is_changed_while_the_gateway_runs() {
+    let scene = Scene::start("interaction = \"create\"", Some((es384(), 300)));
+    let gateway = scene.site.start_gateway();
+    scene.acknowledged(RECORD);
+    let endpoint = scene.site.endpoint();
+    let read = |outcome: &str| {
+        let line = format!("weir_certificates_read_total{{outcome=\"{outcome}\"}}");
+        http_get(scene.site.operations(), "/metrics").is_some_and(|(_, text)| text.contains(&line))
+    };
+
+    // A key of another kind is not used, nor asked for again.
+    write_key(&scene.site, &rs384().pem);
+    wait_for("the fault to be found", || read("refused"));
+    kept(&scene.shared).tokens.clear();
+    let status = scene.runtime.block_on(async {
+        let mut client = Client::connect(&endpoint).await.expect("the gateway answers");
+        let body = scene.site.record(OTHER_RECORD).into();
+        client.submit("crisis-escalation", None, body).await.expect("the gateway answers").status
+    });
+    assert_eq!(status, 202);
+    wait_for("the second message", || scene.arrived().len() == 2);
+
+    let Key { pem, known } = es384();
+    write_key(&scene.site, &pem);
+    wait_for("the key to be taken over", || read("taken-over"));
+    {
+        let mut kept = kept(&scene.shared);
+        kept.tokens.clear();
+        kept.client = Some((known, 300));
+    }
+    // The token server verifies with the new public key alone.
+    scene.acknowledged("crisis-escalation-home-treatment.json");
+    assert_eq!(scene.arrived().len(), 3);
+    assert_eq!(kept(&scene.shared).assertions.len(), 3);
     scene.ends_well(gateway);
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 use weir::fhir::{Document, Limits};
-use weir::mapping::{CompiledMap, MapFile};
+use weir::mapping::{self, CompiledMap, MapFile};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -34,9 +34,15 @@ fn document(path: &Path) -> Document {
 }
 
 fn compile(name: &str) -> CompiledMap {
-    let text = fs::read_to_string(root().join("mappings").join(name)).expect("the map can be read");
+    let read = |path: &Path| MapFile {
+        name: path.file_name().expect("it has a name").to_string_lossy().into_owned(),
+        text: fs::read_to_string(path).expect("the map can be read"),
+    };
+    let all: Vec<MapFile> = files("mappings", ".map").iter().map(|path| read(path)).collect();
+    let place = all.iter().position(|file| file.name == name).expect("there is such a map");
+    let needed: Vec<MapFile> = mapping::imports(&all)[place].iter().map(|&each| all[each].clone()).collect();
     let definitions: Vec<Document> = files("profiles", ".json").iter().map(|path| document(path)).collect();
-    CompiledMap::compile(&[MapFile { name: name.to_owned(), text }], &definitions).unwrap_or_else(|faults| {
+    CompiledMap::compile(&needed, &definitions).unwrap_or_else(|faults| {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         panic!("{}", faults.join("\n"))
     })

@@ -23,8 +23,8 @@ pub(crate) fn record() -> String {
 /// The map of the sample escalation.
 pub(crate) fn map() -> CompiledMap {
     let definitions = config::definitions(&[]).expect("the built-in definitions are JSON");
-    let name = "crisis-escalation.map".to_owned();
-    let files = [MapFile { text: read("mappings/crisis-escalation.map"), name }];
+    let files = ["crisis-escalation.map", "minimum-dataset.map"]
+        .map(|name| MapFile { text: read(&format!("mappings/{name}")), name: name.to_owned() });
     CompiledMap::compile(&files, &definitions).expect("the built-in map compiles")
 }
 

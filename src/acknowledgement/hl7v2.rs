@@ -166,7 +166,7 @@ impl Acknowledgement {
 
 fn trouble(refusal: &Refusal, issue: Issue, model: &Model) -> Trouble {
     // What is wrong with the Bundle is told at the field that it was made of.
-    let is_of_message = matches!(refusal, Refusal::Intake(_) | Refusal::Mapping(_) | Refusal::Validation(_));
+    let is_of_message = !matches!(refusal, Refusal::Disclosure(_) | Refusal::Outbox(_));
     let path = issue.path.as_ref().filter(|_| is_of_message);
     let location = path.and_then(|path| Location::of(path, model));
     let condition = match (refusal, issue.code) {
@@ -181,6 +181,7 @@ fn trouble(refusal: &Refusal, issue: Issue, model: &Model) -> Trouble {
         },
         (Refusal::Intake(_), IssueType::Value | IssueType::Structure) => Condition::DataType,
         (Refusal::Intake(_), IssueType::CodeInvalid) => Condition::TableValue,
+        (Refusal::Incomplete { .. }, _) if location.is_some() => Condition::RequiredField,
         _ => Condition::Application,
     };
     let place = issue.path.as_ref().filter(|path| location.is_none() && !path.as_str().is_empty());

@@ -103,6 +103,7 @@ pub(super) mod detail {
     pub(in crate::audit) const SHA256: &str = "sha-256";
     pub(in crate::audit) const SENT: &str = "elements-sent";
     pub(in crate::audit) const WITHHELD: &str = "elements-withheld";
+    pub(in crate::audit) const MISSING: &str = "essential-missing";
     pub(in crate::audit) const LINEAGE: &str = "lineage-sha-256";
     pub(in crate::audit) const RECORD: &str = "record-keyed-hash";
     pub(in crate::audit) const GROUND: &str = "consent-ground";
@@ -145,6 +146,8 @@ pub struct Terms {
     pub sent: u32,
     /// Elements held back.
     pub withheld: u32,
+    /// Essential elements that the record lacks, and the message says so.
+    pub missing: u32,
     /// The ground of sharing, and what the person said: codes. Events of an earlier version do not have them.
     pub consent: Option<(String, String)>,
 }
@@ -162,6 +165,7 @@ impl Terms {
             agreement_hash: from_hex(event.detail(detail::SHA256)?)?,
             sent: number(detail::SENT)?,
             withheld: number(detail::WITHHELD)?,
+            missing: number(detail::MISSING).unwrap_or(0),
             consent: event
                 .detail(detail::GROUND)
                 .zip(event.detail(detail::PREFERENCE))
@@ -202,9 +206,15 @@ impl Terms {
     fn account(&self) -> Vec<Detail<'_>> {
         let mut details =
             vec![detail(detail::SENT, self.sent.to_string()), detail(detail::WITHHELD, self.withheld.to_string())];
+        details.extend(lacking(self.missing));
         details.extend(self.ground());
         details
     }
+}
+
+/// How many essential elements a record lacks; nothing for none.
+fn lacking(missing: u32) -> Option<Detail<'static>> {
+    (missing > 0).then(|| detail(detail::MISSING, missing.to_string()))
 }
 
 /// The person that a message is about, by keyed hash; `None` when it is not about one, or when the log does not tell.
@@ -235,6 +245,8 @@ pub struct Refused<'a> {
     pub interface: Option<&'a InterfaceName>,
     /// A code for the reason: `no-agreement`. Never text of the record.
     pub reason: &'a str,
+    /// How many essential elements the record lacks, when it was refused for that.
+    pub missing: u32,
     /// When.
     pub at: Instant,
 }
@@ -333,6 +345,7 @@ impl Recorder {
     pub fn refused(&self, refused: Refused<'_>) -> Event {
         let mut details = vec![detail(detail::REASON, refused.reason)];
         details.extend(refused.interface.map(|name| detail(detail::INTERFACE, name.as_str())));
+        details.extend(lacking(refused.missing));
         let what = refused.message.map_or(What::Configuration, What::Message);
         let said = AuditEvent {
             subtypes: vec![Coding::lifecycle("receive"), Coding::weir(kind::SUBMISSION_REFUSED)],
@@ -663,6 +676,7 @@ pub(super) mod tests {
             agreement_hash: [0xab; 32],
             sent: 41,
             withheld: 12,
+            missing: 2,
             consent: Some(("override".to_owned(), "refused".to_owned())),
         }
     }

@@ -40,6 +40,7 @@ fn submissions() -> Vec<Named> {
         message: Some(new.id),
         interface: Some(&new.interface),
         reason: "no-agreement",
+        missing: 1,
         at: AT,
     };
     vec![

@@ -219,6 +219,7 @@ mod tests {
                 agreement_hash: [0; 32],
                 sent: 1,
                 withheld: 0,
+                missing: 0,
                 consent: None,
             };
             let (id, event) = (new.id, self.recorder.accepted(&new, None, &terms, &hashes.record(&new.digest)));

@@ -208,6 +208,7 @@ mod tests {
             agreement_hash: [0xab; 32],
             sent: 41,
             withheld: 12,
+            missing: 0,
             consent: None,
         }
     }

@@ -1279,6 +1279,7 @@ mod tests {
             agreement_hash: [0; 32],
             sent: 1,
             withheld: 0,
+            missing: 0,
             consent: None,
         }
     }

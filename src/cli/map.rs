@@ -16,7 +16,7 @@ use crate::fhir::Document;
 use crate::identity::InterfaceName;
 use crate::identity::principal::Action;
 use crate::intake::{Submission, media_type};
-use crate::mapping::{CompiledMap, Mapped};
+use crate::mapping::{CompiledMap, Mapped, Transformed};
 use crate::pipeline;
 use crate::refusal::Refusal;
 use crate::server::clock;
@@ -107,7 +107,12 @@ impl Converter for Interface {
         let record = mapped.received().record().source().to_owned();
         let record = Document::parse(record, &self.site.stages().limits)?;
         let (made, observed) = self.map.observe(&record, mapped.received().message().uuid());
-        Ok(Observation { made: made?, record, observed })
+        let origins = mapped.origins().to_vec();
+        Ok(Observation {
+            made: Transformed { document: mapped.into_bundle(), origins, log: made?.log },
+            record,
+            observed,
+        })
     }
 
     fn map(&self) -> &CompiledMap {

@@ -78,16 +78,17 @@ fn would_not_leave(
     projected: &Document,
 ) -> Vec<String> {
     let mut reasons: Vec<String> = agreement.not_current(clock::now()).into_iter().collect();
-    let profile = agreement.interface(interface).map(disclosure::Interface::profile);
-    let mut check = |which: &str, document: &Document| {
+    let permitted = agreement.interface(interface).map(disclosure::Interface::profile);
+    let mapped = site.stages().interfaces.get(interface).map(|interface| interface.profile.as_str());
+    let mut check = |which: &str, document: &Document, profile: Option<&str>| {
         let issues = site.stages().validator.check_document(document, profile);
         reasons.extend(issues.into_iter().filter(Issue::is_error).map(|issue| {
             let place = issue.path.map(|path| format!(" at {path}")).unwrap_or_default();
             format!("{which} is not valid: {}{place}", issue.text)
         }));
     };
-    check("the Bundle", bundle);
-    check("what is permitted of it", projected);
+    check("the Bundle", bundle, mapped.or(permitted));
+    check("what is permitted of it", projected, permitted);
     reasons
 }
 

@@ -37,6 +37,11 @@ impl Surroundings for Known<'_> {
         map.resource_types().map(Vec::from_iter)
     }
 
+    fn says_missing(&self, interface: &str) -> bool {
+        let map = self.mappings.zip(interface.parse().ok()).and_then(|(maps, name)| maps.get(&name));
+        map.is_some_and(|map| map.has_essentials())
+    }
+
     fn lane(&self, partner: &PartyId) -> Option<Lane> {
         let partner = self.partners.iter().find(|each| each.ods == *partner)?;
         let endpoints = || partner.routes.iter().map(Over::endpoint);

@@ -38,8 +38,8 @@ use crate::identity::tls::{
 };
 use crate::identity::{AgreementId, InterfaceName, PartyId};
 use crate::intake::Model;
-use crate::mapping::{CompiledMap, Diagnostic, MapFile, Mappings};
-use crate::pipeline::{Current, Gateway, Interface, Stages};
+use crate::mapping::{self, CompiledMap, Diagnostic, MapFile, Mappings};
+use crate::pipeline::{Current, EMERGENCY, Gateway, IfMissing, Interface, Stages};
 use crate::provenance;
 use crate::server::{Hl7v2Terms, PartnerSide, RequestLimits, Settings, Terms, WatchedFolder, Watcher, clock, listener};
 use crate::storage::{Room, Secret, SqliteStore, Store};
@@ -484,7 +484,15 @@ impl Site {
             }
             Over::Bars(_) | Over::Rest(_) => None,
         }));
-        TlsFiles { site: self.files.folder.clone(), credentials, trusted }
+        let routes = self.partners.iter().flat_map(|partner| partner.routes.iter().map(move |over| (partner, over)));
+        let signing = routes.filter_map(|(partner, over)| match over {
+            Over::Rest(route) => {
+                let token = route.token.as_ref()?;
+                Some((format!("partner {}, fhir_rest.token", partner.ods), token.key().clone()))
+            }
+            Over::Bars(_) | Over::Mesh(_) => None,
+        });
+        TlsFiles { site: self.files.folder.clone(), credentials, trusted, signing: signing.collect() }
     }
 
     fn lanes(&self) -> anyhow::Result<HashMap<PartyId, Vec<Arc<Lane>>>> {
@@ -795,6 +803,9 @@ fn load_interfaces(
             }
         }
     }
+    for (name, interface) in &written.interfaces {
+        faults.faults.extend(missing_faults(&format!("interfaces.{name}.missing_essential"), interface));
+    }
     let checked = |interface: &written::Interface| Interface {
         record: interface.record.clone(),
         model: model(&interface.record, definitions, written.hl7v2.default_offset.as_deref()),
@@ -802,6 +813,7 @@ fn load_interfaces(
         ordered: interface.order_by_subject,
         identified_by: interface.identified_by.clone(),
         deadlines: deadlines(interface),
+        if_missing: if_missing(&interface.missing_essential),
     };
     written.interfaces.iter().map(|(name, interface)| (name.clone(), checked(interface))).collect()
 }
@@ -816,6 +828,33 @@ fn model(url: &str, definitions: &[Document], offset: Option<&str>) -> Option<Ar
 /// Codes of `http://hl7.org/fhir/request-priority`.
 const PRIORITIES: [&str; 4] = ["routine", "urgent", "asap", "stat"];
 
+fn missing_faults(at: &str, interface: &written::Interface) -> Vec<Fault> {
+    let written::MissingEssential::ByPriority(table) = &interface.missing_essential else { return Vec::new() };
+    let fault = |(priority, lacking): (&String, &written::Lacking)| match (priority.as_str(), lacking) {
+        (EMERGENCY, written::Lacking::Refuse) => {
+            let text = format!("{at}.{EMERGENCY}: an emergency is never refused for what it lacks");
+            Some(Fault::new(SITE, text, "write \"mark\": it is sent, and says what is missing"))
+        }
+        (other, _) if !PRIORITIES.contains(&other) => {
+            let hint = "write stat, asap, urgent or routine";
+            Some(Fault::new(SITE, format!("{at}.{other} is no priority of a request"), hint))
+        }
+        _ => None,
+    };
+    table.iter().filter_map(fault).collect()
+}
+
+fn if_missing(written: &written::MissingEssential) -> IfMissing {
+    match written {
+        written::MissingEssential::Always(written::Lacking::Mark) => IfMissing::default(),
+        written::MissingEssential::Always(written::Lacking::Refuse) => IfMissing::refused_at(PRIORITIES),
+        written::MissingEssential::ByPriority(table) => {
+            let refused = table.iter().filter(|(_, lacking)| **lacking == written::Lacking::Refuse);
+            IfMissing::refused_at(refused.map(|(priority, _)| priority.as_str()))
+        }
+    }
+}
+
 /// What is out of range is told as a fault.
 fn deadlines(interface: &written::Interface) -> BTreeMap<String, Duration> {
     let time = |minutes: &f64| Duration::try_from_secs_f64(minutes * 60.0).unwrap_or(LONGEST);
@@ -829,31 +868,54 @@ fn load_mappings(
     hashes: &mut Vec<(String, [u8; 32])>,
     faults: &mut Faults,
 ) -> Option<Mappings> {
-    let mut available: BTreeMap<String, String> = builtin::mappings().into_iter().collect();
-    available.extend(faults.keep(files.texts("mappings", "map"))?);
+    let own = faults.keep(files.texts("mappings", "map"))?;
+    let is_own = |name: &str| own.iter().any(|(own, _)| own == name);
+    let built_in = builtin::mappings().into_iter().filter(|(name, _)| !is_own(name));
+    let available = built_in.chain(own.iter().cloned()).map(|(name, text)| MapFile { name, text });
+    let available: Vec<MapFile> = available.collect();
+    let needs = mapping::imports(&available);
+    let texts = |places: &[usize]| -> Vec<MapFile> { places.iter().map(|&place| available[place].clone()).collect() };
     let mut compiled = Vec::new();
+    let mut needed: Vec<usize> = Vec::new();
+    // A fault of a map that several interfaces need would be said for each.
+    let tell = |diagnostics: Vec<Diagnostic>, faults: &mut Faults| {
+        for fault in diagnostics.into_iter().map(Fault::of_map) {
+            if !faults.faults.contains(&fault) {
+                faults.faults.push(fault);
+            }
+        }
+    };
     for (interface, settings) in &written.interfaces {
-        let Some(text) = available.get(&settings.map) else {
+        let Some(place) = available.iter().position(|file| file.name == settings.map) else {
             let text = format!("interfaces.{interface}.map: there is no map {}", settings.map);
             faults.faults.push(Fault::new(SITE, text, "check the name, or add the file to mappings/"));
             continue;
         };
-        hashes.push((format!("mappings/{}", settings.map), sha_256(text.as_bytes())));
-        let main = MapFile { name: settings.map.clone(), text: text.clone() };
-        let others = available.iter().filter(|(name, _)| **name != settings.map);
-        let others = others.map(|(name, text)| MapFile { name: name.clone(), text: text.clone() });
-        let all: Vec<MapFile> = std::iter::once(main).chain(others).collect();
-        match CompiledMap::compile(&all, models) {
+        needed.extend(&needs[place]);
+        match CompiledMap::compile(&texts(&needs[place]), models) {
             Ok(map) => compiled.push((interface.clone(), Arc::new(map))),
-            Err(diagnostics) => {
-                // Every map is checked with all others beside it: a fault of one would be said for each interface.
-                for fault in diagnostics.into_iter().map(Fault::of_map) {
-                    if !faults.faults.contains(&fault) {
-                        faults.faults.push(fault);
-                    }
-                }
-            }
+            Err(diagnostics) => tell(diagnostics, faults),
         }
+    }
+    needed.sort_unstable();
+    needed.dedup();
+    let hash = |&place: &usize| {
+        let MapFile { name, text } = &available[place];
+        (format!("mappings/{name}"), sha_256(text.as_bytes()))
+    };
+    hashes.extend(needed.iter().map(hash));
+    // The site's own maps that no interface needs are checked beside one that is needed: they may hold groups alone.
+    let idle = (0..available.len()).filter(|place| !needed.contains(place) && is_own(&available[*place].name));
+    let mut beside: Vec<usize> = needed.first().map(|&first| needs[first].clone()).unwrap_or_default();
+    let known = beside.len();
+    for place in idle.flat_map(|place| needs[place].clone()) {
+        if !beside.contains(&place) {
+            beside.push(place);
+        }
+    }
+    if known > 0 && beside.len() > known {
+        let checked = CompiledMap::compile(&texts(&beside), models);
+        checked.err().into_iter().for_each(|diagnostics| tell(diagnostics, faults));
     }
     Some(compiled.into_iter().collect())
 }

@@ -1,4 +1,4 @@
-//! The files that a running gateway presents and trusts in TLS, read anew together.
+//! The files that a running gateway presents and trusts in TLS, and the keys it signs assertions with, read anew together.
 //!
 //! Enters: the credentials and authorities of a site, which know their files. Leaves: whether the files changed, and all
 //! of them in use, or every fault and none of them.
@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use super::faults::Fault;
+use crate::delivery::rest::SigningFile;
+use crate::identity::assertion::SigningKey;
 use crate::identity::digest::sha_256;
 use crate::identity::tls::{Credentials, OwnCertificate, Term, TlsError, Trust, TrustAnchors};
 use crate::server::{self, Hashes, clock};
@@ -17,6 +19,8 @@ pub(super) struct TlsFiles {
     pub(super) site: PathBuf,
     pub(super) credentials: Vec<(String, Credentials)>,
     pub(super) trusted: Vec<(String, TrustAnchors)>,
+    /// What assertions to token servers are signed with.
+    pub(super) signing: Vec<(String, SigningFile)>,
 }
 
 impl TlsFiles {
@@ -27,6 +31,7 @@ impl TlsFiles {
             files.push(chain.clone());
             keys.push(key.clone());
         }
+        keys.extend(self.signing.iter().map(|(_, key)| key.file().to_owned()));
         for named in self.trusted.iter().filter_map(|(_, trusted)| trusted.files()) {
             files.push(named.anchors.clone());
             files.extend(named.lists.iter().cloned());
@@ -80,11 +85,22 @@ impl server::TlsFiles for TlsFiles {
                 Err(error) => faults.push(fault(place, &error)),
             }
         }
+        let mut signs: Vec<(&SigningFile, SigningKey)> = Vec::new();
+        for (place, signing) in &self.signing {
+            match signing.read_anew() {
+                Ok(key) => signs.push((signing, key)),
+                Err(error) => {
+                    let place = format!("{place}.{}", error.key);
+                    faults.push(Fault::new(&place, &error.problem, error.remedy).to_string());
+                }
+            }
+        }
         if !faults.is_empty() {
             return Err(faults);
         }
         own.into_iter().for_each(|(credentials, read)| credentials.take_over(read));
         trusts.into_iter().for_each(|(trusted, read)| trusted.take_over(read));
+        signs.into_iter().for_each(|(signing, key)| signing.take_over(key));
         Ok(())
     }
 

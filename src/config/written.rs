@@ -245,6 +245,34 @@ pub(super) struct Interface {
     /// `routine`. A priority that is not here has no deadline.
     #[serde(default)]
     pub(super) deadline_minutes: BTreeMap<String, f64>,
+    /// What becomes of a record that lacks something essential: `"mark"` or `"refuse"`, or that by the priority of its
+    /// request. Default `"mark"`; an emergency is never refused.
+    #[serde(default)]
+    pub(super) missing_essential: MissingEssential,
+}
+
+/// What becomes of records that lack something essential.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "missing_essential is \"mark\", \"refuse\", or a table of these by priority")]
+pub(super) enum MissingEssential {
+    Always(Lacking),
+    ByPriority(BTreeMap<String, Lacking>),
+}
+
+impl Default for MissingEssential {
+    fn default() -> MissingEssential {
+        MissingEssential::Always(Lacking::Mark)
+    }
+}
+
+/// What becomes of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Lacking {
+    /// It is sent, and says what it lacks.
+    Mark,
+    /// It is refused, with a list.
+    Refuse,
 }
 
 /// What `weir send` presents when it submits a record.

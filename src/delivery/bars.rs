@@ -73,7 +73,7 @@ fn headers(dispatch: &Dispatch, service_id: &str) -> HeaderMap {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(bars::MEDIA_TYPE));
     headers.insert(REQUEST_ID, text(&dispatch.message.to_string()));
     headers.insert(CORRELATION_ID, text(&dispatch.correlation.to_string()));
-    headers.insert(USE_CONTEXT, HeaderValue::from_static(dispatch.use_context));
+    headers.insert(USE_CONTEXT, text(&dispatch.use_context));
     dispatch.show(&mut headers);
     headers
 }
@@ -90,13 +90,12 @@ fn headers_of((sender, name): (&PartyId, &str), service_id: &str) -> HeaderMap {
 
 /// A header value from text that is a UUID or base64.
 fn text(value: &str) -> HeaderValue {
-    HeaderValue::from_str(value).expect("UUIDs and base64 are visible ASCII")
+    HeaderValue::from_str(value).expect("ids, base64 and use contexts are visible ASCII")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::NEW_REFERRAL;
     use crate::identity::MessageId;
     use base64::Engine as _;
 
@@ -105,7 +104,10 @@ mod tests {
         let message: MessageId = "0f0e0d0c-0b0a-4908-8706-050403020100".parse().expect("a message id");
         let sender = "DEMOP".parse().expect("an ODS code");
         let bundle = r#"{"resourceType":"Bundle","id":"b","type":"message","entry":[{"resource":
-            {"resourceType":"MessageHeader","id":"h","eventCoding":{"code":"e"}}}]}"#;
+            {"resourceType":"MessageHeader","id":"h","eventCoding":{"code":"e"},"reason":{"coding":[{"code":"new"}]}}},
+            {"resource":{"resourceType":"ServiceRequest","category":[{"coding":[
+            {"system":"https://fhir.nhs.uk/CodeSystem/message-category-servicerequest","code":"referral"},
+            {"system":"https://weir.example/fhir/CodeSystem/use-case","code":"crisis-escalation"}]}]}}]}"#;
         let dispatch = Dispatch::new(message, sender, "Demo Provider – Süd", bundle).expect("it is a message");
         let sent = headers(&dispatch, "2000099999");
         assert_eq!(sent, headers(&dispatch.clone(), "2000099999"), "a resend has the same");
@@ -113,7 +115,7 @@ mod tests {
         assert_eq!(sent["x-correlation-id"], message.part("correlation").to_string().as_str());
         assert_eq!(sent["accept"], "application/fhir+json; version=1.4.0");
         assert_eq!(sent["content-type"], "application/fhir+json; version=1.4.0");
-        assert_eq!(sent["use-context"], NEW_REFERRAL);
+        assert_eq!(sent["use-context"], "crisis-escalation|referral|e|new");
         for (name, resource, holds) in [
             ("nhsd-target-identifier", "dos-service-id", "2000099999"),
             ("nhsd-end-user-organisation", "Organization", "DEMOP"),

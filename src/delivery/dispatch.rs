@@ -8,12 +8,6 @@ use crate::fhir::message::{Message, NotAMessage};
 use crate::fhir::{Document, Limits};
 use crate::identity::{MessageId, PartyId};
 
-/// `use-context` of a new referral. The use case is local: BaRS has none for a mental-health crisis.
-pub const NEW_REFERRAL: &str = "crisis-escalation|referral|servicerequest-request|new";
-
-/// `use-context` of a response to such a referral.
-pub const RESPONSE: &str = "crisis-escalation|referral|servicerequest-response|new";
-
 const PROVENANCE: HeaderName = HeaderName::from_static("x-provenance");
 
 /// One message on its way to one partner. Every attempt sends the same.
@@ -28,7 +22,7 @@ pub struct Dispatch {
     /// The sender's name, for `NHSD-End-User-Organisation`.
     pub sender_name: String,
     /// `use-context`: use case, category, event and reason, separated by `|`. Visible ASCII.
-    pub use_context: &'static str,
+    pub use_context: String,
     /// The Bundle as FHIR JSON.
     pub bundle: Bytes,
     /// What an answer may call the message: `Bundle.id` and `MessageHeader.id`.
@@ -49,7 +43,7 @@ impl std::fmt::Debug for Dispatch {
 }
 
 impl Dispatch {
-    /// A new referral.
+    /// A new message, with the use context that it says itself.
     ///
     /// # Errors
     /// When the Bundle is not a message: its answer could not be told from another's.
@@ -61,8 +55,9 @@ impl Dispatch {
     ) -> Result<Dispatch, NotAMessage> {
         let (bundle, sender_name) = (bundle.into(), sender_name.to_owned());
         let document = Document::parse(bundle.as_ref(), &Limits::default()).map_err(|_| NotAMessage::NotABundle)?;
-        let names = Message::of(&document)?.names();
-        let (correlation, use_context) = (message.part("correlation"), NEW_REFERRAL);
+        let parsed = Message::of(&document)?;
+        let (names, use_context) = (parsed.names(), parsed.use_context());
+        let correlation = message.part("correlation");
         let (is_resend, carried_as, provenance) = (false, vec![], None);
         Ok(Dispatch {
             message,
@@ -101,24 +96,65 @@ impl Dispatch {
         }
     }
 
-    /// A response, in the conversation of what it answers.
+    /// A response, in the conversation of what it answers; `answered` is the use context of that.
     ///
     /// # Errors
     /// As [`Dispatch::new`].
     pub fn response(
-        (message, correlation): (MessageId, Uuid),
+        (message, correlation, answered): (MessageId, Uuid, &str),
         sender: PartyId,
         sender_name: &str,
         bundle: impl Into<Bytes>,
     ) -> Result<Dispatch, NotAMessage> {
         let response = Dispatch::new(message, sender, sender_name, bundle)?;
-        Ok(Dispatch { correlation, use_context: RESPONSE, ..response })
+        let event = response.use_context.split('|').nth(2).unwrap_or_default();
+        let is_safe = answered.bytes().all(|byte| byte.is_ascii_graphic());
+        let mut parts: Vec<&str> = answered.split('|').filter(|_| is_safe).collect();
+        parts.resize(4, "");
+        parts[2] = event;
+        let use_context = parts.join("|");
+        Ok(Dispatch { correlation, use_context, ..response })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_use_context_is_that_of_the_message_and_of_what_a_response_answers() {
+        let message: MessageId = "0f0e0d0c-0b0a-4908-8706-050403020100".parse().expect("a message id");
+        let sender = || "DEMOP".parse().expect("an ODS code");
+        let bundle = |event: &str, request: &str| {
+            format!(
+                r#"{{"resourceType":"Bundle","id":"b","type":"message","entry":[{{"resource":
+                {{"resourceType":"MessageHeader","id":"h","eventCoding":{{"code":"{event}"}},
+                "reason":{{"coding":[{{"code":"new"}}]}}}}}}{request}]}}"#
+            )
+        };
+        let category = |codings: &str| {
+            format!(r#",{{"resource":{{"resourceType":"ServiceRequest","category":[{{"coding":[{codings}]}}]}}}}"#)
+        };
+        let kind = r#"{"system":"https://fhir.nhs.uk/CodeSystem/message-category-servicerequest","code":"referral"}"#;
+        let case = |code: &str| format!(r#"{kind},{{"system":"https://weir.example/x","code":"{code}"}}"#);
+        let context = |request: &str| {
+            Dispatch::new(message, sender(), "Demo", bundle("e", request)).expect("it is a message").use_context
+        };
+        assert_eq!(context(&category(&case("team-transfer"))), "team-transfer|referral|e|new");
+        assert_eq!(context(&category(kind)), "|referral|e|new");
+        assert_eq!(context(&category(&case("a|b"))), "|referral|e|new", "no code has a bar in it");
+        assert_eq!(context(""), "||e|new");
+        for (answered, expected) in [
+            ("team-transfer|referral|servicerequest-request|update", "team-transfer|referral|r|update"),
+            ("", "||r|"),
+            ("a\n|b|c|d", "||r|"),
+            ("a|b|c|d|e", "a|b|r|d"),
+        ] {
+            let ids = (message, Uuid::nil(), answered);
+            let response = Dispatch::response(ids, sender(), "Demo", bundle("r", "")).expect("it is a message");
+            assert_eq!(response.use_context, expected);
+        }
+    }
 
     #[test]
     fn a_dispatch_says_what_an_answer_may_call_it_and_nothing_of_what_it_holds() {

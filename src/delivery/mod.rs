@@ -30,7 +30,7 @@ pub use attempt::{AttemptError, TlsRefusal};
 pub use bars::Bars;
 pub use cosigner::Cosigner;
 pub use discovery::{Discovery, Support};
-pub use dispatch::{Dispatch, NEW_REFERRAL, RESPONSE};
+pub use dispatch::Dispatch;
 pub use endpoint::{Endpoint, RouteSection};
 pub use lane::{BreakerSection, BreakerSettings, Health, Lane, LaneSettings, Standing, Ticket};
 pub use notice::{NoticeError, Notifier};

@@ -1,8 +1,8 @@
 //! Attested → [`Queued`]: the message on disk, with its audit events, before anyone is told that it was accepted.
 
 use crate::disclosure::Disclosable;
-use crate::fhir::Instant;
 use crate::fhir::message::Message;
+use crate::fhir::{ElementPath, Instant};
 use crate::identity::{MessageId, PartyId};
 use crate::provenance::Attested;
 use crate::storage::{self, Accepted, Event, Full, Handling, MessageRecord, NewMessage, NewReview, State, Store};
@@ -16,6 +16,7 @@ pub struct Queued {
     recipient: PartyId,
     state: State,
     is_repeat: bool,
+    lacks: Vec<ElementPath>,
 }
 
 impl Queued {
@@ -39,6 +40,17 @@ impl Queued {
         self.is_repeat
     }
 
+    /// What its record lacks of what is essential.
+    pub fn lacks(&self) -> &[ElementPath] {
+        &self.lacks
+    }
+
+    /// The same, with what its record lacks.
+    #[must_use]
+    pub fn lacking(self, lacks: Vec<ElementPath>) -> Queued {
+        Queued { lacks, ..self }
+    }
+
     /// A submission that repeats what is stored as `record`.
     ///
     /// # Errors
@@ -48,7 +60,7 @@ impl Queued {
             return Err(Error::Conflict);
         }
         let (message, recipient, state) = (record.id, record.recipient.clone(), record.state);
-        Ok(Queued { message, recipient, state, is_repeat: true })
+        Ok(Queued { message, recipient, state, is_repeat: true, lacks: Vec::new() })
     }
 }
 
@@ -144,7 +156,7 @@ pub async fn enqueue(
     };
     let events = events(&new);
     match store.accept(new, events).await? {
-        Accepted::New => Ok(Queued { message, recipient, state: State::Accepted, is_repeat: false }),
+        Accepted::New => Ok(Queued { message, recipient, state: State::Accepted, is_repeat: false, lacks: Vec::new() }),
         Accepted::Repeated(record) => Queued::repeat(&record, &digest),
         Accepted::Conflict => Err(Error::Conflict),
     }

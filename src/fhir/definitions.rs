@@ -6,6 +6,9 @@
 use super::terminology::{CodeSystemDefinition, ValueSetDefinition, code_system, value_set};
 use super::{Document, Limits, Node};
 
+/// The profile of the Tasks by which a message says what its record lacks.
+pub const MISSING_TASK: &str = "https://weir.example/fhir/StructureDefinition/weir-missing-information-task";
+
 /// A StructureDefinition with its differential.
 #[derive(Debug)]
 pub struct StructureDefinition {

@@ -7,6 +7,8 @@ use super::{Document, Instant, Node, Writer, instant_text};
 pub const EVENTS: &str = "https://fhir.nhs.uk/CodeSystem/message-events-bars";
 /// The system of reason codes in BaRS messages.
 pub const REASONS: &str = "https://fhir.nhs.uk/CodeSystem/message-reason-bars";
+/// The system that tells referrals from validations in BaRS messages; what stands beside it is the use case.
+const KINDS: &str = "https://fhir.nhs.uk/CodeSystem/message-category-servicerequest";
 
 /// `MessageHeader.response.code` (`http://hl7.org/fhir/response-code`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +130,27 @@ impl<'a> Message<'a> {
     /// `MessageHeader.eventCoding.code`.
     pub fn event(self) -> String {
         text_at(self.header, &["eventCoding", "code"]).expect("Message::of found it")
+    }
+
+    /// What BaRS calls the use context: use case, category, event and reason, with `|` between. Use case and category are of the
+    /// request's category; one that the message does not say, or not in a code, is left empty.
+    pub fn use_context(self) -> String {
+        let resources = self.bundle.member("entry").into_iter().flat_map(Node::items);
+        let resources = resources.filter_map(|entry| entry.member("resource"));
+        let request = resources.into_iter().find(|resource| resource.resource_type() == Some("ServiceRequest"));
+        let categories = request.and_then(|request| request.member("category")).into_iter().flat_map(Node::items);
+        let codings: Vec<Node<'_>> =
+            categories.filter_map(|category| category.member("coding")).flat_map(Node::items).collect();
+        let code = |is_kind: bool| {
+            let mut codings = codings.iter();
+            let coding = codings.find(|coding| (text_at(**coding, &["system"]).as_deref() == Some(KINDS)) == is_kind);
+            coding.and_then(|coding| text_at(*coding, &["code"]))
+        };
+        let reasons = self.header.member("reason").and_then(|reason| reason.member("coding"));
+        let reason = reasons.and_then(|codings| codings.items().next()).and_then(|coding| text_at(coding, &["code"]));
+        let is_code = |text: &String| text.len() <= 100 && text.bytes().all(|it| it.is_ascii_graphic() && it != b'|');
+        let parts = [code(false), code(true), Some(self.event()), reason];
+        parts.map(|part| part.filter(is_code).unwrap_or_default()).join("|")
     }
 
     /// `MessageHeader.response.identifier`: the id of the message that this one answers.

@@ -60,6 +60,12 @@ pub enum Error {
         /// The interface.
         interface: InterfaceName,
     },
+    /// What the record lacks cannot be said in what the map made.
+    #[error("the Bundle of {interface} has no room for what the record lacks")]
+    Unsaid {
+        /// The interface.
+        interface: InterfaceName,
+    },
     /// A `check` of the map is not fulfilled.
     #[error("the record does not fulfil a check of its map, {place}")]
     Check {
@@ -140,6 +146,7 @@ impl Error {
     pub fn hint(&self) -> String {
         match self {
             Error::NoMap { interface } => format!("name a map for {interface} in the site's configuration"),
+            Error::Unsaid { .. } => "let the map make a Bundle, or take the marks out of the model".to_owned(),
             Error::Check { .. } => "correct the record as the check asks, then send it again".to_owned(),
             Error::Cardinality { .. } => "correct the record, or the cardinality in the map".to_owned(),
             Error::Conversion { wanted, .. } => match wanted.strip_prefix("one of ") {
@@ -160,7 +167,7 @@ impl Error {
     /// Where in the record and in the map; `None` if there is no map.
     pub fn place(&self) -> Option<&Place> {
         match self {
-            Error::NoMap { .. } => None,
+            Error::NoMap { .. } | Error::Unsaid { .. } => None,
             Error::Check { place }
             | Error::Cardinality { place, .. }
             | Error::Conversion { place, .. }

@@ -15,6 +15,7 @@ mod date_op;
 mod diagnostic;
 mod error;
 mod escape;
+mod essential;
 mod makes;
 mod plan;
 mod quantity;
@@ -39,11 +40,13 @@ use crate::fhir::{Document, ElementPath, Node, NodeId};
 use crate::identity::InterfaceName;
 use crate::intake::Received;
 
+use essential::{Essentials, Surroundings};
 use recorder::Recorder;
 
 pub use coverage::{Coverage, Report, Unfilled, Unread, UntranslatedIn, without_indices};
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use error::{Error, Limit, Place};
+pub use essential::Missing;
 pub use plan::Rule;
 pub use run::LogLine;
 pub use target::Origin;
@@ -92,6 +95,7 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct CompiledMap {
     plan: plan::Plan,
+    essentials: Essentials,
     hash: [u8; 32],
     warnings: Vec<Diagnostic>,
     limits: Limits,
@@ -138,7 +142,8 @@ impl CompiledMap {
     /// Every fault found, at least one of them an error.
     pub fn compile(files: &[MapFile], definitions: &[Document]) -> Result<CompiledMap, Vec<Diagnostic>> {
         let (plan, warnings) = compile::compile(files, definitions)?;
-        Ok(CompiledMap { plan, hash: hash(files, definitions), warnings, limits: Limits::default() })
+        let essentials = Essentials::of(&plan, definitions)?;
+        Ok(CompiledMap { plan, essentials, hash: hash(files, definitions), warnings, limits: Limits::default() })
     }
 
     /// The same map with other limits.
@@ -194,15 +199,31 @@ impl CompiledMap {
         self.hash
     }
 
-    /// The rule that an [`Origin`] names.
+    /// The rule that an [`Origin`] names: one of the map, or behind those one by which Weir says what a record lacks.
     pub fn rule(&self, index: u32) -> Option<&Rule> {
-        self.plan.rules.get(index as usize)
+        let own = || self.essentials.rule((index as usize).checked_sub(self.plan.rules.len())?);
+        self.plan.rules.get(index as usize).or_else(own)
+    }
+
+    /// What `record` lacks of what its model marks as essential.
+    pub fn missing(&self, record: &Document) -> Vec<Missing> {
+        self.essentials.missing(record.root())
+    }
+
+    /// Whether the model of its records marks anything as essential.
+    pub fn has_essentials(&self) -> bool {
+        !self.essentials.is_empty()
     }
 
     /// What the compiler found strange, and let pass.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
     }
+}
+
+/// Which of `files` each of them needs, by their places: itself first, then what it imports, and what these import.
+pub fn imports(files: &[MapFile]) -> Vec<Vec<usize>> {
+    compile::imports(files)
 }
 
 fn hash(files: &[MapFile], definitions: &[Document]) -> [u8; 32] {
@@ -256,6 +277,7 @@ pub struct Mapped {
     bundle: Document,
     origins: Vec<Origin>,
     map: Arc<CompiledMap>,
+    missing: Vec<Missing>,
 }
 
 impl Mapped {
@@ -283,9 +305,14 @@ impl Mapped {
     pub fn map(&self) -> &Arc<CompiledMap> {
         &self.map
     }
+
+    /// What the record lacks of what its model marks as essential: the Bundle has a Task for each mark.
+    pub fn missing(&self) -> &[Missing] {
+        &self.missing
+    }
 }
 
-/// Maps a record by the map of its interface.
+/// Maps a record by the map of its interface. What the record lacks of what its model marks as essential gets a Task.
 ///
 /// # Errors
 /// [`Error`]: the interface has no map, or the map cannot take this record.
@@ -295,7 +322,18 @@ pub fn apply(mappings: &Mappings, received: Received) -> Result<Mapped, Error> {
     };
     let map = Arc::clone(map);
     let Transformed { document, origins, .. } = map.transform(received.record(), received.message().uuid())?;
-    Ok(Mapped { received, bundle: document, origins, map })
+    let missing = map.missing(received.record());
+    if missing.is_empty() {
+        return Ok(Mapped { received, bundle: document, origins, map, missing });
+    }
+    let around = Surroundings {
+        message: received.message(),
+        received_at: received.received_at(),
+        first_rule: map.plan.rules.len() as u32,
+    };
+    let completed = map.essentials.complete((&document, &origins), &missing, around);
+    let (bundle, origins) = completed.ok_or_else(|| Error::Unsaid { interface: received.interface().clone() })?;
+    Ok(Mapped { received, bundle, origins, map, missing })
 }
 
 #[cfg(test)]

@@ -281,6 +281,11 @@ impl Types {
         self.by_path.get(name).map(|&index| Type::Model(index))
     }
 
+    /// The type of a model's element with elements of its own, by its path: `CrisisEscalationRecord.person`.
+    pub(super) fn model_at(&self, path: &str) -> Option<Type> {
+        self.by_path.get(path).map(|&index| Type::Model(index))
+    }
+
     /// What to call a type in a message.
     pub(super) fn name(&self, ty: Type) -> &str {
         match ty {
@@ -403,16 +408,16 @@ fn is_r4(url: &str) -> bool {
     url.strip_prefix(crate::fhir::snapshot::R4).is_some_and(|name| schema().type_named(name).is_some())
 }
 
-fn is_logical(definition: Node<'_>) -> bool {
+pub(super) fn is_logical(definition: Node<'_>) -> bool {
     definition.text_of("kind").as_deref() == Some("logical")
 }
 
-fn elements<'a>(definition: Node<'a>) -> impl Iterator<Item = Node<'a>> {
+pub(super) fn elements<'a>(definition: Node<'a>) -> impl Iterator<Item = Node<'a>> {
     let view = definition.member("snapshot").or_else(|| definition.member("differential"));
     view.and_then(|view| view.member("element")).into_iter().flat_map(Node::items)
 }
 
-fn root_path(definition: Node<'_>) -> Option<String> {
+pub(super) fn root_path(definition: Node<'_>) -> Option<String> {
     elements(definition).next().and_then(|row| row.text_of("path").map(Cow::into_owned))
 }
 

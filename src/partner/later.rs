@@ -81,11 +81,11 @@ impl Answering {
     }
 
     /// Answers the message `bundle` of `sender` until the answer is taken or refused for good.
-    pub(super) async fn answer(&self, bundle: Uuid, sender: &PartyId, correlation: Uuid) {
+    pub(super) async fn answer(&self, bundle: Uuid, sender: &PartyId, (correlation, context): (Uuid, &str)) {
         let id = Uuid::new_v5(&bundle, b"later answer");
         let body = self.body(id, bundle, sender);
         let name = format!("Organisation {}", self.us);
-        let dispatch = Dispatch::response((id.into(), correlation), self.us.clone(), &name, body);
+        let dispatch = Dispatch::response((id.into(), correlation, context), self.us.clone(), &name, body);
         let Ok(dispatch) = dispatch else { return };
         loop {
             match self.bars.attempt(&dispatch, LIMIT).await {

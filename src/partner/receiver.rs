@@ -259,7 +259,8 @@ async fn note(receiver: &Arc<Receiver>, id: String, sender: &PartyId, headers: &
 fn received(receiver: &Arc<Receiver>, sender: &PartyId, headers: &HeaderMap, id: Uuid) -> Response {
     if let Some(later) = receiver.later.clone() {
         let (sender, correlation) = (sender.clone(), text(headers, "x-correlation-id").parse().unwrap_or(id));
-        tokio::spawn(async move { later.answer(id, &sender, correlation).await });
+        let context = text(headers, "use-context").to_owned();
+        tokio::spawn(async move { later.answer(id, &sender, (correlation, &context)).await });
     }
     answer(headers, StatusCode::ACCEPTED, String::new())
 }

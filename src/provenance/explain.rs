@@ -4,6 +4,11 @@ use std::fmt::Write as _;
 
 use super::lineage::{Left, Lineage};
 
+/// The group of the rules that are Weir's own: each says that an element is missing, the last that something is.
+const OWN: &str = "Weir";
+const IS_MISSING: &str = " is missing";
+const SOMETHING: &str = "something is missing";
+
 /// Renders a lineage as a tree: entries, their elements, and behind each its field, rule and clause. What was held
 /// back is counted, and listed for those who may see it.
 pub fn explain(lineage: &Lineage, sees_withheld: bool) -> String {
@@ -24,6 +29,7 @@ pub fn explain(lineage: &Lineage, sees_withheld: bool) -> String {
         };
         line(&mut text, 1, format_args!("clause {index} {resource}, {category}{to}: {reason}"));
     }
+    missing(&mut text, lineage);
     left(&mut text, lineage);
     line(&mut text, 0, format_args!("written by the gateway: {}", lineage.generated.len()));
     for path in &lineage.generated {
@@ -40,6 +46,17 @@ pub fn explain(lineage: &Lineage, sees_withheld: bool) -> String {
         line(&mut text, 1, format_args!("{}{of}: {}", held.path, held.why));
     }
     text
+}
+
+/// What the record lacked, as the Tasks that left say it.
+fn missing(text: &mut String, lineage: &Lineage) {
+    let left = |index: usize| lineage.left.iter().any(|row| row.rule.is_some_and(|rule| rule as usize == index));
+    let own = lineage.rules.iter().enumerate().filter(|(_, rule)| rule.group == OWN && rule.rule != SOMETHING);
+    let names = own.filter(|(index, _)| left(*index)).filter_map(|(_, rule)| rule.rule.strip_suffix(IS_MISSING));
+    let names: Vec<&str> = names.collect();
+    if !names.is_empty() {
+        line(text, 0, format_args!("the record lacked, and a Task says so: {}", names.join(", ")));
+    }
 }
 
 fn left(text: &mut String, lineage: &Lineage) {

@@ -234,13 +234,14 @@ mod tests {
             |_| vec![],
         )
         .expect("it is received");
-        let file = MapFile {
-            name: "crisis-escalation.map".to_owned(),
-            text: include_str!("../../mappings/crisis-escalation.map").to_owned(),
-        };
+        let files = [
+            ("crisis-escalation.map", include_str!("../../mappings/crisis-escalation.map")),
+            ("minimum-dataset.map", include_str!("../../mappings/minimum-dataset.map")),
+        ];
+        let files = files.map(|(name, text)| MapFile { name: name.to_owned(), text: text.to_owned() });
         let model = include_str!("../../profiles/StructureDefinition-CrisisEscalationRecord.json");
         let model = Document::parse(model, &Limits::default()).expect("it is JSON");
-        let map = CompiledMap::compile(&[file], &[model]).expect("the map is sound");
+        let map = CompiledMap::compile(&files, &[model]).expect("the map is sound");
         let mappings: Mappings = [(received.interface().clone(), Arc::new(map))].into_iter().collect();
         mapping::apply(&mappings, received).expect("it is mapped")
     }

@@ -111,6 +111,7 @@ struct Reason {
 pub(super) struct Metrics {
     registry: Registry,
     submissions: Family<Submission, Counter>,
+    lacking: Family<Submission, Counter>,
     attempts: Family<Attempt, Counter>,
     messages: Family<Standing, Gauge>,
     reviews: Family<Reviewing, Gauge>,
@@ -148,6 +149,9 @@ impl Default for Metrics {
         let messages = Family::default();
         let (reviews, notices_waiting) = (Family::default(), Gauge::default());
         registry.register("submissions", "Records submitted, by what became of them", submissions.clone());
+        let lacking = Family::default();
+        let help = "Essential elements that records lacked, by what became of the record";
+        registry.register("essential_missing", help, lacking.clone());
         registry.register("attempts", "Delivery attempts, by what they came to", attempts.clone());
         registry.register("messages", "Messages that are stored, by where they stand", messages.clone());
         registry.register("reviews", "Reviews of sharing without consent, by where they stand", reviews.clone());
@@ -205,6 +209,7 @@ impl Default for Metrics {
         Metrics {
             registry,
             submissions,
+            lacking,
             attempts,
             messages,
             reviews,
@@ -239,6 +244,14 @@ impl Metrics {
     pub(super) fn submitted(&self, interface: &str, outcome: &'static str, took: Duration) {
         self.submissions.get_or_create(&Submission { interface: interface.to_owned(), outcome }).inc();
         self.accept_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Essential elements that a record lacked: it was `marked` with them, or `refused`.
+    pub(super) fn lacked(&self, interface: &str, outcome: &'static str, elements: usize) {
+        if elements > 0 {
+            let lacked = self.lacking.get_or_create(&Submission { interface: interface.to_owned(), outcome });
+            lacked.inc_by(elements as u64);
+        }
     }
 
     /// What listeners refuse to keep to a limit.

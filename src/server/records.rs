@@ -22,6 +22,7 @@ use crate::acts::message;
 use crate::audit::Object;
 use crate::delivery::outbox::{self, Queued};
 use crate::disclosure;
+use crate::fhir::ElementPath;
 use crate::fhir::outcome::{Issue, IssueType, operation_outcome};
 use crate::identity::principal::Action;
 use crate::identity::{InterfaceName, MessageId};
@@ -170,11 +171,15 @@ pub(super) async fn take(service: &Service, submission: Submission, started: Sto
         Ok(queued) => {
             let what = if queued.is_repeat() { "repeated" } else { "accepted" };
             service.metrics.submitted(label, what, started.elapsed());
+            if !queued.is_repeat() {
+                service.metrics.lacked(label, "marked", queued.lacks().len());
+            }
             service.wake(queued.recipient());
             Ok(queued)
         }
         Err(refusal) => {
             service.metrics.submitted(label, refusal.stage(), started.elapsed());
+            service.metrics.lacked(label, "refused", refusal.missing() as usize);
             match &refusal {
                 Refusal::Outbox(outbox::Error::Full(Full::Disk)) => service.tally.count(Limit::Disk),
                 Refusal::Outbox(outbox::Error::Full(_)) => service.tally.count(Limit::Outbox),
@@ -246,13 +251,17 @@ pub(super) fn later(response: Response, seconds: u32) -> Response {
 fn accepted(queued: &Queued) -> Response {
     let id = queued.message();
     let location = format!("/messages/{id}");
-    let body = json!({
+    let lacks: Vec<&str> = queued.lacks().iter().map(ElementPath::as_str).collect();
+    let mut body = json!({
         "message": id.to_string(),
         "state": queued.state().code(),
         "recipient": queued.recipient().as_str(),
         "repeated": queued.is_repeat(),
         "status": location,
     });
+    if !lacks.is_empty() {
+        body["missing"] = json!(lacks);
+    }
     (StatusCode::ACCEPTED, [(header::LOCATION, location)], no_store(), Json(body)).into_response()
 }
 
@@ -290,7 +299,9 @@ fn status(refusal: &Refusal) -> StatusCode {
             | intake::Error::IdempotencyKey => StatusCode::BAD_REQUEST,
             intake::Error::Model { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         },
-        Refusal::Mapping(_) | Refusal::Validation(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::Mapping(_) | Refusal::Incomplete { .. } | Refusal::Unsaid | Refusal::Validation(_) => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         Refusal::Disclosure(
             disclosure::Error::NoAgreement { .. }
             | disclosure::Error::NotInForce { .. }

@@ -311,6 +311,21 @@ impl<'m> Generator<'m> {
                 person["localId"] = self.string("P-", "", "person.localId");
             }
         }
+        // What is listed is not said to be none.
+        for (code, field) in [
+            ("allergies", "allergies"),
+            ("medications", "medications"),
+            ("access-to-means", "accessToMeans"),
+            ("crisis-plan", "planSaysWorks"),
+        ] {
+            let is_listed = record.get(field).is_some();
+            if let Some(Value::Array(none)) = record.get_mut("nilKnown") {
+                none.retain(|said| !is_listed || said != code);
+            }
+        }
+        if record["nilKnown"].as_array().is_some_and(Vec::is_empty) {
+            record.as_object_mut().expect("an object").remove("nilKnown");
+        }
         if record["timeSensitivity"].get("respondBy").is_none() {
             let leaf = self.next_leaf();
             let fraction = format!("{FRACTION}{:07}{leaf:03}", self.number);

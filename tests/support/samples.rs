@@ -27,9 +27,10 @@ pub(crate) fn documents(folder: &str) -> Vec<Document> {
 
 /// What the demo's map makes of the demo's records.
 pub(crate) fn bundles() -> Vec<Document> {
-    let name = "crisis-escalation.map".to_owned();
-    let text = fs::read_to_string(root().join("mappings").join(&name)).expect("the map can be read");
-    let map = CompiledMap::compile(&[MapFile { name, text }], &documents("profiles")).expect("the map compiles");
+    let read = |name: &str| fs::read_to_string(root().join("mappings").join(name)).expect("the map can be read");
+    let files = ["crisis-escalation.map", "minimum-dataset.map"]
+        .map(|name| MapFile { name: name.to_owned(), text: read(name) });
+    let map = CompiledMap::compile(&files, &documents("profiles")).expect("the map compiles");
     let records = documents("demo/records");
     records.iter().map(|record| map.transform(record, Uuid::nil()).expect("it runs").document).collect()
 }

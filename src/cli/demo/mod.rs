@@ -19,7 +19,7 @@ use crate::config::{PartnerSite, Site};
 use crate::identity::InterfaceName;
 use crate::{partner, server};
 
-/// Makes certificates, starts a Trust, an ICB and a gateway on loopback, sends the sample records, and says where to
+/// Makes certificates, starts a Trust, an ICB, a council and a gateway on loopback, sends the sample records, and says where to
 /// look. Everything is real: sockets, mutual TLS, the database. The people in the records are not.
 #[derive(Debug, Args)]
 #[command(
@@ -56,7 +56,7 @@ async fn show(arguments: &Arguments, folder: &Path, output: &Output) -> anyhow::
     let started = Stopwatch::now();
     let (stop_partners, stopped) = watch::channel(false);
     let mut partners = Vec::new();
-    for name in ["trust", "icb"] {
+    for name in ["trust", "icb", "council"] {
         let site = PartnerSite::load(&folder.join(name))?;
         partners.push(partner::serve(site.settings(Vec::new(), None)?, stopped.clone()).await?);
     }
@@ -65,13 +65,12 @@ async fn show(arguments: &Arguments, folder: &Path, output: &Output) -> anyhow::
     let by = administrator(&site, &ActorOption::default())?;
     let parts = site.gateway().await?;
     let running = server::start(parts.gateway, parts.checkpointer, parts.settings, &by).await?;
-    output.line(&format!("gateway, Trust and ICB are up after {} ms", started.elapsed().as_millis()));
+    output.line(&format!("gateway, Trust, ICB and council are up after {} ms", started.elapsed().as_millis()));
 
-    let interface: InterfaceName = "crisis-escalation".parse()?;
     let mut rows = Vec::new();
     let mut as_expected = true;
     for sample in site::samples() {
-        let patience = Duration::from_secs(30);
+        let (interface, patience): (InterfaceName, _) = (sample.interface.parse()?, Duration::from_secs(30));
         let sent = follow(&endpoint, &interface, None, sample.record.as_bytes().to_vec(), patience).await?;
         as_expected &= sample.is_to_be_refused != sent.is_acknowledged();
         as_expected &= !sample.is_to_be_refused || matches!(sent, Sent::Refused { .. });
@@ -112,13 +111,13 @@ fn line(sample: &site::Sample, sent: &Sent) -> String {
         Sent::Refused { status, outcome } => {
             let why = outcome["issue"][0]["details"]["text"].as_str().unwrap_or_default();
             let place = outcome["issue"][0]["expression"][0].as_str().unwrap_or_default();
-            format!("  {:<38} refused with {status}: {why} {place}", sample.name)
+            format!("  {:<46} refused with {status}: {why} {place}", sample.name)
         }
         Sent::Followed { state, body, took, .. } => {
             let recipient = body["recipient"].as_str().unwrap_or("?");
             let by = if matches!(&**state, "acknowledged" | "refused") { "by" } else { "for" };
             let note = if sent.is_acknowledged() { "" } else { body["note"].as_str().unwrap_or_default() };
-            format!("  {:<38} {state} {by} {recipient} after {} ms  {note}", sample.name, took.as_millis())
+            format!("  {:<46} {state} {by} {recipient} after {} ms  {note}", sample.name, took.as_millis())
         }
     }
 }
@@ -149,6 +148,7 @@ fn where_to_look(folder: &Path, operations: std::net::SocketAddr, rows: &[Value]
         "\nwhere to look\n  \
          what the Trust received    {folder}/trust/inbox/\n  \
          what the ICB received      {folder}/icb/inbox/\n  \
+         what the council received  {folder}/council/inbox/\n  \
          where it came from and why weir explain {message} --site {folder}/gateway\n  \
          its FHIR Provenance        weir explain {message} --provenance --site {folder}/gateway\n  \
          before disclosure          weir map {folder}/records/crisis-escalation-complete.json --interface \

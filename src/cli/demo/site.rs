@@ -27,31 +27,54 @@ const GATEWAY: &str = include_str!("../../../demo/site/weir.toml");
 const ROUTE: &str = include_str!("../../../demo/site/route.toml");
 const PARTNER: &str = include_str!("../../../demo/site/partner.toml");
 
+/// The interface of the records that stand in no folder of an interface.
+const FIRST: &str = "crisis-escalation";
+/// The folder of the records that the gateway is to refuse.
+const REJECTED: &str = "rejected";
+
 /// A record of the demo.
 #[derive(Debug)]
 pub(super) struct Sample {
-    /// Its file name, without folders.
-    pub(super) name: &'static str,
+    /// The interface that it is for.
+    pub(super) interface: &'static str,
+    /// Its file, below the folder of records.
+    pub(super) name: String,
     /// Its content.
     pub(super) record: &'static str,
     /// Whether the gateway is to refuse it.
     pub(super) is_to_be_refused: bool,
 }
 
-/// The demo's records, the ones to be refused last.
+/// The demo's records: the ones of the first interface, then those in the folder of each other; in each the ones to be
+/// refused last.
 pub(super) fn samples() -> Vec<Sample> {
-    let rejected = RECORDS.get_dir("rejected").map(Dir::files).into_iter().flatten().map(|file| (file, true));
-    let mut samples: Vec<Sample> = RECORDS
-        .files()
-        .map(|file| (file, false))
-        .chain(rejected)
-        .filter(|(file, _)| file.path().extension().is_some_and(|extension| extension == "json"))
-        .filter_map(|(file, is_to_be_refused)| {
-            Some(Sample { name: file.path().file_name()?.to_str()?, record: file.contents_utf8()?, is_to_be_refused })
+    let others = RECORDS.dirs().filter_map(|folder| Some((folder.path().file_name()?.to_str()?, folder)));
+    let others = others.filter(|(name, _)| *name != REJECTED);
+    let mut samples: Vec<Sample> = std::iter::once((FIRST, &RECORDS))
+        .chain(others)
+        .flat_map(|(interface, folder)| {
+            let refused = folder.dirs().filter(|inner| inner.path().ends_with(REJECTED));
+            let folders = std::iter::once((folder, false)).chain(refused.map(|inner| (inner, true)));
+            folders.flat_map(move |(folder, is_to_be_refused)| samples_in(folder, interface, is_to_be_refused))
         })
         .collect();
-    samples.sort_by_key(|sample| (sample.is_to_be_refused, sample.name));
+    let order =
+        |sample: &Sample| (sample.interface != FIRST, sample.interface, sample.is_to_be_refused, sample.name.clone());
+    samples.sort_by_key(order);
     samples
+}
+
+fn samples_in(
+    folder: &'static Dir<'static>,
+    interface: &'static str,
+    is_to_be_refused: bool,
+) -> impl Iterator<Item = Sample> {
+    let records = folder.files().filter(|file| file.path().extension().is_some_and(|extension| extension == "json"));
+    records.filter_map(move |file| {
+        // A record of the first interface goes by its bare name, also when it is to be refused.
+        let path = if interface == FIRST { Path::new(file.path().file_name()?) } else { file.path() };
+        Some(Sample { interface, name: path.to_str()?.to_owned(), record: file.contents_utf8()?, is_to_be_refused })
+    })
 }
 
 struct Partner {
@@ -61,9 +84,10 @@ struct Partner {
     service: &'static str,
 }
 
-const PARTNERS: [Partner; 2] = [
+const PARTNERS: [Partner; 3] = [
     Partner { folder: "trust", ods: "DEMOT", name: "Demo NHS Trust (synthetic)", service: "2000099991" },
     Partner { folder: "icb", ods: "DEMOI", name: "Demo Integrated Care Board (synthetic)", service: "2000099992" },
+    Partner { folder: "council", ods: "DEMOL", name: "Demo Borough Council (synthetic)", service: "2000099993" },
 ];
 
 /// The people of the demo, as its `weir.toml` lists them.
@@ -100,8 +124,8 @@ fn make(folder: &Path) -> anyhow::Result<()> {
     let provider_ca = Authority::new("Demo provider CA (synthetic)", validity)?;
     let partner_ca = Authority::new("Demo partner CA (synthetic)", validity)?;
     let gateway = folder.join("gateway");
-    let ports = free_ports::<5>()?;
-    let bars = ports[4].to_string();
+    let ports = free_ports::<6>()?;
+    let bars = ports[5].to_string();
 
     let provider: PartyId = "DEMOP".parse()?;
     let pki = gateway.join("pki");
@@ -122,7 +146,7 @@ fn make(folder: &Path) -> anyhow::Result<()> {
         keys.insert(id, key);
     }
 
-    for (partner, port) in PARTNERS.iter().zip(&ports[2..4]) {
+    for (partner, port) in PARTNERS.iter().zip(&ports[2..5]) {
         let party: PartyId = partner.ods.parse()?;
         let own = folder.join(partner.folder);
         let issued = partner_ca.issue(&party, "partner.example", &[], validity)?;

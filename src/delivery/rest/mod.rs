@@ -7,6 +7,7 @@
 //! it has processed nothing then.
 
 mod settings;
+mod signing;
 mod token;
 
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::identity::PartyId;
 use crate::identity::tls::{Clock, Credentials, TlsError};
 
 pub use settings::{Interaction, RestRoute, RestSection, TokenRoute, TokenSection};
+pub use signing::SigningFile;
 pub use token::{Denial, TokenError};
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json");

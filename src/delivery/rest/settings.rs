@@ -1,19 +1,17 @@
 //! `[fhir_rest]` of a route, as written and checked: what is posted, and where a token is had if the partner wants one.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
 
 use http::Uri;
 use serde::Deserialize;
 
+use super::signing::SigningFile;
 use crate::delivery::endpoint::Trusted;
 use crate::delivery::setting::{SettingError, kept, wrong};
 use crate::delivery::{Endpoint, RouteSection};
 use crate::fhir::transaction::Matched;
-use crate::identity::assertion::{Algorithm, SigningKey};
+use crate::identity::assertion::Algorithm;
 use crate::identity::coded;
-use crate::storage::load_key_file;
 
 coded! {
     /// What is posted to a FHIR server.
@@ -83,6 +81,13 @@ pub struct RestRoute {
     pub(super) matched: Matched,
 }
 
+impl TokenRoute {
+    /// What we sign with.
+    pub fn key(&self) -> &SigningFile {
+        &self.key
+    }
+}
+
 /// A token server, checked.
 #[derive(Clone, Debug)]
 pub struct TokenRoute {
@@ -91,7 +96,7 @@ pub struct TokenRoute {
     /// The token endpoint as the file has it.
     pub(super) target: Uri,
     pub(super) client_id: String,
-    pub(super) key: Arc<SigningKey>,
+    pub(super) key: SigningFile,
     pub(super) key_id: String,
     pub(super) scope: Option<String>,
     pub(super) audience: String,
@@ -145,7 +150,7 @@ impl TokenSection {
         }
         let client_id = kept(plain("client_id", &self.client_id), faults);
         let key_id = kept(plain("key_id", &self.key_id), faults);
-        let key = kept(key(&partners.site.join(&self.key_file), self.algorithm), faults);
+        let key = kept(SigningFile::load(partners.site.join(&self.key_file), self.algorithm), faults);
         let scope = kept(self.scope.as_deref().map(|scope| plain("scope", scope)).transpose(), faults);
         let audience = kept(plain("audience", self.audience.as_deref().unwrap_or(&self.endpoint)), faults);
         faults[before..].iter_mut().for_each(|fault| fault.key.insert_str(0, "token."));
@@ -153,7 +158,7 @@ impl TokenSection {
             endpoint: endpoint?,
             target: self.endpoint.parse().ok()?,
             client_id: client_id?,
-            key: Arc::new(key?),
+            key: key?,
             key_id: key_id?,
             scope: scope?,
             audience: audience?,
@@ -185,15 +190,6 @@ fn plain(key: &str, text: &str) -> Result<String, SettingError> {
         return Ok(text.to_owned());
     }
     Err(wrong(key, "is empty, too long or not visible ASCII", "write it as the partner's token server knows it"))
-}
-
-fn key(file: &Path, algorithm: Algorithm) -> Result<SigningKey, SettingError> {
-    let unusable = |error: &dyn std::fmt::Display, hint| wrong("key_file", format!("cannot be used ({error})"), hint);
-    let pem = load_key_file(file).map_err(|error| unusable(&error, error.hint()))?;
-    let pem = zeroize::Zeroizing::new(pem);
-    SigningKey::from_pem(algorithm, pem.as_bytes()).map_err(|error| {
-        unusable(&error, "write the file of the private key that the partner's token server knows by key_id")
-    })
 }
 
 #[cfg(test)]

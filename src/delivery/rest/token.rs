@@ -234,7 +234,7 @@ impl Tokens {
         let TokenRoute { client_id, key, key_id, scope, audience, .. } = &self.route;
         let issued = self.clock.current_time().map_or(0, |time| time.as_secs());
         let claims = Claims { client: client_id, audience, issued, lives: ASSERTION };
-        let assertion = key.assertion(key_id, claims)?;
+        let assertion = key.key().assertion(key_id, claims)?;
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
         form.append_pair("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");

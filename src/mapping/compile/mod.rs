@@ -142,25 +142,7 @@ pub(super) struct Compiler<'a> {
 
 /// Compiles `files`, of which the first starts the transformation, against R4 and `definitions`.
 pub(super) fn compile(files: &[MapFile], definitions: &[Document]) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let mut compiler = Compiler {
-        files: Vec::new(),
-        types: Types::new(definitions),
-        groups: Vec::new(),
-        concepts: Vec::new(),
-        concept_names: HashMap::new(),
-        faulty_concepts: HashMap::new(),
-        instances: HashMap::new(),
-        plans: Vec::new(),
-        pending: VecDeque::new(),
-        budget: COMPILED,
-        patterns: PATTERNS,
-        rules: Vec::new(),
-        rule_places: HashMap::new(),
-        uuids: HashMap::new(),
-        diagnostics: Vec::new(),
-        broken: Vec::new(),
-        unreadable: false,
-    };
+    let mut compiler = Compiler::new(definitions);
     compiler.check_models();
     compiler.read_files(files);
     compiler.read_concept_maps(definitions);
@@ -175,7 +157,36 @@ pub(super) fn compile(files: &[MapFile], definitions: &[Document]) -> Result<(Pl
     }
 }
 
+/// Which files each of `files` needs: itself, then what it imports, directly or not.
+pub(super) fn imports(files: &[MapFile]) -> Vec<Vec<usize>> {
+    let mut compiler = Compiler::new(&[]);
+    compiler.read_files(files);
+    compiler.files.into_iter().map(|file| file.visible).collect()
+}
+
 impl Compiler<'_> {
+    fn new(definitions: &[Document]) -> Self {
+        Compiler {
+            files: Vec::new(),
+            types: Types::new(definitions),
+            groups: Vec::new(),
+            concepts: Vec::new(),
+            concept_names: HashMap::new(),
+            faulty_concepts: HashMap::new(),
+            instances: HashMap::new(),
+            plans: Vec::new(),
+            pending: VecDeque::new(),
+            budget: COMPILED,
+            patterns: PATTERNS,
+            rules: Vec::new(),
+            rule_places: HashMap::new(),
+            uuids: HashMap::new(),
+            diagnostics: Vec::new(),
+            broken: Vec::new(),
+            unreadable: false,
+        }
+    }
+
     fn into_plan(self, source: Type, root: Type) -> (Plan, Vec<Diagnostic>) {
         let mut by_types: Vec<_> = self
             .instances

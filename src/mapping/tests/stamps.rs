@@ -130,9 +130,9 @@ fn the_map_of_the_escalation_gives_the_same_with_and_without_stamps() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
         .map(|path| parse(&std::fs::read_to_string(path).expect("it can be read")))
         .collect();
-    let name = "crisis-escalation.map".to_owned();
     let map = || {
-        let files = [MapFile { text: read("mappings/crisis-escalation.map"), name: name.clone() }];
+        let files = ["crisis-escalation.map", "minimum-dataset.map"]
+            .map(|name| MapFile { text: read(&format!("mappings/{name}")), name: name.to_owned() });
         CompiledMap::compile(&files, &definitions).expect("the built-in map compiles")
     };
     let (stamped, plain) = (map(), one_by_one(map()));

@@ -36,6 +36,10 @@ pub trait Surroundings {
     /// The resource types that the map of an interface makes; `None` for an interface that the site does not run.
     fn resource_types(&self, interface: &str) -> Option<Vec<&str>>;
 
+    /// Whether messages of an interface may hold Tasks that say what their record lacks; `false` for an interface that
+    /// the site does not run.
+    fn says_missing(&self, interface: &str) -> bool;
+
     /// How messages reach a partner; `None` without a partner file.
     fn lane(&self, partner: &PartyId) -> Option<Lane>;
 
@@ -84,7 +88,8 @@ impl Lint<'_, '_> {
     /// One fault a resource type: what of it is safety-critical and would be withheld in silence.
     fn safety_critical(&mut self, name: &str, interface: &written::Interface) {
         let carried = self.site.resource_types(name);
-        let rows = safety::withheld_in_silence(interface, carried.as_deref());
+        let carried = safety::Carried { types: carried.as_deref(), says_missing: self.site.says_missing(name) };
+        let rows = safety::withheld_in_silence(interface, carried);
         for of_one in rows.chunk_by(|one, next| one.resource == next.resource) {
             let [first, ..] = of_one else { continue };
             let resource = first.resource;

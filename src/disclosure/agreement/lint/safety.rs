@@ -4,6 +4,7 @@
 
 use super::tree::{When, leaving, subjects};
 use crate::disclosure::agreement::written;
+use crate::fhir::definitions::MISSING_TASK;
 
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +29,27 @@ pub(super) fn table() -> impl Iterator<Item = Critical> {
     })
 }
 
-/// The rows of which nothing leaves over an interface and which nobody decided to withhold. `carried`: the resource types
-/// that the interface's map makes; all, without it.
-pub(super) fn withheld_in_silence(interface: &written::Interface, carried: Option<&[&str]>) -> Vec<Critical> {
-    let is_carried = |row: &Critical| carried.is_none_or(|types| types.contains(&row.resource));
+/// What the messages of an interface may hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Carried<'c> {
+    /// The resource types that the interface's map makes; all, without it.
+    pub(super) types: Option<&'c [&'c str]>,
+    /// Whether a record that lacks something essential gets Tasks that say so.
+    pub(super) says_missing: bool,
+}
+
+impl Carried<'_> {
+    fn holds(self, row: &Critical) -> bool {
+        if row.profile == Some(MISSING_TASK) {
+            return self.says_missing;
+        }
+        self.types.is_none_or(|types| types.contains(&row.resource))
+    }
+}
+
+/// The rows of which nothing leaves over an interface and which nobody decided to withhold.
+pub(super) fn withheld_in_silence(interface: &written::Interface, carried: Carried<'_>) -> Vec<Critical> {
+    let is_carried = |row: &Critical| carried.holds(row);
     table().filter(is_carried).filter(|row| !leaves(interface, row) && !is_decided(interface, row)).collect()
 }
 

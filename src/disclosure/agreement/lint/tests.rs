@@ -10,6 +10,10 @@ impl Surroundings for Nothing {
         None
     }
 
+    fn says_missing(&self, _interface: &str) -> bool {
+        false
+    }
+
     fn lane(&self, _partner: &PartyId) -> Option<Lane> {
         None
     }
