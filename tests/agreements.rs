@@ -26,6 +26,10 @@ impl Surroundings for Site {
         (interface == "small").then(|| vec!["Bundle", "Patient"])
     }
 
+    fn says_missing(&self, interface: &str) -> bool {
+        interface == "crisis-escalation"
+    }
+
     fn lane(&self, partner: &PartyId) -> Option<Lane> {
         let known = ["DEMOT", "DEMOI"].contains(&partner.as_str());
         known.then_some(Lane { minimum_tls: TlsVersion::Tls12, is_pinned: false })

