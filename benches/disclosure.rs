@@ -26,7 +26,12 @@ fn mapped(interface: &InterfaceName) -> Mapped {
         body: support::record().into_bytes(),
         received_at: time::macros::datetime!(2026-03-02 14:06 UTC),
     };
-    let received = intake::receive(submission, (&Limits::default(), &[]), |_| vec![]).expect("the sample is received");
+    let received = intake::receive(
+        submission,
+        intake::Terms { limits: &Limits::default(), reads: intake::Reads::Record, model: None, identified_by: &[] },
+        |_| vec![],
+    )
+    .expect("the sample is received");
     let mappings = std::iter::once((interface.clone(), std::sync::Arc::new(support::map()))).collect();
     mapping::apply(&mappings, received).expect("the sample is mapped")
 }

@@ -55,6 +55,7 @@ fn stages() -> Stages {
         profile: PROFILE.to_owned(),
         ordered: false,
         identified_by: vec![],
+        model: None,
         deadlines: [].into(),
         if_missing: weir::pipeline::IfMissing::default(),
         handover: None,
@@ -100,7 +101,9 @@ struct Bench {
 impl Bench {
     fn receive(&self) -> Received {
         let conforms = |record: &_| self.stages.validator.check_record(record, MODEL);
-        intake::receive(submission(&self.record), (&self.stages.limits, &[]), conforms).expect("the sample is received")
+        let reads = intake::Reads::Record;
+        let terms = intake::Terms { limits: &self.stages.limits, reads, model: None, identified_by: &[] };
+        intake::receive(submission(&self.record), terms, conforms).expect("the sample is received")
     }
 
     fn map(&self, received: Received) -> Mapped {

@@ -90,7 +90,7 @@ use crate::fhir::{Instant, Limits};
 use crate::handover::ROUTINE;
 use crate::identity::principal::Principals;
 use crate::identity::{InterfaceName, MessageId, PartyId, PrincipalId};
-use crate::intake::{self, Received, Submission};
+use crate::intake::{self, Model, Reads, Received, Submission};
 use crate::mapping::{self, Mapped, Mappings};
 use crate::provenance::{self, Attested};
 use crate::refusal::Refusal;
@@ -100,8 +100,10 @@ use crate::validation::{self, Question, Validated, Validator};
 /// How the records of one interface are read and checked.
 #[derive(Clone, Debug)]
 pub struct Interface {
-    /// Canonical URL of the record's logical model.
+    /// Canonical URL of the record's logical model, or of the profile or type of the FHIR resource that is read.
     pub record: String,
+    /// The logical model, as what is not JSON is read by it; none for FHIR resources.
+    pub model: Option<Arc<Model>>,
     /// Canonical URL of the Bundle's profile.
     pub profile: String,
     /// Whether messages about one person reach a recipient in the order in which they were accepted.
@@ -536,8 +538,18 @@ fn receive(stages: &Stages, submission: Submission) -> Result<Received, Refusal>
         return Err(Refusal::UnknownSender);
     }
     let interface = stages.interface(&submission.interface)?;
-    let conforms = |record: &_| stages.validator.check_record(record, &interface.record);
-    let received = intake::receive(submission, (&stages.limits, &interface.identified_by), conforms)?;
+    let reads = if stages.validator.is_logical(&interface.record) { Reads::Record } else { Reads::Resource };
+    let conforms = |record: &_| match reads {
+        Reads::Record => stages.validator.check_record(record, &interface.record),
+        Reads::Resource => stages.validator.check_submitted(record, &interface.record),
+    };
+    let terms = intake::Terms {
+        limits: &stages.limits,
+        reads,
+        model: interface.model.as_deref(),
+        identified_by: &interface.identified_by,
+    };
+    let received = intake::receive(submission, terms, conforms)?;
     debug!(message_id = %received.message(), values = received.record().len(), "record received");
     Ok(received)
 }

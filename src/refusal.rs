@@ -173,7 +173,7 @@ impl Refusal {
         match self {
             Refusal::UnknownInterface { .. } => IssueType::NotFound,
             Refusal::UnknownSender => IssueType::Forbidden,
-            Refusal::Intake(intake::Error::MediaType) => IssueType::NotSupported,
+            Refusal::Intake(intake::Error::MediaType(_)) => IssueType::NotSupported,
             Refusal::Intake(intake::Error::IdempotencyKey) => IssueType::Value,
             Refusal::Intake(_) => IssueType::Structure,
             Refusal::Mapping(_) | Refusal::Unsaid => IssueType::Processing,

@@ -201,6 +201,14 @@ fn the_handover_page_is_true() {
 }
 
 #[test]
+fn the_ways_in_page_is_true() {
+    let scratch = TempDir::new().expect("a folder can be made");
+    let folder = scratch.path().join("ways");
+    copy(&root().join("demo/ways-in"), &folder.join("ways-in"));
+    assert_true("ways-in.md", &folder, 12);
+}
+
+#[test]
 fn the_files_that_the_page_shows_are_the_examples() {
     let page = fs::read_to_string(root().join("docs/mapping.md")).expect("the page is there");
     let mut seen = 0;

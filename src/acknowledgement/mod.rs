@@ -4,6 +4,7 @@
 //! again, or refused. Invariant: a message counts as acknowledged only by an answer that names it. What cannot be
 //! correlated is sent again with the same ids, never taken for a yes (BaRS, retries; FHIR R4 messaging.html).
 
+pub mod hl7v2;
 mod rest;
 
 use std::time::Duration;

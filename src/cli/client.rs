@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::config::Endpoint;
+use crate::intake::media_type;
 
 /// The largest answer that is read.
 const ANSWER_BYTES: usize = 16 << 20;
@@ -69,13 +70,13 @@ impl Client {
         Ok(Client { sender, host })
     }
 
-    /// Submits a record.
+    /// Submits a record, or a FHIR resource as JSON or XML.
     ///
     /// # Errors
     /// As [`Client::exchange`].
     pub async fn submit(&mut self, interface: &str, key: Option<&str>, record: Bytes) -> anyhow::Result<Answer> {
         let mut request =
-            Request::post(format!("/records/{interface}")).header(header::CONTENT_TYPE, "application/json");
+            Request::post(format!("/records/{interface}")).header(header::CONTENT_TYPE, media_type(&record));
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }

@@ -15,7 +15,7 @@ use crate::config::Site;
 use crate::fhir::Document;
 use crate::identity::InterfaceName;
 use crate::identity::principal::Action;
-use crate::intake::Submission;
+use crate::intake::{Submission, media_type};
 use crate::mapping::{CompiledMap, Mapped, Transformed};
 use crate::pipeline;
 use crate::refusal::Refusal;
@@ -87,7 +87,7 @@ impl Interface {
             sender: self.site.party(),
             by: None,
             interface: self.interface.clone(),
-            content_type: Some("application/json".to_owned()),
+            content_type: Some(media_type(&body).to_owned()),
             idempotency_key: None,
             body,
             received_at: clock::now(),
@@ -102,8 +102,10 @@ impl Converter for Interface {
     }
 
     fn observe(&self, bytes: Vec<u8>, _alone: bool) -> Result<Observation, Failure> {
-        let mapped = self.map(bytes.clone())?;
-        let record = Document::parse(bytes, &self.site.stages().limits)?;
+        let mapped = self.map(bytes)?;
+        // The tree that was mapped, which XML has too.
+        let record = mapped.received().record().source().to_owned();
+        let record = Document::parse(record, &self.site.stages().limits)?;
         let (made, observed) = self.map.observe(&record, mapped.received().message().uuid());
         let origins = mapped.origins().to_vec();
         Ok(Observation {

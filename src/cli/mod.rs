@@ -4,6 +4,7 @@
 
 mod agreement;
 mod audit;
+mod batch;
 pub mod client;
 mod config;
 mod conversion;
@@ -81,6 +82,8 @@ enum Verb {
     Partner(partner::Arguments),
     /// Submit a record and follow it to its acknowledgement
     Send(send::Arguments),
+    /// Submit the rows of a CSV file, each as a record, and report on every row
+    Batch(batch::Arguments),
     /// Show the Bundle that a record becomes, before disclosure
     Map(map::Arguments),
     /// Run an FML map on a source document
@@ -180,6 +183,7 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Serve(arguments) => serve::run(&arguments),
         Verb::Partner(arguments) => partner::run(&arguments, output),
         Verb::Send(arguments) => send::run(&arguments, output),
+        Verb::Batch(arguments) => batch::run(&arguments, output),
         Verb::Map(arguments) => map::run(&arguments, output),
         Verb::Transform(arguments) => transform::run(&arguments, output),
         Verb::Validate(arguments) => validate::run(&arguments, output),

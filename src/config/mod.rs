@@ -10,6 +10,8 @@ mod definitions;
 mod facts;
 mod faults;
 mod handovers;
+mod folders;
+mod hl7v2;
 mod incidents;
 mod key_command;
 mod limits;

@@ -15,6 +15,7 @@ use super::agreement_folder::{Folder, Reader};
 use super::definitions::{self, texts};
 use super::facts::SiteFacts;
 use super::faults::{Fault, Faults, plural};
+use super::folders::Folder as WrittenFolder;
 use super::packages::PackageStore;
 use super::staff::Staff;
 use super::tls_files::TlsFiles;
@@ -26,6 +27,7 @@ use crate::audit::{Checkpointer, HashKey, Recorder};
 use crate::delivery::deadline::LONGEST;
 use crate::delivery::{Lane, Over, Partner, PartnerSection};
 use crate::disclosure::{Agreement, PseudonymKey};
+use crate::fhir::definitions::without_version;
 use crate::fhir::outcome::Issue;
 use crate::fhir::{Document, Limits, instant_text};
 use crate::identity::certificate::{CertificateError, Role};
@@ -35,10 +37,11 @@ use crate::identity::tls::{
     Credentials, ServerTls, TrustAnchors, TrustFiles, client_config, server_config, system_clock,
 };
 use crate::identity::{AgreementId, InterfaceName, PartyId};
+use crate::intake::Model;
 use crate::mapping::{self, CompiledMap, Diagnostic, MapFile, Mappings};
 use crate::pipeline::{Current, EMERGENCY, Gateway, IfMissing, Interface, Stages};
 use crate::provenance;
-use crate::server::{PartnerSide, RequestLimits, Settings, Terms, Watcher, clock, listener};
+use crate::server::{Hl7v2Terms, PartnerSide, RequestLimits, Settings, Terms, WatchedFolder, Watcher, clock, listener};
 use crate::storage::{Room, Secret, SqliteStore, Store};
 use crate::validation::Validator;
 
@@ -89,7 +92,11 @@ impl Files {
     }
 
     /// The authorities of the clients of one side with their revocation lists.
-    fn trust(&self, side: &str, (anchors, lists, grace_hours): (&Path, &[PathBuf], u8)) -> Result<TrustAnchors, Fault> {
+    pub(super) fn trust(
+        &self,
+        side: &str,
+        (anchors, lists, grace_hours): (&Path, &[PathBuf], u8),
+    ) -> Result<TrustAnchors, Fault> {
         let named_in = SITE;
         let files = TrustFiles {
             anchors: self.path(anchors),
@@ -165,6 +172,9 @@ pub struct Site {
     records: SideTls,
     /// The partners' side.
     bars: Option<SideTls>,
+    mllp: Option<SideTls>,
+    hl7v2: Hl7v2Terms,
+    folders: Vec<WatchedFolder>,
     /// Who may issue the certificates of webhooks.
     webhooks: Option<TrustAnchors>,
     payload_key: Secret,
@@ -232,6 +242,13 @@ impl Site {
         let credentials = faults.keep(files.credentials(SITE, &written.gateway.certificate, &written.gateway.key));
         let records_tls = faults.keep(records_tls(&files, &written));
         let bars_tls = faults.keep(written.bars.as_ref().map(|bars| bars_tls(&files, &written, bars)).transpose());
+        let mllp_tls = faults.keep(written.mllp.as_ref().map(|mllp| mllp.tls(&files, &written)).transpose());
+        let hl7v2 = stages.as_ref().and_then(|stages| faults.keep_all(written.hl7v2.check(&stages.interfaces)));
+        let folders = stages.as_ref().zip(staff.as_ref()).and_then(|(stages, staff)| {
+            let check = |folder: &WrittenFolder| folder.check(&files, staff.principals(), stages);
+            let checked: Vec<_> = written.folders.iter().map(check).map(|each| faults.keep_all(each)).collect();
+            checked.into_iter().collect::<Option<Vec<_>>>()
+        });
         let webhooks = faults.keep(written.incidents.anchors(&files));
         let payload_key = faults.keep(files.payload_key(&written.storage));
         let witnesses = witnesses::check(&files, &written.audit.witnesses);
@@ -260,6 +277,9 @@ impl Site {
             credentials: credentials?,
             records: records_tls?,
             bars: bars_tls?,
+            mllp: mllp_tls?,
+            hl7v2: hl7v2?,
+            folders: folders?,
             webhooks: webhooks?,
             payload_key: payload_key?,
             hash_key: hash_key?,
@@ -371,6 +391,9 @@ impl Site {
             certificates: Arc::new(self.tls_files()),
             operations: self.written.operations.listen,
             partner_side: self.partner_side(),
+            hl7v2: self.hl7v2.clone(),
+            folders: self.folders.clone(),
+            mllp: self.written.mllp.as_ref().zip(self.mllp.as_ref()).map(|(written, tls)| written.side(tls)),
             limits: RequestLimits {
                 body_bytes: records.max_body_bytes,
                 body_timeout: Duration::from_secs(records.body_timeout_seconds),
@@ -435,6 +458,7 @@ impl Site {
         let (records, own) = (&self.records, &self.credentials);
         let mut trusted = vec![("records.trust_anchors".to_owned(), records.clients.clone())];
         trusted.extend(self.bars.as_ref().map(|bars| ("bars.trust_anchors".to_owned(), bars.clients.clone())));
+        trusted.extend(self.mllp.as_ref().map(|mllp| ("mllp.trust_anchors".to_owned(), mllp.clients.clone())));
         for partner in &self.partners {
             let endpoints = partner.routes.iter().flat_map(Over::endpoints);
             let anchors = endpoints.map(|endpoint| endpoint.anchors.clone());
@@ -454,6 +478,9 @@ impl Site {
         let bars_own =
             self.written.bars.as_ref().filter(|written| written.certificate.is_some()).and(self.bars.as_ref());
         credentials.extend(bars_own.map(|bars| ("bars.certificate".to_owned(), bars.credentials.clone())));
+        let mllp_own =
+            self.written.mllp.as_ref().filter(|written| written.certificate.is_some()).and(self.mllp.as_ref());
+        credentials.extend(mllp_own.map(|mllp| ("mllp.certificate".to_owned(), mllp.credentials.clone())));
         let routes = self.partners.iter().flat_map(|partner| partner.routes.iter().map(move |over| (partner, over)));
         credentials.extend(routes.filter_map(|(partner, over)| match over {
             Over::Mesh(mailbox) => {
@@ -597,6 +624,9 @@ fn bounds(written: &written::Gateway) -> Result<(), Fault> {
     if let Some(bars) = &written.bars {
         bars_bounds(bars, [records.listen, written.operations.listen])?;
     }
+    if let Some(mllp) = &written.mllp {
+        mllp.check(written)?;
+    }
     if !(1..=86_400).contains(&written.audit.witness_seconds) {
         return Err(Fault::new(SITE, "audit.witness_seconds is out of range", "write 1 to 86400 seconds"));
     }
@@ -643,8 +673,8 @@ fn check_answers(written: &written::Gateway, partners: &[Partner], faults: &mut 
 
 /// The TLS of the provider's side or the partners' side, and what it is made of.
 #[derive(Debug)]
-struct SideTls {
-    tls: ServerTls,
+pub(super) struct SideTls {
+    pub(super) tls: ServerTls,
     credentials: Credentials,
     clients: TrustAnchors,
 }
@@ -670,7 +700,7 @@ fn bars_tls(files: &Files, written: &written::Gateway, bars: &written::Bars) -> 
     side_tls("bars", credentials, files.trust("bars", clients)?)
 }
 
-fn side_tls(side: &str, credentials: Credentials, clients: TrustAnchors) -> Result<SideTls, Fault> {
+pub(super) fn side_tls(side: &str, credentials: Credentials, clients: TrustAnchors) -> Result<SideTls, Fault> {
     let tls = server_config(&credentials, &clients, system_clock())
         .map_err(|error| Fault::new(SITE, format!("{side}.certificate: {error}"), error.hint()))?;
     Ok(SideTls { tls, credentials, clients })
@@ -735,7 +765,7 @@ fn load_stages(
     };
     let texts = faults.keep(agreements::texts(files, others.replaced));
     let agreements = texts.and_then(|texts| agreements::load(&texts, &known, hashes, faults));
-    let interfaces = load_interfaces(written, validator.as_ref(), faults);
+    let interfaces = load_interfaces(written, (validator.as_ref(), models.unwrap_or_default()), faults);
     let pseudonym_keys = facts.pseudonym_keys;
     let stages = Stages {
         provider: provenance::Gateway::new(
@@ -755,7 +785,7 @@ fn load_stages(
 
 fn load_interfaces(
     written: &written::Gateway,
-    validator: Option<&Validator>,
+    (validator, definitions): (Option<&Validator>, &[Document]),
     faults: &mut Faults,
 ) -> BTreeMap<InterfaceName, Interface> {
     for (name, interface) in &written.interfaces {
@@ -793,6 +823,7 @@ fn load_interfaces(
     }
     let mut checked = |name: &InterfaceName, interface: &written::Interface| Interface {
         record: interface.record.clone(),
+        model: model(&interface.record, definitions, written.hl7v2.default_offset.as_deref()),
         profile: interface.profile.clone(),
         ordered: interface.order_by_subject,
         identified_by: interface.identified_by.clone(),
@@ -801,6 +832,13 @@ fn load_interfaces(
         handover: handovers.remove(name),
     };
     written.interfaces.iter().map(|(name, interface)| (name.clone(), checked(name, interface))).collect()
+}
+
+/// The logical model with this URL, as what is not JSON is read by it.
+fn model(url: &str, definitions: &[Document], offset: Option<&str>) -> Option<Arc<Model>> {
+    let url = without_version(url);
+    let definition = definitions.iter().find(|definition| definition.root().text_of("url").as_deref() == Some(url))?;
+    Model::of(definition).map(|model| Arc::new(model.with_offset(offset)))
 }
 
 /// Codes of `http://hl7.org/fhir/request-priority`.

@@ -41,7 +41,17 @@ impl Staff {
 
     /// Ids, certificates and keys that two share would let one pass for the other.
     pub(super) fn of(files: &Files, written: &written::Gateway, faults: &mut Faults) -> Option<Staff> {
-        let list: Vec<Principal> = written.principals.iter().map(|each| principal(files, each, faults)).collect();
+        let folders = |id: &PrincipalId| written.folders.iter().find(|folder| folder.principal == *id);
+        let as_folder = |each: Principal| match folders(&each.id) {
+            // Nobody can present it: it only tells the principal from others.
+            Some(folder) if each.certificate.is_none() && each.key.is_none() => {
+                let place = format!("folder {} of {}", folder.path.display(), each.id);
+                Principal { certificate: Some(sha_256(place.as_bytes())), ..each }
+            }
+            _ => each,
+        };
+        let list = written.principals.iter().map(|each| as_folder(principal(files, each, faults)));
+        let list: Vec<Principal> = list.collect();
         let default = written.cli.as_ref().map(|cli| cli.default.clone());
         if let Some(unknown) = default.as_ref().filter(|id| !list.iter().any(|each| each.id == **id)) {
             let text = format!("cli.as: there is no principal {unknown}");

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::folders::Folder;
+use super::hl7v2::{Hl7v2, Mllp};
 use super::incidents::Incidents;
 use super::limits::LimitsSection;
 use super::witnesses::Witness;
@@ -20,6 +22,14 @@ pub(super) struct Gateway {
     pub(super) records: Records,
     /// Without it, no partner can answer by a message of its own.
     pub(super) bars: Option<Bars>,
+    /// Which HL7 v2 messages are taken.
+    #[serde(default)]
+    pub(super) hl7v2: Hl7v2,
+    /// Without it, HL7 v2 messages come over HTTP alone.
+    pub(super) mllp: Option<Mllp>,
+    /// Folders whose files are taken as records.
+    #[serde(default)]
+    pub(super) folders: Vec<Folder>,
     pub(super) operations: Operations,
     pub(super) storage: Storage,
     pub(super) audit: Audit,
@@ -218,7 +228,7 @@ fn one() -> u64 {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Interface {
-    /// Canonical URL of the record's logical model.
+    /// Canonical URL of the record's logical model; or, for FHIR resources, of their profile or R4 type.
     pub(super) record: String,
     /// File name of the FML map, in the site's `mappings/` or among the built-in ones.
     pub(super) map: String,
@@ -227,7 +237,8 @@ pub(super) struct Interface {
     /// Whether messages about one person reach a recipient in the order in which they were accepted. Default false.
     #[serde(default)]
     pub(super) order_by_subject: bool,
-    /// The members of the record that identify it: `["recordId", "version"]`. Without any, its bytes do.
+    /// The members of the record that identify it: `["recordId", "version"]`, `["id", "meta.versionId"]`. Without any, its
+    /// bytes do.
     #[serde(default)]
     pub(super) identified_by: Vec<String>,
     /// How many minutes a message may take to be acknowledged, by the priority of its request: `stat`, `asap`, `urgent`,

@@ -1,5 +1,7 @@
 //! SHA-256, and how digests are written: what names a text, a record or a map.
 
+use std::io;
+
 use aws_lc_rs::digest;
 
 /// The SHA-256 of `bytes`.
@@ -7,6 +9,24 @@ pub fn sha_256(bytes: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     hash
+}
+
+/// The SHA-256 of everything that `reader` gives, without keeping it.
+///
+/// # Errors
+/// What the reader says.
+pub fn sha_256_of(mut reader: impl io::Read) -> io::Result<[u8; 32]> {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => break,
+            read => context.update(&buffer[..read]),
+        }
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    Ok(hash)
 }
 
 /// Hexadecimal, in lower case.
@@ -39,5 +59,6 @@ mod tests {
     fn a_digest_is_the_published_one() {
         // FIPS 180-4, example for "abc".
         assert_eq!(hex(&sha_256(b"abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(sha_256_of(&b"abc"[..]).expect("it is read"), sha_256(b"abc"));
     }
 }

@@ -1,11 +1,24 @@
 //! Stage 1: bytes and the client's certified identity become [`Received`].
 //!
 //! Enters: what a sender submitted, and who it is by its certificate. Leaves: a [`Received`], the record parsed and
-//! found to conform to the interface's logical model. Invariant: a record that is not complete JSON of the declared
-//! media type, or lacks what its model requires, never becomes `Received`.
+//! found to conform to the interface's logical model, or to the FHIR profile that the interface reads. Invariant: a record
+//! that is not complete JSON (or FHIR XML) of the declared media type, or lacks what its model requires, never becomes
+//! `Received`.
 
+pub mod hl7v2;
+mod model;
+mod rows;
+mod syntax;
+mod table;
+
+use std::borrow::Cow;
+
+pub use self::model::Model;
+pub use self::rows::{Numbered, RowFault, Rows, Unreadable as RowsUnreadable};
+pub use self::syntax::{Reads, media_type};
+pub use self::table::{Header, HeaderFault, Row};
 use crate::fhir::outcome::Issue;
-use crate::fhir::{Document, Instant, Limits, ParseError};
+use crate::fhir::{Document, Instant, Limits, Node, ParseError};
 use crate::identity::digest::{hex, sha_256};
 use crate::identity::{InterfaceName, MessageId, PartyId, PrincipalId};
 
@@ -81,11 +94,22 @@ impl Received {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The media type is not one this interface reads.
-    #[error("the record's media type is not application/json")]
-    MediaType,
+    #[error("the record's media type is not {}", .0.media_types())]
+    MediaType(Reads),
     /// The bytes are not a JSON document.
     #[error("the record is not JSON: {0}")]
     Syntax(#[from] ParseError),
+    /// The bytes are not FHIR XML.
+    #[error("the record is not FHIR XML: {what}")]
+    Xml {
+        /// What is wrong, and where.
+        what: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The bytes are not an HL7 v2 message.
+    #[error("the HL7 v2 message cannot be read: {0}")]
+    Hl7v2(#[from] hl7v2::Unreadable),
     /// The record does not conform to its logical model.
     #[error("the record does not conform to the logical model of {interface}: {} found", issues.len())]
     Model {
@@ -103,16 +127,30 @@ impl Error {
     /// What the sender can do about it.
     pub fn hint(&self) -> String {
         match self {
-            Error::MediaType => "send the record as Content-Type: application/json".to_owned(),
+            Error::MediaType(reads) => format!("send the record as Content-Type: {}", reads.media_types()),
             Error::Syntax(error) => error.hint().to_owned(),
+            Error::Xml { hint, .. } => (*hint).to_owned(),
+            Error::Hl7v2(unreadable) => unreadable.hint.to_owned(),
             Error::Model { .. } => "complete the record as the issues say, then send it again".to_owned(),
             Error::IdempotencyKey => "use a UUID as the key".to_owned(),
         }
     }
 }
 
-/// Parses and checks a submission. `conforms` checks the record against the interface's logical model; `identified_by`
-/// names the members that identify a record of it, as its id and version do.
+/// How an interface reads what is submitted to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'t> {
+    /// What a record may cost.
+    pub limits: &'t Limits,
+    /// A record of a logical model, or a FHIR resource.
+    pub reads: Reads,
+    /// The logical model, which says where in an HL7 v2 message its elements are, if it does.
+    pub model: Option<&'t Model>,
+    /// The members that identify a record, as its id and version do; below others with dots: `meta.versionId`.
+    pub identified_by: &'t [String],
+}
+
+/// Parses and checks a submission. `conforms` checks the record against the interface's logical model or profile.
 ///
 /// The message's id comes from the sender, the interface and the idempotency key; without a key, what identifies the
 /// record stands in for it, and without that the digest of its bytes: what is sent twice is one message.
@@ -121,29 +159,22 @@ impl Error {
 /// [`Error`], which names the place in the record.
 pub fn receive(
     submission: Submission,
-    (limits, identified_by): (&Limits, &[String]),
+    terms: Terms<'_>,
     conforms: impl FnOnce(&Document) -> Vec<Issue>,
 ) -> Result<Received, Error> {
     let Submission { sender, by, interface, content_type, idempotency_key, body, received_at } = submission;
-    if !content_type.as_deref().is_some_and(is_json) {
-        return Err(Error::MediaType);
-    }
+    let syntax = content_type.as_deref().and_then(|sent| terms.reads.syntax(sent, terms.model));
+    let syntax = syntax.ok_or(Error::MediaType(terms.reads))?;
     let hash = sha_256(&body);
     let key = idempotency_key.map(checked).transpose()?;
-    let record = Document::parse(body, limits)?;
-    let issues = conforms(&record);
+    let (record, mut issues) = syntax.parse(body, terms.limits)?;
+    issues.append(&mut conforms(&record));
     if issues.iter().any(Issue::is_error) {
         return Err(Error::Model { interface, issues });
     }
-    let own = || own_identity(&record, identified_by).unwrap_or_else(|| format!("sha-256 {}", hex(&hash)));
+    let own = || own_identity(&record, terms.identified_by).unwrap_or_else(|| format!("sha-256 {}", hex(&hash)));
     let message = MessageId::derive(&sender, &interface, &key.map_or_else(own, |key| format!("key {key}")));
     Ok(Received { message, sender, by, interface, record, digest: hash, received_at })
-}
-
-/// `application/json` or `application/fhir+json`, with any parameters.
-fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    ["application/json", "application/fhir+json"].iter().any(|known| essence.eq_ignore_ascii_case(known))
 }
 
 fn checked(key: String) -> Result<String, Error> {
@@ -153,13 +184,18 @@ fn checked(key: String) -> Result<String, Error> {
 
 /// What identifies the record by itself; `None` when nothing does, or it lacks a part. Each part follows its length, so
 /// that no two lists of parts are the same text.
-fn own_identity(record: &Document, identified_by: &[String]) -> Option<String> {
-    let part = |name: &String| {
-        let text = record.root().member(name)?.text()?;
+pub fn own_identity(record: &Document, identified_by: &[String]) -> Option<String> {
+    let part = |path: &String| {
+        let text = text_at(record.root(), path)?;
         Some(format!(" {}:{text}", text.len()))
     };
     let parts: String = identified_by.iter().map(part).collect::<Option<_>>()?;
     (!parts.is_empty()).then(|| format!("record{parts}"))
+}
+
+/// The text that a dotted path leads to.
+fn text_at<'r>(root: Node<'r>, path: &str) -> Option<Cow<'r, str>> {
+    path.split('.').try_fold(root, |at, name| at.member(name))?.text()
 }
 
 #[cfg(test)]
@@ -179,9 +215,14 @@ mod tests {
         }
     }
 
+    fn terms<'t>(identified_by: &'t [String], limits: &'t Limits) -> Terms<'t> {
+        Terms { limits, reads: Reads::Record, model: None, identified_by }
+    }
+
     #[test]
     fn the_same_bytes_are_the_same_message_and_a_key_overrides_them() {
-        let receive = |submission| receive(submission, (&Limits::default(), &[]), |_| vec![]).expect("it is received");
+        let limits = Limits::default();
+        let receive = |submission| receive(submission, terms(&[], &limits), |_| vec![]).expect("it is received");
         let first = receive(submission("{}"));
         assert_eq!(first.message(), receive(submission("{}")).message());
         assert_ne!(first.message(), receive(submission("{ }")).message());
@@ -196,7 +237,7 @@ mod tests {
         let by = ["id".to_owned(), "version".to_owned()];
         let id = |body, key: Option<&str>| {
             let submission = Submission { idempotency_key: key.map(str::to_owned), ..submission(body) };
-            receive(submission, (&Limits::default(), &by), |_| vec![]).expect("it is received").message()
+            receive(submission, terms(&by, &Limits::default()), |_| vec![]).expect("it is received").message()
         };
         let first = id(r#"{"id":"a","version":"1"}"#, None);
         assert_eq!(first, id(r#"{"version":"1", "id":"a","more":true}"#, None), "however it is written");
@@ -208,14 +249,26 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_an_identity_may_stand_below_others() {
+        let document = |text: &str| Document::parse(text, &Limits::default()).expect("it is JSON");
+        let by = ["id".to_owned(), "meta.versionId".to_owned()];
+        let whole = own_identity(&document(r#"{"id":"a","meta":{"versionId":"2"}}"#), &by);
+        assert_eq!(whole.as_deref(), Some("record 1:a 1:2"));
+        assert_eq!(own_identity(&document(r#"{"id":"a","meta":"2"}"#), &by), None);
+    }
+
+    #[test]
     fn what_is_wrong_is_refused_by_kind() {
         let refused = |submission| {
             let missing = Issue::error(IssueType::Required, "recordId is missing");
-            receive(submission, (&Limits::default(), &[]), |_| vec![missing]).expect_err("it is refused")
+            receive(submission, terms(&[], &Limits::default()), |_| vec![missing]).expect_err("it is refused")
         };
         let xml = Submission { content_type: Some("application/xml".to_owned()), ..submission("{}") };
-        assert!(matches!(refused(xml), Error::MediaType));
-        assert!(matches!(refused(Submission { content_type: None, ..submission("{}") }), Error::MediaType));
+        assert!(matches!(refused(xml), Error::MediaType(Reads::Record)));
+        assert!(matches!(
+            refused(Submission { content_type: None, ..submission("{}") }),
+            Error::MediaType(Reads::Record)
+        ));
         assert!(matches!(refused(submission("{\"a\":1")), Error::Syntax(_)));
         assert!(matches!(refused(submission("{}")), Error::Model { issues, .. } if issues.len() == 1));
         for key in ["", "a b", "é", &"k".repeat(256)] {

@@ -521,8 +521,17 @@ fn a_received_record_is_mapped_by_the_map_of_its_interface() {
         received_at: time::macros::datetime!(2026-01-01 00:00 UTC),
     };
     let receive = |interface| {
-        crate::intake::receive(submission(interface), (&crate::fhir::Limits::default(), &[]), |_| vec![])
-            .expect("it is received")
+        crate::intake::receive(
+            submission(interface),
+            crate::intake::Terms {
+                limits: &crate::fhir::Limits::default(),
+                reads: crate::intake::Reads::Record,
+                model: None,
+                identified_by: &[],
+            },
+            |_| vec![],
+        )
+        .expect("it is received")
     };
     let map = Arc::new(compiled(&patient("src -> tgt.id = uuid(); src.sex -> tgt.gender;")));
     let mappings: Mappings = [("a".parse().expect("a name"), Arc::clone(&map))].into_iter().collect();

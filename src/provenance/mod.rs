@@ -228,7 +228,12 @@ mod tests {
             body: record.into(),
             received_at: time::macros::datetime!(2026-03-04 00:00 UTC),
         };
-        let received = intake::receive(submission, (&Limits::default(), &[]), |_| vec![]).expect("it is received");
+        let received = intake::receive(
+            submission,
+            intake::Terms { limits: &Limits::default(), reads: intake::Reads::Record, model: None, identified_by: &[] },
+            |_| vec![],
+        )
+        .expect("it is received");
         let files = [
             ("crisis-escalation.map", include_str!("../../mappings/crisis-escalation.map")),
             ("minimum-dataset.map", include_str!("../../mappings/minimum-dataset.map")),

@@ -37,7 +37,7 @@ use tower::ServiceExt as _;
 use super::body::{Answer, Metered};
 use super::connections::{Client, Connections, Guest, Place};
 pub use super::limits::{Limit, Limits, Tally};
-use super::ration::{Ration, Supply};
+use super::ration::{Account, Ration, Supply};
 use super::wire::Wire;
 use crate::fhir::outcome::{Issue, IssueType, operation_outcome};
 use crate::identity::PartyId;
@@ -159,6 +159,107 @@ impl Listener {
                 tokio::select! {
                     () = guest.is_sent_away() => {}
                     () = door.admit(stream, address, &place) => {}
+                }
+                drop(place);
+            });
+        }
+        drop(self.socket);
+        let drained = timeout(self.limits.drain, async { while connections.join_next().await.is_some() {} }).await;
+        if drained.is_err() {
+            tracing::warn!(address = %self.address, open = connections.len(), "connections cut at shutdown");
+        }
+    }
+}
+
+/// A connection that speaks something else than HTTP, from its admission to its end.
+pub(super) struct Visit {
+    pub(super) peer: Peer,
+    pub(super) limits: Limits,
+    pub(super) tally: Tally,
+    ration: Arc<Ration>,
+    supply: Arc<Supply>,
+    guest: Arc<Guest>,
+    tls: ServerTls,
+    chain: Vec<CertificateDer<'static>>,
+    judged: std::sync::Mutex<Instant>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Visit {
+    /// A place for what the peer asks for next.
+    pub(super) fn begin(&self) -> Result<Account, Limit> {
+        self.ration.begin(&self.supply, &self.guest)
+    }
+
+    /// Until the gateway stops.
+    pub(super) async fn is_over(&self) {
+        stopping(self.stop.clone()).await;
+    }
+
+    /// Whether the peer's certificate still counts; looked at every [`Limits::judge_again`].
+    pub(super) fn is_still_trusted(&self) -> bool {
+        let mut judged = self.judged.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if judged.elapsed() < self.limits.judge_again {
+            return true;
+        }
+        *judged = Instant::now();
+        let Err(error) = self.tls.judge_again(&self.chain) else { return true };
+        tracing::warn!(party = %self.peer.party, reason = %refused_again(error), "a client is not trusted any more");
+        false
+    }
+}
+
+impl Listener {
+    /// Serves connections over mutual TLS that speak something else than HTTP, as [`Listener::serve`] does. Nothing is
+    /// served without TLS.
+    pub(super) async fn serve_visits<F>(
+        self,
+        stop: watch::Receiver<bool>,
+        talk: impl Fn(TlsStream<TcpStream>, Visit) -> F + Clone + Send + Sync + 'static,
+    ) where
+        F: Future<Output = ()> + Send,
+    {
+        let Some(tls) = self.tls.clone() else { return };
+        let guests = Connections::new(self.limits, self.tally.clone());
+        let ration = Ration::new(self.limits, self.tally.clone());
+        let mut connections = JoinSet::new();
+        let mut stopped = pin!(stopping(stop.clone()));
+        loop {
+            let accepted = tokio::select! {
+                () = &mut stopped => break,
+                accepted = accept(&self.socket, &guests) => accepted,
+            };
+            while connections.try_join_next().is_some() {}
+            let Some((stream, address, place)) = accepted else { continue };
+            let (tls, limits, tally, talk) = (tls.clone(), self.limits, self.tally.clone(), talk.clone());
+            let (ration, stop) = (ration.clone(), stop.clone());
+            connections.spawn(async move {
+                let guest = place.guest().clone();
+                let visit = async {
+                    // ACKs are small and awaited.
+                    let _ = stream.set_nodelay(true);
+                    let (stream, peer) = match identify(&tls, stream, address, limits.handshake).await {
+                        Ok(identified) => identified,
+                        Err(reason) => {
+                            if matches!(reason, Refused::Slow(_)) {
+                                tally.count(Limit::Handshake);
+                            }
+                            return tracing::warn!(peer = %address, %reason, "connection refused");
+                        }
+                    };
+                    let client = Client::Certificate(peer.certificate);
+                    if !place.belongs_to(client) {
+                        return tracing::warn!(peer = %address, "connection refused: its client has enough");
+                    }
+                    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
+                    let supply = ration.of(client);
+                    let judged = std::sync::Mutex::new(Instant::now());
+                    let guest = place.guest().clone();
+                    talk(stream, Visit { peer, limits, tally, ration, supply, guest, tls, chain, judged, stop }).await;
+                };
+                tokio::select! {
+                    () = guest.is_sent_away() => {}
+                    () = visit => {}
                 }
                 drop(place);
             });

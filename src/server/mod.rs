@@ -12,12 +12,15 @@ mod connections;
 mod cosigning;
 pub(crate) mod discovery;
 pub mod exchange;
+mod folders;
 mod framing;
 mod handles;
 mod handovers;
+mod hl7v2;
 mod limits;
 pub mod listener;
 mod metrics;
+mod mllp;
 mod operations;
 mod outbox;
 mod partner_side;
@@ -45,8 +48,11 @@ use tracing::{error, info};
 pub use self::agreements::{AgreementFolder, Hashes, Texts};
 pub use self::certificates::TlsFiles;
 pub use self::cosigning::Watcher;
+pub use self::folders::{FolderFormat, WatchedFolder};
+pub use self::hl7v2::Terms as Hl7v2Terms;
 use self::listener::{Limits, Listener, Tally};
 use self::metrics::Metrics;
+pub use self::mllp::MllpLimits;
 pub use self::partner_side::{PartnerSide, Terms};
 use crate::audit::Checkpointer;
 use crate::delivery::{Lane, Notifier};
@@ -68,6 +74,12 @@ pub struct Settings {
     pub operations: SocketAddr,
     /// The partners' side, where their responses come; none where all answer otherwise.
     pub partner_side: Option<PartnerSide>,
+    /// Which HL7 v2 messages are taken.
+    pub hl7v2: Hl7v2Terms,
+    /// Where they come in over MLLP; none where they come over HTTP alone.
+    pub mllp: Option<MllpSide>,
+    /// Folders whose files are taken.
+    pub folders: Vec<WatchedFolder>,
     /// What one request may cost.
     pub limits: RequestLimits,
     /// What connections and requests together may cost.
@@ -88,6 +100,17 @@ pub struct Settings {
     pub agreements: Arc<dyn AgreementFolder>,
 }
 
+/// Where HL7 v2 messages come in over MLLP.
+#[derive(Debug)]
+pub struct MllpSide {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Its mutual TLS.
+    pub tls: ServerTls,
+    /// What messages may cost.
+    pub limits: MllpLimits,
+}
+
 /// What one request may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLimits {
@@ -103,6 +126,7 @@ struct Service {
     gateway: Arc<Gateway>,
     metrics: Metrics,
     limits: RequestLimits,
+    hl7v2: Hl7v2Terms,
     tally: Tally,
     /// The site's name in acts and tokens.
     site: String,
@@ -138,7 +162,7 @@ pub struct Running {
     lanes: Vec<JoinHandle<()>>,
     /// Empty our MESH mailboxes.
     posts: Vec<JoinHandle<()>>,
-    /// Ask partners what they take, and witnesses to cosign.
+    /// Ask partners what they take, and witnesses to cosign; attend to folders.
     asking: Vec<JoinHandle<()>>,
     /// What people owe and do: acts, agreements, certificates, reviews, handovers, notices, retention.
     office: [JoinHandle<()>; 9],
@@ -186,6 +210,13 @@ pub async fn start(
         }
         None => None,
     };
+    let mllp = match settings.mllp {
+        Some(side) => {
+            let listener = Listener::bind_mutual_tls(side.listen, side.tls, limits).await;
+            Some((listener.map_err(at(side.listen))?, side.limits))
+        }
+        None => None,
+    };
     let began = retention::Clock::at_start(gateway.store(), clock::now()).await?;
     gateway.started(by, clock::now()).await?;
     // Whoever verifies from now on finds a head.
@@ -198,7 +229,18 @@ pub async fn start(
         (records.counting(tally.clone()), operations.counting(metrics.refusals().at("operations")));
     let draining = AtomicBool::new(false);
     let (watchers, watched_every) = (settings.watchers, settings.watched_every);
-    let Settings { limits, site, notifier, certificates, acts, agreements: folder, checkpoint_every, .. } = settings;
+    let Settings {
+        limits,
+        hl7v2,
+        folders: watched_folders,
+        site,
+        notifier,
+        certificates,
+        acts,
+        agreements: folder,
+        checkpoint_every,
+        ..
+    } = settings;
     let agreements = agreements::Standing::default();
     let certificates = certificates::Standing::of(certificates);
     let findings = discovery::Findings::default();
@@ -206,6 +248,7 @@ pub async fn start(
         gateway,
         metrics,
         limits,
+        hl7v2,
         tally,
         site,
         notifier,
@@ -224,11 +267,18 @@ pub async fn start(
         let side = Arc::new(partner_side::Side { service: service.clone(), terms });
         tokio::spawn(listener.serve(partner_side::router(side), stopped.clone()))
     });
+    let messages = mllp.map(|(listener, limits)| {
+        let listener = listener.counting(service.metrics.refusals().at("mllp"));
+        info!(mllp = %listener.local_address(), "HL7 v2 messages are taken");
+        let service = service.clone();
+        let talk = move |stream, visit| mllp::converse(service.clone(), limits, stream, visit);
+        tokio::spawn(listener.serve_visits(stopped.clone(), talk))
+    });
     let listeners = vec![
         tokio::spawn(records.serve(records::router(service.clone()), stopped.clone())),
         tokio::spawn(operations.serve(operations::router(service.clone()), stopped.clone())),
     ];
-    let listeners = listeners.into_iter().chain(partners).collect();
+    let listeners = listeners.into_iter().chain(partners).chain(messages).collect();
     let lanes = service.gateway.lanes.values().flatten();
     let drain = |lane: &Arc<Lane>| tokio::spawn(outbox::drain(service.clone(), lane.clone(), stopped.clone()));
     let lanes = lanes.map(drain).collect();
@@ -238,7 +288,9 @@ pub async fn start(
     let lanes_asked = service.gateway.lanes.values().flatten();
     let ask = |lane: &Arc<Lane>| tokio::spawn(discovery::ask(service.clone(), lane.clone(), stopped.clone()));
     let watch = |watcher| tokio::spawn(cosigning::ask(service.clone(), watcher, watched_every, stopped.clone()));
-    let asking = lanes_asked.map(ask).chain(watchers.into_iter().map(watch)).collect();
+    let attend = |folder| tokio::spawn(folders::attend(service.clone(), folder, stopped.clone()));
+    let asking = lanes_asked.map(ask).chain(watchers.into_iter().map(watch));
+    let asking = asking.chain(watched_folders.into_iter().map(attend)).collect();
     let (look, asked) = watch::channel(0);
     let office = [
         tokio::spawn(agreements::watch(service.clone(), folder, asked.clone(), stopped.clone())),

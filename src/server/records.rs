@@ -17,7 +17,7 @@ use super::access::{look, looked, permit};
 use super::body::{self, Unread};
 use super::listener::{Limit, Peer};
 use super::ration::Account;
-use super::{Service, audit_routes, clock, handovers, review_routes, validate};
+use super::{Service, audit_routes, clock, handovers, hl7v2, review_routes, validate};
 use crate::acts::message;
 use crate::audit::Object;
 use crate::delivery::outbox::{self, Queued};
@@ -39,6 +39,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) fn router(service: Arc<Service>) -> Router {
     Router::new()
         .route("/records/{interface}", post(submit))
+        .route("/hl7v2", post(hl7v2::post))
         .route("/messages/{id}", get(state))
         .route("/messages/{id}/lineage", get(lineage))
         .route("/messages/{id}/withheld", get(withheld))
@@ -158,6 +159,14 @@ fn wish(query: Option<&str>) -> Option<Wish> {
 }
 
 async fn accept(service: &Service, submission: Submission, started: Stopwatch) -> Response {
+    match take(service, submission, started).await {
+        Ok(queued) => accepted(&queued),
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+/// Takes a submission to the outbox, and counts what came of it.
+pub(super) async fn take(service: &Service, submission: Submission, started: Stopwatch) -> Result<Queued, Refusal> {
     let interface = submission.interface.clone();
     let known = service.gateway.stages().interfaces.contains_key(&interface);
     let label = if known { interface.as_str() } else { "unknown" };
@@ -169,7 +178,7 @@ async fn accept(service: &Service, submission: Submission, started: Stopwatch) -
                 service.metrics.lacked(label, "marked", queued.lacks().len());
             }
             service.wake(queued.recipient());
-            accepted(&queued)
+            Ok(queued)
         }
         Err(refusal) => {
             service.metrics.submitted(label, refusal.stage(), started.elapsed());
@@ -179,7 +188,7 @@ async fn accept(service: &Service, submission: Submission, started: Stopwatch) -
                 Refusal::Outbox(outbox::Error::Full(_)) => service.tally.count(Limit::Outbox),
                 _ => {}
             }
-            refused(&refusal)
+            Err(refusal)
         }
     }
 }
@@ -286,8 +295,11 @@ fn status(refusal: &Refusal) -> StatusCode {
         Refusal::UnknownInterface { .. } => StatusCode::NOT_FOUND,
         Refusal::UnknownSender => StatusCode::FORBIDDEN,
         Refusal::Intake(error) => match error {
-            intake::Error::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            intake::Error::Syntax(_) | intake::Error::IdempotencyKey => StatusCode::BAD_REQUEST,
+            intake::Error::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            intake::Error::Syntax(_)
+            | intake::Error::Xml { .. }
+            | intake::Error::Hl7v2(_)
+            | intake::Error::IdempotencyKey => StatusCode::BAD_REQUEST,
             intake::Error::Model { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         },
         Refusal::Mapping(_) | Refusal::Incomplete { .. } | Refusal::Unsaid | Refusal::Validation(_) => {

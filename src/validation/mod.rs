@@ -275,6 +275,25 @@ impl Validator {
         walk.finish()
     }
 
+    /// Checks a FHIR resource that was submitted where one of `profile`, or of the R4 type with that URL, is read.
+    pub fn check_submitted(&self, document: &Document, profile: &str) -> Vec<Issue> {
+        let url = without_version(profile);
+        let wanted = self.type_of(url).or_else(|| url.strip_prefix(R4)).unwrap_or_default();
+        match document.resource_type() {
+            Some(found) if found == wanted => self.check_document(document, Some(profile)),
+            _ => {
+                let text = format!("the resource is not a {wanted}, which this interface reads");
+                let issue = Issue::error(IssueType::Structure, text).at(ElementPath::root()).rule("r4-resource-type");
+                vec![issue.hint(format!("submit a resource with the resourceType {wanted}"))]
+            }
+        }
+    }
+
+    /// Whether the URL is that of a logical model that is loaded.
+    pub fn is_logical(&self, url: &str) -> bool {
+        self.models.contains_key(without_version(url))
+    }
+
     /// Whether a profile, extension or logical model with this URL is loaded, or it is a base type.
     pub fn knows(&self, url: &str) -> bool {
         let url = without_version(url);

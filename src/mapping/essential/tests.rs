@@ -136,7 +136,10 @@ fn received(record: &str) -> Received {
         body: record.into(),
         received_at: time::macros::datetime!(2026-03-04 08:00 UTC),
     };
-    intake::receive(submission, (&Limits::default(), &[]), |_| vec![]).expect("it is received")
+    let limits = Limits::default();
+    let reads = intake::Reads::Record;
+    let terms = intake::Terms { limits: &limits, reads, model: None, identified_by: &[] };
+    intake::receive(submission, terms, |_| vec![]).expect("it is received")
 }
 
 fn mapped(record: &str) -> Mapped {

@@ -1,0 +1,408 @@
+//! Watched folders: a file that has settled is taken as records, and moved to `done/` or `failed/` with a report beside it.
+//!
+//! Enters: files in a folder. Leaves: messages, and `NAME.report.ndjson`, a line a record: its row, outcome and message,
+//! or what is wrong with it, never a value. Invariants: a file stays where it is until every record of it is on disk as a
+//! message or reported as refused; a record that is taken again, since the gateway or the machine stopped before the file
+//! was moved, is the message that it was: its key follows from the record, or from the file's content and its place in it.
+//! A file whose record is refused for now (no room, no store) stays, and is taken later from its beginning.
+
+mod content;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use self::content::{Content, Part};
+use super::hl7v2;
+use super::records::take;
+use super::{Service, clock};
+use crate::fhir::outcome::Issue;
+use crate::identity::digest::{hex, sha_256, sha_256_of};
+use crate::identity::{InterfaceName, PrincipalId};
+use crate::intake::hl7v2::{Head, Location, MEDIA_TYPES};
+use crate::intake::{Model, Submission, media_type, own_identity};
+use crate::pipeline;
+use crate::refusal::{Refusal, Retry};
+
+/// How often a folder is looked at.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// How long is waited when the gateway takes no more, or its store does not answer.
+const PUT_OFF: Duration = Duration::from_secs(5);
+
+/// A folder whose files are taken.
+#[derive(Clone, Debug)]
+pub struct WatchedFolder {
+    /// Where.
+    pub path: PathBuf,
+    /// The interface of its records; none where each says it by its type.
+    pub interface: Option<InterfaceName>,
+    /// What its files hold.
+    pub format: FolderFormat,
+    /// As whom they are submitted.
+    pub principal: PrincipalId,
+    /// How long a file must stay as it is.
+    pub settle: Duration,
+    /// Whether nothing is sent.
+    pub dry_run: bool,
+}
+
+/// What files hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FolderFormat {
+    /// A record.
+    Json,
+    /// A record a line.
+    Ndjson,
+    /// A record a row.
+    Csv,
+    /// Messages, each from its MSH segment on.
+    Hl7v2,
+    /// A resource, as JSON or XML.
+    Fhir,
+}
+
+/// Why a file was not finished.
+#[derive(Debug, thiserror::Error)]
+enum Unfinished {
+    #[error("the gateway takes no more for now")]
+    PutOff,
+    #[error("the gateway stops")]
+    Stopped,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Looks at a folder until `stopped` says so.
+pub(super) async fn attend(service: Arc<Service>, folder: WatchedFolder, mut stopped: watch::Receiver<bool>) {
+    let mut seen = BTreeMap::new();
+    let mut said = None;
+    loop {
+        let looked = look(&service, &folder, &mut seen, &stopped).await;
+        let pause = match looked {
+            Ok(()) => {
+                said = None;
+                EVERY
+            }
+            Err(Unfinished::Stopped) => break,
+            Err(reason) => {
+                let text = reason.to_string();
+                if said.as_ref() != Some(&text) {
+                    warn!(folder = %folder.path.display(), reason = %text, "files wait in a folder; the next look follows");
+                }
+                said = Some(text);
+                PUT_OFF
+            }
+        };
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => break,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// What was seen of a file, and since when.
+type Seen = BTreeMap<String, ((u64, SystemTime), Instant)>;
+
+/// Takes every file that has settled, by name.
+async fn look(
+    service: &Arc<Service>,
+    folder: &WatchedFolder,
+    seen: &mut Seen,
+    stopped: &watch::Receiver<bool>,
+) -> Result<(), Unfinished> {
+    let path = folder.path.clone();
+    let files = tokio::task::spawn_blocking(move || files(&path)).await.map_err(io::Error::other)??;
+    seen.retain(|name, _| files.contains_key(name));
+    for (name, now) in files {
+        let (before, since) = seen.entry(name.clone()).or_insert((now, Instant::now()));
+        if *before != now {
+            (*before, *since) = (now, Instant::now());
+        }
+        if since.elapsed() >= folder.settle {
+            Taking { service, folder, name: &name, state: now }.take(stopped).await?;
+            seen.remove(&name);
+        }
+    }
+    Ok(())
+}
+
+/// The files that may be taken: no hidden ones, none that is still being written under another name, no links.
+fn files(folder: &Path) -> io::Result<BTreeMap<String, (u64, SystemTime)>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let unfinished = ["tmp", "part", "partial", "filepart", "swp"];
+        let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending).to_ascii_lowercase();
+        if name.starts_with('.') || name.ends_with('~') || unfinished.contains(&ending.as_str()) {
+            continue;
+        }
+        // One that is gone by now was another's.
+        let Ok(metadata) = fs::symlink_metadata(entry.path()) else { continue };
+        if metadata.is_file() {
+            found.insert(name, state_of(&entry.path())?);
+        }
+    }
+    Ok(found)
+}
+
+/// Size and time of a file.
+fn state_of(file: &Path) -> io::Result<(u64, SystemTime)> {
+    let metadata = fs::symlink_metadata(file)?;
+    Ok((metadata.len(), metadata.modified()?))
+}
+
+/// A file that is being taken.
+struct Taking<'t> {
+    service: &'t Arc<Service>,
+    folder: &'t WatchedFolder,
+    name: &'t str,
+    /// Its size and time when it had settled.
+    state: (u64, SystemTime),
+}
+
+/// How its records ended.
+#[derive(Default)]
+struct Tally {
+    done: u64,
+    failed: u64,
+}
+
+impl Taking<'_> {
+    async fn take(&self, stopped: &watch::Receiver<bool>) -> Result<(), Unfinished> {
+        let path = self.folder.path.join(self.name);
+        let hashed = path.clone();
+        let digest = tokio::task::spawn_blocking(move || File::open(hashed).and_then(sha_256_of)).await;
+        let digest = hex(&digest.map_err(io::Error::other)??);
+        // Under a hidden name until it is whole.
+        let scratch = self.folder.path.join(format!(".{}.report", &digest[..16]));
+        let mut report = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&scratch)?;
+        let first = json!({ "file": digest, "dryRun": self.folder.dry_run });
+        writeln!(report, "{first}")?;
+        let (tell, mut parts) = mpsc::channel(16);
+        let content = Content {
+            path: path.clone(),
+            format: self.folder.format,
+            model: self.model(),
+            longest: self.service.limits.body_bytes,
+        };
+        let reading = tokio::task::spawn_blocking(move || content.read(&tell));
+        let mut tally = Tally::default();
+        while let Some(part) = parts.recv().await {
+            let line = self.part(part, &digest, stopped).await?;
+            let is_done = matches!(line["outcome"].as_str(), Some("accepted" | "repeated" | "fits"));
+            if is_done {
+                tally.done += 1
+            } else {
+                tally.failed += 1
+            }
+            report.write_all(format!("{line}\n").as_bytes())?;
+        }
+        reading.await.map_err(io::Error::other)?;
+        report.sync_all()?;
+        // One that was written to meanwhile is taken again when it has settled again.
+        if state_of(&path)? != self.state {
+            fs::remove_file(&scratch)?;
+            return Ok(());
+        }
+        let outcome = if tally.failed == 0 && tally.done > 0 { "done" } else { "failed" };
+        self.put_away(&path, &scratch, outcome)?;
+        let Tally { done, failed } = tally;
+        let folder = self.folder.path.display();
+        info!(%folder, file = &digest[..16], done, failed, outcome, "a file of a folder was taken");
+        Ok(())
+    }
+
+    /// The report first: a file that is not moved is taken again.
+    fn put_away(&self, path: &Path, scratch: &Path, outcome: &str) -> io::Result<()> {
+        let to = self.folder.path.join(outcome);
+        fs::DirBuilder::new().recursive(true).mode(0o750).create(&to)?;
+        let mut name = self.name.to_owned();
+        let mut number = 1;
+        while to.join(&name).exists() {
+            number += 1;
+            name = match self.name.rsplit_once('.') {
+                Some((stem, ending)) => format!("{stem}-{number}.{ending}"),
+                None => format!("{}-{number}", self.name),
+            };
+        }
+        fs::rename(scratch, to.join(format!("{name}.report.ndjson")))?;
+        File::open(&to)?.sync_all()?;
+        fs::rename(path, to.join(&name))?;
+        File::open(&to)?.sync_all()?;
+        File::open(&self.folder.path)?.sync_all()
+    }
+
+    fn model(&self) -> Option<Arc<Model>> {
+        let stages = self.service.gateway.stages();
+        stages.interfaces.get(self.folder.interface.as_ref()?)?.model.clone()
+    }
+
+    /// Takes a part of the file, and gives its line of the report.
+    async fn part(&self, part: Part, digest: &str, stopped: &watch::Receiver<bool>) -> Result<Value, Unfinished> {
+        let place = part.place();
+        let bytes = match part.bytes {
+            Ok(bytes) => bytes,
+            Err((text, hint)) => {
+                return Ok(merged(
+                    place,
+                    json!({ "outcome": "unreadable", "issues": [{ "text": text, "hint": hint }] }),
+                ));
+            }
+        };
+        if *stopped.borrow() {
+            return Err(Unfinished::Stopped);
+        }
+        let (submission, model) = match self.submission(bytes, (digest, part.number)) {
+            Ok(found) => found,
+            Err(line) => return Ok(merged(place, *line)),
+        };
+        let came = if self.folder.dry_run {
+            let tried = pipeline::dry_run(&self.service.gateway, submission, clock::now()).await;
+            tried.map(|_| json!({ "outcome": "fits" }))
+        } else {
+            let service = self.service.clone();
+            // In a task of its own, as a request's: a stop does not leave a message half-way.
+            let taking = async move { take(&service, submission, std::time::Instant::now()).await };
+            let taken = tokio::spawn(taking).await.map_err(|error| {
+                error!(%error, "the gateway failed while it took a file of a folder");
+                io::Error::other("the gateway failed while it took a record")
+            })?;
+            taken.map(|queued| {
+                let outcome = if queued.is_repeat() { "repeated" } else { "accepted" };
+                json!({ "outcome": outcome, "message": queued.message().to_string() })
+            })
+        };
+        match came {
+            Ok(line) => Ok(merged(place, line)),
+            Err(refusal) if refusal.retry() == Retry::Later => Err(Unfinished::PutOff),
+            Err(refusal) => {
+                let refused = Refused { refusal: &refusal, model: model.as_deref(), table: part.table.as_ref() };
+                Ok(merged(place, refused.line()))
+            }
+        }
+    }
+
+    /// What is submitted; or the line of the report for what cannot be.
+    fn submission(
+        &self,
+        bytes: Vec<u8>,
+        (digest, number): (&str, u64),
+    ) -> Result<(Submission, Option<Arc<Model>>), Box<Value>> {
+        let stages = self.service.gateway.stages();
+        let (interface, model, key, kind) = match &self.folder.interface {
+            Some(interface) => {
+                let known = stages.interfaces.get(interface);
+                let by = known.map(|known| known.identified_by.as_slice()).unwrap_or_default();
+                let kind =
+                    if self.folder.format == FolderFormat::Fhir { media_type(&bytes) } else { "application/json" };
+                // XML says which it is only when it is read, and then does so itself.
+                let own = crate::fhir::Document::parse(bytes.as_slice(), &stages.limits).ok();
+                let has_own = !by.is_empty()
+                    && (kind != "application/json" || own.is_some_and(|own| own_identity(&own, by).is_some()));
+                let key = (!has_own).then(|| format!("file-{number}-{}", &digest[..32]));
+                (interface.clone(), known.and_then(|known| known.model.clone()), key, kind)
+            }
+            None => {
+                let head = Head::read(&bytes);
+                let found = head.as_ref().ok_or_else(|| Box::new(no_message())).and_then(|head| {
+                    self.service.hl7v2.destination(head).map_err(|trouble| Box::new(trouble_line(&trouble)))
+                });
+                let (interface, model) = found?;
+                let sender = sha_256(format!("folder of {}", self.folder.principal).as_bytes());
+                let key = head.as_ref().map(|head| hl7v2::key(&sender, head));
+                (interface.clone(), Some(model.clone()), key, MEDIA_TYPES[0])
+            }
+        };
+        let submission = Submission {
+            sender: stages.provider.ods.clone(),
+            by: Some(self.folder.principal.clone()),
+            interface,
+            content_type: Some(kind.to_owned()),
+            idempotency_key: key,
+            body: bytes,
+            received_at: clock::now(),
+        };
+        Ok((submission, model))
+    }
+}
+
+fn no_message() -> Value {
+    let text = "the message does not begin with an MSH segment";
+    json!({ "outcome": "unreadable", "issues": [{ "text": text, "hint": "begin each message with MSH" }] })
+}
+
+fn trouble_line(trouble: &crate::acknowledgement::hl7v2::Trouble) -> Value {
+    let place = trouble.location.as_ref().map(Location::to_string);
+    json!({ "outcome": "refused", "issues": [{ "text": trouble.text, "hint": trouble.hint, "place": place }] })
+}
+
+fn merged(mut place: Value, line: Value) -> Value {
+    if let (Value::Object(place), Value::Object(line)) = (&mut place, line) {
+        place.extend(line);
+    }
+    place
+}
+
+/// A refusal as the report has it.
+struct Refused<'r> {
+    refusal: &'r Refusal,
+    model: Option<&'r Model>,
+    table: Option<&'r content::Table>,
+}
+
+impl Refused<'_> {
+    fn line(&self) -> Value {
+        let issues: Vec<Value> = self.refusal.issues().iter().map(|issue| self.issue(issue)).collect();
+        json!({ "outcome": "refused", "stage": self.refusal.stage(), "issues": issues })
+    }
+
+    fn issue(&self, issue: &Issue) -> Value {
+        let mut line = json!({ "text": issue.text });
+        if !issue.hint.is_empty() {
+            line["hint"] = issue.hint.as_str().into();
+        }
+        if let Some(path) = issue.path.as_ref().filter(|path| !path.as_str().is_empty()) {
+            line["path"] = path.as_str().into();
+            let of_record = matches!(self.refusal, Refusal::Intake(_) | Refusal::Mapping(_) | Refusal::Validation(_));
+            let place = self.model.filter(|_| of_record).and_then(|model| Location::of(path, model));
+            line["place"] = place.map(|place| place.to_string()).into();
+            let column =
+                self.table.filter(|_| of_record).and_then(|(header, row)| header.column_of(row, path.as_str()));
+            line["column"] = column.into();
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_not_whole_yet_are_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["a.json", "b.JSON", ".hidden.json", "c.json.tmp", "d.PART", "e.filepart", "f.json~", "done.json"] {
+            crate::storage::files::write_durably(
+                &folder.path().join(name),
+                b"{}",
+                crate::storage::files::Readers::Anyone,
+            )
+            .expect("it is written");
+        }
+        fs::create_dir(folder.path().join("done")).expect("it is made");
+        std::os::unix::fs::symlink("/etc/hostname", folder.path().join("link.json")).expect("it is made");
+        let found = files(folder.path()).expect("it is read");
+        assert_eq!(found.keys().map(String::as_str).collect::<Vec<_>>(), ["a.json", "b.JSON", "done.json"]);
+    }
+}

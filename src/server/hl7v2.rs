@@ -1,0 +1,255 @@
+//! HL7 v2 messages, over MLLP or HTTP: each is answered with an ACK.
+//!
+//! Enters: the bytes of one message, and who sent them. Leaves: the ACK. Invariant: AA means that the message is on disk,
+//! and the same message again (its sender, by certificate and MSH-3 and MSH-4, and MSH-10) is answered with AA and not
+//! sent again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant as Stopwatch;
+
+use axum::body::Body;
+use axum::extract::{Extension, RawQuery, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use tracing::{Instrument as _, field, info_span};
+
+use super::access::{look, permit};
+use super::listener::Peer;
+use super::ration::Account;
+use super::records::{no_store, outcome, read, take, unambiguous};
+use super::{Service, clock};
+use crate::acknowledgement::hl7v2::{Acknowledgement, Code, Condition, Trouble};
+use crate::fhir::outcome::{Issue, IssueType};
+use crate::identity::InterfaceName;
+use crate::identity::digest::{hex, sha_256};
+use crate::identity::principal::Action;
+use crate::intake::hl7v2::{Head, Location, MEDIA_TYPES};
+use crate::intake::{Model, Submission};
+use crate::pipeline;
+
+/// The application that ACKs come from when a message does not say whom it is for.
+const APPLICATION: &str = "WEIR";
+
+/// Versions of HL7 v2 that are taken: those whose segments are read alike.
+const VERSIONS: [&str; 11] = ["2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.7.1", "2.8", "2.8.1", "2.8.2"];
+
+/// The longest MSH-10 (HL7 v2.7 and later; 20 before).
+const LONGEST_ID: usize = 199;
+
+/// How the messages of a site are taken.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// By code and event (`ADT`, `A01`): the interface, and how its records are read.
+    pub interfaces: BTreeMap<(String, String), (InterfaceName, Arc<Model>)>,
+    /// MSH-11 that is taken: `P` for production.
+    pub processing_ids: Vec<String>,
+}
+
+/// What is done with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// It is sent.
+    Send,
+    /// It is taken through all stages, and nothing of it is kept.
+    Try,
+}
+
+/// An ACK.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) code: Code,
+    pub(super) message: String,
+}
+
+impl Answer {
+    fn of(acknowledgement: &Acknowledgement, head: Option<&Head>, service: &Service, bytes: &[u8]) -> Answer {
+        let facility = service.gateway.stages().provider.ods.clone();
+        // The same message is answered under the same id.
+        let id = hex(&sha_256(&[b"acknowledgement ", bytes].concat())[..10]);
+        let message = acknowledgement.message(head, (APPLICATION, facility.as_str()), &id, clock::now());
+        Answer { code: acknowledgement.code, message }
+    }
+
+    /// As HL7 over HTTP answers.
+    fn into_response(self) -> Response {
+        let status = match self.code {
+            Code::Accept => StatusCode::OK,
+            Code::Error => StatusCode::INTERNAL_SERVER_ERROR,
+            Code::Reject => StatusCode::BAD_REQUEST,
+        };
+        let media = [(CONTENT_TYPE, "application/hl7-v2; charset=utf-8")];
+        (status, media, no_store(), self.message).into_response()
+    }
+}
+
+/// The answer to a message that was too long to be read, or did not end: an AR.
+pub(super) fn cut_off(service: &Service, beginning: &[u8], text: &str) -> Answer {
+    let hint = "send less in one message, or ask the operator to raise the limit";
+    let rejected = Acknowledgement::reject(Trouble::new(Condition::Application, text, hint));
+    Answer::of(&rejected, Head::read(beginning).as_ref(), service, beginning)
+}
+
+/// Answers a message. What the request took is kept until it is done, whatever its sender does meanwhile.
+pub(super) async fn answer(
+    service: Arc<Service>,
+    (peer, account): (Peer, Account),
+    headers: HeaderMap,
+    bytes: Vec<u8>,
+    wish: Wish,
+) -> Answer {
+    let span = info_span!("hl7v2", principal = field::Empty);
+    let beginning: Vec<u8> = bytes.iter().copied().take(64 << 10).collect();
+    let answering = {
+        let service = service.clone();
+        async move {
+            let head = Head::read(&bytes);
+            let came = process(&service, (&peer, &account), &headers, (head.as_ref(), &bytes), wish).await;
+            let answer = Answer::of(&came, head.as_ref(), &service, &bytes);
+            drop(account);
+            answer
+        }
+    };
+    match tokio::spawn(answering.instrument(span)).await {
+        Ok(answer) => answer,
+        Err(_) => cut_off(&service, &beginning, "the gateway failed while it took the message"),
+    }
+}
+
+async fn process(
+    service: &Service,
+    (peer, account): (&Peer, &Account),
+    headers: &HeaderMap,
+    (head, bytes): (Option<&Head>, &[u8]),
+    wish: Wish,
+) -> Acknowledgement {
+    let started = Stopwatch::now();
+    let action = if wish == Wish::Send { Action::Submit } else { Action::Preview };
+    let permitted = match wish {
+        Wish::Send => permit(service, peer, headers, action, None).await,
+        Wish::Try => look(service, peer, headers, action, None).await,
+    };
+    let by = match permitted {
+        Ok(principal) => Some(principal.id.clone()),
+        Err(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
+            let text = "the audit log cannot be written";
+            return Acknowledgement::reject(Trouble::new(Condition::Application, text, "send it again later"));
+        }
+        Err(_) => {
+            let text = format!("the sender's certificate is not one that may {action}");
+            let hint = "ask the gateway's operator: weir.toml lists who may do what";
+            return Acknowledgement::reject(Trouble::new(Condition::Application, text, hint));
+        }
+    };
+    let Some(head) = head else {
+        let text = "the message does not begin with an MSH segment";
+        let hint = "send ER7: MSH, five separators, fields";
+        return Acknowledgement::reject(Trouble::new(Condition::SegmentSequence, text, hint));
+    };
+    let (interface, model) = match service.hl7v2.destination(head) {
+        Ok(found) => found,
+        Err(trouble) => return Acknowledgement::reject(*trouble),
+    };
+    let submission = Submission {
+        sender: peer.party.clone(),
+        by,
+        interface: interface.clone(),
+        content_type: Some(MEDIA_TYPES[0].to_owned()),
+        idempotency_key: Some(key(&peer.certificate, head)),
+        body: bytes.to_vec(),
+        received_at: clock::now(),
+    };
+    // A separator costs more than another byte.
+    let separators = bytes.iter().filter(|byte| byte.is_ascii_punctuation()).count();
+    let working = account.work(bytes.len() + separators * 16).await;
+    let came = match wish {
+        Wish::Send => take(service, submission, started).await.map(drop),
+        Wish::Try => pipeline::dry_run(&service.gateway, submission, clock::now()).await.map(drop),
+    };
+    drop(working);
+    match came {
+        Ok(()) => Acknowledgement::accept(),
+        Err(refusal) => Acknowledgement::of(&refusal, model),
+    }
+}
+
+impl Terms {
+    /// The interface of a message, when its head is one that is taken.
+    pub(super) fn destination(&self, head: &Head) -> Result<(&InterfaceName, &Arc<Model>), Box<Trouble>> {
+        let wrong = |condition, field, text: &str, hint: String| {
+            Err(Box::new(Trouble::new(condition, text, hint).at(Location::field("MSH", field))))
+        };
+        if head.control_id.is_empty() || head.control_id.chars().count() > LONGEST_ID {
+            let text = "the message has no control id, or one of more than 199 letters";
+            return wrong(Condition::RequiredField, 10, text, "give each message an id of its own".to_owned());
+        }
+        if !VERSIONS.contains(&head.version.as_str()) {
+            let hint = format!("send one of {}", VERSIONS.join(", "));
+            return wrong(Condition::VersionId, 12, "the version is not one that is taken", hint);
+        }
+        if !self.processing_ids.contains(&head.processing_id) {
+            let hint = format!("send {}", self.processing_ids.join(" or "));
+            return wrong(Condition::ProcessingId, 11, "the processing id is not one that is taken", hint);
+        }
+        if let Some((interface, model)) = self.interfaces.get(&(head.code.clone(), head.event.clone())) {
+            return Ok((interface, model));
+        }
+        let known: Vec<String> = self.interfaces.keys().map(|(code, event)| format!("{code}^{event}")).collect();
+        let hint =
+            if known.is_empty() { "this gateway takes none".to_owned() } else { format!("send {}", known.join(", ")) };
+        if self.interfaces.keys().any(|(code, _)| *code == head.code) {
+            return wrong(Condition::EventCode, 9, "the event is not one that is taken", hint);
+        }
+        wrong(Condition::MessageType, 9, "the message type is not one that is taken", hint)
+    }
+}
+
+/// The idempotency key of a message: its sender, by the hash of its certificate, and its own id.
+pub(super) fn key(sender: &[u8; 32], head: &Head) -> String {
+    let mut text = Vec::from(*sender);
+    for part in [&head.sending_application, &head.sending_facility, &head.control_id] {
+        text.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        text.extend_from_slice(part.as_bytes());
+    }
+    format!("hl7v2-{}", hex(&sha_256(&text)))
+}
+
+/// `POST /hl7v2`: one message, answered as HL7 over HTTP asks for; `?dry-run` keeps nothing of it.
+pub(super) async fn post(
+    State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
+    Extension(account): Extension<Account>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    if let Err(response) = unambiguous(&headers) {
+        return *response;
+    }
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !is_er7(kind) {
+        let issue = Issue::error(IssueType::NotSupported, "the message's media type is not application/hl7-v2");
+        let issue = issue.hint("send the message as Content-Type: application/hl7-v2");
+        return outcome(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[issue]);
+    }
+    let wish = match query.as_deref().unwrap_or_default() {
+        "" => Wish::Send,
+        "dry-run" | "dry-run=" | "dry-run=true" => Wish::Try,
+        _ => {
+            let issue = Issue::error(IssueType::NotSupported, "the query has a parameter other than dry-run");
+            return outcome(StatusCode::BAD_REQUEST, &[issue.hint("write ?dry-run, or no query")]);
+        }
+    };
+    let bytes = match read(&service, body).await {
+        Ok(bytes) => bytes,
+        Err(response) => return *response,
+    };
+    answer(service, (peer, account), headers, bytes, wish).await.into_response()
+}
+
+/// Whether a `Content-Type` is one of ER7.
+pub(super) fn is_er7(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    MEDIA_TYPES.iter().any(|known| essence.eq_ignore_ascii_case(known))
+}

@@ -1,0 +1,187 @@
+//! Watched folders, end to end with the built program: files of each format, files that are not whole, crashes.
+
+#![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
+
+mod support;
+#[path = "support/ways_in.rs"]
+mod ways_in;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use support::{DemoSite, wait_for, weir};
+
+const FORMATS: [(&str, &str, bool); 6] = [
+    ("json", "crisis-escalation", false),
+    ("ndjson", "crisis-escalation", false),
+    ("csv", "crisis-escalation", false),
+    ("fhir", "referral-form", false),
+    ("hl7v2", "", false),
+    ("csv", "crisis-escalation", true),
+];
+
+fn name(format: &str, dry_run: bool) -> String {
+    if dry_run { format!("in/{format}-dry") } else { format!("in/{format}") }
+}
+
+/// A site with a folder for each format, and one whose files are only tried.
+fn site() -> DemoSite {
+    let mut more = String::from_utf8(ways_in::sample("hl7v2.toml")).expect("it is text");
+    more = more.split("[mllp]").next().unwrap_or_default().to_owned();
+    more.push_str(
+        "\n[[principals]]\nid = \"demo-folders\"\nname = \"Folders (synthetic)\"\nroles = [\"record-system\"]\n",
+    );
+    for (format, interface, dry_run) in FORMATS {
+        let interface = if interface.is_empty() { String::new() } else { format!("interface = \"{interface}\"\n") };
+        let path = name(format, dry_run);
+        more.push_str(&format!(
+            "\n[[folders]]\npath = \"{path}\"\nformat = \"{format}\"\n{interface}principal = \"demo-folders\"\nsettle_seconds = 1\ndry_run = {dry_run}\n"
+        ));
+    }
+    ways_in::site_with(&more, |site| {
+        for (format, _, dry_run) in FORMATS {
+            fs::create_dir_all(site.gateway_folder().join(name(format, dry_run))).expect("it is made");
+        }
+    })
+}
+
+fn folder(site: &DemoSite, format: &str) -> PathBuf {
+    site.gateway_folder().join("in").join(format)
+}
+
+fn lines(file: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    text.lines().skip(1).map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
+}
+
+fn outcomes(lines: &[Value]) -> Vec<&str> {
+    lines.iter().map(|line| line["outcome"].as_str().expect("it has one")).collect()
+}
+
+#[test]
+fn a_file_of_each_format_becomes_messages_and_is_put_away_with_its_report() {
+    let site = site();
+    let _trust = site.start_partner("trust", &[]);
+    let gateway = site.start_gateway();
+    let minimal = site.record("crisis-escalation-minimal.json");
+    let one_line =
+        |text: &[u8]| -> Vec<u8> { serde_json::from_slice::<Value>(text).expect("it is JSON").to_string().into() };
+    let other = String::from_utf8(one_line(&minimal)).expect("it is text").replace("CE-2026-000502", "CE-2026-000599");
+    let refused = other.replace("2001-11", "yesterday").replace("000599", "000598");
+    fs::write(folder(&site, "json").join("one.json"), &minimal).expect("it is written");
+    fs::write(folder(&site, "ndjson").join("two.ndjson"), format!("{other}\n\n{refused}\n")).expect("it is written");
+    fs::write(folder(&site, "csv").join("rows.csv"), ways_in::sample("escalations.csv")).expect("it is written");
+    fs::write(folder(&site, "fhir").join("form.xml"), ways_in::sample("referral-form.xml")).expect("it is written");
+    let messages = [ways_in::sample("adt-a01.hl7"), ways_in::sample("ref-i12.hl7"), b"MSH|^~\\&|x\n".to_vec()].concat();
+    fs::write(folder(&site, "hl7v2").join("batch.hl7"), messages).expect("it is written");
+    fs::write(folder(&site, "csv-dry").join("rows.csv"), ways_in::sample("escalations.csv")).expect("it is written");
+    for unfinished in [".one.json", "one.json.tmp", "one.part"] {
+        fs::write(folder(&site, "json").join(unfinished), "{").expect("it is written");
+    }
+
+    let report = |format: &str, outcome: &str, name: &str| {
+        let put = folder(&site, format).join(outcome).join(name);
+        wait_for(name, || put.exists());
+        lines(&put.with_file_name(format!("{name}.report.ndjson")))
+    };
+    assert_eq!(outcomes(&report("json", "done", "one.json")), ["accepted"]);
+    let two = report("ndjson", "failed", "two.ndjson");
+    assert_eq!(outcomes(&two), ["accepted", "refused"]);
+    assert_eq!((&two[1]["line"], &two[1]["issues"][0]["path"]), (&3.into(), &"person.birthDate".into()));
+    let rows = report("csv", "failed", "rows.csv");
+    assert_eq!(outcomes(&rows), ["accepted", "refused", "refused", "unreadable", "accepted"]);
+    assert_eq!(rows[2]["issues"][0]["column"], "person.birthDate");
+    assert_eq!(outcomes(&report("fhir", "done", "form.xml")), ["accepted"]);
+    let messages = report("hl7v2", "failed", "batch.hl7");
+    assert_eq!(outcomes(&messages), ["accepted", "accepted", "refused"]);
+    assert_eq!(messages[2]["issues"][0]["place"], "MSH-10");
+    assert_eq!(
+        outcomes(&report("csv-dry", "failed", "rows.csv")),
+        ["fits", "refused", "refused", "unreadable", "fits"]
+    );
+    wait_for("all to arrive", || site.inbox("trust").len() == 7);
+    for unfinished in [".one.json", "one.json.tmp", "one.part"] {
+        assert!(folder(&site, "json").join(unfinished).exists(), "{unfinished} was taken");
+    }
+
+    // The same file again, and under another name: the same messages; the first stays as it was.
+    let again = folder(&site, "json");
+    fs::write(again.join("new.tmp"), &minimal).expect("it is written");
+    fs::rename(again.join("new.tmp"), again.join("one.json")).expect("it is moved into place");
+    assert_eq!(outcomes(&report("json", "done", "one-2.json")), ["repeated"]);
+    assert_eq!(gateway.terminate(), Some(0));
+    assert_eq!(site.arrivals("trust").len(), 7, "nothing was sent twice");
+    let log = fs::read_to_string(site.path("gateway.log")).expect("there is a log");
+    assert!(!log.contains("Testperson") && !log.contains("rows.csv"), "the log names what the file holds");
+    let verified =
+        weir().args(["audit", "verify", "--as", "demo-auditor", "--site"]).arg(site.gateway_folder()).output();
+    assert!(verified.expect("weir runs").status.success());
+    let by = site.audit_events().into_iter().filter(|event| event.to_string().contains("demo-folders")).count();
+    assert!(by >= 7, "the log says who submitted: {by}");
+}
+
+#[test]
+fn a_file_that_grows_is_left_until_it_has_settled_and_a_crash_doubles_and_loses_nothing() {
+    const ROWS: usize = 60;
+    let site = site();
+    let _trust = site.start_partner("trust", &[]);
+    let csv = String::from_utf8(ways_in::sample("escalations.csv")).expect("it is text");
+    let (header, rest) = csv.split_once("\r\n").expect("it has a header");
+    let row = rest.split("\r\n").next().expect("it has a row");
+    let rows: Vec<String> =
+        (1..=ROWS).map(|number| row.replace("CE-2026-000701", &format!("CE-2026-8{number:05}")) + "\r\n").collect();
+    let file = folder(&site, "csv").join("grows.csv");
+    let gateway = site.start_gateway_quietly();
+    fs::write(&file, format!("{header}\r\n")).expect("it is written");
+    for part in rows.chunks(ROWS / 6) {
+        std::thread::sleep(Duration::from_millis(500));
+        let mut growing = fs::OpenOptions::new().append(true).open(&file).expect("nobody took it");
+        std::io::Write::write_all(&mut growing, part.concat().as_bytes()).expect("it is written");
+    }
+    // Killed while it takes the file, twice.
+    let mut gateway = Some(gateway);
+    for least in [5, 20] {
+        wait_for("some rows", || site.inbox("trust").len() > least);
+        gateway.take().expect("it runs").kill();
+        gateway = Some(site.start_gateway_quietly());
+    }
+    let put = folder(&site, "csv").join("done/grows.csv");
+    wait_for("the file to be put away", || put.exists());
+    wait_for("all to arrive", || site.inbox("trust").len() == ROWS);
+    let lines = lines(&put.with_file_name("grows.csv.report.ndjson"));
+    assert_eq!(lines.len(), ROWS);
+    let again = outcomes(&lines).into_iter().filter(|outcome| *outcome == "repeated").count();
+    assert!(again >= 5, "the last run took the file from its beginning: {again}");
+    let left: Vec<_> =
+        fs::read_dir(folder(&site, "csv")).expect("it is there").flatten().map(|it| it.file_name()).collect();
+    assert_eq!(left.len(), 1, "only done/ is left: {left:?}");
+}
+
+#[test]
+fn a_folder_that_would_let_anyone_submit_is_a_fault() {
+    let site = site();
+    let says = |part: &str| {
+        let checked =
+            weir().args(["config", "check", "--site"]).arg(site.gateway_folder()).output().expect("weir runs");
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+        assert!(checked.status.code() == Some(1) && said.contains(part), "{part}: {said}");
+    };
+    fs::set_permissions(folder(&site, "csv"), fs::Permissions::from_mode(0o777)).expect("it is ours");
+    says("everyone may write to it");
+    fs::set_permissions(folder(&site, "csv"), fs::Permissions::from_mode(0o750)).expect("it is ours");
+    let file = site.gateway_folder().join("weir.toml");
+    let text = fs::read_to_string(&file).expect("it is there");
+    for (from, to, part) in [
+        ("format = \"fhir\"", "format = \"json\"", "reads FHIR resources"),
+        ("path = \"in/json\"", "path = \"in/none\"", "make the folder"),
+        ("principal = \"demo-folders\"", "principal = \"demo-auditor\"", "permits submit"),
+        ("format = \"csv\"", "format = \"hl7v2\"", "go by their type"),
+        ("interface = \"referral-form\"", "", "there is no interface"),
+    ] {
+        fs::write(&file, text.replace(from, to)).expect("it is written");
+        says(part);
+    }
+}
