@@ -137,6 +137,7 @@ fn open(
         clients: TrustAnchors::from_pem(&clients).expect("an anchor"),
         allowed: vec!["DEMOP".parse().expect("an ODS code")],
         service_id: "2000099991".to_owned(),
+        use_cases: Vec::new(),
         later: None,
         body_limit: 10 << 20,
         misbehaviour,
