@@ -114,6 +114,7 @@ fn fixed(path: &str) -> Option<&'static str> {
         "recipient.odsCode" => "DEMOT",
         "recipient.serviceId" => "2000099991",
         "practitioner.sdsUserId" => "555000000101",
+        "gpPractice.odsCode" => "DEMOG",
         _ => return None,
     })
 }
@@ -131,6 +132,8 @@ pub struct Case {
 /// Makes the records of a model.
 pub struct Generator<'m> {
     model: &'m Model,
+    /// Whom the records are for: ODS code and service.
+    recipients: &'m [(&'static str, &'static str)],
     chance: Chance,
     number: usize,
     leaf: usize,
@@ -149,8 +152,10 @@ enum Said {
 }
 
 impl<'m> Generator<'m> {
-    pub fn new(model: &'m Model, seed: u64) -> Generator<'m> {
-        Generator { model, chance: Chance::new(seed), number: 0, leaf: 0, said: Said::Yes, canaries: BTreeMap::new() }
+    /// The first recipient is that of most records.
+    pub fn new(model: &'m Model, recipients: &'m [(&'static str, &'static str)], seed: u64) -> Generator<'m> {
+        let (chance, canaries) = (Chance::new(seed), BTreeMap::new());
+        Generator { model, recipients, chance, number: 0, leaf: 0, said: Said::Yes, canaries }
     }
 
     /// The next record: number `number` of a run.
@@ -164,8 +169,9 @@ impl<'m> Generator<'m> {
         };
         let model = self.model;
         let mut record = Value::Object(self.object(&model.fields, ""));
-        let recipient = if self.chance.of(60) { "DEMOT" } else { "DEMOI" };
-        let service = if recipient == "DEMOT" { "2000099991" } else { "2000099992" };
+        let others = self.recipients.len() - 1;
+        let which = if self.chance.of(60) || others == 0 { 0 } else { 1 + self.chance.below(others) };
+        let (recipient, service) = self.recipients[which];
         record["recipient"]["odsCode"] = json!(recipient);
         record["recipient"]["serviceId"] = json!(service);
         self.consent(&mut record, recipient);
@@ -221,6 +227,7 @@ impl<'m> Generator<'m> {
                 let day = match path {
                     "consent.validUntil" => "2098-01-01",
                     "sharingDecision.reviewDue" => "2099-01-01",
+                    "discharge.startedAt" => "2026-02-01",
                     _ => "2026-03-02",
                 };
                 self.plant_in(

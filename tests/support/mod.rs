@@ -128,10 +128,15 @@ impl DemoSite {
         address.and_then(|text| text.parse().ok()).expect("it is an address")
     }
 
-    /// Runs `weir send` on a sample and gives what it printed as JSON, and whether it exited with 0.
+    /// Runs `weir send` on a sample escalation and gives what it printed as JSON, and whether it exited with 0.
     pub fn send(&self, record: &str, more: &[&str]) -> (Value, bool) {
+        self.send_to("crisis-escalation", record, more)
+    }
+
+    /// The same for a sample of any interface.
+    pub fn send_to(&self, interface: &str, record: &str, more: &[&str]) -> (Value, bool) {
         let sent = weir()
-            .args(["send", "--format", "json", "--interface", "crisis-escalation", "--site"])
+            .args(["send", "--format", "json", "--interface", interface, "--site"])
             .arg(self.gateway_folder())
             .arg(self.path("records").join(record))
             .args(more)

@@ -59,7 +59,7 @@ fn shared(agreement: &Agreement, interface: &Interface, shorts: Shorts<'_>, page
             if !names.is_empty() {
                 items.push(format!(
                     "{}: {}. Why: {}.",
-                    plain::resource(&clause.resource),
+                    plain::resource(&clause.resource, clause.profile.as_deref()),
                     names.join(", "),
                     clause.reason
                 ));
@@ -67,10 +67,10 @@ fn shared(agreement: &Agreement, interface: &Interface, shorts: Shorts<'_>, page
         }
         for each in interface.generalisations().iter().filter(|each| each.category == *category) {
             let name = plain::element(&each.resource, each.profile.as_deref(), &each.element, shorts);
-            let name = name.unwrap_or_else(|| plain::resource(&each.resource));
+            let name = name.unwrap_or_else(|| plain::resource(&each.resource, each.profile.as_deref()));
             items.push(format!(
                 "{}: {name}, but {}. Why: {}.",
-                plain::resource(&each.resource),
+                plain::resource(&each.resource, each.profile.as_deref()),
                 coarser(&each.to),
                 each.reason
             ));
@@ -101,7 +101,7 @@ fn withheld(agreement: &Agreement, interface: &Interface, page: &mut Page) {
     page.push(Part::Heading(3, "What we do not share, and why".to_owned()));
     let decided = interface.withholdings().iter().map(|each| {
         let by = who(agreement, each.approved_by);
-        format!("{}: {}. Decided by {by}.", plain::resource(&each.resource), each.reason)
+        format!("{}: {}. Decided by {by}.", plain::resource(&each.resource, each.profile.as_deref()), each.reason)
     });
     let items: Vec<String> = decided.collect();
     if !items.is_empty() {

@@ -11,7 +11,7 @@ const NOTHING: &str = ".";
 /// The plain name of an element; `None` for what only identifies and routes a message.
 pub(super) fn element(resource: &str, profile: Option<&str>, path: &str, shorts: Shorts<'_>) -> Option<String> {
     let steps = plain_steps(path);
-    let of_table = (1..=steps.len()).rev().find_map(|length| row(resource, &steps[..length].join(".")));
+    let of_table = (1..=steps.len()).rev().find_map(|length| row(resource, profile, &steps[..length].join(".")));
     if let Some(words) = of_table {
         return Some(words.to_owned()).filter(|words| words != NOTHING);
     }
@@ -20,13 +20,13 @@ pub(super) fn element(resource: &str, profile: Option<&str>, path: &str, shorts:
     Some(of_profile.unwrap_or_else(|| in_words(first)))
 }
 
-/// The plain name of a resource type.
-pub(super) fn resource(name: &str) -> String {
-    row(name, "-").map_or_else(|| in_words(name), str::to_owned)
+/// The plain name of the resources of a type, or of a profile of it.
+pub(super) fn resource(name: &str, profile: Option<&str>) -> String {
+    row(name, profile, "-").map_or_else(|| in_words(name), str::to_owned)
 }
 
-/// The words of a row, of the resource's own or of all.
-fn row(resource: &str, path: &str) -> Option<&'static str> {
+/// The words of a row: of the profile, of the resource type, or of all.
+fn row(resource: &str, profile: Option<&str>, path: &str) -> Option<&'static str> {
     let rows = || include_str!("plain-names.tsv").lines().filter(|line| !line.starts_with('#'));
     let of = |kind: &str| {
         rows().find_map(|line| {
@@ -34,7 +34,8 @@ fn row(resource: &str, path: &str) -> Option<&'static str> {
             (cells.next()? == kind && cells.next()? == path).then(|| cells.next()).flatten()
         })
     };
-    of(resource).or_else(|| of("*"))
+    let own = profile.and_then(|url| url.rsplit('/').next()).map(|name| format!("{resource}:{name}"));
+    own.and_then(|own| of(&own)).or_else(|| of(resource)).or_else(|| of("*"))
 }
 
 /// The steps of a path without slices, and with an extension's URL cut down to its last part.
@@ -91,9 +92,12 @@ mod tests {
         assert_eq!(name("Patient", "photo.title").as_deref(), Some("Picture"));
         assert_eq!(element("Patient", None, "maritalStatus.text", &none).as_deref(), Some("marital status"));
         assert_eq!(name("Goal", "extension('https://x/why-now').valueString").as_deref(), Some("why now"));
+        let adjustment = Some("https://x/weir-adjustment-flag");
         assert_eq!(
-            (resource("Flag"), resource("DeviceRequest")),
-            ("safeguarding concerns".into(), "device request".into())
+            (resource("Flag", None), resource("Flag", adjustment), resource("DeviceRequest", Some("p"))),
+            ("safeguarding concerns".into(), "reasonable adjustments".into(), "device request".into())
         );
+        assert_eq!(element("Flag", adjustment, "code.text", &none).as_deref(), Some("what is to be done differently"));
+        assert_eq!(element("Flag", adjustment, "period.start", &none).as_deref(), Some("since when"));
     }
 }

@@ -19,7 +19,7 @@ const TARGETS: usize = 1_000;
 
 impl Compiler<'_> {
     /// Compiles the first group and all it calls, then every other group whose types are declared, so that a fault in
-    /// it is found too. The types of the first group's source and target.
+    /// it is found too, unless it is imported and takes a source of any type. The types of the first group's source and target.
     pub(super) fn compile_all(&mut self) -> Option<(Type, Type)> {
         let Some(first) = self.groups.first() else {
             let tree = self.files.first()?.tree.clone();
@@ -48,7 +48,10 @@ impl Compiler<'_> {
             let open = |each: &Parameter| each.mode == Mode::Target && each.ty == Type::Any;
             let called = self.instances.keys().any(|(known, _)| *known == group);
             let by_type = self.groups[group].tree.type_mode().is_some();
-            if (by_type || !called) && !self.groups[group].parameters.iter().any(open) {
+            // A group of another file that takes whatever its callers pass is left to the maps that call it.
+            let is_of_callers = self.groups[group].file != 0
+                && self.groups[group].parameters.iter().any(|each| each.mode == Mode::Source && each.ty == Type::Any);
+            if (by_type || !called && !is_of_callers) && !self.groups[group].parameters.iter().any(open) {
                 self.instance(group, types);
                 self.compile_pending();
             }
