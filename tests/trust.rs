@@ -349,7 +349,15 @@ fn partner(address: SocketAddr, trust: &TrustAnchors, common_name: Option<&str>)
         show_provenance: false,
     };
     let (ods, name, service_id) = (party("DEMOT"), "Demo Trust".to_owned(), "2000099999".to_owned());
-    Partner { ods, name, service_id, routes: vec![Over::Bars(endpoint)], lane, bars: BarsSettings::default() }
+    Partner {
+        ods,
+        name,
+        service_id,
+        routes: vec![Over::Bars(endpoint)],
+        lane,
+        bars: BarsSettings::default(),
+        clients: None,
+    }
 }
 
 /// Whether the lane was content with the partner, and sent its message.

@@ -426,7 +426,8 @@ impl Site {
             body_bytes: written.max_body_bytes,
             body_timeout: Duration::from_secs(written.body_timeout_seconds),
         };
-        Some(PartnerSide { listen: written.listen, tls: side.tls.clone(), terms })
+        let own = self.partners.iter().filter_map(|partner| Some((partner.ods.clone(), partner.clients.clone()?)));
+        Some(PartnerSide { listen: written.listen, tls: side.tls.clone().with_own(own.collect()), terms })
     }
 
     /// Everything that TLS presents and trusts, by the place that names it.
@@ -439,6 +440,9 @@ impl Site {
             let anchors = endpoints.map(|endpoint| endpoint.anchors.clone());
             trusted.extend(anchors.map(|anchors| (format!("partner {}", partner.ods), anchors)));
         }
+        trusted.extend(self.partners.iter().filter_map(|partner| {
+            Some((format!("partner {}, client_trust_anchors", partner.ods), partner.clients.clone()?))
+        }));
         let webhooks = self.webhooks.clone().map(|anchors| ("incidents.trust_anchors".to_owned(), anchors));
         trusted.extend(webhooks);
         let watched = self.witnesses.iter().filter_map(|witness| Some((witness, witness.anchors()?.clone())));

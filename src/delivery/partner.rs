@@ -12,6 +12,7 @@ use super::mesh::{Mailbox, MeshSection};
 use super::rest::{RestRoute, RestSection, TokenRoute};
 use super::setting::{SettingError, kept, wrong};
 use crate::identity::PartyId;
+use crate::identity::tls::{TrustAnchors, TrustFiles};
 
 /// A partner as its file says it.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,6 +34,9 @@ pub struct PartnerSection {
     /// The file of the authorities that issue the partner's certificate; a relative name starts at the site.
     #[serde(default)]
     pub trust_anchors: String,
+    /// The file of the authorities that issue the certificates with which the partner connects to `[bars]`, where not every
+    /// authority of `[bars]` may.
+    pub client_trust_anchors: Option<String>,
     /// The files of those authorities' revocation lists. Without any, nothing is asked about revocation; with some, every
     /// authority of the partner needs one.
     #[serde(default)]
@@ -161,6 +165,8 @@ pub struct Partner {
     pub lane: LaneSettings,
     /// What is particular to BaRS.
     pub bars: BarsSettings,
+    /// The authorities of the certificates that it connects to us with; none: those of `[bars]`.
+    pub clients: Option<TrustAnchors>,
 }
 
 /// What is particular to a partner's BaRS endpoints.
@@ -192,9 +198,10 @@ impl PartnerSection {
         let service_id = kept(self.service(), &mut faults);
         let lane = LaneSettings::check(&self, &mut faults);
         let bars = kept(self.bars(), &mut faults);
+        let clients = kept(self.clients(site), &mut faults);
         let checked = (|| {
-            let (ods, service_id, lane, bars) = (ods?, service_id?, lane?, bars?);
-            Some(Partner { ods, name: self.name, service_id, routes, lane, bars })
+            let (ods, service_id, lane, bars, clients) = (ods?, service_id?, lane?, bars?, clients?);
+            Some(Partner { ods, name: self.name, service_id, routes, lane, bars, clients })
         })();
         checked.filter(|_| faults.is_empty()).ok_or(faults)
     }
@@ -210,6 +217,15 @@ impl PartnerSection {
         let discover_every = is_asked.then(|| Duration::from_secs_f64(self.discovery_hours * 3600.0));
         let (answers_later, require_listed) = (self.answers_later, self.require_listed);
         Ok(BarsSettings { answers_later, discover_every, require_listed })
+    }
+
+    fn clients(&self, site: &Path) -> Result<Option<TrustAnchors>, SettingError> {
+        let Some(file) = &self.client_trust_anchors else { return Ok(None) };
+        // What is revoked, the lists of [bars] say: each certificate must hold there as well.
+        let files = TrustFiles { anchors: site.join(file), lists: Vec::new(), grace: Duration::ZERO };
+        TrustAnchors::load(files)
+            .map(Some)
+            .map_err(|error| wrong("client_trust_anchors", format!("cannot be used ({error})"), error.hint()))
     }
 
     /// Whether messages go through MESH alone.
@@ -371,6 +387,8 @@ mod tests {
         assert_eq!(faults(|section| section.minimum_tls = Some("1.1".to_owned())), ["minimum_tls"]);
         assert_eq!(faults(|section| section.spki_pins.push("AAAA".to_owned())), ["spki_pins"]);
         assert_eq!(faults(|section| section.trust_anchors = "empty.pem".to_owned()), ["trust_anchors"]);
+        let clients = |section: &mut PartnerSection| section.client_trust_anchors = Some("missing.pem".to_owned());
+        assert_eq!(faults(clients), ["client_trust_anchors"]);
         assert_eq!(faults(|section| section.revocation_lists = vec!["ca.pem".to_owned()]), ["revocation_lists"]);
         assert_eq!(faults(|section| section.revocation_grace_hours = 169), ["revocation_grace_hours"]);
         for name in ["", "*.trust.example", "a b"] {

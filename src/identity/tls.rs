@@ -4,6 +4,7 @@
 //! aws-lc-rs, passed explicitly: no process-wide provider is installed. Chains are judged by `trust`.
 //! A session that is resumed skips rustls' verifiers: whoever lets sessions be resumed judges the chain again.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -371,10 +372,29 @@ pub struct ServerTls {
     /// For handshakes.
     pub config: Arc<ServerConfig>,
     clients: TrustAnchors,
+    /// The authorities of clients that have authorities of their own.
+    own: Arc<HashMap<PartyId, TrustAnchors>>,
     clock: Clock,
 }
 
 impl ServerTls {
+    /// The same, where a client of one of these parties must also be vouched for by that party's own authorities: so that no
+    /// other authority that is trusted here can issue a certificate in its name.
+    #[must_use]
+    pub fn with_own(self, own: HashMap<PartyId, TrustAnchors>) -> ServerTls {
+        ServerTls { own: Arc::new(own), ..self }
+    }
+
+    /// Whether the party's own authorities vouch for this chain; yes for a party that has none of its own.
+    ///
+    /// # Errors
+    /// As [`TrustAnchors::judge_client`].
+    pub fn judge_own(&self, party: &PartyId, chain: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+        let Some(own) = self.own.get(party) else { return Ok(()) };
+        let now = self.clock.current_time().ok_or(rustls::Error::FailedToGetCurrentTime)?;
+        own.judge_client(chain, now)
+    }
+
     /// Whether a client with this chain is trusted still: for a session that is resumed, which skips the verifier, and for
     /// a connection that is open for long.
     ///
@@ -401,7 +421,7 @@ pub fn server_config(credentials: &Credentials, clients: &TrustAnchors, clock: C
         .with_cert_resolver(Arc::new(credentials.clone()));
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     config.alpn_protocols = protocols();
-    Ok(ServerTls { config: Arc::new(config), clients: clients.clone(), clock })
+    Ok(ServerTls { config: Arc::new(config), clients: clients.clone(), own: Arc::default(), clock })
 }
 
 /// The lowest version of TLS that a connection may use.

@@ -96,6 +96,8 @@ enum Refused {
     Distrusted(Distrust),
     #[error("the client certificate has been revoked by its issuer; its holder needs a new one")]
     Revoked,
+    #[error("the client certificate names {0}, whose own authorities do not vouch for it: {1}")]
+    Foreign(PartyId, rustls::Error),
     #[error("the TLS handshake took longer than {0:?}")]
     Slow(Duration),
     #[error("the client certificate is not acceptable: {}; {}", .0, .0.hint())]
@@ -280,7 +282,11 @@ impl Door {
                     conversation.as_mut().graceful_shutdown();
                 }
                 _ = again.tick(), if !stopping => {
-                    let Some(Err(error)) = judged.as_ref().map(|(tls, chain)| tls.judge_again(chain)) else { continue };
+                    let judge = |(tls, chain): &(ServerTls, Vec<CertificateDer<'static>>)| {
+                        let party = reception.peer.as_ref().map(|peer| &peer.party);
+                        tls.judge_again(chain).and_then(|()| party.map_or(Ok(()), |party| tls.judge_own(party, chain)))
+                    };
+                    let Some(Err(error)) = judged.as_ref().map(judge) else { continue };
                     tracing::warn!(?address, reason = %refused_again(error), "a client is not trusted any more");
                     stopping = true;
                     conversation.as_mut().graceful_shutdown();
@@ -341,6 +347,7 @@ async fn identify(
     }
     let certificate = certificates.first().ok_or(CertificateError::Malformed)?;
     let party = party_of(certificate, Role::Client)?;
+    tls.judge_own(&party, certificates).map_err(|error| Refused::Foreign(party.clone(), error))?;
     let peer = Peer { party, certificate: sha_256(certificate), address: address.ip() };
     Ok((stream, peer))
 }
