@@ -209,6 +209,7 @@ const INTERFACES: &[Interface] = &[
             ("Engagement preferences", "engagementPreferences"),
             ("Reasonable adjustments", "reasonableAdjustments"),
             ("Medication", "medications"),
+            ("Allergies", "allergies"),
         ],
         refused: &[("objection", "the person objects to this sharing")],
     },
@@ -381,7 +382,11 @@ fn check_sections(interface: &Interface, sample: &str, record: &Value, bundle: &
         let section = sections.iter().find(|section| section["title"] == *title);
         let section = section.unwrap_or_else(|| panic!("{sample}: no section {title}"));
         let is_absent = record[*field].is_null();
-        assert_eq!(section["emptyReason"]["text"] == "Not recorded", is_absent, "{sample}: {title}: {section}");
+        let reason = &section["emptyReason"]["text"];
+        // What was asked for and is none is told from what nobody wrote down.
+        let is_none = reason == "Asked for, and none";
+        assert!(!is_none || record["nilKnown"].is_array(), "{sample}: {title}: {section}");
+        assert_eq!(reason == "Not recorded" || is_none, is_absent, "{sample}: {title}: {section}");
     }
 }
 
