@@ -1,16 +1,16 @@
 //! What a partner says of taking responsibility: by the Tasks of a response message (BaRS), or by one Task that it updates
 //! (FHIR R4, Task).
 //!
-//! Enters: a Bundle or a Task. Leaves: whether the receiving team takes it, who that is, and when they reach the person. BaRS
-//! has no element for this; R4 says what each of Task means, and that is what is read:
+//! Enters: a Bundle or a Task. Leaves: whether the receiving team takes it, who that is, and when they reach the person. The BaRS
+//! API (1.4.0) says nothing of this; R4 says what each element of Task means, and that is what is read:
 //!
 //! | what | where |
 //! | --- | --- |
 //! | accepted | `Task.status` accepted, in-progress or completed |
 //! | rejected | `Task.status` rejected, failed or cancelled; `ServiceRequest.status` revoked or entered-in-error |
-//! | by whom | `Task.owner` ("responsible for task execution"); in a message without one, `ServiceRequest.performer` |
+//! | by whom | `Task.owner` ("currently responsible for task execution"); in a message without one, `ServiceRequest.performer` |
 //! | first contact by | `Appointment.start`; else `Task.restriction.period`, its end or start; else an `executionPeriod.start` that lies ahead |
-//! | first contact made | `Task.executionPeriod.start` ("the date and time work on it began") of a Task in progress or completed |
+//! | first contact made | `Task.executionPeriod.start` ("the time action was first taken against the task") of a Task in progress or completed |
 //! | why not | `Task.statusReason`, its codes and its text |
 //!
 //! A Task counts whose code is `fulfill` or that has none: whoever sees to a follow-up has not taken the request.
