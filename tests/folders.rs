@@ -181,7 +181,7 @@ fn a_folder_that_would_let_anyone_submit_is_a_fault() {
         ("format = \"csv\"", "format = \"hl7v2\"", "go by their type"),
         ("interface = \"referral-form\"", "", "there is no interface"),
     ] {
-        fs::write(&file, text.replace(from, to)).expect("it is written");
+        fs::write(&file, text.replacen(from, to, 1)).expect("it is written");
         says(part);
     }
 }
