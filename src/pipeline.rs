@@ -68,6 +68,7 @@
 
 pub mod answers;
 mod essential;
+pub mod inbound;
 
 pub use essential::{EMERGENCY, IfMissing};
 
@@ -121,6 +122,8 @@ pub struct Stages {
     pub limits: Limits,
     /// The interfaces.
     pub interfaces: BTreeMap<InterfaceName, Interface>,
+    /// How referrals of partners are taken; `None` where none are.
+    pub inbound: Option<inbound::Inbound>,
     /// Stage 2.
     pub mappings: Arc<Mappings>,
     /// Stage 3.
@@ -142,6 +145,7 @@ impl Stages {
             provider: self.provider.clone(),
             limits: self.limits,
             interfaces: self.interfaces.clone(),
+            inbound: self.inbound.clone(),
             mappings: self.mappings.clone(),
             validator: self.validator.clone(),
             agreements,

@@ -145,6 +145,29 @@ impl Definition {
         }
     }
 
+    /// Referrals that are taken for the service `service`: what they must hold, and the rest as it comes.
+    pub fn inbound_referral(service: &str) -> Definition {
+        Definition {
+            focus: &[
+                ("MessageHeader", 1, "1"),
+                ("ServiceRequest", 1, "1"),
+                ("Patient", 1, "1"),
+                ("Organization", 1, "*"),
+                ("Encounter", 0, "*"),
+                ("CarePlan", 0, "*"),
+                ("Consent", 0, "*"),
+                ("Practitioner", 0, "*"),
+                ("PractitionerRole", 0, "*"),
+                ("RiskAssessment", 0, "*"),
+                ("Observation", 0, "*"),
+                ("Flag", 0, "*"),
+                ("MedicationStatement", 0, "*"),
+                ("AllergyIntolerance", 0, "*"),
+            ],
+            ..Definition::referral(service)
+        }
+    }
+
     /// Responses to referrals of the service `service`.
     pub fn response(service: &str) -> Definition {
         Definition {

@@ -14,6 +14,8 @@ pub(crate) mod discovery;
 pub mod exchange;
 mod framing;
 mod handles;
+mod inbound;
+mod inbound_routes;
 mod limits;
 pub mod listener;
 mod metrics;
