@@ -55,6 +55,7 @@ impl Log {
             agreement_hash: [7; 32],
             sent: 240,
             withheld: 31,
+            missing: 0,
             consent: Some(("implied-consent".to_owned(), "given".to_owned())),
         };
         let mut record = MessageRecord {

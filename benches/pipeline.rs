@@ -70,7 +70,6 @@ fn stages() -> Stages {
                 hashes: HashKey::new(&[8; 32]),
             },
         ),
-        inbound: None,
         limits: Limits::default(),
         inbound: None,
         interfaces: BTreeMap::from([(interface(), how)]),
