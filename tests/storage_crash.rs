@@ -187,6 +187,7 @@ fn terms(message: &NewMessage) -> Terms {
         agreement_hash: [0; 32],
         sent: 1,
         withheld: 0,
+        missing: 0,
         consent: None,
     }
 }
