@@ -73,6 +73,7 @@ fn stages() -> Stages {
             },
         ),
         limits: Limits::default(),
+        inbound: None,
         interfaces: BTreeMap::from([(interface(), how)]),
         mappings: Arc::new(iter::once((interface(), Arc::new(support::map()))).collect()),
         validator: Arc::new(validator),

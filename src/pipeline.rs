@@ -69,6 +69,7 @@
 pub mod answers;
 mod essential;
 mod handovers;
+pub mod inbound;
 
 pub use essential::{EMERGENCY, IfMissing};
 
@@ -127,6 +128,8 @@ pub struct Stages {
     pub limits: Limits,
     /// The interfaces.
     pub interfaces: BTreeMap<InterfaceName, Interface>,
+    /// How referrals of partners are taken; `None` where none are.
+    pub inbound: Option<inbound::Inbound>,
     /// Stage 2.
     pub mappings: Arc<Mappings>,
     /// Stage 3.
@@ -156,6 +159,7 @@ impl Stages {
             provider: self.provider.clone(),
             limits: self.limits,
             interfaces: self.interfaces.clone(),
+            inbound: self.inbound.clone(),
             mappings: self.mappings.clone(),
             validator: self.validator.clone(),
             agreements,

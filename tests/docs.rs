@@ -209,6 +209,22 @@ fn the_ways_in_page_is_true() {
 }
 
 #[test]
+fn the_referral_page_is_true() {
+    let scratch = TempDir::new().expect("a folder can be made");
+    let folder = scratch.path().join("referral-in");
+    copy(&root().join("demo/inbound"), &folder);
+    assert_true("referral-in.md", &folder, 3);
+}
+
+#[test]
+fn the_essential_page_is_true() {
+    let scratch = TempDir::new().expect("a folder can be made");
+    let folder = scratch.path().join("essential");
+    fs::create_dir(&folder).expect("it can be made");
+    assert_true("essential.md", &folder, 2);
+}
+
+#[test]
 fn the_files_that_the_page_shows_are_the_examples() {
     let page = fs::read_to_string(root().join("docs/mapping.md")).expect("the page is there");
     let mut seen = 0;

@@ -77,7 +77,7 @@ impl Recorder {
         written(message, &said)
     }
 
-    fn between<'a>(&'a self, sender: &'a PartyId, address: Option<&'a str>) -> Vec<Agent<'a>> {
+    pub(super) fn between<'a>(&'a self, sender: &'a PartyId, address: Option<&'a str>) -> Vec<Agent<'a>> {
         let from =
             Agent { part: Part::Source, who: Who::party(sender), requestor: true, address: address.map(Cow::Borrowed) };
         let to = Agent { address: Some(self.site().into()), ..self.agent(Part::Destination, self.party(), false) };

@@ -67,8 +67,14 @@ pub mod kind {
     pub const MESSAGE_ERASED: &str = "message-erased";
     /// Someone had what is kept about a person erased.
     pub const SUBJECT_ERASED: &str = "subject-erased";
+    /// A partner's referral is kept, and waits for the record system.
+    pub const REFERRAL_RECEIVED: &str = "referral-received";
+    /// A partner sent something as a referral that is not taken.
+    pub const REFERRAL_REFUSED: &str = "referral-refused";
+    /// A record system has a referral.
+    pub const REFERRAL_COLLECTED: &str = "referral-collected";
     /// Every kind.
-    pub const ALL: [&str; 23] = [
+    pub const ALL: [&str; 26] = [
         MESSAGE_ACCEPTED,
         SUBMISSION_REFUSED,
         STATE_TRANSITION,
@@ -92,6 +98,9 @@ pub mod kind {
         ENVELOPE_DESTROYED,
         MESSAGE_ERASED,
         SUBJECT_ERASED,
+        REFERRAL_RECEIVED,
+        REFERRAL_REFUSED,
+        REFERRAL_COLLECTED,
     ];
 }
 
@@ -132,6 +141,7 @@ pub(super) mod detail {
     pub(in crate::audit) const RETENTION: &str = "retention-days";
     pub(in crate::audit) const MESSAGES: &str = "messages";
     pub(in crate::audit) const UNDELIVERED: &str = "undelivered";
+    pub(in crate::audit) const REFERRAL: &str = "referral";
     pub(in crate::audit) const KEPT: &str = "kept";
     pub(in crate::audit) const CONTACT_DUE: &str = "first-contact-due";
     pub(in crate::audit) const CONTACT: &str = "first-contact";

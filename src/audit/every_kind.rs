@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::event::tests::{AT, key, new_message, read, record, recorder, step, terms};
 use super::event::{Access, Object, Refused, Terms, kind};
-use super::{Answer, Basis, By, Decision, merkle};
+use super::{Answer, Basis, By, Decision, Referral, merkle};
 use crate::delivery::deadline::{Alarm, Trouble};
 use crate::disclosure::AgreementChange;
 use crate::fhir::audit_event::{RecordedEvent, Who};
@@ -34,6 +34,7 @@ fn events() -> Vec<Named> {
         steps(),
         answers(),
         handovers(),
+        referrals(),
         reviews(),
         accesses(),
         acts(),
@@ -149,6 +150,29 @@ fn handovers() -> Vec<Named> {
         ("handover-contradicted", recorder.handover_contradicted(of, partner, ("rejected", basis), AT)),
         ("handover-overdue", recorder.handover_alarm(of, (&waiting, &to(HandoverState::Overdue)), "overdue", AT)),
         ("handover-told", recorder.handover_alarm(of, (&rejected, &rejected), "rejected", AT)),
+    ]
+}
+
+fn referrals() -> Vec<Named> {
+    let (recorder, new, terms) = (recorder(), new_message(), terms());
+    let bundle = Uuid::from_u128(9);
+    let referral = Referral {
+        sender: &new.recipient,
+        address: "10.0.0.9",
+        bundle,
+        id: new.id,
+        interface: &new.interface,
+        digest: &[1; 32],
+        subject: terms.subject.as_ref(),
+        at: AT,
+    };
+    let (sender, by) = (&new.recipient, principal("demo-records"));
+    vec![
+        ("referral", recorder.referral_received(referral)),
+        ("referral-of-nobody", recorder.referral_received(Referral { subject: None, ..referral })),
+        ("referral-refused", recorder.referral_refused(sender, (Some(bundle), "invalid"), "10.0.0.9", AT)),
+        ("referral-refused-early", recorder.referral_refused(sender, (None, "sender-is-another"), "10.0.0.9", AT)),
+        ("referral-collected", recorder.referral_collected((bundle, new.id), &by, "10.0.0.7", AT)),
     ]
 }
 
@@ -555,6 +579,8 @@ fn which_event_claims_which_profile() {
             ("extract", "PrivacyDisclosure.Source"),
             ("answer", "PrivacyDisclosure.Recipient"),
             ("answer-about-many", "PrivacyDisclosure.Recipient"),
+            ("referral", "PrivacyDisclosure.Recipient"),
+            ("referral-of-nobody", "PrivacyDisclosure.Recipient"),
             ("read-message", "PatientRead"),
             ("read-list", "Read"),
             ("read-event", "PatientRead"),

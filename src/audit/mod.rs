@@ -16,6 +16,7 @@ pub mod event;
 #[cfg(test)]
 mod every_kind;
 mod handovers;
+mod inbound;
 mod log;
 pub mod merkle;
 pub mod proof;
@@ -31,5 +32,6 @@ pub use answers::Answer;
 pub use decisions::Decision;
 pub use event::{Access, Object, Recorder, Refused, Step, Terms, patient_of, submitted_by};
 pub use handovers::{Basis, By};
+pub use inbound::Referral;
 pub use log::{Checkpointer, Error, recover, requeue};
 pub use verify::{Elsewhere, Fault, NotCosigned, Place, Report, verify, verify_with};

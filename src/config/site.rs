@@ -39,6 +39,7 @@ use crate::identity::tls::{
 use crate::identity::{AgreementId, InterfaceName, PartyId};
 use crate::intake::Model;
 use crate::mapping::{self, CompiledMap, Diagnostic, MapFile, Mappings};
+use crate::pipeline::inbound::Inbound;
 use crate::pipeline::{Current, EMERGENCY, Gateway, IfMissing, Interface, Stages};
 use crate::provenance;
 use crate::server::{Hl7v2Terms, PartnerSide, RequestLimits, Settings, Terms, WatchedFolder, Watcher, clock, listener};
@@ -766,6 +767,7 @@ fn load_stages(
     let texts = faults.keep(agreements::texts(files, others.replaced));
     let agreements = texts.and_then(|texts| agreements::load(&texts, &known, hashes, faults));
     let interfaces = load_interfaces(written, (validator.as_ref(), models.unwrap_or_default()), faults);
+    let inbound = load_inbound(written, faults);
     let pseudonym_keys = facts.pseudonym_keys;
     let stages = Stages {
         provider: provenance::Gateway::new(
@@ -776,6 +778,7 @@ fn load_stages(
         ),
         limits: Limits { depth: written.records.max_depth, ..Limits::default() },
         interfaces,
+        inbound,
         mappings: Arc::new(mappings?),
         validator: Arc::new(validator?),
         agreements: Arc::new(agreements?),
@@ -831,7 +834,8 @@ fn load_interfaces(
         if_missing: if_missing(&interface.missing_essential),
         handover: handovers.remove(name),
     };
-    written.interfaces.iter().map(|(name, interface)| (name.clone(), checked(name, interface))).collect()
+    let out = written.interfaces.iter().filter(|(_, interface)| interface.direction == written::Direction::Out);
+    out.map(|(name, interface)| (name.clone(), checked(name, interface))).collect()
 }
 
 /// The logical model with this URL, as what is not JSON is read by it.
@@ -839,6 +843,30 @@ fn model(url: &str, definitions: &[Document], offset: Option<&str>) -> Option<Ar
     let url = without_version(url);
     let definition = definitions.iter().find(|definition| definition.root().text_of("url").as_deref() == Some(url))?;
     Model::of(definition).map(|model| Arc::new(model.with_offset(offset)))
+}
+
+/// The interface that takes referrals of partners.
+fn load_inbound(written: &written::Gateway, faults: &mut Faults) -> Option<Inbound> {
+    let mut inward = written.interfaces.iter().filter(|(_, interface)| interface.direction == written::Direction::In);
+    let (name, interface) = inward.next()?;
+    if let Some((other, _)) = inward.next() {
+        let text = format!("interfaces.{name} and interfaces.{other} both have direction = \"in\"");
+        faults.faults.push(Fault::new(SITE, text, "keep one: all referrals of partners come over it"));
+    }
+    if written.bars.is_none() {
+        let text = format!("interfaces.{name} has direction = \"in\", but weir.toml has no [bars] section");
+        faults.faults.push(Fault::new(SITE, text, "add [bars] with listen, trust_anchors and service_id"));
+    }
+    if !(1..=36_525).contains(&interface.retention_days) {
+        let text = format!("interfaces.{name}.retention_days is out of range");
+        faults.faults.push(Fault::new(SITE, text, "write 1 to 36525 days"));
+    }
+    Some(Inbound {
+        name: name.clone(),
+        profile: interface.profile.clone(),
+        record: interface.record.clone(),
+        retention_days: interface.retention_days,
+    })
 }
 
 /// Codes of `http://hl7.org/fhir/request-priority`.

@@ -245,12 +245,33 @@ pub(super) struct Interface {
     /// `routine`. A priority that is not here has no deadline.
     #[serde(default)]
     pub(super) deadline_minutes: BTreeMap<String, f64>,
+    /// Whether records go out over it, or referrals of partners come in. Default `"out"`; one interface may be `"in"`.
+    #[serde(default)]
+    pub(super) direction: Direction,
+    /// For how many days what comes in is kept, of an interface whose direction is `"in"`. Default 2922, eight years.
+    #[serde(default = "eight_years")]
+    pub(super) retention_days: u32,
     /// What becomes of a record that lacks something essential: `"mark"` or `"refuse"`, or that by the priority of its
     /// request. Default `"mark"`; an emergency is never refused.
     #[serde(default)]
     pub(super) missing_essential: MissingEssential,
     /// By when the receiving team is to take responsibility. Without it, nobody is asked to.
     pub(super) handover: Option<Handover>,
+}
+
+fn eight_years() -> u32 {
+    2922
+}
+
+/// Which way an interface goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Direction {
+    /// Records of the provider go out.
+    #[default]
+    Out,
+    /// Referrals of partners come in.
+    In,
 }
 
 /// What becomes of records that lack something essential.

@@ -136,6 +136,9 @@ pub struct Definition {
     focus: &'static [(&'static str, u8, &'static str)],
 }
 
+/// The use case of the referrals that partners send us.
+const INBOUND_USE_CASE: &str = "referral";
+
 impl Definition {
     /// Referrals of these use cases to the service `service`.
     pub fn referral(service: &str, use_cases: &[String]) -> Definition {
@@ -156,6 +159,29 @@ impl Definition {
                 ("RiskAssessment", 0, "*"),
                 ("Flag", 0, "*"),
             ],
+        }
+    }
+
+    /// Referrals that are taken for the service `service`: what they must hold, and the rest as it comes.
+    pub fn inbound_referral(service: &str) -> Definition {
+        Definition {
+            focus: &[
+                ("MessageHeader", 1, "1"),
+                ("ServiceRequest", 1, "1"),
+                ("Patient", 1, "1"),
+                ("Organization", 1, "*"),
+                ("Encounter", 0, "*"),
+                ("CarePlan", 0, "*"),
+                ("Consent", 0, "*"),
+                ("Practitioner", 0, "*"),
+                ("PractitionerRole", 0, "*"),
+                ("RiskAssessment", 0, "*"),
+                ("Observation", 0, "*"),
+                ("Flag", 0, "*"),
+                ("MedicationStatement", 0, "*"),
+                ("AllergyIntolerance", 0, "*"),
+            ],
+            ..Definition::referral(service, &[INBOUND_USE_CASE.to_owned()])
         }
     }
 

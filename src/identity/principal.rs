@@ -78,6 +78,10 @@ coded! {
         EraseSubject = "erase-subject",
         /// Checks the audit log, and reads its events.
         VerifyAudit = "verify-audit",
+        /// Sees the referrals that partners sent, with the records that were made of them.
+        ReadInbound = "read-inbound",
+        /// Says that the record system has a referral.
+        CollectInbound = "collect-inbound",
         /// Changes what the site runs: its packages and its configuration.
         Administer = "administer",
     }
@@ -92,6 +96,7 @@ impl Action {
             | Action::ReadWithheld
             | Action::ReadApprovals
             | Action::ReadReviews
+            | Action::ReadInbound
             | Action::VerifyAudit => true,
             Action::Submit
             | Action::Preview
@@ -100,6 +105,7 @@ impl Action {
             | Action::RetryMessage
             | Action::CancelMessage
             | Action::EraseSubject
+            | Action::CollectInbound
             | Action::Administer => false,
         }
     }
@@ -109,11 +115,12 @@ impl Role {
     /// What this role permits. Whatever is not in this table is denied.
     pub fn may(self, action: Action) -> bool {
         use Action::{
-            Administer, ApproveAgreement, CancelMessage, CompleteReview, EraseSubject, Preview, ReadApprovals,
-            ReadLineage, ReadMessage, ReadReviews, ReadWithheld, RetryMessage, Submit, VerifyAudit,
+            Administer, ApproveAgreement, CancelMessage, CollectInbound, CompleteReview, EraseSubject, Preview,
+            ReadApprovals, ReadInbound, ReadLineage, ReadMessage, ReadReviews, ReadWithheld, RetryMessage, Submit,
+            VerifyAudit,
         };
         let permitted: &[Action] = match self {
-            Role::RecordSystem => &[Submit, Preview, ReadMessage],
+            Role::RecordSystem => &[Submit, Preview, ReadMessage, ReadInbound, CollectInbound],
             Role::IntegrationEngineer => &[Preview, ReadMessage, ReadLineage, RetryMessage],
             Role::CaldicottGuardian => {
                 &[ReadMessage, ReadLineage, ReadWithheld, ApproveAgreement, ReadApprovals, ReadReviews, VerifyAudit]

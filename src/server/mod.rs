@@ -17,6 +17,8 @@ mod framing;
 mod handles;
 mod handovers;
 mod hl7v2;
+mod inbound;
+mod inbound_routes;
 mod limits;
 pub mod listener;
 mod metrics;

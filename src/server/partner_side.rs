@@ -1,4 +1,4 @@
-//! The partners' side: `POST /FHIR/R4/$process-message` for their responses, `GET /FHIR/R4/metadata` and
+//! The partners' side: `POST /FHIR/R4/$process-message` for their responses and their referrals (`inbound.rs`), `GET /FHIR/R4/metadata` and
 //! `GET /FHIR/R4/MessageDefinition` (BaRS API 1.4.0); `PUT /FHIR/R4/Task/{id}` for the Tasks that were sent to them (FHIR R4, http);
 //! and the audit log's tree, `GET /tlog/…` (C2SP tlog-tiles).
 //!
@@ -24,6 +24,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::exchange::{self, Refusal, answer};
+use super::inbound;
 use super::listener::Peer;
 use super::ration::Account;
 use super::{Service, clock};
@@ -36,7 +37,7 @@ use crate::fhir::capability::{self, Capability, Definition};
 use crate::fhir::handover::{is_task, status};
 use crate::fhir::message::{self, Message, ResponseCode, response_bundle};
 use crate::fhir::outcome::{Issue, IssueType};
-use crate::fhir::{Document, ElementPath};
+use crate::fhir::{Document, ElementPath, Instant};
 use crate::identity::PartyId;
 use crate::identity::tls::ServerTls;
 use crate::pipeline::answers::{self, NotOurs, Taken};
@@ -44,8 +45,8 @@ use crate::storage::{self, State as MessageState};
 
 /// The event of the messages that are taken here.
 const RESPONSE: &str = "servicerequest-response";
-/// Events of BaRS that are requests or belong to bookings: known, and not taken here.
-const OTHERS: [&str; 3] = ["servicerequest-request", "booking-request", "booking-response"];
+/// Events of BaRS that are requests or belong to bookings: known, and not taken here, but for the first where referrals are.
+const OTHERS: [&str; 3] = [inbound::REQUEST, "booking-request", "booking-response"];
 
 /// What partners connect to.
 #[derive(Debug)]
@@ -103,17 +104,17 @@ async fn process_message(
         async move { take(&side, (&peer, &account), &headers, body).await }
     });
     let taken = taking.await.unwrap_or_else(|_| {
-        let issue = Issue::error(IssueType::Exception, "the response could not be processed");
+        let issue = Issue::error(IssueType::Exception, "the message could not be processed");
         Err(Refusal::new(ErrorCode::ServerError, issue))
     });
     let outcome = taken.as_ref().map_or_else(|refusal| refusal.issue.code.code(), |_| "accepted");
     let sender = if is_partner(&side, &peer.party) { peer.party.as_str() } else { "unknown" };
     side.service.metrics.partner_responded(sender, outcome);
     match taken {
-        Ok(id) => acknowledged(&side, &peer.party, &headers, id),
+        Ok(kept) => acknowledged(&side, &peer.party, &headers, kept),
         Err(refusal) => {
             let (party, status, reason) = (&peer.party, refusal.code.status(), &refusal.issue.text);
-            warn!(%party, status, reason, "a partner's response was not taken");
+            warn!(%party, status, reason, "a partner's message was not taken");
             refusal.answer(&headers)
         }
     }
@@ -208,13 +209,13 @@ fn is_partner(side: &Side, party: &PartyId) -> bool {
     !side.service.gateway.lanes(party).is_empty()
 }
 
-/// Takes a response message; its id when it is on disk.
+/// Takes a response message or a referral; its id and when it was kept, when it is on disk.
 async fn take(
     side: &Side,
     (peer, account): (&Peer, &Account),
     headers: &HeaderMap,
     body: Body,
-) -> Result<Uuid, Refusal> {
+) -> Result<(Uuid, Instant), Refusal> {
     if let Err(refusal) = known(side, &peer.party) {
         return Err(audited(side, peer, "unknown-partner", refusal).await);
     }
@@ -229,7 +230,7 @@ async fn take(
     let body = exchange::read(headers, body, (side.terms.body_bytes, side.terms.body_timeout)).await?;
     let _working = account.work(body.len()).await;
     let document = parsed(body)?;
-    let id = response(&document)?;
+    let (id, is_referral) = message(side, &document)?;
     let entries = Entries::of(&document);
     if entries.sender().is_some_and(|code| !is_of(&peer.party, &code)) {
         let text = "MessageHeader.sender is another organisation than the client certificate names";
@@ -237,10 +238,14 @@ async fn take(
     }
     to_us(side, &entries)?;
     drop(entries);
+    if is_referral {
+        return inbound::take(side, peer, (id, document)).await;
+    }
     let address = peer.address.to_string();
-    let taken = answers::take(&side.service.gateway, (&peer.party, Some(&address)), &document, clock::now()).await;
+    let now = clock::now();
+    let taken = answers::take(&side.service.gateway, (&peer.party, Some(&address)), &document, now).await;
     settle(side, taken.map_err(|error| unavailable(&error))?)?;
-    Ok(id)
+    Ok((id, now))
 }
 
 fn is_of(party: &PartyId, code: &str) -> bool {
@@ -288,8 +293,9 @@ fn parsed(body: Bytes) -> Result<Document, Refusal> {
     })
 }
 
-/// The id of a message with the event of a response, and a response in its header.
-fn response(document: &Document) -> Result<Uuid, Refusal> {
+/// The id of a message that is taken here, and whether it is a referral; else it has the event of a response, and a response
+/// in its header.
+fn message(side: &Side, document: &Document) -> Result<(Uuid, bool), Refusal> {
     let wrong = |code, text: &str, path: &str, hint: &str| {
         let issue = Issue::error(code, text).at(ElementPath::new(path)).hint(hint);
         Refusal::new(ErrorCode::BadRequest, issue)
@@ -303,6 +309,9 @@ fn response(document: &Document) -> Result<Uuid, Refusal> {
     })?;
     let (event, place) = (message.event(), "Bundle.entry[0].resource.eventCoding.code");
     let hint = "send servicerequest-response messages here";
+    if event == inbound::REQUEST && inbound::is_open(side) {
+        return Ok((id, true));
+    }
     if OTHERS.contains(&event.as_str()) {
         return Err(wrong(IssueType::NotSupported, "messages of this event are not taken here", place, hint));
     }
@@ -316,7 +325,7 @@ fn response(document: &Document) -> Result<Uuid, Refusal> {
     if message.response_code().is_none() {
         return Err(wrong(IssueType::Value, "MessageHeader.response.code is not one of response-code", place, hint));
     }
-    Ok(id)
+    Ok((id, false))
 }
 
 /// The message is for our organisation, as far as it says for whom it is.
@@ -388,12 +397,12 @@ fn unavailable(error: &storage::Error) -> Refusal {
     Refusal::new(code, issue.hint("send the same response again"))
 }
 
-/// That the response is on disk.
-fn acknowledged(side: &Side, partner: &PartyId, headers: &HeaderMap, id: Uuid) -> Response {
+/// That the message is on disk since then: the same words each time.
+fn acknowledged(side: &Side, partner: &PartyId, headers: &HeaderMap, (id, kept_at): (Uuid, Instant)) -> Response {
     let provider = &side.service.gateway.stages().provider.ods.clone();
     let response = message::Response {
         id: Uuid::new_v5(&id, b"acknowledgement"),
-        timestamp: clock::now(),
+        timestamp: kept_at,
         answers: &id.to_string(),
         code: ResponseCode::Ok,
         event: RESPONSE,
@@ -408,12 +417,21 @@ async fn metadata(State(side): State<Arc<Side>>, Extension(peer): Extension<Peer
         return refusal.answer(&headers);
     }
     let stages = side.service.gateway.stages();
+    let (receives, description) = match inbound::is_open(&side) {
+        true => (
+            &[capability::RESPONSE_DEFINITION, capability::REFERRAL_DEFINITION][..],
+            "A gateway that sends referrals, and takes referrals and the responses to those it sent",
+        ),
+        false => {
+            (&[capability::RESPONSE_DEFINITION][..], "A gateway that sends referrals and takes the responses to them")
+        }
+    };
     let said = Capability {
         name: "Weir",
         version: env!("CARGO_PKG_VERSION"),
-        description: "A gateway that sends referrals and takes the responses to them",
+        description,
         base: &side.terms.base,
-        receives: &[capability::RESPONSE_DEFINITION],
+        receives,
         sends: &[capability::REFERRAL_DEFINITION],
         signing_key: Some(stages.provider.published_key()),
         updates_tasks: true,
@@ -490,7 +508,7 @@ fn log_unread(error: &storage::Error) -> Refusal {
     Refusal::new(code, Issue::error(IssueType::Transient, "the log cannot be read now").hint("ask again later"))
 }
 
-/// What is taken here: responses to referrals.
+/// What is taken here: responses to referrals, and referrals where an interface takes them.
 async fn message_definition(
     State(side): State<Arc<Side>>,
     Extension(peer): Extension<Peer>,
@@ -500,8 +518,9 @@ async fn message_definition(
     if let Err(refusal) = known(&side, &peer.party).and_then(|()| exchange::may_answer(&headers)) {
         return refusal.answer(&headers);
     }
-    let definition =
-        Definition::response(&side.terms.service_id, &side.service.gateway.stages().use_cases(&peer.party));
-    let found = exchange::definitions(&headers, (&side.terms.base, &uri), &[definition], clock::now());
+    let response = Definition::response(&side.terms.service_id, &side.service.gateway.stages().use_cases(&peer.party));
+    let referral = inbound::is_open(&side).then(|| Definition::inbound_referral(&side.terms.service_id));
+    let definitions: Vec<Definition> = std::iter::once(response).chain(referral).collect();
+    let found = exchange::definitions(&headers, (&side.terms.base, &uri), &definitions, clock::now());
     found.unwrap_or_else(|refusal| refusal.answer(&headers))
 }

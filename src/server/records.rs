@@ -17,7 +17,7 @@ use super::access::{look, looked, permit};
 use super::body::{self, Unread};
 use super::listener::{Limit, Peer};
 use super::ration::Account;
-use super::{Service, audit_routes, clock, handovers, hl7v2, review_routes, validate};
+use super::{Service, audit_routes, clock, handovers, hl7v2, inbound_routes, review_routes, validate};
 use crate::acts::message;
 use crate::audit::Object;
 use crate::delivery::outbox::{self, Queued};
@@ -47,6 +47,9 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/reviews", get(review_routes::list))
         .route("/reviews/{message}", get(review_routes::one))
         .route("/reviews/{message}/completion", post(review_routes::complete))
+        .route("/inbound", get(inbound_routes::list))
+        .route("/inbound/{id}", get(inbound_routes::one))
+        .route("/inbound/{id}/acknowledgement", post(inbound_routes::acknowledge))
         .merge(audit_routes::router())
         .route("/FHIR/R4/$validate", post(validate::any))
         .route("/FHIR/R4/{type}/$validate", post(validate::of_type))

@@ -15,6 +15,7 @@ mod answer;
 mod envelope;
 pub mod files;
 mod handover;
+mod inbound;
 mod review;
 mod room;
 pub mod seal;
@@ -36,6 +37,7 @@ use crate::identity::{AgreementId, InterfaceName, Malformed, MessageId, PartyId,
 pub use answer::{AnswerRecord, Kept, NewAnswer, Says, answer_slot};
 pub use envelope::{Ended, Envelope, Erasure, MAY_COME_BACK};
 pub use handover::{Handover, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, HandoverTell};
+pub use inbound::{Collection, InboundRecord, NewInbound, Received, inbound_id};
 pub use review::{
     Channel, Completed, Finding, NewNotice, NewReview, NoticeRecord, NoticeResult, NoticeStep, ReviewCounts,
     ReviewRecord, ReviewStep,
@@ -493,6 +495,10 @@ pub enum Content {
     Words,
     /// A partner's answer; asked for by [`AnswerRecord::slot`] in the place of a message's id.
     Answer,
+    /// A referral of a partner as it came; asked for by [`InboundRecord::id`].
+    Inbound,
+    /// The record that was made of it.
+    InboundRecord,
 }
 
 impl Content {
@@ -505,6 +511,8 @@ impl Content {
             Content::Decision => "decision",
             Content::Words => "words",
             Content::Answer => "answer",
+            Content::Inbound => "inbound-message",
+            Content::InboundRecord => "inbound-record",
         }
     }
 }
@@ -710,6 +718,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// The answers to one message, in the order in which they came.
     fn answers_of(&self, id: MessageId) -> Reply<'_, Vec<AnswerRecord>>;
+
+    /// Keeps a partner's referral once, with its event.
+    fn receive(&self, inbound: NewInbound) -> Reply<'_, Received>;
+
+    /// One referral.
+    fn inbound(&self, id: MessageId) -> Reply<'_, Option<InboundRecord>>;
+
+    /// Referrals that wait to be collected, or all, the oldest first.
+    fn inbounds(&self, waiting_only: bool, limit: usize) -> Reply<'_, Vec<InboundRecord>>;
+
+    /// Notes that a referral was collected, with the event that says so; whether it was noted now: not twice, and nothing is written then.
+    fn collect_inbound(&self, collection: Collection) -> Reply<'_, bool>;
 
     /// Events from index `from` on, in order.
     fn events(&self, from: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>>;

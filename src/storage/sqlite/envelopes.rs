@@ -7,6 +7,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::super::seal::{Broken, Key, envelope_of, head_of_envelope};
 use super::super::{Content, Ended, Envelope, Erasure, Error, Event, MAY_COME_BACK, Opened, Part, Secret};
+use super::inbound;
 use super::rows::{self, all, append, bound, count, first, index, instant, millis, parsed};
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, MessageId};
@@ -171,7 +172,8 @@ pub(super) fn ended(connection: &Connection, now: Instant, after: u64, limit: us
         let counts = |row: &Row<'_>| Ok((index(row, 0)?, index(row, 1)?, index(row, 2)?));
         let (messages, undelivered, held) =
             first(connection, sql, params![bound(envelope.number), since(now)], counts)?.unwrap_or_default();
-        Ok(Ended { envelope, messages, undelivered, held })
+        let (referrals, waiting) = inbound::in_envelope(connection, envelope.number)?;
+        Ok(Ended { envelope, messages: messages + referrals, undelivered, held: held + waiting })
     };
     found.into_iter().map(count).collect()
 }
@@ -184,6 +186,10 @@ pub(super) fn destroy(connection: &Connection, number: u64, at: Instant, event: 
         needed!("?3"),
         ")"
     );
+    // A referral that nobody has collected is needed still.
+    if inbound::in_envelope(connection, number)?.1 > 0 {
+        return Ok(false);
+    }
     let changed = connection.prepare_cached(sql)?.execute(params![bound(number), millis(at), since(at)])?;
     if changed == 1 {
         clear_others(connection, number)?;
@@ -192,13 +198,15 @@ pub(super) fn destroy(connection: &Connection, number: u64, at: Instant, event: 
     Ok(changed == 1)
 }
 
-/// Takes away decisions, words of reviews and answers that an envelope's key sealed. There are few of them.
+/// Takes away decisions, words of reviews, answers and referrals that an envelope's key sealed. There are few of them.
 fn clear_others(connection: &Connection, number: u64) -> Result<(), Error> {
     let head = head_of_envelope(number);
     for sql in [
         "UPDATE reviews SET decision = NULL WHERE substr(decision, 1, ?2) = ?1",
         "UPDATE reviews SET words = NULL WHERE substr(words, 1, ?2) = ?1",
         "UPDATE answers SET body = NULL WHERE substr(body, 1, ?2) = ?1",
+        "UPDATE inbound SET message = NULL WHERE substr(message, 1, ?2) = ?1",
+        "UPDATE inbound SET record = NULL WHERE substr(record, 1, ?2) = ?1",
     ] {
         connection.prepare_cached(sql)?.execute(params![head, count(head.len())])?;
     }

@@ -10,6 +10,7 @@ mod envelopes;
 mod cosignatures;
 mod filed;
 mod handovers;
+mod inbound;
 mod pool;
 mod reviews;
 mod rows;
@@ -32,11 +33,11 @@ use self::writer::Writer;
 use super::room::Disk;
 use super::seal::{self, Key};
 use super::{
-    Accepted, Act, AnswerRecord, Approval, Change, Content, CosignatureKey, Count, Ended, Envelope, Error, Event,
-    FiledSubject, Filter, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, History, Hour,
-    Kept, Load, MessageRecord, NewAnswer, NewMessage, NoticeRecord, NoticeResult, NoticeStep, Opened, Part, Performed,
-    Raised, Reply, ReviewCounts, ReviewRecord, Room, Secret, Store, StoredCheckpoint, StoredCosignature, StoredEvent,
-    Subtree, Transition, Window, filing_number,
+    Accepted, Act, AnswerRecord, Approval, Change, Collection, Content, CosignatureKey, Count, Ended, Envelope, Error,
+    Event, FiledSubject, Filter, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, History,
+    Hour, InboundRecord, Kept, Load, MessageRecord, NewAnswer, NewInbound, NewMessage, NoticeRecord, NoticeResult,
+    NoticeStep, Opened, Part, Performed, Raised, Received, Reply, ReviewCounts, ReviewRecord, Room, Secret, Store,
+    StoredCheckpoint, StoredCosignature, StoredEvent, Subtree, Transition, Window, filing_number,
 };
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, MessageId, PartyId};
@@ -444,6 +445,28 @@ impl Store for SqliteStore {
 
     fn answers_of(&self, id: MessageId) -> Reply<'_, Vec<AnswerRecord>> {
         self.read(move |connection| answers::of_message(connection, id))
+    }
+
+    fn receive(&self, mut new: NewInbound) -> Reply<'_, Received> {
+        Box::pin(async move {
+            let (id, filed) = (new.id(), new.filed());
+            let key = self.envelope(&filed, new.received_at, new.retention_days).await?;
+            new.message = key.seal(id, Content::Inbound, std::mem::take(&mut new.message));
+            new.record = key.seal(id, Content::InboundRecord, std::mem::take(&mut new.record));
+            self.write(move |connection| inbound::receive(connection, &new)).await
+        })
+    }
+
+    fn inbound(&self, id: MessageId) -> Reply<'_, Option<InboundRecord>> {
+        self.read(move |connection| inbound::find(connection, id))
+    }
+
+    fn inbounds(&self, waiting_only: bool, limit: usize) -> Reply<'_, Vec<InboundRecord>> {
+        self.read(move |connection| inbound::list(connection, waiting_only, limit))
+    }
+
+    fn collect_inbound(&self, collection: Collection) -> Reply<'_, bool> {
+        self.write(move |connection| inbound::collect(connection, &collection))
     }
 
     fn events(&self, from: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>> {

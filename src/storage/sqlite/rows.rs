@@ -446,6 +446,8 @@ pub(super) fn content(connection: &Connection, id: MessageId, content: Content) 
         Content::Decision => "SELECT decision FROM reviews JOIN messages ON position = message WHERE id = ?",
         Content::Words => "SELECT words FROM reviews JOIN messages ON position = message WHERE id = ?",
         Content::Answer => "SELECT body FROM answers WHERE slot = ?",
+        Content::Inbound => "SELECT message FROM inbound WHERE id = ?",
+        Content::InboundRecord => "SELECT record FROM inbound WHERE id = ?",
     };
     Ok(first(connection, sql, [id.uuid().as_bytes()], |row| Ok(row.get(0)?))?.flatten())
 }

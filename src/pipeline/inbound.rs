@@ -1,0 +1,175 @@
+//! The way of a referral that a partner sends: from its message to a record that waits for the provider's record system.
+//!
+//! Enters: a message Bundle, and who sent it by certificate. Leaves: [`Taken`], when the message and the record that the
+//! interface's map made of it are on disk, sealed, with their audit event; or [`Unfit`], and nothing of it is kept. Invariants:
+//! the same message counts once, and is answered as it was; what is kept conforms to its profile, and its record to its model.
+
+use tracing::{debug_span, info, warn};
+use uuid::Uuid;
+
+use super::{Gateway, Stages, aside};
+use crate::audit::Referral;
+use crate::fhir::message::{nhs_number, priority};
+use crate::fhir::outcome::{Issue, Severity};
+use crate::fhir::{Document, Instant};
+use crate::identity::digest::sha_256;
+use crate::identity::{InterfaceName, PartyId};
+use crate::mapping;
+use crate::storage::{self, InboundRecord, NewInbound, Received, inbound_id};
+
+/// How referrals of partners are checked and read.
+#[derive(Clone, Debug)]
+pub struct Inbound {
+    /// The interface.
+    pub name: InterfaceName,
+    /// Canonical URL of the Bundle's profile.
+    pub profile: String,
+    /// Canonical URL of the logical model of the record that its map makes.
+    pub record: String,
+    /// For how many days what came is kept.
+    pub retention_days: u32,
+}
+
+/// What became of a referral.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is on disk.
+    Stored(Box<InboundRecord>),
+    /// It was before.
+    Repeated(Box<InboundRecord>),
+    /// Another was taken under this id.
+    Conflict,
+}
+
+/// Why a referral is not taken; nothing of it is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// No interface takes referrals.
+    #[error("no interface takes referrals here")]
+    NoInterface,
+    /// It does not conform to the profile.
+    #[error("the message does not conform to {profile}")]
+    Invalid {
+        /// The profile.
+        profile: String,
+        /// The errors.
+        issues: Vec<Issue>,
+    },
+    /// The map cannot read it.
+    #[error(transparent)]
+    Mapping(#[from] mapping::Error),
+    /// The record that the map made does not conform to its model.
+    #[error("the record that is made of the message lacks something, or has it in another form")]
+    Record {
+        /// The errors, by their place in the record.
+        issues: Vec<Issue>,
+    },
+    /// The store cannot read or write.
+    #[error(transparent)]
+    Store(#[from] storage::Error),
+}
+
+impl Unfit {
+    /// As the audit log says it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Unfit::NoInterface => "no-interface",
+            Unfit::Invalid { .. } => "invalid",
+            Unfit::Mapping(_) => "mapping",
+            Unfit::Record { .. } => "record",
+            Unfit::Store(_) => "storage",
+        }
+    }
+}
+
+/// Takes a referral that `sender`, whom its certificate names and who sits at `address`, calls `bundle`.
+///
+/// # Errors
+/// [`Unfit`]; that it was refused is in the audit log, unless the store cannot write.
+pub async fn take(
+    gateway: &Gateway,
+    (sender, address): (&PartyId, &str),
+    (bundle, document): (Uuid, Document),
+    now: Instant,
+) -> Result<Taken, Unfit> {
+    match keep(gateway, (sender, address), (bundle, document), now).await {
+        Err(unfit) if !matches!(unfit, Unfit::Store(_)) => {
+            warn!(%sender, %bundle, reason = unfit.code(), "a referral is not taken");
+            let event = gateway.recorder.referral_refused(sender, (Some(bundle), unfit.code()), address, now);
+            gateway.store().append(event).await?;
+            Err(unfit)
+        }
+        taken => taken,
+    }
+}
+
+async fn keep(
+    gateway: &Gateway,
+    (sender, address): (&PartyId, &str),
+    (bundle, document): (Uuid, Document),
+    now: Instant,
+) -> Result<Taken, Unfit> {
+    let stages = gateway.stages();
+    let inbound = stages.inbound.clone().ok_or(Unfit::NoInterface)?;
+    let (digest, id) = (sha_256(document.source().as_bytes()), inbound_id(sender, bundle));
+    // A repeat is answered as the first was, whatever the profiles say now.
+    if let Some(known) = gateway.store().inbound(id).await? {
+        return Ok(if known.digest == digest { Taken::Repeated(Box::new(known)) } else { Taken::Conflict });
+    }
+    let length = document.source().len();
+    let (document, record) = aside(&stages, length, move |stages| {
+        let record = record(stages, &document, id.uuid());
+        (document, record)
+    })
+    .await;
+    let record = record?;
+    let subject = nhs_number(&document).map(|(system, value)| gateway.hash_key.subject(system, &value));
+    let event = gateway.recorder.referral_received(Referral {
+        sender,
+        address,
+        bundle,
+        id,
+        interface: &inbound.name,
+        digest: &digest,
+        subject: subject.as_ref(),
+        at: now,
+    });
+    let new = NewInbound {
+        sender: sender.clone(),
+        bundle,
+        interface: inbound.name,
+        retention_days: inbound.retention_days,
+        digest,
+        priority: priority(&document),
+        received_at: now,
+        message: document.source().as_bytes().to_vec(),
+        record: record.source().as_bytes().to_vec(),
+        event,
+    };
+    Ok(match gateway.store().receive(new).await? {
+        Received::Now(kept) => {
+            info!(%sender, referral = %kept.id, "a referral is kept, and waits to be collected");
+            Taken::Stored(kept)
+        }
+        Received::Before(kept) => Taken::Repeated(kept),
+        Received::Conflict => Taken::Conflict,
+    })
+}
+
+/// The record that is made of a message.
+fn record(stages: &Stages, document: &Document, seed: Uuid) -> Result<Document, Unfit> {
+    let inbound = stages.inbound.as_ref().ok_or(Unfit::NoInterface)?;
+    debug_span!("validation").in_scope(|| {
+        let issues = errors(stages.validator.check_document(document, Some(&inbound.profile)));
+        if issues.is_empty() { Ok(()) } else { Err(Unfit::Invalid { profile: inbound.profile.clone(), issues }) }
+    })?;
+    let map = stages.mappings.get(&inbound.name);
+    let map = map.ok_or_else(|| mapping::Error::NoMap { interface: inbound.name.clone() })?;
+    let made = debug_span!("mapping").in_scope(|| map.transform(document, seed))?;
+    let issues = errors(stages.validator.check_record(&made.document, &inbound.record));
+    if issues.is_empty() { Ok(made.document) } else { Err(Unfit::Record { issues }) }
+}
+
+fn errors(issues: Vec<Issue>) -> Vec<Issue> {
+    issues.into_iter().filter(|issue| matches!(issue.severity, Severity::Error | Severity::Fatal)).collect()
+}

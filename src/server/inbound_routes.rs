@@ -1,0 +1,147 @@
+//! Referrals for the provider's record system: `GET /inbound`, `GET /inbound/{id}`, `POST /inbound/{id}/acknowledgement`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tracing::info;
+
+use super::access::{look, looked, permit};
+use super::listener::Peer;
+use super::records::{no_answer, no_store, outcome};
+use super::{Service, clock};
+use crate::audit::Object;
+use crate::fhir::instant_text;
+use crate::fhir::outcome::{Issue, IssueType};
+use crate::identity::MessageId;
+use crate::identity::principal::Action;
+use crate::storage::{Collection, Content, Error, InboundRecord};
+
+/// Rows that are listed.
+const MOST: usize = 10_000;
+
+/// Those that wait to be collected, the oldest first; with `?all` the others too. No personal data.
+pub(super) async fn list(
+    State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let waiting_only = match query.as_deref().unwrap_or_default() {
+        "" => true,
+        "all" => false,
+        _ => {
+            let issue = Issue::error(IssueType::NotSupported, "the query has a parameter other than all");
+            return outcome(StatusCode::BAD_REQUEST, &[issue.hint("write ?all to see what was collected too")]);
+        }
+    };
+    if let Err(response) = look(&service, &peer, &headers, Action::ReadInbound, None).await {
+        return *response;
+    }
+    match service.gateway.store().inbounds(waiting_only, MOST).await {
+        Ok(found) => {
+            let rows: Vec<Value> = found.iter().map(summary).collect();
+            (StatusCode::OK, no_store(), Json(rows)).into_response()
+        }
+        Err(error) => *no_answer(error),
+    }
+}
+
+/// One of them, with the record that was made of it.
+pub(super) async fn one(
+    State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let principal = match permit(&service, &peer, &headers, Action::ReadInbound, None).await {
+        Ok(principal) => principal,
+        Err(response) => return *response,
+    };
+    let found = match find(&service, path).await {
+        Ok(found) => found,
+        Err(response) => return *response,
+    };
+    let object = Object::Resource("ServiceRequest", found.id.uuid());
+    if let Err(response) = looked(&service, &peer, principal, Action::ReadInbound, (object, None)).await {
+        return *response;
+    }
+    match service.gateway.store().content(found.id, Content::InboundRecord).await {
+        Ok(record) => {
+            let record = record.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+            let mut body = summary(&found);
+            // None when its retention has ended.
+            body["record"] = record.unwrap_or(Value::Null);
+            (StatusCode::OK, no_store(), Json(body)).into_response()
+        }
+        Err(error) => *no_answer(error),
+    }
+}
+
+/// The record system has it: it waits no longer. A repeat says the same.
+pub(super) async fn acknowledge(
+    State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let by = match permit(&service, &peer, &headers, Action::CollectInbound, None).await {
+        Ok(principal) => principal.id.clone(),
+        Err(response) => return *response,
+    };
+    let found = match find(&service, path).await {
+        Ok(found) => found,
+        Err(response) => return *response,
+    };
+    let (store, at, address) = (service.gateway.store(), clock::now(), peer.address.to_string());
+    let event = service.gateway.recorder.referral_collected((found.bundle, found.id), &by, &address, at);
+    let collected = async {
+        let is_new = store.collect_inbound(Collection { id: found.id, at, by, event }).await?;
+        Ok::<_, Error>((is_new, store.inbound(found.id).await?))
+    };
+    match collected.await {
+        Ok((is_new, Some(now))) => {
+            if is_new {
+                info!(referral = %now.id, "a referral was collected");
+            }
+            (StatusCode::OK, no_store(), Json(summary(&now))).into_response()
+        }
+        Ok((_, None)) => unknown(),
+        Err(error) => *no_answer(error),
+    }
+}
+
+async fn find(service: &Service, path: Result<Path<String>, PathRejection>) -> Result<InboundRecord, Box<Response>> {
+    let id = path.ok().and_then(|Path(id)| id.parse::<MessageId>().ok());
+    let Some(id) = id else { return Err(Box::new(unknown())) };
+    let found = service.gateway.store().inbound(id).await.map_err(no_answer)?;
+    found.ok_or_else(|| Box::new(unknown()))
+}
+
+fn summary(found: &InboundRecord) -> Value {
+    let mut row = json!({
+        "id": found.id.to_string(),
+        "sender": found.sender.as_str(),
+        "message": found.bundle.to_string(),
+        "interface": found.interface.as_str(),
+        "receivedAt": instant_text(found.received_at),
+        "state": found.state(),
+    });
+    if let Some(priority) = &found.priority {
+        row["priority"] = json!(priority);
+    }
+    if let Some((at, by)) = &found.collected {
+        row["collectedAt"] = json!(instant_text(*at));
+        row["collectedBy"] = json!(by.as_str());
+    }
+    row
+}
+
+fn unknown() -> Response {
+    let issue = Issue::error(IssueType::NotFound, "there is no referral with this id");
+    outcome(StatusCode::NOT_FOUND, &[issue.hint("GET /inbound lists those that wait")])
+}

@@ -1,0 +1,111 @@
+//! What partners send us of themselves: referrals, each kept until a record system has collected it.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use super::Event;
+use crate::fhir::Instant;
+use crate::identity::{AgreementId, InterfaceName, MessageId, PartyId, PrincipalId};
+
+/// A referral to be kept. All of it is written with its event, or nothing.
+pub struct NewInbound {
+    /// Who sent it.
+    pub sender: PartyId,
+    /// What its sender calls it: `Bundle.id`.
+    pub bundle: Uuid,
+    /// The interface that it came over.
+    pub interface: InterfaceName,
+    /// For how many days its contents are kept.
+    pub retention_days: u32,
+    /// SHA-256 of what came: tells a repeat from a conflict.
+    pub digest: [u8; 32],
+    /// The clinical priority, a code of FHIR's request-priority.
+    pub priority: Option<String>,
+    /// When it came.
+    pub received_at: Instant,
+    /// The message as it came, to be sealed.
+    pub message: Vec<u8>,
+    /// The record that was made of it, to be sealed.
+    pub record: Vec<u8>,
+    /// What the audit log says of it.
+    pub event: Event,
+}
+
+/// What contents of referrals are filed under, in the place of an agreement: `[interfaces]` says how long they are kept.
+const FILED: &str = "inbound-referrals";
+
+impl fmt::Debug for NewInbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewInbound").field("sender", &self.sender).field("bundle", &self.bundle).finish_non_exhaustive()
+    }
+}
+
+impl NewInbound {
+    /// See [`inbound_id`].
+    pub fn id(&self) -> MessageId {
+        inbound_id(&self.sender, self.bundle)
+    }
+
+    /// What its contents are filed under, in the place of an agreement.
+    pub(super) fn filed(&self) -> AgreementId {
+        FILED.parse().expect("they are words joined by hyphens")
+    }
+}
+
+/// The id of a referral here: the same for the same sender and `Bundle.id`, and another for every other.
+pub fn inbound_id(sender: &PartyId, bundle: Uuid) -> MessageId {
+    MessageId::from(Uuid::new_v5(&bundle, format!("inbound {sender}").as_bytes()))
+}
+
+/// A referral that is kept, without its contents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboundRecord {
+    /// Its id here; its contents are sealed under it.
+    pub id: MessageId,
+    /// Who sent it.
+    pub sender: PartyId,
+    /// What its sender calls it.
+    pub bundle: Uuid,
+    /// The interface that it came over.
+    pub interface: InterfaceName,
+    /// SHA-256 of what came.
+    pub digest: [u8; 32],
+    /// The clinical priority, if it has one.
+    pub priority: Option<String>,
+    /// When it came.
+    pub received_at: Instant,
+    /// When it was collected, and by whom; `None` while it waits.
+    pub collected: Option<(Instant, PrincipalId)>,
+}
+
+impl InboundRecord {
+    /// `waiting` or `collected`.
+    pub fn state(&self) -> &'static str {
+        if self.collected.is_some() { "collected" } else { "waiting" }
+    }
+}
+
+/// What became of a [`NewInbound`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// It is on disk with its event.
+    Now(Box<InboundRecord>),
+    /// The same came before; nothing was written.
+    Before(Box<InboundRecord>),
+    /// Another came before under this id from this sender; nothing was written.
+    Conflict,
+}
+
+/// A record system has what it collected.
+#[derive(Clone, Debug)]
+pub struct Collection {
+    /// Which referral.
+    pub id: MessageId,
+    /// When.
+    pub at: Instant,
+    /// By whom.
+    pub by: PrincipalId,
+    /// What the audit log says of it; written the first time only.
+    pub event: Event,
+}

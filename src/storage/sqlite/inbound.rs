@@ -1,0 +1,111 @@
+//! Referrals that partners sent: the statements, and the types they carry.
+
+use rusqlite::{Connection, Row, params};
+use uuid::Uuid;
+
+use super::super::seal::head_of_envelope;
+use super::super::{Collection, Error, InboundRecord, NewInbound, Received};
+use super::envelopes;
+use super::rows::{all, append, count, first, index, instant, millis, parsed};
+use crate::identity::{MessageId, PartyId};
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, sender, bundle, interface, digest, priority, received_at, collected_at, collected_by FROM inbound ",
+            $rest
+        )
+    };
+}
+
+/// The one that a sender calls so.
+pub(super) fn of_sender(
+    connection: &Connection,
+    sender: &PartyId,
+    bundle: Uuid,
+) -> Result<Option<InboundRecord>, Error> {
+    first(connection, select!("WHERE sender = ? AND bundle = ?"), params![sender.as_str(), bundle.as_bytes()], record)
+}
+
+/// Keeps one with its event, unless it is known. Its contents are sealed by now.
+pub(super) fn receive(connection: &Connection, new: &NewInbound) -> Result<Received, Error> {
+    if let Some(known) = of_sender(connection, &new.sender, new.bundle)? {
+        return Ok(if known.digest == new.digest { Received::Before(Box::new(known)) } else { Received::Conflict });
+    }
+    for sealed in [&new.message, &new.record] {
+        envelopes::check_open(connection, sealed)?;
+    }
+    let sql = "INSERT INTO inbound (id, sender, bundle, interface, digest, priority, received_at, message, record) \
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    connection.prepare_cached(sql)?.execute(params![
+        new.id().uuid().as_bytes(),
+        new.sender.as_str(),
+        new.bundle.as_bytes(),
+        new.interface.as_str(),
+        new.digest,
+        new.priority,
+        millis(new.received_at),
+        new.message,
+        new.record,
+    ])?;
+    append(connection, &new.event)?;
+    let kept =
+        find(connection, new.id())?.ok_or_else(|| Error::Damaged("what was inserted is not there".to_owned()))?;
+    Ok(Received::Now(Box::new(kept)))
+}
+
+/// One of them.
+pub(super) fn find(connection: &Connection, id: MessageId) -> Result<Option<InboundRecord>, Error> {
+    first(connection, select!("WHERE id = ?"), [id.uuid().as_bytes()], record)
+}
+
+/// Those that wait, or all: the oldest first.
+pub(super) fn list(connection: &Connection, waiting_only: bool, limit: usize) -> Result<Vec<InboundRecord>, Error> {
+    match waiting_only {
+        true => {
+            all(connection, select!("WHERE collected_at IS NULL ORDER BY position LIMIT ?"), [count(limit)], record)
+        }
+        false => all(connection, select!("ORDER BY position LIMIT ?"), [count(limit)], record),
+    }
+}
+
+/// Notes that one was collected, with the event that says so; whether it was noted now.
+pub(super) fn collect(connection: &Connection, collection: &Collection) -> Result<bool, Error> {
+    let sql = "UPDATE inbound SET collected_at = ?, collected_by = ? WHERE id = ? AND collected_at IS NULL";
+    let id = collection.id.uuid();
+    let row = params![millis(collection.at), collection.by.as_str(), id.as_bytes()];
+    let changed = connection.prepare_cached(sql)?.execute(row)?;
+    if changed == 1 {
+        append(connection, &collection.event)?;
+    } else if find(connection, collection.id)?.is_none() {
+        return Err(Error::UnknownMessage(collection.id));
+    }
+    Ok(changed == 1)
+}
+
+/// How many referrals an envelope's key sealed, and how many of them wait.
+pub(super) fn in_envelope(connection: &Connection, number: u64) -> Result<(u64, u64), Error> {
+    let head = head_of_envelope(number);
+    let sql =
+        "SELECT count(*), count(*) FILTER (WHERE collected_at IS NULL) FROM inbound WHERE substr(message, 1, ?2) = ?1";
+    let counts = |row: &Row<'_>| Ok((index(row, 0)?, index(row, 1)?));
+    Ok(first(connection, sql, params![head, count(head.len())], counts)?.unwrap_or_default())
+}
+
+fn record(row: &Row<'_>) -> Result<InboundRecord, Error> {
+    let at: Option<i64> = row.get(7)?;
+    let collected = match at {
+        Some(at) => Some((instant(at)?, parsed(row, 8)?)),
+        None => None,
+    };
+    Ok(InboundRecord {
+        id: MessageId::from(Uuid::from_bytes(row.get(0)?)),
+        sender: parsed(row, 1)?,
+        bundle: Uuid::from_bytes(row.get(2)?),
+        interface: parsed(row, 3)?,
+        digest: row.get(4)?,
+        priority: row.get(5)?,
+        received_at: instant(row.get(6)?)?,
+        collected,
+    })
+}

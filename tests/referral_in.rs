@@ -1,0 +1,328 @@
+//! Referrals that partners send us, over the built program and mutual TLS: taken once, mapped to the provider's record, kept
+//! whatever is killed, collected by the record system; and whom and what is refused.
+
+#![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
+
+mod support;
+
+use std::fs;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode};
+use serde_json::{Value, json};
+use support::{Bench, DemoSite, weir};
+use uuid::Uuid;
+use weir::cli::client::{Answer, Client};
+use weir::config::Endpoint;
+use weir::fhir::bars::{end_user_organisation, requesting_software, target_identifier};
+use weir::identity::tls::{Credentials, TrustAnchors, client_config, system_clock};
+
+const SAMPLE: &str = include_str!("../demo/inbound/referral-from-trust.json");
+/// The gateway's service, as the demo's weir.toml names it.
+const SERVICE: &str = "2000099990";
+/// What is personal in the sample.
+const PERSONAL: [&str; 5] = ["Sampleperson", "9990005087", "1994-09-02", "Tablets handed to sibling", "07700 900508"];
+
+fn sample() -> Value {
+    serde_json::from_str(SAMPLE).expect("the sample is JSON")
+}
+
+/// The sample under an id of its own.
+fn another(id: Uuid) -> Value {
+    let mut bundle = sample();
+    bundle["id"] = json!(id.to_string());
+    bundle
+}
+
+/// A partner of the demo, with its own certificate.
+struct Partner {
+    endpoint: Endpoint,
+    ods: &'static str,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Partner {
+    fn of(site: &DemoSite, ods: &'static str, folder: &str) -> Partner {
+        let file = |name: &str| fs::read(site.path(folder).join("pki").join(name)).expect("it is there");
+        let credentials = Credentials::from_pem(&file("partner.pem"), &file("partner.key")).expect("a certificate");
+        let anchors = TrustAnchors::from_pem(&file("provider-ca.pem")).expect("an authority");
+        let endpoint = Endpoint {
+            uri: "https://bars-demop.provider.example".parse().expect("a URL"),
+            connect: Some(site.partner_side()),
+            tls: client_config(&credentials, &anchors, system_clock()).expect("it can be used"),
+        };
+        Partner { endpoint, ods, runtime: tokio::runtime::Runtime::new().expect("it starts") }
+    }
+
+    fn trust(site: &DemoSite) -> Partner {
+        Partner::of(site, "DEMOT", "trust")
+    }
+
+    fn icb(site: &DemoSite) -> Partner {
+        Partner::of(site, "DEMOI", "icb")
+    }
+
+    fn try_exchange(
+        &self,
+        mut request: hyper::http::request::Builder,
+        body: String,
+        named: &str,
+    ) -> anyhow::Result<Answer> {
+        let headers = [
+            ("content-type", "application/fhir+json; version=1.4.0".to_owned()),
+            ("accept", "application/fhir+json; version=1.4.0".to_owned()),
+            ("x-request-id", Uuid::new_v4().to_string()),
+            ("x-correlation-id", Uuid::new_v4().to_string()),
+            ("nhsd-target-identifier", target_identifier(SERVICE)),
+            ("nhsd-end-user-organisation", end_user_organisation(named, "A partner")),
+            ("nhsd-requesting-software", requesting_software("Test", "1")),
+        ];
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(Bytes::from(body))).expect("the request is well formed");
+        self.runtime.block_on(async { Client::connect(&self.endpoint).await?.exchange(request).await })
+    }
+
+    fn send(&self, bundle: &Value) -> Answer {
+        self.send_named(bundle, self.ods)
+    }
+
+    /// With this organisation in the header.
+    fn send_named(&self, bundle: &Value, named: &str) -> Answer {
+        let request = Request::post("/FHIR/R4/$process-message");
+        self.try_exchange(request, bundle.to_string(), named).expect("the gateway answers")
+    }
+
+    fn get(&self, path: &str) -> Value {
+        self.try_exchange(Request::get(path), String::new(), self.ods).expect("the gateway answers").json()
+    }
+}
+
+/// Status, code of http-error-codes and kind of issue of a refusal, which says nothing personal.
+fn told(answer: &Answer) -> (u16, String, String) {
+    let outcome = answer.json();
+    let issue = &outcome["issue"][0];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    assert!(PERSONAL.iter().all(|personal| !outcome.to_string().contains(personal)), "{outcome}");
+    (answer.status.as_u16(), text(&issue["details"]["coding"][0]["code"]), text(&issue["code"]))
+}
+
+fn list(bench: &Bench, query: &str) -> Vec<Value> {
+    let answer = bench.get(&format!("/inbound{query}"), &[]);
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.json());
+    answer.json().as_array().expect("a list").clone()
+}
+
+fn events(site: &DemoSite, kind: &str) -> Vec<Value> {
+    let is_it = |event: &Value| event["subtype"].to_string().contains(&format!("\"{kind}\""));
+    site.audit_events().into_iter().filter(is_it).collect()
+}
+
+fn verified(site: &DemoSite) {
+    let checked = weir().args(["audit", "verify", "--site"]).arg(site.gateway_folder()).output().expect("weir runs");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+}
+
+#[test]
+fn a_referral_becomes_a_record_that_is_collected_once() {
+    let bench = Bench::of(DemoSite::new());
+    let trust = Partner::trust(&bench.site);
+    let first = trust.send(&sample());
+    assert_eq!(first.status, StatusCode::OK, "{}", first.json());
+    let response = first.json();
+    let header = &response["entry"][0]["resource"];
+    assert_eq!(header["eventCoding"]["code"], "servicerequest-response");
+    assert_eq!(header["response"], json!({ "identifier": sample()["id"], "code": "ok" }));
+    let again = trust.send(&sample());
+    assert_eq!((again.status, again.json()), (StatusCode::OK, response), "a repeat is answered the same");
+
+    let waiting = list(&bench, "");
+    let [referral] = &waiting[..] else { panic!("one waits: {waiting:?}") };
+    assert_eq!((&referral["sender"], &referral["message"]), (&json!("DEMOT"), &sample()["id"]));
+    assert_eq!((&referral["state"], &referral["priority"]), (&json!("waiting"), &json!("urgent")));
+    let path = format!("/inbound/{}", referral["id"].as_str().expect("it has an id"));
+    let one = bench.get(&path, &[]).json();
+    let record = &one["record"];
+    let expected: Value =
+        serde_json::from_str(include_str!("golden/inbound-referral.json")).expect("the golden file is JSON");
+    assert_eq!(*record, expected, "{record:#}");
+
+    let collected = bench.post(&format!("{path}/acknowledgement"), &[], "");
+    assert_eq!(collected.status, StatusCode::OK, "{}", collected.json());
+    let said = collected.json();
+    assert_eq!((&said["state"], &said["collectedBy"]), (&json!("collected"), &json!("demo-records")));
+    assert_eq!(bench.post(&format!("{path}/acknowledgement"), &[], "").json(), said, "once");
+    assert_eq!((list(&bench, "").len(), list(&bench, "?all").len()), (0, 1));
+    assert_eq!(trust.send(&sample()).status, StatusCode::OK, "a repeat after that has no effect");
+    assert_eq!(list(&bench, "").len(), 0);
+
+    let site = bench.kill();
+    let received = events(&site, "referral-received");
+    let [event] = &received[..] else { panic!("one event: {received:#?}") };
+    let profile = event["meta"]["profile"][0].as_str().unwrap_or_default();
+    assert!(profile.ends_with("PrivacyDisclosure.Recipient"), "{event:#}");
+    assert_eq!(event["agent"][0]["who"]["identifier"]["value"], "DEMOT");
+    assert_eq!(events(&site, "referral-collected").len(), 1);
+    let bytes = site.stored_and_logged();
+    for personal in PERSONAL {
+        let found = bytes.windows(personal.len()).any(|window| window == personal.as_bytes());
+        assert!(!found, "`{personal}` stands in clear in the database or a log");
+    }
+    verified(&site);
+}
+
+#[test]
+fn who_is_not_who_they_say_or_sends_what_does_not_conform_is_refused_and_nothing_is_kept() {
+    let bench = Bench::of(DemoSite::new());
+    let (trust, icb) = (Partner::trust(&bench.site), Partner::icb(&bench.site));
+    let forbidden = |kind: &str| (403, "REC_FORBIDDEN".to_owned(), kind.to_owned());
+    assert_eq!(told(&icb.send(&sample())), forbidden("security"), "the Bundle says another sender");
+    assert_eq!(told(&trust.send_named(&sample(), "DEMOI")), forbidden("security"), "so does the header");
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut bundle = another(Uuid::new_v4());
+        change(&mut bundle);
+        told(&trust.send(&bundle))
+    };
+    let refused = |status, code: &str, kind: &str| (status, code.to_owned(), kind.to_owned());
+    let entry = |bundle: &mut Value, of: &str| {
+        let entries = bundle["entry"].as_array().expect("entries");
+        entries.iter().position(|entry| entry["resource"]["resourceType"] == of).expect("it is there")
+    };
+    let to_another = |bundle: &mut Value| bundle["entry"][9]["resource"]["identifier"][0]["value"] = json!("DEMOI");
+    assert_eq!(with(&to_another), refused(422, "REC_UNPROCESSABLE_ENTITY", "processing"));
+    let no_version = |bundle: &mut Value| drop(bundle["meta"].as_object_mut().expect("meta").remove("versionId"));
+    assert_eq!(with(&no_version), refused(400, "REC_BAD_REQUEST", "invariant"));
+    let no_patient = |bundle: &mut Value| {
+        let at = entry(bundle, "Patient");
+        bundle["entry"].as_array_mut().expect("entries").remove(at);
+    };
+    let (status, code, _) = with(&no_patient);
+    assert_eq!((status, &*code), (422, "REC_UNPROCESSABLE_ENTITY"));
+    let wrong_number = |bundle: &mut Value| {
+        let at = entry(bundle, "Patient");
+        bundle["entry"][at]["resource"]["identifier"][0]["value"] = json!("9990005088");
+    };
+    assert_eq!(with(&wrong_number).0, 422, "a wrong check digit");
+    let booking = |bundle: &mut Value| bundle["entry"][0]["resource"]["eventCoding"]["code"] = json!("booking-request");
+    assert_eq!(with(&booking), refused(400, "REC_BAD_REQUEST", "not-supported"));
+    assert_eq!(list(&bench, "?all").len(), 0, "nothing of it is kept");
+
+    assert_eq!(trust.send(&sample()).status, StatusCode::OK);
+    let mut changed = sample();
+    changed["entry"][1]["resource"]["priority"] = json!("stat");
+    assert_eq!(told(&trust.send(&changed)), refused(409, "REC_CONFLICT", "conflict"), "other content under the id");
+    assert_eq!(list(&bench, "?all").len(), 1);
+    let site = bench.kill();
+    assert_eq!(events(&site, "referral-refused").len(), 2, "what does not conform is in the audit log");
+    assert_eq!(events(&site, "answer-refused").len(), 2, "and who is not who they say");
+    verified(&site);
+}
+
+#[test]
+fn nobody_reads_a_referral_without_the_role() {
+    let bench = Bench::of(DemoSite::new());
+    assert_eq!(Partner::trust(&bench.site).send(&sample()).status, StatusCode::OK);
+    let id = list(&bench, "")[0]["id"].as_str().expect("it has an id").to_owned();
+    let made = weir().args(["token", "--as", "demo-engineer", "--site"]).arg(bench.site.gateway_folder()).output();
+    let token = String::from_utf8(made.expect("weir runs").stdout).expect("a token is text");
+    let bearer = format!("Bearer {}", token.trim());
+    let as_engineer = [("authorization", &*bearer)];
+    for path in ["/inbound".to_owned(), format!("/inbound/{id}")] {
+        let answer = bench.get(&path, &as_engineer);
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
+        assert!(answer.json().to_string().contains("read-inbound"), "{}", answer.json());
+    }
+    let answer = bench.post(&format!("/inbound/{id}/acknowledgement"), &as_engineer, "");
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert_eq!(list(&bench, "").len(), 1, "it waits still");
+    let unknown = bench.get(&format!("/inbound/{}", Uuid::new_v4()), &[]);
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+}
+
+#[test]
+fn what_was_answered_is_there_after_kill_9() {
+    let site = DemoSite::new();
+    let trust = Partner::trust(&site);
+    let mut answered: Vec<String> = Vec::new();
+    for round in 0..4 {
+        let gateway = site.start_gateway();
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(150 + 70 * round));
+            gateway.kill();
+        });
+        let mut id = Uuid::new_v4();
+        let mut repeated = false;
+        while let Ok(answer) =
+            trust.try_exchange(Request::post("/FHIR/R4/$process-message"), another(id).to_string(), "DEMOT")
+        {
+            assert_eq!(answer.status, StatusCode::OK, "{}", answer.json());
+            answered.push(id.to_string());
+            repeated = !repeated;
+            // Every second one is sent twice.
+            id = if repeated { id } else { Uuid::new_v4() };
+        }
+        killer.join().expect("it is killed");
+    }
+    answered.sort();
+    answered.dedup();
+    assert!(answered.len() >= 4, "{} were answered", answered.len());
+    let bench = Bench::of(site);
+    let mut kept: Vec<String> =
+        list(&bench, "").iter().map(|row| row["message"].as_str().expect("an id").to_owned()).collect();
+    kept.sort();
+    let lost: Vec<&String> = answered.iter().filter(|id| kept.binary_search(id).is_err()).collect();
+    assert!(lost.is_empty(), "answered and lost: {lost:?}");
+    let count = kept.len();
+    kept.dedup();
+    assert_eq!(kept.len(), count, "each is there once");
+    let site = bench.kill();
+    assert_eq!(events(&site, "referral-received").len(), count, "each with its event, and no event without one");
+    verified(&site);
+}
+
+#[test]
+fn what_is_taken_is_said_and_a_site_without_the_interface_takes_none() {
+    let bench = Bench::of(DemoSite::new());
+    let icb = Partner::icb(&bench.site);
+    let receives = |partner: &Partner| -> Vec<String> {
+        let statement = partner.get("/FHIR/R4/metadata");
+        let all = statement["messaging"][0]["supportedMessage"].as_array().expect("it says what it takes").clone();
+        let own = all.iter().filter(|one| one["mode"] == "receiver");
+        let name = |one: &Value| one["definition"].as_str().and_then(|url| url.rsplit('/').next()).map(str::to_owned);
+        own.filter_map(name).collect()
+    };
+    let (response, request) =
+        ("bars-message-servicerequest-response-referral", "bars-message-servicerequest-request-referral");
+    assert_eq!(receives(&icb), [response, request]);
+    let path = format!("/FHIR/R4/MessageDefinition?context=https://fhir.nhs.uk/Id/dos-service-id%7C{SERVICE}");
+    let defined = icb.get(&path);
+    let events: Vec<&Value> = defined["entry"]
+        .as_array()
+        .expect("it has entries")
+        .iter()
+        .map(|entry| &entry["resource"]["eventCoding"]["code"])
+        .collect();
+    assert_eq!(events, ["servicerequest-response", "servicerequest-request"]);
+    drop(bench);
+
+    let site = DemoSite::new();
+    let file = site.path("gateway/weir.toml");
+    let text = fs::read_to_string(&file).expect("the site has a weir.toml");
+    let from = text.find("[interfaces.referral-in]").expect("the demo takes referrals");
+    let to = from + text[from..].find("\n\n").expect("the section ends");
+    fs::write(&file, format!("{}{}", &text[..from], &text[to..])).expect("it is written");
+    // The ICB is no partner of this one.
+    for gone in ["gateway/partners/icb.toml", "gateway/agreements/demo-icb-crisis.toml"] {
+        fs::remove_file(site.path(gone)).expect("it is there");
+    }
+    let bench = Bench::of(site);
+    let trust = Partner::trust(&bench.site);
+    assert_eq!(receives(&trust), [response]);
+    assert_eq!(told(&trust.send(&sample())), (400, "REC_BAD_REQUEST".to_owned(), "not-supported".to_owned()));
+    let icb = Partner::icb(&bench.site);
+    assert_eq!(told(&icb.send(&sample())), (403, "REC_FORBIDDEN".to_owned(), "forbidden".to_owned()));
+    assert_eq!(list(&bench, "?all").len(), 0);
+}
