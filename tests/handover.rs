@@ -451,10 +451,15 @@ fn a_person_who_is_not_reached_in_time_is_told_of_and_stays_with_the_team() {
         (&"contact-missed".into(), &"DEMOT".into())
     );
     assert_eq!(spooled(&bench.site)[0]["holder"], "DEMOT");
-    let began = instant(OffsetDateTime::now_utc());
-    let reached = json!({ "status": "in-progress", "executionPeriod": { "start": began } });
-    assert_eq!(trust(bench).put(task, &reached).status, 200);
+    let reached = |at| json!({ "status": "in-progress", "executionPeriod": { "start": instant(at) } });
+    let before = OffsetDateTime::now_utc() - Duration::hours(1);
+    assert_eq!(trust(bench).put(task, &reached(before)).status, 200);
+    assert_eq!(state(bench, id), "contact-missed", "nobody is reached before the message is there");
+    assert_eq!(trust(bench).put(task, &reached(OffsetDateTime::now_utc())).status, 200);
     let shown = show(bench, id);
+    let mut messages = weir();
+    messages.args(["messages", "show", id, "--format", "json", "--site"]).arg(bench.site.gateway_folder());
+    assert_eq!(json_of(&messages.output().expect("weir runs"))["responsibility"], shown);
     assert_eq!(
         moments(&shown)[2..],
         [

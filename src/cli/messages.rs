@@ -13,6 +13,7 @@ use crate::acts::message::{Reason, answer_summary, may_cancel, may_retry, summar
 use crate::acts::spool::Left;
 use crate::fhir::audit_event::RecordedEvent;
 use crate::fhir::instant_text;
+use crate::handover;
 use crate::identity::principal::Action;
 use crate::identity::{InterfaceName, MessageId, PartyId};
 use crate::storage::{AnswerRecord, Filter, MessageRecord, NoticeRecord, SqliteStore, State, Store as _, StoredEvent};
@@ -181,12 +182,14 @@ fn show(arguments: &Show, output: &Output) -> anyhow::Result<Answer> {
         output.remark(&format!("there is no message {id} in this site"));
         return Ok(Answer::No);
     };
+    let responsibility = super::runtime()?.block_on(handover::responsibility(&store, &record))?;
     let steps: Vec<Value> = events?.iter().filter_map(step).collect();
     let (notices, answers) = (notices?, answers?);
     let mut whole = summary(&record);
     whole["steps"] = json!(steps);
     whole["answers"] = answers.iter().map(answer_summary).collect();
     whole["notices"] = notices.iter().map(notice_json).collect();
+    whole["responsibility"] = responsibility;
     match output.is_json() {
         true => output.document(&indented(&whole.to_string())),
         false => output.document(&text(&record, &steps, (&answers, &notices))),

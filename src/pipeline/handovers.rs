@@ -74,6 +74,10 @@ pub(super) struct Outcome {
 /// When the store cannot read.
 pub(super) async fn answered(gateway: &Gateway, of: Of<'_>, answer: Answering<'_>) -> Result<Outcome, storage::Error> {
     let found = gateway.store().handover(of.0.id).await?;
+    // Nobody reached the person on the ground of a message that was not there yet.
+    let is_after = |at: &Instant| *at + handover::SLACK >= of.0.accepted_at;
+    let said = Said { contacted_at: answer.said.contacted_at.filter(is_after), ..answer.said.clone() };
+    let answer = Answering { said: &said, ..answer };
     let opened = match found {
         None if answer.shows_arrival => open(gateway, of, answer.now),
         _ => None,
