@@ -3,7 +3,7 @@
 //! Enters: `POST /FHIR/R4/$process-message` over mutual TLS. Leaves: one file for each message in `received/`, one line
 //! for each arrival in `arrivals.jsonl`, and the answer. Invariant: a message is on disk before it is acknowledged,
 //! and one id is one message. It can be told to misbehave, so that a sender's retries can be tried out. What it received it shows
-//! to a browser on its own machine, on an address apart ([`pages`]).
+//! to a browser on its own machine, on an address apart (`pages.rs`).
 
 mod decide;
 mod inbox;

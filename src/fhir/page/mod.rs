@@ -2,7 +2,7 @@
 //!
 //! Enters: a Bundle as it was received, of any interface, of anybody. Leaves: one HTML document without scripts, links to
 //! elsewhere or images. Invariants: it is made from the Bundle alone; every resource of it is shown once; what was withheld is
-//! told apart from what was not recorded, and both from what just did not come; received text is never markup ([`Html`]).
+//! told apart from what was not recorded, and both from what just did not come; received text is never markup (`html.rs`).
 //!
 //! Limits: [`MAX_ENTRIES`] entries. The page is a few times as large as the Bundle at most.
 
