@@ -58,6 +58,7 @@ fn stages() -> Stages {
         model: None,
         deadlines: [].into(),
         if_missing: weir::pipeline::IfMissing::default(),
+        handover: None,
     };
     Stages {
         provider: provenance::Gateway::new(

@@ -8,6 +8,7 @@ pub mod partner;
 pub mod server;
 pub mod pipeline;
 pub mod acts;
+pub mod handover;
 
 pub mod audit;
 pub mod acknowledgement;

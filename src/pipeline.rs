@@ -68,10 +68,11 @@
 
 pub mod answers;
 mod essential;
+mod handovers;
 
 pub use essential::{EMERGENCY, IfMissing};
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -86,6 +87,7 @@ use crate::fhir::error_code;
 use crate::fhir::message::{nhs_number, priority, subject};
 use crate::fhir::outcome::Issue;
 use crate::fhir::{Instant, Limits};
+use crate::handover::ROUTINE;
 use crate::identity::principal::Principals;
 use crate::identity::{InterfaceName, MessageId, PartyId, PrincipalId};
 use crate::intake::{self, Model, Reads, Received, Submission};
@@ -113,6 +115,8 @@ pub struct Interface {
     pub deadlines: BTreeMap<String, std::time::Duration>,
     /// What becomes of a record that lacks something essential.
     pub if_missing: IfMissing,
+    /// The clocks of its handovers; `None`: nobody is asked to take responsibility.
+    pub handover: Option<crate::handover::Terms>,
 }
 
 /// What stages 1 to 5 need, compiled once. They read nothing else.
@@ -138,6 +142,14 @@ impl fmt::Debug for Stages {
 }
 
 impl Stages {
+    /// The use cases of the messages that an agreement lets leave to a party: the names of their interfaces.
+    pub fn use_cases(&self, party: &PartyId) -> Vec<String> {
+        let own = self.agreements.iter().filter(|agreement| agreement.recipient().ods == *party);
+        let names: BTreeSet<String> =
+            own.flat_map(|agreement| agreement.interfaces().map(|(name, _)| name.to_string())).collect();
+        names.into_iter().collect()
+    }
+
     /// The same, with other agreements.
     fn with(&self, agreements: Arc<Agreements>) -> Stages {
         Stages {
@@ -487,9 +499,6 @@ fn handling(
     Ok(Handling { order_key, priority, deadline_at, alert_at })
 }
 
-/// The priority of what has none (FHIR R4, ServiceRequest.priority).
-const ROUTINE: &str = "routine";
-
 /// Runs a submission through stages 1 and 2 only: the Bundle before anything is withheld.
 ///
 /// # Errors
@@ -688,7 +697,8 @@ async fn forward_within(
     let step = ended.step((&record, patient), at, next);
     let health = ended.health;
     let transition = outcome(gateway, lane, step, accepted.as_ref());
-    let transition = Transition { carried_as: ended.carried_as.clone(), ..transition };
+    let handover = handovers::opening(gateway, (&record, patient), ended.to, at).map(Box::new);
+    let transition = Transition { carried_as: ended.carried_as.clone(), handover, ..transition };
     match gateway.store().transition(transition).await {
         Err(storage::Error::Stale { found: state @ (State::Acknowledged | State::Refused), .. }) => {
             info!(message_id = %record.id, %state, "the partner's answer came by itself before the attempt ended");

@@ -160,6 +160,46 @@ fn the_bars_page_is_true() {
     assert_true("bars.md", &folder, 4);
 }
 
+/// What a page started in the background, killed when the test ends, however it ends.
+struct Started(PathBuf);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path());
+        for file in entries.filter(|path| path.extension().is_some_and(|extension| extension == "pid")) {
+            let pid = fs::read_to_string(file).unwrap_or_default();
+            let _gone = Command::new("kill").arg(pid.trim()).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+#[test]
+fn the_page_on_a_new_interface_is_true() {
+    let scratch = TempDir::new().expect("a folder can be made");
+    let folder = scratch.path().join("new-interface");
+    copy(&root().join("docs/examples/new-interface"), &folder);
+    let _started = Started(folder.clone());
+    assert_true("new-interface.md", &folder, 30);
+    let received = fs::read_dir(folder.join("housing/inbox/received")).expect("there is an inbox");
+    let received: Vec<_> =
+        received.map(|entry| fs::read_to_string(entry.expect("it is read").path()).expect("it is text")).collect();
+    assert_eq!(received.len(), 1, "it arrived once");
+    assert!(
+        received[0].contains("\"housing-support\"") && received[0].contains("no family to stay with"),
+        "it is the request"
+    );
+    let log = fs::read_to_string(folder.join("gateway.log")).expect("there is a log");
+    assert!(!log.contains("Exemplar") && !log.contains("9990001014"), "the log names nobody");
+}
+
+#[test]
+fn the_handover_page_is_true() {
+    let scratch = TempDir::new().expect("a folder can be made");
+    let folder = scratch.path().join("handover");
+    fs::create_dir(&folder).expect("it can be made");
+    assert_true("handover.md", &folder, 8);
+}
+
 #[test]
 fn the_ways_in_page_is_true() {
     let scratch = TempDir::new().expect("a folder can be made");

@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["server"],
     &["pipeline"],
     &["acts"],
+    &["handover"],
     &["audit"],
     &["acknowledgement"],
     &["refusal"],

@@ -80,6 +80,7 @@ fn each_person_may_over_http_what_a_role_of_theirs_permits_and_nothing_else() {
             (Action::Preview, "/records/crisis-escalation?dry-run".to_owned(), true),
             (Action::Submit, "/records/crisis-escalation".to_owned(), true),
             (Action::ReadMessage, format!("/messages/{id}"), false),
+            (Action::ReadMessage, "/handovers".to_owned(), false),
             (Action::ReadLineage, format!("/messages/{id}/lineage"), false),
             (Action::ReadWithheld, format!("/messages/{id}/withheld"), false),
             (Action::VerifyAudit, "/FHIR/R4/AuditEvent?_count=1".to_owned(), false),
@@ -434,7 +435,7 @@ fn every_command_has_its_action_and_is_refused_without_it() {
     let record = record.to_str().expect("it is text");
     let done = ["--finding", "justified", "--words", "w"];
     let minimise = ["minimise", record, "--agreement", "demo-trust-crisis", "--interface", "crisis-escalation"];
-    let runs: [(Action, Vec<&str>); 20] = [
+    let runs: [(Action, Vec<&str>); 22] = [
         (Action::Administer, vec!["serve"]),
         (Action::Preview, vec!["map", record, "--interface", "crisis-escalation"]),
         (Action::Preview, minimise.to_vec()),
@@ -452,6 +453,8 @@ fn every_command_has_its_action_and_is_refused_without_it() {
         (Action::ReadMessage, vec!["messages", "list"]),
         (Action::ReadMessage, vec!["messages", "show", &id]),
         (Action::ReadMessage, vec!["messages", "dead"]),
+        (Action::ReadMessage, vec!["handover", "list"]),
+        (Action::ReadMessage, vec!["handover", "show", &id]),
         (Action::RetryMessage, vec!["messages", "retry", &id, "--why", "try-again"]),
         (Action::CancelMessage, vec!["messages", "cancel", &id, "--why", "no-longer-needed"]),
         (Action::EraseSubject, vec!["erase", "--subject", "9990000018"]),

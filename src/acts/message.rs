@@ -6,11 +6,12 @@
 
 use serde_json::{Value, json};
 
-use crate::audit::{KeyedHash, Recorder, Step};
+use crate::audit::{By, KeyedHash, Recorder, Step};
 use crate::fhir::{Instant, instant_text};
+use crate::handover;
 use crate::identity::principal::Action;
-use crate::identity::{PrincipalId, coded};
-use crate::storage::{AnswerRecord, MessageRecord, State, Transition};
+use crate::identity::{MessageId, PrincipalId, coded};
+use crate::storage::{AnswerRecord, Handover, HandoverStep, MessageRecord, State, Transition};
 
 coded! {
     /// Why a person sends a message again, or cancels it.
@@ -64,6 +65,28 @@ pub(super) fn step(
     Some(recorder.decided(step, by))
 }
 
+/// The step by which a handover ends whose message is cancelled before the receiving team decided.
+pub(super) fn withdrawal(
+    recorder: &Recorder,
+    of: (MessageId, Option<&KeyedHash>),
+    before: &Handover,
+    by: &PrincipalId,
+    now: Instant,
+) -> Option<HandoverStep> {
+    let after = handover::withdrawn(before, now)?;
+    let event = recorder.handover_changed(of, (Some(before), &after), (By::Person(by), None), now);
+    Some(HandoverStep {
+        message: of.0,
+        at: now,
+        before: Some(before.clone()),
+        after,
+        is_step: true,
+        answer: None,
+        notices: vec![],
+        event,
+    })
+}
+
 /// A message as lists and answers show it: ids, codes, times and notes without personal data.
 pub fn summary(record: &MessageRecord) -> Value {
     json!({
@@ -94,6 +117,7 @@ pub fn answer_summary(answer: &AnswerRecord) -> Value {
         "code": answer.says.code,
         "reasons": answer.says.reasons,
         "asksFor": answer.says.asks_for,
+        "handover": answer.says.handover,
     })
 }
 

@@ -401,6 +401,13 @@ impl Desk<'_> {
         }
         let patient = patient_of(store, message).await?;
         let step = message::step(self.recorder, (&record, patient.as_ref()), action, decided, now);
+        let handover = match action {
+            Action::CancelMessage => store.handover(message).await?,
+            _ => None,
+        };
+        let of = (message, patient.as_ref());
+        let withdrawn = handover.and_then(|it| message::withdrawal(self.recorder, of, &it.handover, decided.0, now));
+        let step = step.map(|step| Transition { handover: withdrawn.map(Box::new), ..step });
         Ok(step.ok_or(Refusal::MessageState { message, state: record.state }))
     }
 

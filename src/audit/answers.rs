@@ -102,6 +102,7 @@ mod tests {
             code: "fatal-error".to_owned(),
             reasons: vec!["required".to_owned()],
             asks_for: vec!["Patient.telecom".to_owned(), "Patient.birthDate".to_owned()],
+            handover: None,
         };
         let message: MessageId = "6f9619ff-8b86-5011-b42d-00cf4fc964ff".parse().expect("a UUID");
         let answer = Answer {

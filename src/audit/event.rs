@@ -55,6 +55,10 @@ pub mod kind {
     pub const ANSWER_RECEIVED: &str = "answer-received";
     /// A partner sent something as an answer that is none to a message it got from us.
     pub const ANSWER_REFUSED: &str = "answer-refused";
+    /// A handover was opened, accepted, rejected, confirmed or withdrawn; or a partner contradicts what it said of one.
+    pub const HANDOVER_CHANGED: &str = "handover-changed";
+    /// People are told of a handover: a clock of it ran out or nearly, or it was rejected or contradicted.
+    pub const HANDOVER_ALARM: &str = "handover-alarm";
     /// A notice of an incident reached its reader.
     pub const INCIDENT_REPORTED: &str = "incident-reported";
     /// The retention of what was stored on one day under one agreement has ended, and its key was destroyed.
@@ -64,7 +68,7 @@ pub mod kind {
     /// Someone had what is kept about a person erased.
     pub const SUBJECT_ERASED: &str = "subject-erased";
     /// Every kind.
-    pub const ALL: [&str; 21] = [
+    pub const ALL: [&str; 23] = [
         MESSAGE_ACCEPTED,
         SUBMISSION_REFUSED,
         STATE_TRANSITION,
@@ -82,6 +86,8 @@ pub mod kind {
         DELIVERY_ALARM,
         ANSWER_RECEIVED,
         ANSWER_REFUSED,
+        HANDOVER_CHANGED,
+        HANDOVER_ALARM,
         INCIDENT_REPORTED,
         ENVELOPE_DESTROYED,
         MESSAGE_ERASED,
@@ -127,6 +133,9 @@ pub(super) mod detail {
     pub(in crate::audit) const MESSAGES: &str = "messages";
     pub(in crate::audit) const UNDELIVERED: &str = "undelivered";
     pub(in crate::audit) const KEPT: &str = "kept";
+    pub(in crate::audit) const CONTACT_DUE: &str = "first-contact-due";
+    pub(in crate::audit) const CONTACT: &str = "first-contact";
+    pub(in crate::audit) const HOLDER: &str = "holder";
 }
 
 /// Under which terms a message leaves.
@@ -622,6 +631,7 @@ fn changed(step: Step<'_>, said: &AuditEvent<'_>) -> Transition {
         note: step.note.to_owned(),
         carried_as: None,
         event: written(Some(step.record.id), said),
+        handover: None,
     }
 }
 

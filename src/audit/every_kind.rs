@@ -9,15 +9,15 @@ use uuid::Uuid;
 
 use super::event::tests::{AT, key, new_message, read, record, recorder, step, terms};
 use super::event::{Access, Object, Refused, Terms, kind};
-use super::{Answer, Decision, merkle};
+use super::{Answer, Basis, By, Decision, merkle};
 use crate::delivery::deadline::{Alarm, Trouble};
 use crate::disclosure::AgreementChange;
 use crate::fhir::audit_event::{RecordedEvent, Who};
 use crate::identity::digest::hex;
 use crate::identity::{PrincipalId, principal};
 use crate::storage::{
-    Approval, Channel, Completed, Ended, Envelope, Event, Finding, NewNotice, NewReview, NoticeRecord, ReviewRecord,
-    Says, State,
+    Approval, Channel, Completed, Ended, Envelope, Event, Finding, Handover, HandoverState, NewNotice, NewReview,
+    NoticeRecord, ReviewRecord, Says, State,
 };
 
 type Named = (&'static str, Event);
@@ -28,8 +28,19 @@ fn principal(id: &str) -> PrincipalId {
 
 /// One of every kind, and more of a kind where they differ.
 fn events() -> Vec<Named> {
-    [submissions(), decisions(), steps(), answers(), reviews(), accesses(), acts(), erasures(), of_the_gateway()]
-        .concat()
+    [
+        submissions(),
+        decisions(),
+        steps(),
+        answers(),
+        handovers(),
+        reviews(),
+        accesses(),
+        acts(),
+        erasures(),
+        of_the_gateway(),
+    ]
+    .concat()
 }
 
 fn submissions() -> Vec<Named> {
@@ -87,6 +98,7 @@ fn answers() -> Vec<Named> {
         code: "fatal-error".to_owned(),
         reasons: vec!["required".to_owned()],
         asks_for: vec!["Patient.telecom".to_owned()],
+        handover: None,
     };
     let answer = Answer {
         sender: &new.recipient,
@@ -104,6 +116,39 @@ fn answers() -> Vec<Named> {
         ("answer-about-many", recorder.answer_received(Answer { terms: Some(&of_many), ..answer })),
         ("answer-without-terms", recorder.answer_received(Answer { terms: None, ..answer })),
         ("answer-refused", recorder.answer_refused(&new.recipient, (None, "unknown"), Some("10.0.0.9"), AT)),
+    ]
+}
+
+fn handovers() -> Vec<Named> {
+    let (recorder, new, terms, owner) = (recorder(), new_message(), terms(), principal("demo-owner"));
+    let of = (new.id, terms.subject.as_ref());
+    let waiting = Handover {
+        state: HandoverState::Waiting,
+        since: AT,
+        opened_at: AT,
+        near_at: AT,
+        due_at: AT,
+        contact_within: std::time::Duration::from_secs(60),
+        contact_due_at: None,
+        contacted_at: None,
+        alert_at: Some(AT),
+        tell: None,
+    };
+    let to = |state| Handover { state, contact_due_at: Some(AT), ..waiting.clone() };
+    let (accepted, rejected) = (to(HandoverState::Accepted), to(HandoverState::Rejected));
+    let reasons = ["no-capacity".to_owned()];
+    let basis = Basis { id: Some(Uuid::from_u128(5)), digest: &[1; 32], holder: Some("team"), reasons: &[] };
+    let (partner, before) = (By::Partner(&new.recipient, Some("10.0.0.9")), Some(&waiting));
+    let refusal = Some(Basis { reasons: &reasons, ..basis });
+    let changed = |after: &Handover, by, basis| recorder.handover_changed(of, (before, after), (by, basis), AT);
+    vec![
+        ("handover-opened", recorder.handover_changed(of, (None, &waiting), (By::Gateway, None), AT)),
+        ("handover-accepted", changed(&accepted, partner, Some(basis))),
+        ("handover-rejected", changed(&rejected, partner, refusal)),
+        ("handover-withdrawn", changed(&to(HandoverState::Withdrawn), By::Person(&owner), None)),
+        ("handover-contradicted", recorder.handover_contradicted(of, partner, ("rejected", basis), AT)),
+        ("handover-overdue", recorder.handover_alarm(of, (&waiting, &to(HandoverState::Overdue)), "overdue", AT)),
+        ("handover-told", recorder.handover_alarm(of, (&rejected, &rejected), "rejected", AT)),
     ]
 }
 

@@ -15,6 +15,7 @@ mod erasure;
 pub mod event;
 #[cfg(test)]
 mod every_kind;
+mod handovers;
 mod log;
 pub mod merkle;
 pub mod proof;
@@ -29,5 +30,6 @@ pub use crate::identity::keyed_hash::{HashKey, KeyedHash};
 pub use answers::Answer;
 pub use decisions::Decision;
 pub use event::{Access, Object, Recorder, Refused, Step, Terms, patient_of, submitted_by};
+pub use handovers::{Basis, By};
 pub use log::{Checkpointer, Error, recover, requeue};
 pub use verify::{Elsewhere, Fault, NotCosigned, Place, Report, verify, verify_with};

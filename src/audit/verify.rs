@@ -3,7 +3,7 @@
 //! Checked: the numbers of the events have no gap; each event's bytes make its leaf; the leaves make the root of every
 //! signed checkpoint; each message's row says what its events say (state, attempts, parties, interface, agreement),
 //! and no message lacks its acceptance or its row; each review's row says what its events say (deadline, finding), and its
-//! decision opens. Events behind the last checkpoint are only counted as not yet
+//! decision opens; each handover's row and steps say what its events say. Events behind the last checkpoint are only counted as not yet
 //! covered. What nothing inside the site can show: a database rolled back to an old copy together with its
 //! checkpoints; that takes a checkpoint that somebody else kept ([`verify_with`]). What witnesses cosigned is checked against
 //! their listed keys and the checkpoint of that size.
@@ -11,6 +11,7 @@
 //! Reads in pages; memory does not grow with the log.
 
 mod gone;
+mod handed;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt;
@@ -18,6 +19,7 @@ use std::fmt;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 
 use self::gone::{Gone, answer_faults, was_erased};
+use self::handed::handover_faults;
 use super::checkpoint::{self, Note, VerifierKey};
 use super::cosignature::{Cosigned, CosignerKey, KeptHead};
 use super::event::{detail, kind};
@@ -244,7 +246,7 @@ pub enum Fault {
     ContentMissing {
         /// Which.
         message: MessageId,
-        /// `payload`, `provenance`, `lineage`, `glossary of the lineage`, `review`, `decision` or `words`.
+        /// `payload`, `provenance`, `lineage`, `glossary of the lineage`, `review`, `decision`, `words` or `handover`.
         what: &'static str,
     },
     /// A sealed part of a message does not open, or is not the one that was accepted.
@@ -924,6 +926,7 @@ impl<'a> Verifier<'a> {
                     .into_iter()
                     .chain(review_faults(history, said))
                     .chain(answer_faults(history, said))
+                    .chain(handover_faults(history, said))
                 {
                     self.fault(fault);
                 }
@@ -1150,9 +1153,11 @@ mod tests {
     use super::*;
     use crate::audit::checkpoint::{Checkpoint, SigningKey};
     use crate::audit::cosignature::CosigningKey;
-    use crate::audit::{Checkpointer, HashKey, Recorder, Step, Terms, recover};
+    use crate::audit::{By, Checkpointer, HashKey, Recorder, Step, Terms, recover};
     use crate::storage::suite::{NOON, message, party};
-    use crate::storage::{Accepted, Act, Change, Erasure, Performed, Secret, SqliteStore};
+    use crate::storage::{
+        Accepted, Act, Change, Erasure, Handover, HandoverState, HandoverStep, Performed, Secret, SqliteStore,
+    };
     use uuid::Uuid;
 
     /// A site with a real history: two messages, eight events, checkpoints over five and seven of them.
@@ -1789,8 +1794,74 @@ mod tests {
         assert_eq!(Site::faults_after("UPDATE approvals SET file = zeroblob(32)").await, [unsaid, gone]);
     }
 
+    /// Opens the handover of the first message, and says that it is overdue.
+    async fn hand_over(site: &Site) {
+        let store = SqliteStore::open(&site.path(), &site.secret).expect("it opens");
+        let (recorder, id) = (Recorder::new(party("DEMOP"), "weir.example/DEMOP"), message(1).id);
+        let at = NOON + time::Duration::minutes(2);
+        let opened = Handover {
+            state: HandoverState::Waiting,
+            since: NOON,
+            opened_at: NOON,
+            near_at: NOON,
+            due_at: at,
+            contact_within: std::time::Duration::from_secs(60),
+            contact_due_at: None,
+            contacted_at: None,
+            alert_at: Some(at),
+            tell: None,
+        };
+        let overdue = Handover { state: HandoverState::Overdue, since: at, alert_at: None, ..opened.clone() };
+        let of = (id, None);
+        let event = recorder.handover_changed(of, (None, &opened), (By::Gateway, None), NOON);
+        let step = |before, after: &Handover, event, at| HandoverStep {
+            message: id,
+            at,
+            before,
+            after: after.clone(),
+            is_step: true,
+            answer: None,
+            notices: vec![],
+            event,
+        };
+        assert_eq!(store.step_handover(step(None, &opened, event, NOON)).await, Ok(true));
+        let event = recorder.handover_alarm(of, (&opened, &overdue), "overdue", at);
+        assert_eq!(store.step_handover(step(Some(opened.clone()), &overdue, event, at)).await, Ok(true));
+    }
+
+    #[tokio::test]
+    async fn a_handover_that_was_changed_is_told() {
+        let first = message(1).id;
+        let differs = |what: &str| format!("the row of message {first} differs from event 10 in {what}");
+        for (change, says) in [
+            ("SELECT 1", None),
+            ("UPDATE handovers SET state = 'accepted'", Some(differs("handover"))),
+            ("UPDATE handovers SET due_at = due_at + 1", Some(differs("time to accept"))),
+            ("UPDATE handovers SET since = since + 1", Some(differs("time of the handover"))),
+            ("UPDATE handovers SET opened_at = opened_at + 1", Some(differs("time of the handover"))),
+            ("UPDATE handovers SET contact_due_at = 1", Some(differs("time of first contact"))),
+            ("UPDATE handovers SET contacted_at = 1", Some(differs("first contact"))),
+            ("UPDATE handover_steps SET at = at + 1", Some(differs("steps of the handover"))),
+            ("UPDATE handover_steps SET answer = zeroblob(16)", Some(differs("steps of the handover"))),
+            ("DELETE FROM handover_steps WHERE event = 9", Some(differs("steps of the handover"))),
+            ("DELETE FROM handovers", Some(format!("the handover of message {first} is gone"))),
+        ] {
+            let site = Site::new().await;
+            hand_over(&site).await;
+            site.tamper(change);
+            let faults: Vec<String> = site.verify().await.faults.iter().map(Fault::to_string).collect();
+            assert_eq!(faults, Vec::from_iter(says), "{change}");
+        }
+        let site = Site::new().await;
+        site.tamper(
+            "INSERT INTO handovers VALUES (1, 'crisis-escalation', 'accepted', 0, 0, 0, 0, 0, 0, NULL, NULL, NULL)",
+        );
+        let faults = site.verify().await.faults;
+        assert!(faults[0].to_string().ends_with("in handover"), "one that no event tells of: {faults:?}");
+    }
+
     /// What stands in the database that something is evidence of or decides by. Left out: when and how a message is tried next,
-    /// and words for the operator (`next_attempt_at`, `alert_at`, `note`, `route`, `order_key`); when an approval was first seen,
+    /// and words for the operator (`next_attempt_at`, `alert_at`, `note`, `route`, `order_key`); when a handover is looked at; when an approval was first seen,
     /// and when a cosignature was received, which says itself when it was made; indexes, counts and names that are made of the rest.
     const MATTERS: &[&str] = &[
         "SELECT position, id, sender, interface, recipient, agreement, digest, state, accepted_at, updated_at, attempts, \
@@ -1805,6 +1876,8 @@ mod tests {
         "SELECT subject, seq FROM event_subjects ORDER BY subject, seq",
         "SELECT hour, first, last FROM event_hours ORDER BY hour",
         "SELECT agreement, version, file, role, principal FROM approvals ORDER BY agreement, version, file, role, principal",
+        "SELECT message, state, since, opened_at, due_at, contact_due_at, contacted_at FROM handovers NOT INDEXED ORDER BY message",
+        "SELECT message, event, state, at, answer FROM handover_steps ORDER BY message, event",
     ];
 
     /// Everything of [`MATTERS`]; `None` when it cannot be read.
@@ -1826,12 +1899,13 @@ mod tests {
         let number =
             |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
         let ((site, other), mut state) = (Site::cosigned().await, number("WEIR_FLIPS_SEED", 20_260_101));
+        hand_over(&site).await;
         site.tamper("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE;");
         let (whole, sound) = (std::fs::read(site.path()).expect("it is read"), dump(&site.path()));
         assert!(sound.as_ref().is_some_and(|rows| rows.len() > 2 + 2 + 9 + 2 + 4), "{sound:?}");
         let path = site.folder.path().join("flipped.db");
         let (mut mattered, mut silent) = (0, Vec::new());
-        for _ in 0..number("WEIR_FLIPS", 2_000) {
+        for _ in 0..number("WEIR_FLIPS", 2_500) {
             // xorshift64*
             state ^= state >> 12;
             state ^= state << 25;

@@ -13,6 +13,8 @@ mod demo;
 mod erase;
 mod explain;
 mod failure;
+mod handover;
+mod interface;
 mod issues;
 mod load;
 mod map;
@@ -23,6 +25,7 @@ mod package;
 mod partner;
 mod partner_check;
 mod records;
+mod render;
 mod results;
 mod review;
 mod send;
@@ -89,6 +92,8 @@ enum Verb {
     Validate(validate::Arguments),
     /// Show what of a Bundle would leave under an agreement, and what would not and why
     Minimise(minimise::Arguments),
+    /// Show a received Bundle as a page for people: what is asked, by when, risks, plan, whom to call, what was withheld
+    Render(render::Arguments),
     /// Check that a Bundle is what a gateway sent: its signature, with the Provenance and the gateway's public key
     Verify(verify::Arguments),
     /// Show the lineage of one message: where each element came from, and which clause let it pass
@@ -96,6 +101,9 @@ enum Verb {
     /// Work with sharing agreements: what may leave, to whom and why
     #[command(subcommand)]
     Agreement(agreement::Verb),
+    /// Work with the interfaces of a site
+    #[command(subcommand)]
+    Interface(interface::Verb),
     /// Work with a site's configuration
     #[command(subcommand)]
     Config(config::Verb),
@@ -115,6 +123,9 @@ enum Verb {
     /// See where messages stand; send again or cancel those that were given up
     #[command(subcommand)]
     Messages(messages::Verb),
+    /// See who has taken responsibility for what was delivered; take it or not, as the demo's partner
+    #[command(subcommand)]
+    Handover(handover::Verb),
     /// Work with the reviews of what was shared without consent
     #[command(subcommand)]
     Review(review::Verb),
@@ -177,9 +188,11 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Transform(arguments) => transform::run(&arguments, output),
         Verb::Validate(arguments) => validate::run(&arguments, output),
         Verb::Minimise(arguments) => minimise::run(&arguments, output),
+        Verb::Render(arguments) => render::run(&arguments, output),
         Verb::Verify(arguments) => verify::run(&arguments, output),
         Verb::Explain(arguments) => explain::run(&arguments, output),
         Verb::Agreement(verb) => agreement::run(&verb, output),
+        Verb::Interface(verb) => interface::run(&verb, output),
         Verb::Config(verb) => config::run(&verb, output),
         Verb::Package(verb) => package::run(&verb, output),
         Verb::Audit(verb) => audit::run(&verb, output),
@@ -187,6 +200,7 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Staff(verb) => staff::run(&verb, output),
         Verb::Token(arguments) => token::run(&arguments, output),
         Verb::Messages(verb) => messages::run(&verb, output),
+        Verb::Handover(verb) => handover::run(&verb, output),
         Verb::Review(verb) => review::run(&verb, output),
         Verb::Erase(arguments) => erase::run(&arguments, output),
         Verb::Bench(arguments) => load::run(&arguments, output),

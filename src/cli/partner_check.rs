@@ -106,7 +106,8 @@ async fn ask(site: &Site, partner: &Partner, place: &Place<'_>) -> anyhow::Resul
     }
     let recipient = (partner.ods.clone(), partner.service_id.clone());
     let bars = Bars::new(recipient, place.endpoint.clone(), place.credentials, system_clock())?;
-    Ok(Some(bars.discover(&site.party(), &site.stages().provider.name).await))
+    let use_cases = site.stages().use_cases(&partner.ods);
+    Ok(Some(bars.discover((&site.party(), &site.stages().provider.name), &use_cases).await))
 }
 
 fn show_takes(output: &Output, found: &Discovery) {

@@ -9,6 +9,7 @@ mod builtin;
 mod definitions;
 mod facts;
 mod faults;
+mod handovers;
 mod folders;
 mod hl7v2;
 mod incidents;

@@ -20,7 +20,7 @@ use super::packages::PackageStore;
 use super::staff::Staff;
 use super::tls_files::TlsFiles;
 use super::witnesses::{self, CheckedWitness};
-use super::{agreements, builtin, key_command, written};
+use super::{agreements, builtin, handovers, key_command, written};
 use crate::audit::checkpoint::{SigningKey, VerifierKey};
 use crate::audit::cosignature::CosignerKey;
 use crate::audit::{Checkpointer, HashKey, Recorder};
@@ -656,12 +656,18 @@ fn bars_bounds(bars: &written::Bars, others: [SocketAddr; 2]) -> Result<(), Faul
     Ok(())
 }
 
-/// A partner that answers later needs somewhere to answer.
+/// A partner that answers later needs somewhere to answer, and so does one that accepts handovers.
 fn check_answers(written: &written::Gateway, partners: &[Partner], faults: &mut Faults) {
     let later = partners.iter().filter(|partner| partner.bars.answers_later && written.bars.is_none());
     faults.faults.extend(later.map(|partner| {
         let text = format!("the partner {} has answers_later, but weir.toml has no [bars] section", partner.ods);
         Fault::new(SITE, text, "add [bars] with listen, trust_anchors and service_id")
+    }));
+    let by_mesh = partners.iter().any(|partner| partner.routes.iter().any(|over| matches!(over, Over::Mesh(_))));
+    let asks = written.interfaces.iter().filter(|(_, interface)| interface.handover.is_some());
+    faults.faults.extend(asks.filter(|_| written.bars.is_none() && !by_mesh).map(|(name, _)| {
+        let text = format!("interfaces.{name}.handover: nobody can accept, for partners cannot answer");
+        Fault::new(SITE, text, "add [bars] with listen, trust_anchors and service_id, or a partner's [mesh]")
     }));
 }
 
@@ -810,7 +816,12 @@ fn load_interfaces(
     for (name, interface) in &written.interfaces {
         faults.faults.extend(missing_faults(&format!("interfaces.{name}.missing_essential"), interface));
     }
-    let checked = |interface: &written::Interface| Interface {
+    let mut handovers: BTreeMap<&InterfaceName, _> = BTreeMap::new();
+    for (name, interface) in &written.interfaces {
+        let terms = interface.handover.as_ref().map(|written| handovers::check(name, written));
+        handovers.extend(terms.and_then(|terms| faults.keep_all(terms)).map(|terms| (name, terms)));
+    }
+    let mut checked = |name: &InterfaceName, interface: &written::Interface| Interface {
         record: interface.record.clone(),
         model: model(&interface.record, definitions, written.hl7v2.default_offset.as_deref()),
         profile: interface.profile.clone(),
@@ -818,8 +829,9 @@ fn load_interfaces(
         identified_by: interface.identified_by.clone(),
         deadlines: deadlines(interface),
         if_missing: if_missing(&interface.missing_essential),
+        handover: handovers.remove(name),
     };
-    written.interfaces.iter().map(|(name, interface)| (name.clone(), checked(interface))).collect()
+    written.interfaces.iter().map(|(name, interface)| (name.clone(), checked(name, interface))).collect()
 }
 
 /// The logical model with this URL, as what is not JSON is read by it.
@@ -830,7 +842,7 @@ fn model(url: &str, definitions: &[Document], offset: Option<&str>) -> Option<Ar
 }
 
 /// Codes of `http://hl7.org/fhir/request-priority`.
-const PRIORITIES: [&str; 4] = ["routine", "urgent", "asap", "stat"];
+pub(super) const PRIORITIES: [&str; 4] = ["routine", "urgent", "asap", "stat"];
 
 fn missing_faults(at: &str, interface: &written::Interface) -> Vec<Fault> {
     let written::MissingEssential::ByPriority(table) = &interface.missing_essential else { return Vec::new() };

@@ -249,6 +249,8 @@ pub(super) struct Interface {
     /// request. Default `"mark"`; an emergency is never refused.
     #[serde(default)]
     pub(super) missing_essential: MissingEssential,
+    /// By when the receiving team is to take responsibility. Without it, nobody is asked to.
+    pub(super) handover: Option<Handover>,
 }
 
 /// What becomes of records that lack something essential.
@@ -273,6 +275,20 @@ pub(super) enum Lacking {
     Mark,
     /// It is refused, with a list.
     Refuse,
+}
+
+/// By when the receiving team of an interface's messages takes responsibility, and reaches the person.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Handover {
+    /// Minutes from delivery to acceptance, by the priority of the request; `routine` stands for those that are not here.
+    pub(super) accept_minutes: BTreeMap<String, f64>,
+    /// Minutes from acceptance to first contact, where the acceptance names no time.
+    pub(super) first_contact_minutes: BTreeMap<String, f64>,
+    /// After which share of its time it is nearly due. Default 0.75; or `near_due_minutes`.
+    pub(super) near_due_share: Option<f64>,
+    /// How many minutes before its end it is nearly due.
+    pub(super) near_due_minutes: Option<f64>,
 }
 
 /// What `weir send` presents when it submits a record.
@@ -308,7 +324,16 @@ pub(super) struct Partner {
     /// Its service in the directory of services.
     #[serde(default)]
     pub(super) service_id: String,
+    /// The use cases that it says it takes: names of interfaces. Default: `crisis-escalation`.
+    #[serde(default = "crisis_escalation")]
+    pub(super) use_cases: Vec<String>,
     pub(super) answers: Option<Answers>,
+    /// Where it shows what it received, to a browser on this machine: a loopback address.
+    pub(super) pages: Option<SocketAddr>,
+}
+
+fn crisis_escalation() -> Vec<String> {
+    vec!["crisis-escalation".to_owned()]
 }
 
 /// Where the reference receiver's answers go that it gives later.

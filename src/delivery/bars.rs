@@ -44,14 +44,29 @@ impl Bars {
         Ok(Bars { client: Client::new(party, endpoint, credentials, clock)?, service_id, target })
     }
 
+    /// Updates a Task of the endpoint's, given as FHIR JSON, once (FHIR R4, http, update).
+    ///
+    /// # Errors
+    /// [`AttemptError`], which says whether it may have arrived.
+    pub async fn update_task(&self, (id, task): (&str, String), limit: Duration) -> Result<Reply, AttemptError> {
+        let target = format!("{}/Task/{id}", self.base().to_string().trim_end_matches('/'));
+        let mut request = Request::new(Full::new(task.into()));
+        *request.method_mut() = Method::PUT;
+        *request.uri_mut() = target.parse().map_err(|_| AttemptError::Unsuited)?;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(bars::MEDIA_TYPE));
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(bars::MEDIA_TYPE));
+        self.client.exchange(request, limit).await
+    }
+
     /// The FHIR base of the endpoint.
     pub(super) fn base(&self) -> &Uri {
         &self.client.endpoint().base
     }
 
-    /// Asks the endpoint what it takes, as `sender`, whose name is `name`.
-    pub async fn discover(&self, sender: &PartyId, name: &str) -> Discovery {
-        discover(&self.client, &self.service_id, &headers_of((sender, name), &self.service_id)).await
+    /// Asks the endpoint what it takes of these use cases, as `sender`, whose name is `name`.
+    pub async fn discover(&self, (sender, name): (&PartyId, &str), use_cases: &[String]) -> Discovery {
+        let headers = headers_of((sender, name), &self.service_id);
+        discover(&self.client, &self.service_id, use_cases, &headers).await
     }
 
     /// Sends the message once.

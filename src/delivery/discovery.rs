@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::client::Client;
 use super::{AttemptError, MAX_ANSWER};
 use crate::fhir::bars::{self, OutcomeCodes, outcome_codes};
-use crate::fhir::capability::{Defined, REFERRAL_DEFINITION, Stated, USE_CASE, read_capability, read_definitions};
+use crate::fhir::capability::{Defined, REFERRAL_DEFINITION, Stated, USE_CASES, read_capability, read_definitions};
 use crate::fhir::{Document, Limits};
 
 /// How long each question may take.
@@ -86,15 +86,17 @@ impl Asked {
         }
     }
 
-    fn uri(&self, base: &Uri, service: &str) -> Uri {
+    fn uri(&self, base: &Uri, service: &str, use_cases: &[String]) -> Uri {
         let base = base.to_string();
         let base = base.trim_end_matches('/');
         let uri = match self {
             Asked::Metadata => format!("{base}/metadata"),
             Asked::Definitions => {
                 let service = encoded(&format!("{}|{service}", bars::DOS_SERVICE));
-                let use_case = encoded(&format!("{}|{}", USE_CASE.0, USE_CASE.1));
-                format!("{base}/MessageDefinition?context={service}&context={use_case}")
+                // A comma between values of a search means any of them (FHIR R4, Search, 3.1.1.4.7).
+                let of: Vec<String> = use_cases.iter().map(|code| encoded(&format!("{USE_CASES}|{code}"))).collect();
+                let of = if of.is_empty() { String::new() } else { format!("&context={}", of.join(",")) };
+                format!("{base}/MessageDefinition?context={service}{of}")
             }
         };
         uri.parse().expect("a checked endpoint can be extended")
@@ -110,17 +112,18 @@ fn encoded(text: &str) -> String {
     text.bytes().map(byte).collect()
 }
 
-/// Asks an endpoint what it takes, with the `headers` that every request to it has.
-pub(super) async fn discover(client: &Client, service: &str, headers: &HeaderMap) -> Discovery {
+/// Asks an endpoint what it takes of these use cases, with the `headers` that every request to it has.
+pub(super) async fn discover(client: &Client, service: &str, use_cases: &[String], headers: &HeaderMap) -> Discovery {
+    let asks = (service, use_cases, headers);
     let mut found = Discovery::default();
-    if let Some((document, version)) = ask(client, Asked::Metadata, (service, headers), &mut found.problems).await {
+    if let Some((document, version)) = ask(client, Asked::Metadata, asks, &mut found.problems).await {
         found.version = version;
         found.stated = read_capability(&document);
         if found.stated.is_none() {
             found.problems.push("metadata is no CapabilityStatement".to_owned());
         }
     }
-    let definitions = ask(client, Asked::Definitions, (service, headers), &mut found.problems).await;
+    let definitions = ask(client, Asked::Definitions, asks, &mut found.problems).await;
     let definitions = definitions.map(|(document, _)| read_definitions(&document));
     found.support = support(found.stated.as_ref(), definitions.as_deref());
     found.definition = definitions.into_iter().flatten().find(|definition| definition.event.as_deref() == Some(EVENT));
@@ -147,10 +150,10 @@ fn support(stated: Option<&Stated>, defined: Option<&[Defined]>) -> Support {
 async fn ask(
     client: &Client,
     asked: Asked,
-    (service, headers): (&str, &HeaderMap),
+    (service, use_cases, headers): (&str, &[String], &HeaderMap),
     problems: &mut Vec<String>,
 ) -> Option<(Document, Option<String>)> {
-    let answer = fetch(client, asked.uri(&client.endpoint().base, service), headers).await;
+    let answer = fetch(client, asked.uri(&client.endpoint().base, service, use_cases), headers).await;
     let mut fault = |what: String| problems.push(format!("{}: {what}", asked.name()));
     let answer = answer.map_err(|error| fault(error.to_string())).ok()?;
     let (head, body) = answer.into_parts();
@@ -186,14 +189,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_question_names_the_service_and_the_use_case() {
+    fn a_question_names_the_service_and_the_use_cases() {
         let base: Uri = "https://bars-demot.trust.example:9443/FHIR/R4".parse().expect("a URL");
-        let uri = Asked::Definitions.uri(&base, "20000 99991").to_string();
+        let use_cases = ["crisis-escalation", "team-transfer"].map(str::to_owned);
+        let uri = Asked::Definitions.uri(&base, "20000 99991", &use_cases).to_string();
         let expected = "https://bars-demot.trust.example:9443/FHIR/R4/MessageDefinition\
             ?context=https%3A%2F%2Ffhir.nhs.uk%2FId%2Fdos-service-id%7C20000%2099991\
-            &context=https%3A%2F%2Fweir.example%2Ffhir%2FCodeSystem%2Fuse-case%7Ccrisis-escalation";
+            &context=https%3A%2F%2Fweir.example%2Ffhir%2FCodeSystem%2Fuse-case%7Ccrisis-escalation\
+            ,https%3A%2F%2Fweir.example%2Ffhir%2FCodeSystem%2Fuse-case%7Cteam-transfer";
         assert_eq!(uri, expected);
-        assert!(Asked::Metadata.uri(&base, "1").to_string().ends_with("/FHIR/R4/metadata"));
+        assert!(Asked::Definitions.uri(&base, "1", &[]).to_string().ends_with("dos-service-id%7C1"));
+        assert!(Asked::Metadata.uri(&base, "1", &use_cases).to_string().ends_with("/FHIR/R4/metadata"));
     }
 
     #[test]

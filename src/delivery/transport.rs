@@ -70,10 +70,10 @@ impl Transport {
         }
     }
 
-    /// What the endpoint says that it takes, when `sender`, whose name is `name`, asks; `None` where nobody can ask.
-    pub(super) async fn discover(&self, sender: &PartyId, name: &str) -> Option<Discovery> {
+    /// What the endpoint says that it takes of these use cases, when `sender`, by code and name, asks; `None` where nobody can ask.
+    pub(super) async fn discover(&self, sender: (&PartyId, &str), use_cases: &[String]) -> Option<Discovery> {
         match self {
-            Transport::Bars(bars) => Some(bars.discover(sender, name).await),
+            Transport::Bars(bars) => Some(bars.discover(sender, use_cases).await),
             Transport::Rest(_) | Transport::Mesh(_) => None,
         }
     }

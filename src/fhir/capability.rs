@@ -11,8 +11,8 @@ pub const REFERRAL_DEFINITION: &str =
 /// The definition of the messages that answer them.
 pub const RESPONSE_DEFINITION: &str =
     "https://fhir.nhs.uk/MessageDefinition/bars-message-servicerequest-response-referral";
-/// The system of our use cases, and the use case of the referrals: BaRS has none for a mental-health crisis.
-pub const USE_CASE: (&str, &str) = ("https://weir.example/fhir/CodeSystem/use-case", "crisis-escalation");
+/// The system of our use cases, which BaRS has none of: a use case has the name of its interface.
+pub const USE_CASES: &str = "https://weir.example/fhir/CodeSystem/use-case";
 
 /// The extension that says which key signs what a party sends (`profiles/`).
 const SIGNING_KEY: &str = "https://weir.example/fhir/StructureDefinition/weir-signing-key";
@@ -35,6 +35,8 @@ pub struct Capability<'a> {
     pub sends: &'a [&'a str],
     /// The public half of the key that signs what it sends, as it is published.
     pub signing_key: Option<&'a str>,
+    /// Whether Tasks that it sent can be updated.
+    pub updates_tasks: bool,
 }
 
 impl Capability<'_> {
@@ -73,15 +75,27 @@ impl Capability<'_> {
 
     fn rest(&self, out: &mut Writer) {
         out.field("mode", "server");
-        out.list_of_one("resource", |out| {
-            out.field("type", "MessageDefinition");
-            out.list_of_one("interaction", |out| out.field("code", "search-type"));
-            out.list_of_one("searchParam", |out| {
-                out.field("name", "context");
-                out.field("definition", "http://hl7.org/fhir/SearchParameter/conformance-context");
-                out.field("type", "token");
-            });
+        out.key("resource");
+        out.begin_array();
+        out.begin_object();
+        out.field("type", "MessageDefinition");
+        out.list_of_one("interaction", |out| out.field("code", "search-type"));
+        out.list_of_one("searchParam", |out| {
+            out.field("name", "context");
+            out.field("definition", "http://hl7.org/fhir/SearchParameter/conformance-context");
+            out.field("type", "token");
         });
+        out.end_object();
+        if self.updates_tasks {
+            out.begin_object();
+            out.field("type", "Task");
+            out.list_of_one("interaction", |out| {
+                out.field("code", "update");
+                out.field("documentation", "Whoever got a Task from us accepts, rejects or confirms it by its id");
+            });
+            out.end_object();
+        }
+        out.end_array();
         out.list_of_one("operation", |out| {
             out.field("name", "process-message");
             out.field("definition", PROCESS_MESSAGE);
@@ -116,20 +130,20 @@ pub struct Definition {
     url: &'static str,
     name: &'static str,
     event: &'static str,
-    /// System and code of the service and the use case that it is for.
-    contexts: [(&'static str, String); 2],
+    /// System and code of the service and the use cases that it is for.
+    contexts: Vec<(&'static str, String)>,
     /// Resource types, and how many there are at least and at most.
     focus: &'static [(&'static str, u8, &'static str)],
 }
 
 impl Definition {
-    /// Referrals to the service `service`.
-    pub fn referral(service: &str) -> Definition {
+    /// Referrals of these use cases to the service `service`.
+    pub fn referral(service: &str, use_cases: &[String]) -> Definition {
         Definition {
             url: REFERRAL_DEFINITION,
             name: "BARSMessageServiceRequestRequestReferral",
             event: "servicerequest-request",
-            contexts: contexts(service),
+            contexts: contexts(service, use_cases),
             focus: &[
                 ("MessageHeader", 1, "1"),
                 ("ServiceRequest", 1, "1"),
@@ -145,13 +159,13 @@ impl Definition {
         }
     }
 
-    /// Responses to referrals of the service `service`.
-    pub fn response(service: &str) -> Definition {
+    /// Responses to referrals of these use cases, of the service `service`.
+    pub fn response(service: &str, use_cases: &[String]) -> Definition {
         Definition {
             url: RESPONSE_DEFINITION,
             name: "BARSMessageServiceRequestResponseReferral",
             event: "servicerequest-response",
-            contexts: contexts(service),
+            contexts: contexts(service, use_cases),
             focus: &[
                 ("MessageHeader", 1, "1"),
                 ("Organization", 0, "*"),
@@ -162,12 +176,15 @@ impl Definition {
         }
     }
 
-    /// Whether it is for `context`: `system|code`, or a code of whatever system.
+    /// Whether it is for `context`: `system|code`, or a code of whatever system; any of several with commas between.
     pub fn is_for(&self, context: &str) -> bool {
-        self.contexts.iter().any(|(system, code)| match context.split_once('|') {
-            Some((of, wanted)) => of == *system && wanted == code,
-            None => context == code,
-        })
+        let is = |wanted: &str| {
+            self.contexts.iter().any(|(system, code)| match wanted.split_once('|') {
+                Some((of, wanted)) => of == *system && wanted == code,
+                None => wanted == code,
+            })
+        };
+        context.split(',').any(is)
     }
 
     fn id(&self) -> &'static str {
@@ -183,7 +200,8 @@ impl Definition {
         out.field("date", &instant_text(date));
         out.key("useContext");
         out.begin_array();
-        for ((system, code), kind) in self.contexts.iter().zip(["venue", "workflow"]) {
+        for (system, code) in &self.contexts {
+            let kind = if *system == USE_CASES { "workflow" } else { "venue" };
             out.begin_object();
             out.object("code", |out| {
                 out.field("system", "http://terminology.hl7.org/CodeSystem/usage-context-type");
@@ -211,8 +229,9 @@ impl Definition {
     }
 }
 
-fn contexts(service: &str) -> [(&'static str, String); 2] {
-    [(DOS_SERVICE, service.to_owned()), (USE_CASE.0, USE_CASE.1.to_owned())]
+fn contexts(service: &str, use_cases: &[String]) -> Vec<(&'static str, String)> {
+    let service = (DOS_SERVICE, service.to_owned());
+    std::iter::once(service).chain(use_cases.iter().map(|code| (USE_CASES, code.clone()))).collect()
 }
 
 /// A searchset of `definitions`, for which `query` asked at the FHIR base `base`.
@@ -351,6 +370,7 @@ mod tests {
             receives: &[REFERRAL_DEFINITION],
             sends: &[RESPONSE_DEFINITION],
             signing_key: Some("t.example+00000000+AA=="),
+            updates_tasks: true,
         };
         let key = r#""extension":[{"url":"https://weir.example/fhir/StructureDefinition/weir-signing-key","valueString":"t.example+00000000+AA=="}]"#;
         assert!(said.to_json(NOW).contains(key));
@@ -362,7 +382,7 @@ mod tests {
             receives: vec![REFERRAL_DEFINITION.to_owned()],
         };
         assert_eq!(read, expected);
-        let referral = Definition::referral("2000099991");
+        let referral = Definition::referral("2000099991", &[]);
         let bundle = parsed(definition_bundle(&[&referral], ("https://t.example", "context=1"), NOW));
         let [defined] = &read_definitions(&bundle)[..] else { panic!("one") };
         assert_eq!(defined.event.as_deref(), Some("servicerequest-request"));
@@ -372,11 +392,16 @@ mod tests {
 
     #[test]
     fn a_definition_is_found_by_service_and_use_case() {
-        let referral = Definition::referral("2000099991");
+        let referral =
+            Definition::referral("2000099991", &["crisis-escalation".to_owned(), "team-transfer".to_owned()]);
         for (context, found) in [
             ("https://fhir.nhs.uk/Id/dos-service-id|2000099991", true),
             ("2000099991", true),
             ("https://weir.example/fhir/CodeSystem/use-case|crisis-escalation", true),
+            ("https://weir.example/fhir/CodeSystem/use-case|team-transfer", true),
+            ("https://weir.example/fhir/CodeSystem/use-case|referral", false),
+            ("referral,https://weir.example/fhir/CodeSystem/use-case|team-transfer", true),
+            ("referral,booking", false),
             ("https://fhir.nhs.uk/Id/dos-service-id|2000099992", false),
             ("https://fhir.nhs.uk/CodeSystem/usecases-categories-bars|crisis-escalation", false),
             ("|2000099991", false),

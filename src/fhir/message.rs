@@ -1,6 +1,7 @@
 //! Messages: a Bundle of type `message` with its MessageHeader first (FHIR R4, messaging; BaRS message shapes).
 
 use super::bars::NHS_NUMBER;
+use super::response::is_of_the_request;
 use super::{Document, Instant, Node, Writer, instant_text};
 
 /// The system of event codes in BaRS messages.
@@ -9,6 +10,9 @@ pub const EVENTS: &str = "https://fhir.nhs.uk/CodeSystem/message-events-bars";
 pub const REASONS: &str = "https://fhir.nhs.uk/CodeSystem/message-reason-bars";
 /// The system that tells referrals from validations in BaRS messages; what stands beside it is the use case.
 const KINDS: &str = "https://fhir.nhs.uk/CodeSystem/message-category-servicerequest";
+
+/// What the name of a Task begins with.
+pub const TASK: &str = "Task/";
 
 /// `MessageHeader.response.code` (`http://hl7.org/fhir/response-code`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +126,13 @@ impl<'a> Message<'a> {
         std::iter::once(self.id()).chain(self.header_id()).collect()
     }
 
+    /// What the Tasks of its request may be called: `Task/` and the id, as an update of one names it (FHIR R4, http, update).
+    pub fn task_names(self) -> Vec<String> {
+        let resources = self.bundle.items_of("entry").filter_map(|entry| entry.member("resource"));
+        let tasks = resources.filter(|it| it.resource_type() == Some("Task") && is_of_the_request(*it));
+        tasks.filter_map(|task| task.text_of("id")).map(|id| format!("{TASK}{id}")).collect()
+    }
+
     /// `Bundle.timestamp`.
     pub fn timestamp(self) -> Option<String> {
         text_at(self.bundle, &["timestamp"])
@@ -221,7 +232,12 @@ pub struct Response<'a> {
 
 /// An answer with an OperationOutcome, given as FHIR JSON, that says why: see [`response_bundle`].
 pub fn response_with_outcome(response: &Response<'_>, outcome: &str) -> String {
-    bundle(response, Some(outcome))
+    bundle(response, Some(More::Outcome(outcome)))
+}
+
+/// An answer with the Task of this id, given as FHIR JSON, that says what the receiving team decided: see [`response_bundle`].
+pub fn response_with_task(response: &Response<'_>, (id, task): (&str, &str)) -> String {
+    bundle(response, Some(More::Task(id, task)))
 }
 
 /// An answer as FHIR JSON: a message Bundle with MessageHeader and the two Organizations it refers to.
@@ -229,7 +245,14 @@ pub fn response_bundle(response: &Response<'_>) -> String {
     bundle(response, None)
 }
 
-fn bundle(response: &Response<'_>, outcome: Option<&str>) -> String {
+/// What an answer brings besides.
+#[derive(Clone, Copy)]
+enum More<'a> {
+    Outcome(&'a str),
+    Task(&'a str, &'a str),
+}
+
+fn bundle(response: &Response<'_>, more: Option<More<'_>>) -> String {
     let part = |role: &str| uuid::Uuid::new_v5(&response.id, role.as_bytes());
     let timestamp = instant_text(response.timestamp);
     let mut out = Writer::new();
@@ -250,18 +273,25 @@ fn bundle(response: &Response<'_>, outcome: Option<&str>) -> String {
         out.object("response", |out| {
             out.field("identifier", response.answers);
             out.field("code", response.code.code());
-            if outcome.is_some() {
+            if let Some(More::Outcome(_)) = more {
                 reference(out, "details", part("outcome"));
             }
         });
+        if let Some(More::Task(id, _)) = more {
+            out.list_of_one("focus", |out| out.field("reference", &format!("urn:uuid:{id}")));
+        }
     });
     entry(&mut out, "Organization", part("receiver"), |out| organisation(out, response.receiver));
     entry(&mut out, "Organization", part("sender"), |out| organisation(out, response.sender));
-    if let Some(outcome) = outcome {
+    let more = more.map(|more| match more {
+        More::Outcome(outcome) => (part("outcome").to_string(), outcome),
+        More::Task(id, task) => (id.to_owned(), task),
+    });
+    if let Some((id, resource)) = more {
         out.begin_object();
-        out.field("fullUrl", &format!("urn:uuid:{}", part("outcome")));
+        out.field("fullUrl", &format!("urn:uuid:{id}"));
         out.key("resource");
-        out.raw(outcome);
+        out.raw(resource);
         out.end_object();
     }
     out.end_array();

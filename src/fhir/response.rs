@@ -24,6 +24,9 @@ pub const KNOWN_REASONS: [(&str, &str); 7] = [
 /// The most that is kept of each kind.
 const MOST: usize = 32;
 
+/// The system of the codes that say what a Task asks for (FHIR R4).
+const TASK_CODES: &str = "http://hl7.org/fhir/CodeSystem/task-code";
+
 /// One issue of an OperationOutcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -52,7 +55,18 @@ fn resources(document: &Document) -> impl Iterator<Item = Node<'_>> {
 }
 
 fn of_type<'a>(document: &'a Document, name: &'static str) -> impl Iterator<Item = Node<'a>> {
-    resources(document).filter(move |resource| resource.resource_type() == Some(name))
+    resources(document).filter(move |resource| resource.resource_type() == Some(name) && is_of_the_request(*resource))
+}
+
+/// Whether a resource says something of the request itself. A Task does whose code is `fulfill` (FHIR R4, task-code) or that has none;
+/// others are follow-ups and what is to be found out, and whoever sees to one of them has not taken the request.
+pub(super) fn is_of_the_request(resource: Node<'_>) -> bool {
+    let codings = resource.member("code").into_iter().flat_map(|code| code.items_of("coding"));
+    let codes: Vec<_> = codings.map(|coding| (coding.text_of("system"), coding.text_of("code"))).collect();
+    let is = |text: &Option<std::borrow::Cow<'_, str>>, wanted| text.as_deref() == Some(wanted);
+    resource.resource_type() != Some("Task")
+        || codes.is_empty()
+        || codes.iter().any(|(system, code)| is(system, TASK_CODES) && is(code, "fulfill"))
 }
 
 /// The issues of every OperationOutcome of a response message.
@@ -132,7 +146,7 @@ fn known_path(expression: &str) -> Option<String> {
 }
 
 /// A code that is known to be one.
-fn known_coding(coding: Node<'_>) -> Option<String> {
+pub(super) fn known_coding(coding: Node<'_>) -> Option<String> {
     let code = coding.text_of("code")?;
     let is_known = match coding.text_of("system").as_deref() {
         Some(SNOMED_CT) => is_concept(&code),
@@ -225,5 +239,14 @@ mod tests {
         let revoked = parsed(r#"{"resource":{"resourceType":"ServiceRequest","status":"revoked"}}"#);
         assert_eq!(decision(&revoked), Some(Decision::Rejected));
         assert_eq!(decision(&parsed("1")), None);
+        let other = |system: &str, code: &str| {
+            parsed(&format!(
+                r#"{{"resource":{{"resourceType":"Task","status":"rejected",
+                "code":{{"coding":[{{"system":"{system}","code":"{code}"}}]}}}}}}"#
+            ))
+        };
+        assert_eq!(decision(&other(TASK_CODES, "fulfill")), Some(Decision::Rejected));
+        let follow_up = other("https://weir.example/fhir/CodeSystem/task-kind", "follow-up");
+        assert_eq!((decision(&follow_up), reasons(&follow_up)), (None, vec![]), "nobody rejects the request by that");
     }
 }

@@ -129,6 +129,15 @@ impl Concepts {
         })
     }
 
+    /// Each code with what it becomes, in the order of the codes.
+    pub(super) fn rows(&self) -> Vec<(String, String)> {
+        let entries = self.entries.iter().flat_map(|(code, entries)| entries.iter().map(move |entry| (code, entry)));
+        let mut rows: Vec<(String, String)> =
+            entries.map(|(code, entry)| (code.to_string(), entry.target.code.to_string())).collect();
+        rows.sort();
+        rows
+    }
+
     /// Adds an entry. A second target for the same code is a fault: which one is meant cannot be known.
     fn add(&mut self, source: Option<Box<str>>, code: Box<str>, target: Code) -> Result<(), String> {
         let entries = self.entries.entry(code).or_default();

@@ -18,7 +18,7 @@ use super::{CompiledMap, Observed, Transformed};
 const FIELDS: usize = 10_000;
 
 /// How many levels of elements are followed through groups that call each other.
-const LEVELS: usize = 16;
+pub(super) const LEVELS: usize = 16;
 
 /// A field that records have and no rule read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -415,7 +415,7 @@ impl<'p> Named<'p> {
 }
 
 /// What a transform takes its value from.
-fn operands(transform: &Transform) -> Vec<&Operand> {
+pub(super) fn operands(transform: &Transform) -> Vec<&Operand> {
     match transform {
         Transform::Copy(operand)
         | Transform::Implicit(operand, _)

@@ -16,6 +16,7 @@ mod diagnostic;
 mod error;
 mod escape;
 mod essential;
+mod fields;
 mod makes;
 mod plan;
 mod quantity;
@@ -47,6 +48,7 @@ pub use coverage::{Coverage, Report, Unfilled, Unread, UntranslatedIn, without_i
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use error::{Error, Limit, Place};
 pub use essential::Missing;
+pub use fields::FieldUse;
 pub use plan::Rule;
 pub use run::LogLine;
 pub use target::Origin;

@@ -2,11 +2,14 @@
 //!
 //! Enters: `POST /FHIR/R4/$process-message` over mutual TLS. Leaves: one file for each message in `received/`, one line
 //! for each arrival in `arrivals.jsonl`, and the answer. Invariant: a message is on disk before it is acknowledged,
-//! and one id is one message. It can be told to misbehave, so that a sender's retries can be tried out.
+//! and one id is one message. It can be told to misbehave, so that a sender's retries can be tried out. What it received it shows
+//! to a browser on its own machine, on an address apart ([`pages`]).
 
+mod decide;
 mod inbox;
 mod later;
 mod misbehaviour;
+mod pages;
 mod receiver;
 
 use std::io;
@@ -22,6 +25,7 @@ use crate::identity::PartyId;
 use crate::identity::tls::{Clock, Credentials, TlsError, TrustAnchors, server_config};
 use crate::server::listener::{self, Listener};
 
+pub use decide::{DecideError, Decision, Told, Way, decide};
 pub use inbox::{Arrival, Outcome};
 pub use later::{Answers, Later, UnknownAnswer};
 pub use misbehaviour::{Misbehaviour, UnknownMisbehaviour};
@@ -43,8 +47,12 @@ pub struct Settings {
     pub allowed: Vec<PartyId>,
     /// Its service in the directory of services; may be empty.
     pub service_id: String,
+    /// The use cases of the messages that it says it takes; whatever comes is taken all the same.
+    pub use_cases: Vec<String>,
     /// Where its answers go, if it answers later by messages of its own.
     pub later: Option<Answers>,
+    /// Where it shows what it received: a loopback address, in plain HTTP.
+    pub pages: Option<SocketAddr>,
     /// The most bytes of a message. Default of the gateway: 10 MiB.
     pub body_limit: usize,
     /// What it does wrong on purpose.
@@ -74,6 +82,9 @@ pub enum Error {
     /// Its folder cannot be written.
     #[error("the folder of received messages cannot be used: {0}")]
     Directory(io::Error),
+    /// What it received would be shown to other machines.
+    #[error("pages = \"{0}\" is not an address of this machine alone")]
+    NotLoopback(SocketAddr),
     /// Its address cannot be bound.
     #[error("{address} cannot be listened on: {cause}")]
     Bind {
@@ -91,6 +102,9 @@ impl Error {
             Error::Tls(error) => error.hint(),
             Error::WrongParty { .. } => "give the partner a certificate that was issued to it",
             Error::Directory(_) => "name a folder that can be written",
+            Error::NotLoopback(_) => {
+                "write 127.0.0.1 or [::1] with a port; for readers elsewhere put a proxy that knows them before it"
+            }
             Error::Bind { .. } => "stop what listens there, or choose another port",
         }
     }
@@ -100,7 +114,8 @@ impl Error {
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
-    task: JoinHandle<()>,
+    pages: Option<SocketAddr>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Running {
@@ -109,10 +124,17 @@ impl Running {
         self.address
     }
 
+    /// Where it shows what it received, if it does.
+    pub fn pages(&self) -> Option<SocketAddr> {
+        self.pages
+    }
+
     /// Until it has stopped and open requests are answered.
     pub async fn finished(self) {
-        // The task ends by itself; that it panicked is logged where it did.
-        let _ = self.task.await;
+        for task in self.tasks {
+            // The task ends by itself; that it panicked is logged where it did.
+            let _ = task.await;
+        }
     }
 }
 
@@ -131,6 +153,10 @@ pub async fn serve(settings: Settings, shutdown: watch::Receiver<bool>) -> Resul
     let listener = Listener::bind_mutual_tls(settings.address, config, settings.limits).await.map_err(bind)?;
     let address = listener.local_address();
     let later = later::Answering::new(&settings)?;
+    let shown = pages::listen(&settings).await?;
     let router = receiver::router(Arc::new(receiver::Receiver::new(settings, (inbox, later), address)));
-    Ok(Running { address, task: tokio::spawn(listener.serve(router, shutdown)) })
+    let mut tasks = vec![tokio::spawn(listener.serve(router, shutdown.clone()))];
+    let pages = shown.as_ref().map(|(listener, _)| listener.local_address());
+    tasks.extend(shown.map(|(listener, router)| tokio::spawn(listener.serve(router, shutdown))));
+    Ok(Running { address, pages, tasks })
 }

@@ -92,6 +92,7 @@ async fn metadata(
                 receives: if receiver.mischief.unlisted() { &[BOOKING_DEFINITION] } else { &[REFERRAL_DEFINITION] },
                 sends: &[RESPONSE_DEFINITION],
                 signing_key: None,
+                updates_tasks: false,
             };
             answer(&headers, StatusCode::OK, said.to_json((receiver.settings.now)()))
         }
@@ -109,7 +110,7 @@ async fn message_definition(
     if let Err(refusal) = known(&receiver.settings.allowed, &peer.party) {
         return refused(&headers, refusal);
     }
-    let definition = Definition::referral(&receiver.settings.service_id);
+    let definition = Definition::referral(&receiver.settings.service_id, &receiver.settings.use_cases);
     let (definitions, now) =
         (if receiver.mischief.unlisted() { vec![] } else { vec![definition] }, (receiver.settings.now)());
     let found = exchange::definitions(&headers, (&receiver.base, &uri), &definitions, now);

@@ -9,12 +9,14 @@
 
 use tracing::{error, info, warn};
 
+use super::handovers::{self, Answering};
 use super::{Ended, Gateway, spread};
 use crate::acknowledgement::{Late, judge_late};
 use crate::audit::{Answer, Terms};
 use crate::delivery::mesh::{Kind, Outside};
 use crate::delivery::{Health, Lane};
-use crate::fhir::message::Message;
+use crate::fhir::handover::{self, Said};
+use crate::fhir::message::{Message, ResponseCode, TASK};
 use crate::fhir::response::KNOWN_REASONS;
 use crate::fhir::{Document, Instant, Limits, latest_instant};
 use crate::identity::digest::sha_256;
@@ -39,6 +41,8 @@ pub enum Taken {
     Repeated,
     /// The partner gave another answer the same id.
     Conflict,
+    /// It contradicts what the partner said before of the handover: it is kept, changes nothing, and people are told.
+    Contradicts,
     /// Its message is on its way again: look at it later.
     Later,
     /// It is about no message of ours, or not for this partner to answer.
@@ -57,6 +61,9 @@ pub enum NotOurs {
     /// The message that it names was sent to somebody else.
     #[error("it names a message that was sent to another partner")]
     OfAnother,
+    /// It accepts a handover, and whoever takes it is not named.
+    #[error("it accepts the handover and does not name who takes it")]
+    Unnamed,
 }
 
 impl NotOurs {
@@ -66,6 +73,7 @@ impl NotOurs {
             NotOurs::NoAnswer => "no-answer",
             NotOurs::Unknown => "unknown-message",
             NotOurs::OfAnother => "message-of-another",
+            NotOurs::Unnamed => "owner-missing",
         }
     }
 }
@@ -86,10 +94,28 @@ pub async fn take(
     let Some(incoming) = Incoming::read((sender, address), answer, now) else {
         return refuse(gateway, (sender, address), (None, NotOurs::NoAnswer), now).await;
     };
+    settle(gateway, incoming).await
+}
+
+/// Takes an update of a Task that was sent to `sender`, by the Task's id: an answer to its message.
+///
+/// # Errors
+/// When the store cannot read or write: nothing was taken.
+pub async fn take_task(
+    gateway: &Gateway,
+    (sender, address): (&PartyId, Option<&str>),
+    (id, task): (&str, &Document),
+    now: Instant,
+) -> Result<Taken, storage::Error> {
+    settle(gateway, Incoming::of_task((sender, address), (id, task), now)).await
+}
+
+async fn settle(gateway: &Gateway, incoming: Incoming<'_>) -> Result<Taken, storage::Error> {
+    let (from, now) = ((incoming.sender, incoming.address), incoming.now);
     for _ in 0..TRIES {
         let (record, lane) = match find(gateway, &incoming).await? {
             Ok(found) => found,
-            Err(why) => return refuse(gateway, (sender, address), why, now).await,
+            Err(why) => return refuse(gateway, from, why, now).await,
         };
         match keep(gateway, lane, &incoming, record).await {
             Err(storage::Error::Stale { .. }) => {}
@@ -123,6 +149,10 @@ struct Incoming<'a> {
     written_at: Option<Instant>,
     late: Late,
     says: Says,
+    /// What it says of the handover.
+    said: Said,
+    /// Whether the partner's application processed it without an error.
+    is_ok: bool,
     now: Instant,
 }
 
@@ -134,24 +164,76 @@ impl<'a> Incoming<'a> {
     ) -> Option<Incoming<'a>> {
         let message = Message::of(answer).ok()?;
         let late = judge_late(answer)?;
+        // A Task's id names no message.
+        let is_task = |name: &String| name.get(..TASK.len()).is_some_and(|start| start.eq_ignore_ascii_case(TASK));
+        let names = message.answers().filter(|name| !is_task(name))?;
         Some(Incoming {
             sender,
             address,
             answer,
             id: message.id().to_ascii_lowercase(),
-            names: message.answers()?,
+            names,
             digest: sha_256(answer.source().as_bytes()),
             written_at: message.timestamp().and_then(|text| latest_instant(&text)),
             says: says(&late, message.response_code()?.code()),
+            said: decided(&late, handover::said(answer, now)),
+            is_ok: message.response_code() == Some(ResponseCode::Ok),
             late,
             now,
         })
     }
 
-    /// The state that the message is to take, and from which it may.
-    fn ended(&self) -> (Ended, &'static [State]) {
+    fn of_task(
+        (sender, address): (&'a PartyId, Option<&'a str>),
+        (id, task): (&str, &'a Document),
+        now: Instant,
+    ) -> Incoming<'a> {
+        let (said, status) = (handover::said(task, now), handover::status(task).unwrap_or_default());
+        let late = match said.takes {
+            Some(false) => Late::No(said.reasons.clone()),
+            None if status == "on-hold" => Late::Missing(vec![]),
+            _ => Late::Yes(vec![]),
+        };
+        let digest = sha_256(task.source().as_bytes());
+        // The same update again is the same answer.
+        let name = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, &[id.as_bytes(), &digest].concat());
+        Incoming {
+            sender,
+            address,
+            answer: task,
+            id: name.to_string(),
+            names: format!("{TASK}{id}"),
+            digest,
+            written_at: Some(now),
+            says: says(&late, status),
+            said: decided(&late, said),
+            is_ok: true,
+            late,
+            now,
+        }
+    }
+
+    fn answering(&self) -> Answering<'_> {
+        Answering {
+            sender: self.sender,
+            address: self.address,
+            id: &self.id,
+            digest: &self.digest,
+            said: &self.said,
+            shows_arrival: self.late != Late::Again,
+            now: self.now,
+        }
+    }
+
+    /// The state that the message is to take, and from which it may. Where there is a handover, a team that rejects it says nothing against
+    /// the message: the partner's application took that.
+    fn ended(&self, has_handover: bool) -> (Ended, &'static [State]) {
         use State::{Acknowledged, Dead, Delivered, InFlight, Queued, Refused};
         match &self.late {
+            Late::No(why) if has_handover && self.is_ok => {
+                let note = format!("acknowledged; the receiving team rejected the handover with {}", in_words(why));
+                (Ended::new(Acknowledged, "acknowledged", note), &[Delivered, Queued, InFlight, Dead])
+            }
             Late::Yes(asks) if asks.is_empty() => (
                 Ended::new(Acknowledged, "acknowledged", "acknowledged"),
                 &[Delivered, Queued, InFlight, Dead, Refused],
@@ -181,7 +263,16 @@ fn says(late: &Late, code: &str) -> Says {
         Late::Missing(asks) => ("information-missing", vec![], asks.clone()),
         Late::No(why) => ("rejected", why.clone(), vec![]),
     };
-    Says { verdict: verdict.to_owned(), code: code.to_owned(), reasons, asks_for }
+    Says { verdict: verdict.to_owned(), code: code.to_owned(), reasons, asks_for, handover: None }
+}
+
+/// What an answer says of the handover: one that refuses the message rejects it, one that asks for more decides nothing.
+fn decided(late: &Late, said: Said) -> Said {
+    match late {
+        Late::Yes(_) => said,
+        Late::No(why) => Said { takes: Some(false), reasons: why.clone(), ..Said::default() },
+        Late::Again | Late::Missing(_) => Said::default(),
+    }
 }
 
 /// Codes, those of ours with what they mean.
@@ -225,19 +316,32 @@ async fn keep(
 ) -> Result<Taken, storage::Error> {
     let known = gateway.store().answers_of(record.id).await?;
     if let Some(known) = known.iter().find(|known| known.id == incoming.id && known.sender == *incoming.sender) {
-        return Ok(if known.digest == incoming.digest { Taken::Repeated } else { Taken::Conflict });
+        return Ok(match known.says.handover.as_deref() {
+            _ if known.digest != incoming.digest => Taken::Conflict,
+            Some("conflict") => Taken::Contradicts,
+            _ => Taken::Repeated,
+        });
     }
     if record.state == State::InFlight && incoming.late == Late::Again {
         return Ok(Taken::Later);
     }
-    let (ended, may) = incoming.ended();
+    let terms = Terms::of(gateway.store(), record.id).await?;
+    let patient = terms.as_ref().and_then(|terms| terms.subject.as_ref());
+    let handover = handovers::answered(gateway, (&record, patient), incoming.answering()).await?;
+    let contradicts = handover.did == Some("conflict");
+    if handover.did == Some("unnamed") && incoming.address.is_some() {
+        let why = (Some(record.id), NotOurs::Unnamed);
+        return refuse(gateway, (incoming.sender, incoming.address), why, incoming.now).await;
+    }
+    let (ended, may) = incoming.ended(handover.is_there);
+    let is_held = contradicts || handover.was_taken && matches!(incoming.late, Late::Missing(_));
     let is_latest = known.iter().all(|known: &AnswerRecord| known.written_at <= incoming.written_at);
     let ended = ended.unless_exhausted(record.attempts, lane.settings().max_attempts);
-    let changes = is_latest && may.contains(&record.state);
-    let terms = Terms::of(gateway.store(), record.id).await?;
+    let changes = is_latest && !is_held && may.contains(&record.state);
     let step = changes.then(|| step(gateway, lane, (&record, &ended), terms.as_ref(), incoming.now));
     let address = incoming.address.map_or_else(|| lane.address(), str::to_owned);
-    let (sender, message, says) = (incoming.sender, record.id, incoming.says.clone());
+    let (sender, message) = (incoming.sender, record.id);
+    let says = Says { handover: handover.did.map(str::to_owned), ..incoming.says.clone() };
     let said = Answer {
         sender,
         address: &address,
@@ -260,20 +364,37 @@ async fn keep(
         body: incoming.answer.source().as_bytes().to_vec(),
         event,
         step,
+        handover: handover.steps,
     };
+    let did = handover.did;
     Ok(match gateway.store().take_answer(answer).await? {
         Kept::Before => Taken::Repeated,
         Kept::Conflict => Taken::Conflict,
+        Kept::Now if contradicts => {
+            warn!(message_id = %message, %sender, "the partner contradicts what it said of the handover: people are told");
+            Taken::Contradicts
+        }
         Kept::Now if changes => {
             tell(message, &ended);
+            tell_handover(message, did);
             Taken::Stored { recipient: record.recipient, state: ended.to, accepted_at: record.accepted_at }
         }
         Kept::Now => {
+            tell_handover(message, did);
             let (message_id, state, verdict) = (message, record.state, &incoming.says.verdict);
-            info!(%message_id, %state, %verdict, "an answer came, and changes nothing");
+            info!(%message_id, %state, %verdict, "an answer came, and the message's state stays");
             Taken::Settled
         }
     })
+}
+
+fn tell_handover(message_id: MessageId, did: Option<&'static str>) {
+    match did {
+        None => {}
+        Some("unnamed") => warn!(%message_id, "the partner accepts and does not say who: the handover waits on"),
+        Some("rejected") => warn!(%message_id, "the receiving team does not take the handover: people are told"),
+        Some(handover) => info!(%message_id, handover, "the receiving team answered"),
+    }
 }
 
 /// Says in the log what a message came to by itself.

@@ -20,7 +20,8 @@ use crate::audit::patient_of;
 use crate::delivery::deadline::{self, Alarm, Trouble};
 use crate::disclosure::{Agreement, Escalation, Severity};
 use crate::fhir::{self, instant_text};
-use crate::storage::{self, Channel, MessageRecord, NewNotice, Raised};
+use crate::identity::AgreementId;
+use crate::storage::{self, Channel, HandoverState, MessageRecord, NewNotice, Raised};
 
 /// How often the store is asked what is due.
 const EVERY: Duration = Duration::from_millis(500);
@@ -61,10 +62,21 @@ async fn raise_due(service: &Service, looks_back: bool) -> Result<bool, storage:
     for record in due {
         let routes = service.gateway.lanes(&record.recipient).len();
         if let Some(alarm) = deadline::alarm(&record, routes, now) {
+            let alarm = unless_handed(service, &record, alarm).await?;
             all &= raise(service, &record, alarm, now).await?;
         }
     }
     Ok(all)
+}
+
+/// People are told of a refusal once: of one by which the receiving team rejected the handover they are told as of that.
+async fn unless_handed(service: &Service, record: &MessageRecord, alarm: Alarm) -> Result<Alarm, storage::Error> {
+    if alarm.tell != Some(Trouble::Refused) {
+        return Ok(alarm);
+    }
+    let handover = service.gateway.store().handover(record.id).await?;
+    let is_told = handover.is_some_and(|it| it.handover.state == HandoverState::Rejected);
+    Ok(if is_told { Alarm { tell: None, ..alarm } } else { alarm })
 }
 
 /// Does what is to be done about one message. Whether it was: not when it moved on meanwhile.
@@ -112,34 +124,64 @@ fn note(record: &MessageRecord, alarm: Alarm) -> String {
     before.into_iter().chain(route).chain(told).collect::<Vec<_>>().join("; ")
 }
 
-/// A notice for each way in which the agreement wants to be told, and one for the log.
+/// The notices of a trouble with a message's delivery.
 fn notices(service: &Service, record: &MessageRecord, trouble: Trouble, now: fhir::Instant) -> Vec<NewNotice> {
-    let stages = service.gateway.stages();
-    let agreement = stages.agreements.version(&record.agreement, None, record.accepted_at);
     let severity = severity(record, trouble);
     let alarm = record.id.part(&format!("alarm {trouble} {}", record.attempts));
-    let notice = |channel: Channel, target: String, escalation: Option<&Escalation>| {
-        let id = alarm_notice(alarm, channel, &target);
-        let said = Said { id, alarm, record, trouble, severity, escalation, at: now };
-        let body = said.body(agreement.map(|agreement| &**agreement), stages.provider.ods.as_str());
-        NewNotice { id, channel, target, body: body.to_string(), at: now }
-    };
-    let route = agreement.map(|agreement| agreement.escalation_route(severity)).unwrap_or_default();
-    let mut notices = vec![notice(Channel::Console, "log".to_owned(), route.first().copied())];
-    for escalation in &route {
-        let webhook = escalation.webhook.as_ref().map(|uri| (Channel::Webhook, uri.to_string()));
-        let spool = escalation.spool.then(|| (Channel::Spool, format!("{alarm}.json")));
-        for (channel, target) in webhook.into_iter().chain(spool) {
-            let made = notice(channel, target, Some(escalation));
-            if !notices.iter().any(|other| other.id == made.id) {
-                notices.push(made);
+    let of = Telling { alarm, agreement: &record.agreement, accepted_at: record.accepted_at, severity, at: now };
+    of.notices(service, |id, escalation, agreement, provider| {
+        Said { id, alarm, record, trouble, severity, escalation, at: now }.body(agreement, provider)
+    })
+}
+
+/// What people are told of, along which agreement's route.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Telling<'a> {
+    /// What it is called.
+    pub(super) alarm: Uuid,
+    /// The agreement.
+    pub(super) agreement: &'a AgreementId,
+    /// When the message was accepted: which version of the agreement counts.
+    pub(super) accepted_at: fhir::Instant,
+    /// How grave it is.
+    pub(super) severity: Severity,
+    /// When it is told.
+    pub(super) at: fhir::Instant,
+}
+
+impl Telling<'_> {
+    /// A notice for each way in which the agreement wants to be told, and one for the log. `body` says what stands in the one with an
+    /// id: for whom, under which agreement, of which provider.
+    pub(super) fn notices(
+        &self,
+        service: &Service,
+        body: impl Fn(Uuid, Option<&Escalation>, Option<&Agreement>, &str) -> Value,
+    ) -> Vec<NewNotice> {
+        let Telling { alarm, severity, at, .. } = *self;
+        let stages = service.gateway.stages();
+        let agreement = stages.agreements.version(self.agreement, None, self.accepted_at);
+        let notice = |channel: Channel, target: String, escalation: Option<&Escalation>| {
+            let id = alarm_notice(alarm, channel, &target);
+            let body = body(id, escalation, agreement.map(|agreement| &**agreement), stages.provider.ods.as_str());
+            NewNotice { id, channel, target, body: body.to_string(), at }
+        };
+        let route = agreement.map(|agreement| agreement.escalation_route(severity)).unwrap_or_default();
+        let mut notices = vec![notice(Channel::Console, "log".to_owned(), route.first().copied())];
+        for escalation in &route {
+            let webhook = escalation.webhook.as_ref().map(|uri| (Channel::Webhook, uri.to_string()));
+            let spool = escalation.spool.then(|| (Channel::Spool, format!("{alarm}.json")));
+            for (channel, target) in webhook.into_iter().chain(spool) {
+                let made = notice(channel, target, Some(escalation));
+                if !notices.iter().any(|other| other.id == made.id) {
+                    notices.push(made);
+                }
             }
         }
+        if route.is_empty() {
+            notices.push(notice(Channel::Spool, format!("{alarm}.json"), None));
+        }
+        notices
     }
-    if route.is_empty() {
-        notices.push(notice(Channel::Spool, format!("{alarm}.json"), None));
-    }
-    notices
 }
 
 fn alarm_notice(alarm: Uuid, channel: Channel, target: &str) -> Uuid {

@@ -68,10 +68,12 @@ pub(crate) fn as_json(found: &Discovery) -> Value {
 pub(super) async fn ask(service: Arc<Service>, lane: Arc<Lane>, mut stopped: watch::Receiver<bool>) {
     let Some(often) = lane.discover_every() else { return };
     loop {
-        let provider = service.gateway.stages().provider.clone();
+        let stages = service.gateway.stages();
+        let (provider, use_cases) = (stages.provider.clone(), stages.use_cases(lane.party()));
+        drop(stages);
         let found = tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return,
-            found = lane.discover(&provider.ods, &provider.name) => found,
+            found = lane.discover((&provider.ods, &provider.name), &use_cases) => found,
         };
         let Some(found) = found else { return };
         tell(&lane, &found);

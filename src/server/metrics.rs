@@ -1,5 +1,6 @@
 //! Prometheus metrics: counts, states and durations; never a message's content, never an id.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::delivery::{self, Lane, Support};
 use crate::disclosure::Agreements;
 use crate::fhir::Instant;
 use crate::identity::tls::Term;
-use crate::storage::{Count, Full, Load, ReviewCounts};
+use crate::storage::{Count, Full, HandoverCount, HandoverState, Load, ReviewCounts};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Submission {
@@ -62,6 +63,18 @@ struct Breaker {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Alarmed {
     recipient: String,
+    what: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandedOver {
+    interface: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandoverAlarm {
+    interface: String,
     what: &'static str,
 }
 
@@ -125,6 +138,8 @@ pub(super) struct Metrics {
     breakers: Family<Breaker, Gauge>,
     under_way: Family<Route, Gauge>,
     alarms: Family<Alarmed, Counter>,
+    handovers: Family<HandedOver, Gauge>,
+    handover_alarms: Family<HandoverAlarm, Counter>,
     responses: Family<Responded, Counter>,
     supports: Family<Takes, Gauge>,
     witnessed: Family<Witnessed, Counter>,
@@ -178,6 +193,11 @@ impl Default for Metrics {
         let alarms = Family::default();
         let help = "Messages moved to a next route for their deadline, and troubles that people were told of";
         registry.register("delivery_alarms", help, alarms.clone());
+        let (handovers, handover_alarms) = (Family::default(), Family::default());
+        let help = "Handovers of delivered messages, by where they stand";
+        registry.register("handovers", help, handovers.clone());
+        let help = "Troubles of handovers that people were told of";
+        registry.register("handover_alarms", help, handover_alarms.clone());
         let responses = Family::default();
         let help = "Responses that partners sent to $process-message, by what became of them";
         registry.register("partner_responses", help, responses.clone());
@@ -223,6 +243,8 @@ impl Default for Metrics {
             breakers,
             under_way,
             alarms,
+            handovers,
+            handover_alarms,
             responses,
             supports,
             witnessed,
@@ -301,6 +323,24 @@ impl Metrics {
     /// A message was moved to the next route (`next-route`), or people were told what is wrong with it.
     pub(super) fn alarm(&self, recipient: &str, what: &'static str) {
         self.alarms.get_or_create(&Alarmed { recipient: recipient.to_owned(), what }).inc();
+    }
+
+    /// People were told what is wrong with a handover.
+    pub(super) fn handover_alarm(&self, interface: &str, what: &'static str) {
+        self.handover_alarms.get_or_create(&HandoverAlarm { interface: interface.to_owned(), what }).inc();
+    }
+
+    /// Where handovers stand. A state that none is in any more is told as 0, where one was.
+    pub(super) fn handovers(&self, counts: &[HandoverCount]) {
+        let interfaces: BTreeSet<_> = counts.iter().map(|count| &count.interface).collect();
+        for interface in interfaces {
+            for &state in HandoverState::ALL {
+                let own = counts.iter().find(|count| count.interface == *interface && count.state == state);
+                let number = i64::try_from(own.map_or(0, |own| own.handovers)).unwrap_or(i64::MAX);
+                let standing = HandedOver { interface: interface.to_string(), state: state.code() };
+                self.handovers.get_or_create(&standing).set(number);
+            }
+        }
     }
 
     /// What partners say that they take.

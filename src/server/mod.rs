@@ -15,6 +15,7 @@ pub mod exchange;
 mod folders;
 mod framing;
 mod handles;
+mod handovers;
 mod hl7v2;
 mod limits;
 pub mod listener;
@@ -163,8 +164,8 @@ pub struct Running {
     posts: Vec<JoinHandle<()>>,
     /// Ask partners what they take, and witnesses to cosign; attend to folders.
     asking: Vec<JoinHandle<()>>,
-    /// What people owe and do: acts, agreements, certificates, reviews, notices, retention.
-    office: [JoinHandle<()>; 8],
+    /// What people owe and do: acts, agreements, certificates, reviews, handovers, notices, retention.
+    office: [JoinHandle<()>; 9],
     /// Changes when agreements and certificates are to be looked at.
     look: watch::Sender<u64>,
     checkpoints: JoinHandle<()>,
@@ -297,6 +298,7 @@ pub async fn start(
         tokio::spawn(acts::perform_as_they_come(service.clone(), acts, stopped.clone())),
         tokio::spawn(reviews::watch_deadlines(service.clone(), stopped.clone())),
         tokio::spawn(alarms::watch(service.clone(), stopped.clone())),
+        tokio::spawn(handovers::watch(service.clone(), stopped.clone())),
         tokio::spawn(retention::watch(service.clone(), began, stopped.clone())),
         tokio::spawn(room::watch(service.clone(), stopped.clone())),
         tokio::spawn(reviews::deliver_notices(service.clone(), stopped.clone())),

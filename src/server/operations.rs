@@ -103,6 +103,7 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response {
     let store = service.gateway.store();
     let counted = async {
         let counts = (store.counts().await?, store.review_counts(clock::now()).await?);
+        service.metrics.handovers(&store.handover_counts().await?);
         Ok::<_, storage::Error>((counts.0, counts.1, store.load().await?))
     };
     match counted.await {

@@ -1,5 +1,6 @@
 //! The partners' side: `POST /FHIR/R4/$process-message` for their responses, `GET /FHIR/R4/metadata` and
-//! `GET /FHIR/R4/MessageDefinition` (BaRS API 1.4.0); and the audit log's tree, `GET /tlog/…` (C2SP tlog-tiles).
+//! `GET /FHIR/R4/MessageDefinition` (BaRS API 1.4.0); `PUT /FHIR/R4/Task/{id}` for the Tasks that were sent to them (FHIR R4, http);
+//! and the audit log's tree, `GET /tlog/…` (C2SP tlog-tiles).
 //!
 //! Enters: requests over mutual TLS; who asks comes from the certificate alone, and must be a partner. Leaves: 200 with a
 //! response message when the answer is on disk with its audit events; else an OperationOutcome with a code of
@@ -15,7 +16,7 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode, Uri};
 use hyper::body::Bytes;
@@ -32,6 +33,7 @@ use crate::audit::tiles::Tile;
 use crate::fhir::bars::{DOS_SERVICE, ErrorCode};
 use crate::fhir::bundle::Entries;
 use crate::fhir::capability::{self, Capability, Definition};
+use crate::fhir::handover::{is_task, status};
 use crate::fhir::message::{self, Message, ResponseCode, response_bundle};
 use crate::fhir::outcome::{Issue, IssueType};
 use crate::fhir::{Document, ElementPath};
@@ -79,6 +81,7 @@ pub(super) struct Side {
 /// The routes.
 pub(super) fn router(side: Arc<Side>) -> Router {
     exchange::router(post(process_message), get(metadata), get(message_definition))
+        .route("/FHIR/R4/Task/{id}", put(update_task).fallback(only_updates))
         .route("/tlog/checkpoint", get(checkpoint))
         .route("/tlog/cosigned-checkpoint", get(cosigned_checkpoint))
         .route("/tlog/tile/{*tile}", get(tile))
@@ -114,6 +117,91 @@ async fn process_message(
             refusal.answer(&headers)
         }
     }
+}
+
+/// A Task that we sent, as whoever got it says it stands: an answer to its message.
+async fn update_task(
+    State(side): State<Arc<Side>>,
+    Extension(peer): Extension<Peer>,
+    Extension(account): Extension<Account>,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let headers = head.headers;
+    let id = path.map(|Path(id)| id).unwrap_or_default();
+    // In a task of its own, as a response is.
+    let taking = tokio::spawn({
+        let (side, peer, headers) = (side.clone(), peer.clone(), headers.clone());
+        async move { take_task(&side, (&peer, &account), (&id, &headers), body).await }
+    });
+    let taken = taking.await.unwrap_or_else(|_| {
+        let issue = Issue::error(IssueType::Exception, "the Task could not be processed");
+        Err(Refusal::new(ErrorCode::ServerError, issue))
+    });
+    let outcome = taken.as_ref().map_or_else(|refusal| refusal.issue.code.code(), |_| "accepted");
+    let sender = if is_partner(&side, &peer.party) { peer.party.as_str() } else { "unknown" };
+    side.service.metrics.partner_responded(sender, outcome);
+    match taken {
+        Ok(task) => answer(&headers, StatusCode::OK, task),
+        Err(refusal) => {
+            let (party, status, reason) = (&peer.party, refusal.code.status(), &refusal.issue.text);
+            warn!(%party, status, reason, "a partner's Task was not taken");
+            refusal.answer(&headers)
+        }
+    }
+}
+
+async fn only_updates(headers: HeaderMap) -> Response {
+    let issue = Issue::error(IssueType::NotSupported, "a Task can be updated here, and nothing else");
+    Refusal::new(ErrorCode::MethodNotAllowed, issue.hint("PUT it")).answer(&headers)
+}
+
+/// Statuses by which a receiver says something of a Task.
+const SAYS: [&str; 8] =
+    ["received", "accepted", "rejected", "cancelled", "in-progress", "on-hold", "failed", "completed"];
+
+/// Takes an update of a Task; the Task when it is on disk.
+async fn take_task(
+    side: &Side,
+    (peer, account): (&Peer, &Account),
+    (id, headers): (&str, &HeaderMap),
+    body: Body,
+) -> Result<String, Refusal> {
+    if let Err(refusal) = known(side, &peer.party) {
+        return Err(audited(side, peer, "unknown-partner", refusal).await);
+    }
+    exchange::is_fhir_json(headers)?;
+    let body = exchange::read(headers, body, (side.terms.body_bytes, side.terms.body_timeout)).await?;
+    let _working = account.work(body.len()).await;
+    let task = parsed(body)?;
+    let wrong = |code, kind, text: &str, path: &str, hint: &str| {
+        Err(Refusal::new(code, Issue::error(kind, text).at(ElementPath::new(path)).hint(hint)))
+    };
+    if !is_task(&task, id) {
+        let (text, hint) = ("the body is not the Task that the path names", "send the whole Task, with its own id");
+        return wrong(ErrorCode::BadRequest, IssueType::Invariant, text, "Task.id", hint);
+    }
+    let said = status(&task).unwrap_or_default();
+    if !SAYS.contains(&said) {
+        let (text, hint) =
+            ("the status says nothing of a receiver", "send accepted, rejected, in-progress or completed");
+        return wrong(ErrorCode::UnprocessableEntity, IssueType::Value, text, "Task.status", hint);
+    }
+    let address = peer.address.to_string();
+    let from = (&peer.party, Some(&*address));
+    let taken = answers::take_task(&side.service.gateway, from, (id, &task), clock::now()).await;
+    match taken.map_err(|error| unavailable(&error))? {
+        // The same update again is no conflict of HTTP's PUT.
+        Taken::Repeated => {}
+        Taken::NotOurs(NotOurs::Unknown | NotOurs::OfAnother) => {
+            let issue = Issue::error(IssueType::NotFound, "there is no Task of this id that was sent to you");
+            let issue = issue.hint("update the Task that came in the message, by its id");
+            return Err(Refusal::new(ErrorCode::NotFound, issue));
+        }
+        taken => settle(side, taken)?,
+    }
+    Ok(task.source().to_owned())
 }
 
 fn is_partner(side: &Side, party: &PartyId) -> bool {
@@ -268,6 +356,18 @@ fn settle(side: &Side, taken: Taken) -> Result<(), Refusal> {
             let issue = Issue::error(IssueType::Transient, "the message that is answered is being sent at this moment");
             refuse(ErrorCode::TooEarly, issue.hint("send the response again in a second"))
         }
+        Taken::Contradicts => {
+            let text =
+                "the handover was decided before, and this contradicts it: nothing was changed, and people were told";
+            let issue = Issue::error(IssueType::Conflict, text);
+            refuse(ErrorCode::Conflict, issue.hint("call the team that sent it; a new decision needs a new message"))
+        }
+        Taken::NotOurs(NotOurs::Unnamed) => {
+            let text = "an acceptance names who takes responsibility, and this one names nobody";
+            let issue = Issue::error(IssueType::Required, text).at(ElementPath::new("Task.owner"));
+            let hint = "give Task.owner a display or an identifier, or refer to a resource of the message with a name";
+            refuse(ErrorCode::UnprocessableEntity, issue.hint(hint))
+        }
         Taken::NotOurs(NotOurs::NoAnswer) => {
             refuse(ErrorCode::BadRequest, Issue::error(IssueType::Invariant, "the message is no response"))
         }
@@ -316,6 +416,7 @@ async fn metadata(State(side): State<Arc<Side>>, Extension(peer): Extension<Peer
         receives: &[capability::RESPONSE_DEFINITION],
         sends: &[capability::REFERRAL_DEFINITION],
         signing_key: Some(stages.provider.published_key()),
+        updates_tasks: true,
     };
     answer(&headers, StatusCode::OK, said.to_json(clock::now()))
 }
@@ -399,7 +500,8 @@ async fn message_definition(
     if let Err(refusal) = known(&side, &peer.party).and_then(|()| exchange::may_answer(&headers)) {
         return refusal.answer(&headers);
     }
-    let definition = Definition::response(&side.terms.service_id);
+    let definition =
+        Definition::response(&side.terms.service_id, &side.service.gateway.stages().use_cases(&peer.party));
     let found = exchange::definitions(&headers, (&side.terms.base, &uri), &[definition], clock::now());
     found.unwrap_or_else(|refusal| refusal.answer(&headers))
 }

@@ -91,7 +91,7 @@ impl Mailbox {
                 }
                 self.post().acknowledge(id).await?;
             }
-            Taken::Settled | Taken::Repeated => self.post().acknowledge(id).await?,
+            Taken::Settled | Taken::Repeated | Taken::Contradicts => self.post().acknowledge(id).await?,
             Taken::Later => {}
             Taken::NotOurs(_) | Taken::Conflict => {
                 warn!(mesh_id = %id, workflow = %outside.workflow, "a message in our MESH mailbox is not for us");

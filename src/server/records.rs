@@ -1,4 +1,4 @@
-//! The provider's side: `POST /records/{interface}`, `GET /messages/{id}`, and `POST /FHIR/R4/$validate`.
+//! The provider's side: `POST /records/{interface}`, `GET /messages/{id}` and what hangs on it, and `POST /FHIR/R4/$validate`.
 
 use std::sync::Arc;
 use std::time::Instant as Stopwatch;
@@ -17,13 +17,14 @@ use super::access::{look, looked, permit};
 use super::body::{self, Unread};
 use super::listener::{Limit, Peer};
 use super::ration::Account;
-use super::{Service, audit_routes, clock, hl7v2, review_routes, validate};
+use super::{Service, audit_routes, clock, handovers, hl7v2, review_routes, validate};
 use crate::acts::message;
 use crate::audit::Object;
 use crate::delivery::outbox::{self, Queued};
 use crate::disclosure;
 use crate::fhir::ElementPath;
 use crate::fhir::outcome::{Issue, IssueType, operation_outcome};
+use crate::handover;
 use crate::identity::principal::Action;
 use crate::identity::{InterfaceName, MessageId};
 use crate::intake::{self, Submission};
@@ -42,6 +43,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/messages/{id}", get(state))
         .route("/messages/{id}/lineage", get(lineage))
         .route("/messages/{id}/withheld", get(withheld))
+        .route("/handovers", get(handovers::list))
         .route("/reviews", get(review_routes::list))
         .route("/reviews/{message}", get(review_routes::one))
         .route("/reviews/{message}/completion", post(review_routes::complete))
@@ -50,7 +52,8 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/FHIR/R4/{type}/$validate", post(validate::of_type))
         .method_not_allowed_fallback(async || {
             let issue = Issue::error(IssueType::NotSupported, "this path does not take this method");
-            let hint = "POST /records/{interface}, GET /messages/{id}, GET /reviews or POST /FHIR/R4/$validate";
+            let hint =
+                "POST /records/{interface}, GET /messages/{id}, GET /handovers, GET /reviews or POST /FHIR/R4/$validate";
             outcome(StatusCode::METHOD_NOT_ALLOWED, &[issue.hint(hint)])
         })
         .fallback(async || {
@@ -331,6 +334,10 @@ async fn state(
             info!(message_id = %record.id, "message state read");
             let mut summary = message::summary(&record);
             summary["answers"] = answers.iter().map(message::answer_summary).collect();
+            summary["responsibility"] = match handover::responsibility(service.gateway.store(), &record).await {
+                Ok(responsibility) => responsibility,
+                Err(error) => return *no_answer(error),
+            };
             (StatusCode::OK, no_store(), Json(summary)).into_response()
         }
         Err(response) => *response,

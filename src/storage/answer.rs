@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Event, Transition};
+use super::{Event, HandoverStep, Transition};
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
 
@@ -31,6 +31,8 @@ pub struct NewAnswer {
     pub event: Event,
     /// The message's next state, if it takes one.
     pub step: Option<Transition>,
+    /// What it changes of the message's handover, one step after the other.
+    pub handover: Vec<HandoverStep>,
 }
 
 impl fmt::Debug for NewAnswer {
@@ -40,14 +42,14 @@ impl fmt::Debug for NewAnswer {
 }
 
 impl NewAnswer {
-    /// See [`slot`].
+    /// See [`answer_slot`].
     pub(super) fn slot(&self) -> MessageId {
-        slot(self.message, &self.sender, &self.id)
+        answer_slot(self.message, &self.sender, &self.id)
     }
 }
 
 /// Where an answer is sealed: no two answers to one message can change places.
-fn slot(message: MessageId, sender: &PartyId, id: &str) -> MessageId {
+pub fn answer_slot(message: MessageId, sender: &PartyId, id: &str) -> MessageId {
     MessageId::from(Uuid::new_v5(&message.uuid(), format!("answer {sender} {id}").as_bytes()))
 }
 
@@ -57,7 +59,7 @@ fn slot(message: MessageId, sender: &PartyId, id: &str) -> MessageId {
 pub struct Says {
     /// `accepted`, `rejected`, `information-missing` or `try-again`.
     pub verdict: String,
-    /// `MessageHeader.response.code`.
+    /// `MessageHeader.response.code`; of a Task that was updated, its status.
     pub code: String,
     /// Why, in codes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -65,6 +67,10 @@ pub struct Says {
     /// What the partner misses: element paths, and codes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asks_for: Vec<String>,
+    /// What it did to the handover: `accepted`, `contacted` or `rejected`; `unnamed`, an acceptance that names nobody, and
+    /// `conflict`, which contradicts an earlier one: these did nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handover: Option<String>,
 }
 
 /// An answer that is kept, without its content.

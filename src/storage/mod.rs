@@ -14,6 +14,7 @@
 mod answer;
 mod envelope;
 pub mod files;
+mod handover;
 mod review;
 mod room;
 pub mod seal;
@@ -32,8 +33,9 @@ use uuid::Uuid;
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, InterfaceName, Malformed, MessageId, PartyId, PrincipalId};
 
-pub use answer::{AnswerRecord, Kept, NewAnswer, Says};
+pub use answer::{AnswerRecord, Kept, NewAnswer, Says, answer_slot};
 pub use envelope::{Ended, Envelope, Erasure, MAY_COME_BACK};
+pub use handover::{Handover, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, HandoverTell};
 pub use review::{
     Channel, Completed, Finding, NewNotice, NewReview, NoticeRecord, NoticeResult, NoticeStep, ReviewCounts,
     ReviewRecord, ReviewStep,
@@ -244,6 +246,8 @@ pub struct Transition {
     pub carried_as: Option<String>,
     /// What the audit log says of it.
     pub event: Event,
+    /// The step of its handover that goes with it.
+    pub handover: Option<Box<HandoverStep>>,
 }
 
 /// What was done about a message whose deadline nears, or that ended badly. All of it is written, or nothing.
@@ -426,6 +430,8 @@ pub struct History {
     pub review: Option<ReviewRecord>,
     /// The answers to it, in the order in which they came.
     pub answers: Vec<AnswerRecord>,
+    /// Its handover, with the steps that led there.
+    pub handover: Option<(HandoverRecord, Vec<HandoverEntry>)>,
 }
 
 /// A sealed part: of which message, or in which slot of an answer, and which one.
@@ -785,6 +791,27 @@ pub trait Store: Send + Sync + 'static {
     /// Says that a review is overdue since `at`, with the event that says so. Whether it was said now: not twice, not
     /// before its deadline, not once it is completed; nothing is written then.
     fn mark_overdue(&self, id: MessageId, at: Instant, event: Event) -> Reply<'_, bool>;
+
+    /// The handover of one message; `None` when none was opened.
+    fn handover(&self, id: MessageId) -> Reply<'_, Option<HandoverRecord>>;
+
+    /// The steps of one message's handover, in order.
+    fn handover_steps(&self, id: MessageId) -> Reply<'_, Vec<HandoverEntry>>;
+
+    /// Handovers, in any state or one: those that wait, the first due first; then the others, the newest first.
+    fn handovers(&self, state: Option<HandoverState>, limit: usize) -> Reply<'_, Vec<HandoverRecord>>;
+
+    /// Handovers of which people are to be told at once, and those whose time has come, the longest due first.
+    fn handovers_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<HandoverRecord>>;
+
+    /// Handovers that are still to be looked at and came to where they stand later than `now`: the clock has been set back since.
+    fn handovers_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<HandoverRecord>>;
+
+    /// How many handovers stand where.
+    fn handover_counts(&self) -> Reply<'_, Vec<HandoverCount>>;
+
+    /// Writes a step of a handover; whether it was written now: not when the handover moved on meanwhile.
+    fn step_handover(&self, step: HandoverStep) -> Reply<'_, bool>;
 
     /// Notices whose time has come, the longest due first.
     fn notices_due(&self, window: Window, limit: usize) -> Reply<'_, Vec<NoticeRecord>>;

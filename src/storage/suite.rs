@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use super::{
     Accepted, Act, Approval, Change, Channel, Completed, Content, Count, Ended, Envelope, Erasure, Error, Event,
-    Filter, Finding, Handling, Kept, MAY_COME_BACK, MessageRecord, NewAnswer, NewMessage, NewNotice, NewReview,
-    NoticeResult, NoticeStep, Performed, Raised, ReviewCounts, ReviewStep, Says, State, Store, StoredCheckpoint,
-    StoredCosignature, Subtree, Text, Transition, Window,
+    Filter, Finding, Handling, Handover, HandoverCount, HandoverState, HandoverStep, HandoverTell, Kept, MAY_COME_BACK,
+    MessageRecord, NewAnswer, NewMessage, NewNotice, NewReview, NoticeResult, NoticeStep, Performed, Raised,
+    ReviewCounts, ReviewStep, Says, State, Store, StoredCheckpoint, StoredCosignature, Subtree, Text, Transition,
+    Window,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -38,7 +39,8 @@ macro_rules! run_suite {
             a_review_is_opened_with_its_message_and_ends_once, reviews_are_listed_by_what_is_due_first,
             a_review_is_said_to_be_overdue_once, a_notice_is_due_until_it_is_delivered_once,
             an_answer_is_kept_once_with_what_it_changes, an_answer_finds_its_message_by_name,
-            a_carrier_names_copies_of_a_message,
+            a_carrier_names_copies_of_a_message, a_handover_is_opened_with_the_delivery_once,
+            a_handover_takes_each_step_once, handovers_are_due_and_listed_by_what_waits,
             an_act_is_performed_once, what_a_destroyed_key_sealed_opens_no_more, what_is_still_needed_holds_its_key,
             erased_contents_are_gone_and_their_events_stay, what_was_delivered_and_not_answered_may_come_back,
             the_answer_to_an_erased_message_is_not_kept, a_person_moves_a_message_on_once, an_approval_is_kept_once_with_its_event,
@@ -93,7 +95,19 @@ pub(crate) fn step(message: MessageId, from: State, to: State) -> Transition {
     let at = NOON + Duration::minutes(1);
     let event = event(Some(message), to.code());
     let note = to.code().to_owned();
-    Transition { message, from, to, route: None, at, attempts: 1, next_attempt_at: None, note, carried_as: None, event }
+    Transition {
+        message,
+        from,
+        to,
+        route: None,
+        at,
+        attempts: 1,
+        next_attempt_at: None,
+        note,
+        carried_as: None,
+        event,
+        handover: None,
+    }
 }
 
 async fn texts(store: &Arc<dyn Store>) -> Vec<(u64, String)> {
@@ -154,6 +168,7 @@ fn answer(message: MessageId, id: &str, step: Option<Transition>) -> NewAnswer {
         body: b"Chantal".to_vec(),
         event: event(Some(message), "answer"),
         step,
+        handover: vec![],
     }
 }
 
@@ -216,6 +231,94 @@ pub(crate) async fn a_carrier_names_copies_of_a_message(store: Arc<dyn Store>) {
     };
     assert_eq!((found("one").await, found("three").await), (Ok(Some(id)), Ok(Some(other))));
     assert_eq!(found("none").await, Ok(None), "what was not written is not known");
+}
+
+fn waiting(number: i64) -> Handover {
+    Handover {
+        state: HandoverState::Waiting,
+        since: NOON,
+        opened_at: NOON,
+        near_at: NOON + Duration::minutes(number),
+        due_at: NOON + Duration::minutes(2 * number),
+        contact_within: std::time::Duration::from_secs(60),
+        contact_due_at: None,
+        contacted_at: None,
+        alert_at: Some(NOON + Duration::minutes(number)),
+        tell: None,
+    }
+}
+
+fn hand(message: MessageId, before: Option<Handover>, after: Handover) -> HandoverStep {
+    let event = event(Some(message), after.state.code());
+    let (at, is_step) = (NOON, before.as_ref().is_none_or(|before| before.state != after.state));
+    HandoverStep { message, at, before, after, is_step, answer: None, notices: vec![notice(9)], event }
+}
+
+pub(crate) async fn a_handover_is_opened_with_the_delivery_once(store: Arc<dyn Store>) {
+    let id = accept(&store, 1).await;
+    assert_eq!((store.handover(id).await, store.handover_steps(id).await), (Ok(None), Ok(vec![])));
+    let delivered = Transition {
+        handover: Some(Box::new(hand(id, None, waiting(1)))),
+        ..step(id, State::Accepted, State::Delivered)
+    };
+    store.transition(delivered).await.expect("it is delivered");
+    let record = store.handover(id).await.expect("it is read").expect("it is open");
+    assert_eq!((record.message, &record.handover), (id, &waiting(1)));
+    assert_eq!(store.step_handover(hand(id, None, waiting(5))).await, Ok(false), "not twice");
+    let steps = store.handover_steps(id).await.expect("they are read");
+    assert_eq!(steps.iter().map(|step| (step.state, step.event)).collect::<Vec<_>>(), [(HandoverState::Waiting, 2)]);
+    let of_another = Transition {
+        handover: Some(Box::new(hand(message(2).id, None, waiting(1)))),
+        ..step(id, State::Delivered, State::Acknowledged)
+    };
+    assert_eq!(store.transition(of_another).await, Err(Error::WithoutEvent(id)));
+    let history = store.histories(0, 9).await.expect("they are read").pop().expect("there is one");
+    assert_eq!(history.handover, Some((record, steps)));
+}
+
+pub(crate) async fn a_handover_takes_each_step_once(store: Arc<dyn Store>) {
+    let id = accept(&store, 1).await;
+    store.transition(step(id, State::Accepted, State::Delivered)).await.expect("it is delivered");
+    assert_eq!(store.step_handover(hand(id, None, waiting(1))).await, Ok(true));
+    let due = Some(NOON + Duration::minutes(9));
+    let accepted = Handover { state: HandoverState::Accepted, contact_due_at: due, alert_at: due, ..waiting(1) };
+    let taken = || hand(id, Some(waiting(1)), accepted.clone());
+    let taking = || NewAnswer { handover: vec![taken()], ..answer(id, "a", None) };
+    assert_eq!(store.take_answer(taking()).await, Ok(Kept::Now));
+    assert_eq!(store.handover(id).await.map(|it| it.map(|it| it.handover)), Ok(Some(accepted.clone())));
+    let stale = NewAnswer { handover: vec![taken()], ..answer(id, "b", None) };
+    assert!(matches!(store.take_answer(stale).await, Err(Error::Stale { .. })));
+    assert_eq!(store.answers_of(id).await.map(|answers| answers.len()), Ok(1), "nothing of it is kept");
+    assert_eq!(store.step_handover(taken()).await, Ok(false));
+    let told = Handover { tell: Some(HandoverTell::Conflict), ..accepted.clone() };
+    assert_eq!(store.step_handover(hand(id, Some(accepted), told)).await, Ok(true));
+    let states: Vec<_> = store.handover_steps(id).await.expect("they are read").iter().map(|step| step.state).collect();
+    assert_eq!(states, [HandoverState::Waiting, HandoverState::Accepted], "that people are told is no step");
+    assert_eq!(store.notices_of(id).await.map(|notices| notices.len()), Ok(1));
+}
+
+pub(crate) async fn handovers_are_due_and_listed_by_what_waits(store: Arc<dyn Store>) {
+    for number in [3, 2, 1] {
+        let id = accept(&store, number).await;
+        assert_eq!(store.step_handover(hand(id, None, waiting(number.into()))).await, Ok(true));
+    }
+    let due = |minutes| store.handovers_due(NOON + Duration::minutes(minutes), 9);
+    let ids = |found: Result<Vec<super::HandoverRecord>, Error>| -> Vec<MessageId> {
+        found.expect("they are read").iter().map(|record| record.message).collect()
+    };
+    let of = |number| message(number).id;
+    assert_eq!((ids(due(0).await), ids(due(2).await)), (vec![], vec![of(1), of(2)]));
+    let rejected =
+        Handover { state: HandoverState::Rejected, alert_at: None, tell: Some(HandoverTell::Rejected), ..waiting(3) };
+    assert_eq!(store.step_handover(hand(of(3), Some(waiting(3)), rejected)).await, Ok(true));
+    assert_eq!(ids(due(0).await), [of(3)], "at once");
+    assert_eq!(ids(store.handovers_later(NOON - Duration::hours(1), 9).await), [of(1), of(2)]);
+    assert_eq!(ids(store.handovers_later(NOON, 9).await), []);
+    assert_eq!(ids(store.handovers(None, 9).await), [of(1), of(2), of(3)]);
+    assert_eq!(ids(store.handovers(Some(HandoverState::Rejected), 9).await), [of(3)]);
+    let count = |state, handovers| HandoverCount { interface: message(1).interface, state, handovers };
+    let counts = vec![count(HandoverState::Rejected, 1), count(HandoverState::Waiting, 2)];
+    assert_eq!(store.handover_counts().await, Ok(counts));
 }
 
 pub(crate) async fn a_repeat_and_a_conflict_write_nothing(store: Arc<dyn Store>) {

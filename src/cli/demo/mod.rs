@@ -2,6 +2,7 @@
 
 mod site;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant as Stopwatch};
 
@@ -79,7 +80,8 @@ async fn show(arguments: &Arguments, folder: &Path, output: &Output) -> anyhow::
     }
     let kept = arguments.dir.is_some() || !arguments.once;
     if kept {
-        output.line(&where_to_look(folder, running.operations(), &rows));
+        let pages = partners.first().and_then(partner::Running::pages);
+        output.line(&where_to_look(folder, (running.operations(), pages), &rows));
     }
     if !arguments.once {
         output.line("running until Ctrl-C");
@@ -139,15 +141,16 @@ fn row(sample: &site::Sample, sent: &Sent) -> Value {
 /// The sample that is shared on a decision, against an objection.
 const WITHOUT_CONSENT: &str = "crisis-escalation-override.json";
 
-fn where_to_look(folder: &Path, operations: std::net::SocketAddr, rows: &[Value]) -> String {
+fn where_to_look(folder: &Path, (operations, pages): (SocketAddr, Option<SocketAddr>), rows: &[Value]) -> String {
     let folder = folder.display();
+    let pages = pages.map(|pages| format!("as pages, to read         http://{pages}/\n  ")).unwrap_or_default();
     let message = rows.iter().find_map(|row| row["message"].as_str()).unwrap_or("MESSAGE");
     let without_consent = rows.iter().find(|row| row["record"] == WITHOUT_CONSENT);
     let review = without_consent.and_then(|row| row["message"].as_str()).unwrap_or("MESSAGE");
     format!(
         "\nwhere to look\n  \
          what the Trust received    {folder}/trust/inbox/\n  \
-         what the ICB received      {folder}/icb/inbox/\n  \
+         {pages}what the ICB received      {folder}/icb/inbox/\n  \
          what the council received  {folder}/council/inbox/\n  \
          where it came from and why weir explain {message} --site {folder}/gateway\n  \
          its FHIR Provenance        weir explain {message} --provenance --site {folder}/gateway\n  \

@@ -124,7 +124,7 @@ fn make(folder: &Path) -> anyhow::Result<()> {
     let provider_ca = Authority::new("Demo provider CA (synthetic)", validity)?;
     let partner_ca = Authority::new("Demo partner CA (synthetic)", validity)?;
     let gateway = folder.join("gateway");
-    let ports = free_ports::<6>()?;
+    let ports = free_ports::<9>()?;
     let bars = ports[5].to_string();
 
     let provider: PartyId = "DEMOP".parse()?;
@@ -146,7 +146,7 @@ fn make(folder: &Path) -> anyhow::Result<()> {
         keys.insert(id, key);
     }
 
-    for (partner, port) in PARTNERS.iter().zip(&ports[2..5]) {
+    for ((partner, port), pages) in PARTNERS.iter().zip(&ports[2..5]).zip(&ports[6..9]) {
         let party: PartyId = partner.ods.parse()?;
         let own = folder.join(partner.folder);
         let issued = partner_ca.issue(&party, "partner.example", &[], validity)?;
@@ -160,6 +160,7 @@ fn make(folder: &Path) -> anyhow::Result<()> {
                 .replace("{service}", partner.service)
                 .replace("{bars}", &bars)
                 .replace("{address}", &port.to_string())
+                .replace("{pages}", &pages.to_string())
         };
         write(&own.join("partner.toml"), &filled(PARTNER), Readers::Anyone)?;
         write(&gateway.join("partners").join(format!("{}.toml", partner.folder)), &filled(ROUTE), Readers::Anyone)?;

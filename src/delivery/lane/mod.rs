@@ -103,10 +103,10 @@ impl Lane {
         }
     }
 
-    /// Asks the partner what it takes, as `sender`, whose name is `name`; `None` where nobody can ask. Where its file says so, no
+    /// Asks the partner what it takes of these use cases, as `sender`, by code and name; `None` where nobody can ask. Where its file says so, no
     /// attempt begins from now on until it lists our messages.
-    pub async fn discover(&self, sender: &PartyId, name: &str) -> Option<Discovery> {
-        let found = self.transport.discover(sender, name).await?;
+    pub async fn discover(&self, sender: (&PartyId, &str), use_cases: &[String]) -> Option<Discovery> {
+        let found = self.transport.discover(sender, use_cases).await?;
         let held = self.bars.require_listed && found.support == Support::NotListed;
         let was_held = std::mem::replace(&mut self.gate().held, held);
         if was_held && !held {

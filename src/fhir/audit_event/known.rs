@@ -113,6 +113,17 @@ const KNOWN: &[&str] = &[
     "messages",
     "undelivered",
     "kept",
+    "handover-changed",
+    "handover-alarm",
+    "first-contact-due",
+    "first-contact",
+    "holder",
+    "waiting",
+    "near-due",
+    "overdue",
+    "contact-missed",
+    "contacted",
+    "rejected",
 ];
 
 /// What a text is kept as.

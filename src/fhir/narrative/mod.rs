@@ -5,7 +5,7 @@
 
 mod head;
 mod withheld;
-mod words;
+pub(super) mod words;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -27,7 +27,7 @@ const GENERATED: &str = "generated";
 const PART_WITHHELD: &str = "<p><i>Part of this section was withheld.</i></p>";
 
 /// Elements of a resource that say what it is about: their text stands first, without a label.
-const HEADLINES: [&str; 3] = ["code", "value", "medication"];
+pub(super) const HEADLINES: [&str; 3] = ["code", "value", "medication"];
 /// States that go without saying.
 const USUAL_STATES: [&str; 4] = ["final", "completed", "active", "unknown"];
 /// Intents that go without saying.
@@ -266,25 +266,25 @@ fn extension<'a, 'v: 'a>(
     lines.extend(own.into_iter().map(|line| Line { headline: false, label: label.clone(), text: line.text }));
 }
 
-fn goes_without_saying(stem: &str, text: &str) -> bool {
+pub(super) fn goes_without_saying(stem: &str, text: &str) -> bool {
     let is_one_of = |usual: &[&str]| usual.iter().any(|usual| usual.eq_ignore_ascii_case(text));
     let is_state = stem == "status" || stem.ends_with("Status");
     (is_state && is_one_of(&USUAL_STATES)) || (stem == "intent" && is_one_of(&USUAL_INTENTS))
 }
 
 /// The title of a section, as what a text is compared with.
-struct Heading {
+pub(in crate::fhir) struct Heading {
     /// Its words without their plural, the last first.
     words: Vec<String>,
 }
 
 impl Heading {
-    fn new(title: &str) -> Heading {
+    pub(in crate::fhir) fn new(title: &str) -> Heading {
         Heading { words: title.split_whitespace().rev().map(|word| singular(word).to_lowercase()).collect() }
     }
 
     /// Whether a text says what the title says: the same words or more precise ones, in either number.
-    fn is_said_by(&self, text: &str) -> bool {
+    pub(in crate::fhir) fn is_said_by(&self, text: &str) -> bool {
         let Some(last) = self.words.first().filter(|_| text.len() <= 60) else { return false };
         if !may_end_alike(text, last) {
             return false;

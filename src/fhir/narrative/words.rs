@@ -45,12 +45,12 @@ const MONTHS: [&str; 12] = [
 ];
 
 /// Whether people have no use for an element.
-pub(super) fn is_for_machines(name: NameId) -> bool {
+pub(in crate::fhir) fn is_for_machines(name: NameId) -> bool {
     FOR_MACHINES.contains(&name)
 }
 
 /// Whether people have no use for elements of a type.
-pub(super) fn is_type_for_machines(of: &TypeDef) -> bool {
+pub(in crate::fhir) fn is_type_for_machines(of: &TypeDef) -> bool {
     matches!(of.name, "Narrative" | "Meta" | "Identifier" | "Signature")
 }
 
@@ -203,7 +203,7 @@ fn is_clock(text: &str) -> bool {
 }
 
 /// The words of an element's name, ready for those of R4.
-pub(super) fn label_of(stem: &str) -> Cow<'static, str> {
+pub(in crate::fhir) fn label_of(stem: &str) -> Cow<'static, str> {
     static LABELS: LazyLock<FixedMap<&'static str, String>> = LazyLock::new(|| {
         let stems = schema().all().flat_map(|of| &of.elements).map(|element| element.stem);
         stems.map(|stem| (stem, words_of(stem))).collect()
@@ -212,7 +212,7 @@ pub(super) fn label_of(stem: &str) -> Cow<'static, str> {
 }
 
 /// `Qualitative risk` for `qualitativeRisk`, `Alleged source` for `alleged-source`.
-pub(super) fn words_of(name: &str) -> String {
+pub(in crate::fhir) fn words_of(name: &str) -> String {
     let mut words = String::with_capacity(name.len() + 4);
     for (index, letter) in name.chars().enumerate() {
         match letter {

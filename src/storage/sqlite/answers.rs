@@ -4,8 +4,8 @@ use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
 use super::super::{AnswerRecord, Error, Kept, MessageRecord, NewAnswer};
-use super::envelopes;
 use super::rows::{all, append, count, first, instant, millis, parsed, record, record_columns, transition};
+use super::{envelopes, handovers};
 use crate::identity::MessageId;
 
 /// Keeps what the message at `position` may be called.
@@ -60,6 +60,9 @@ pub(super) fn take(connection: &Connection, answer: &NewAnswer) -> Result<Kept, 
     append(connection, &answer.event)?;
     if let Some(step) = &answer.step {
         transition(connection, step)?;
+    }
+    for step in &answer.handover {
+        handovers::apply(connection, step)?;
     }
     Ok(Kept::Now)
 }

@@ -9,6 +9,7 @@ mod carried;
 mod envelopes;
 mod cosignatures;
 mod filed;
+mod handovers;
 mod pool;
 mod reviews;
 mod rows;
@@ -32,9 +33,10 @@ use super::room::Disk;
 use super::seal::{self, Key};
 use super::{
     Accepted, Act, AnswerRecord, Approval, Change, Content, CosignatureKey, Count, Ended, Envelope, Error, Event,
-    FiledSubject, Filter, History, Hour, Kept, Load, MessageRecord, NewAnswer, NewMessage, NoticeRecord, NoticeResult,
-    NoticeStep, Opened, Part, Performed, Raised, Reply, ReviewCounts, ReviewRecord, Room, Secret, Store,
-    StoredCheckpoint, StoredCosignature, StoredEvent, Subtree, Transition, Window, filing_number,
+    FiledSubject, Filter, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, History, Hour,
+    Kept, Load, MessageRecord, NewAnswer, NewMessage, NoticeRecord, NoticeResult, NoticeStep, Opened, Part, Performed,
+    Raised, Reply, ReviewCounts, ReviewRecord, Room, Secret, Store, StoredCheckpoint, StoredCosignature, StoredEvent,
+    Subtree, Transition, Window, filing_number,
 };
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, MessageId, PartyId};
@@ -241,7 +243,10 @@ impl Store for SqliteStore {
     }
 
     fn transition(&self, transition: Transition) -> Reply<'_, ()> {
-        if transition.event.message != Some(transition.message) {
+        let of_another = |step: &HandoverStep| !is_of(step, transition.message);
+        if transition.event.message != Some(transition.message)
+            || transition.handover.as_deref().is_some_and(of_another)
+        {
             return Box::pin(std::future::ready(Err(Error::WithoutEvent(transition.message))));
         }
         self.write(move |connection| rows::transition(connection, &transition))
@@ -424,7 +429,11 @@ impl Store for SqliteStore {
         Box::pin(async move {
             let about = |event: &Event| event.message == Some(answer.message);
             let step = answer.step.as_ref();
-            if !about(&answer.event) || step.is_some_and(|step| step.message != answer.message || !about(&step.event)) {
+            let of_another = |step: &HandoverStep| !is_of(step, answer.message);
+            if !about(&answer.event)
+                || step.is_some_and(|step| step.message != answer.message || !about(&step.event))
+                || answer.handover.iter().any(of_another)
+            {
                 return Err(Error::WithoutEvent(answer.message));
             }
             let key = self.envelope_about(answer.message, answer.received_at).await?;
@@ -546,6 +555,42 @@ impl Store for SqliteStore {
         self.write(move |connection| reviews::mark_overdue(connection, id, at, &event))
     }
 
+    fn handover(&self, id: MessageId) -> Reply<'_, Option<HandoverRecord>> {
+        self.read(move |connection| handovers::find(connection, id))
+    }
+
+    fn handover_steps(&self, id: MessageId) -> Reply<'_, Vec<HandoverEntry>> {
+        self.read(move |connection| handovers::steps(connection, id))
+    }
+
+    fn handovers(&self, state: Option<HandoverState>, limit: usize) -> Reply<'_, Vec<HandoverRecord>> {
+        self.read(move |connection| handovers::list(connection, state, limit))
+    }
+
+    fn handovers_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<HandoverRecord>> {
+        self.read(move |connection| handovers::due(connection, now, limit))
+    }
+
+    fn handovers_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<HandoverRecord>> {
+        self.read(move |connection| handovers::later(connection, now, limit))
+    }
+
+    fn handover_counts(&self) -> Reply<'_, Vec<HandoverCount>> {
+        self.read(handovers::counts)
+    }
+
+    fn step_handover(&self, step: HandoverStep) -> Reply<'_, bool> {
+        if !is_of(&step, step.message) {
+            return Box::pin(std::future::ready(Err(Error::WithoutEvent(step.message))));
+        }
+        Box::pin(async move {
+            match self.write(move |connection| handovers::apply(connection, &step)).await {
+                Err(Error::Stale { .. }) => Ok(false),
+                done => done,
+            }
+        })
+    }
+
     fn notices_due(&self, window: Window, limit: usize) -> Reply<'_, Vec<NoticeRecord>> {
         self.read(move |connection| reviews::notices_due(connection, window, limit))
     }
@@ -566,6 +611,11 @@ impl Store for SqliteStore {
         }
         self.write(move |connection| reviews::step_notice(connection, &step))
     }
+}
+
+/// Whether a step of a handover, and its event, are about this message.
+fn is_of(step: &HandoverStep, message: MessageId) -> bool {
+    step.message == message && step.event.message == Some(message)
 }
 
 /// Settings that every connection has.

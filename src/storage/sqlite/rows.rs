@@ -8,7 +8,7 @@ use super::super::{
     Accepted, Act, Approval, Change, Content, Count, Error, Event, Filter, Full, Handling, History, Load,
     MessageRecord, NewMessage, Performed, Raised, State, StoredCheckpoint, StoredEvent, Subtree, Transition, Window,
 };
-use super::{answers, carried, envelopes, filed, reviews};
+use super::{answers, carried, envelopes, filed, handovers, reviews};
 use crate::fhir::Instant;
 use crate::identity::{InterfaceName, MessageId, PartyId};
 
@@ -163,7 +163,8 @@ pub(super) fn transition(connection: &Connection, step: &Transition) -> Result<(
     if let Some(id) = &step.carried_as {
         carried::keep(connection, step.message, id)?;
     }
-    append(connection, &step.event).map(drop)
+    append(connection, &step.event)?;
+    step.handover.iter().try_for_each(|of| handovers::apply(connection, of).map(drop))
 }
 
 fn move_on(connection: &Connection, step: &Transition) -> Result<(), Error> {
@@ -207,6 +208,9 @@ pub(super) fn perform(connection: &Connection, act: &Act) -> Result<Performed, E
         Change::Erase(erasures) => erasures.iter().try_for_each(|each| envelopes::erase(connection, each, act.at))?,
     }
     append(connection, &act.event)?;
+    if let Change::Message(step) = &act.change {
+        step.handover.iter().try_for_each(|of| handovers::apply(connection, of).map(drop))?;
+    }
     Ok(Performed::Now)
 }
 
@@ -470,10 +474,11 @@ pub(super) fn histories(connection: &Connection, after: u64, limit: usize) -> Re
     let snapshot = connection.unchecked_transaction()?;
     let messages = all(&snapshot, sql, params![bound(after), count(limit)], |row| Ok((index(row, 17)?, record(row)?)))?;
     let (Some((first, _)), Some((last, _))) = (messages.first(), messages.last()) else { return Ok(Vec::new()) };
-    // Most messages have neither review nor answers: those that do are asked for once.
+    // Most messages have no review, answers or handover: those that do are asked for once.
     let among = |sql| all(&snapshot, sql, params![bound(*first), bound(*last)], |row| index(row, 0));
     let reviewed = among("SELECT message FROM reviews WHERE message BETWEEN ? AND ?")?;
     let answered = among("SELECT message FROM answers WHERE message BETWEEN ? AND ?")?;
+    let handed_over = among("SELECT message FROM handovers WHERE message BETWEEN ? AND ?")?;
     let with_events = |(position, record): (u64, MessageRecord)| {
         let events = events_of(&snapshot, record.id)?;
         let review = if reviewed.contains(&position) { reviews::find(&snapshot, record.id)? } else { None };
@@ -481,7 +486,13 @@ pub(super) fn histories(connection: &Connection, after: u64, limit: usize) -> Re
             true => answers::of_message(&snapshot, record.id)?,
             false => Vec::new(),
         };
-        Ok(History { position, record, events, review, answers })
+        let handover = match handed_over.contains(&position) {
+            true => handovers::find(&snapshot, record.id)?,
+            false => None,
+        };
+        let steps = |found| Ok::<_, Error>((found, handovers::steps(&snapshot, record.id)?));
+        let handover = handover.map(steps).transpose()?;
+        Ok(History { position, record, events, review, answers, handover })
     };
     messages.into_iter().map(with_events).collect()
 }

@@ -1,0 +1,373 @@
+//! The page of an interface, in Markdown.
+//!
+//! Invariant: made from definitions, map and agreements alone, in an order that follows from them: the same site gives the same page.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::codes::Terms;
+use super::model::{self, Field, Model};
+use crate::disclosure::{self, Agreement, ConsentRule, Objection};
+use crate::fhir::Document;
+use crate::fhir::definitions::without_version;
+use crate::identity::InterfaceName;
+use crate::mapping::{CompiledMap, FieldUse};
+use crate::pipeline::{Interface, Stages};
+
+/// The priorities of a request (FHIR R4 request-priority), the most pressing first.
+const PRIORITIES: [(&str, &str); 4] =
+    [("stat", "at once"), ("asap", "as soon as possible"), ("urgent", "urgent"), ("routine", "routine")];
+
+/// What pages are made from.
+pub(super) struct Sources<'s> {
+    definitions: Vec<Document>,
+    terms: Terms,
+    stages: &'s Stages,
+}
+
+impl<'s> Sources<'s> {
+    pub(super) fn new(definitions: Vec<Document>, stages: &'s Stages) -> Sources<'s> {
+        Sources { terms: Terms::of(&definitions), definitions, stages }
+    }
+
+    /// The page of one interface.
+    pub(super) fn page(&self, name: &InterfaceName) -> anyhow::Result<String> {
+        let interface = self.stages.interfaces.get(name).context("an interface of the site")?;
+        let map = self.stages.mappings.get(name).with_context(|| format!("no map is configured for {name}"))?;
+        let model =
+            self.definition(&interface.record).with_context(|| format!("{} is not loaded", interface.record))?;
+        let model = model::read(model.root());
+        let mut page = String::new();
+        let of = if model.title.is_empty() { name.to_string() } else { model.title.clone() };
+        let _infallible = write!(
+            page,
+            "# {of}: the interface `{name}`\n\n<!-- Made by `weir interface page {name}`. Change the definitions, the map or the \
+             agreements, and make it anew. -->\n\n{}\n\nRecords are submitted to `POST /records/{name}`, or with `weir send --interface \
+             {name}`. Logical model of the record: `{}`. Profile of the message: `{}`.\n",
+            model.description, interface.record, interface.profile
+        );
+        let agreements: Vec<_> =
+            self.stages.agreements.iter().filter_map(|of| Some((&**of, of.interface(name)?))).collect();
+        purpose(&mut page, &agreements);
+        consent(&mut page, &agreements);
+        deadlines(&mut page, interface);
+        self.fields(&mut page, &model, map);
+        self.codes(&mut page, &model, map);
+        self.message(&mut page, interface, map, &agreements);
+        Ok(page)
+    }
+
+    fn definition(&self, url: &str) -> Option<&Document> {
+        self.definitions.iter().find(|each| each.root().text_of("url").is_some_and(|own| own == without_version(url)))
+    }
+
+    fn title(&self, url: &str) -> String {
+        let title = self.definition(url).and_then(|definition| definition.root().text_of("title"));
+        title.map(std::borrow::Cow::into_owned).unwrap_or_default()
+    }
+
+    fn fields(&self, page: &mut String, model: &Model, map: &CompiledMap) {
+        page.push_str(
+            "\n## The fields of a record\n\n*How often*: `1..1` once, `0..1` at most once, `1..*` at least once. *Goes to*: the elements \
+             of the message that the map makes of it, before an agreement takes away what may not leave.\n\n\
+             | field | what it is | how often | type | goes to |\n|---|---|---|---|---|\n",
+        );
+        let mut targets: HashMap<&str, BTreeSet<&str>> = HashMap::new();
+        let mut deciding: BTreeSet<&str> = BTreeSet::new();
+        let uses = map.fields();
+        for FieldUse { field, element, .. } in &uses {
+            match element {
+                Some(element) => {
+                    targets.entry(field).or_default().insert(element);
+                }
+                None => {
+                    deciding.insert(field);
+                }
+            }
+        }
+        for field in &model.fields {
+            let binding = field.binding.as_ref().map(|(strength, set)| format!(", {} ({strength})", self.anchor(set)));
+            let goes: Vec<String> =
+                targets.get(&*field.path).into_iter().flatten().map(|to| format!("`{to}`")).collect();
+            let goes = match (goes.is_empty(), deciding.contains(&*field.path)) {
+                (false, _) => goes.join(", "),
+                (true, true) => "decides what is made".to_owned(),
+                (true, false) if field.types.iter().any(|of| of == "BackboneElement") => String::new(),
+                (true, false) => "nowhere: the map leaves it out".to_owned(),
+            };
+            let mark = if field.essential.is_some() { " **essential**" } else { "" };
+            row(
+                page,
+                &[
+                    &format!("`{}`{mark}", field.path),
+                    &field.short,
+                    &field.cardinality,
+                    &format!("{}{}", type_words(field), binding.unwrap_or_default()),
+                    &goes,
+                ],
+            );
+        }
+        let essential: Vec<&Field> = model.fields.iter().filter(|field| field.essential.is_some()).collect();
+        page.push_str("\n### What is essential\n\n");
+        if essential.is_empty() {
+            page.push_str("No field is marked as essential beyond those that must be there (`1..`).\n");
+        } else {
+            page.push_str(
+                "A record that lacks one of these says too little. Whoever is named must obtain it in that time, counted from the message.\n\n\
+                 | field | who must obtain it | within | the question | may be absent where |\n|---|---|---|---|---|\n",
+            );
+        }
+        for field in essential {
+            let Some(mark) = &field.essential else { continue };
+            let hours = format!("{} {}", mark.hours, if mark.hours == "1" { "hour" } else { "hours" });
+            let unless = mark.unless.as_ref().map(|unless| format!("`{unless}`")).unwrap_or_default();
+            let path = format!("`{}`", field.path);
+            row(page, &[&path, &mark.role, &hours, mark.words.as_deref().unwrap_or_default(), &unless]);
+        }
+        rules(page, model);
+    }
+
+    fn anchor(&self, set: &str) -> String {
+        let title = Some(self.title(set)).filter(|title| !title.is_empty());
+        title.unwrap_or_else(|| without_version(set).rsplit('/').next().unwrap_or(set).to_owned())
+    }
+
+    fn codes(&self, page: &mut String, model: &Model, map: &CompiledMap) {
+        let mut sets: BTreeMap<&str, Vec<&Field>> = BTreeMap::new();
+        for field in &model.fields {
+            if let Some((_, set)) = &field.binding {
+                sets.entry(set).or_default().push(field);
+            }
+        }
+        if sets.is_empty() {
+            return;
+        }
+        page.push_str("\n## The codes\n\n*Becomes*: what a concept map of the map makes of the code, where it is more than words.\n");
+        let uses = map.fields();
+        for (set, fields) in sets {
+            let names: Vec<String> = fields.iter().map(|field| format!("`{}`", field.path)).collect();
+            let _infallible =
+                write!(page, "\n### {}\n\nFor {}. Value set: `{set}`.\n\n", self.anchor(set), names.join(", "));
+            let Some(codes) = self.terms.codes(set) else {
+                page.push_str("The codes are not listed in what the site has loaded.\n");
+                continue;
+            };
+            let is_of = |each: &&FieldUse| fields.iter().any(|field| field.path == each.field);
+            let becomes: BTreeSet<(&str, &str)> = uses
+                .iter()
+                .filter(is_of)
+                .filter_map(|each| Some((each.concept_map.as_deref()?, each.element.as_deref()?)))
+                .filter(|(_, element)| !element.ends_with(".display"))
+                .collect();
+            let becomes: Vec<(&str, HashMap<String, String>)> = becomes
+                .into_iter()
+                .map(|(map_name, element)| (element, map.translations(map_name).into_iter().collect()))
+                .collect();
+            page.push_str(if becomes.is_empty() {
+                "| code | words |\n|---|---|\n"
+            } else {
+                "| code | words | becomes |\n|---|---|---|\n"
+            });
+            let said: HashMap<String, String> = uses
+                .iter()
+                .filter(|each| {
+                    is_of(each) && each.element.as_deref().is_some_and(|element| element.ends_with(".display"))
+                })
+                .flat_map(|each| each.concept_map.as_deref().map(|name| map.translations(name)).unwrap_or_default())
+                .collect();
+            for (_, code, words) in &codes.rows {
+                let made =
+                    becomes.iter().filter_map(|(element, rows)| Some(format!("`{element}` = `{}`", rows.get(code)?)));
+                let made: Vec<String> = made.collect();
+                let words = if words.is_empty() { said.get(code).unwrap_or(words) } else { words };
+                let code = format!("`{code}`");
+                match becomes.is_empty() {
+                    true => row(page, &[&code, words]),
+                    false => row(page, &[&code, words, &made.join(", ")]),
+                }
+            }
+            if !codes.more.is_empty() {
+                let _infallible = write!(page, "\nAnd {}.\n", codes.more.join("; "));
+            }
+        }
+    }
+
+    fn message(&self, page: &mut String, interface: &Interface, map: &CompiledMap, agreements: &[Covered<'_>]) {
+        page.push_str("\n## The message\n\nA FHIR R4 message Bundle.");
+        if let Some(kinds) = map.resource_types() {
+            let kinds: Vec<&str> = kinds.into_iter().filter(|kind| *kind != "Bundle").collect();
+            let _infallible = write!(page, " The map can make: {}.", kinds.join(", "));
+        }
+        page.push('\n');
+        let profile = self.definition(&interface.profile).map(|profile| model::read(profile.root()));
+        let root = self.definition(&interface.profile).and_then(|profile| profile.root().member("differential"));
+        let first = root.and_then(|differential| differential.items_of("element").next());
+        let own: Vec<String> = first
+            .into_iter()
+            .flat_map(|element| element.items_of("constraint"))
+            .filter_map(|rule| rule.text_of("human").map(std::borrow::Cow::into_owned))
+            .collect();
+        let required: Vec<String> = profile
+            .iter()
+            .flat_map(|profile| &profile.fields)
+            .filter_map(|field| {
+                let words = if field.short.is_empty() { String::new() } else { format!(" ({})", field.short) };
+                (!field.cardinality.starts_with('0'))
+                    .then(|| format!("`Bundle.{}` {}{words}", field.path, field.cardinality))
+            })
+            .collect();
+        if !required.is_empty() || !own.is_empty() {
+            page.push_str("\nIts profile asks for:\n\n");
+            required.iter().chain(&own).for_each(|each| {
+                let _infallible = writeln!(page, "- {}", cell(each));
+            });
+        }
+        let mut parts: BTreeSet<(&str, &str)> = BTreeSet::new();
+        for (_, covered) in agreements {
+            parts.extend(
+                covered
+                    .clauses()
+                    .iter()
+                    .map(|clause| (&*clause.resource, clause.profile.as_deref().unwrap_or_default())),
+            );
+        }
+        if parts.is_empty() {
+            return;
+        }
+        page.push_str("\nWhat of it leaves, by agreement; the permitted elements stand in the agreement's file:\n\n| resource | profile |");
+        agreements.iter().for_each(|(agreement, _)| {
+            let _infallible = write!(page, " `{}` |", agreement.id());
+        });
+        page.push_str("\n|---|---|");
+        agreements.iter().for_each(|_| page.push_str("---|"));
+        page.push('\n');
+        for (kind, profile) in parts {
+            let end = profile.rsplit('/').next().unwrap_or_default();
+            let mut cells = vec![kind.to_owned(), if end.is_empty() { String::new() } else { format!("`{end}`") }];
+            for (_, covered) in agreements {
+                let own = covered.clauses().iter().filter(|clause| {
+                    clause.resource == kind && clause.profile.as_deref().unwrap_or_default() == profile
+                });
+                let elements: usize = own.map(|clause| clause.elements.len()).sum();
+                cells.push(if elements == 0 { "withheld".to_owned() } else { format!("{elements} elements") });
+            }
+            row(page, &cells.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+    }
+}
+
+/// An agreement, and what it says about the interface.
+type Covered<'a> = (&'a Agreement, &'a disclosure::Interface);
+
+fn purpose(page: &mut String, agreements: &[Covered<'_>]) {
+    page.push_str("\n## What it is for\n\n");
+    if agreements.is_empty() {
+        page.push_str("No agreement covers it: nothing leaves over it.\n");
+        return;
+    }
+    page.push_str("| agreement | to | purpose | lawful basis | kept for |\n|---|---|---|---|---|\n");
+    for (agreement, _) in agreements {
+        let basis = agreement.lawful_basis();
+        let articles = [("UK GDPR ", &basis.article_6), ("UK GDPR ", &basis.article_9), ("", &basis.common_law)];
+        let mut words: Vec<String> =
+            articles.iter().filter(|(_, text)| !text.is_empty()).map(|(of, text)| format!("{of}{text}")).collect();
+        words.extend(basis.statute.clone());
+        row(
+            page,
+            &[
+                &format!("`{}` version {}", agreement.id(), agreement.version()),
+                &format!("{} ({})", agreement.recipient().name, agreement.recipient().ods),
+                &format!("{} (`{}`)", agreement.purpose().words, agreement.purpose().code),
+                &words.join("; "),
+                &format!("{} days", agreement.retention_days()),
+            ],
+        );
+    }
+}
+
+fn consent(page: &mut String, agreements: &[Covered<'_>]) {
+    if agreements.is_empty() {
+        return;
+    }
+    page.push_str("\n## Consent\n\n| agreement | rule | if the person objects | the receiver sees what was withheld |\n|---|---|---|---|\n");
+    for (agreement, covered) in agreements {
+        let terms = covered.consent();
+        let rule = match terms.rule {
+            ConsentRule::Explicit => {
+                "explicit: nothing leaves unless the record says that the person agreed".to_owned()
+            }
+            ConsentRule::Implied => "implied for direct care, until the person objects".to_owned(),
+            ConsentRule::NotRequired => format!("not required: {}", terms.statute.as_deref().unwrap_or_default()),
+        };
+        let objection = match (terms.objection, covered.override_rule()) {
+            (Objection::Override, Some(terms)) => {
+                let bases: Vec<&str> = terms.bases.iter().map(|basis| basis.word()).collect();
+                format!(
+                    "nothing leaves without a recorded decision ({}), which the {} reviews within {} hours",
+                    bases.join(", "),
+                    terms.reviewer.word().replace('_', " "),
+                    terms.review_hours
+                )
+            }
+            _ => "nothing leaves".to_owned(),
+        };
+        let sees = match (covered.tells_withheld(), covered.list_withheld()) {
+            (true, true) => "that it was, and which elements",
+            (true, false) => "that it was",
+            (false, _) => "no",
+        };
+        row(page, &[&format!("`{}`", agreement.id()), &rule, &objection, sees]);
+    }
+}
+
+fn deadlines(page: &mut String, interface: &Interface) {
+    page.push_str("\n## Deadlines\n\n");
+    if interface.deadlines.is_empty() {
+        page.push_str("None: a message waits for its partner as long as that takes.\n");
+        return;
+    }
+    page.push_str("From its acceptance a message is to be acknowledged within:\n\n| priority of the request | time |\n|---|---|\n");
+    for (code, words) in PRIORITIES {
+        if let Some(limit) = interface.deadlines.get(code) {
+            row(page, &[&format!("`{code}` ({words})"), &in_words(*limit)]);
+        }
+    }
+}
+
+fn in_words(limit: Duration) -> String {
+    let minutes = limit.as_secs() / 60;
+    let several = |count: u64, unit: &str| format!("{count} {unit}{}", if count == 1 { "" } else { "s" });
+    if minutes >= 60 && minutes.is_multiple_of(60) { several(minutes / 60, "hour") } else { several(minutes, "minute") }
+}
+
+fn rules(page: &mut String, model: &Model) {
+    let own = model.rules.iter().map(|rule| format!("- {}", cell(rule)));
+    let of_fields = model
+        .fields
+        .iter()
+        .flat_map(|field| field.rules.iter().map(move |rule| format!("- `{}`: {}", field.path, cell(rule))));
+    let lines: Vec<String> = own.chain(of_fields).collect();
+    if !lines.is_empty() {
+        let _infallible = write!(page, "\n### What must be so\n\n{}\n", lines.join("\n"));
+    }
+}
+
+fn type_words(field: &Field) -> String {
+    let words = field.types.iter().map(|code| if code == "BackboneElement" { "group" } else { code });
+    words.collect::<Vec<_>>().join(" or ")
+}
+
+fn row(page: &mut String, cells: &[&str]) {
+    for each in cells {
+        let _infallible = write!(page, "| {} ", cell(each));
+    }
+    page.push_str("|\n");
+}
+
+/// Text that stays in its cell.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").split_whitespace().collect::<Vec<_>>().join(" ")
+}

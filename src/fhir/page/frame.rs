@@ -1,0 +1,206 @@
+//! The parts of a message that a page is built around: header, summary, requests, person, who asks.
+//!
+//! Enters: a Bundle. Leaves: a [`Frame`], where each part may be missing.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+
+use super::lines::{Line, Reader, Said, absent, coding};
+use super::when;
+use crate::fhir::bundle::{COMPOSITION, Entries};
+use crate::fhir::{NameId, Node, keys};
+
+const TASK_CODE: &str = "http://hl7.org/fhir/CodeSystem/task-code";
+
+/// A message, as a page shows it.
+#[derive(Debug)]
+pub(super) struct Frame<'a> {
+    pub(super) bundle: Node<'a>,
+    pub(super) reader: Reader<'a>,
+    /// The MessageHeader.
+    pub(super) header: Option<Node<'a>>,
+    /// The readable summary.
+    pub(super) composition: Option<Node<'a>>,
+    /// What is asked: the focus of the message first.
+    pub(super) requests: Vec<Node<'a>>,
+    /// The responsibilities to accept or to decide on; other tasks are shown where they stand.
+    pub(super) tasks: Vec<Node<'a>>,
+    /// Whom it is about, mostly one.
+    pub(super) patients: Vec<Node<'a>>,
+    /// Who asks.
+    pub(super) authors: Vec<Node<'a>>,
+}
+
+/// How soon, as a page shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Priority {
+    /// The class of its colours.
+    pub(super) class: &'static str,
+    /// `Emergency: at once (stat)`.
+    pub(super) words: String,
+}
+
+impl<'a> Frame<'a> {
+    pub(super) fn of(entries: &'a Entries<'a>, bundle: Node<'a>) -> Frame<'a> {
+        let resources = || entries.list().iter().filter_map(|entry| entry.resource);
+        let all = |kind: &'static str| resources().filter(move |resource| resource.resource_type() == Some(kind));
+        let (header, composition) = (all("MessageHeader").next(), all(COMPOSITION).next());
+        let focus: BTreeSet<_> = follow(entries, header, "focus").iter().map(|node| node.id()).collect();
+        let mut requests: Vec<Node<'a>> = all("ServiceRequest").collect();
+        requests.sort_by_key(|request| !focus.contains(&request.id()));
+        let mut authors = Vec::new();
+        let from = requests.iter().map(|request| (*request, "requester"));
+        let from = header.map(|header| (header, "author")).into_iter().chain(from);
+        for (node, element) in from.chain(composition.map(|composition| (composition, "author"))) {
+            for author in follow(entries, Some(node), element) {
+                if !authors.contains(&author) && authors.len() < 20 {
+                    authors.push(author);
+                }
+            }
+        }
+        let times = [(Some(bundle), "timestamp"), (composition, "date")];
+        let own_times = times.iter().filter_map(|(node, name)| Some(node.as_ref()?.text_of(name)?.into_owned()));
+        let reader = Reader {
+            entries,
+            own_times: own_times.collect(),
+            known: BTreeSet::new(),
+            unknown: Cell::new(0),
+            read: RefCell::default(),
+        };
+        Frame {
+            bundle,
+            reader,
+            header,
+            composition,
+            requests,
+            tasks: all("Task").filter(|task| is_of_the_request(*task)).collect(),
+            patients: all("Patient").collect(),
+            authors,
+        }
+    }
+
+    /// The resources that an element refers to.
+    pub(super) fn follow(&self, from: Node<'a>, element: &str) -> Vec<Node<'a>> {
+        follow(self.reader.entries, Some(from), element)
+    }
+
+    /// What kind of message it is: the title of its summary, else the use case, else the event.
+    pub(super) fn kind(&self) -> String {
+        let title = self.composition.and_then(|composition| composition.text_of("title"));
+        let title = title.map(std::borrow::Cow::into_owned).filter(|title| !title.trim().is_empty());
+        let use_case = || {
+            let codings = self.requests.iter().flat_map(|request| request.items_of("category"));
+            codings
+                .flat_map(|category| category.items_of("coding"))
+                .filter(|coding| coding.member("display").is_some())
+                .last()
+        };
+        let event = || self.header.and_then(|header| header.member("eventCoding"));
+        title
+            .or_else(|| use_case().and_then(coding))
+            .or_else(|| event().and_then(coding))
+            .unwrap_or_else(|| "A Bundle without a message header".to_owned())
+    }
+
+    /// What is asked, each request in words; without one what the tasks are.
+    pub(super) fn asked(&self) -> Vec<Said> {
+        let of = |nodes: &[Node<'a>], names: &[&str]| {
+            let said = |node: &Node<'a>| names.iter().flat_map(|name| self.said(*node, name)).collect::<Vec<_>>();
+            nodes.iter().flat_map(said).collect::<Vec<_>>()
+        };
+        let requests = of(&self.requests, &["code"]);
+        if requests.is_empty() { of(&self.tasks, &["code", "description"]) } else { requests }
+    }
+
+    /// What an element says, or that it does not.
+    pub(super) fn said(&self, node: Node<'a>, name: &str) -> Vec<Said> {
+        let id = NameId::of(name);
+        let companions = node.children().filter(|child| child.name_id().is_primitive_extension());
+        let companion = companions.filter(|child| child.name_id().without_underscore() == id);
+        let why = node.child(id).into_iter().chain(companion).flat_map(Node::items).filter_map(absent);
+        let words = self.reader.words(node, name).into_iter().map(Said::Words);
+        words.chain(why).collect()
+    }
+
+    /// How soon: the most pressing of the requests and tasks.
+    pub(super) fn priority(&self) -> Option<Priority> {
+        let all = self.requests.iter().chain(&self.tasks).enumerate();
+        let found = all.filter_map(|(place, node)| Some((place, self.priority_of(*node)?)));
+        found.min_by_key(|(place, (rank, _))| (*rank, *place)).map(|(_, (_, priority))| priority)
+    }
+
+    fn priority_of(&self, node: Node<'a>) -> Option<(u8, Priority)> {
+        let is_priority = |line: &&Line| line.stem.to_lowercase().ends_with("priority") && line.stem != "priority";
+        let lines = self.reader.lines(node);
+        let own = lines.iter().find(is_priority).and_then(|line| match &line.said {
+            Said::Words(words) => Some(words.clone()),
+            Said::Withheld | Said::Absent(_) | Said::Nothing => None,
+        });
+        let code = node.text_of("priority");
+        let (rank, class, words) = match code.as_deref() {
+            Some("stat") => (0, "stat", "at once (stat)"),
+            Some("asap") => (1, "asap", "as soon as possible (asap)"),
+            Some("urgent") => (2, "urgent", "urgent"),
+            Some("routine") => (4, "routine", "routine"),
+            Some(other) => return Some((3, Priority { class: "unknown", words: other.to_owned() })),
+            None => return Some((3, Priority { class: "unknown", words: own? })),
+        };
+        let words = match own {
+            Some(own) if own.eq_ignore_ascii_case(words) => own,
+            Some(own) => format!("{own}: {words}"),
+            None => upper_first(words),
+        };
+        Some((rank, Priority { class, words }))
+    }
+
+    /// By when an answer is asked for, each time once, the first first.
+    pub(super) fn respond_by(&self) -> Vec<String> {
+        let end = |node: Node<'a>, path: &[&str]| path.iter().try_fold(node, |node, name| node.member(name))?.text();
+        let requests = self.requests.iter();
+        let requests = requests
+            .filter_map(|of| end(*of, &["occurrencePeriod", "end"]).or_else(|| end(*of, &["occurrenceDateTime"])));
+        let tasks = self.tasks.iter().filter_map(|of| end(*of, &["restriction", "period", "end"]));
+        let mut times: Vec<_> = requests.chain(tasks).map(std::borrow::Cow::into_owned).collect();
+        times.sort_by_key(|text| (when::instant(text), text.clone()));
+        times.dedup();
+        times.iter().map(|text| when::in_words(text).into_owned()).collect()
+    }
+
+    /// The first word about what the message does to an earlier one; `None` for a new one.
+    pub(super) fn turns(&self) -> Option<&'static str> {
+        let reason = self.header.and_then(|header| header.member("reason"));
+        let codes =
+            reason.into_iter().flat_map(|reason| reason.items_of("coding")).filter_map(|code| code.text_of("code"));
+        let turned = codes.filter_map(|code| match &*code {
+            "update" => Some("Update of an earlier message"),
+            "delete" => Some("Withdrawal of an earlier message"),
+            _ => None,
+        });
+        let answers = self.header.and_then(|header| header.member("response")).map(|_| "Answer to an earlier message");
+        answers.or(turned.last())
+    }
+}
+
+/// Whether a task is to do what the request asks (HL7's task-code: `fulfill`, `approve`), and no work of its own.
+fn is_of_the_request(task: Node<'_>) -> bool {
+    let codings = task.member("code").into_iter().flat_map(|code| code.items_of("coding"));
+    codings.filter_map(|coding| coding.text_of("system")).any(|system| system == TASK_CODE)
+}
+
+fn follow<'a>(entries: &'a Entries<'a>, from: Option<Node<'a>>, element: &str) -> Vec<Node<'a>> {
+    let references = from.into_iter().flat_map(|from| from.items_at(NameId::of(element)));
+    references.filter_map(|reference| entries.target(reference)).collect()
+}
+
+/// `As soon as possible` for `as soon as possible`.
+pub(super) fn upper_first(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// The codes of a section's heading.
+pub(super) fn heading_codes(section: Node<'_>) -> Vec<String> {
+    let code = section.child(keys().code);
+    let codings = code.into_iter().flat_map(|code| code.items_of("coding"));
+    codings.filter_map(|coding| coding.text_of("code").map(std::borrow::Cow::into_owned)).collect()
+}

@@ -1,0 +1,115 @@
+//! The top of a page: what is asked, how soon, by when, of whom, and what to know before reading on.
+
+use super::Page;
+use super::frame::upper_first;
+use super::lines::Said;
+
+const SHARING_DECISION: &str = "https://weir.example/fhir/StructureDefinition/weir-sharing-decision";
+
+impl Page<'_> {
+    /// The banner.
+    pub(super) fn head(&mut self) {
+        let (kind, asked, by) = (self.frame.kind(), self.frame.asked(), self.frame.respond_by());
+        let priority = self.frame.priority();
+        self.html.raw(match priority.as_ref().map(|priority| priority.class) {
+            Some("stat") => r#"<header class="stat">"#,
+            Some("asap") => r#"<header class="asap">"#,
+            Some("urgent") => r#"<header class="urgent">"#,
+            _ => r#"<header class="routine">"#,
+        });
+        self.html.wrapped("<p class=\"kind\">", &kind, "</p>");
+        self.html.raw("<h1>");
+        if asked.is_empty() {
+            self.html.text("The message does not say what is asked");
+        }
+        for (place, said) in asked.iter().enumerate() {
+            self.html.raw(if place == 0 { "" } else { "<br>" });
+            self.said(said);
+        }
+        self.html.raw("</h1><dl><div><dt>Priority</dt><dd class=\"badge\">");
+        match &priority {
+            Some(priority) => self.html.text(&priority.words),
+            None => self.html.raw("Not given"),
+        }
+        self.html.raw("</dd></div><div><dt>Respond by</dt><dd>");
+        for (place, time) in by.iter().enumerate() {
+            self.html.raw(if place == 0 { "" } else { "<br>also: " });
+            self.html.text(time);
+            self.html.raw(if time.contains(':') { " <small>UK time</small>" } else { "" });
+        }
+        self.html.raw(if by.is_empty() { "No time is given</dd></div>" } else { "</dd></div>" });
+        self.asked_of();
+        self.call_back();
+        self.html.raw("</dl></header>");
+        self.alerts();
+    }
+
+    fn asked_of(&mut self) {
+        let performers = self.frame.requests.iter().flat_map(|request| self.frame.follow(*request, "performer"));
+        let owners = self.frame.tasks.iter().flat_map(|task| self.frame.follow(*task, "owner"));
+        let mut names: Vec<String> =
+            performers.chain(owners).filter_map(|to| self.frame.reader.name(to)).take(20).collect();
+        names.dedup();
+        if !names.is_empty() {
+            self.html.wrapped("<div><dt>Asked of</dt><dd>", &names.join("; "), "</dd></div>");
+        }
+    }
+
+    /// The numbers of whoever asks, else of their team.
+    fn call_back(&mut self) {
+        for author in self.frame.authors.clone() {
+            let mut numbers = self.frame.reader.words(author, "telecom");
+            if numbers.is_empty() {
+                let teams = self.frame.follow(author, "organization");
+                numbers.extend(teams.into_iter().flat_map(|team| self.frame.reader.words(team, "telecom")));
+            }
+            if let Some(number) = numbers.into_iter().next() {
+                let number: String = number.chars().take(80).collect();
+                self.html.wrapped("<div><dt>Call back</dt><dd>", &number, "</dd></div>");
+                return;
+            }
+        }
+    }
+
+    /// What turns the rest of the message, or is missing from it.
+    fn alerts(&mut self) {
+        let mut alerts: Vec<String> = self.frame.turns().map(str::to_owned).into_iter().collect();
+        for request in &self.frame.requests {
+            let lines = self.frame.reader.lines(*request);
+            alerts.extend(lines.iter().filter(|line| line.is_loud).filter_map(|line| match &line.said {
+                Said::Words(words) => Some(format!("{}: {words}", line.label)),
+                Said::Withheld | Said::Absent(_) | Said::Nothing => None,
+            }));
+        }
+        let resources = || self.frame.reader.entries.list().iter().filter_map(|entry| entry.resource);
+        let is_decision = |node: crate::fhir::Node<'_>| node.text_of("url").is_some_and(|url| url == SHARING_DECISION);
+        let consents = || resources().filter(|resource| resource.resource_type() == Some("Consent"));
+        if consents().any(|consent| consent.items_of("extension").any(is_decision)) {
+            alerts.push("Shared without the person’s consent, on a decision: see Consent before you call.".to_owned());
+        } else if consents().any(|consent| consent.text_of("status").is_some_and(|status| status == "rejected")) {
+            alerts.push("The person has refused sharing: see Consent before you call.".to_owned());
+        }
+        if self.frame.patients.len() > 1 {
+            alerts.push(format!("The message is about {} people.", self.frame.patients.len()));
+        }
+        for alert in alerts {
+            self.html.wrapped("<p class=\"alert\">", &upper_first(&alert), "</p>");
+        }
+        if !self.withheld.is_nothing() {
+            self.html.raw("<p class=\"withheld\">Part of the record was withheld from you: <a href=\"#withheld\">what was withheld</a>.</p>");
+        }
+    }
+
+    /// What an element says, or that it says nothing.
+    pub(super) fn said(&mut self, said: &Said) {
+        match said {
+            Said::Words(words) => self.html.text(words),
+            Said::Withheld => self.html.raw("<span class=\"withheld\">withheld</span>"),
+            Said::Nothing => self.html.raw("<span class=\"absent\">not received</span>"),
+            Said::Absent(code) if code.is_empty() || code == "unknown" => {
+                self.html.raw("<span class=\"absent\">not recorded</span>");
+            }
+            Said::Absent(code) => self.html.wrapped("<span class=\"absent\">not recorded (", code, ")</span>"),
+        }
+    }
+}

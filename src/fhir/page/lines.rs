@@ -1,0 +1,388 @@
+//! What a resource says, as lines of a label and words: any resource that R4 knows, element by element.
+//!
+//! Enters: a resource of a received Bundle. Leaves: its [`Line`]s, without what is for machines or goes without saying. Invariant:
+//! an element that was withheld has a line that says so; one that R4 does not know is counted, never shown.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::html::plain_text;
+use super::when;
+use crate::fhir::bundle::Entries;
+use crate::fhir::labels::{DATA_ABSENT_REASON, is_masked};
+use crate::fhir::narrative::words::{is_for_machines, is_type_for_machines, label_of, words_of};
+use crate::fhir::narrative::{HEADLINES, goes_without_saying};
+use crate::fhir::r4::{TypeDef, TypeKind, schema};
+use crate::fhir::{Kind, NameId, Node, NodeId, keys};
+
+/// What an element says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// These words.
+    Words(String),
+    /// There is a value, and it was withheld.
+    Withheld,
+    /// There is no value, for this reason (a code of data-absent-reason).
+    Absent(String),
+    /// Nothing came, and nothing says why.
+    Nothing,
+}
+
+/// One element of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// Its name in R4 without a type (`value` of `valueString`); of an extension, the end of its URL.
+    pub(super) stem: String,
+    /// Whether it says what the resource is about.
+    pub(super) is_headline: bool,
+    /// Whether it turns the meaning of the rest: `entered-in-error`, `doNotPerform`, a modifier extension.
+    pub(super) is_loud: bool,
+    /// Its name in words; empty where the words stand for themselves.
+    pub(super) label: Cow<'static, str>,
+    /// What it says.
+    pub(super) said: Said,
+}
+
+/// States after which nothing of a resource holds as it did.
+const LOUD_STATES: [&str; 13] = [
+    "entered-in-error",
+    "revoked",
+    "cancelled",
+    "refuted",
+    "stopped",
+    "rejected",
+    "inactive",
+    "on-hold",
+    "not-done",
+    "not-taken",
+    "suspended",
+    "abandoned",
+    "resolved",
+];
+/// Resources that a reference to them names. Others are shown where they stand.
+const NAMED: [&str; 8] = [
+    "PractitionerRole",
+    "Practitioner",
+    "Organization",
+    "RelatedPerson",
+    "CareTeam",
+    "Location",
+    "HealthcareService",
+    "Device",
+];
+const PART_WITHHELD: &str = " (part withheld)";
+/// How much of a name is shown where it is referred to, in characters.
+const NAME_LENGTH: usize = 160;
+
+/// Reads the resources of one Bundle.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    /// The Bundle's entries.
+    pub(super) entries: &'a Entries<'a>,
+    /// Times that are the message's own, as written: a line that says no more is left out.
+    pub(super) own_times: Vec<String>,
+    /// Resources that are named once for the whole page.
+    pub(super) known: BTreeSet<NodeId>,
+    /// How many elements were met that R4 does not know.
+    pub(super) unknown: Cell<usize>,
+    /// What was read already: a resource may be referred to any number of times.
+    pub(super) read: RefCell<BTreeMap<NodeId, Rc<[Line]>>>,
+}
+
+impl<'a> Reader<'a> {
+    /// What a resource says.
+    pub(super) fn lines(&self, resource: Node<'a>) -> Rc<[Line]> {
+        if let Some(lines) = self.read.borrow().get(&resource.id()) {
+            return lines.clone();
+        }
+        let lines: Rc<[Line]> = self.read_lines(resource).into();
+        self.read.borrow_mut().insert(resource.id(), lines.clone());
+        lines
+    }
+
+    fn read_lines(&self, resource: Node<'a>) -> Vec<Line> {
+        let mut lines = Vec::new();
+        match resource.resource_type().and_then(|name| schema().resource(name)) {
+            Some(of) => self.collect(resource, of, &mut lines),
+            None => self.unknown.set(self.unknown.get() + 1),
+        }
+        let narrative = resource.child(keys().text).and_then(|text| text.child(keys().div)).and_then(Node::text);
+        if let Some(text) = narrative.map(|div| plain_text(&div)).filter(|text| lines.is_empty() && !text.is_empty()) {
+            lines.push(line("text", Cow::Borrowed(""), Said::Words(text)));
+        }
+        lines
+    }
+
+    /// The values of an element of a resource, each in words.
+    pub(super) fn words(&self, resource: Node<'a>, name: &str) -> Vec<String> {
+        let of = resource.resource_type().and_then(|of| schema().resource(of));
+        of.map_or_else(Vec::new, |of| self.words_in(resource, of, name))
+    }
+
+    /// The same of an element of any type.
+    pub(super) fn words_in(&self, node: Node<'a>, of: &TypeDef, name: &str) -> Vec<String> {
+        let name = NameId::of(name);
+        let to = of.element(name).and_then(|(_, chosen)| chosen.def());
+        let (Some(child), Some(to)) = (node.child(name), to) else { return Vec::new() };
+        child.items().filter_map(|item| self.value(item, to)).collect()
+    }
+
+    fn collect(&self, node: Node<'a>, of: &'static TypeDef, lines: &mut Vec<Line>) {
+        for child in node.children() {
+            let name = child.name_id();
+            if name.without_underscore() == keys().resource_type || is_for_machines(name.without_underscore()) {
+                continue;
+            }
+            let found = of.element(name).and_then(|(element, chosen)| Some((element, chosen.def()?)));
+            let Some((element, to)) = found else {
+                self.unknown.set(self.unknown.get() + 1);
+                continue;
+            };
+            let names_it = HEADLINES.contains(&element.stem) || matches!(element.stem, "name" | "description");
+            let is_headline = of.kind == TypeKind::Resource && names_it;
+            for each in child.items().filter(|each| each.kind() != Kind::Null) {
+                let label = || if element.stem == "description" { Cow::Borrowed("") } else { label_of(element.stem) };
+                match to.name {
+                    "Extension" => self.extension(each, "", element.stem == "modifierExtension", lines),
+                    "Resource" => {
+                        lines.extend(self.read_lines(each).into_iter().map(|line| Line { is_headline: false, ..line }))
+                    }
+                    _ if is_type_for_machines(to) => {}
+                    _ => match absent(each) {
+                        Some(said) => lines.push(Line { is_headline, ..line(element.stem, label(), said) }),
+                        None if name.is_primitive_extension() => {
+                            let own = each.items_at(keys().extension);
+                            own.for_each(|extension| self.extension(extension, element.stem, false, lines));
+                        }
+                        None if to.is_backbone => self.collect(each, to, lines),
+                        None => {
+                            let words = self.value(each, to).filter(|words| !self.is_quiet(element.stem, each, words));
+                            let Some(words) = words else { continue };
+                            let is_loud = is_loud(element.stem, &words, each);
+                            let said = line(element.stem, label(), Said::Words(words));
+                            lines.push(Line { is_headline, is_loud, ..said });
+                        }
+                    },
+                }
+            }
+        }
+    }
+
+    /// An extension is called by the end of its URL, behind the name of the one that it is part of.
+    fn extension(&self, node: Node<'a>, of: &str, is_loud: bool, lines: &mut Vec<Line>) {
+        let url = node.child(keys().url).and_then(Node::text).unwrap_or_default();
+        let end = url.rsplit('/').next().unwrap_or_default();
+        let end =
+            ["weir-", "Extension-UKCore-", "Extension-"].iter().find_map(|ours| end.strip_prefix(ours)).unwrap_or(end);
+        if url == DATA_ABSENT_REASON || end.is_empty() {
+            return;
+        }
+        let stem = if of.is_empty() { end.to_owned() } else { format!("{of}, {}", words_of(end).to_lowercase()) };
+        let label: Cow<'static, str> = match of.is_empty() {
+            true => words_of(end).into(),
+            false => words_of(&stem).into(),
+        };
+        let extension = schema().type_named("Extension");
+        for child in node.children() {
+            let name = child.name_id();
+            let to = extension.and_then(|of| of.element(name)).and_then(|(_, chosen)| chosen.def());
+            if name == keys().extension {
+                child.items().for_each(|part| self.extension(part, &stem, is_loud, lines));
+            } else if let Some(to) = to.filter(|_| name != keys().url && name != keys().id) {
+                let said =
+                    child.items().filter_map(|item| absent(item).or_else(|| self.value(item, to).map(Said::Words)));
+                lines.extend(said.map(|said| Line { is_loud, ..line(&stem, label.clone(), said) }));
+            }
+        }
+    }
+
+    /// Whether words say what everybody takes for granted: a usual status, the time of the message.
+    fn is_quiet(&self, stem: &str, node: Node<'a>, words: &str) -> bool {
+        let text = || match node.is_object() {
+            true => node.child(keys().start).filter(|_| node.children().count() == 1).and_then(Node::text),
+            false => node.text(),
+        };
+        goes_without_saying(stem, words)
+            || (stem == "status" && words == "requested")
+            || text().is_some_and(|text| self.own_times.iter().any(|own| *own == text))
+    }
+
+    /// A value in words.
+    pub(super) fn value(&self, node: Node<'a>, of: &TypeDef) -> Option<String> {
+        let words = match of.kind {
+            TypeKind::Primitive => primitive(node, of),
+            _ => self.complex(node, of),
+        };
+        let words = words.map(|words| words.trim().to_owned()).filter(|words| !words.is_empty())?;
+        let is_said = words.ends_with(PART_WITHHELD);
+        let has_masked =
+            !is_said && node.is_object() && node.subtree().any(|inner| inner.is_object() && is_masked(inner));
+        Some(if has_masked { words + PART_WITHHELD } else { words })
+    }
+
+    fn complex(&self, node: Node<'a>, of: &TypeDef) -> Option<String> {
+        let part = |name: &str| node.child(NameId::of(name)).and_then(Node::scalar);
+        match of.name {
+            "Coding" => coding(node),
+            "CodeableConcept" => concept(node),
+            "Period" => period(node),
+            "HumanName" => self
+                .some_of(node, of, &["prefix", "given", "family", "suffix"])
+                .or_else(|| part("text").map(Cow::into_owned)),
+            "ContactPoint" => {
+                let words = self.some_of(node, of, &["system", "value"])?;
+                Some(part("use").map_or(words.clone(), |of_use| format!("{words} ({of_use})")))
+            }
+            "Address" => part("text").map(Cow::into_owned).or_else(|| self.leaves(node, of, ", ")),
+            "Range" => self.leaves(node, of, " to "),
+            "Quantity" | "Age" | "Duration" | "Count" | "Distance" => {
+                let unit = part("unit").or_else(|| part("code")).unwrap_or_default();
+                Some(format!("{}{} {unit}", part("comparator").unwrap_or_default(), part("value")?))
+            }
+            "Reference" => self.reference(node),
+            "Attachment" => {
+                let title = part("title").or_else(|| part("contentType")).unwrap_or_default();
+                Some(format!("{title} (an attachment, not shown here)"))
+            }
+            "Annotation" => {
+                let by = part("authorString")
+                    .into_iter()
+                    .chain(part("time").map(|at| when::in_words(&at).into_owned().into()));
+                let by = by.collect::<Vec<_>>().join(", ");
+                let text = part("text")?;
+                Some(if by.is_empty() { text.into_owned() } else { format!("{text} ({by})") })
+            }
+            "Identifier" => part("value").map(Cow::into_owned),
+            _ => self.leaves(node, of, " "),
+        }
+    }
+
+    /// What a reference names: its display, or the name of what it points to unless the whole page knows it.
+    fn reference(&self, node: Node<'a>) -> Option<String> {
+        if let Some(display) = node.child(keys().display).and_then(Node::text) {
+            return Some(display.into_owned());
+        }
+        match self.entries.target(node) {
+            Some(target) if self.known.contains(&target.id()) => None,
+            Some(target) if NAMED.contains(&target.resource_type()?) => self.name(target),
+            Some(_) => None,
+            None => node.child(keys().identifier)?.child(keys().value)?.text().map(Cow::into_owned),
+        }
+    }
+
+    /// The name of a person, a team, a place.
+    pub(super) fn name(&self, resource: Node<'a>) -> Option<String> {
+        let mut names = self.words(resource, "name");
+        if let Some(practitioner) = resource.child(NameId::of("practitioner")) {
+            let display = practitioner.child(keys().display).and_then(Node::text).map(Cow::into_owned);
+            let own = self.entries.target(practitioner).map(|target| self.words(target, "name"));
+            names.extend(display.map_or_else(|| own.unwrap_or_default(), |display| vec![display]));
+        }
+        names.extend(if resource.resource_type() == Some("PractitionerRole") {
+            self.words(resource, "code")
+        } else {
+            vec![]
+        });
+        let name = names.join(", ");
+        Some(name.char_indices().nth(NAME_LENGTH).map_or(name.clone(), |(end, _)| format!("{}…", &name[..end])))
+            .filter(|name| !name.is_empty())
+    }
+
+    fn some_of(&self, node: Node<'a>, of: &TypeDef, names: &[&str]) -> Option<String> {
+        let parts: Vec<String> = names.iter().flat_map(|name| self.words_in(node, of, name)).collect();
+        Some(parts.join(" ")).filter(|text| !text.is_empty())
+    }
+
+    fn leaves(&self, node: Node<'a>, of: &TypeDef, between: &str) -> Option<String> {
+        let mut texts = Vec::new();
+        for child in node.children().filter(|child| !child.name_id().is_primitive_extension()) {
+            let to = of.element(child.name_id()).and_then(|(_, chosen)| chosen.def());
+            let Some(to) = to.filter(|to| !is_type_for_machines(to) && to.name != "Extension") else { continue };
+            if !is_for_machines(child.name_id()) {
+                texts.extend(child.items().filter_map(|item| self.value(item, to)));
+            }
+        }
+        Some(texts.join(between)).filter(|text| !text.is_empty())
+    }
+}
+
+fn line(stem: &str, label: Cow<'static, str>, said: Said) -> Line {
+    Line { stem: stem.to_owned(), is_headline: false, is_loud: false, label, said }
+}
+
+/// Why an element has no value, if it says nothing more than that.
+pub(super) fn absent(node: Node<'_>) -> Option<Said> {
+    let is_more = |child: &Node<'_>| child.name_id() != keys().extension && child.name_id() != keys().id;
+    if !node.is_object() || node.children().any(|child| is_more(&child)) {
+        return None;
+    }
+    let extensions = || node.items_at(keys().extension);
+    let reason =
+        extensions().find(|extension| extension.text_of("url").is_some_and(|url| url == DATA_ABSENT_REASON))?;
+    // A value that was made less exact says both.
+    if extensions().count() > 1 {
+        return None;
+    }
+    Some(match is_masked(reason) {
+        true => Said::Withheld,
+        false => Said::Absent(reason.text_of("valueCode").unwrap_or_default().into_owned()),
+    })
+}
+
+fn is_loud(stem: &str, words: &str, node: Node<'_>) -> bool {
+    let is_state = stem == "status" || stem.ends_with("Status");
+    let code = || {
+        node.items_of("coding").filter_map(|coding| coding.text_of("code")).any(|code| LOUD_STATES.contains(&&*code))
+    };
+    (is_state && (LOUD_STATES.contains(&words) || code())) || (stem == "doNotPerform" && words == "yes")
+}
+
+fn primitive(node: Node<'_>, of: &TypeDef) -> Option<String> {
+    let text = node.scalar()?;
+    Some(match (of.name, &*text) {
+        ("date" | "dateTime" | "instant", _) => when::in_words(&text).into_owned(),
+        ("boolean", "true") => "yes".to_owned(),
+        ("boolean", "false") => "no".to_owned(),
+        ("base64Binary", _) => format!("(data of {} characters, not shown here)", text.len()),
+        ("xhtml", _) => plain_text(&text),
+        _ => text.into_owned(),
+    })
+}
+
+/// The words of a coding; its code and the end of its system where it has none.
+pub(super) fn coding(node: Node<'_>) -> Option<String> {
+    if let Some(display) = node.text_of("display").filter(|display| !display.trim().is_empty()) {
+        return Some(display.into_owned());
+    }
+    let code = node.text_of("code")?;
+    let system = node.text_of("system");
+    let end = system.as_deref().and_then(|system| system.rsplit(['/', ':']).find(|part| !part.is_empty()));
+    Some(end.map_or_else(|| code.clone().into_owned(), |end| format!("{code} ({end})")))
+}
+
+/// The words of its codings, then its text; the codes only where there are no words at all.
+fn concept(node: Node<'_>) -> Option<String> {
+    let (mut texts, mut said): (Vec<String>, BTreeSet<String>) = Default::default();
+    let displays = node.items_of("coding").filter_map(|coding| coding.text_of("display"));
+    for text in displays.chain(node.text_of("text")) {
+        if !text.trim().is_empty() && said.insert(text.clone().into_owned()) {
+            texts.push(text.into_owned());
+        }
+    }
+    if texts.is_empty() {
+        texts.extend(node.items_of("coding").filter_map(coding));
+    }
+    Some(texts.join("; ")).filter(|text| !text.is_empty())
+}
+
+fn period(node: Node<'_>) -> Option<String> {
+    let end_of = |name| node.text_of(name).map(|text| when::in_words(&text).into_owned());
+    match (end_of("start"), end_of("end")) {
+        (Some(start), Some(end)) => Some(format!("from {start} to {end}")),
+        (Some(start), None) => Some(format!("from {start}")),
+        (None, Some(end)) => Some(format!("until {end}")),
+        (None, None) => None,
+    }
+}

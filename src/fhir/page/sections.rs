@@ -1,0 +1,348 @@
+//! The middle of a page: the sections of the summary, the most pressing first, and whatever stands in none.
+//!
+//! Invariant: every resource of the Bundle is shown once, in a section or below; one that two sections refer to is named in the second.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::frame::heading_codes;
+use super::html::plain_text;
+use super::lines::{Line, Said};
+use super::{Page, words_of};
+use crate::fhir::narrative::{Heading, tells_part_withheld};
+use crate::fhir::r4::schema;
+use crate::fhir::{Node, NodeId, keys};
+
+/// Headings in the order in which a clinician in a hurry needs them; those that are not here follow in their own order.
+const FIRST: [&str; 11] = [
+    "clinical-risk-assessment",
+    "risks-to-self",
+    "risks-to-others",
+    "risk-from-others",
+    "relevant-clinical-risk-factors",
+    "risk-mitigation",
+    "safeguarding",
+    "crisis-plan",
+    "early-warning-signs",
+    "presenting-complaints-or-issues",
+    "outstanding-issues",
+];
+const LAST: [&str; 4] = [
+    "active-medications",
+    "allergies-and-adverse-reaction",
+    "plan-and-requested-actions",
+    "consent-for-information-sharing",
+];
+/// What a reader must never take for nothing when it is not there: label, headings, kinds of resources.
+const TOPICS: [(&str, &[&str], &[&str]); 4] = [
+    (
+        "Risks",
+        &["clinical-risk-assessment", "risks-to-self", "risks-to-others", "risk-from-others"],
+        &["RiskAssessment"],
+    ),
+    ("Safeguarding", &["safeguarding"], &["Flag"]),
+    ("Medication", &["active-medications"], &["MedicationStatement", "MedicationRequest", "MedicationAdministration"]),
+    ("Allergies", &["allergies-and-adverse-reaction"], &["AllergyIntolerance"]),
+];
+/// The most sections that are shown by themselves.
+const MAX_SECTIONS: usize = 200;
+/// Resources that only hold others together.
+const FRAME: [&str; 2] = ["MessageHeader", "Composition"];
+/// What the banner says of a request or a task.
+const IN_BANNER: [&str; 9] =
+    ["code", "priority", "occurrence", "performer", "requester", "restriction", "owner", "period", "category"];
+
+impl<'a> Page<'a> {
+    /// The sections of every summary, then what no section has.
+    pub(super) fn sections(&mut self) {
+        let mut sections = Vec::new();
+        let compositions = self.resources().into_iter().filter(|of| of.resource_type() == Some("Composition"));
+        compositions.for_each(|composition| gather(composition, &mut sections));
+        let more = sections.split_off(sections.len().min(MAX_SECTIONS));
+        sections.sort_by_key(|section| rank(*section));
+        for section in &sections {
+            self.section(*section);
+        }
+        if !more.is_empty() {
+            self.html.raw(
+                "<p class=\"alert\">The summary has more sections than are shown; what they refer to stands below.</p>",
+            );
+        }
+        self.rest();
+        self.missing(&sections);
+    }
+
+    fn section(&mut self, section: Node<'a>) {
+        let title = section.text_of("title").map(std::borrow::Cow::into_owned);
+        let title = title
+            .filter(|title| !title.trim().is_empty())
+            .or_else(|| heading_codes(section).first().map(|code| words_of(code)));
+        let references = section.items_at(keys().entry).collect::<Vec<_>>();
+        let mut targets: Vec<Node<'a>> =
+            references.iter().filter_map(|to| self.frame.reader.entries.target(*to)).collect();
+        let mut distinct = BTreeSet::new();
+        targets.retain(|target| distinct.insert(target.id()));
+        targets
+            .sort_by_key(|target| Reverse(if self.shown.contains(&target.id()) { 0 } else { self.severity(*target) }));
+        let narrative = section.child(keys().text);
+        let part = narrative.is_some_and(tells_part_withheld);
+        let is_said_above = |page: &Page<'a>, target: &Node<'a>| page.own_lines(*target).is_empty();
+        if !targets.is_empty() && !part && targets.iter().all(|target| is_said_above(self, target)) {
+            targets.iter().for_each(|target| {
+                self.shown.insert(target.id());
+            });
+            return;
+        }
+        self.heading(title.as_deref().unwrap_or("Section"));
+        let words = |name: &str| self.empty_reason(section, name);
+        match words("emptyReason") {
+            Some((words, true)) => self.html.wrapped("<p class=\"withheld\">", &words, "</p>"),
+            Some((words, false)) => self.html.wrapped("<p class=\"absent\">", &words, "</p>"),
+            None => {}
+        }
+        let title = Heading::new(title.as_deref().unwrap_or_default());
+        let (said, items): (Vec<Node<'a>>, Vec<Node<'a>>) =
+            targets.iter().partition(|target| is_said_above(self, target) && self.is_asked(**target));
+        self.shown.extend(said.iter().map(|target| target.id()));
+        if !items.is_empty() {
+            self.html.raw("<ul>");
+            items.iter().for_each(|target| self.item(*target, Some(&title)));
+            self.html.raw("</ul>");
+        }
+        if references.iter().any(|to| self.frame.reader.entries.target(*to).is_none()) {
+            self.html.raw("<p class=\"absent\">Something that this section refers to is not in the message.</p>");
+        }
+        let is_generated = narrative.is_some_and(|of| of.text_of("status").is_some_and(|status| status == "generated"));
+        let is_empty = targets.is_empty() && section.member("emptyReason").is_none();
+        if let Some(text) = narrative.filter(|_| is_empty || !is_generated).and_then(|of| of.text_of("div")) {
+            let text = plain_text(&text);
+            let says_withheld = text.contains("withheld") || text.starts_with("Nothing is shared");
+            self.html.raw(if says_withheld { "<p class=\"withheld\">" } else { "<p>" });
+            self.html.text(&text);
+            self.html.raw("</p>");
+        } else if is_empty && narrative.is_none() {
+            self.html.raw("<p class=\"absent\">Nothing was received in this section.</p>");
+        }
+        self.html.raw(if part {
+            "<p class=\"withheld\">Part of this section was withheld.</p></section>"
+        } else {
+            "</section>"
+        });
+    }
+
+    /// The resources that a section refers to.
+    pub(super) fn in_sections(&self) -> BTreeSet<NodeId> {
+        let mut sections = Vec::new();
+        let compositions = self.resources().into_iter().filter(|of| of.resource_type() == Some("Composition"));
+        compositions.for_each(|composition| gather(composition, &mut sections));
+        let references = sections.iter().take(MAX_SECTIONS).flat_map(|section| section.items_at(keys().entry));
+        references.filter_map(|to| self.frame.reader.entries.target(to)).map(|target| target.id()).collect()
+    }
+
+    /// Why a section is empty, and whether that is since it was withheld.
+    fn empty_reason(&self, section: Node<'a>, name: &str) -> Option<(String, bool)> {
+        let of = schema().type_named("Composition.section")?;
+        let words = self.frame.reader.words_in(section, of, name).into_iter().next()?;
+        let codes: Vec<_> =
+            section.items_of(name).flat_map(|of| of.items_of("coding")).filter_map(|of| of.text_of("code")).collect();
+        Some((words, codes.iter().any(|code| code == "withheld")))
+    }
+
+    /// One resource as an item of a list, without what the title of the list says.
+    fn item(&mut self, resource: Node<'a>, title: Option<&Heading>) {
+        let lines = self.own_lines(resource);
+        if !self.shown.insert(resource.id()) {
+            let headline = lines.iter().find(|line| line.is_headline).and_then(|line| match &line.said {
+                Said::Words(words) => Some(words.clone()),
+                _ => None,
+            });
+            let kind = || words_of(resource.resource_type().unwrap_or("Resource"));
+            let words = headline.or_else(|| self.frame.reader.name(resource)).unwrap_or_else(kind);
+            let start: String = words.chars().take(80).collect();
+            self.html.wrapped("<li>", &start, " <span class=\"absent\">(shown above)</span></li>");
+            return;
+        }
+        self.html.raw("<li>");
+        self.level(resource, &lines);
+        let (headlines, rest): (Vec<&Line>, Vec<&Line>) = lines
+            .iter()
+            .filter(|line| line.stem != "qualitativeRisk" && !title.is_some_and(|title| is_in(title, line)))
+            .partition(|line| line.is_headline);
+        let needs_kind = title.is_none() || !matches!(resource.resource_type(), Some("CarePlan" | "Consent"));
+        if headlines.is_empty() && needs_kind {
+            self.html.wrapped("<b>", &words_of(resource.resource_type().unwrap_or("Resource")), "</b>");
+        }
+        for (place, line) in headlines.iter().enumerate() {
+            self.html.raw(if place == 0 { "<b>" } else { "; " });
+            self.said(&line.said);
+        }
+        self.html.raw(if headlines.is_empty() { "" } else { "</b>" });
+        self.details(&rest);
+        self.html.raw("</li>");
+    }
+
+    /// The lines of a resource that are not in its headline. Those of one element stand together.
+    fn details(&mut self, lines: &[&Line]) {
+        let mut last: Option<&str> = None;
+        for line in lines {
+            match (line.label.is_empty(), last) {
+                (true, _) => self.html.raw("<span class=\"line\">"),
+                (false, Some(label)) if label == line.label => self.html.raw("; "),
+                (false, _) => {
+                    self.html.raw(if line.is_loud { " <span class=\"loud\">" } else { " <span class=\"part\">" })
+                }
+            }
+            if !line.label.is_empty() && last != Some(&*line.label) {
+                self.html.text(&line.label);
+                self.html.raw(": </span>");
+            }
+            self.said(&line.said);
+            self.html.raw(if line.label.is_empty() { "</span>" } else { "" });
+            last = Some(&line.label).filter(|label| !label.is_empty()).map(|label| &**label);
+        }
+    }
+
+    /// The level of a risk, in words and with a colour.
+    fn level(&mut self, resource: Node<'a>, lines: &[Line]) {
+        if resource.resource_type() != Some("RiskAssessment") {
+            return;
+        }
+        self.html.raw(match self.severity(resource) {
+            5 => "<span class=\"level l5\">",
+            4 => "<span class=\"level l4\">",
+            2 => "<span class=\"level l2\">",
+            1 => "<span class=\"level l1\">",
+            _ => "<span class=\"level l3\">",
+        });
+        let levels: Vec<Said> =
+            lines.iter().filter(|line| line.stem == "qualitativeRisk").map(|line| line.said.clone()).collect();
+        for (place, said) in levels.iter().enumerate() {
+            self.html.raw(if place == 0 { "" } else { ", " });
+            self.said(said);
+        }
+        self.html.raw(if levels.is_empty() { "level not given</span> " } else { "</span> " });
+    }
+
+    /// How severe a risk is, 5 to 1; one of an unknown level stands between high and moderate. 0 for what is no risk.
+    fn severity(&self, resource: Node<'a>) -> u8 {
+        if resource.resource_type() != Some("RiskAssessment") {
+            return 0;
+        }
+        let codes = resource.items_of("prediction").flat_map(|of| of.items_of("qualitativeRisk"));
+        let codes = codes.flat_map(|of| of.items_of("coding")).filter_map(|of| of.text_of("code"));
+        let severity = |code: &str| match code {
+            "imminent" | "certain" | "critical" | "extreme" | "very-high" => 5,
+            "high" | "likely" => 4,
+            "moderate" | "medium" | "possible" => 2,
+            "low" | "negligible" | "none" | "unlikely" => 1,
+            _ => 3,
+        };
+        codes.map(|code| severity(&code)).max().unwrap_or(3)
+    }
+
+    /// Whether the banner is about a resource.
+    fn is_asked(&self, resource: Node<'a>) -> bool {
+        self.frame.requests.contains(&resource) || self.frame.tasks.contains(&resource)
+    }
+
+    /// What a resource says that the banner does not.
+    fn own_lines(&self, resource: Node<'a>) -> Rc<[Line]> {
+        let is_asked = self.is_asked(resource);
+        let is_priority = |line: &Line| line.stem.to_lowercase().ends_with("priority");
+        let is_usual = |line: &Line| line.stem == "status" && line.said == Said::Words("requested".to_owned());
+        let in_banner = |line: &Line| IN_BANNER.contains(&&*line.stem) || is_priority(line) || is_usual(line);
+        let lines = self.frame.reader.lines(resource);
+        if !is_asked {
+            return lines;
+        }
+        lines.iter().filter(|line| !in_banner(line) && !line.is_loud).cloned().collect()
+    }
+
+    /// Every resource that is not shown yet, by kind.
+    fn rest(&mut self) {
+        let mut left: Vec<Node<'a>> = self.resources();
+        left.retain(|of| {
+            !self.shown.contains(&of.id()) && !of.resource_type().is_some_and(|kind| FRAME.contains(&kind))
+        });
+        left.retain(|of| {
+            !self.own_lines(*of).is_empty() || of.resource_type().is_none_or(|kind| schema().resource(kind).is_none())
+        });
+        left.sort_by_key(|of| Reverse(self.severity(*of)));
+        let empty = self.frame.reader.entries.list().iter().filter(|entry| entry.resource.is_none()).count();
+        if left.is_empty() && empty == 0 {
+            return;
+        }
+        let has_summary = self.frame.composition.is_some();
+        self.heading(if has_summary { "Also in the message" } else { "What the message says" });
+        self.html.raw("<ul>");
+        for resource in left {
+            let kind = resource.resource_type().unwrap_or("nothing");
+            if schema().resource(kind).is_none() {
+                let start: String = kind.chars().take(80).collect();
+                self.shown.insert(resource.id());
+                self.html.wrapped(
+                    "<li class=\"absent\">A resource of a kind that FHIR R4 does not know, not shown: ",
+                    &start,
+                    "</li>",
+                );
+            } else {
+                self.item(resource, None);
+            }
+        }
+        if empty > 0 {
+            self.html.raw("<li class=\"absent\">Entries without a resource: ");
+            self.html.number(empty);
+            self.html.raw("</li>");
+        }
+        self.html.raw("</ul></section>");
+    }
+
+    /// Topics of which nothing came, and whether that is since it was withheld.
+    fn missing(&mut self, sections: &[Node<'a>]) {
+        let codes: Vec<String> = sections.iter().flat_map(|section| heading_codes(*section)).collect();
+        let kinds: Vec<&str> = self.resources().iter().filter_map(|of| of.resource_type()).collect();
+        let is_there = |headings: &[&str], own: &[&str]| {
+            codes.iter().any(|code| headings.contains(&&**code)) || kinds.iter().any(|kind| own.contains(kind))
+        };
+        let missing: Vec<_> = TOPICS.iter().filter(|(_, headings, own)| !is_there(headings, own)).collect();
+        // A message that asks for nothing, as a row of an extract, is not read to treat anybody.
+        if missing.is_empty() || self.frame.asked().is_empty() {
+            return;
+        }
+        self.heading("Not in the message");
+        self.html.raw("<dl>");
+        for (label, _, own) in missing {
+            let is_withheld = own.iter().any(|kind| self.withheld.lists(kind));
+            self.html.wrapped("<div><dt>", label, "</dt><dd>");
+            self.html.raw(match is_withheld {
+                true => "<span class=\"withheld\">withheld</span></dd></div>",
+                false => "<span class=\"absent\">nothing was received, and nothing says why: ask if it matters</span></dd></div>",
+            });
+        }
+        self.html.raw("</dl></section>");
+    }
+
+    fn resources(&self) -> Vec<Node<'a>> {
+        self.frame.reader.entries.list().iter().filter_map(|entry| entry.resource).collect()
+    }
+}
+
+/// Whether the title of a section says what a line says.
+fn is_in(title: &Heading, line: &Line) -> bool {
+    matches!(&line.said, Said::Words(words) if title.is_said_by(words))
+}
+
+/// The sections of a summary, each before those inside it.
+fn gather<'a>(of: Node<'a>, sections: &mut Vec<Node<'a>>) {
+    for section in of.items_at(keys().section).filter(|section| section.is_object()) {
+        sections.push(section);
+        gather(section, sections);
+    }
+}
+
+fn rank(section: Node<'_>) -> usize {
+    let codes = heading_codes(section);
+    let place = |list: &[&str]| list.iter().position(|own| codes.iter().any(|code| code == own));
+    place(&FIRST).or_else(|| place(&LAST).map(|place| FIRST.len() + 1 + place)).unwrap_or(FIRST.len())
+}
