@@ -25,7 +25,18 @@ fn errors(issues: &[Issue]) -> Vec<&Issue> {
 #[test]
 fn the_demo_profiles_are_checked_whole() {
     assert_eq!(validator().not_checked(), [] as [&str; 0]);
-    assert_eq!(validator().logical_models(), [RECORD, INBOUND]);
+    let models = [
+        "CrisisEscalationRecord",
+        "DischargeHandoverRecord",
+        "HL7v2Message",
+        "InboundReferralRecord",
+        "ReferralRecord",
+        "ReportingExtractRecord",
+        "SafeguardingReferralRecord",
+        "TeamTransferRecord",
+    ];
+    let models = models.map(|name| format!("https://weir.example/fhir/StructureDefinition/{name}"));
+    assert_eq!(validator().logical_models(), models);
 }
 
 #[test]
