@@ -79,7 +79,10 @@ pub(super) fn plain_text(xhtml: &str) -> String {
         let is_tag = rest.as_bytes()[start] == b'<';
         rest = &rest[start + 1..];
         if is_tag {
-            let Some((tag, after)) = rest.split_once('>') else { break };
+            let Some((tag, after)) = rest.split_once('>') else {
+                text.push('<');
+                break;
+            };
             let name = tag.trim_start_matches('/').split(|letter: char| !letter.is_ascii_alphanumeric()).next();
             text.push_str(if matches!(name, Some("b" | "i" | "span" | "em" | "strong" | "a")) { "" } else { "\n" });
             rest = after;
@@ -150,7 +153,7 @@ mod tests {
         for (xhtml, expected) in [
             ("<div><p>One &amp; <b>two</b></p><ul><li>three</li></ul></div>", "One & two\nthree"),
             ("a &lt;b&gt; &#39;c&#x27; &unknown; &", "a <b> 'c' &unknown; &"),
-            ("no end <script", "no end"),
+            ("no end <script", "no end <script"),
             ("", ""),
         ] {
             assert_eq!(plain_text(xhtml), expected);
