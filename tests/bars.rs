@@ -460,7 +460,8 @@ fn what_is_no_response_of_the_partner_is_refused_in_the_words_of_the_specificati
     assert_eq!(changed(&|it| it["entry"] = json!([])), bad("invariant"));
     let header =
         |name: &'static str, value: Value| changed(&move |it| it["entry"][0]["resource"][name] = value.clone());
-    assert_eq!(header("eventCoding", json!({"code": "servicerequest-request"})), bad("not-supported"));
+    let as_referral = header("eventCoding", json!({"code": "servicerequest-request"}));
+    assert_eq!(as_referral, is(422, "REC_UNPROCESSABLE_ENTITY", "invariant"), "a referral says more than a response");
     assert_eq!(header("eventCoding", json!({"code": "booking-response"})), bad("not-supported"));
     assert_eq!(header("eventCoding", json!({"code": "anything"})), bad("invariant"));
     assert_eq!(header("response", json!({"code": "ok"})), bad("invariant"));
@@ -564,9 +565,10 @@ fn we_say_what_we_take() {
     );
     let context = |of: &str| trust.get(&format!("/FHIR/R4/MessageDefinition{of}"));
     let found = context("?context=https%3A%2F%2Ffhir.nhs.uk%2FId%2Fdos-service-id%7C2000099990");
-    assert_eq!((found.status.as_u16(), &found.json()["total"]), (200, &json!(1)), "{}", found.json());
+    assert_eq!((found.status.as_u16(), &found.json()["total"]), (200, &json!(2)), "{}", found.json());
     assert_eq!(found.json()["entry"][0]["resource"]["eventCoding"]["code"], "servicerequest-response");
-    assert_eq!(context("?context=2000099990").json()["total"], 1);
+    assert_eq!(found.json()["entry"][1]["resource"]["eventCoding"]["code"], "servicerequest-request");
+    assert_eq!(context("?context=2000099990").json()["total"], 2);
     assert_eq!(context("?context=2000099990&context=a4t2").json()["total"], 0);
     assert_eq!(told(&context("")), is(400, "REC_BAD_REQUEST", "required"));
     assert_eq!(told(&context("?context=")), is(400, "REC_BAD_REQUEST", "invalid"));
