@@ -12,7 +12,6 @@ use samples::{bundles, documents};
 
 const BUNDLE: &str = "https://weir.example/fhir/StructureDefinition/weir-crisis-escalation-bundle";
 const RECORD: &str = "https://weir.example/fhir/StructureDefinition/CrisisEscalationRecord";
-const INBOUND: &str = "https://weir.example/fhir/StructureDefinition/InboundReferralRecord";
 
 fn validator() -> Validator {
     Validator::compile(&documents("profiles")).unwrap_or_else(|issues| panic!("{issues:#?}"))
