@@ -490,6 +490,13 @@ fn who_is_no_partner_is_told_so() {
             fs::remove_file(file).expect("it was there");
         }
     }
+    // Nothing else leaves over the interface of the extract.
+    let weir_toml = site.path("gateway/weir.toml");
+    let written = fs::read_to_string(&weir_toml).expect("it is there");
+    let mut written: toml::Table = toml::from_str(&written).expect("it is TOML");
+    let interfaces = written["interfaces"].as_table_mut().expect("there are interfaces");
+    assert!(interfaces.remove("reporting-extract").is_some());
+    fs::write(&weir_toml, toml::to_string(&written).expect("it is TOML")).expect("it is written");
     let gateway = site.start_gateway();
     let icb = Partner::icb(&site);
     let answer = icb.send(&icb.response(&Uuid::new_v4().to_string(), ResponseCode::Ok));
@@ -505,7 +512,7 @@ fn another_authority_of_ours_cannot_speak_for_a_partner_that_has_its_own() {
     // Two authorities may vouch for partners; the Trust's certificates are of the first.
     let other = Authority::new("Another authority", Validity::days(clock::now(), 1)).expect("an authority");
     let gateway = site.path("gateway/pki");
-    let both = fs::read_to_string(gateway.join("partner-ca.pem")).expect("it is there") + &other.certificate_pem();
+    let both = fs::read_to_string(gateway.join("partner-ca.pem")).expect("it is there") + other.certificate_pem();
     fs::write(gateway.join("both.pem"), both).expect("it is written");
     let weir_toml = site.path("gateway/weir.toml");
     let written = fs::read_to_string(&weir_toml).expect("it is there");

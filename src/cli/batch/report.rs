@@ -163,6 +163,7 @@ impl Earlier {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "files of a test need not be durable")]
 mod tests {
     use super::*;
 

@@ -38,10 +38,10 @@ fn character_sets_are_those_that_the_message_names() {
     let latin = MESSAGE.replace("|2.5\r", "|2.5||||||8859/1\r").replace("Ann", "Zo@");
     let latin: Vec<u8> = latin.bytes().map(|byte| if byte == b'@' { 0xEB } else { byte }).collect();
     assert!(record(&latin, &sample()).expect("it is Latin-1").contains("Zoë"));
-    let unnamed: Vec<u8> = latin.iter().copied().collect::<Vec<_>>();
+    let unnamed: Vec<u8> = latin.to_vec();
     let unnamed = String::from_utf8_lossy(&unnamed).replace("8859/1", "");
     assert!(record(unnamed.as_bytes(), &sample()).is_ok());
-    let wrong = [&MESSAGE.as_bytes()[..], b"NTE|\xff"].concat();
+    let wrong = [MESSAGE.as_bytes(), b"NTE|\xff"].concat();
     let refused = record(&wrong, &sample()).expect_err("it is not UTF-8");
     assert_eq!(refused.location.map(|at| at.to_string()).as_deref(), Some("MSH-18"));
     assert!(read(&MESSAGE.replace("|2.5\r", "|2.5||||||GB 18030\r")).is_err());
