@@ -13,14 +13,15 @@
 //! | first contact made | `Task.executionPeriod.start` ("the time action was first taken against the task") of a Task in progress or completed |
 //! | why not | `Task.statusReason`, its codes and its text |
 //!
-//! A Task counts whose code is `fulfill` or that has none: whoever sees to a follow-up has not taken the request.
+//! Of a message those Tasks count whose code is `fulfill`, or if there is none those without a code: whoever sees to a follow-up has not
+//! taken the request.
 //!
 //! The name of an owner and the text of a reason are somebody's words: they are shown to who may read the message, and stand
 //! in no log.
 
 use std::fmt;
 
-use super::response::{Decision, REASONS, decision, is_of_the_request, known_coding};
+use super::response::{Decision, REASONS, decision, known_coding, tasks_of_the_request};
 use super::{Document, Instant, Node, Writer, instant_text, latest_instant};
 
 /// Who takes responsibility, as the partner names them.
@@ -105,6 +106,9 @@ const STATUSES: [&str; 12] = [
     "entered-in-error",
 ];
 
+/// Performers that are looked at: each may refer to any entry.
+const MOST_PERFORMERS: usize = 32;
+
 /// The longest text that is shown of what somebody wrote.
 const LONGEST: usize = 500;
 
@@ -116,7 +120,7 @@ pub fn status(document: &Document) -> Option<&'static str> {
 
 /// What a Bundle or a Task says of the handover at `now`.
 pub fn said(document: &Document, now: Instant) -> Said {
-    let tasks: Vec<Node<'_>> = of_type(document, "Task").collect();
+    let tasks = tasks_of_the_request(document.root());
     let is = |task: &Node<'_>, codes: &[&str]| task.text_of("status").is_some_and(|status| codes.contains(&&*status));
     let reasons = tasks.iter().filter_map(|task| task.member("statusReason"));
     let (coded, texts): (Vec<_>, Vec<_>) =
@@ -132,8 +136,8 @@ pub fn said(document: &Document, now: Instant) -> Said {
     };
     let owner = task.member("owner").and_then(|owner| named(document, owner));
     let performer = || {
-        let mut requests = of_type(document, "ServiceRequest");
-        requests.find_map(|request| request.items_of("performer").find_map(|performer| named(document, performer)))
+        let performers = of_type(document, "ServiceRequest").flat_map(|request| request.items_of("performer"));
+        performers.take(MOST_PERFORMERS).find_map(|performer| named(document, performer))
     };
     let began = task.member("executionPeriod").and_then(|period| instant(period, "start"));
     let soon = now + time::Duration::minutes(1);
@@ -178,8 +182,7 @@ fn instant(node: Node<'_>, name: &str) -> Option<Instant> {
 fn of_type<'a>(document: &'a Document, name: &'static str) -> impl Iterator<Item = Node<'a>> {
     let root = document.root();
     let entries = root.items_of("entry").filter_map(|entry| entry.member("resource"));
-    let of_type = move |resource: &Node<'_>| resource.resource_type() == Some(name) && is_of_the_request(*resource);
-    entries.chain([root]).filter(of_type)
+    entries.chain([root]).filter(move |resource| resource.resource_type() == Some(name))
 }
 
 /// Whom a Reference means; `None` when it names nobody: a bare reference to what is not there names nobody.
@@ -360,10 +363,33 @@ mod tests {
         assert_eq!((planned.contact_by, planned.owner), (Some(datetime!(2026-01-01 14:00 UTC)), None));
         let behind = task(r#""status":"accepted","restriction":{"period":{"end":"2026-01-01T11:00:00Z"}}"#);
         assert_eq!(behind.contact_by, None, "what lies behind is no promise");
-        let code = |code: &str| {
-            format!(r#""status":"completed","code":{{"coding":[{{"system":"https://x.example","code":"{code}"}}]}}"#)
+        let tasks = |tasks: &str| said(&parsed(&format!(r#"{{"resourceType":"Bundle","entry":[{tasks}]}}"#)), NOW);
+        let entry = |status: &str, code: &str| {
+            format!(
+                r#"{{"resource":{{"resourceType":"Task","status":"{status}","owner":{{"display":"Ward clerk"}}{code}}}}}"#
+            )
         };
-        assert_eq!(task(&code("follow-up")).takes, None, "whoever sees to a follow-up has not taken the request");
+        let coded =
+            |system: &str, code: &str| format!(r#","code":{{"coding":[{{"system":"{system}","code":"{code}"}}]}}"#);
+        let (fulfil, other) =
+            (coded("http://hl7.org/fhir/CodeSystem/task-code", "fulfill"), coded("urn:x", "follow-up"));
+        let words = r#","code":{"text":"Telephone the GP surgery"}"#;
+        assert_eq!(tasks(&entry("accepted", "")).takes, Some(true));
+        for code in [&other, words] {
+            assert_eq!(
+                tasks(&entry("completed", code)).takes,
+                None,
+                "whoever sees to {code} has not taken the request"
+            );
+        }
+        let requested = entry("requested", &fulfil);
+        for code in ["", words, &other] {
+            assert_eq!(tasks(&format!("{requested},{}", entry("accepted", code))).takes, None, "{code}");
+            let taken = tasks(&format!("{},{}", entry("accepted", &fulfil), entry("cancelled", code)));
+            assert_eq!(taken.takes, Some(true), "{code}");
+        }
+        let by_id = r#""status":"accepted","owner":{"display":"North"},"code":{"coding":[{"system":"urn:x","code":"referral"}]}"#;
+        assert_eq!(task(by_id).takes, Some(true), "its id says which it is");
         assert!(!format!("{accepted:?}").contains("North"), "a name is not logged");
     }
 

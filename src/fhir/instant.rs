@@ -3,7 +3,7 @@
 use time::format_description::FormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::{format_description, time};
-use time::{Date, Month, OffsetDateTime};
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, UtcOffset};
 use uuid::{NoContext, Timestamp, Uuid};
 
 /// A point in time.
@@ -14,7 +14,9 @@ const FORMAT: &[FormatItem<'_>] =
 
 /// `2026-01-31T23:59:59.123Z`: a FHIR instant in UTC (R4 datatypes, instant).
 pub fn instant_text(instant: Instant) -> String {
-    instant.to_offset(time::UtcOffset::UTC).format(FORMAT).expect("the format has no fallible component")
+    // Some hours at the end of the calendar lie behind it in UTC.
+    let instant = instant.checked_to_offset(UtcOffset::UTC).unwrap_or(PrimitiveDateTime::MAX.assume_utc());
+    instant.format(FORMAT).expect("the format has no fallible component")
 }
 
 /// A UUIDv7 of `at`: ordered by time, unique by randomness (RFC 9562 section 5.7).
@@ -23,10 +25,11 @@ pub fn time_ordered_id(at: Instant) -> Uuid {
     Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, at.nanosecond()))
 }
 
-/// The last instant that a FHIR dateTime may mean: the end of the year, month or day when it says no more, in UTC.
+/// The last instant that a FHIR dateTime may mean: the end of the year, month or day when it says no more, in UTC. `None` also for what lies
+/// behind the year 9999 there.
 pub fn latest(text: &str) -> Option<Instant> {
     if text.len() > 10 {
-        return OffsetDateTime::parse(text, &Rfc3339).ok();
+        return OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC);
     }
     let mut parts = text.split('-');
     let number = |part: &str, digits: usize| {
@@ -49,6 +52,7 @@ mod tests {
     #[test]
     fn an_instant_is_utc_to_the_millisecond() {
         assert_eq!(instant_text(datetime!(2026-02-01 00:59:59.1234 +01:00)), "2026-01-31T23:59:59.123Z");
+        assert_eq!(instant_text(datetime!(9999-12-31 23:59:59 -12:00)), "9999-12-31T23:59:59.999Z");
     }
 
     #[test]
@@ -57,6 +61,7 @@ mod tests {
             ("2026", Some(datetime!(2026-12-31 23:59:59.999 UTC))),
             ("2024-02", Some(datetime!(2024-02-29 23:59:59.999 UTC))),
             ("2026-03-01", Some(datetime!(2026-03-01 23:59:59.999 UTC))),
+            ("9999-12-31T23:59:59-12:00", None),
             ("2026-03-01T12:00:00+01:00", Some(datetime!(2026-03-01 11:00 UTC))),
             ("2026-13", None),
             ("2026-02-30", None),

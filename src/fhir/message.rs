@@ -1,7 +1,7 @@
 //! Messages: a Bundle of type `message` with its MessageHeader first (FHIR R4, messaging; BaRS message shapes).
 
 use super::bars::NHS_NUMBER;
-use super::response::is_of_the_request;
+use super::response::tasks_of_the_request;
 use super::{Document, Instant, Node, Writer, instant_text};
 
 /// The system of event codes in BaRS messages.
@@ -128,8 +128,7 @@ impl<'a> Message<'a> {
 
     /// What the Tasks of its request may be called: `Task/` and the id, as an update of one names it (FHIR R4, http, update).
     pub fn task_names(self) -> Vec<String> {
-        let resources = self.bundle.items_of("entry").filter_map(|entry| entry.member("resource"));
-        let tasks = resources.filter(|it| it.resource_type() == Some("Task") && is_of_the_request(*it));
+        let tasks = tasks_of_the_request(self.bundle).into_iter();
         tasks.filter_map(|task| task.text_of("id")).map(|id| format!("{TASK}{id}")).collect()
     }
 

@@ -55,18 +55,28 @@ fn resources(document: &Document) -> impl Iterator<Item = Node<'_>> {
 }
 
 fn of_type<'a>(document: &'a Document, name: &'static str) -> impl Iterator<Item = Node<'a>> {
-    resources(document).filter(move |resource| resource.resource_type() == Some(name) && is_of_the_request(*resource))
+    resources(document).filter(move |resource| resource.resource_type() == Some(name))
 }
 
-/// Whether a resource says something of the request itself. A Task does whose code is `fulfill` (FHIR R4, task-code) or that has none;
-/// others are follow-ups and what is to be found out, and whoever sees to one of them has not taken the request.
-pub(super) fn is_of_the_request(resource: Node<'_>) -> bool {
+/// The Tasks that say something of the request itself. Of a Bundle those whose code is `fulfill` (FHIR R4, task-code); if there is none,
+/// those without a code. Others are follow-ups and what is to be found out: whoever sees to one of them has not taken the request. A Task
+/// that stands alone was asked for by its id, whatever its code.
+pub(super) fn tasks_of_the_request(root: Node<'_>) -> Vec<Node<'_>> {
+    if root.resource_type() == Some("Task") {
+        return vec![root];
+    }
+    let resources = root.items_of("entry").filter_map(|entry| entry.member("resource"));
+    let tasks = resources.filter(|resource| resource.resource_type() == Some("Task"));
+    let (coded, plain): (Vec<_>, Vec<_>) = tasks.partition(|task| asks_to_fulfil(*task));
+    if coded.is_empty() { plain.into_iter().filter(|task| task.member("code").is_none()).collect() } else { coded }
+}
+
+/// Whether a Task's code says that it asks to fulfil the request.
+fn asks_to_fulfil(resource: Node<'_>) -> bool {
     let codings = resource.member("code").into_iter().flat_map(|code| code.items_of("coding"));
     let codes: Vec<_> = codings.map(|coding| (coding.text_of("system"), coding.text_of("code"))).collect();
     let is = |text: &Option<std::borrow::Cow<'_, str>>, wanted| text.as_deref() == Some(wanted);
-    resource.resource_type() != Some("Task")
-        || codes.is_empty()
-        || codes.iter().any(|(system, code)| is(system, TASK_CODES) && is(code, "fulfill"))
+    codes.iter().any(|(system, code)| is(system, TASK_CODES) && is(code, "fulfill"))
 }
 
 /// The issues of every OperationOutcome of a response message.
@@ -94,20 +104,19 @@ fn finding(issue: Node<'_>) -> Finding {
 
 /// What the response says of the referral itself.
 pub fn decision(document: &Document) -> Option<Decision> {
-    let status = |kind, codes: &[&str]| {
-        of_type(document, kind).any(|each| each.text_of("status").is_some_and(|status| codes.contains(&&*status)))
-    };
-    if status("Task", &["rejected", "failed", "cancelled"])
-        || status("ServiceRequest", &["revoked", "entered-in-error"])
-    {
+    let is = |each: &Node<'_>, codes: &[&str]| each.text_of("status").is_some_and(|status| codes.contains(&&*status));
+    let tasks = tasks_of_the_request(document.root());
+    let is_revoked = || of_type(document, "ServiceRequest").any(|it| is(&it, &["revoked", "entered-in-error"]));
+    if tasks.iter().any(|task| is(task, &["rejected", "failed", "cancelled"])) || is_revoked() {
         return Some(Decision::Rejected);
     }
-    status("Task", &["on-hold"]).then_some(Decision::OnHold)
+    tasks.iter().any(|task| is(task, &["on-hold"])).then_some(Decision::OnHold)
 }
 
 /// Why, by the codes of `Task.statusReason`.
 pub fn reasons(document: &Document) -> Vec<String> {
-    let reasons = of_type(document, "Task").filter_map(|task| task.member("statusReason"));
+    let tasks = tasks_of_the_request(document.root());
+    let reasons = tasks.iter().filter_map(|task| task.member("statusReason"));
     let mut codes: Vec<String> =
         reasons.flat_map(|reason| reason.items_of("coding")).filter_map(known_coding).take(MOST).collect();
     codes.dedup();

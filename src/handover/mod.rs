@@ -106,15 +106,22 @@ pub fn alarm(record: &HandoverRecord, now: Instant) -> Option<(Trouble, Handover
         None => {}
     }
     let alert_at = before.alert_at?;
-    if before.since > now + SLACK {
-        return told(Trouble::DueUnknown, Handover { alert_at: None, ..before.clone() });
+    // The clock was ahead when it was opened or taken: its time begins anew, once. Its times stay as the audit log has them.
+    let is_ahead = before.since > now + SLACK;
+    let whole = match before.state {
+        HandoverState::Accepted => time::Duration::try_from(before.contact_within).unwrap_or(time::Duration::MAX),
+        _ => before.due_at - before.opened_at,
+    };
+    let ends = now.checked_add(whole).unwrap_or(alert_at);
+    if is_ahead && alert_at > ends {
+        return told(Trouble::DueUnknown, Handover { alert_at: Some(ends), ..before.clone() });
     }
     if now < alert_at {
         return None;
     }
     let to = |state, alert_at| Handover { state, since: now, alert_at, ..before.clone() };
     match before.state {
-        HandoverState::Waiting | HandoverState::NearDue if now >= before.due_at => {
+        HandoverState::Waiting | HandoverState::NearDue if is_ahead || now >= before.due_at => {
             told(Trouble::Overdue, to(HandoverState::Overdue, None))
         }
         HandoverState::Waiting => told(Trouble::NearDue, to(HandoverState::NearDue, Some(before.due_at))),
@@ -295,7 +302,9 @@ mod tests {
     fn a_clock_that_was_set_back_hides_nothing_and_is_told_once() {
         let (trouble, after) = alarm(&record(open()), NOON - Span::DAY).expect("people are told");
         assert_eq!((trouble, after.state), (Trouble::DueUnknown, HandoverState::Waiting));
-        assert_eq!(alarm(&record(after), NOON - Span::DAY), None);
+        assert_eq!(alarm(&record(after.clone()), NOON - Span::DAY), None);
+        let (trouble, over) = alarm(&record(after), NOON - Span::DAY + Span::minutes(8)).expect("its time began anew");
+        assert_eq!((trouble, over.state), (Trouble::Overdue, HandoverState::Overdue));
         assert_eq!(alarm(&record(open()), NOON - Span::SECOND), None, "within what clocks are off by");
     }
 

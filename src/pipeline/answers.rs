@@ -8,6 +8,7 @@
 //! was written before another that counted is kept, and changes nothing.
 
 use tracing::{error, info, warn};
+use uuid::Uuid;
 
 use super::handovers::{self, Answering};
 use super::{Ended, Gateway, spread};
@@ -137,6 +138,7 @@ async fn refuse(
 }
 
 /// A response message, judged.
+#[derive(Clone)]
 struct Incoming<'a> {
     sender: &'a PartyId,
     /// Where it came from on the network; `None` for what was fetched from a mailbox.
@@ -153,6 +155,8 @@ struct Incoming<'a> {
     said: Said,
     /// Whether the partner's application processed it without an error.
     is_ok: bool,
+    /// Whether it is an update of a Task.
+    is_update: bool,
     now: Instant,
 }
 
@@ -174,10 +178,12 @@ impl<'a> Incoming<'a> {
             id: message.id().to_ascii_lowercase(),
             names,
             digest: sha_256(answer.source().as_bytes()),
-            written_at: message.timestamp().and_then(|text| latest_instant(&text)),
+            // One that lies ahead would outdo every later one.
+            written_at: message.timestamp().and_then(|text| latest_instant(&text)).map(|at| at.min(now)),
             says: says(&late, message.response_code()?.code()),
             said: decided(&late, handover::said(answer, now)),
             is_ok: message.response_code() == Some(ResponseCode::Ok),
+            is_update: false,
             late,
             now,
         })
@@ -196,7 +202,7 @@ impl<'a> Incoming<'a> {
         };
         let digest = sha_256(task.source().as_bytes());
         // The same update again is the same answer.
-        let name = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, &[id.as_bytes(), &digest].concat());
+        let name = Uuid::new_v5(&Uuid::NAMESPACE_URL, &[id.as_bytes(), &digest].concat());
         Incoming {
             sender,
             address,
@@ -208,6 +214,7 @@ impl<'a> Incoming<'a> {
             says: says(&late, status),
             said: decided(&late, said),
             is_ok: true,
+            is_update: true,
             late,
             now,
         }
@@ -221,6 +228,7 @@ impl<'a> Incoming<'a> {
             digest: &self.digest,
             said: &self.said,
             shows_arrival: self.late != Late::Again,
+            is_latest: true,
             now: self.now,
         }
     }
@@ -307,6 +315,11 @@ async fn find<'g>(
     Ok(lane.map(|lane| (record.clone(), &**lane)).ok_or((Some(record.id), NotOurs::Unknown)))
 }
 
+/// The id of an update that came before, as the next answer.
+fn renewed(id: &str, answers: usize) -> String {
+    Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{id} {answers}").as_bytes()).to_string()
+}
+
 /// Keeps the answer, with what it changes.
 async fn keep(
     gateway: &Gateway,
@@ -315,6 +328,10 @@ async fn keep(
     record: MessageRecord,
 ) -> Result<Taken, storage::Error> {
     let known = gateway.store().answers_of(record.id).await?;
+    // The same update of a Task after another one is news again.
+    let is_old = incoming.is_update && known.iter().rev().skip(1).any(|it| it.id == incoming.id);
+    let renewed = Incoming { id: renewed(&incoming.id, known.len()), ..incoming.clone() };
+    let incoming = if is_old { &renewed } else { incoming };
     if let Some(known) = known.iter().find(|known| known.id == incoming.id && known.sender == *incoming.sender) {
         return Ok(match known.says.handover.as_deref() {
             _ if known.digest != incoming.digest => Taken::Conflict,
@@ -327,7 +344,9 @@ async fn keep(
     }
     let terms = Terms::of(gateway.store(), record.id).await?;
     let patient = terms.as_ref().and_then(|terms| terms.subject.as_ref());
-    let handover = handovers::answered(gateway, (&record, patient), incoming.answering()).await?;
+    let is_latest = known.iter().all(|known: &AnswerRecord| known.written_at <= incoming.written_at);
+    let answering = Answering { is_latest, ..incoming.answering() };
+    let handover = handovers::answered(gateway, (&record, patient), answering).await?;
     let contradicts = handover.did == Some("conflict");
     if handover.did == Some("unnamed") && incoming.address.is_some() {
         let why = (Some(record.id), NotOurs::Unnamed);
@@ -335,7 +354,6 @@ async fn keep(
     }
     let (ended, may) = incoming.ended(handover.is_there);
     let is_held = contradicts || handover.was_taken && matches!(incoming.late, Late::Missing(_));
-    let is_latest = known.iter().all(|known: &AnswerRecord| known.written_at <= incoming.written_at);
     let ended = ended.unless_exhausted(record.attempts, lane.settings().max_attempts);
     let changes = is_latest && !is_held && may.contains(&record.state);
     let step = changes.then(|| step(gateway, lane, (&record, &ended), terms.as_ref(), incoming.now));

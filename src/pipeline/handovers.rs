@@ -52,6 +52,8 @@ pub(super) struct Answering<'a> {
     pub(super) said: &'a Said,
     /// Whether it shows that the message arrived.
     pub(super) shows_arrival: bool,
+    /// Whether no answer is known that was written later.
+    pub(super) is_latest: bool,
     pub(super) now: Instant,
 }
 
@@ -99,6 +101,8 @@ pub(super) async fn answered(gateway: &Gateway, of: Of<'_>, answer: Answering<'_
             outcome.did = Some("conflict");
             outcome.steps.push(contradiction(gateway, of, &before, answer));
         }
+        // Who holds it, the answer says that was written last, in whatever order they come.
+        Decided::Steps(_) if was_taken && !answer.is_latest => {}
         Decided::Steps(steps) => {
             let mut from = before;
             for after in steps {

@@ -75,7 +75,9 @@ async fn unless_handed(service: &Service, record: &MessageRecord, alarm: Alarm) 
         return Ok(alarm);
     }
     let handover = service.gateway.store().handover(record.id).await?;
-    let is_told = handover.is_some_and(|it| it.handover.state == HandoverState::Rejected);
+    // A later refusal, of a message that was sent again, is another.
+    let is_told = handover
+        .is_some_and(|it| it.handover.state == HandoverState::Rejected && it.handover.since >= record.updated_at);
     Ok(if is_told { Alarm { tell: None, ..alarm } } else { alarm })
 }
 

@@ -104,7 +104,8 @@ fn answer(row: &Row<'_>) -> Result<AnswerRecord, Error> {
         slot: MessageId::from(Uuid::from_bytes(row.get(2)?)),
         digest: row.get(3)?,
         received_at: instant(row.get(4)?)?,
-        written_at: row.get::<_, Option<i64>>(5)?.map(instant).transpose()?,
+        // What the partner wrote decides the order alone: one that lies outside the calendar says nothing.
+        written_at: row.get::<_, Option<i64>>(5)?.and_then(|millis| instant(millis).ok()),
         says: serde_json::from_str(&says).map_err(|_| Error::Damaged("what an answer says is not JSON".to_owned()))?,
     })
 }
