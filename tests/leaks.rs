@@ -35,18 +35,32 @@ struct Interface {
     record: &'static str,
     /// The reviewed table of what may leave.
     golden: &'static str,
-    /// The columns of the table: the Trust, the Trust by a decision against the person's wish, the ICB, whose agreement does
-    /// not rest on consent.
+    /// The columns of the table: a recipient, or a recipient by a decision against the person's wish.
     columns: &'static [&'static str],
-    /// Whom records are for: ODS code and service.
-    recipients: &'static [(&'static str, &'static str)],
+    /// Whom records are for; the first is that of most.
+    recipients: &'static [Recipient],
     /// Of a hundred cases, how many are of this interface.
     share: usize,
 }
 
-const TRUST: (&str, &str) = ("DEMOT", "2000099991");
-const ICB: (&str, &str) = ("DEMOI", "2000099992");
-const INTERFACES: [Interface; 3] = [
+/// Whom records are for.
+#[derive(Clone, Copy)]
+struct Recipient {
+    ods: &'static str,
+    service: &'static str,
+    /// Its folder in the demo site, and the column of what may reach it.
+    name: &'static str,
+    /// The column of what may reach it although the person refuses; none where an objection holds everything back.
+    refused: Option<&'static str>,
+}
+
+const TRUST: Recipient =
+    Recipient { ods: "DEMOT", service: "2000099991", name: "trust", refused: Some("trust-override") };
+const COUNCIL: Recipient =
+    Recipient { ods: "DEMOL", service: "2000099993", name: "council", refused: Some("council-override") };
+/// Its agreements do not rest on consent: an objection is recorded in the audit log, and stops nothing.
+const ICB: Recipient = Recipient { ods: "DEMOI", service: "2000099992", name: "icb", refused: Some("icb") };
+const INTERFACES: [Interface; 6] = [
     Interface {
         name: "crisis-escalation",
         record: "CrisisEscalationRecord",
@@ -71,7 +85,33 @@ const INTERFACES: [Interface; 3] = [
         recipients: &[TRUST],
         share: 40,
     },
+    Interface {
+        name: "safeguarding-referral",
+        record: "SafeguardingReferralRecord",
+        golden: "tests/golden/disclosure-fields-safeguarding-referral.tsv",
+        columns: &["council", "council-override", "trust", "trust-override"],
+        recipients: &[COUNCIL, TRUST],
+        share: 40,
+    },
+    Interface {
+        name: "referral",
+        record: "ReferralRecord",
+        golden: "tests/golden/disclosure-fields-referral.tsv",
+        columns: &["trust"],
+        recipients: &[Recipient { refused: None, ..TRUST }],
+        share: 40,
+    },
+    Interface {
+        name: "reporting-extract",
+        record: "ReportingExtractRecord",
+        golden: "tests/golden/disclosure-fields-reporting-extract.tsv",
+        columns: &["icb"],
+        recipients: &[ICB],
+        share: 40,
+    },
 ];
+/// The partners of the site, by their folders.
+const PARTNERS: [&str; 3] = ["trust", "icb", "council"];
 
 fn setting(name: &str, otherwise: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
@@ -126,7 +166,8 @@ fn submit(
         for sender in 0..SENDERS {
             let (endpoint, numbers) = (endpoint.clone(), numbers.clone());
             senders.spawn(async move {
-                let mut generator = Generator::new(model, of.recipients, (seed + numbers.start + sender) as u64);
+                let recipients = of.recipients.iter().map(|to| (to.ods, to.service)).collect();
+                let mut generator = Generator::new(model, recipients, (seed + numbers.start + sender) as u64);
                 let mut client = Client::connect(&endpoint).await.expect("the gateway answers");
                 let mut sent = Vec::new();
                 for number in numbers.skip(sender).step_by(SENDERS) {
@@ -245,9 +286,10 @@ fn search_what_lies_about(site: &DemoSite, metrics: &str, messages: &[String]) {
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
     clean("weir audit verify", &[verified.stdout, verified.stderr].concat());
     let mut folders = vec![site.path("gateway/data")];
-    let mut files = ["gateway.log", "trust.log", "icb.log", "trust/inbox/arrivals.jsonl", "icb/inbox/arrivals.jsonl"]
-        .map(|name| site.path(name))
-        .to_vec();
+    let mut files = vec![site.path("gateway.log")];
+    for partner in PARTNERS {
+        files.extend([site.path(&format!("{partner}.log")), site.path(partner).join("inbox/arrivals.jsonl")]);
+    }
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("it is readable") {
             let path = entry.expect("it is readable").path();
@@ -268,7 +310,7 @@ fn round(
     tally: &mut Tally,
 ) -> usize {
     let site = DemoSite::new();
-    let partners = (site.start_partner("trust", &[]), site.start_partner("icb", &[]));
+    let partners = PARTNERS.map(|partner| site.start_partner(partner, &[]));
     let gateway = site.start_gateway();
     let sent = submit(&site, of, model, (numbers, seed));
     let accepted: Vec<&Sent> = sent.iter().filter(|sent| sent.message.is_some()).collect();
@@ -277,17 +319,17 @@ fn round(
         let found = leaks(sent.answer.as_bytes());
         assert!(found.is_empty(), "LEAK in an answer to a record system: {found:#?}");
     }
-    let arrived = [("trust", arrivals(&site, "trust")), ("icb", arrivals(&site, "icb"))];
+    let arrived = PARTNERS.map(|partner| (partner, arrivals(&site, partner)));
     for Sent { case, message, .. } in &accepted {
-        let (folder, column) = match (case.recipient, case.refuses) {
-            ("DEMOT", false) => ("trust", "trust"),
-            ("DEMOT", true) => ("trust", "trust-override"),
-            _ => ("icb", "icb"),
+        let recipient = of.recipients.iter().find(|to| to.ods == case.recipient).expect("a recipient of the interface");
+        let column = match case.refuses {
+            true => recipient.refused.unwrap_or_else(|| panic!("LEAK: the person refuses: {}", case.record)),
+            false => recipient.name,
         };
         let id = message.as_deref().expect("it was accepted");
         let to: Vec<_> = arrived.iter().filter_map(|(partner, ids)| Some((*partner, ids.get(id)?))).collect();
         let [(partner, bundle)] = to[..] else { panic!("{id} arrived {} times", to.len()) };
-        assert_eq!(partner, folder, "{id} went astray");
+        assert_eq!(partner, recipient.name, "{id} went astray");
         let file = site.path(partner).join(format!("inbox/received/{bundle}.json"));
         let body = fs::read_to_string(file).expect("what was acknowledged had arrived");
         check_body(&body, case, column, golden, tally);

@@ -133,7 +133,7 @@ pub struct Case {
 pub struct Generator<'m> {
     model: &'m Model,
     /// Whom the records are for: ODS code and service.
-    recipients: &'m [(&'static str, &'static str)],
+    recipients: Vec<(&'static str, &'static str)>,
     chance: Chance,
     number: usize,
     leaf: usize,
@@ -153,7 +153,7 @@ enum Said {
 
 impl<'m> Generator<'m> {
     /// The first recipient is that of most records.
-    pub fn new(model: &'m Model, recipients: &'m [(&'static str, &'static str)], seed: u64) -> Generator<'m> {
+    pub fn new(model: &'m Model, recipients: Vec<(&'static str, &'static str)>, seed: u64) -> Generator<'m> {
         let (chance, canaries) = (Chance::new(seed), BTreeMap::new());
         Generator { model, recipients, chance, number: 0, leaf: 0, said: Said::Yes, canaries }
     }
@@ -184,7 +184,7 @@ impl<'m> Generator<'m> {
         for field in fields {
             let path = if path.is_empty() { field.name.clone() } else { format!("{path}.{}", field.name) };
             let decided = self.said == Said::NoButDecided && path.starts_with("sharingDecision");
-            let is_whole = decided || path.starts_with("consent.capacity.");
+            let is_whole = decided || path.starts_with("consent.capacity.") || path.starts_with("capacity.");
             if !is_whole && !field.is_required && self.chance.of(20) {
                 continue;
             }
@@ -215,7 +215,7 @@ impl<'m> Generator<'m> {
             ("code", _) => json!("394685004"),
             ("date", _) => {
                 // From 1901 to 1979: see SHAPES.
-                let day = self.number % 28_800;
+                let day = self.spread() % 28_800;
                 let date = time::Date::from_calendar_date(1901, time::Month::January, 1).expect("a date")
                     + time::Duration::days(i64::try_from(day).expect("it is small"));
                 self.plant(date.to_string(), path)
@@ -237,8 +237,8 @@ impl<'m> Generator<'m> {
                     path,
                 )
             }
-            (_, "person.nhsNumber") => {
-                let number = nhs_number(self.number);
+            (_, path) if path.ends_with(".nhsNumber") => {
+                let number = nhs_number(self.spread());
                 self.plant(number, path)
             }
             (_, "person.postcode") => {
@@ -247,7 +247,7 @@ impl<'m> Generator<'m> {
                 let inward = format!("{}{}{}", number % 10, letter(number / 10), letter(number / 200));
                 self.plant(format!("ZZ99 {inward}"), path)
             }
-            (_, "recordId" | "version") => self.string("", "", path),
+            (_, "recordId" | "version" | "referral.id") => self.string("", "", path),
             _ => self.text(path),
         }
     }
@@ -278,6 +278,11 @@ impl<'m> Generator<'m> {
         self.leaf
     }
 
+    /// A number for a leaf whose form has few values: those of one record differ.
+    fn spread(&mut self) -> usize {
+        self.number + 7_919 * self.next_leaf()
+    }
+
     fn plant(&mut self, canary: String, path: &str) -> Value {
         self.plant_in("", &canary, "", path)
     }
@@ -289,8 +294,11 @@ impl<'m> Generator<'m> {
 
     /// What belongs together in what the person said.
     fn consent(&mut self, record: &mut Value, recipient: &str) {
+        let Some(consent) = record.get_mut("consent").and_then(Value::as_object_mut) else {
+            self.said = Said::Yes;
+            return;
+        };
         let refuses = self.said != Said::Yes;
-        let consent = record["consent"].as_object_mut().expect("every record has it");
         consent.insert("status".to_owned(), json!(if refuses { "refused" } else { "given" }));
         if consent.contains_key("recipients") {
             consent.insert("recipients".to_owned(), json!([recipient]));
@@ -324,6 +332,7 @@ impl<'m> Generator<'m> {
             ("medications", "medications"),
             ("access-to-means", "accessToMeans"),
             ("crisis-plan", "planSaysWorks"),
+            ("reasonable-adjustments", "reasonableAdjustments"),
         ] {
             let is_listed = record.get(field).is_some();
             if let Some(Value::Array(none)) = record.get_mut("nilKnown") {
@@ -333,11 +342,39 @@ impl<'m> Generator<'m> {
         if record["nilKnown"].as_array().is_some_and(Vec::is_empty) {
             record.as_object_mut().expect("an object").remove("nilKnown");
         }
-        if record["timeSensitivity"].get("respondBy").is_none() {
+        if let Some(time) = record.get_mut("timeSensitivity").filter(|time| time.get("respondBy").is_none()) {
             let leaf = self.next_leaf();
             let fraction = format!("{FRACTION}{:07}{leaf:03}", self.number);
-            record["timeSensitivity"]["respondBy"] =
-                self.plant_in("2026-03-02T18:05:00.", &fraction, "Z", "timeSensitivity.respondBy");
+            time["respondBy"] = self.plant_in("2026-03-02T18:05:00.", &fraction, "Z", "timeSensitivity.respondBy");
+        }
+        self.sense_of_safeguarding(record);
+        // What has come to an end has done so on some day.
+        if record.pointer("/outcome/on").is_none() && record.get("outcome").is_some() {
+            record["outcome"]["code"] = json!("open");
+        }
+        self.canaries.retain(|canary, _| stands_in(record, canary));
+    }
+
+    /// What the rules of a safeguarding referral tie together.
+    fn sense_of_safeguarding(&mut self, record: &mut Value) {
+        if record.get("personAtRisk").is_some() && record.get("othersAtRisk").is_none() {
+            record["personAtRisk"] = json!(true);
+        }
+        for (people, known_by) in [
+            ("othersAtRisk", &["family", "given", "relationship"]),
+            ("allegedSources", &["name", "relationship", "description"]),
+        ] {
+            for someone in record.get_mut(people).and_then(Value::as_array_mut).into_iter().flatten() {
+                if known_by.iter().all(|field| someone.get(field).is_none()) {
+                    someone["relationship"] = self.text(&format!("{people}.relationship"));
+                }
+            }
+        }
+        if record.pointer("/immediateSafety/inDanger") == Some(&json!("yes")) {
+            record["timeSensitivity"]["priority"] = json!("1");
+        }
+        if let Some(capacity) = record.get_mut("capacity").filter(|capacity| capacity["assessed"] == false) {
+            capacity.as_object_mut().expect("an object").remove("outcome");
         }
     }
 }
