@@ -13,13 +13,15 @@ use std::time::Duration;
 use hyper::StatusCode;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
-use support::{Bench, http_get, wait_for, weir};
+use support::{Bench, DemoSite, http_get, wait_for, weir};
+use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weir::config::Endpoint;
+use weir::identity::issuance::{Authority, Validity};
 
 const ER7: [(&str, &str); 1] = [("content-type", "application/hl7-v2")];
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -324,4 +326,42 @@ fn a_certificate_that_may_not_submit_is_rejected_and_a_shutdown_answers_what_it_
         assert_eq!(line.ack().await, None, "it is closed");
     });
     assert_eq!(gateway.terminate(), Some(0));
+}
+
+/// Credentials of the provider from an authority that the test holds, where the site has them.
+fn renew(site: &DemoSite, authority: &Authority) {
+    let validity = Validity::days(OffsetDateTime::now_utc(), 1);
+    let host = site.endpoint().uri.host().expect("it has a host").to_owned();
+    let pki = site.path("gateway/pki");
+    std::fs::write(pki.join("provider-ca.pem"), authority.certificate_pem()).expect("it is written");
+    for name in ["gateway", "records"] {
+        let party = "DEMOP".parse().expect("an ODS code");
+        let issued = authority.issue(&party, "provider.example", &[&host], validity).expect("a certificate");
+        std::fs::write(pki.join(format!("{name}.pem")), issued.certificate_pem).expect("it is written");
+        std::fs::write(pki.join(format!("{name}.key")), issued.key_pem).expect("it is written");
+    }
+}
+
+#[test]
+fn a_message_is_known_again_when_its_senders_certificate_was_renewed() {
+    let section = String::from_utf8(ways_in::sample("hl7v2.toml")).expect("it is text");
+    let section = section.replace("127.0.0.1:2575", &ways_in::free_address().to_string());
+    let (site, _) = ways_in::site(&section);
+    let authority = Authority::new("Test provider CA", Validity::days(OffsetDateTime::now_utc(), 1));
+    let authority = authority.expect("an authority");
+    let _trust = site.start_partner("trust", &[]);
+    let submit = |site: DemoSite| {
+        renew(&site, &authority);
+        let bench = Bench::of(site);
+        let answer = bench.post("/hl7v2", &ER7, message("adt-a01.hl7"));
+        assert_eq!(msa(&String::from_utf8_lossy(&answer.body)), ("AA", "PAS-000601"));
+        wait_for("it to arrive", || !arrived(&bench).is_empty());
+        bench.kill()
+    };
+    let site = submit(site);
+    let bench = Bench::of(submit(site));
+    let answer = bench.post("/hl7v2", &ER7, message("adt-a08.hl7"));
+    assert_eq!(msa(&String::from_utf8_lossy(&answer.body)).0, "AA");
+    wait_for("the next to arrive", || arrived(&bench).iter().any(|bundle| focus(bundle).0 == "update"));
+    assert_eq!(arrived(&bench).len(), 2, "the first arrived twice");
 }

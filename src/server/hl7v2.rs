@@ -1,8 +1,8 @@
 //! HL7 v2 messages, over MLLP or HTTP: each is answered with an ACK.
 //!
 //! Enters: the bytes of one message, and who sent them. Leaves: the ACK. Invariant: AA means that the message is on disk,
-//! and the same message again (its sender, by certificate and MSH-3 and MSH-4, and MSH-10) is answered with AA and not
-//! sent again.
+//! and the same message again (its principal, MSH-3, MSH-4 and MSH-10) is answered with AA and not sent again, also after
+//! its sender's certificate was renewed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,9 +22,9 @@ use super::records::{no_store, outcome, read, take, unambiguous};
 use super::{Service, clock};
 use crate::acknowledgement::hl7v2::{Acknowledgement, Code, Condition, Trouble};
 use crate::fhir::outcome::{Issue, IssueType};
-use crate::identity::InterfaceName;
 use crate::identity::digest::{hex, sha_256};
 use crate::identity::principal::Action;
+use crate::identity::{InterfaceName, PrincipalId};
 use crate::intake::hl7v2::{Head, Location, MEDIA_TYPES};
 use crate::intake::{Model, Submission};
 use crate::pipeline;
@@ -131,7 +131,7 @@ async fn process(
         Wish::Try => look(service, peer, headers, action, None).await,
     };
     let by = match permitted {
-        Ok(principal) => Some(principal.id.clone()),
+        Ok(principal) => principal.id.clone(),
         Err(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
             let text = "the audit log cannot be written";
             return Acknowledgement::reject(Trouble::new(Condition::Application, text, "send it again later"));
@@ -153,10 +153,10 @@ async fn process(
     };
     let submission = Submission {
         sender: peer.party.clone(),
-        by,
+        by: Some(by.clone()),
         interface: interface.clone(),
         content_type: Some(MEDIA_TYPES[0].to_owned()),
-        idempotency_key: Some(key(&peer.certificate, head)),
+        idempotency_key: Some(key(&by, head)),
         body: bytes.to_vec(),
         received_at: clock::now(),
     };
@@ -205,10 +205,10 @@ impl Terms {
     }
 }
 
-/// The idempotency key of a message: its sender, by the hash of its certificate, and its own id.
-pub(super) fn key(sender: &[u8; 32], head: &Head) -> String {
-    let mut text = Vec::from(*sender);
-    for part in [&head.sending_application, &head.sending_facility, &head.control_id] {
+/// The idempotency key of a message: who sends it, whatever certificate it has now, and the message's own id.
+pub(super) fn key(by: &PrincipalId, head: &Head) -> String {
+    let mut text = Vec::new();
+    for part in [by.as_str(), &head.sending_application, &head.sending_facility, &head.control_id] {
         text.extend_from_slice(&(part.len() as u64).to_be_bytes());
         text.extend_from_slice(part.as_bytes());
     }

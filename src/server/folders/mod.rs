@@ -319,8 +319,7 @@ impl Taking<'_> {
                     self.service.hl7v2.destination(head).map_err(|trouble| Box::new(trouble_line(&trouble)))
                 });
                 let (interface, model) = found?;
-                let sender = sha_256(format!("folder of {}", self.folder.principal).as_bytes());
-                let key = head.as_ref().map(|head| hl7v2::key(&sender, head));
+                let key = head.as_ref().map(|head| hl7v2::key(&self.folder.principal, head));
                 (interface.clone(), Some(model.clone()), key, MEDIA_TYPES[0])
             }
         };
