@@ -365,3 +365,32 @@ fn a_message_is_known_again_when_its_senders_certificate_was_renewed() {
     wait_for("the next to arrive", || arrived(&bench).iter().any(|bundle| focus(bundle).0 == "update"));
     assert_eq!(arrived(&bench).len(), 2, "the first arrived twice");
 }
+
+#[test]
+fn what_there_is_no_room_for_now_is_not_answered_and_taken_when_it_is_sent_again() {
+    let section = String::from_utf8(ways_in::sample("hl7v2.toml")).expect("it is text");
+    let address = ways_in::free_address();
+    let (site, _) = ways_in::site(&section.replace("127.0.0.1:2575", &address.to_string()));
+    let file = site.gateway_folder().join("weir.toml");
+    let text = std::fs::read_to_string(&file).expect("it is there");
+    std::fs::write(&file, text.replace("payload_key =", "max_waiting_messages = 1\npayload_key =")).expect("written");
+    let bench = Bench::of(site);
+    let endpoint = bench.site.endpoint();
+    bench.runtime.block_on(async {
+        let mut line = Line::open(address, &endpoint).await;
+        assert_eq!(msa(&line.exchange(&message("adt-a01.hl7")).await).0, "AA");
+        line.send(&frame(&message("adt-a08.hl7"))).await;
+        assert_eq!(line.ack().await, None, "an ACK would end what the sender can still send");
+        // What is on disk is still known.
+        let mut line = Line::open(address, &endpoint).await;
+        assert_eq!(msa(&line.exchange(&message("adt-a01.hl7")).await).0, "AA");
+    });
+    let later = bench.post("/hl7v2", &ER7, message("adt-a08.hl7"));
+    let text = String::from_utf8_lossy(&later.body).into_owned();
+    assert_eq!(later.status, StatusCode::SERVICE_UNAVAILABLE, "{text}");
+    assert!(later.headers.contains_key("retry-after") && !text.contains("MSA|"), "{text}");
+    let _trust = bench.site.start_partner("trust", &[]);
+    wait_for("the first to arrive", || arrived(&bench).len() == 1);
+    wait_for("the other to be taken", || bench.post("/hl7v2", &ER7, message("adt-a08.hl7")).status == StatusCode::OK);
+    wait_for("the other to arrive", || arrived(&bench).len() == 2);
+}

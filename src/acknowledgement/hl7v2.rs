@@ -1,8 +1,8 @@
 //! What came of an HL7 v2 message → its ACK, in original mode (HL7 v2.5.1 chapter 2, 2.9.2).
 //!
 //! AA: the message is on disk, now or since an earlier time. AE: it was understood and cannot be processed. AR: it is
-//! rejected for what it is (type, version, processing id, no message at all), or for now, whatever it says. Each trouble
-//! is an ERR segment with segment and field; no value of the message but those of its MSH that are echoed.
+//! rejected for what it is (type, version, processing id, no message at all), or for who sent it. What cannot be taken now
+//! gets no acknowledgement: many senders take any as final. Each trouble is an ERR segment with segment and field; no value of the message but those of its MSH that are echoed.
 
 use time::UtcOffset;
 
@@ -11,7 +11,7 @@ use crate::fhir::Instant;
 use crate::fhir::outcome::{Issue, IssueType};
 use crate::intake::hl7v2::{Head, Location};
 use crate::intake::{self, Model};
-use crate::refusal::{Refusal, Retry};
+use crate::refusal::Refusal;
 
 /// ERR segments of one acknowledgement.
 const MOST_TROUBLES: usize = 20;
@@ -126,12 +126,11 @@ impl Acknowledgement {
         Acknowledgement { code: Code::Reject, troubles: vec![trouble] }
     }
 
-    /// What a refusal means for the message; `model` says where its record came from.
+    /// What a refusal that is not for now alone means for the message; `model` says where its record came from.
     pub fn of(refusal: &Refusal, model: &Model) -> Acknowledgement {
         let code = match refusal {
             Refusal::UnknownInterface { .. } | Refusal::UnknownSender => Code::Reject,
             Refusal::Intake(intake::Error::MediaType(_) | intake::Error::Hl7v2(_)) => Code::Reject,
-            _ if refusal.retry() == Retry::Later => Code::Reject,
             _ => Code::Error,
         };
         let errors = refusal.issues().into_iter().filter(Issue::is_error);

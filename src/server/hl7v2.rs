@@ -1,6 +1,7 @@
 //! HL7 v2 messages, over MLLP or HTTP: each is answered with an ACK.
 //!
-//! Enters: the bytes of one message, and who sent them. Leaves: the ACK. Invariant: AA means that the message is on disk,
+//! Enters: the bytes of one message, and who sent them. Leaves: the ACK; none when it
+//! cannot be taken now, so that the sender repeats it. Invariant: AA means that the message is on disk,
 //! and the same message again (its principal, MSH-3, MSH-4 and MSH-10) is answered with AA and not sent again, also after
 //! its sender's certificate was renewed.
 
@@ -18,7 +19,7 @@ use tracing::{Instrument as _, field, info_span};
 use super::access::{look, permit};
 use super::listener::Peer;
 use super::ration::Account;
-use super::records::{no_store, outcome, read, take, unambiguous};
+use super::records::{later, no_store, outcome, read, take, unambiguous};
 use super::{Service, clock};
 use crate::acknowledgement::hl7v2::{Acknowledgement, Code, Condition, Trouble};
 use crate::fhir::outcome::{Issue, IssueType};
@@ -28,6 +29,7 @@ use crate::identity::{InterfaceName, PrincipalId};
 use crate::intake::hl7v2::{Head, Location, MEDIA_TYPES};
 use crate::intake::{Model, Submission};
 use crate::pipeline;
+use crate::refusal::Retry;
 
 /// The application that ACKs come from when a message does not say whom it is for.
 const APPLICATION: &str = "WEIR";
@@ -84,21 +86,22 @@ impl Answer {
     }
 }
 
-/// The answer to a message that was too long to be read, or did not end: an AR.
+/// The answer to a message that was too long to be read: an AR.
 pub(super) fn cut_off(service: &Service, beginning: &[u8], text: &str) -> Answer {
     let hint = "send less in one message, or ask the operator to raise the limit";
     let rejected = Acknowledgement::reject(Trouble::new(Condition::Application, text, hint));
     Answer::of(&rejected, Head::read(beginning).as_ref(), service, beginning)
 }
 
-/// Answers a message. What the request took is kept until it is done, whatever its sender does meanwhile.
+/// Answers a message; `None` when it cannot be taken now, whatever it says. What the request took is kept until it is done,
+/// whatever its sender does meanwhile.
 pub(super) async fn answer(
     service: Arc<Service>,
     (peer, account): (Peer, Account),
     headers: HeaderMap,
     bytes: Vec<u8>,
     wish: Wish,
-) -> Answer {
+) -> Option<Answer> {
     let span = info_span!("hl7v2", principal = field::Empty);
     let beginning: Vec<u8> = bytes.iter().copied().take(64 << 10).collect();
     let answering = {
@@ -106,24 +109,25 @@ pub(super) async fn answer(
         async move {
             let head = Head::read(&bytes);
             let came = process(&service, (&peer, &account), &headers, (head.as_ref(), &bytes), wish).await;
-            let answer = Answer::of(&came, head.as_ref(), &service, &bytes);
+            let answer = came.map(|came| Answer::of(&came, head.as_ref(), &service, &bytes));
             drop(account);
             answer
         }
     };
     match tokio::spawn(answering.instrument(span)).await {
         Ok(answer) => answer,
-        Err(_) => cut_off(&service, &beginning, "the gateway failed while it took the message"),
+        Err(_) => Some(cut_off(&service, &beginning, "the gateway failed while it took the message")),
     }
 }
 
+/// What came of a message; `None` when it cannot be taken now.
 async fn process(
     service: &Service,
     (peer, account): (&Peer, &Account),
     headers: &HeaderMap,
     (head, bytes): (Option<&Head>, &[u8]),
     wish: Wish,
-) -> Acknowledgement {
+) -> Option<Acknowledgement> {
     let started = Stopwatch::now();
     let action = if wish == Wish::Send { Action::Submit } else { Action::Preview };
     let permitted = match wish {
@@ -132,24 +136,22 @@ async fn process(
     };
     let by = match permitted {
         Ok(principal) => principal.id.clone(),
-        Err(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
-            let text = "the audit log cannot be written";
-            return Acknowledgement::reject(Trouble::new(Condition::Application, text, "send it again later"));
-        }
+        // The audit log cannot be written.
+        Err(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => return None,
         Err(_) => {
             let text = format!("the sender's certificate is not one that may {action}");
             let hint = "ask the gateway's operator: weir.toml lists who may do what";
-            return Acknowledgement::reject(Trouble::new(Condition::Application, text, hint));
+            return Some(Acknowledgement::reject(Trouble::new(Condition::Application, text, hint)));
         }
     };
     let Some(head) = head else {
         let text = "the message does not begin with an MSH segment";
         let hint = "send ER7: MSH, five separators, fields";
-        return Acknowledgement::reject(Trouble::new(Condition::SegmentSequence, text, hint));
+        return Some(Acknowledgement::reject(Trouble::new(Condition::SegmentSequence, text, hint)));
     };
     let (interface, model) = match service.hl7v2.destination(head) {
         Ok(found) => found,
-        Err(trouble) => return Acknowledgement::reject(*trouble),
+        Err(trouble) => return Some(Acknowledgement::reject(*trouble)),
     };
     let submission = Submission {
         sender: peer.party.clone(),
@@ -169,8 +171,9 @@ async fn process(
     };
     drop(working);
     match came {
-        Ok(()) => Acknowledgement::accept(),
-        Err(refusal) => Acknowledgement::of(&refusal, model),
+        Ok(()) => Some(Acknowledgement::accept()),
+        Err(refusal) if refusal.retry() == Retry::Later => None,
+        Err(refusal) => Some(Acknowledgement::of(&refusal, model)),
     }
 }
 
@@ -245,7 +248,16 @@ pub(super) async fn post(
         Ok(bytes) => bytes,
         Err(response) => return *response,
     };
-    answer(service, (peer, account), headers, bytes, wish).await.into_response()
+    match answer(service, (peer, account), headers, bytes, wish).await {
+        Some(answer) => answer.into_response(),
+        None => not_now(),
+    }
+}
+
+/// 503 without an ACK: an AR would be final to many senders.
+fn not_now() -> Response {
+    let issue = Issue::error(IssueType::Transient, "the message cannot be taken now; nothing was accepted");
+    later(outcome(StatusCode::SERVICE_UNAVAILABLE, &[issue.hint("send the same message again in a few seconds")]), 5)
 }
 
 /// Whether a `Content-Type` is one of ER7.
