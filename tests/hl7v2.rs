@@ -216,7 +216,7 @@ fn what_cannot_be_taken_is_answered_with_segment_and_field_and_no_value() {
     // A dry run goes all the way and keeps nothing.
     let _trust = bench.site.start_partner("trust", &[]);
     let tried = bench.post("/hl7v2?dry-run", &ER7, a01());
-    assert_eq!((tried.status, msa(&String::from_utf8_lossy(&tried.body)).0), (StatusCode::OK, "AA"));
+    assert_eq!(tried.headers["weir-dry-run"], "would-be-accepted");
     let older = [("content-type", "x-application/hl7-v2+er7")];
     assert_eq!(bench.post("/hl7v2", &older, a01()).status, StatusCode::OK);
     wait_for("the other to arrive", || arrived(&bench).len() == 1);
@@ -393,4 +393,22 @@ fn what_there_is_no_room_for_now_is_not_answered_and_taken_when_it_is_sent_again
     wait_for("the first to arrive", || arrived(&bench).len() == 1);
     wait_for("the other to be taken", || bench.post("/hl7v2", &ER7, message("adt-a08.hl7")).status == StatusCode::OK);
     wait_for("the other to arrive", || arrived(&bench).len() == 2);
+}
+
+#[test]
+fn a_dry_run_is_never_answered_like_a_message_that_is_kept() {
+    let (bench, _) = bench("");
+    let tried = bench.post("/hl7v2?dry-run", &ER7, message("adt-a01.hl7"));
+    let ack = String::from_utf8_lossy(&tried.body).into_owned();
+    assert_eq!((tried.status, msa(&ack)), (StatusCode::INTERNAL_SERVER_ERROR, ("AE", "PAS-000601")));
+    assert_eq!(tried.headers["weir-dry-run"], "would-be-accepted");
+    let told = "|0^Message accepted^HL70357|I|||dry run: nothing was kept; it would have been accepted|";
+    assert!(errors(&ack)[0].contains(told), "{ack}");
+    let wrong = bench.post("/hl7v2?dry-run", &ER7, message("adt-a01.hl7").replace("19870512", "secret"));
+    let ack = String::from_utf8_lossy(&wrong.body).into_owned();
+    assert_eq!(wrong.headers["weir-dry-run"], "would-be-refused");
+    assert_eq!(msa(&ack).0, "AE");
+    assert!(errors(&ack)[0].contains("|102^Data type error^HL70357|E|"), "{ack}");
+    let sent = bench.post("/hl7v2", &ER7, message("adt-a01.hl7"));
+    assert_eq!((sent.status, sent.headers.get("weir-dry-run")), (StatusCode::OK, None));
 }

@@ -1,6 +1,6 @@
 //! What came of an HL7 v2 message → its ACK, in original mode (HL7 v2.5.1 chapter 2, 2.9.2).
 //!
-//! AA: the message is on disk, now or since an earlier time. AE: it was understood and cannot be processed. AR: it is
+//! AA: the message is on disk, now or since an earlier time. AE: it was understood and cannot be processed, or was only tried. AR: it is
 //! rejected for what it is (type, version, processing id, no message at all), or for who sent it. What cannot be taken now
 //! gets no acknowledgement: many senders take any as final. Each trouble is an ERR segment with segment and field; no value of the message but those of its MSH that are echoed.
 
@@ -41,6 +41,8 @@ impl Code {
 /// What is wrong, by the codes of HL7 table 0357.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
+    /// 0: nothing is wrong.
+    Accepted,
     /// 100: a segment is not where it should be, or not there.
     SegmentSequence,
     /// 101
@@ -66,6 +68,7 @@ pub enum Condition {
 impl Condition {
     fn coded(self) -> (u16, &'static str) {
         match self {
+            Condition::Accepted => (0, "Message accepted"),
             Condition::SegmentSequence => (100, "Segment sequence error"),
             Condition::RequiredField => (101, "Required field missing"),
             Condition::DataType => (102, "Data type error"),
@@ -111,7 +114,7 @@ impl Trouble {
 pub struct Acknowledgement {
     /// MSA-1.
     pub code: Code,
-    /// What is wrong with it; none when it was accepted.
+    /// What is wrong with it, or is to be known; none when it was accepted.
     pub troubles: Vec<Trouble>,
 }
 
@@ -119,6 +122,18 @@ impl Acknowledgement {
     /// It was accepted.
     pub fn accept() -> Acknowledgement {
         Acknowledgement { code: Code::Accept, troubles: Vec::new() }
+    }
+
+    /// It was tried, and would have been accepted: AE, since nothing of it is on disk.
+    pub fn tried() -> Acknowledgement {
+        let text = "dry run: nothing was kept; it would have been accepted";
+        let told = Trouble::new(Condition::Accepted, text, "send it without dry-run");
+        Acknowledgement { code: Code::Error, troubles: vec![told] }
+    }
+
+    /// Whether nothing is wrong with the message.
+    pub fn is_good(&self) -> bool {
+        self.troubles.iter().all(|trouble| trouble.condition == Condition::Accepted)
     }
 
     /// It is rejected for one thing.
@@ -255,8 +270,9 @@ impl Encoder {
             }
             place
         });
+        let severity = if trouble.condition == Condition::Accepted { 'I' } else { 'E' };
         let (text, hint) = (self.text(&trouble.text, 250), self.text(&trouble.hint, 250));
-        format!("ERR{s}{s}{place}{s}{code}{c}{words}{c}HL70357{s}E{s}{s}{s}{text}{s}{hint}\r")
+        format!("ERR{s}{s}{place}{s}{code}{c}{words}{c}HL70357{s}{severity}{s}{s}{s}{text}{s}{hint}\r")
     }
 
     /// Text with what separates it escaped, and cut.

@@ -3,7 +3,7 @@
 //! Enters: the bytes of one message, and who sent them. Leaves: the ACK; none when it
 //! cannot be taken now, so that the sender repeats it. Invariant: AA means that the message is on disk,
 //! and the same message again (its principal, MSH-3, MSH-4 and MSH-10) is answered with AA and not sent again, also after
-//! its sender's certificate was renewed.
+//! its sender's certificate was renewed. What is only tried never gets AA.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::Instant as Stopwatch;
 use axum::body::Body;
 use axum::extract::{Extension, RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tracing::{Instrument as _, field, info_span};
 
@@ -36,6 +36,9 @@ const APPLICATION: &str = "WEIR";
 
 /// Versions of HL7 v2 that are taken: those whose segments are read alike.
 const VERSIONS: [&str; 11] = ["2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.7.1", "2.8", "2.8.1", "2.8.2"];
+
+/// What a dry run found, in a header of its answer.
+const DRY_RUN: HeaderName = HeaderName::from_static("weir-dry-run");
 
 /// The longest MSH-10 (HL7 v2.7 and later; 20 before).
 const LONGEST_ID: usize = 199;
@@ -63,6 +66,8 @@ pub(super) enum Wish {
 pub(super) struct Answer {
     pub(super) code: Code,
     pub(super) message: String,
+    /// Whether nothing is wrong with the message.
+    is_good: bool,
 }
 
 impl Answer {
@@ -71,9 +76,11 @@ impl Answer {
         // The same message is answered under the same id.
         let id = hex(&sha_256(&[b"acknowledgement ", bytes].concat())[..10]);
         let message = acknowledgement.message(head, (APPLICATION, facility.as_str()), &id, clock::now());
-        Answer { code: acknowledgement.code, message }
+        Answer { code: acknowledgement.code, message, is_good: acknowledgement.is_good() }
     }
+}
 
+impl IntoResponse for Answer {
     /// As HL7 over HTTP answers.
     fn into_response(self) -> Response {
         let status = match self.code {
@@ -166,12 +173,15 @@ async fn process(
     let separators = bytes.iter().filter(|byte| byte.is_ascii_punctuation()).count();
     let working = account.work(bytes.len() + separators * 16).await;
     let came = match wish {
-        Wish::Send => take(service, submission, started).await.map(drop),
-        Wish::Try => pipeline::dry_run(&service.gateway, submission, clock::now()).await.map(drop),
+        Wish::Send => take(service, submission, started).await.map(|_| Acknowledgement::accept()),
+        Wish::Try => {
+            let tried = pipeline::dry_run(&service.gateway, submission, clock::now()).await;
+            tried.map(|_| Acknowledgement::tried())
+        }
     };
     drop(working);
     match came {
-        Ok(()) => Some(Acknowledgement::accept()),
+        Ok(came) => Some(came),
         Err(refusal) if refusal.retry() == Retry::Later => None,
         Err(refusal) => Some(Acknowledgement::of(&refusal, model)),
     }
@@ -249,6 +259,10 @@ pub(super) async fn post(
         Err(response) => return *response,
     };
     match answer(service, (peer, account), headers, bytes, wish).await {
+        Some(answer) if wish == Wish::Try => {
+            let would_be = if answer.is_good { "would-be-accepted" } else { "would-be-refused" };
+            ([(DRY_RUN, would_be)], answer).into_response()
+        }
         Some(answer) => answer.into_response(),
         None => not_now(),
     }
