@@ -412,3 +412,22 @@ fn a_dry_run_is_never_answered_like_a_message_that_is_kept() {
     let sent = bench.post("/hl7v2", &ER7, message("adt-a01.hl7"));
     assert_eq!((sent.status, sent.headers.get("weir-dry-run")), (StatusCode::OK, None));
 }
+
+#[test]
+fn times_without_an_offset_are_those_of_clocks_in_the_uk() {
+    let (bench, _) = bench("");
+    let _trust = bench.site.start_partner("trust", &[]);
+    // Sent in winter, with its offset, about a summer's day.
+    let summer = message("adt-a01.hl7").replace("20260303090000", "20250703090000");
+    let answer = bench.post("/hl7v2", &ER7, summer.clone());
+    assert_eq!(answer.status, StatusCode::OK, "{}", String::from_utf8_lossy(&answer.body));
+    wait_for("it to arrive", || arrived(&bench).len() == 1);
+    let bundle = arrived(&bench).remove(0);
+    assert_eq!(focus(&bundle).1["period"]["start"], "2025-07-03T09:00:00+01:00");
+    // The hour that was not.
+    let skipped = summer.replace("20250703090000", "20250330013000").replace("PAS-000601", "PAS-000602");
+    let answer = bench.post("/hl7v2", &ER7, skipped);
+    let ack = String::from_utf8_lossy(&answer.body).into_owned();
+    assert_eq!(msa(&ack).0, "AE");
+    assert!(errors(&ack)[0].contains("|PV1^1^44^1|102^"), "{ack}");
+}

@@ -13,7 +13,7 @@ mod table;
 
 use std::borrow::Cow;
 
-pub use self::model::Model;
+pub use self::model::{Clock, Model};
 pub use self::rows::{Numbered, RowFault, Rows, Unreadable as RowsUnreadable};
 pub use self::syntax::{Reads, media_type};
 pub use self::table::{Header, HeaderFault, Row};

@@ -111,3 +111,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn by_a_clock_in_the_uk_the_offset_of_msh_7_is_that_of_msh_7_alone() {
+    let model = sample().with_clock(Clock::Uk);
+    let json = record(MESSAGE.as_bytes(), &model).expect("it is a message");
+    assert!(json.contains(r#""at":"2026-01-01T12:00:00+01:00"},"PID""#), "{json}");
+    assert!(json.contains(r#""value":["one","two^2"],"at":"2026-01-01T12:00:00+00:00""#), "{json}");
+    assert!(json.contains(r#""at":"2026-01-01T12:00:00-05:00""#), "{json}");
+}
