@@ -431,3 +431,17 @@ fn times_without_an_offset_are_those_of_clocks_in_the_uk() {
     assert_eq!(msa(&ack).0, "AE");
     assert!(errors(&ack)[0].contains("|PV1^1^44^1|102^"), "{ack}");
 }
+
+#[test]
+fn a_message_that_is_stamped_anew_when_it_is_sent_again_is_the_same() {
+    let (bench, _) = bench("");
+    let first = message("adt-a01.hl7");
+    let anew = first.replacen("20260303091500+0000", "20260303094501+0000", 1);
+    assert_ne!(first, anew);
+    for (sent, expected) in [(&first, "AA"), (&anew, "AA"), (&anew.replace("Ada", "Bea"), "AE")] {
+        let answer = bench.post("/hl7v2", &ER7, sent.clone());
+        assert_eq!(msa(&String::from_utf8_lossy(&answer.body)).0, expected);
+    }
+    let _trust = bench.site.start_partner("trust", &[]);
+    wait_for("it to arrive", || arrived(&bench).len() == 1);
+}

@@ -20,6 +20,7 @@ pub use self::head::Head;
 pub use self::location::Location;
 use super::model::{Clock, Element, Kind, Model, Place};
 use crate::fhir::Writer;
+use crate::identity::digest::sha_256;
 
 /// The media types of ER7: HL7 over HTTP, and the older spelling.
 pub const MEDIA_TYPES: [&str; 3] = ["application/hl7-v2", "application/hl7-v2+er7", "x-application/hl7-v2+er7"];
@@ -66,6 +67,16 @@ pub fn record(bytes: &[u8], model: &Model) -> Result<String, Unreadable> {
     }
     out.end_object();
     Ok(out.finish())
+}
+
+/// SHA-256 of a message without MSH-7: some systems stamp a message anew each time they send it.
+pub fn digest_without_stamp(bytes: &[u8]) -> [u8; 32] {
+    let head = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    let separator = head.get(3);
+    let mut ends = head.iter().enumerate().filter(|(_, byte)| Some(*byte) == separator).map(|(at, _)| at);
+    let Some(before) = ends.nth(5) else { return sha_256(bytes) };
+    let after = ends.next().unwrap_or(head.len());
+    sha_256(&[&bytes[..=before], &bytes[after..]].concat())
 }
 
 fn segment_fault(number: usize, what: &str) -> Unreadable {
