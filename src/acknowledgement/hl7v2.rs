@@ -133,7 +133,7 @@ impl Acknowledgement {
 
     /// Whether nothing is wrong with the message.
     pub fn is_good(&self) -> bool {
-        self.troubles.iter().all(|trouble| trouble.condition == Condition::Accepted)
+        self.code == Code::Accept || self.troubles.iter().any(|trouble| trouble.condition == Condition::Accepted)
     }
 
     /// It is rejected for one thing.
