@@ -37,7 +37,7 @@ use crate::identity::tls::{
     Credentials, ServerTls, TrustAnchors, TrustFiles, client_config, server_config, system_clock,
 };
 use crate::identity::{AgreementId, InterfaceName, PartyId};
-use crate::intake::Model;
+use crate::intake::{Clock, Model};
 use crate::mapping::{self, CompiledMap, Diagnostic, MapFile, Mappings};
 use crate::pipeline::inbound::Inbound;
 use crate::pipeline::{Current, EMERGENCY, Gateway, IfMissing, Interface, Stages};

@@ -1,5 +1,7 @@
 //! Dates and times of HL7 v2 (DT, TS, DTM) as FHIR writes them.
 
+use std::ops::Range;
+
 use ::time::{Date, Month};
 
 use crate::fhir::uk_time;
@@ -47,9 +49,9 @@ pub(super) fn time(text: &str, clock: &Clock) -> Option<String> {
 fn zone(digits: &str, clock: &Clock) -> Option<String> {
     match clock {
         Clock::Message => None,
-        Clock::Offset(offset) => Some(offset.as_ref().to_owned()),
+        Clock::Offset(offset) => Some(offset.to_string()),
         Clock::Uk => {
-            let number = |place| digits.get(place)?.parse::<u8>().ok();
+            let number = |place: Range<usize>| digits.get(place)?.parse::<u8>().ok();
             let month = Month::try_from(number(4..6)?).ok()?;
             let date = Date::from_calendar_date(digits.get(..4)?.parse().ok()?, month, number(6..8)?).ok()?;
             let offset = uk_time::offset_of(date.with_hms(number(8..10)?, number(10..12)?, 0).ok()?)?;
