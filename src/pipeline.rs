@@ -399,7 +399,7 @@ async fn queue(
     Span::current().record("message_id", field::display(received.message()));
     let lacks = essential::missing(&stages, &received);
     if let Some(record) = gateway.store().message(received.message()).await.map_err(outbox::Error::Store)? {
-        return Ok(Queued::repeat(&record, &received.digest())?.lacking(lacks));
+        return Ok(Queued::repeat(&record, &received.sameness())?.lacking(lacks));
     }
     gateway.store().room().await.map_err(outbox::Error::from)?;
     let at = now();

@@ -13,13 +13,15 @@ use std::time::Duration;
 use hyper::StatusCode;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
-use support::{Bench, http_get, wait_for, weir};
+use support::{Bench, DemoSite, http_get, wait_for, weir};
+use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weir::config::Endpoint;
+use weir::identity::issuance::{Authority, Validity};
 
 const ER7: [(&str, &str); 1] = [("content-type", "application/hl7-v2")];
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -214,7 +216,7 @@ fn what_cannot_be_taken_is_answered_with_segment_and_field_and_no_value() {
     // A dry run goes all the way and keeps nothing.
     let _trust = bench.site.start_partner("trust", &[]);
     let tried = bench.post("/hl7v2?dry-run", &ER7, a01());
-    assert_eq!((tried.status, msa(&String::from_utf8_lossy(&tried.body)).0), (StatusCode::OK, "AA"));
+    assert_eq!(tried.headers["weir-dry-run"], "would-be-accepted");
     let older = [("content-type", "x-application/hl7-v2+er7")];
     assert_eq!(bench.post("/hl7v2", &older, a01()).status, StatusCode::OK);
     wait_for("the other to arrive", || arrived(&bench).len() == 1);
@@ -324,4 +326,119 @@ fn a_certificate_that_may_not_submit_is_rejected_and_a_shutdown_answers_what_it_
         assert_eq!(line.ack().await, None, "it is closed");
     });
     assert_eq!(gateway.terminate(), Some(0));
+}
+
+/// Credentials of the provider from an authority that the test holds, where the site has them.
+fn renew(site: &DemoSite, authority: &Authority) {
+    let validity = Validity::days(OffsetDateTime::now_utc(), 1);
+    let host = site.endpoint().uri.host().expect("it has a host").to_owned();
+    let pki = site.path("gateway/pki");
+    std::fs::write(pki.join("provider-ca.pem"), authority.certificate_pem()).expect("it is written");
+    for name in ["gateway", "records"] {
+        let party = "DEMOP".parse().expect("an ODS code");
+        let issued = authority.issue(&party, "provider.example", &[&host], validity).expect("a certificate");
+        std::fs::write(pki.join(format!("{name}.pem")), issued.certificate_pem).expect("it is written");
+        std::fs::write(pki.join(format!("{name}.key")), issued.key_pem).expect("it is written");
+    }
+}
+
+#[test]
+fn a_message_is_known_again_when_its_senders_certificate_was_renewed() {
+    let section = String::from_utf8(ways_in::sample("hl7v2.toml")).expect("it is text");
+    let section = section.replace("127.0.0.1:2575", &ways_in::free_address().to_string());
+    let (site, _) = ways_in::site(&section);
+    let authority = Authority::new("Test provider CA", Validity::days(OffsetDateTime::now_utc(), 1));
+    let authority = authority.expect("an authority");
+    let submit = |site: DemoSite| {
+        renew(&site, &authority);
+        let bench = Bench::of(site);
+        let answer = bench.post("/hl7v2", &ER7, message("adt-a01.hl7"));
+        assert_eq!(msa(&String::from_utf8_lossy(&answer.body)), ("AA", "PAS-000601"));
+        let (_, metrics) = http_get(bench.site.operations(), "/metrics").expect("the gateway answers");
+        let waiting = metrics.lines().find(|line| line.starts_with("weir_outbox_messages ")).map(str::to_owned);
+        (bench.kill(), waiting)
+    };
+    let (site, first) = submit(site);
+    assert_eq!(first.as_deref(), Some("weir_outbox_messages 1"));
+    assert_eq!(submit(site).1, first, "it became two");
+}
+
+#[test]
+fn what_there_is_no_room_for_now_is_not_answered_and_taken_when_it_is_sent_again() {
+    let section = String::from_utf8(ways_in::sample("hl7v2.toml")).expect("it is text");
+    let address = ways_in::free_address();
+    let (site, _) = ways_in::site(&section.replace("127.0.0.1:2575", &address.to_string()));
+    let file = site.gateway_folder().join("weir.toml");
+    let text = std::fs::read_to_string(&file).expect("it is there");
+    std::fs::write(&file, text.replace("payload_key =", "max_waiting_messages = 1\npayload_key =")).expect("written");
+    let bench = Bench::of(site);
+    let endpoint = bench.site.endpoint();
+    bench.runtime.block_on(async {
+        let mut line = Line::open(address, &endpoint).await;
+        assert_eq!(msa(&line.exchange(&message("adt-a01.hl7")).await).0, "AA");
+        line.send(&frame(&message("adt-a08.hl7"))).await;
+        assert_eq!(line.ack().await, None, "an ACK would end what the sender can still send");
+        // What is on disk is still known.
+        let mut line = Line::open(address, &endpoint).await;
+        assert_eq!(msa(&line.exchange(&message("adt-a01.hl7")).await).0, "AA");
+    });
+    let later = bench.post("/hl7v2", &ER7, message("adt-a08.hl7"));
+    let text = String::from_utf8_lossy(&later.body).into_owned();
+    assert_eq!(later.status, StatusCode::SERVICE_UNAVAILABLE, "{text}");
+    assert!(later.headers.contains_key("retry-after") && !text.contains("MSA|"), "{text}");
+    let _trust = bench.site.start_partner("trust", &[]);
+    wait_for("the first to arrive", || arrived(&bench).len() == 1);
+    wait_for("the other to be taken", || bench.post("/hl7v2", &ER7, message("adt-a08.hl7")).status == StatusCode::OK);
+    wait_for("the other to arrive", || arrived(&bench).len() == 2);
+}
+
+#[test]
+fn a_dry_run_is_never_answered_like_a_message_that_is_kept() {
+    let (bench, _) = bench("");
+    let tried = bench.post("/hl7v2?dry-run", &ER7, message("adt-a01.hl7"));
+    let ack = String::from_utf8_lossy(&tried.body).into_owned();
+    assert_eq!((tried.status, msa(&ack)), (StatusCode::INTERNAL_SERVER_ERROR, ("AE", "PAS-000601")));
+    assert_eq!(tried.headers["weir-dry-run"], "would-be-accepted");
+    let told = "|0^Message accepted^HL70357|I|||dry run: nothing was kept; it would have been accepted|";
+    assert!(errors(&ack)[0].contains(told), "{ack}");
+    let wrong = bench.post("/hl7v2?dry-run", &ER7, message("adt-a01.hl7").replace("19870512", "secret"));
+    let ack = String::from_utf8_lossy(&wrong.body).into_owned();
+    assert_eq!(wrong.headers["weir-dry-run"], "would-be-refused");
+    assert_eq!(msa(&ack).0, "AE");
+    assert!(errors(&ack)[0].contains("|102^Data type error^HL70357|E|"), "{ack}");
+    let sent = bench.post("/hl7v2", &ER7, message("adt-a01.hl7"));
+    assert_eq!((sent.status, sent.headers.get("weir-dry-run")), (StatusCode::OK, None));
+}
+
+#[test]
+fn times_without_an_offset_are_those_of_clocks_in_the_uk() {
+    let (bench, _) = bench("");
+    let _trust = bench.site.start_partner("trust", &[]);
+    // Sent in winter, with its offset, about a summer's day.
+    let summer = message("adt-a01.hl7").replace("20260303090000", "20250703090000");
+    let answer = bench.post("/hl7v2", &ER7, summer.clone());
+    assert_eq!(answer.status, StatusCode::OK, "{}", String::from_utf8_lossy(&answer.body));
+    wait_for("it to arrive", || arrived(&bench).len() == 1);
+    let bundle = arrived(&bench).remove(0);
+    assert_eq!(focus(&bundle).1["period"]["start"], "2025-07-03T09:00:00+01:00");
+    // The hour that was not.
+    let skipped = summer.replace("20250703090000", "20250330013000").replace("PAS-000601", "PAS-000602");
+    let answer = bench.post("/hl7v2", &ER7, skipped);
+    let ack = String::from_utf8_lossy(&answer.body).into_owned();
+    assert_eq!(msa(&ack).0, "AE");
+    assert!(errors(&ack)[0].contains("|PV1^1^44^1|102^"), "{ack}");
+}
+
+#[test]
+fn a_message_that_is_stamped_anew_when_it_is_sent_again_is_the_same() {
+    let (bench, _) = bench("");
+    let first = message("adt-a01.hl7");
+    let anew = first.replacen("20260303091500+0000", "20260303094501+0000", 1);
+    assert_ne!(first, anew);
+    for (sent, expected) in [(&first, "AA"), (&anew, "AA"), (&anew.replace("Ada", "Bea"), "AE")] {
+        let answer = bench.post("/hl7v2", &ER7, sent.clone());
+        assert_eq!(msa(&String::from_utf8_lossy(&answer.body)).0, expected);
+    }
+    let _trust = bench.site.start_partner("trust", &[]);
+    wait_for("it to arrive", || arrived(&bench).len() == 1);
 }

@@ -1,8 +1,8 @@
 //! What came of an HL7 v2 message → its ACK, in original mode (HL7 v2.5.1 chapter 2, 2.9.2).
 //!
-//! AA: the message is on disk, now or since an earlier time. AE: it was understood and cannot be processed. AR: it is
-//! rejected for what it is (type, version, processing id, no message at all), or for now, whatever it says. Each trouble
-//! is an ERR segment with segment and field; no value of the message but those of its MSH that are echoed.
+//! AA: the message is on disk, now or since an earlier time. AE: it was understood and cannot be processed, or was only tried. AR: it is
+//! rejected for what it is (type, version, processing id, no message at all), or for who sent it. What cannot be taken now
+//! gets no acknowledgement: many senders take any as final. Each trouble is an ERR segment with segment and field; no value of the message but those of its MSH that are echoed.
 
 use time::UtcOffset;
 
@@ -11,7 +11,7 @@ use crate::fhir::Instant;
 use crate::fhir::outcome::{Issue, IssueType};
 use crate::intake::hl7v2::{Head, Location};
 use crate::intake::{self, Model};
-use crate::refusal::{Refusal, Retry};
+use crate::refusal::Refusal;
 
 /// ERR segments of one acknowledgement.
 const MOST_TROUBLES: usize = 20;
@@ -41,6 +41,8 @@ impl Code {
 /// What is wrong, by the codes of HL7 table 0357.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
+    /// 0: nothing is wrong.
+    Accepted,
     /// 100: a segment is not where it should be, or not there.
     SegmentSequence,
     /// 101
@@ -66,6 +68,7 @@ pub enum Condition {
 impl Condition {
     fn coded(self) -> (u16, &'static str) {
         match self {
+            Condition::Accepted => (0, "Message accepted"),
             Condition::SegmentSequence => (100, "Segment sequence error"),
             Condition::RequiredField => (101, "Required field missing"),
             Condition::DataType => (102, "Data type error"),
@@ -111,7 +114,7 @@ impl Trouble {
 pub struct Acknowledgement {
     /// MSA-1.
     pub code: Code,
-    /// What is wrong with it; none when it was accepted.
+    /// What is wrong with it, or is to be known; none when it was accepted.
     pub troubles: Vec<Trouble>,
 }
 
@@ -121,17 +124,28 @@ impl Acknowledgement {
         Acknowledgement { code: Code::Accept, troubles: Vec::new() }
     }
 
+    /// It was tried, and would have been accepted: AE, since nothing of it is on disk.
+    pub fn tried() -> Acknowledgement {
+        let text = "dry run: nothing was kept; it would have been accepted";
+        let told = Trouble::new(Condition::Accepted, text, "send it without dry-run");
+        Acknowledgement { code: Code::Error, troubles: vec![told] }
+    }
+
+    /// Whether nothing is wrong with the message.
+    pub fn is_good(&self) -> bool {
+        self.code == Code::Accept || self.troubles.iter().any(|trouble| trouble.condition == Condition::Accepted)
+    }
+
     /// It is rejected for one thing.
     pub fn reject(trouble: Trouble) -> Acknowledgement {
         Acknowledgement { code: Code::Reject, troubles: vec![trouble] }
     }
 
-    /// What a refusal means for the message; `model` says where its record came from.
+    /// What a refusal that is not for now alone means for the message; `model` says where its record came from.
     pub fn of(refusal: &Refusal, model: &Model) -> Acknowledgement {
         let code = match refusal {
             Refusal::UnknownInterface { .. } | Refusal::UnknownSender => Code::Reject,
             Refusal::Intake(intake::Error::MediaType(_) | intake::Error::Hl7v2(_)) => Code::Reject,
-            _ if refusal.retry() == Retry::Later => Code::Reject,
             _ => Code::Error,
         };
         let errors = refusal.issues().into_iter().filter(Issue::is_error);
@@ -256,8 +270,9 @@ impl Encoder {
             }
             place
         });
+        let severity = if trouble.condition == Condition::Accepted { 'I' } else { 'E' };
         let (text, hint) = (self.text(&trouble.text, 250), self.text(&trouble.hint, 250));
-        format!("ERR{s}{s}{place}{s}{code}{c}{words}{c}HL70357{s}E{s}{s}{s}{text}{s}{hint}\r")
+        format!("ERR{s}{s}{place}{s}{code}{c}{words}{c}HL70357{s}{severity}{s}{s}{s}{text}{s}{hint}\r")
     }
 
     /// Text with what separates it escaped, and cut.

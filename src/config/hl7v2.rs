@@ -11,6 +11,7 @@ use super::faults::Fault;
 use super::site::{Files, SITE, SideTls, side_tls};
 use super::written;
 use crate::identity::InterfaceName;
+use crate::intake::Clock;
 use crate::pipeline::Interface;
 use crate::server::{Hl7v2Terms, MllpLimits, MllpSide};
 
@@ -23,6 +24,8 @@ pub(super) struct Hl7v2 {
     pub(super) processing_ids: Vec<String>,
     /// The offset of times that have none, in messages whose MSH-7 has none: `+00:00`. Without it such a time is a fault.
     pub(super) default_offset: Option<String>,
+    /// Instead of an offset: `Europe/London`, whose clocks change. It counts whatever offset MSH-7 has.
+    pub(super) default_zone: Option<String>,
     /// The interface of each type: `"ADT^A01" = "visit-notice"`.
     #[serde(default)]
     pub(super) interfaces: BTreeMap<String, InterfaceName>,
@@ -30,9 +33,12 @@ pub(super) struct Hl7v2 {
 
 impl Default for Hl7v2 {
     fn default() -> Hl7v2 {
-        Hl7v2 { processing_ids: production(), default_offset: None, interfaces: BTreeMap::new() }
+        Hl7v2 { processing_ids: production(), default_offset: None, default_zone: None, interfaces: BTreeMap::new() }
     }
 }
+
+/// The zone whose clocks are known.
+const LONDON: &str = "Europe/London";
 
 fn production() -> Vec<String> {
     vec!["P".to_owned()]
@@ -77,6 +83,15 @@ fn six_hundred() -> u64 {
 }
 
 impl Hl7v2 {
+    /// What times are by that have no offset.
+    pub(super) fn clock(&self) -> Clock {
+        match (&self.default_zone, &self.default_offset) {
+            (Some(_), _) => Clock::Uk,
+            (None, Some(offset)) => Clock::Offset(offset.as_str().into()),
+            (None, None) => Clock::Message,
+        }
+    }
+
     /// Checks that each type leads to an interface whose model says how messages are read.
     pub(super) fn check(&self, interfaces: &BTreeMap<InterfaceName, Interface>) -> Result<Hl7v2Terms, Vec<Fault>> {
         let mut faults = Vec::new();
@@ -90,6 +105,13 @@ impl Hl7v2 {
         };
         if self.default_offset.as_deref().is_some_and(|offset| !is_offset(offset)) {
             fault("hl7v2.default_offset is no offset".to_owned(), "write +00:00, or leave it out");
+        }
+        if self.default_zone.as_deref().is_some_and(|zone| zone != LONDON) {
+            fault("hl7v2.default_zone is not one that is known".to_owned(), "write Europe/London, or a default_offset");
+        }
+        if self.default_zone.is_some() && self.default_offset.is_some() {
+            let text = "hl7v2.default_zone and hl7v2.default_offset say both what times are by".to_owned();
+            fault(text, "write one of them; in the UK default_zone");
         }
         if self.processing_ids.is_empty() {
             fault("hl7v2.processing_ids is empty".to_owned(), "write [\"P\"]");
@@ -181,5 +203,30 @@ impl Mllp {
             idle: Duration::from_secs(self.idle_seconds),
         };
         MllpSide { listen: self.listen, tls: tls.tls.clone(), limits }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(text: &str) -> Result<Clock, Vec<String>> {
+        let written: Hl7v2 = toml::from_str(text).expect("it is a section");
+        let faults = |faults: Vec<Fault>| faults.iter().map(ToString::to_string).collect();
+        written.check(&BTreeMap::new()).map(|_| written.clock()).map_err(faults)
+    }
+
+    #[test]
+    fn times_are_by_a_zone_that_is_known_or_by_an_offset() {
+        assert_eq!(checked("default_zone = \"Europe/London\""), Ok(Clock::Uk));
+        assert_eq!(checked("default_offset = \"+01:00\""), Ok(Clock::Offset("+01:00".into())));
+        assert_eq!(checked(""), Ok(Clock::Message));
+        for (text, part) in [
+            ("default_zone = \"Europe/Paris\"", "default_zone is not one that is known"),
+            ("default_zone = \"Europe/London\"\ndefault_offset = \"+00:00\"", "say both"),
+        ] {
+            let faults = checked(text).expect_err(text);
+            assert!(faults.len() == 1 && faults[0].contains(part), "{faults:?}");
+        }
     }
 }

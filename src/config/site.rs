@@ -37,7 +37,7 @@ use crate::identity::tls::{
     Credentials, ServerTls, TrustAnchors, TrustFiles, client_config, server_config, system_clock,
 };
 use crate::identity::{AgreementId, InterfaceName, PartyId};
-use crate::intake::Model;
+use crate::intake::{Clock, Model};
 use crate::mapping::{self, CompiledMap, Diagnostic, MapFile, Mappings};
 use crate::pipeline::inbound::Inbound;
 use crate::pipeline::{Current, EMERGENCY, Gateway, IfMissing, Interface, Stages};
@@ -826,7 +826,7 @@ fn load_interfaces(
     }
     let mut checked = |name: &InterfaceName, interface: &written::Interface| Interface {
         record: interface.record.clone(),
-        model: model(&interface.record, definitions, written.hl7v2.default_offset.as_deref()),
+        model: model(&interface.record, definitions, written.hl7v2.clock()),
         profile: interface.profile.clone(),
         ordered: interface.order_by_subject,
         identified_by: interface.identified_by.clone(),
@@ -839,10 +839,10 @@ fn load_interfaces(
 }
 
 /// The logical model with this URL, as what is not JSON is read by it.
-fn model(url: &str, definitions: &[Document], offset: Option<&str>) -> Option<Arc<Model>> {
+fn model(url: &str, definitions: &[Document], clock: Clock) -> Option<Arc<Model>> {
     let url = without_version(url);
     let definition = definitions.iter().find(|definition| definition.root().text_of("url").as_deref() == Some(url))?;
-    Model::of(definition).map(|model| Arc::new(model.with_offset(offset)))
+    Model::of(definition).map(|model| Arc::new(model.with_clock(clock)))
 }
 
 /// The interface that takes referrals of partners.

@@ -54,7 +54,7 @@ impl Queued {
     /// A submission that repeats what is stored as `record`.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when the stored message came from other bytes.
+    /// [`Error::Conflict`] when the stored message came from another record.
     pub fn repeat(record: &MessageRecord, digest: &[u8; 32]) -> Result<Queued, Error> {
         if record.digest != *digest {
             return Err(Error::Conflict);
@@ -137,7 +137,7 @@ pub async fn enqueue(
     let received = attested.received();
     let agreement = disclosable.agreement();
     let (message, recipient) = (received.message(), agreement.recipient().ods.clone());
-    let digest = received.digest();
+    let digest = received.sameness();
     let new = NewMessage {
         id: message,
         sender: received.sender().clone(),

@@ -36,6 +36,7 @@ pub mod snapshot;
 pub mod terminology;
 pub mod transaction;
 pub(crate) mod uk;
+pub(crate) mod uk_time;
 mod writer;
 #[cfg(feature = "xml")]
 pub mod xml;

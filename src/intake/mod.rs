@@ -13,8 +13,9 @@ mod table;
 
 use std::borrow::Cow;
 
-pub use self::model::Model;
+pub use self::model::{Clock, Model};
 pub use self::rows::{Numbered, RowFault, Rows, Unreadable as RowsUnreadable};
+use self::syntax::Syntax;
 pub use self::syntax::{Reads, media_type};
 pub use self::table::{Header, HeaderFault, Row};
 use crate::fhir::outcome::Issue;
@@ -50,6 +51,7 @@ pub struct Received {
     interface: InterfaceName,
     record: Document,
     digest: [u8; 32],
+    sameness: [u8; 32],
     received_at: Instant,
 }
 
@@ -82,6 +84,11 @@ impl Received {
     /// SHA-256 of the record's bytes.
     pub fn digest(&self) -> [u8; 32] {
         self.digest
+    }
+
+    /// What a repeat has too: SHA-256 of the record's bytes, of an HL7 v2 message without MSH-7.
+    pub fn sameness(&self) -> [u8; 32] {
+        self.sameness
     }
 
     /// When it arrived.
@@ -166,6 +173,7 @@ pub fn receive(
     let syntax = content_type.as_deref().and_then(|sent| terms.reads.syntax(sent, terms.model));
     let syntax = syntax.ok_or(Error::MediaType(terms.reads))?;
     let hash = sha_256(&body);
+    let sameness = if matches!(syntax, Syntax::Hl7v2(_)) { hl7v2::digest_without_stamp(&body) } else { hash };
     let key = idempotency_key.map(checked).transpose()?;
     let (record, mut issues) = syntax.parse(body, terms.limits)?;
     issues.append(&mut conforms(&record));
@@ -174,7 +182,7 @@ pub fn receive(
     }
     let own = || own_identity(&record, terms.identified_by).unwrap_or_else(|| format!("sha-256 {}", hex(&hash)));
     let message = MessageId::derive(&sender, &interface, &key.map_or_else(own, |key| format!("key {key}")));
-    Ok(Received { message, sender, by, interface, record, digest: hash, received_at })
+    Ok(Received { message, sender, by, interface, record, digest: hash, sameness, received_at })
 }
 
 fn checked(key: String) -> Result<String, Error> {

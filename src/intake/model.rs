@@ -12,8 +12,20 @@ use crate::fhir::{Document, Node};
 pub struct Model {
     /// The elements of a record.
     pub(super) elements: Vec<Element>,
-    /// The offset of times in HL7 v2 messages that have none: `+00:00`.
-    pub(super) offset: Option<Box<str>>,
+    /// What times in HL7 v2 messages are by that have no offset.
+    pub(super) clock: Clock,
+}
+
+/// What a time in an HL7 v2 message is by that has no offset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Clock {
+    /// The offset of MSH-7; without one, such a time is a fault.
+    #[default]
+    Message,
+    /// The offset of MSH-7; without one, this: `+00:00`.
+    Offset(Box<str>),
+    /// A clock in the UK at that time, whatever MSH-7 has.
+    Uk,
 }
 
 /// An element of a record.
@@ -65,13 +77,13 @@ impl Model {
         let written = definition.root().member(view).into_iter().flat_map(|view| view.items_of("element"));
         let all: Vec<(&ElementDefinition, Option<Place>)> = read.elements.iter().zip(written.map(place)).collect();
         let root = all.first()?.0.path.clone();
-        Some(Model { elements: below(&all, &root), offset: None })
+        Some(Model { elements: below(&all, &root), clock: Clock::Message })
     }
 
-    /// The same with an offset for times in HL7 v2 messages that have none, and whose message has none.
+    /// The same with a clock for times in HL7 v2 messages that have no offset.
     #[must_use]
-    pub fn with_offset(self, offset: Option<&str>) -> Model {
-        Model { offset: offset.map(Box::from), ..self }
+    pub fn with_clock(self, clock: Clock) -> Model {
+        Model { clock, ..self }
     }
 
     /// Whether it says where its elements are in HL7 v2 messages.

@@ -1,8 +1,9 @@
 //! HL7 v2 messages, over MLLP or HTTP: each is answered with an ACK.
 //!
-//! Enters: the bytes of one message, and who sent them. Leaves: the ACK. Invariant: AA means that the message is on disk,
-//! and the same message again (its sender, by certificate and MSH-3 and MSH-4, and MSH-10) is answered with AA and not
-//! sent again.
+//! Enters: the bytes of one message, and who sent them. Leaves: the ACK; none when it
+//! cannot be taken now, so that the sender repeats it. Invariant: AA means that the message is on disk,
+//! and the same message again (its principal, MSH-3, MSH-4 and MSH-10) is answered with AA and not sent again, also after
+//! its sender's certificate was renewed. What is only tried never gets AA.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,29 +12,33 @@ use std::time::Instant as Stopwatch;
 use axum::body::Body;
 use axum::extract::{Extension, RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tracing::{Instrument as _, field, info_span};
 
 use super::access::{look, permit};
 use super::listener::Peer;
 use super::ration::Account;
-use super::records::{no_store, outcome, read, take, unambiguous};
+use super::records::{later, no_store, outcome, read, take, unambiguous};
 use super::{Service, clock};
 use crate::acknowledgement::hl7v2::{Acknowledgement, Code, Condition, Trouble};
 use crate::fhir::outcome::{Issue, IssueType};
-use crate::identity::InterfaceName;
 use crate::identity::digest::{hex, sha_256};
 use crate::identity::principal::Action;
+use crate::identity::{InterfaceName, PrincipalId};
 use crate::intake::hl7v2::{Head, Location, MEDIA_TYPES};
 use crate::intake::{Model, Submission};
 use crate::pipeline;
+use crate::refusal::Retry;
 
 /// The application that ACKs come from when a message does not say whom it is for.
 const APPLICATION: &str = "WEIR";
 
 /// Versions of HL7 v2 that are taken: those whose segments are read alike.
 const VERSIONS: [&str; 11] = ["2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.7.1", "2.8", "2.8.1", "2.8.2"];
+
+/// What a dry run found, in a header of its answer.
+const DRY_RUN: HeaderName = HeaderName::from_static("weir-dry-run");
 
 /// The longest MSH-10 (HL7 v2.7 and later; 20 before).
 const LONGEST_ID: usize = 199;
@@ -61,6 +66,8 @@ pub(super) enum Wish {
 pub(super) struct Answer {
     pub(super) code: Code,
     pub(super) message: String,
+    /// Whether nothing is wrong with the message.
+    is_good: bool,
 }
 
 impl Answer {
@@ -69,9 +76,11 @@ impl Answer {
         // The same message is answered under the same id.
         let id = hex(&sha_256(&[b"acknowledgement ", bytes].concat())[..10]);
         let message = acknowledgement.message(head, (APPLICATION, facility.as_str()), &id, clock::now());
-        Answer { code: acknowledgement.code, message }
+        Answer { code: acknowledgement.code, message, is_good: acknowledgement.is_good() }
     }
+}
 
+impl IntoResponse for Answer {
     /// As HL7 over HTTP answers.
     fn into_response(self) -> Response {
         let status = match self.code {
@@ -84,21 +93,22 @@ impl Answer {
     }
 }
 
-/// The answer to a message that was too long to be read, or did not end: an AR.
+/// The answer to a message that was too long to be read: an AR.
 pub(super) fn cut_off(service: &Service, beginning: &[u8], text: &str) -> Answer {
     let hint = "send less in one message, or ask the operator to raise the limit";
     let rejected = Acknowledgement::reject(Trouble::new(Condition::Application, text, hint));
     Answer::of(&rejected, Head::read(beginning).as_ref(), service, beginning)
 }
 
-/// Answers a message. What the request took is kept until it is done, whatever its sender does meanwhile.
+/// Answers a message; `None` when it cannot be taken now, whatever it says. What the request took is kept until it is done,
+/// whatever its sender does meanwhile.
 pub(super) async fn answer(
     service: Arc<Service>,
     (peer, account): (Peer, Account),
     headers: HeaderMap,
     bytes: Vec<u8>,
     wish: Wish,
-) -> Answer {
+) -> Option<Answer> {
     let span = info_span!("hl7v2", principal = field::Empty);
     let beginning: Vec<u8> = bytes.iter().copied().take(64 << 10).collect();
     let answering = {
@@ -106,24 +116,25 @@ pub(super) async fn answer(
         async move {
             let head = Head::read(&bytes);
             let came = process(&service, (&peer, &account), &headers, (head.as_ref(), &bytes), wish).await;
-            let answer = Answer::of(&came, head.as_ref(), &service, &bytes);
+            let answer = came.map(|came| Answer::of(&came, head.as_ref(), &service, &bytes));
             drop(account);
             answer
         }
     };
     match tokio::spawn(answering.instrument(span)).await {
         Ok(answer) => answer,
-        Err(_) => cut_off(&service, &beginning, "the gateway failed while it took the message"),
+        Err(_) => Some(cut_off(&service, &beginning, "the gateway failed while it took the message")),
     }
 }
 
+/// What came of a message; `None` when it cannot be taken now.
 async fn process(
     service: &Service,
     (peer, account): (&Peer, &Account),
     headers: &HeaderMap,
     (head, bytes): (Option<&Head>, &[u8]),
     wish: Wish,
-) -> Acknowledgement {
+) -> Option<Acknowledgement> {
     let started = Stopwatch::now();
     let action = if wish == Wish::Send { Action::Submit } else { Action::Preview };
     let permitted = match wish {
@@ -131,32 +142,30 @@ async fn process(
         Wish::Try => look(service, peer, headers, action, None).await,
     };
     let by = match permitted {
-        Ok(principal) => Some(principal.id.clone()),
-        Err(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
-            let text = "the audit log cannot be written";
-            return Acknowledgement::reject(Trouble::new(Condition::Application, text, "send it again later"));
-        }
+        Ok(principal) => principal.id.clone(),
+        // The audit log cannot be written.
+        Err(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => return None,
         Err(_) => {
             let text = format!("the sender's certificate is not one that may {action}");
             let hint = "ask the gateway's operator: weir.toml lists who may do what";
-            return Acknowledgement::reject(Trouble::new(Condition::Application, text, hint));
+            return Some(Acknowledgement::reject(Trouble::new(Condition::Application, text, hint)));
         }
     };
     let Some(head) = head else {
         let text = "the message does not begin with an MSH segment";
         let hint = "send ER7: MSH, five separators, fields";
-        return Acknowledgement::reject(Trouble::new(Condition::SegmentSequence, text, hint));
+        return Some(Acknowledgement::reject(Trouble::new(Condition::SegmentSequence, text, hint)));
     };
     let (interface, model) = match service.hl7v2.destination(head) {
         Ok(found) => found,
-        Err(trouble) => return Acknowledgement::reject(*trouble),
+        Err(trouble) => return Some(Acknowledgement::reject(*trouble)),
     };
     let submission = Submission {
         sender: peer.party.clone(),
-        by,
+        by: Some(by.clone()),
         interface: interface.clone(),
         content_type: Some(MEDIA_TYPES[0].to_owned()),
-        idempotency_key: Some(key(&peer.certificate, head)),
+        idempotency_key: Some(key(&by, head)),
         body: bytes.to_vec(),
         received_at: clock::now(),
     };
@@ -164,13 +173,17 @@ async fn process(
     let separators = bytes.iter().filter(|byte| byte.is_ascii_punctuation()).count();
     let working = account.work(bytes.len() + separators * 16).await;
     let came = match wish {
-        Wish::Send => take(service, submission, started).await.map(drop),
-        Wish::Try => pipeline::dry_run(&service.gateway, submission, clock::now()).await.map(drop),
+        Wish::Send => take(service, submission, started).await.map(|_| Acknowledgement::accept()),
+        Wish::Try => {
+            let tried = pipeline::dry_run(&service.gateway, submission, clock::now()).await;
+            tried.map(|_| Acknowledgement::tried())
+        }
     };
     drop(working);
     match came {
-        Ok(()) => Acknowledgement::accept(),
-        Err(refusal) => Acknowledgement::of(&refusal, model),
+        Ok(came) => Some(came),
+        Err(refusal) if refusal.retry() == Retry::Later => None,
+        Err(refusal) => Some(Acknowledgement::of(&refusal, model)),
     }
 }
 
@@ -205,10 +218,10 @@ impl Terms {
     }
 }
 
-/// The idempotency key of a message: its sender, by the hash of its certificate, and its own id.
-pub(super) fn key(sender: &[u8; 32], head: &Head) -> String {
-    let mut text = Vec::from(*sender);
-    for part in [&head.sending_application, &head.sending_facility, &head.control_id] {
+/// The idempotency key of a message: who sends it, whatever certificate it has now, and the message's own id.
+pub(super) fn key(by: &PrincipalId, head: &Head) -> String {
+    let mut text = Vec::new();
+    for part in [by.as_str(), &head.sending_application, &head.sending_facility, &head.control_id] {
         text.extend_from_slice(&(part.len() as u64).to_be_bytes());
         text.extend_from_slice(part.as_bytes());
     }
@@ -245,7 +258,20 @@ pub(super) async fn post(
         Ok(bytes) => bytes,
         Err(response) => return *response,
     };
-    answer(service, (peer, account), headers, bytes, wish).await.into_response()
+    match answer(service, (peer, account), headers, bytes, wish).await {
+        Some(answer) if wish == Wish::Try => {
+            let would_be = if answer.is_good { "would-be-accepted" } else { "would-be-refused" };
+            ([(DRY_RUN, would_be)], answer).into_response()
+        }
+        Some(answer) => answer.into_response(),
+        None => not_now(),
+    }
+}
+
+/// 503 without an ACK: an AR would be final to many senders.
+fn not_now() -> Response {
+    let issue = Issue::error(IssueType::Transient, "the message cannot be taken now; nothing was accepted");
+    later(outcome(StatusCode::SERVICE_UNAVAILABLE, &[issue.hint("send the same message again in a few seconds")]), 5)
 }
 
 /// Whether a `Content-Type` is one of ER7.

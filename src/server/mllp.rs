@@ -1,7 +1,7 @@
 //! MLLP: HL7 v2 messages over mutual TLS, framed as `0x0B … 0x1C 0x0D` (HL7 v2.5.1 appendix C; IHE ITI-19 for the TLS).
 //!
 //! Enters: connections that [`super::listener`] admitted, whose certificate names a party. Leaves: an ACK for each
-//! message, in the order of the messages. Invariants: a message takes no more bytes and no more time than its limits; what
+//! message, in the order of the messages; for one that cannot be taken now none, and the connection is closed. Invariants: a message takes no more bytes and no more time than its limits; what
 //! is no frame, or does not end, closes its connection, and no other; a connection keeps nothing between two messages.
 
 use std::io;
@@ -63,10 +63,9 @@ impl End {
     /// What the peer is told, if it sent the beginning of a message.
     fn words(self) -> Option<&'static str> {
         match self {
-            End::Closed | End::Idle | End::NoFrame => None,
+            // Nothing is wrong with a message that came too slowly, or for which there was no room: unanswered, it is sent again.
+            End::Closed | End::Idle | End::NoFrame | End::Late | End::NoRoom => None,
             End::TooLong => Some("the message is longer than this gateway takes"),
-            End::Late => Some("the message did not end in time"),
-            End::NoRoom => Some("there is no room for the message now"),
         }
     }
 }
@@ -108,6 +107,8 @@ pub(super) async fn converse(service: Arc<Service>, limits: MllpLimits, mut stre
                 return close(stream).await;
             }
         };
+        // Not now: unanswered, it is sent again.
+        let Some(answer) = answer else { return close(stream).await };
         if send(&mut stream, &answer.message, visit.limits.stall).await.is_err() {
             return;
         }
@@ -205,5 +206,17 @@ impl Ahead {
                 return if next == END[1] { Ok(()) } else { Err(End::NoFrame) };
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_read_to_its_end_for_want_of_room_or_time_is_not_answered() {
+        let told = [End::Closed, End::Idle, End::NoFrame, End::Late, End::NoRoom].map(End::words);
+        assert_eq!(told, [None; 5]);
+        assert!(End::TooLong.words().is_some(), "it would be too long the next time too");
     }
 }

@@ -1,18 +1,19 @@
 //! Times as people in the UK read them: local time, with the day of the week.
 //!
 //! Enters: FHIR date, dateTime or instant. Leaves: `18:05 on Mon 2 March 2026`, always UK time; a text that is none, as it is.
-//! Summer time runs from 01:00 UTC on the last Sunday of March to 01:00 UTC on the last Sunday of October (Summer Time Act
-//! 1972 as amended in 2002; so since 1996). Times before that are told as written, with their offset.
+//! Times before the rules of [`uk_time`] are told as written, with their offset.
 
 use std::borrow::Cow;
 
 use time::format_description::well_known::Rfc3339;
-use time::{Date, Month, OffsetDateTime, UtcOffset};
+use time::{Date, Month, OffsetDateTime};
+
+use crate::fhir::uk_time;
 
 /// A FHIR time in words.
 pub(super) fn in_words(text: &str) -> Cow<'_, str> {
     let told = match text.len() > 10 {
-        true => instant(text).and_then(|instant| Some(of_instant(uk(instant)?))),
+        true => instant(text).and_then(|instant| Some(of_instant(uk_time::shown_at(instant)?))),
         false => of_date(text),
     };
     told.map_or(Cow::Borrowed(text), Cow::Owned)
@@ -25,7 +26,7 @@ pub(super) fn instant(text: &str) -> Option<OffsetDateTime> {
 
 /// The day in the UK at that time.
 pub(super) fn day(text: &str) -> Option<Date> {
-    instant(text).map(|instant| uk(instant).unwrap_or(instant).date()).or_else(|| whole_date(text))
+    instant(text).map(|instant| uk_time::shown_at(instant).unwrap_or(instant).date()).or_else(|| whole_date(text))
 }
 
 /// A day, when all of it is said.
@@ -74,20 +75,6 @@ fn parts(text: &str) -> Option<(i32, Option<Month>, Option<u8>)> {
         (Some(month @ Some(_)), Some(day @ Some(_)), None) => Some((year, month, day)),
         _ => None,
     }
-}
-
-/// The same moment by a clock in the UK; `None` before the rules that hold today.
-fn uk(instant: OffsetDateTime) -> Option<OffsetDateTime> {
-    let utc = instant.checked_to_offset(UtcOffset::UTC)?;
-    let changes = |month| Some(last_sunday(utc.year(), month)?.with_hms(1, 0, 0).ok()?.assume_utc());
-    let is_summer = (changes(Month::March)?..changes(Month::October)?).contains(&utc);
-    let offset = UtcOffset::from_hms(i8::from(is_summer), 0, 0).ok()?;
-    (utc.year() >= 1996).then(|| utc.checked_to_offset(offset)).flatten()
-}
-
-fn last_sunday(year: i32, month: Month) -> Option<Date> {
-    let last = Date::from_calendar_date(year, month, 31).ok()?;
-    last.checked_sub(time::Duration::days(i64::from(last.weekday().number_days_from_sunday())))
 }
 
 #[cfg(test)]

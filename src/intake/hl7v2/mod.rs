@@ -18,8 +18,9 @@ use hl7_parser::message::{Repeat, Segment, Separators};
 use self::escape::unescape;
 pub use self::head::Head;
 pub use self::location::Location;
-use super::model::{Element, Kind, Model, Place};
+use super::model::{Clock, Element, Kind, Model, Place};
 use crate::fhir::Writer;
+use crate::identity::digest::sha_256;
 
 /// The media types of ER7: HL7 over HTTP, and the older spelling.
 pub const MEDIA_TYPES: [&str; 3] = ["application/hl7-v2", "application/hl7-v2+er7", "x-application/hl7-v2+er7"];
@@ -56,7 +57,7 @@ pub fn record(bytes: &[u8], model: &Model) -> Result<String, Unreadable> {
     if message.raw_value().len() != bounded.len() {
         return Err(segment_fault(message.segments.len() + 1, "is not three letters or digits and fields"));
     }
-    let reading = Reading { separators: message.separators, offset: offset(&message, model) };
+    let reading = Reading { separators: message.separators, clock: clock(&message, model) };
     let mut out = Writer::with_capacity(bounded.len() * 2);
     out.begin_object();
     for element in &model.elements {
@@ -66,6 +67,16 @@ pub fn record(bytes: &[u8], model: &Model) -> Result<String, Unreadable> {
     }
     out.end_object();
     Ok(out.finish())
+}
+
+/// SHA-256 of a message without MSH-7: some systems stamp a message anew each time they send it.
+pub fn digest_without_stamp(bytes: &[u8]) -> [u8; 32] {
+    let head = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    let separator = head.get(3);
+    let mut ends = head.iter().enumerate().filter(|(_, byte)| Some(*byte) == separator).map(|(at, _)| at);
+    let Some(before) = ends.nth(5) else { return sha_256(bytes) };
+    let after = ends.next().unwrap_or(head.len());
+    sha_256(&[&bytes[..=before], &bytes[after..]].concat())
 }
 
 fn segment_fault(number: usize, what: &str) -> Unreadable {
@@ -127,16 +138,18 @@ fn check_bounds(text: &str) -> Result<&str, Unreadable> {
     Ok(text)
 }
 
-/// The offset of times that have none: that of MSH-7, else the model's.
-fn offset(message: &Message<'_>, model: &Model) -> Option<String> {
-    let head = message.segments.first()?;
-    let sent = head.fields.get(6).map_or("", |field| field.raw_value());
-    time::offset_of(sent).or_else(|| model.offset.as_deref().map(str::to_owned))
+/// What times are by that have no offset: that of MSH-7 says nothing of other days where clocks change.
+fn clock(message: &Message<'_>, model: &Model) -> Clock {
+    if model.clock == Clock::Uk {
+        return Clock::Uk;
+    }
+    let sent = message.segments.first().and_then(|head| head.fields.get(6)).map_or("", |field| field.raw_value());
+    time::offset_of(sent).map_or_else(|| model.clock.clone(), |offset| Clock::Offset(offset.into()))
 }
 
 struct Reading {
     separators: Separators,
-    offset: Option<String>,
+    clock: Clock,
 }
 
 impl Reading {
@@ -210,7 +223,7 @@ impl Reading {
         let plain = unescape(text, &self.separators);
         let fhir = match kind {
             Kind::Date => time::date(&plain),
-            Kind::Time => time::time(&plain, self.offset.as_deref()),
+            Kind::Time => time::time(&plain, &self.clock),
             Kind::Number if super::table::is_number(plain.trim()) => return out.raw(plain.trim()),
             _ => None,
         };

@@ -111,3 +111,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn by_a_clock_in_the_uk_the_offset_of_msh_7_is_that_of_msh_7_alone() {
+    let model = sample().with_clock(Clock::Uk);
+    let json = record(MESSAGE.as_bytes(), &model).expect("it is a message");
+    assert!(json.contains(r#""at":"2026-01-01T12:00:00+01:00"},"PID""#), "{json}");
+    assert!(json.contains(r#""value":["one","two^2"],"at":"2026-01-01T12:00:00+00:00""#), "{json}");
+    assert!(json.contains(r#""at":"2026-01-01T12:00:00-05:00""#), "{json}");
+}
+
+#[test]
+fn a_message_is_the_same_whenever_it_was_stamped() {
+    let of = |text: &str| digest_without_stamp(text.as_bytes());
+    let first = of(MESSAGE);
+    for same in ["", "20260101130000+0000", "2"] {
+        assert_eq!(of(&MESSAGE.replacen("20260101120000+0100", same, 1)), first, "{same}");
+    }
+    for other in [MESSAGE.replace("DEMOT", "DEMOU"), MESSAGE.replace("||ADT", "|x|ADT"), MESSAGE.replace("Ann", "Bea")]
+    {
+        assert_ne!(of(&other), first, "{other}");
+    }
+    assert_eq!(of("MSH|^~\\&|a|b|c|d|1\rPID|1"), of("MSH|^~\\&|a|b|c|d|2\rPID|1"));
+    assert_ne!(of("MSH|^~\\&|a|b|c|d|1\rPID|1"), of("MSH|^~\\&|a|b|c|d|1\rPID|2"));
+    for short in ["", "MSH", "MSH|", "MSH|^~\\&|a|b|c|d", "MSH|^~\\&\rPID|||||||1"] {
+        assert_eq!(of(short), sha_256(short.as_bytes()), "{short}");
+    }
+}

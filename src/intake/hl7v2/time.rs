@@ -1,5 +1,12 @@
 //! Dates and times of HL7 v2 (DT, TS, DTM) as FHIR writes them.
 
+use std::ops::Range;
+
+use ::time::{Date, Month};
+
+use crate::fhir::uk_time;
+use crate::intake::model::Clock;
+
 /// `YYYY[MM[DD…]]` as a FHIR date; `None` for what is none.
 pub(super) fn date(text: &str) -> Option<String> {
     let text = text.trim();
@@ -14,9 +21,9 @@ pub(super) fn date(text: &str) -> Option<String> {
     Some(day_of(day))
 }
 
-/// `YYYY[MM[DD[HHMM[SS[.S…]]]]][+/-ZZZZ]` as a FHIR dateTime; a time without an offset gets `offset`, and is `None`
-/// without one: a time that could be any of two is none.
-pub(super) fn time(text: &str, offset: Option<&str>) -> Option<String> {
+/// `YYYY[MM[DD[HHMM[SS[.S…]]]]][+/-ZZZZ]` as a FHIR dateTime; a time without an offset gets that of `clock`, and is
+/// `None` where that has none.
+pub(super) fn time(text: &str, clock: &Clock) -> Option<String> {
     let text = text.trim();
     let (stamp, own) = text.split_at(text.find(['+', '-']).unwrap_or(text.len()));
     let (digits, fraction) = stamp.split_at(stamp.find('.').unwrap_or(stamp.len()));
@@ -26,7 +33,7 @@ pub(super) fn time(text: &str, offset: Option<&str>) -> Option<String> {
     if matches!(digits.len(), 4 | 6 | 8) && fraction.is_empty() && own.is_empty() {
         return Some(day_of(digits));
     }
-    let zone = if own.is_empty() { offset?.to_owned() } else { offset_of(text)? };
+    let zone = if own.is_empty() { zone(digits, clock)? } else { offset_of(text)? };
     let seconds = match (digits.len(), fraction) {
         (12, "") => "00".to_owned(),
         (14, "") => digits.get(12..)?.to_owned(),
@@ -36,6 +43,21 @@ pub(super) fn time(text: &str, offset: Option<&str>) -> Option<String> {
         _ => return None,
     };
     Some(format!("{}T{}:{}:{seconds}{zone}", day_of(digits.get(..8)?), digits.get(8..10)?, digits.get(10..12)?))
+}
+
+/// The offset that a time of these digits has by `clock`.
+fn zone(digits: &str, clock: &Clock) -> Option<String> {
+    match clock {
+        Clock::Message => None,
+        Clock::Offset(offset) => Some(offset.to_string()),
+        Clock::Uk => {
+            let number = |place: Range<usize>| digits.get(place)?.parse::<u8>().ok();
+            let month = Month::try_from(number(4..6)?).ok()?;
+            let date = Date::from_calendar_date(digits.get(..4)?.parse().ok()?, month, number(6..8)?).ok()?;
+            let offset = uk_time::offset_of(date.with_hms(number(8..10)?, number(10..12)?, 0).ok()?)?;
+            Some(format!("{:+03}:00", offset.whole_hours()))
+        }
+    }
 }
 
 /// The offset of a time: `+0100` as `+01:00`.
@@ -86,8 +108,22 @@ mod tests {
             ("+0100", None),
             ("é+0100", None),
         ] {
-            assert_eq!(time(text, Some("+00:00")).as_deref(), expected, "{text}");
+            assert_eq!(time(text, &Clock::Offset("+00:00".into())).as_deref(), expected, "{text}");
         }
-        assert_eq!(time("202601011200", None), None);
+        assert_eq!(time("202601011200", &Clock::Message), None);
+        for (text, expected) in [
+            ("202601011200", Some("2026-01-01T12:00:00+00:00")),
+            ("20260701120005.25", Some("2026-07-01T12:00:05.25+01:00")),
+            ("20260701120000-0500", Some("2026-07-01T12:00:00-05:00")),
+            ("20260329013000", None),
+            ("20261025013000", Some("2026-10-25T01:30:00+01:00")),
+            ("19850701120000", None),
+            ("20260230120000", None),
+            ("202607012460", None),
+            ("2026070112", None),
+            ("20260701", Some("2026-07-01")),
+        ] {
+            assert_eq!(time(text, &Clock::Uk).as_deref(), expected, "{text}");
+        }
     }
 }

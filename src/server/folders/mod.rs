@@ -26,7 +26,7 @@ use super::hl7v2;
 use super::records::take;
 use super::{Service, clock};
 use crate::fhir::outcome::Issue;
-use crate::identity::digest::{hex, sha_256, sha_256_of};
+use crate::identity::digest::{hex, sha_256_of};
 use crate::identity::{InterfaceName, PrincipalId};
 use crate::intake::hl7v2::{Head, Location, MEDIA_TYPES};
 use crate::intake::{Model, Submission, media_type, own_identity};
@@ -319,8 +319,7 @@ impl Taking<'_> {
                     self.service.hl7v2.destination(head).map_err(|trouble| Box::new(trouble_line(&trouble)))
                 });
                 let (interface, model) = found?;
-                let sender = sha_256(format!("folder of {}", self.folder.principal).as_bytes());
-                let key = head.as_ref().map(|head| hl7v2::key(&sender, head));
+                let key = head.as_ref().map(|head| hl7v2::key(&self.folder.principal, head));
                 (interface.clone(), Some(model.clone()), key, MEDIA_TYPES[0])
             }
         };
