@@ -185,3 +185,39 @@ fn a_folder_that_would_let_anyone_submit_is_a_fault() {
         says(part);
     }
 }
+
+/// The name that a file's unfinished report has.
+fn scratch(content: &[u8]) -> String {
+    let digest = weir::identity::digest::sha_256(content);
+    format!(".{}.report", &weir::identity::digest::hex(&digest)[..16])
+}
+
+#[test]
+fn links_in_a_folder_lead_to_no_write_outside_it() {
+    let site = site();
+    let _trust = site.start_partner("trust", &[]);
+    let other = |name: &str| {
+        let file = site.path(name);
+        fs::write(&file, "not yours\n").expect("it is written");
+        file
+    };
+    let link = |to: &Path, at: PathBuf| std::os::unix::fs::symlink(to, at).expect("it is made");
+    // Where the report is written, and where files are put away.
+    let (victim, record) = (other("victim"), site.record("crisis-escalation-minimal.json"));
+    link(&victim, folder(&site, "json").join(scratch(&record)));
+    fs::write(folder(&site, "json").join("one.json"), &record).expect("it is written");
+    let elsewhere = site.path("elsewhere");
+    fs::create_dir(&elsewhere).expect("it is made");
+    link(&elsewhere, folder(&site, "csv").join("failed"));
+    fs::write(folder(&site, "csv").join("rows.csv"), ways_in::sample("escalations.csv")).expect("it is written");
+    let gateway = site.start_gateway();
+    let put = folder(&site, "json").join("done/one.json");
+    wait_for("the file to be put away", || put.exists());
+    assert_eq!(fs::read_to_string(&victim).expect("it is there"), "not yours\n", "the link was followed");
+    assert_eq!(outcomes(&lines(&put.with_file_name("one.json.report.ndjson"))), ["accepted"]);
+    let log = || fs::read_to_string(site.path("gateway.log")).unwrap_or_default();
+    wait_for("the fault to be told", || log().contains("a file of a folder could not be taken"));
+    assert_eq!(fs::read_dir(&elsewhere).expect("it is there").count(), 0, "something was written elsewhere");
+    assert!(folder(&site, "csv").join("rows.csv").exists(), "the file stays");
+    assert_eq!(gateway.terminate(), Some(0));
+}

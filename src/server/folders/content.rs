@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -37,7 +36,7 @@ impl Part {
 
 /// A file that is to be read.
 pub(super) struct Content {
-    pub(super) path: PathBuf,
+    pub(super) file: File,
     pub(super) format: FolderFormat,
     pub(super) model: Option<Arc<Model>>,
     /// Bytes that a record may have.
@@ -68,7 +67,7 @@ impl Content {
 
     fn whole(&self) -> io::Result<Result<Vec<u8>, (String, String)>> {
         let mut bytes = Vec::new();
-        File::open(&self.path)?.take(self.longest as u64 + 1).read_to_end(&mut bytes)?;
+        (&self.file).take(self.longest as u64 + 1).read_to_end(&mut bytes)?;
         Ok(if bytes.len() > self.longest { Err(self.too_long()) } else { Ok(bytes) })
     }
 
@@ -99,7 +98,7 @@ impl Content {
     }
 
     fn lines(&self, tell: &mpsc::Sender<Part>) -> io::Result<()> {
-        let mut reader = BufReader::new(File::open(&self.path)?);
+        let mut reader = BufReader::new(&self.file);
         let (mut number, mut line) = (0, 0);
         loop {
             let mut bytes = Vec::new();
@@ -124,7 +123,7 @@ impl Content {
     fn rows(&self, tell: &mpsc::Sender<Part>) -> io::Result<()> {
         let Some(model) = &self.model else { return Err(io::Error::other("the interface has no logical model")) };
         let wrong = |error: &RowsUnreadable| (error.to_string(), "correct the file".to_owned());
-        let mut rows = match Rows::of(File::open(&self.path)?, model) {
+        let mut rows = match Rows::of(&self.file, model) {
             Ok(rows) => rows,
             Err(error) => {
                 let _nobody_listens = tell.blocking_send(part(0, Some(1), Err(wrong(&error))));

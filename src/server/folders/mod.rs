@@ -10,12 +10,13 @@ mod content;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{self, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{CWD, Mode, OFlags};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -110,8 +111,11 @@ pub(super) async fn attend(service: Arc<Service>, folder: WatchedFolder, mut sto
     }
 }
 
+/// What tells whether a file is as it was: size, time and inode.
+type State = (u64, SystemTime, u64);
+
 /// What was seen of a file, and since when.
-type Seen = BTreeMap<String, ((u64, SystemTime), Instant)>;
+type Seen = BTreeMap<String, (State, Instant)>;
 
 /// Takes every file that has settled, by name.
 async fn look(
@@ -137,7 +141,7 @@ async fn look(
 }
 
 /// The files that may be taken: no hidden ones, none that is still being written under another name, no links.
-fn files(folder: &Path) -> io::Result<BTreeMap<String, (u64, SystemTime)>> {
+fn files(folder: &Path) -> io::Result<BTreeMap<String, State>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -150,16 +154,29 @@ fn files(folder: &Path) -> io::Result<BTreeMap<String, (u64, SystemTime)>> {
         // One that is gone by now was another's.
         let Ok(metadata) = fs::symlink_metadata(entry.path()) else { continue };
         if metadata.is_file() {
-            found.insert(name, state_of(&entry.path())?);
+            found.insert(name, state_of(&metadata)?);
         }
     }
     Ok(found)
 }
 
-/// Size and time of a file.
-fn state_of(file: &Path) -> io::Result<(u64, SystemTime)> {
-    let metadata = fs::symlink_metadata(file)?;
-    Ok((metadata.len(), metadata.modified()?))
+fn state_of(metadata: &fs::Metadata) -> io::Result<State> {
+    Ok((metadata.len(), metadata.modified()?, metadata.ino()))
+}
+
+/// Opens what stands at `path` itself: through no link, and waiting for nobody, as a pipe would.
+fn open(path: &Path, more: OFlags) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | more;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+}
+
+/// Makes a file in the place of whatever has its name; through no link.
+fn anew(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o640).open(path)
 }
 
 /// A file that is being taken.
@@ -167,8 +184,8 @@ struct Taking<'t> {
     service: &'t Arc<Service>,
     folder: &'t WatchedFolder,
     name: &'t str,
-    /// Its size and time when it had settled.
-    state: (u64, SystemTime),
+    /// As it was when it had settled.
+    state: State,
 }
 
 /// How its records ended.
@@ -181,17 +198,26 @@ struct Tally {
 impl Taking<'_> {
     async fn take(&self, stopped: &watch::Receiver<bool>) -> Result<(), Unfinished> {
         let path = self.folder.path.join(self.name);
-        let hashed = path.clone();
-        let digest = tokio::task::spawn_blocking(move || File::open(hashed).and_then(sha_256_of)).await;
-        let digest = hex(&digest.map_err(io::Error::other)??);
+        let mut file = open(&path, OFlags::empty())?;
+        let metadata = file.metadata()?;
+        // What is there now is no file, or not the one that settled.
+        if !metadata.is_file() || state_of(&metadata)? != self.state {
+            return Ok(());
+        }
+        // What is hashed is what is read, whatever the name stands for meanwhile.
+        let hashing = move || {
+            let digest = sha_256_of(&file)?;
+            file.rewind().map(|()| (hex(&digest), file))
+        };
+        let (digest, file) = tokio::task::spawn_blocking(hashing).await.map_err(io::Error::other)??;
         // Under a hidden name until it is whole.
         let scratch = self.folder.path.join(format!(".{}.report", &digest[..16]));
-        let mut report = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&scratch)?;
+        let mut report = anew(&scratch)?;
         let first = json!({ "file": digest, "dryRun": self.folder.dry_run });
         writeln!(report, "{first}")?;
         let (tell, mut parts) = mpsc::channel(16);
         let content = Content {
-            path: path.clone(),
+            file,
             format: self.folder.format,
             model: self.model(),
             longest: self.service.limits.body_bytes,
@@ -211,7 +237,7 @@ impl Taking<'_> {
         reading.await.map_err(io::Error::other)?;
         report.sync_all()?;
         // One that was written to meanwhile is taken again when it has settled again.
-        if state_of(&path)? != self.state {
+        if state_of(&fs::symlink_metadata(&path)?)? != self.state {
             fs::remove_file(&scratch)?;
             return Ok(());
         }
@@ -223,23 +249,25 @@ impl Taking<'_> {
         Ok(())
     }
 
-    /// The report first: a file that is not moved is taken again.
+    /// The report first: a file that is not moved is taken again. The folder that they go to is held open, so that no link
+    /// takes its place meanwhile.
     fn put_away(&self, path: &Path, scratch: &Path, outcome: &str) -> io::Result<()> {
         let to = self.folder.path.join(outcome);
         fs::DirBuilder::new().recursive(true).mode(0o750).create(&to)?;
+        let into = open(&to, OFlags::DIRECTORY)?;
         let mut name = self.name.to_owned();
         let mut number = 1;
-        while to.join(&name).exists() {
+        while fs::symlink_metadata(to.join(&name)).is_ok() {
             number += 1;
             name = match self.name.rsplit_once('.') {
                 Some((stem, ending)) => format!("{stem}-{number}.{ending}"),
                 None => format!("{}-{number}", self.name),
             };
         }
-        fs::rename(scratch, to.join(format!("{name}.report.ndjson")))?;
-        File::open(&to)?.sync_all()?;
-        fs::rename(path, to.join(&name))?;
-        File::open(&to)?.sync_all()?;
+        rustix::fs::renameat(CWD, scratch, &into, format!("{name}.report.ndjson"))?;
+        into.sync_all()?;
+        rustix::fs::renameat(CWD, path, &into, &name)?;
+        into.sync_all()?;
         File::open(&self.folder.path)?.sync_all()
     }
 
