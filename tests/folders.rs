@@ -221,3 +221,46 @@ fn links_in_a_folder_lead_to_no_write_outside_it() {
     assert!(folder(&site, "csv").join("rows.csv").exists(), "the file stays");
     assert_eq!(gateway.terminate(), Some(0));
 }
+
+#[test]
+fn a_file_that_cannot_be_taken_stops_no_other_and_is_told() {
+    let site = site();
+    let _trust = site.start_partner("trust", &[]);
+    let record = site.record("crisis-escalation-minimal.json");
+    let text = String::from_utf8(record.clone()).expect("it is text");
+    let (bad, long) = (text.replace("000502", "000503"), "z".repeat(245) + ".json");
+    fs::create_dir(folder(&site, "json").join(scratch(bad.as_bytes()))).expect("it is made");
+    fs::write(folder(&site, "json").join("a-bad.json"), bad).expect("it is written");
+    fs::write(folder(&site, "json").join("b-good.json"), &record).expect("it is written");
+    fs::write(folder(&site, "json").join(&long), text.replace("000502", "000504")).expect("it is written");
+    let gateway = site.start_gateway();
+    for name in ["b-good.json", &long] {
+        let put = folder(&site, "json").join("done").join(name);
+        wait_for("the file behind it to be put away", || put.exists());
+    }
+    let reports = fs::read_dir(folder(&site, "json").join("done")).expect("it is there").flatten();
+    let reports = reports.filter(|entry| entry.file_name().to_string_lossy().ends_with(".report.ndjson")).count();
+    assert_eq!(reports, 2, "the report of a long name has a shorter one");
+    let waiting = || support::http_get(site.operations(), "/metrics").map(|(_, text)| text).unwrap_or_default();
+    let counted = |text: &str| {
+        text.lines()
+            .any(|line| line.starts_with("weir_folder_waiting{") && line.contains("in/json\"") && line.ends_with(" 1"))
+    };
+    wait_for("the one that waits to be counted", || counted(&waiting()));
+    let log = fs::read_to_string(site.path("gateway.log")).expect("there is a log");
+    let told = log.lines().filter(|line| line.contains("a file of a folder could not be taken")).count();
+    assert!((1..=3).contains(&told), "told {told} times");
+    assert!(!log.contains("a-bad"), "the log names the file");
+    // What was in the way is gone: the file is taken.
+    fs::remove_dir(folder(&site, "json").join(scratch(text.replace("000502", "000503").as_bytes())))
+        .expect("it is empty");
+    let put = folder(&site, "json").join("done/a-bad.json");
+    for _ in 0..3 {
+        if !put.exists() {
+            std::thread::sleep(Duration::from_secs(4));
+        }
+    }
+    wait_for("it to be taken", || put.exists());
+    wait_for("none to wait", || !counted(&waiting()));
+    assert_eq!(gateway.terminate(), Some(0));
+}

@@ -4,7 +4,8 @@
 //! or what is wrong with it, never a value. Invariants: a file stays where it is until every record of it is on disk as a
 //! message or reported as refused; a record that is taken again, since the gateway or the machine stopped before the file
 //! was moved, is the message that it was: its key follows from the record, or from the file's content and its place in it.
-//! A file whose record is refused for now (no room, no store) stays, and is taken later from its beginning.
+//! A file whose record is refused for now (no room, no store) stays, and is taken later from its beginning. One that cannot
+//! be taken stays and stops no other: it is tried again ever more rarely.
 
 mod content;
 
@@ -37,8 +38,20 @@ use crate::refusal::{Refusal, Retry};
 /// How often a folder is looked at.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// How long is waited when the gateway takes no more, or its store does not answer.
+/// How long is waited when the gateway takes no more, or a file cannot be taken; the second time twice as long, and so on.
 const PUT_OFF: Duration = Duration::from_secs(5);
+
+/// The longest that a folder is left alone for when the gateway takes no more.
+const LONGEST_PUT_OFF: Duration = Duration::from_secs(60);
+
+/// The longest that a file is left alone for.
+const LONGEST_LEFT: Duration = Duration::from_secs(600);
+
+/// What follows a file's name in the name of its report.
+const REPORT: &str = ".report.ndjson";
+
+/// Bytes that a name may have.
+const LONGEST_NAME: usize = 255;
 
 /// A folder whose files are taken.
 #[derive(Clone, Debug)]
@@ -83,15 +96,23 @@ enum Unfinished {
     Io(#[from] io::Error),
 }
 
+/// How long is waited after so many failures, the first being 1.
+fn pause_after(failures: u32, longest: Duration) -> Duration {
+    PUT_OFF.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest)
+}
+
 /// Looks at a folder until `stopped` says so.
 pub(super) async fn attend(service: Arc<Service>, folder: WatchedFolder, mut stopped: watch::Receiver<bool>) {
+    let folder = Arc::new(folder);
     let mut seen = BTreeMap::new();
-    let mut said = None;
+    let (mut said, mut failures) = (None, 0);
     loop {
         let looked = look(&service, &folder, &mut seen, &stopped).await;
+        let waiting = seen.values().filter(|seen| seen.since.elapsed() >= folder.settle).count();
+        service.metrics.folder(&folder.path.display().to_string(), waiting);
         let pause = match looked {
             Ok(()) => {
-                said = None;
+                (said, failures) = (None, 0);
                 EVERY
             }
             Err(Unfinished::Stopped) => break,
@@ -101,7 +122,8 @@ pub(super) async fn attend(service: Arc<Service>, folder: WatchedFolder, mut sto
                     warn!(folder = %folder.path.display(), reason = %text, "files wait in a folder; the next look follows");
                 }
                 said = Some(text);
-                PUT_OFF
+                failures += 1;
+                pause_after(failures, LONGEST_PUT_OFF)
             }
         };
         tokio::select! {
@@ -114,27 +136,58 @@ pub(super) async fn attend(service: Arc<Service>, folder: WatchedFolder, mut sto
 /// What tells whether a file is as it was: size, time and inode.
 type State = (u64, SystemTime, u64);
 
-/// What was seen of a file, and since when.
-type Seen = BTreeMap<String, (State, Instant)>;
+/// What was seen of a file.
+struct Seen {
+    state: State,
+    /// Since when it is so.
+    since: Instant,
+    /// How often it could not be taken, and until when it is left alone.
+    failures: u32,
+    until: Instant,
+}
 
-/// Takes every file that has settled, by name.
+impl Seen {
+    fn now(state: State) -> Seen {
+        let now = Instant::now();
+        Seen { state, since: now, failures: 0, until: now }
+    }
+}
+
+/// Takes every file that has settled, by name. One that cannot be taken stops no other.
 async fn look(
     service: &Arc<Service>,
-    folder: &WatchedFolder,
-    seen: &mut Seen,
+    folder: &Arc<WatchedFolder>,
+    seen: &mut BTreeMap<String, Seen>,
     stopped: &watch::Receiver<bool>,
 ) -> Result<(), Unfinished> {
     let path = folder.path.clone();
     let files = tokio::task::spawn_blocking(move || files(&path)).await.map_err(io::Error::other)??;
     seen.retain(|name, _| files.contains_key(name));
     for (name, now) in files {
-        let (before, since) = seen.entry(name.clone()).or_insert((now, Instant::now()));
-        if *before != now {
-            (*before, *since) = (now, Instant::now());
+        let file = seen.entry(name.clone()).or_insert_with(|| Seen::now(now));
+        if file.state != now {
+            *file = Seen::now(now);
         }
-        if since.elapsed() >= folder.settle {
-            Taking { service, folder, name: &name, state: now }.take(stopped).await?;
-            seen.remove(&name);
+        if file.since.elapsed() < folder.settle || Instant::now() < file.until {
+            continue;
+        }
+        let taking = Taking { service: service.clone(), folder: folder.clone(), name: name.clone(), state: now };
+        let stopped = stopped.clone();
+        // In a task of its own: what fails in it stops no other file.
+        let taken = tokio::spawn(async move { taking.take(&stopped).await }).await;
+        match taken.unwrap_or_else(|error| Err(io::Error::other(error).into())) {
+            Ok(()) => {
+                seen.remove(&name);
+            }
+            Err(Unfinished::Io(reason)) => {
+                file.failures += 1;
+                let pause = pause_after(file.failures, LONGEST_LEFT);
+                file.until = Instant::now() + pause;
+                let (folder, name) = (folder.path.display(), &hex(&sha_256(name.as_bytes()))[..16]);
+                let again = pause.as_secs();
+                warn!(%folder, name_sha256 = name, %reason, again_in_seconds = again, "a file of a folder could not be taken");
+            }
+            Err(reason) => return Err(reason),
         }
     }
     Ok(())
@@ -180,10 +233,10 @@ fn anew(path: &Path) -> io::Result<File> {
 }
 
 /// A file that is being taken.
-struct Taking<'t> {
-    service: &'t Arc<Service>,
-    folder: &'t WatchedFolder,
-    name: &'t str,
+struct Taking {
+    service: Arc<Service>,
+    folder: Arc<WatchedFolder>,
+    name: String,
     /// As it was when it had settled.
     state: State,
 }
@@ -195,9 +248,9 @@ struct Tally {
     failed: u64,
 }
 
-impl Taking<'_> {
+impl Taking {
     async fn take(&self, stopped: &watch::Receiver<bool>) -> Result<(), Unfinished> {
-        let path = self.folder.path.join(self.name);
+        let path = self.folder.path.join(&self.name);
         let mut file = open(&path, OFlags::empty())?;
         let metadata = file.metadata()?;
         // What is there now is no file, or not the one that settled.
@@ -216,12 +269,8 @@ impl Taking<'_> {
         let first = json!({ "file": digest, "dryRun": self.folder.dry_run });
         writeln!(report, "{first}")?;
         let (tell, mut parts) = mpsc::channel(16);
-        let content = Content {
-            file,
-            format: self.folder.format,
-            model: self.model(),
-            longest: self.service.limits.body_bytes,
-        };
+        let content =
+            Content { file, format: self.folder.format, model: self.model(), longest: self.service.limits.body_bytes };
         let reading = tokio::task::spawn_blocking(move || content.read(&tell));
         let mut tally = Tally::default();
         while let Some(part) = parts.recv().await {
@@ -242,7 +291,7 @@ impl Taking<'_> {
             return Ok(());
         }
         let outcome = if tally.failed == 0 && tally.done > 0 { "done" } else { "failed" };
-        self.put_away(&path, &scratch, outcome)?;
+        self.put_away(&path, &scratch, (outcome, &digest))?;
         let Tally { done, failed } = tally;
         let folder = self.folder.path.display();
         info!(%folder, file = &digest[..16], done, failed, outcome, "a file of a folder was taken");
@@ -251,20 +300,20 @@ impl Taking<'_> {
 
     /// The report first: a file that is not moved is taken again. The folder that they go to is held open, so that no link
     /// takes its place meanwhile.
-    fn put_away(&self, path: &Path, scratch: &Path, outcome: &str) -> io::Result<()> {
+    fn put_away(&self, path: &Path, scratch: &Path, (outcome, digest): (&str, &str)) -> io::Result<()> {
         let to = self.folder.path.join(outcome);
         fs::DirBuilder::new().recursive(true).mode(0o750).create(&to)?;
         let into = open(&to, OFlags::DIRECTORY)?;
-        let mut name = self.name.to_owned();
+        let is_taken = |name: &String| fs::symlink_metadata(to.join(name)).is_ok();
         let mut number = 1;
-        while fs::symlink_metadata(to.join(&name)).is_ok() {
+        let (name, report) = loop {
+            let (name, report) = names(&self.name, digest, number);
+            if !is_taken(&name) && !is_taken(&report) {
+                break (name, report);
+            }
             number += 1;
-            name = match self.name.rsplit_once('.') {
-                Some((stem, ending)) => format!("{stem}-{number}.{ending}"),
-                None => format!("{}-{number}", self.name),
-            };
-        }
-        rustix::fs::renameat(CWD, scratch, &into, format!("{name}.report.ndjson"))?;
+        };
+        rustix::fs::renameat(CWD, scratch, &into, &report)?;
         into.sync_all()?;
         rustix::fs::renameat(CWD, path, &into, &name)?;
         into.sync_all()?;
@@ -365,6 +414,28 @@ impl Taking<'_> {
     }
 }
 
+/// The name that a file is put away under, and that of its report: with a number behind the first, and cut where they would
+/// be too long. A report whose name is cut has the file's digest in it.
+fn names(name: &str, digest: &str, number: u32) -> (String, String) {
+    let mark = if number == 1 { String::new() } else { format!("-{number}") };
+    // What is long is no ending.
+    let dot = name.rfind('.').filter(|dot| name.len() - dot <= 32).unwrap_or(name.len());
+    let (stem, ending) = name.split_at(dot);
+    let name = format!("{}{mark}{ending}", cut(stem, LONGEST_NAME - mark.len() - ending.len()));
+    let report = if name.len() + REPORT.len() <= LONGEST_NAME {
+        format!("{name}{REPORT}")
+    } else {
+        let behind = format!("-{}{mark}{REPORT}", &digest[..16]);
+        format!("{}{behind}", cut(&name, LONGEST_NAME - behind.len()))
+    };
+    (name, report)
+}
+
+/// The beginning of a text: at most so many bytes, whole letters.
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
 fn no_message() -> Value {
     let text = "the message does not begin with an MSH segment";
     json!({ "outcome": "unreadable", "issues": [{ "text": text, "hint": "begin each message with MSH" }] })
@@ -432,5 +503,30 @@ mod tests {
         std::os::unix::fs::symlink("/etc/hostname", folder.path().join("link.json")).expect("it is made");
         let found = files(folder.path()).expect("it is read");
         assert_eq!(found.keys().map(String::as_str).collect::<Vec<_>>(), ["a.json", "b.JSON", "done.json"]);
+    }
+
+    #[test]
+    fn names_are_no_longer_than_a_name_may_be() {
+        let digest = "0123456789abcdef0123";
+        let named = |name: &str, number| names(name, digest, number);
+        assert_eq!(named("a.b.csv", 1), ("a.b.csv".to_owned(), "a.b.csv.report.ndjson".to_owned()));
+        assert_eq!(named("a.b.csv", 2), ("a.b-2.csv".to_owned(), "a.b-2.csv.report.ndjson".to_owned()));
+        assert_eq!(named("a", 3), ("a-3".to_owned(), "a-3.report.ndjson".to_owned()));
+        for long in ["x".repeat(250) + ".json", "é".repeat(127), format!("a.{}", "y".repeat(253))] {
+            let mut found = std::collections::BTreeSet::new();
+            for number in [1, 2, 10, 1000] {
+                let (name, report) = named(&long, number);
+                assert!(name.len() <= 255 && report.len() <= 255, "{name} {report}");
+                assert!(number > 1 || name == long, "it keeps its name");
+                assert!(report.contains(&digest[..16]) && report.ends_with(REPORT), "{report}");
+                assert!(found.insert(name) && found.insert(report));
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_is_tried_again_ever_more_rarely() {
+        let pauses = [1, 2, 3, 7, 8, 40].map(|failures| pause_after(failures, LONGEST_LEFT).as_secs());
+        assert_eq!(pauses, [5, 10, 20, 320, 600, 600]);
     }
 }
