@@ -264,3 +264,35 @@ fn a_file_that_cannot_be_taken_stops_no_other_and_is_told() {
     wait_for("none to wait", || !counted(&waiting()));
     assert_eq!(gateway.terminate(), Some(0));
 }
+
+#[test]
+fn rows_of_a_corrected_file_that_were_accepted_before_are_not_sent_again() {
+    let site = site();
+    let file = site.gateway_folder().join("weir.toml");
+    let text = fs::read_to_string(&file).expect("it is there");
+    let own = text.lines().find(|line| line.starts_with("identified_by") && line.contains("recordId"));
+    let text = text.replacen(&format!("{}\n", own.expect("it has one")), "", 1);
+    fs::write(&file, text).expect("it is written");
+    let _trust = site.start_partner("trust", &[]);
+    let gateway = site.start_gateway();
+    let csv = String::from_utf8(ways_in::sample("escalations.csv")).expect("it is text");
+    let (header, rest) = csv.split_once("\r\n").expect("it has a header");
+    let row = rest.split("\r\n").next().expect("it has a row");
+    let bad = row.replace("2001-11", "yesterday").replace("000701", "000798");
+    let first = [header, &bad, row, row, ""].join("\r\n");
+    let corrected = [header, &bad.replace("yesterday", "2001-12"), row, row, ""].join("\r\n");
+    let taken = |name: &str, content: &str, outcome: &str| {
+        fs::write(folder(&site, "csv").join("new.tmp"), content).expect("it is written");
+        fs::rename(folder(&site, "csv").join("new.tmp"), folder(&site, "csv").join(name)).expect("it is moved");
+        let put = folder(&site, "csv").join(outcome).join(name);
+        wait_for(name, || put.exists());
+        lines(&put.with_file_name(format!("{name}.report.ndjson")))
+    };
+    let lines = taken("rows.csv", &first, "failed");
+    assert_eq!(outcomes(&lines), ["refused", "accepted", "accepted"], "equal rows of a file are records of their own");
+    let lines = taken("corrected.csv", &corrected, "done");
+    assert_eq!(outcomes(&lines), ["accepted", "repeated", "repeated"]);
+    wait_for("all to arrive", || site.inbox("trust").len() == 3);
+    assert_eq!(gateway.terminate(), Some(0));
+    assert_eq!(site.arrivals("trust").len(), 3, "nothing was sent twice");
+}

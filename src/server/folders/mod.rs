@@ -3,7 +3,8 @@
 //! Enters: files in a folder. Leaves: messages, and `NAME.report.ndjson`, a line a record: its row, outcome and message,
 //! or what is wrong with it, never a value. Invariants: a file stays where it is until every record of it is on disk as a
 //! message or reported as refused; a record that is taken again, since the gateway or the machine stopped before the file
-//! was moved, is the message that it was: its key follows from the record, or from the file's content and its place in it.
+//! was moved, is the message that it was: its key follows from the record's identity, or else from its content and which of the equal records of its file it is.
+//! So a file that was corrected sends again only what was corrected.
 //! A file whose record is refused for now (no room, no store) stays, and is taken later from its beginning. One that cannot
 //! be taken stays and stops no other: it is tried again ever more rarely.
 
@@ -241,6 +242,21 @@ struct Taking {
     state: State,
 }
 
+/// The records of a file that do not say which they are: how many equal ones there were of each.
+#[derive(Default)]
+struct Equals(BTreeMap<[u8; 16], u32>);
+
+impl Equals {
+    /// The key of a record: of its content, and of which it is among equal ones. It is the same in each file that has it.
+    fn key(&mut self, bytes: &[u8]) -> String {
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&sha_256(bytes)[..16]);
+        let number = self.0.entry(hash).or_default();
+        *number += 1;
+        format!("content-{number}-{}", hex(&hash))
+    }
+}
+
 /// How its records ended.
 #[derive(Default)]
 struct Tally {
@@ -272,9 +288,9 @@ impl Taking {
         let content =
             Content { file, format: self.folder.format, model: self.model(), longest: self.service.limits.body_bytes };
         let reading = tokio::task::spawn_blocking(move || content.read(&tell));
-        let mut tally = Tally::default();
+        let (mut tally, mut equals) = (Tally::default(), Equals::default());
         while let Some(part) = parts.recv().await {
-            let line = self.part(part, &digest, stopped).await?;
+            let line = self.part(part, &mut equals, stopped).await?;
             let is_done = matches!(line["outcome"].as_str(), Some("accepted" | "repeated" | "fits"));
             if is_done {
                 tally.done += 1
@@ -326,7 +342,12 @@ impl Taking {
     }
 
     /// Takes a part of the file, and gives its line of the report.
-    async fn part(&self, part: Part, digest: &str, stopped: &watch::Receiver<bool>) -> Result<Value, Unfinished> {
+    async fn part(
+        &self,
+        part: Part,
+        equals: &mut Equals,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<Value, Unfinished> {
         let place = part.place();
         let bytes = match part.bytes {
             Ok(bytes) => bytes,
@@ -340,7 +361,7 @@ impl Taking {
         if *stopped.borrow() {
             return Err(Unfinished::Stopped);
         }
-        let (submission, model) = match self.submission(bytes, (digest, part.number)) {
+        let (submission, model) = match self.submission(bytes, equals) {
             Ok(found) => found,
             Err(line) => return Ok(merged(place, *line)),
         };
@@ -371,11 +392,7 @@ impl Taking {
     }
 
     /// What is submitted; or the line of the report for what cannot be.
-    fn submission(
-        &self,
-        bytes: Vec<u8>,
-        (digest, number): (&str, u64),
-    ) -> Result<(Submission, Option<Arc<Model>>), Box<Value>> {
+    fn submission(&self, bytes: Vec<u8>, equals: &mut Equals) -> Result<(Submission, Option<Arc<Model>>), Box<Value>> {
         let stages = self.service.gateway.stages();
         let (interface, model, key, kind) = match &self.folder.interface {
             Some(interface) => {
@@ -387,7 +404,7 @@ impl Taking {
                 let own = crate::fhir::Document::parse(bytes.as_slice(), &stages.limits).ok();
                 let has_own = !by.is_empty()
                     && (kind != "application/json" || own.is_some_and(|own| own_identity(&own, by).is_some()));
-                let key = (!has_own).then(|| format!("file-{number}-{}", &digest[..32]));
+                let key = (!has_own).then(|| equals.key(&bytes));
                 (interface.clone(), known.and_then(|known| known.model.clone()), key, kind)
             }
             None => {
