@@ -296,3 +296,26 @@ fn rows_of_a_corrected_file_that_were_accepted_before_are_not_sent_again() {
     assert_eq!(gateway.terminate(), Some(0));
     assert_eq!(site.arrivals("trust").len(), 3, "nothing was sent twice");
 }
+
+#[test]
+fn folders_that_overlap_are_a_fault_and_names_that_are_no_text_are_told() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let site = site();
+    let odd = std::ffi::OsStr::from_bytes(b"\xff.json");
+    fs::write(folder(&site, "json").join(odd), "{}").expect("it is written");
+    let gateway = site.start_gateway();
+    let log = || fs::read_to_string(site.path("gateway.log")).unwrap_or_default();
+    wait_for("it to be told", || log().contains("names that are not UTF-8"));
+    assert_eq!(gateway.terminate(), Some(0));
+    let file = site.gateway_folder().join("weir.toml");
+    let text = fs::read_to_string(&file).expect("it is there");
+    fs::create_dir(folder(&site, "json").join("below")).expect("it is made");
+    for path in ["in/./json", "in/json/below"] {
+        fs::write(&file, text.replacen("path = \"in/ndjson\"", &format!("path = \"{path}\""), 1))
+            .expect("it is written");
+        let checked =
+            weir().args(["config", "check", "--site"]).arg(site.gateway_folder()).output().expect("weir runs");
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+        assert!(checked.status.code() == Some(1) && said.contains("overlaps"), "{path}: {said}");
+    }
+}

@@ -106,11 +106,11 @@ fn pause_after(failures: u32, longest: Duration) -> Duration {
 pub(super) async fn attend(service: Arc<Service>, folder: WatchedFolder, mut stopped: watch::Receiver<bool>) {
     let folder = Arc::new(folder);
     let mut seen = BTreeMap::new();
-    let (mut said, mut failures) = (None, 0);
+    let (mut said, mut failures, mut unnamed) = (None, 0, 0);
     loop {
-        let looked = look(&service, &folder, &mut seen, &stopped).await;
+        let looked = look(&service, &folder, (&mut seen, &mut unnamed), &stopped).await;
         let waiting = seen.values().filter(|seen| seen.since.elapsed() >= folder.settle).count();
-        service.metrics.folder(&folder.path.display().to_string(), waiting);
+        service.metrics.folder(&folder.path.display().to_string(), waiting + unnamed);
         let pause = match looked {
             Ok(()) => {
                 (said, failures) = (None, 0);
@@ -158,11 +158,15 @@ impl Seen {
 async fn look(
     service: &Arc<Service>,
     folder: &Arc<WatchedFolder>,
-    seen: &mut BTreeMap<String, Seen>,
+    (seen, unnamed): (&mut BTreeMap<String, Seen>, &mut usize),
     stopped: &watch::Receiver<bool>,
 ) -> Result<(), Unfinished> {
     let path = folder.path.clone();
-    let files = tokio::task::spawn_blocking(move || files(&path)).await.map_err(io::Error::other)??;
+    let (files, left) = tokio::task::spawn_blocking(move || files(&path)).await.map_err(io::Error::other)??;
+    if left > *unnamed {
+        warn!(folder = %folder.path.display(), files = left, "files with names that are not UTF-8 are left alone; rename them");
+    }
+    *unnamed = left;
     seen.retain(|name, _| files.contains_key(name));
     for (name, now) in files {
         let file = seen.entry(name.clone()).or_insert_with(|| Seen::now(now));
@@ -194,12 +198,16 @@ async fn look(
     Ok(())
 }
 
-/// The files that may be taken: no hidden ones, none that is still being written under another name, no links.
-fn files(folder: &Path) -> io::Result<BTreeMap<String, State>> {
-    let mut found = BTreeMap::new();
+/// The files that may be taken: no hidden ones, none that is still being written under another name, no links. And how many
+/// there are whose names are not UTF-8.
+fn files(folder: &Path) -> io::Result<(BTreeMap<String, State>, usize)> {
+    let (mut found, mut unnamed) = (BTreeMap::new(), 0);
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
+        let Ok(name) = entry.file_name().into_string() else {
+            unnamed += 1;
+            continue;
+        };
         let unfinished = ["tmp", "part", "partial", "filepart", "swp"];
         let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending).to_ascii_lowercase();
         if name.starts_with('.') || name.ends_with('~') || unfinished.contains(&ending.as_str()) {
@@ -211,7 +219,7 @@ fn files(folder: &Path) -> io::Result<BTreeMap<String, State>> {
             found.insert(name, state_of(&metadata)?);
         }
     }
-    Ok(found)
+    Ok((found, unnamed))
 }
 
 fn state_of(metadata: &fs::Metadata) -> io::Result<State> {
@@ -518,7 +526,7 @@ mod tests {
         }
         fs::create_dir(folder.path().join("done")).expect("it is made");
         std::os::unix::fs::symlink("/etc/hostname", folder.path().join("link.json")).expect("it is made");
-        let found = files(folder.path()).expect("it is read");
+        let (found, _) = files(folder.path()).expect("it is read");
         assert_eq!(found.keys().map(String::as_str).collect::<Vec<_>>(), ["a.json", "b.JSON", "done.json"]);
     }
 
