@@ -88,11 +88,12 @@ impl Content {
             begins.insert(0, 0);
         }
         let ends = begins.iter().skip(1).copied().chain([plain.len()]);
+        let mut line = 1;
         for (number, (begin, end)) in (1..).zip(begins.iter().zip(ends)) {
-            let line = plain[..*begin].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
             if tell.blocking_send(part(number, Some(line), Ok(plain[*begin..end].to_vec()))).is_err() {
                 break;
             }
+            line += plain[*begin..end].iter().filter(|byte| **byte == b'\n').count() as u64;
         }
         Ok(())
     }
@@ -158,4 +159,31 @@ impl Content {
 
 fn part(number: u64, line: Option<u64>, bytes: Result<Vec<u8>, (String, String)>) -> Part {
     Part { number, line, bytes, table: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek as _, Write as _};
+
+    use super::*;
+
+    #[test]
+    fn many_messages_of_a_file_are_told_with_their_lines_in_time_that_grows_with_the_file() {
+        const MESSAGES: usize = 60_000;
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all("MSH\n\n".repeat(MESSAGES).as_bytes()).expect("it is written");
+        file.rewind().expect("it is rewound");
+        let content = Content { file, format: FolderFormat::Hl7v2, model: None, longest: 1 << 20 };
+        let (tell, mut parts) = mpsc::channel(MESSAGES);
+        let began = std::time::Instant::now();
+        content.read(&tell);
+        let took = began.elapsed();
+        drop(tell);
+        let mut lines = Vec::new();
+        while let Some(part) = parts.blocking_recv() {
+            lines.push(part.line.expect("it has one"));
+        }
+        assert_eq!(lines, (0..MESSAGES as u64).map(|number| 2 * number + 1).collect::<Vec<_>>());
+        assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+    }
 }
