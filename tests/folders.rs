@@ -185,3 +185,137 @@ fn a_folder_that_would_let_anyone_submit_is_a_fault() {
         says(part);
     }
 }
+
+/// The name that a file's unfinished report has.
+fn scratch(content: &[u8]) -> String {
+    let digest = weir::identity::digest::sha_256(content);
+    format!(".{}.report", &weir::identity::digest::hex(&digest)[..16])
+}
+
+#[test]
+fn links_in_a_folder_lead_to_no_write_outside_it() {
+    let site = site();
+    let _trust = site.start_partner("trust", &[]);
+    let other = |name: &str| {
+        let file = site.path(name);
+        fs::write(&file, "not yours\n").expect("it is written");
+        file
+    };
+    let link = |to: &Path, at: PathBuf| std::os::unix::fs::symlink(to, at).expect("it is made");
+    // Where the report is written, and where files are put away.
+    let (victim, record) = (other("victim"), site.record("crisis-escalation-minimal.json"));
+    link(&victim, folder(&site, "json").join(scratch(&record)));
+    fs::write(folder(&site, "json").join("one.json"), &record).expect("it is written");
+    let elsewhere = site.path("elsewhere");
+    fs::create_dir(&elsewhere).expect("it is made");
+    link(&elsewhere, folder(&site, "csv").join("failed"));
+    fs::write(folder(&site, "csv").join("rows.csv"), ways_in::sample("escalations.csv")).expect("it is written");
+    let gateway = site.start_gateway();
+    let put = folder(&site, "json").join("done/one.json");
+    wait_for("the file to be put away", || put.exists());
+    assert_eq!(fs::read_to_string(&victim).expect("it is there"), "not yours\n", "the link was followed");
+    assert_eq!(outcomes(&lines(&put.with_file_name("one.json.report.ndjson"))), ["accepted"]);
+    let log = || fs::read_to_string(site.path("gateway.log")).unwrap_or_default();
+    wait_for("the fault to be told", || log().contains("a file of a folder could not be taken"));
+    assert_eq!(fs::read_dir(&elsewhere).expect("it is there").count(), 0, "something was written elsewhere");
+    assert!(folder(&site, "csv").join("rows.csv").exists(), "the file stays");
+    assert_eq!(gateway.terminate(), Some(0));
+}
+
+#[test]
+fn a_file_that_cannot_be_taken_stops_no_other_and_is_told() {
+    let site = site();
+    let _trust = site.start_partner("trust", &[]);
+    let record = site.record("crisis-escalation-minimal.json");
+    let text = String::from_utf8(record.clone()).expect("it is text");
+    let (bad, long) = (text.replace("000502", "000503"), "z".repeat(245) + ".json");
+    fs::create_dir(folder(&site, "json").join(scratch(bad.as_bytes()))).expect("it is made");
+    fs::write(folder(&site, "json").join("a-bad.json"), bad).expect("it is written");
+    fs::write(folder(&site, "json").join("b-good.json"), &record).expect("it is written");
+    fs::write(folder(&site, "json").join(&long), text.replace("000502", "000504")).expect("it is written");
+    let gateway = site.start_gateway();
+    for name in ["b-good.json", &long] {
+        let put = folder(&site, "json").join("done").join(name);
+        wait_for("the file behind it to be put away", || put.exists());
+    }
+    let reports = fs::read_dir(folder(&site, "json").join("done")).expect("it is there").flatten();
+    let reports = reports.filter(|entry| entry.file_name().to_string_lossy().ends_with(".report.ndjson")).count();
+    assert_eq!(reports, 2, "the report of a long name has a shorter one");
+    let waiting = || support::http_get(site.operations(), "/metrics").map(|(_, text)| text).unwrap_or_default();
+    let counted = |text: &str| {
+        text.lines()
+            .any(|line| line.starts_with("weir_folder_waiting{") && line.contains("in/json\"") && line.ends_with(" 1"))
+    };
+    wait_for("the one that waits to be counted", || counted(&waiting()));
+    let log = fs::read_to_string(site.path("gateway.log")).expect("there is a log");
+    let told = log.lines().filter(|line| line.contains("a file of a folder could not be taken")).count();
+    assert!((1..=3).contains(&told), "told {told} times");
+    assert!(!log.contains("a-bad"), "the log names the file");
+    // What was in the way is gone: the file is taken.
+    fs::remove_dir(folder(&site, "json").join(scratch(text.replace("000502", "000503").as_bytes())))
+        .expect("it is empty");
+    let put = folder(&site, "json").join("done/a-bad.json");
+    for _ in 0..3 {
+        if !put.exists() {
+            std::thread::sleep(Duration::from_secs(4));
+        }
+    }
+    wait_for("it to be taken", || put.exists());
+    wait_for("none to wait", || !counted(&waiting()));
+    assert_eq!(gateway.terminate(), Some(0));
+}
+
+#[test]
+fn rows_of_a_corrected_file_that_were_accepted_before_are_not_sent_again() {
+    let site = site();
+    let file = site.gateway_folder().join("weir.toml");
+    let text = fs::read_to_string(&file).expect("it is there");
+    let own = text.lines().find(|line| line.starts_with("identified_by") && line.contains("recordId"));
+    let text = text.replacen(&format!("{}\n", own.expect("it has one")), "", 1);
+    fs::write(&file, text).expect("it is written");
+    let _trust = site.start_partner("trust", &[]);
+    let gateway = site.start_gateway();
+    let csv = String::from_utf8(ways_in::sample("escalations.csv")).expect("it is text");
+    let (header, rest) = csv.split_once("\r\n").expect("it has a header");
+    let row = rest.split("\r\n").next().expect("it has a row");
+    let bad = row.replace("2001-11", "yesterday").replace("000701", "000798");
+    let first = [header, &bad, row, row, ""].join("\r\n");
+    let corrected = [header, &bad.replace("yesterday", "2001-12"), row, row, ""].join("\r\n");
+    let taken = |name: &str, content: &str, outcome: &str| {
+        fs::write(folder(&site, "csv").join("new.tmp"), content).expect("it is written");
+        fs::rename(folder(&site, "csv").join("new.tmp"), folder(&site, "csv").join(name)).expect("it is moved");
+        let put = folder(&site, "csv").join(outcome).join(name);
+        wait_for(name, || put.exists());
+        lines(&put.with_file_name(format!("{name}.report.ndjson")))
+    };
+    let lines = taken("rows.csv", &first, "failed");
+    assert_eq!(outcomes(&lines), ["refused", "accepted", "accepted"], "equal rows of a file are records of their own");
+    let lines = taken("corrected.csv", &corrected, "done");
+    assert_eq!(outcomes(&lines), ["accepted", "repeated", "repeated"]);
+    wait_for("all to arrive", || site.inbox("trust").len() == 3);
+    assert_eq!(gateway.terminate(), Some(0));
+    assert_eq!(site.arrivals("trust").len(), 3, "nothing was sent twice");
+}
+
+#[test]
+fn folders_that_overlap_are_a_fault_and_names_that_are_no_text_are_told() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let site = site();
+    let odd = std::ffi::OsStr::from_bytes(b"\xff.json");
+    fs::write(folder(&site, "json").join(odd), "{}").expect("it is written");
+    let gateway = site.start_gateway();
+    let log = || fs::read_to_string(site.path("gateway.log")).unwrap_or_default();
+    wait_for("it to be told", || log().contains("names that are not UTF-8"));
+    assert_eq!(gateway.terminate(), Some(0));
+    let file = site.gateway_folder().join("weir.toml");
+    let text = fs::read_to_string(&file).expect("it is there");
+    fs::create_dir(folder(&site, "json").join("below")).expect("it is made");
+    for path in ["in/./json", "in/json/below"] {
+        fs::write(&file, text.replacen("path = \"in/ndjson\"", &format!("path = \"{path}\""), 1))
+            .expect("it is written");
+        let checked =
+            weir().args(["config", "check", "--site"]).arg(site.gateway_folder()).output().expect("weir runs");
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+        assert!(checked.status.code() == Some(1) && said.contains("overlaps"), "{path}: {said}");
+    }
+}

@@ -144,6 +144,33 @@ fn a_file_that_cannot_be_used_is_refused_before_anything_is_sent() {
     assert!(nobody.status.code() == Some(2) && error.contains("does not answer"), "{error}");
 }
 
+#[test]
+fn a_report_replaces_no_file_that_is_no_report() {
+    let site = DemoSite::new();
+    let file = rows(&site, "one.csv", 1);
+    for (content, more) in
+        [("notes\n", &["--dry-run"][..]), ("notes", &[]), ("{\"row\":1}\n", &["--dry-run"]), ("{\"row\":1}\n", &[])]
+    {
+        let other = site.path("other");
+        fs::write(&other, content).expect("it is written");
+        let report = other.to_str().expect("it is text");
+        let refused = run(&site, &file, &[&["--report", report, "--patience-seconds", "1"], more].concat());
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(2) && error.contains("is not a report"), "{content:?} {more:?}: {error}");
+        assert_eq!(fs::read_to_string(&other).expect("it is there"), content, "it was changed");
+    }
+    // A report is replaced, and one that a crash cut off in its first line, too.
+    for content in ["", "{\"bat", "{\"batch\":\"00"] {
+        let other = site.path("other");
+        fs::write(&other, content).expect("it is written");
+        let report_option = ["--dry-run", "--report", other.to_str().expect("it is text")];
+        for _ in 0..2 {
+            assert_eq!(run(&site, &file, &report_option).status.code(), Some(0));
+        }
+        assert_eq!(report(&other).len(), 1);
+    }
+}
+
 /// Bytes of its own memory that a run held at most, as the kernel counts them.
 fn peak(mut command: Command) -> u64 {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("weir runs");

@@ -49,6 +49,20 @@ pub(super) enum Format {
     Fhir,
 }
 
+/// Checks that no folder is another, or stands in another: each file is taken once.
+pub(super) fn check_apart(folders: &[WatchedFolder]) -> Result<(), Vec<Fault>> {
+    let real = |folder: &WatchedFolder| folder.path.canonicalize().unwrap_or_else(|_| folder.path.clone());
+    let paths: Vec<PathBuf> = folders.iter().map(real).collect();
+    let pairs = paths.iter().enumerate().flat_map(|(at, one)| paths[at + 1..].iter().map(move |other| (one, other)));
+    let overlapping = pairs.filter(|(one, other)| one.starts_with(other) || other.starts_with(one));
+    let fault = |(one, other): (&PathBuf, &PathBuf)| {
+        let text = format!("folders {} overlaps with {}", other.display(), one.display());
+        Fault::new(SITE, text, "give each of [[folders]] a folder of its own, none inside another")
+    };
+    let faults: Vec<Fault> = overlapping.map(fault).collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
 impl Folder {
     /// Checks that its files can be taken.
     pub(super) fn check(

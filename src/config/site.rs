@@ -15,7 +15,7 @@ use super::agreement_folder::{Folder, Reader};
 use super::definitions::{self, texts};
 use super::facts::SiteFacts;
 use super::faults::{Fault, Faults, plural};
-use super::folders::Folder as WrittenFolder;
+use super::folders::{Folder as WrittenFolder, check_apart};
 use super::packages::PackageStore;
 use super::staff::Staff;
 use super::tls_files::TlsFiles;
@@ -248,7 +248,8 @@ impl Site {
         let folders = stages.as_ref().zip(staff.as_ref()).and_then(|(stages, staff)| {
             let check = |folder: &WrittenFolder| folder.check(&files, staff.principals(), stages);
             let checked: Vec<_> = written.folders.iter().map(check).map(|each| faults.keep_all(each)).collect();
-            checked.into_iter().collect::<Option<Vec<_>>>()
+            let folders = checked.into_iter().collect::<Option<Vec<_>>>()?;
+            faults.keep_all(check_apart(&folders)).map(|()| folders)
         });
         let webhooks = faults.keep(written.incidents.anchors(&files));
         let payload_key = faults.keep(files.payload_key(&written.storage));

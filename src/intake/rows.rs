@@ -11,10 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use csv::{ByteRecord, ReaderBuilder};
 
 use super::model::Model;
-use super::table::{Header, HeaderFault, Row};
+use super::table::{Header, HeaderFault, MOST_COLUMNS, MOST_FAULTS, Row};
 
 /// The longest row, in bytes.
 const LONGEST: u64 = 16 << 20;
+
+/// The longest header, in bytes.
+const LONGEST_HEADER: usize = 64 << 10;
 
 /// What a reader reads ahead.
 const AHEAD: u64 = 64 << 10;
@@ -80,6 +83,9 @@ pub enum Unreadable {
     /// There is no header.
     #[error("the file is empty: its first row names the columns")]
     Empty,
+    /// The header is longer, or has more columns, than any model needs.
+    #[error("the header is longer than 64 KiB or has more than {MOST_COLUMNS} columns: is this the right file?")]
+    HeaderTooLarge,
     /// What is wrong with the header.
     #[error("{} of the header cannot be used; the first: {}", count(.0.len()), .0[0])]
     Header(Vec<HeaderFault>),
@@ -100,7 +106,11 @@ pub enum Unreadable {
 }
 
 fn count(columns: usize) -> String {
-    if columns == 1 { "one column".to_owned() } else { format!("{columns} columns") }
+    match columns {
+        1 => "one column".to_owned(),
+        MOST_FAULTS.. => format!("{MOST_FAULTS} columns or more"),
+        _ => format!("{columns} columns"),
+    }
 }
 
 /// Ends what is read without a row's end.
@@ -116,6 +126,8 @@ struct Ahead {
     /// Where in the file it begins.
     base: u64,
     bytes: Vec<u8>,
+    /// Bytes that a row may have.
+    longest: u64,
     /// Bytes since the row began.
     since: u64,
     /// Whether nothing of the row but line ends before it has come.
@@ -155,7 +167,7 @@ impl<R: Read> Read for Bounded<R> {
         ahead.bytes.extend_from_slice(&buffer[..read]);
         ahead.since += read as u64;
         ahead.count(0);
-        if ahead.since > LONGEST + AHEAD { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(read) }
+        if ahead.since > ahead.longest + AHEAD { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(read) }
     }
 }
 
@@ -165,14 +177,21 @@ impl<R: Read> Rows<R> {
     /// # Errors
     /// [`Unreadable`]
     pub fn of(inner: R, model: &Model) -> Result<Rows<R>, Unreadable> {
-        let ahead = Arc::new(Mutex::default());
+        let ahead = Arc::new(Mutex::new(Ahead { longest: LONGEST_HEADER as u64, ..Ahead::default() }));
         let bounded = Bounded { inner, ahead: Arc::clone(&ahead) };
         let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bounded);
         let mut record = ByteRecord::new();
-        let is_there = reader.read_byte_record(&mut record).map_err(|error| unreadable(error, 0, 1))?;
+        let is_there = reader.read_byte_record(&mut record).map_err(|error| match unreadable(error, 0, 1) {
+            Unreadable::TooLong { .. } => Unreadable::HeaderTooLarge,
+            other => other,
+        })?;
         if !is_there {
             return Err(Unreadable::Empty);
         }
+        if record.as_slice().len() + record.len() > LONGEST_HEADER || record.len() > MOST_COLUMNS {
+            return Err(Unreadable::HeaderTooLarge);
+        }
+        locked(&ahead).longest = LONGEST;
         // What is not UTF-8 names no element.
         let cells: Vec<_> = record.iter().map(String::from_utf8_lossy).collect();
         let header = Header::read(model, cells.iter().map(AsRef::as_ref)).map_err(Unreadable::Header)?;
@@ -256,6 +275,20 @@ mod tests {
         assert!(matches!(Rows::of(&b""[..], &sample()), Err(Unreadable::Empty)));
         let faults = Rows::of(&b"id,\xff,nothing\n"[..], &sample());
         assert!(matches!(faults, Err(Unreadable::Header(faults)) if faults.len() == 2));
+    }
+
+    #[test]
+    fn a_header_that_is_too_large_is_refused_before_much_of_it_is_read() {
+        let refused = |text: Vec<u8>| Rows::of(text.as_slice(), &sample()).expect_err("it is too large").to_string();
+        for header in [",".repeat(5000), "x".repeat(70_000), "\"".to_owned() + &"x".repeat(70_000), ",".repeat(1 << 20)]
+        {
+            let told = refused(header.into_bytes());
+            assert!(told.contains("64 KiB") && told.contains("4096 columns"), "{told}");
+        }
+        let endless = Rows::of(io::repeat(b','), &sample()).expect_err("it has no end");
+        assert!(endless.to_string().contains("64 KiB"), "{endless}");
+        let told = refused((",".repeat(4000) + "\n").into_bytes());
+        assert!(told.contains("100 columns or more"), "{told}");
     }
 
     #[test]

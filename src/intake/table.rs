@@ -5,13 +5,19 @@
 //! number stay, `true` and `false` are booleans, an empty cell is an element that is not there. Invariant: what does not
 //! fit its type is written as text, so that the check against the model finds it; no cell is dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Element, Kind, Model};
 use crate::fhir::{ElementPath, Writer};
 
 /// The highest number of a repeat.
 const MOST_REPEATS: usize = 999;
+
+/// Columns that a header may have.
+pub(super) const MOST_COLUMNS: usize = 4096;
+
+/// Faults of a header that are told.
+pub(super) const MOST_FAULTS: usize = 100;
 
 /// A header that names elements of a model.
 #[derive(Debug)]
@@ -28,7 +34,7 @@ struct Column {
     kind: Kind,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Step {
     name: Box<str>,
     /// For an element that repeats: which of its repeats, from 0.
@@ -70,22 +76,29 @@ impl Header {
     /// Reads a header for records of a model.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// What is wrong with it: the first hundred faults.
     pub fn read<'c>(model: &Model, cells: impl IntoIterator<Item = &'c str>) -> Result<Header, Vec<HeaderFault>> {
         let mut columns: Vec<Column> = Vec::new();
-        let mut faults = Vec::new();
+        let (mut faults, mut known) = (Vec::new(), BTreeSet::new());
         for (at, cell) in cells.into_iter().enumerate() {
             let cell = cell.trim();
             let fault = |what: String| {
                 let name = cell.chars().take(80).collect();
                 HeaderFault { number: at + 1, name, what }
             };
+            if at >= MOST_COLUMNS {
+                faults.push(fault(format!("a header has at most {MOST_COLUMNS} columns")));
+                break;
+            }
             match column(model, cell) {
-                Ok(column) if columns.iter().any(|other| other.steps == column.steps) => {
+                Ok(column) if !known.insert(column.steps.clone()) => {
                     faults.push(fault("another column names the same element".to_owned()));
                 }
                 Ok(column) => columns.push(column),
                 Err(what) => faults.push(fault(what)),
+            }
+            if faults.len() >= MOST_FAULTS {
+                break;
             }
         }
         if faults.is_empty() { Ok(Header { columns }) } else { Err(faults) }

@@ -115,6 +115,11 @@ struct LogAlarm {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Watched {
+    folder: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
     reason: &'static str,
 }
@@ -150,6 +155,7 @@ pub(super) struct Metrics {
     waiting_bytes: Gauge,
     disk_free_bytes: Gauge,
     takes_no_more: Family<Reason, Gauge>,
+    folder_waiting: Family<Watched, Gauge>,
     accept_seconds: Histogram,
     delivery_seconds: Histogram,
 }
@@ -216,6 +222,9 @@ impl Default for Metrics {
         registry.register("outbox_messages", "Messages that wait to be sent", waiting_messages.clone());
         registry.register("outbox_bytes", "Bytes of messages that wait to be sent", waiting_bytes.clone());
         registry.register("disk_free_bytes", "What the disk of the store has left", disk_free_bytes.clone());
+        let folder_waiting = Family::default();
+        let help = "Files of a watched folder that have settled and could not be taken yet";
+        registry.register("folder_waiting", help, folder_waiting.clone());
         let takes_no_more = Family::default();
         let help = "1 at each reason for which no records are taken now";
         registry.register("takes_no_more", help, takes_no_more.clone());
@@ -255,6 +264,7 @@ impl Default for Metrics {
             waiting_bytes,
             disk_free_bytes,
             takes_no_more,
+            folder_waiting,
             accept_seconds,
             delivery_seconds,
         }
@@ -404,6 +414,12 @@ impl Metrics {
         for (reason, holds) in reasons.into_iter().chain([("store-fails", load.failing.is_some())]) {
             self.takes_no_more.get_or_create(&Reason { reason }).set(holds.into());
         }
+    }
+
+    /// How many files wait in a watched folder.
+    pub(super) fn folder(&self, folder: &str, waiting: usize) {
+        let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
+        self.folder_waiting.get_or_create(&Watched { folder: folder.to_owned() }).set(waiting);
     }
 
     /// The text exposition, with the store's own counts.

@@ -2,10 +2,11 @@
 //!
 //! The first line says of which file (by its SHA-256) and interface; each line of a row has `row`, `line` and `outcome`:
 //! `accepted` or `repeated` with `message`, `refused` with `status` and `issues`, `unreadable` with `issues`. A line is
-//! written whole, in one call; of one that a crash cut off nothing counts.
+//! written whole, in one call; of one that a crash cut off nothing counts. A file that is no report is neither replaced nor
+//! written to.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead as _, BufReader, ErrorKind, Seek as _, SeekFrom, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -13,6 +14,9 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use crate::identity::InterfaceName;
+
+/// How a report begins.
+const BEGIN: &[u8] = b"{\"batch\":";
 
 /// Rows that a report is taken for.
 const MOST_ROWS: u64 = 1 << 32;
@@ -57,6 +61,15 @@ impl Done {
 impl Report {
     /// A report of its own, in the place of an earlier one.
     pub(super) fn anew(path: &Path, digest: &str, interface: &InterfaceName) -> anyhow::Result<Report> {
+        match fs::metadata(path) {
+            Ok(found) => {
+                ensure!(found.is_file(), "{} is no file; give another --report", path.display());
+                let begun = File::open(path).map_err(anyhow::Error::from).and_then(|file| check_begin(&file));
+                begun.with_context(|| no_report(path))?;
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot replace {}", path.display())),
+        }
         match fs::remove_file(path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("cannot replace {}", path.display()));
@@ -76,8 +89,8 @@ impl Report {
     ) -> anyhow::Result<Report> {
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
         let mut file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        let earlier = Earlier::read(&file, digest, interface)
-            .with_context(|| format!("{} is not a report of a batch; give another --report", path.display()))?;
+        let earlier = check_begin(&file).and_then(|()| Earlier::read(&file, digest, interface));
+        let earlier = earlier.with_context(|| no_report(path))?;
         // What a crash cut off goes.
         file.set_len(earlier.whole)?;
         file.seek(SeekFrom::End(0))?;
@@ -109,6 +122,24 @@ impl Report {
     pub(super) fn sync(&self) -> anyhow::Result<()> {
         self.file.sync_data().context("the report cannot be written")
     }
+}
+
+fn no_report(path: &Path) -> String {
+    format!("{} is not a report of a batch; give another --report", path.display())
+}
+
+/// Reads whether it is empty or begins as a report does; or as one does whose first line a crash cut off.
+fn check_begin(mut file: &File) -> anyhow::Result<()> {
+    let mut line = Vec::new();
+    BufReader::new(file.take(64 << 10)).read_until(b'\n', &mut line)?;
+    file.rewind()?;
+    let is_begun = if line.last() == Some(&b'\n') {
+        serde_json::from_slice::<Value>(&line).is_ok_and(|line| line["batch"].is_string())
+    } else {
+        line.len() < 1024 && (line.starts_with(BEGIN) || BEGIN.starts_with(&line))
+    };
+    ensure!(is_begun, "its first line is not that of a report");
+    Ok(())
 }
 
 fn place(row: u64) -> (usize, u64) {

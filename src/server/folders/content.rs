@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -37,7 +36,7 @@ impl Part {
 
 /// A file that is to be read.
 pub(super) struct Content {
-    pub(super) path: PathBuf,
+    pub(super) file: File,
     pub(super) format: FolderFormat,
     pub(super) model: Option<Arc<Model>>,
     /// Bytes that a record may have.
@@ -68,7 +67,7 @@ impl Content {
 
     fn whole(&self) -> io::Result<Result<Vec<u8>, (String, String)>> {
         let mut bytes = Vec::new();
-        File::open(&self.path)?.take(self.longest as u64 + 1).read_to_end(&mut bytes)?;
+        (&self.file).take(self.longest as u64 + 1).read_to_end(&mut bytes)?;
         Ok(if bytes.len() > self.longest { Err(self.too_long()) } else { Ok(bytes) })
     }
 
@@ -89,17 +88,18 @@ impl Content {
             begins.insert(0, 0);
         }
         let ends = begins.iter().skip(1).copied().chain([plain.len()]);
+        let mut line = 1;
         for (number, (begin, end)) in (1..).zip(begins.iter().zip(ends)) {
-            let line = plain[..*begin].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
             if tell.blocking_send(part(number, Some(line), Ok(plain[*begin..end].to_vec()))).is_err() {
                 break;
             }
+            line += plain[*begin..end].iter().filter(|byte| **byte == b'\n').count() as u64;
         }
         Ok(())
     }
 
     fn lines(&self, tell: &mpsc::Sender<Part>) -> io::Result<()> {
-        let mut reader = BufReader::new(File::open(&self.path)?);
+        let mut reader = BufReader::new(&self.file);
         let (mut number, mut line) = (0, 0);
         loop {
             let mut bytes = Vec::new();
@@ -124,7 +124,7 @@ impl Content {
     fn rows(&self, tell: &mpsc::Sender<Part>) -> io::Result<()> {
         let Some(model) = &self.model else { return Err(io::Error::other("the interface has no logical model")) };
         let wrong = |error: &RowsUnreadable| (error.to_string(), "correct the file".to_owned());
-        let mut rows = match Rows::of(File::open(&self.path)?, model) {
+        let mut rows = match Rows::of(&self.file, model) {
             Ok(rows) => rows,
             Err(error) => {
                 let _nobody_listens = tell.blocking_send(part(0, Some(1), Err(wrong(&error))));
@@ -159,4 +159,31 @@ impl Content {
 
 fn part(number: u64, line: Option<u64>, bytes: Result<Vec<u8>, (String, String)>) -> Part {
     Part { number, line, bytes, table: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek as _, Write as _};
+
+    use super::*;
+
+    #[test]
+    fn many_messages_of_a_file_are_told_with_their_lines_in_time_that_grows_with_the_file() {
+        const MESSAGES: usize = 60_000;
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all("MSH\n\n".repeat(MESSAGES).as_bytes()).expect("it is written");
+        file.rewind().expect("it is rewound");
+        let content = Content { file, format: FolderFormat::Hl7v2, model: None, longest: 1 << 20 };
+        let (tell, mut parts) = mpsc::channel(MESSAGES);
+        let began = std::time::Instant::now();
+        content.read(&tell);
+        let took = began.elapsed();
+        drop(tell);
+        let mut lines = Vec::new();
+        while let Some(part) = parts.blocking_recv() {
+            lines.push(part.line.expect("it has one"));
+        }
+        assert_eq!(lines, (0..MESSAGES as u64).map(|number| 2 * number + 1).collect::<Vec<_>>());
+        assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+    }
 }

@@ -3,19 +3,22 @@
 //! Enters: files in a folder. Leaves: messages, and `NAME.report.ndjson`, a line a record: its row, outcome and message,
 //! or what is wrong with it, never a value. Invariants: a file stays where it is until every record of it is on disk as a
 //! message or reported as refused; a record that is taken again, since the gateway or the machine stopped before the file
-//! was moved, is the message that it was: its key follows from the record, or from the file's content and its place in it.
-//! A file whose record is refused for now (no room, no store) stays, and is taken later from its beginning.
+//! was moved, is the message that it was: its key follows from the record's identity, or else from its content and which of the equal records of its file it is.
+//! So a file that was corrected sends again only what was corrected.
+//! A file whose record is refused for now (no room, no store) stays, and is taken later from its beginning. One that cannot
+//! be taken stays and stops no other: it is tried again ever more rarely.
 
 mod content;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{self, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{CWD, Mode, OFlags};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -36,8 +39,20 @@ use crate::refusal::{Refusal, Retry};
 /// How often a folder is looked at.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// How long is waited when the gateway takes no more, or its store does not answer.
+/// How long is waited when the gateway takes no more, or a file cannot be taken; the second time twice as long, and so on.
 const PUT_OFF: Duration = Duration::from_secs(5);
+
+/// The longest that a folder is left alone for when the gateway takes no more.
+const LONGEST_PUT_OFF: Duration = Duration::from_secs(60);
+
+/// The longest that a file is left alone for.
+const LONGEST_LEFT: Duration = Duration::from_secs(600);
+
+/// What follows a file's name in the name of its report.
+const REPORT: &str = ".report.ndjson";
+
+/// Bytes that a name may have.
+const LONGEST_NAME: usize = 255;
 
 /// A folder whose files are taken.
 #[derive(Clone, Debug)]
@@ -82,15 +97,23 @@ enum Unfinished {
     Io(#[from] io::Error),
 }
 
+/// How long is waited after so many failures, the first being 1.
+fn pause_after(failures: u32, longest: Duration) -> Duration {
+    PUT_OFF.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest)
+}
+
 /// Looks at a folder until `stopped` says so.
 pub(super) async fn attend(service: Arc<Service>, folder: WatchedFolder, mut stopped: watch::Receiver<bool>) {
+    let folder = Arc::new(folder);
     let mut seen = BTreeMap::new();
-    let mut said = None;
+    let (mut said, mut failures, mut unnamed) = (None, 0, 0);
     loop {
-        let looked = look(&service, &folder, &mut seen, &stopped).await;
+        let looked = look(&service, &folder, (&mut seen, &mut unnamed), &stopped).await;
+        let waiting = seen.values().filter(|seen| seen.since.elapsed() >= folder.settle).count();
+        service.metrics.folder(&folder.path.display().to_string(), waiting + unnamed);
         let pause = match looked {
             Ok(()) => {
-                said = None;
+                (said, failures) = (None, 0);
                 EVERY
             }
             Err(Unfinished::Stopped) => break,
@@ -100,7 +123,8 @@ pub(super) async fn attend(service: Arc<Service>, folder: WatchedFolder, mut sto
                     warn!(folder = %folder.path.display(), reason = %text, "files wait in a folder; the next look follows");
                 }
                 said = Some(text);
-                PUT_OFF
+                failures += 1;
+                pause_after(failures, LONGEST_PUT_OFF)
             }
         };
         tokio::select! {
@@ -110,38 +134,80 @@ pub(super) async fn attend(service: Arc<Service>, folder: WatchedFolder, mut sto
     }
 }
 
-/// What was seen of a file, and since when.
-type Seen = BTreeMap<String, ((u64, SystemTime), Instant)>;
+/// What tells whether a file is as it was: size, time and inode.
+type State = (u64, SystemTime, u64);
 
-/// Takes every file that has settled, by name.
+/// What was seen of a file.
+struct Seen {
+    state: State,
+    /// Since when it is so.
+    since: Instant,
+    /// How often it could not be taken, and until when it is left alone.
+    failures: u32,
+    until: Instant,
+}
+
+impl Seen {
+    fn now(state: State) -> Seen {
+        let now = Instant::now();
+        Seen { state, since: now, failures: 0, until: now }
+    }
+}
+
+/// Takes every file that has settled, by name. One that cannot be taken stops no other.
 async fn look(
     service: &Arc<Service>,
-    folder: &WatchedFolder,
-    seen: &mut Seen,
+    folder: &Arc<WatchedFolder>,
+    (seen, unnamed): (&mut BTreeMap<String, Seen>, &mut usize),
     stopped: &watch::Receiver<bool>,
 ) -> Result<(), Unfinished> {
     let path = folder.path.clone();
-    let files = tokio::task::spawn_blocking(move || files(&path)).await.map_err(io::Error::other)??;
+    let (files, left) = tokio::task::spawn_blocking(move || files(&path)).await.map_err(io::Error::other)??;
+    if left > *unnamed {
+        warn!(folder = %folder.path.display(), files = left, "files with names that are not UTF-8 are left alone; rename them");
+    }
+    *unnamed = left;
     seen.retain(|name, _| files.contains_key(name));
     for (name, now) in files {
-        let (before, since) = seen.entry(name.clone()).or_insert((now, Instant::now()));
-        if *before != now {
-            (*before, *since) = (now, Instant::now());
+        let file = seen.entry(name.clone()).or_insert_with(|| Seen::now(now));
+        if file.state != now {
+            *file = Seen::now(now);
         }
-        if since.elapsed() >= folder.settle {
-            Taking { service, folder, name: &name, state: now }.take(stopped).await?;
-            seen.remove(&name);
+        if file.since.elapsed() < folder.settle || Instant::now() < file.until {
+            continue;
+        }
+        let taking = Taking { service: service.clone(), folder: folder.clone(), name: name.clone(), state: now };
+        let stopped = stopped.clone();
+        // In a task of its own: what fails in it stops no other file.
+        let taken = tokio::spawn(async move { taking.take(&stopped).await }).await;
+        match taken.unwrap_or_else(|error| Err(io::Error::other(error).into())) {
+            Ok(()) => {
+                seen.remove(&name);
+            }
+            Err(Unfinished::Io(reason)) => {
+                file.failures += 1;
+                let pause = pause_after(file.failures, LONGEST_LEFT);
+                file.until = Instant::now() + pause;
+                let (folder, name) = (folder.path.display(), &hex(&sha_256(name.as_bytes()))[..16]);
+                let again = pause.as_secs();
+                warn!(%folder, name_sha256 = name, %reason, again_in_seconds = again, "a file of a folder could not be taken");
+            }
+            Err(reason) => return Err(reason),
         }
     }
     Ok(())
 }
 
-/// The files that may be taken: no hidden ones, none that is still being written under another name, no links.
-fn files(folder: &Path) -> io::Result<BTreeMap<String, (u64, SystemTime)>> {
-    let mut found = BTreeMap::new();
+/// The files that may be taken: no hidden ones, none that is still being written under another name, no links. And how many
+/// there are whose names are not UTF-8.
+fn files(folder: &Path) -> io::Result<(BTreeMap<String, State>, usize)> {
+    let (mut found, mut unnamed) = (BTreeMap::new(), 0);
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
+        let Ok(name) = entry.file_name().into_string() else {
+            unnamed += 1;
+            continue;
+        };
         let unfinished = ["tmp", "part", "partial", "filepart", "swp"];
         let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending).to_ascii_lowercase();
         if name.starts_with('.') || name.ends_with('~') || unfinished.contains(&ending.as_str()) {
@@ -150,25 +216,53 @@ fn files(folder: &Path) -> io::Result<BTreeMap<String, (u64, SystemTime)>> {
         // One that is gone by now was another's.
         let Ok(metadata) = fs::symlink_metadata(entry.path()) else { continue };
         if metadata.is_file() {
-            found.insert(name, state_of(&entry.path())?);
+            found.insert(name, state_of(&metadata)?);
         }
     }
-    Ok(found)
+    Ok((found, unnamed))
 }
 
-/// Size and time of a file.
-fn state_of(file: &Path) -> io::Result<(u64, SystemTime)> {
-    let metadata = fs::symlink_metadata(file)?;
-    Ok((metadata.len(), metadata.modified()?))
+fn state_of(metadata: &fs::Metadata) -> io::Result<State> {
+    Ok((metadata.len(), metadata.modified()?, metadata.ino()))
+}
+
+/// Opens what stands at `path` itself: through no link, and waiting for nobody, as a pipe would.
+fn open(path: &Path, more: OFlags) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | more;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+}
+
+/// Makes a file in the place of whatever has its name; through no link.
+fn anew(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o640).open(path)
 }
 
 /// A file that is being taken.
-struct Taking<'t> {
-    service: &'t Arc<Service>,
-    folder: &'t WatchedFolder,
-    name: &'t str,
-    /// Its size and time when it had settled.
-    state: (u64, SystemTime),
+struct Taking {
+    service: Arc<Service>,
+    folder: Arc<WatchedFolder>,
+    name: String,
+    /// As it was when it had settled.
+    state: State,
+}
+
+/// The records of a file that do not say which they are: how many equal ones there were of each.
+#[derive(Default)]
+struct Equals(BTreeMap<[u8; 16], u32>);
+
+impl Equals {
+    /// The key of a record: of its content, and of which it is among equal ones. It is the same in each file that has it.
+    fn key(&mut self, bytes: &[u8]) -> String {
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&sha_256(bytes)[..16]);
+        let number = self.0.entry(hash).or_default();
+        *number += 1;
+        format!("content-{number}-{}", hex(&hash))
+    }
 }
 
 /// How its records ended.
@@ -178,28 +272,33 @@ struct Tally {
     failed: u64,
 }
 
-impl Taking<'_> {
+impl Taking {
     async fn take(&self, stopped: &watch::Receiver<bool>) -> Result<(), Unfinished> {
-        let path = self.folder.path.join(self.name);
-        let hashed = path.clone();
-        let digest = tokio::task::spawn_blocking(move || File::open(hashed).and_then(sha_256_of)).await;
-        let digest = hex(&digest.map_err(io::Error::other)??);
+        let path = self.folder.path.join(&self.name);
+        let mut file = open(&path, OFlags::empty())?;
+        let metadata = file.metadata()?;
+        // What is there now is no file, or not the one that settled.
+        if !metadata.is_file() || state_of(&metadata)? != self.state {
+            return Ok(());
+        }
+        // What is hashed is what is read, whatever the name stands for meanwhile.
+        let hashing = move || {
+            let digest = sha_256_of(&file)?;
+            file.rewind().map(|()| (hex(&digest), file))
+        };
+        let (digest, file) = tokio::task::spawn_blocking(hashing).await.map_err(io::Error::other)??;
         // Under a hidden name until it is whole.
         let scratch = self.folder.path.join(format!(".{}.report", &digest[..16]));
-        let mut report = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&scratch)?;
+        let mut report = anew(&scratch)?;
         let first = json!({ "file": digest, "dryRun": self.folder.dry_run });
         writeln!(report, "{first}")?;
         let (tell, mut parts) = mpsc::channel(16);
-        let content = Content {
-            path: path.clone(),
-            format: self.folder.format,
-            model: self.model(),
-            longest: self.service.limits.body_bytes,
-        };
+        let content =
+            Content { file, format: self.folder.format, model: self.model(), longest: self.service.limits.body_bytes };
         let reading = tokio::task::spawn_blocking(move || content.read(&tell));
-        let mut tally = Tally::default();
+        let (mut tally, mut equals) = (Tally::default(), Equals::default());
         while let Some(part) = parts.recv().await {
-            let line = self.part(part, &digest, stopped).await?;
+            let line = self.part(part, &mut equals, stopped).await?;
             let is_done = matches!(line["outcome"].as_str(), Some("accepted" | "repeated" | "fits"));
             if is_done {
                 tally.done += 1
@@ -211,35 +310,37 @@ impl Taking<'_> {
         reading.await.map_err(io::Error::other)?;
         report.sync_all()?;
         // One that was written to meanwhile is taken again when it has settled again.
-        if state_of(&path)? != self.state {
+        if state_of(&fs::symlink_metadata(&path)?)? != self.state {
             fs::remove_file(&scratch)?;
             return Ok(());
         }
         let outcome = if tally.failed == 0 && tally.done > 0 { "done" } else { "failed" };
-        self.put_away(&path, &scratch, outcome)?;
+        self.put_away(&path, &scratch, (outcome, &digest))?;
         let Tally { done, failed } = tally;
         let folder = self.folder.path.display();
         info!(%folder, file = &digest[..16], done, failed, outcome, "a file of a folder was taken");
         Ok(())
     }
 
-    /// The report first: a file that is not moved is taken again.
-    fn put_away(&self, path: &Path, scratch: &Path, outcome: &str) -> io::Result<()> {
+    /// The report first: a file that is not moved is taken again. The folder that they go to is held open, so that no link
+    /// takes its place meanwhile.
+    fn put_away(&self, path: &Path, scratch: &Path, (outcome, digest): (&str, &str)) -> io::Result<()> {
         let to = self.folder.path.join(outcome);
         fs::DirBuilder::new().recursive(true).mode(0o750).create(&to)?;
-        let mut name = self.name.to_owned();
+        let into = open(&to, OFlags::DIRECTORY)?;
+        let is_taken = |name: &String| fs::symlink_metadata(to.join(name)).is_ok();
         let mut number = 1;
-        while to.join(&name).exists() {
+        let (name, report) = loop {
+            let (name, report) = names(&self.name, digest, number);
+            if !is_taken(&name) && !is_taken(&report) {
+                break (name, report);
+            }
             number += 1;
-            name = match self.name.rsplit_once('.') {
-                Some((stem, ending)) => format!("{stem}-{number}.{ending}"),
-                None => format!("{}-{number}", self.name),
-            };
-        }
-        fs::rename(scratch, to.join(format!("{name}.report.ndjson")))?;
-        File::open(&to)?.sync_all()?;
-        fs::rename(path, to.join(&name))?;
-        File::open(&to)?.sync_all()?;
+        };
+        rustix::fs::renameat(CWD, scratch, &into, &report)?;
+        into.sync_all()?;
+        rustix::fs::renameat(CWD, path, &into, &name)?;
+        into.sync_all()?;
         File::open(&self.folder.path)?.sync_all()
     }
 
@@ -249,7 +350,12 @@ impl Taking<'_> {
     }
 
     /// Takes a part of the file, and gives its line of the report.
-    async fn part(&self, part: Part, digest: &str, stopped: &watch::Receiver<bool>) -> Result<Value, Unfinished> {
+    async fn part(
+        &self,
+        part: Part,
+        equals: &mut Equals,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<Value, Unfinished> {
         let place = part.place();
         let bytes = match part.bytes {
             Ok(bytes) => bytes,
@@ -263,7 +369,7 @@ impl Taking<'_> {
         if *stopped.borrow() {
             return Err(Unfinished::Stopped);
         }
-        let (submission, model) = match self.submission(bytes, (digest, part.number)) {
+        let (submission, model) = match self.submission(bytes, equals) {
             Ok(found) => found,
             Err(line) => return Ok(merged(place, *line)),
         };
@@ -294,11 +400,7 @@ impl Taking<'_> {
     }
 
     /// What is submitted; or the line of the report for what cannot be.
-    fn submission(
-        &self,
-        bytes: Vec<u8>,
-        (digest, number): (&str, u64),
-    ) -> Result<(Submission, Option<Arc<Model>>), Box<Value>> {
+    fn submission(&self, bytes: Vec<u8>, equals: &mut Equals) -> Result<(Submission, Option<Arc<Model>>), Box<Value>> {
         let stages = self.service.gateway.stages();
         let (interface, model, key, kind) = match &self.folder.interface {
             Some(interface) => {
@@ -310,7 +412,7 @@ impl Taking<'_> {
                 let own = crate::fhir::Document::parse(bytes.as_slice(), &stages.limits).ok();
                 let has_own = !by.is_empty()
                     && (kind != "application/json" || own.is_some_and(|own| own_identity(&own, by).is_some()));
-                let key = (!has_own).then(|| format!("file-{number}-{}", &digest[..32]));
+                let key = (!has_own).then(|| equals.key(&bytes));
                 (interface.clone(), known.and_then(|known| known.model.clone()), key, kind)
             }
             None => {
@@ -334,6 +436,28 @@ impl Taking<'_> {
         };
         Ok((submission, model))
     }
+}
+
+/// The name that a file is put away under, and that of its report: with a number behind the first, and cut where they would
+/// be too long. A report whose name is cut has the file's digest in it.
+fn names(name: &str, digest: &str, number: u32) -> (String, String) {
+    let mark = if number == 1 { String::new() } else { format!("-{number}") };
+    // What is long is no ending.
+    let dot = name.rfind('.').filter(|dot| name.len() - dot <= 32).unwrap_or(name.len());
+    let (stem, ending) = name.split_at(dot);
+    let name = format!("{}{mark}{ending}", cut(stem, LONGEST_NAME - mark.len() - ending.len()));
+    let report = if name.len() + REPORT.len() <= LONGEST_NAME {
+        format!("{name}{REPORT}")
+    } else {
+        let behind = format!("-{}{mark}{REPORT}", &digest[..16]);
+        format!("{}{behind}", cut(&name, LONGEST_NAME - behind.len()))
+    };
+    (name, report)
+}
+
+/// The beginning of a text: at most so many bytes, whole letters.
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
 }
 
 fn no_message() -> Value {
@@ -401,7 +525,32 @@ mod tests {
         }
         fs::create_dir(folder.path().join("done")).expect("it is made");
         std::os::unix::fs::symlink("/etc/hostname", folder.path().join("link.json")).expect("it is made");
-        let found = files(folder.path()).expect("it is read");
+        let (found, _) = files(folder.path()).expect("it is read");
         assert_eq!(found.keys().map(String::as_str).collect::<Vec<_>>(), ["a.json", "b.JSON", "done.json"]);
+    }
+
+    #[test]
+    fn names_are_no_longer_than_a_name_may_be() {
+        let digest = "0123456789abcdef0123";
+        let named = |name: &str, number| names(name, digest, number);
+        assert_eq!(named("a.b.csv", 1), ("a.b.csv".to_owned(), "a.b.csv.report.ndjson".to_owned()));
+        assert_eq!(named("a.b.csv", 2), ("a.b-2.csv".to_owned(), "a.b-2.csv.report.ndjson".to_owned()));
+        assert_eq!(named("a", 3), ("a-3".to_owned(), "a-3.report.ndjson".to_owned()));
+        for long in ["x".repeat(250) + ".json", "é".repeat(127), format!("a.{}", "y".repeat(253))] {
+            let mut found = std::collections::BTreeSet::new();
+            for number in [1, 2, 10, 1000] {
+                let (name, report) = named(&long, number);
+                assert!(name.len() <= 255 && report.len() <= 255, "{name} {report}");
+                assert!(number > 1 || name == long, "it keeps its name");
+                assert!(report.contains(&digest[..16]) && report.ends_with(REPORT), "{report}");
+                assert!(found.insert(name) && found.insert(report));
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_is_tried_again_ever_more_rarely() {
+        let pauses = [1, 2, 3, 7, 8, 40].map(|failures| pause_after(failures, LONGEST_LEFT).as_secs());
+        assert_eq!(pauses, [5, 10, 20, 320, 600, 600]);
     }
 }
