@@ -303,6 +303,26 @@ fn an_allergy_and_a_medicine_never_look_alike() {
 }
 
 #[test]
+fn a_dosage_without_text_says_what_each_number_is() {
+    let amount = |value: u32, unit: &str| json!({ "value": value, "unit": unit });
+    let dosage = json!({ "asNeededBoolean": false, "timing": { "repeat": { "frequency": 1, "period": 1, "periodUnit": "d" } },
+        "doseAndRate": [{ "doseQuantity": amount(400, "mg") }],
+        "maxDosePerPeriod": { "numerator": amount(2000, "mg"), "denominator": amount(1, "d") } });
+    let medicine = json!({ "resourceType": "MedicationStatement", "medicationCodeableConcept": { "text": "Ibuprofen" }, "dosage": [dosage] });
+    let page = words(&shown(&json!({ "resourceType": "Bundle", "entry": [{ "resource": medicine }] })));
+    for part in [
+        "As needed: no",
+        "Frequency: 1",
+        "Period: 1",
+        "Period unit: d",
+        "Dose: 400 mg",
+        "Max dose per period: 2000 mg per 1 d",
+    ] {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+}
+
+#[test]
 fn a_range_with_one_end_says_which() {
     let of = |range: Value| {
         let observation = json!({ "resourceType": "Observation", "code": { "text": "Drinks" }, "valueRange": range });

@@ -268,6 +268,8 @@ impl<'a> Reader<'a> {
                 Some(if by.is_empty() { text.into_owned() } else { format!("{text} ({by})") })
             }
             "Identifier" => part("value").map(Cow::into_owned),
+            "Ratio" => self.leaves(node, of, " per "),
+            name if is_dosing(name) => self.leaves(node, of, "; "),
             _ => self.leaves(node, of, " "),
         }
     }
@@ -317,11 +319,19 @@ impl<'a> Reader<'a> {
             let to = of.element(child.name_id()).and_then(|(_, chosen)| chosen.def());
             let Some(to) = to.filter(|to| !is_type_for_machines(to) && to.name != "Extension") else { continue };
             if !is_for_machines(child.name_id()) {
-                texts.extend(child.items().filter_map(|item| self.value(item, to)));
+                let stem = of.element(child.name_id()).map_or("text", |(element, _)| element.stem);
+                let is_plain = !is_dosing(of.name) || is_dosing(to.name) || stem == "text";
+                let label = if is_plain { String::new() } else { format!("{}: ", label_of(stem)) };
+                texts.extend(child.items().filter_map(|item| Some(format!("{label}{}", self.value(item, to)?))));
             }
         }
         Some(texts.join(between)).filter(|text| !text.is_empty())
     }
+}
+
+/// Whether the values of a type mean nothing without their names: how often, how much, at most how much.
+fn is_dosing(name: &str) -> bool {
+    name.starts_with("Dosage") || name.starts_with("Timing")
 }
 
 fn line(stem: &str, label: Cow<'static, str>, said: Said) -> Line {
