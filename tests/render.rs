@@ -262,6 +262,101 @@ fn a_masked_element_is_said_to_be_withheld() {
     assert!(words(&shown(&bundle)).contains("Crisis escalation not recorded (asked-declined) Priority"));
 }
 
+/// A priority or a time that was withheld is not one that nobody gave.
+#[test]
+fn a_withheld_priority_or_deadline_is_said_to_be_withheld() {
+    let masked = json!({ "extension": [{ "url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked" }] });
+    let request = json!({ "resourceType": "ServiceRequest", "status": "active", "code": { "text": "Visit" },
+        "_priority": masked, "occurrencePeriod": { "_end": masked } });
+    let of = |request: &Value| shown(&json!({ "resourceType": "Bundle", "entry": [{ "resource": request }] }));
+    let html = of(&request);
+    assert!(html.contains("<header class=\"masked\">"), "{html}");
+    assert!(words(&html).contains("Priority Priority withheld Respond by withheld"), "{html}");
+    let none = of(&json!({ "resourceType": "ServiceRequest", "status": "active", "code": { "text": "Visit" } }));
+    assert!(none.contains("<header class=\"unknown\">"), "{none}");
+    assert!(words(&none).contains("Priority Not given Respond by No time is given"), "{none}");
+}
+
+/// What a person may not take and what they take are told apart wherever they stand, and by whose they are.
+#[test]
+fn an_allergy_and_a_medicine_never_look_alike() {
+    let allergy = json!({ "fullUrl": "urn:uuid:a", "resource": { "resourceType": "AllergyIntolerance", "code": { "text": "Penicillin" }, "patient": { "reference": "urn:uuid:1" } } });
+    let medicine = json!({ "fullUrl": "urn:uuid:m", "resource": { "resourceType": "MedicationStatement", "medicationReference": { "reference": "urn:uuid:d" }, "subject": { "reference": "urn:uuid:2" } } });
+    let drug = json!({ "fullUrl": "urn:uuid:d", "resource": { "resourceType": "Medication", "code": { "text": "Sertraline" } } });
+    let person = |id: &str, name: &str| json!({ "fullUrl": id, "resource": { "resourceType": "Patient", "name": [{ "text": name }, { "use": "old", "text": "Former" }] } });
+    let entries = [allergy, medicine, drug, person("urn:uuid:1", "Ann Example"), person("urn:uuid:2", "Ben Example")];
+    let mut bundle = json!({ "resourceType": "Bundle", "entry": entries });
+    let page = words(&shown(&bundle));
+    let parts =
+        ["Allergy intolerance: Penicillin About: Ann Example", "Medication statement: Sertraline About: Ben Example"];
+    for part in parts {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+    assert!(page.contains("Former (old name)"), "{page}");
+    let section = json!({ "title": "Noted", "entry": [{ "reference": "urn:uuid:a" }, { "reference": "urn:uuid:m" }] });
+    let summary = json!({ "resource": { "resourceType": "Composition", "section": [section] } });
+    bundle["entry"].as_array_mut().expect("entries").push(summary);
+    let page = words(&shown(&bundle));
+    for part in parts {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+}
+
+#[test]
+fn a_dosage_without_text_says_what_each_number_is() {
+    let amount = |value: u32, unit: &str| json!({ "value": value, "unit": unit });
+    let dosage = json!({ "asNeededBoolean": false, "timing": { "repeat": { "frequency": 1, "period": 1, "periodUnit": "d" } },
+        "doseAndRate": [{ "doseQuantity": amount(400, "mg") }],
+        "maxDosePerPeriod": { "numerator": amount(2000, "mg"), "denominator": amount(1, "d") } });
+    let medicine = json!({ "resourceType": "MedicationStatement", "medicationCodeableConcept": { "text": "Ibuprofen" }, "dosage": [dosage] });
+    let page = words(&shown(&json!({ "resourceType": "Bundle", "entry": [{ "resource": medicine }] })));
+    for part in [
+        "As needed: no",
+        "Frequency: 1",
+        "Period: 1",
+        "Period unit: d",
+        "Dose: 400 mg",
+        "Max dose per period: 2000 mg per 1 d",
+    ] {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+}
+
+#[test]
+fn a_range_with_one_end_says_which() {
+    let of = |range: Value| {
+        let observation = json!({ "resourceType": "Observation", "code": { "text": "Drinks" }, "valueRange": range });
+        words(&shown(&json!({ "resourceType": "Bundle", "entry": [{ "resource": observation }] })))
+    };
+    let (low, high) = (json!({ "value": 2, "unit": "a day" }), json!({ "value": 5, "unit": "a day" }));
+    assert!(of(json!({ "high": high })).contains("Drinks; up to 5 a day"));
+    assert!(of(json!({ "low": low })).contains("Drinks; 2 a day or more"));
+    assert!(of(json!({ "low": low, "high": high })).contains("Drinks; 2 a day to 5 a day"));
+}
+
+/// What was called off asks for nothing, and the banner says so of a task too.
+#[test]
+fn what_is_closed_asks_for_nothing() {
+    for state in ["cancelled", "revoked", "entered-in-error", "completed", "rejected"] {
+        let task = |status: &str, words: &str, priority: &str, end: &str| {
+            json!({ "resource": { "resourceType": "Task", "status": status, "priority": priority, "description": words,
+                "code": { "coding": [{ "system": "http://hl7.org/fhir/CodeSystem/task-code", "code": "fulfill", "display": words }] },
+                "restriction": { "period": { "end": end } } } })
+        };
+        let closed = task(state, "Visit tonight", "stat", "2026-03-02T18:05:00Z");
+        let open = task("requested", "Ring back", "urgent", "2026-03-03T18:05:00Z");
+        let html = shown(&json!({ "resourceType": "Bundle", "entry": [closed, open] }));
+        let page = words(&html);
+        let banner = page.split("Person").next().expect("a banner");
+        assert!(html.contains("<header class=\"urgent\">"), "{state}: {html}");
+        assert!(!banner.contains("2 March") && banner.contains("3 March"), "{banner}");
+        let alert = format!("Task Visit tonight; Visit tonight: Status: {state}");
+        assert!(banner.contains(&alert), "{alert}\n{banner}");
+        let html = shown(&json!({ "resourceType": "Bundle", "entry": [closed] }));
+        assert!(html.contains("<h1>Nothing is asked any more</h1>"), "{html}");
+    }
+}
+
 #[test]
 fn the_most_severe_risk_stands_first_and_an_unknown_one_is_not_taken_for_a_small_one() {
     let mut bundle = received();

@@ -12,6 +12,9 @@ use crate::fhir::{NameId, Node, keys};
 
 const TASK_CODE: &str = "http://hl7.org/fhir/CodeSystem/task-code";
 
+/// States of a request or a task in which it asks for nothing any more (FHIR R4 request-status, task-status).
+const CLOSED: [&str; 6] = ["cancelled", "revoked", "entered-in-error", "completed", "rejected", "failed"];
+
 /// A message, as a page shows it.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
@@ -106,7 +109,7 @@ impl<'a> Frame<'a> {
     pub(super) fn asked(&self) -> Vec<Said> {
         let of = |nodes: &[Node<'a>], names: &[&str]| {
             let said = |node: &Node<'a>| names.iter().flat_map(|name| self.said(*node, name)).collect::<Vec<_>>();
-            nodes.iter().flat_map(said).collect::<Vec<_>>()
+            open(nodes).flat_map(|node| said(&node)).collect::<Vec<_>>()
         };
         let requests = of(&self.requests, &["code"]);
         if requests.is_empty() { of(&self.tasks, &["code", "description"]) } else { requests }
@@ -124,8 +127,8 @@ impl<'a> Frame<'a> {
 
     /// How soon: the most pressing of the requests and tasks.
     pub(super) fn priority(&self) -> Option<Priority> {
-        let all = self.requests.iter().chain(&self.tasks).enumerate();
-        let found = all.filter_map(|(place, node)| Some((place, self.priority_of(*node)?)));
+        let all = open(&self.requests).chain(open(&self.tasks)).enumerate();
+        let found = all.filter_map(|(place, node)| Some((place, self.priority_of(node)?)));
         found.min_by_key(|(place, (rank, _))| (*rank, *place)).map(|(_, (_, priority))| priority)
     }
 
@@ -143,7 +146,18 @@ impl<'a> Frame<'a> {
             Some("urgent") => (2, "urgent", "urgent"),
             Some("routine") => (4, "routine", "routine"),
             Some(other) => return Some((3, Priority { class: "unknown", words: other.to_owned() })),
-            None => return Some((3, Priority { class: "unknown", words: own? })),
+            None => {
+                let is_withheld =
+                    |line: &Line| line.stem.to_lowercase().ends_with("priority") && line.said == Said::Withheld;
+                return Some((
+                    3,
+                    match (lines.iter().any(is_withheld), own) {
+                        (true, None) => Priority { class: "masked", words: "Priority withheld".to_owned() },
+                        (true, Some(own)) => Priority { class: "masked", words: format!("{own} (part withheld)") },
+                        (false, own) => Priority { class: "unknown", words: own? },
+                    },
+                ));
+            }
         };
         let words = match own {
             Some(own) if own.eq_ignore_ascii_case(words) => own,
@@ -156,14 +170,29 @@ impl<'a> Frame<'a> {
     /// By when an answer is asked for, each time once, the first first.
     pub(super) fn respond_by(&self) -> Vec<String> {
         let end = |node: Node<'a>, path: &[&str]| path.iter().try_fold(node, |node, name| node.member(name))?.text();
-        let requests = self.requests.iter();
+        let requests = open(&self.requests);
         let requests = requests
-            .filter_map(|of| end(*of, &["occurrencePeriod", "end"]).or_else(|| end(*of, &["occurrenceDateTime"])));
-        let tasks = self.tasks.iter().filter_map(|of| end(*of, &["restriction", "period", "end"]));
+            .filter_map(|of| end(of, &["occurrencePeriod", "end"]).or_else(|| end(of, &["occurrenceDateTime"])));
+        let tasks = open(&self.tasks).filter_map(|of| end(of, &["restriction", "period", "end"]));
         let mut times: Vec<_> = requests.chain(tasks).map(std::borrow::Cow::into_owned).collect();
         times.sort_by_key(|text| (when::instant(text), text.clone()));
         times.dedup();
         times.iter().map(|text| when::in_words(text).into_owned()).collect()
+    }
+
+    /// Whether there is a time for the answer that was withheld.
+    pub(super) fn is_deadline_withheld(&self) -> bool {
+        let is_withheld = |node: Option<Node<'a>>| node.and_then(absent) == Some(Said::Withheld);
+        let ends_withheld =
+            |period: Option<Node<'a>>| is_withheld(period) || is_withheld(period.and_then(|of| of.member("_end")));
+        let of_request = |request: Node<'a>| {
+            is_withheld(request.member("_occurrenceDateTime")) || ends_withheld(request.member("occurrencePeriod"))
+        };
+        let of_task = |task: Node<'a>| {
+            let restriction = task.member("restriction");
+            is_withheld(restriction) || ends_withheld(restriction.and_then(|of| of.member("period")))
+        };
+        open(&self.requests).any(of_request) || open(&self.tasks).any(of_task)
     }
 
     /// The first word about what the message does to an earlier one; `None` for a new one.
@@ -179,6 +208,16 @@ impl<'a> Frame<'a> {
         let answers = self.header.and_then(|header| header.member("response")).map(|_| "Answer to an earlier message");
         answers.or(turned.last())
     }
+}
+
+/// The requests or tasks that still ask for something.
+fn open<'a>(of: &[Node<'a>]) -> impl Iterator<Item = Node<'a>> {
+    of.iter().copied().filter(|node| is_open(*node))
+}
+
+/// Whether a request or task still asks for something.
+pub(super) fn is_open(node: Node<'_>) -> bool {
+    node.text_of("status").is_none_or(|status| !CLOSED.contains(&&*status))
 }
 
 /// Whether a task is to do what the request asks (HL7's task-code: `fulfill`, `approve`), and no work of its own.

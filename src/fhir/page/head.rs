@@ -1,7 +1,7 @@
 //! The top of a page: what is asked, how soon, by when, of whom, and what to know before reading on.
 
 use super::Page;
-use super::frame::upper_first;
+use super::frame::{is_open, upper_first};
 use super::lines::Said;
 
 const SHARING_DECISION: &str = "https://weir.example/fhir/StructureDefinition/weir-sharing-decision";
@@ -15,12 +15,18 @@ impl Page<'_> {
             Some("stat") => r#"<header class="stat">"#,
             Some("asap") => r#"<header class="asap">"#,
             Some("urgent") => r#"<header class="urgent">"#,
-            _ => r#"<header class="routine">"#,
+            Some("routine") => r#"<header class="routine">"#,
+            Some("masked") => r#"<header class="masked">"#,
+            _ => r#"<header class="unknown">"#,
         });
         self.html.wrapped("<p class=\"kind\">", &kind, "</p>");
         self.html.raw("<h1>");
         if asked.is_empty() {
-            self.html.text("The message does not say what is asked");
+            let was_asked = self.frame.requests.iter().chain(&self.frame.tasks).any(|node| !is_open(*node));
+            self.html.raw(match was_asked {
+                true => "Nothing is asked any more",
+                false => "The message does not say what is asked",
+            });
         }
         for (place, said) in asked.iter().enumerate() {
             self.html.raw(if place == 0 { "" } else { "<br>" });
@@ -37,7 +43,13 @@ impl Page<'_> {
             self.html.text(time);
             self.html.raw(if time.contains(':') { " <small>UK time</small>" } else { "" });
         }
-        self.html.raw(if by.is_empty() { "No time is given</dd></div>" } else { "</dd></div>" });
+        if self.frame.is_deadline_withheld() {
+            self.html.raw(if by.is_empty() { "" } else { "<br>also: " });
+            self.said(&Said::Withheld);
+        } else if by.is_empty() {
+            self.html.raw("No time is given");
+        }
+        self.html.raw("</dd></div>");
         self.asked_of();
         self.call_back();
         self.html.raw("</dl></header>");
@@ -74,10 +86,20 @@ impl Page<'_> {
     /// What turns the rest of the message, or is missing from it.
     fn alerts(&mut self) {
         let mut alerts: Vec<String> = self.frame.turns().map(str::to_owned).into_iter().collect();
-        for request in &self.frame.requests {
-            let lines = self.frame.reader.lines(*request);
+        for node in self.frame.requests.iter().chain(&self.frame.tasks) {
+            let lines = self.frame.reader.lines(*node);
+            let of = match node.resource_type() {
+                Some("Task") => {
+                    let words = ["code", "description"].iter().flat_map(|name| self.frame.reader.words(*node, name));
+                    format!("Task {}: ", words.collect::<Vec<_>>().join("; "))
+                }
+                _ => String::new(),
+            };
+            if node.text_of("status").is_some_and(|status| status == "completed") {
+                alerts.push(format!("{of}Status: completed"));
+            }
             alerts.extend(lines.iter().filter(|line| line.is_loud).filter_map(|line| match &line.said {
-                Said::Words(words) => Some(format!("{}: {words}", line.label)),
+                Said::Words(words) => Some(format!("{of}{}: {words}", line.label)),
                 Said::Withheld | Said::Absent(_) | Said::Nothing => None,
             }));
         }

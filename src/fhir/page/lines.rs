@@ -108,8 +108,11 @@ impl<'a> Reader<'a> {
             Some(of) => self.collect(resource, of, &mut lines),
             None => self.unknown.set(self.unknown.get() + 1),
         }
+        if !lines.is_empty() {
+            return lines;
+        }
         let narrative = resource.child(keys().text).and_then(|text| text.child(keys().div)).and_then(Node::text);
-        if let Some(text) = narrative.map(|div| plain_text(&div)).filter(|text| lines.is_empty() && !text.is_empty()) {
+        if let Some(text) = narrative.map(|div| plain_text(&div)).filter(|text| !text.is_empty()) {
             lines.push(line("text", Cow::Borrowed(""), Said::Words(text)));
         }
         lines
@@ -228,15 +231,25 @@ impl<'a> Reader<'a> {
             "Coding" => coding(node),
             "CodeableConcept" => concept(node),
             "Period" => period(node),
-            "HumanName" => self
-                .some_of(node, of, &["prefix", "given", "family", "suffix"])
-                .or_else(|| part("text").map(Cow::into_owned)),
+            "HumanName" => {
+                let own = self.some_of(node, of, &["prefix", "given", "family", "suffix"]);
+                let words = own.or_else(|| part("text").map(Cow::into_owned))?;
+                let of_use = part("use").filter(|of_use| !matches!(&**of_use, "official" | "usual"));
+                Some(of_use.map_or(words.clone(), |of_use| format!("{words} ({of_use} name)")))
+            }
             "ContactPoint" => {
                 let words = self.some_of(node, of, &["system", "value"])?;
                 Some(part("use").map_or(words.clone(), |of_use| format!("{words} ({of_use})")))
             }
             "Address" => part("text").map(Cow::into_owned).or_else(|| self.leaves(node, of, ", ")),
-            "Range" => self.leaves(node, of, " to "),
+            "Range" => {
+                let words = self.leaves(node, of, " to ")?;
+                Some(match (node.member("low"), node.member("high")) {
+                    (None, Some(_)) => format!("up to {words}"),
+                    (Some(_), None) => format!("{words} or more"),
+                    _ => words,
+                })
+            }
             "Quantity" | "Age" | "Duration" | "Count" | "Distance" => {
                 let unit = part("unit").or_else(|| part("code")).unwrap_or_default();
                 Some(format!("{}{} {unit}", part("comparator").unwrap_or_default(), part("value")?))
@@ -255,6 +268,8 @@ impl<'a> Reader<'a> {
                 Some(if by.is_empty() { text.into_owned() } else { format!("{text} ({by})") })
             }
             "Identifier" => part("value").map(Cow::into_owned),
+            "Ratio" => self.leaves(node, of, " per "),
+            name if is_dosing(name) => self.leaves(node, of, "; "),
             _ => self.leaves(node, of, " "),
         }
     }
@@ -267,6 +282,9 @@ impl<'a> Reader<'a> {
         match self.entries.target(node) {
             Some(target) if self.known.contains(&target.id()) => None,
             Some(target) if NAMED.contains(&target.resource_type()?) => self.name(target),
+            Some(target) if target.resource_type() == Some("Medication") => {
+                self.words(target, "code").into_iter().next().or_else(|| Some("Medication (see below)".to_owned()))
+            }
             Some(_) => None,
             None => node.child(keys().identifier)?.child(keys().value)?.text().map(Cow::into_owned),
         }
@@ -301,11 +319,19 @@ impl<'a> Reader<'a> {
             let to = of.element(child.name_id()).and_then(|(_, chosen)| chosen.def());
             let Some(to) = to.filter(|to| !is_type_for_machines(to) && to.name != "Extension") else { continue };
             if !is_for_machines(child.name_id()) {
-                texts.extend(child.items().filter_map(|item| self.value(item, to)));
+                let stem = of.element(child.name_id()).map_or("text", |(element, _)| element.stem);
+                let is_plain = !is_dosing(of.name) || is_dosing(to.name) || stem == "text";
+                let label = if is_plain { String::new() } else { format!("{}: ", label_of(stem)) };
+                texts.extend(child.items().filter_map(|item| Some(format!("{label}{}", self.value(item, to)?))));
             }
         }
         Some(texts.join(between)).filter(|text| !text.is_empty())
     }
+}
+
+/// Whether the values of a type mean nothing without their names: how often, how much, at most how much.
+fn is_dosing(name: &str) -> bool {
+    name.starts_with("Dosage") || name.starts_with("Timing")
 }
 
 fn line(stem: &str, label: Cow<'static, str>, said: Said) -> Line {

@@ -41,10 +41,11 @@ pub fn row(id: uuid::Uuid, bundle: &Document) -> Result<Row, NotShown> {
         [frame.kind()].into_iter().chain(asked).collect::<Vec<_>>().join(": ").chars().take(200).collect();
     let short = |text: String| text.chars().take(80).collect::<String>();
     let written = bundle.root().text_of("timestamp").map(|at| when::in_words(&at).into_owned());
+    let no_time = || if frame.is_deadline_withheld() { "withheld".to_owned() } else { String::new() };
     let asks = Asks {
         what,
         priority: short(frame.priority().map(|priority| priority.words).unwrap_or_default()),
-        by: short(frame.respond_by().into_iter().next().unwrap_or_default()),
+        by: short(frame.respond_by().into_iter().next().unwrap_or_else(no_time)),
         written: short(written.unwrap_or_default()),
     };
     Ok(Row { id, asks: Some(asks) })

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::frame::heading_codes;
+use super::frame::{heading_codes, is_open};
 use super::html::plain_text;
 use super::lines::{Line, Said};
 use super::{Page, words_of};
@@ -107,7 +107,12 @@ impl<'a> Page<'a> {
         self.shown.extend(said.iter().map(|target| target.id()));
         if !items.is_empty() {
             self.html.raw("<ul>");
-            items.iter().for_each(|target| self.item(*target, Some(&title)));
+            let kinds: BTreeSet<_> = targets.iter().map(|target| target.resource_type()).collect();
+            let codes = heading_codes(section);
+            for target in &items {
+                let needs_kind = needs_kind(target.resource_type().unwrap_or_default(), &codes, kinds.len() > 1);
+                self.item(*target, Some(&title), needs_kind);
+            }
             self.html.raw("</ul>");
         }
         if references.iter().any(|to| self.frame.reader.entries.target(*to).is_none()) {
@@ -150,7 +155,7 @@ impl<'a> Page<'a> {
     }
 
     /// One resource as an item of a list, without what the title of the list says.
-    fn item(&mut self, resource: Node<'a>, title: Option<&Heading>) {
+    fn item(&mut self, resource: Node<'a>, title: Option<&Heading>, needs_kind: bool) {
         let lines = self.own_lines(resource);
         if !self.shown.insert(resource.id()) {
             let headline = lines.iter().find(|line| line.is_headline).and_then(|line| match &line.said {
@@ -169,9 +174,12 @@ impl<'a> Page<'a> {
             .iter()
             .filter(|line| line.stem != "qualitativeRisk" && !title.is_some_and(|title| is_in(title, line)))
             .partition(|line| line.is_headline);
-        let needs_kind = title.is_none() || !matches!(resource.resource_type(), Some("CarePlan" | "Consent"));
-        if headlines.is_empty() && needs_kind {
-            self.html.wrapped("<b>", &words_of(resource.resource_type().unwrap_or("Resource")), "</b>");
+        let kind = words_of(resource.resource_type().unwrap_or("Resource"));
+        let is_own_section = title.is_some() && matches!(resource.resource_type(), Some("CarePlan" | "Consent"));
+        if headlines.is_empty() && !is_own_section {
+            self.html.wrapped("<b>", &kind, "</b>");
+        } else if needs_kind && !headlines.is_empty() {
+            self.html.wrapped("<span class=\"part\">", &kind, ": </span>");
         }
         for (place, line) in headlines.iter().enumerate() {
             self.html.raw(if place == 0 { "<b>" } else { "; " });
@@ -179,7 +187,19 @@ impl<'a> Page<'a> {
         }
         self.html.raw(if headlines.is_empty() { "" } else { "</b>" });
         self.details(&rest);
+        self.subject(resource);
         self.html.raw("</li>");
+    }
+
+    /// Whom a resource is about, where the message is about more than one.
+    fn subject(&mut self, resource: Node<'a>) {
+        if self.frame.patients.len() < 2 {
+            return;
+        }
+        let subjects = ["subject", "patient", "for"].iter().flat_map(|name| self.frame.follow(resource, name));
+        for name in subjects.filter_map(|subject| self.frame.reader.name(subject)).collect::<Vec<_>>() {
+            self.html.wrapped(" <span class=\"part\">About: </span>", &name, "");
+        }
     }
 
     /// The lines of a resource that are not in its headline. Those of one element stand together.
@@ -243,7 +263,7 @@ impl<'a> Page<'a> {
 
     /// Whether the banner is about a resource.
     fn is_asked(&self, resource: Node<'a>) -> bool {
-        self.frame.requests.contains(&resource) || self.frame.tasks.contains(&resource)
+        is_open(resource) && (self.frame.requests.contains(&resource) || self.frame.tasks.contains(&resource))
     }
 
     /// What a resource says that the banner does not.
@@ -287,7 +307,7 @@ impl<'a> Page<'a> {
                     "</li>",
                 );
             } else {
-                self.item(resource, None);
+                self.item(resource, None, true);
             }
         }
         if empty > 0 {
@@ -325,6 +345,18 @@ impl<'a> Page<'a> {
 
     fn resources(&self) -> Vec<Node<'a>> {
         self.frame.reader.entries.list().iter().filter_map(|entry| entry.resource).collect()
+    }
+}
+
+/// Whether an item of a section must say what kind of resource it is: always a medicine or an allergy, else where kinds are mixed,
+/// unless the section's code is of that kind.
+fn needs_kind(kind: &str, codes: &[String], is_mixed: bool) -> bool {
+    let is_of_kind = |headings: &[&str]| codes.iter().any(|code| headings.contains(&&**code));
+    match TOPICS.iter().find(|(_, _, kinds)| kinds.contains(&kind)) {
+        Some((label, headings, _)) => {
+            !is_of_kind(headings) && (is_mixed || matches!(*label, "Medication" | "Allergies"))
+        }
+        None => is_mixed,
     }
 }
 
