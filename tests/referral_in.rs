@@ -221,6 +221,28 @@ fn who_is_not_who_they_say_or_sends_what_does_not_conform_is_refused_and_nothing
     verified(&site);
 }
 
+/// Changes the first resource of a type.
+fn resource<'b>(bundle: &'b mut Value, of: &str) -> &'b mut Value {
+    let entries = bundle["entry"].as_array_mut().expect("entries");
+    let mut resources = entries.iter_mut().map(|entry| &mut entry["resource"]);
+    resources.find(|resource| resource["resourceType"] == of).expect("it is there")
+}
+
+#[test]
+fn what_a_refused_message_holds_is_told_to_its_sender_and_not_to_the_log() {
+    let bench = Bench::of(DemoSite::new());
+    let mut bundle = another(Uuid::new_v4());
+    resource(&mut bundle, "Patient")["gender"] = json!("ChantalJones");
+    let answer = Partner::trust(&bench.site).send(&bundle);
+    assert_eq!(told(&answer).0, 422);
+    assert!(answer.json().to_string().contains("ChantalJones"), "its sender is told: {}", answer.json());
+    let bytes = bench.kill().stored_and_logged();
+    let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds("a partner's message was not taken"), "the log says that it was refused");
+    assert!(holds(".gender"), "and where");
+    assert!(!holds("ChantalJones"), "and no value");
+}
+
 #[test]
 fn nobody_reads_a_referral_without_the_role() {
     let bench = Bench::of(DemoSite::new());
