@@ -244,6 +244,38 @@ fn what_a_refused_message_holds_is_told_to_its_sender_and_not_to_the_log() {
 }
 
 #[test]
+fn the_message_is_given_as_it_came_and_the_newest_are_listed_first() {
+    let bench = Bench::of(DemoSite::new());
+    let trust = Partner::trust(&bench.site);
+    let sent: Vec<Value> = (0..3).map(|_| another(Uuid::new_v4())).collect();
+    for bundle in &sent {
+        assert_eq!(trust.send(bundle).status, StatusCode::OK);
+    }
+    let order = |rows: &[Value]| rows.iter().map(|row| row["message"].clone()).collect::<Vec<_>>();
+    let ids: Vec<Value> = sent.iter().map(|bundle| bundle["id"].clone()).collect();
+    assert_eq!(order(&list(&bench, "")), ids, "those that wait: the oldest first");
+    let all = list(&bench, "?all");
+    assert_eq!(order(&all), ids.iter().rev().cloned().collect::<Vec<_>>(), "all: the newest first");
+    let id = |row: &Value| row["id"].as_str().expect("it has an id").to_owned();
+    let before = list(&bench, &format!("?all&before={}", id(&all[1])));
+    assert_eq!(order(&before), ids[..1], "those that came before one");
+    assert_eq!(bench.get(&format!("/inbound?all&before={}", Uuid::new_v4()), &[]).status, StatusCode::NOT_FOUND);
+    assert_eq!(bench.get("/inbound?all&before=x", &[]).status, StatusCode::BAD_REQUEST);
+
+    let path = format!("/inbound/{}/message", id(&all[0]));
+    let message = bench.get(&path, &[]);
+    assert_eq!(message.status, StatusCode::OK, "{}", message.json());
+    assert_eq!(message.headers["content-type"], "application/fhir+json");
+    assert_eq!(message.body, sent[2].to_string().as_bytes(), "byte for byte");
+    let unknown = bench.get(&format!("/inbound/{}/message", Uuid::new_v4()), &[]);
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    let site = bench.kill();
+    let reads = events(&site, "access");
+    let read = reads.iter().filter(|event| event.to_string().contains(&id(&all[0]))).count();
+    assert_eq!(read, 1, "the read is in the audit log: {reads:#?}");
+}
+
+#[test]
 fn nobody_reads_a_referral_without_the_role() {
     let bench = Bench::of(DemoSite::new());
     assert_eq!(Partner::trust(&bench.site).send(&sample()).status, StatusCode::OK);
@@ -252,7 +284,7 @@ fn nobody_reads_a_referral_without_the_role() {
     let token = String::from_utf8(made.expect("weir runs").stdout).expect("a token is text");
     let bearer = format!("Bearer {}", token.trim());
     let as_engineer = [("authorization", &*bearer)];
-    for path in ["/inbound".to_owned(), format!("/inbound/{id}")] {
+    for path in ["/inbound".to_owned(), format!("/inbound/{id}"), format!("/inbound/{id}/message")] {
         let answer = bench.get(&path, &as_engineer);
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
         assert!(answer.json().to_string().contains("read-inbound"), "{}", answer.json());
