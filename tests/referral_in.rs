@@ -229,6 +229,25 @@ fn resource<'b>(bundle: &'b mut Value, of: &str) -> &'b mut Value {
 }
 
 #[test]
+fn what_was_refuted_ended_or_entered_in_error_says_so_in_the_record() {
+    let bench = Bench::of(DemoSite::new());
+    let mut bundle = sample();
+    let verification = "http://terminology.hl7.org/CodeSystem/allergyintolerance-verification";
+    resource(&mut bundle, "AllergyIntolerance")["verificationStatus"] =
+        json!({ "coding": [{ "system": verification, "code": "refuted" }] });
+    resource(&mut bundle, "MedicationStatement")["status"] = json!("entered-in-error");
+    resource(&mut bundle, "Flag")["status"] = json!("inactive");
+    let sent = Partner::trust(&bench.site).send(&bundle);
+    assert_eq!(sent.status, StatusCode::OK, "{}", sent.json());
+    let id = list(&bench, "")[0]["id"].as_str().expect("it has an id").to_owned();
+    let record = bench.get(&format!("/inbound/{id}"), &[]).json()["record"].clone();
+    assert_eq!(record["allergies"][0]["clinicalStatus"], "active", "{record:#}");
+    assert_eq!(record["allergies"][0]["verificationStatus"], "refuted");
+    assert_eq!(record["medications"][0]["status"], "entered-in-error");
+    assert_eq!(record["concerns"][0]["status"], "inactive");
+}
+
+#[test]
 fn what_a_refused_message_holds_is_told_to_its_sender_and_not_to_the_log() {
     let bench = Bench::of(DemoSite::new());
     let mut bundle = another(Uuid::new_v4());
