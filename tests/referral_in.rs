@@ -12,7 +12,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
-use support::{Bench, DemoSite, weir};
+use support::{Bench, DemoSite, Process, wait_for, weir};
 use uuid::Uuid;
 use weir::cli::client::{Answer, Client};
 use weir::config::Endpoint;
@@ -229,6 +229,50 @@ fn resource<'b>(bundle: &'b mut Value, of: &str) -> &'b mut Value {
 }
 
 #[test]
+fn what_changes_withdraws_or_is_no_live_request_is_refused_and_nothing_is_kept() {
+    let bench = Bench::of(DemoSite::new());
+    let trust = Partner::trust(&bench.site);
+    let mut refusals = 0;
+    let mut refused = |bundle: &Value, place: &str| {
+        let answer = trust.send(bundle);
+        assert_eq!(told(&answer), (422, "REC_UNPROCESSABLE_ENTITY".to_owned(), "not-supported".to_owned()));
+        let outcome = answer.json();
+        assert_eq!(outcome["issue"][0]["expression"][0], place, "{outcome}");
+        assert!(outcome.to_string().contains("phone"), "{outcome}");
+        refusals += 1;
+    };
+    for reason in ["update", "delete", "undocumented"] {
+        let mut bundle = another(Uuid::new_v4());
+        resource(&mut bundle, "MessageHeader")["reason"]["coding"][0]["code"] = json!(reason);
+        refused(&bundle, "Bundle.entry[0].resource.reason");
+    }
+    let mut silent = another(Uuid::new_v4());
+    resource(&mut silent, "MessageHeader")["reason"] = json!({ "text": "new" });
+    refused(&silent, "Bundle.entry[0].resource.reason");
+    let mut both = another(Uuid::new_v4());
+    let codings = &mut resource(&mut both, "MessageHeader")["reason"]["coding"];
+    let mut second = codings[0].clone();
+    second["code"] = json!("delete");
+    codings.as_array_mut().expect("codings").push(second);
+    refused(&both, "Bundle.entry[0].resource.reason");
+    for status in ["on-hold", "revoked", "completed", "entered-in-error", "unknown"] {
+        let mut bundle = another(Uuid::new_v4());
+        resource(&mut bundle, "ServiceRequest")["status"] = json!(status);
+        refused(&bundle, "Bundle.entry[1].resource.status");
+    }
+    assert_eq!(list(&bench, "?all").len(), 0, "nothing of it is kept");
+    let mut draft = another(Uuid::new_v4());
+    resource(&mut draft, "ServiceRequest")["status"] = json!("draft");
+    assert_eq!(trust.send(&draft).status, StatusCode::OK);
+    assert_eq!(list(&bench, "").len(), 1);
+    let site = bench.kill();
+    let events = events(&site, "referral-refused");
+    assert_eq!(events.len(), refusals, "each is in the audit log");
+    assert!(events.iter().all(|event| event.to_string().contains("not-a-new-referral")), "{events:#?}");
+    verified(&site);
+}
+
+#[test]
 fn what_was_refuted_ended_or_entered_in_error_says_so_in_the_record() {
     let bench = Bench::of(DemoSite::new());
     let mut bundle = sample();
@@ -260,6 +304,29 @@ fn what_a_refused_message_holds_is_told_to_its_sender_and_not_to_the_log() {
     assert!(holds("a partner's message was not taken"), "the log says that it was refused");
     assert!(holds(".gender"), "and where");
     assert!(!holds("ChantalJones"), "and no value");
+}
+
+#[test]
+fn referrals_keep_to_the_reserve_of_the_disk() {
+    let site = DemoSite::new();
+    let file = site.path("gateway/weir.toml");
+    let text = fs::read_to_string(&file).expect("the site has a weir.toml");
+    // More than any disk has.
+    let reserve = "min_free_bytes = 1000000000000000\npayload_key =";
+    fs::write(&file, text.replace("payload_key =", reserve)).expect("it is written");
+    // It is not ready: it takes no records either.
+    let gateway = Process::start(&mut site.serve(), site.path("gateway.log"));
+    wait_for("the partners' side", || std::net::TcpStream::connect(site.partner_side()).is_ok());
+    let trust = Partner::trust(&site);
+    let answer = trust.send(&sample());
+    assert_eq!(told(&answer), (503, "REC_SERVICE_UNAVAILABLE".to_owned(), "transient".to_owned()));
+    assert!(answer.headers.contains_key("retry-after"), "{:?}", answer.headers);
+    gateway.kill();
+    let file_text = fs::read_to_string(&file).expect("it is there").replace(reserve, "payload_key =");
+    fs::write(&file, file_text).expect("it is written");
+    let bench = Bench::of(site);
+    assert_eq!(list(&bench, "?all").len(), 0, "nothing of it was kept");
+    assert_eq!(trust.send(&sample()).status, StatusCode::OK, "the same message is taken once there is room");
 }
 
 #[test]
