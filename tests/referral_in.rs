@@ -12,7 +12,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
-use support::{Bench, DemoSite, weir};
+use support::{Bench, DemoSite, Process, wait_for, weir};
 use uuid::Uuid;
 use weir::cli::client::{Answer, Client};
 use weir::config::Endpoint;
@@ -221,6 +221,146 @@ fn who_is_not_who_they_say_or_sends_what_does_not_conform_is_refused_and_nothing
     verified(&site);
 }
 
+/// Changes the first resource of a type.
+fn resource<'b>(bundle: &'b mut Value, of: &str) -> &'b mut Value {
+    let entries = bundle["entry"].as_array_mut().expect("entries");
+    let mut resources = entries.iter_mut().map(|entry| &mut entry["resource"]);
+    resources.find(|resource| resource["resourceType"] == of).expect("it is there")
+}
+
+#[test]
+fn what_changes_withdraws_or_is_no_live_request_is_refused_and_nothing_is_kept() {
+    let bench = Bench::of(DemoSite::new());
+    let trust = Partner::trust(&bench.site);
+    let mut refusals = 0;
+    let mut refused = |bundle: &Value, place: &str| {
+        let answer = trust.send(bundle);
+        assert_eq!(told(&answer), (422, "REC_UNPROCESSABLE_ENTITY".to_owned(), "not-supported".to_owned()));
+        let outcome = answer.json();
+        assert_eq!(outcome["issue"][0]["expression"][0], place, "{outcome}");
+        assert!(outcome.to_string().contains("phone"), "{outcome}");
+        refusals += 1;
+    };
+    for reason in ["update", "delete", "undocumented"] {
+        let mut bundle = another(Uuid::new_v4());
+        resource(&mut bundle, "MessageHeader")["reason"]["coding"][0]["code"] = json!(reason);
+        refused(&bundle, "Bundle.entry[0].resource.reason");
+    }
+    let mut silent = another(Uuid::new_v4());
+    resource(&mut silent, "MessageHeader")["reason"] = json!({ "text": "new" });
+    refused(&silent, "Bundle.entry[0].resource.reason");
+    let mut both = another(Uuid::new_v4());
+    let codings = &mut resource(&mut both, "MessageHeader")["reason"]["coding"];
+    let mut second = codings[0].clone();
+    second["code"] = json!("delete");
+    codings.as_array_mut().expect("codings").push(second);
+    refused(&both, "Bundle.entry[0].resource.reason");
+    for status in ["on-hold", "revoked", "completed", "entered-in-error", "unknown"] {
+        let mut bundle = another(Uuid::new_v4());
+        resource(&mut bundle, "ServiceRequest")["status"] = json!(status);
+        refused(&bundle, "Bundle.entry[1].resource.status");
+    }
+    assert_eq!(list(&bench, "?all").len(), 0, "nothing of it is kept");
+    let mut draft = another(Uuid::new_v4());
+    resource(&mut draft, "ServiceRequest")["status"] = json!("draft");
+    assert_eq!(trust.send(&draft).status, StatusCode::OK);
+    assert_eq!(list(&bench, "").len(), 1);
+    let site = bench.kill();
+    let events = events(&site, "referral-refused");
+    assert_eq!(events.len(), refusals, "each is in the audit log");
+    assert!(events.iter().all(|event| event.to_string().contains("not-a-new-referral")), "{events:#?}");
+    verified(&site);
+}
+
+#[test]
+fn what_was_refuted_ended_or_entered_in_error_says_so_in_the_record() {
+    let bench = Bench::of(DemoSite::new());
+    let mut bundle = sample();
+    let verification = "http://terminology.hl7.org/CodeSystem/allergyintolerance-verification";
+    resource(&mut bundle, "AllergyIntolerance")["verificationStatus"] =
+        json!({ "coding": [{ "system": verification, "code": "refuted" }] });
+    resource(&mut bundle, "MedicationStatement")["status"] = json!("entered-in-error");
+    resource(&mut bundle, "Flag")["status"] = json!("inactive");
+    let sent = Partner::trust(&bench.site).send(&bundle);
+    assert_eq!(sent.status, StatusCode::OK, "{}", sent.json());
+    let id = list(&bench, "")[0]["id"].as_str().expect("it has an id").to_owned();
+    let record = bench.get(&format!("/inbound/{id}"), &[]).json()["record"].clone();
+    assert_eq!(record["allergies"][0]["clinicalStatus"], "active", "{record:#}");
+    assert_eq!(record["allergies"][0]["verificationStatus"], "refuted");
+    assert_eq!(record["medications"][0]["status"], "entered-in-error");
+    assert_eq!(record["concerns"][0]["status"], "inactive");
+}
+
+#[test]
+fn what_a_refused_message_holds_is_told_to_its_sender_and_not_to_the_log() {
+    let bench = Bench::of(DemoSite::new());
+    let mut bundle = another(Uuid::new_v4());
+    resource(&mut bundle, "Patient")["gender"] = json!("ChantalJones");
+    let answer = Partner::trust(&bench.site).send(&bundle);
+    assert_eq!(told(&answer).0, 422);
+    assert!(answer.json().to_string().contains("ChantalJones"), "its sender is told: {}", answer.json());
+    let bytes = bench.kill().stored_and_logged();
+    let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds("a partner's message was not taken"), "the log says that it was refused");
+    assert!(holds(".gender"), "and where");
+    assert!(!holds("ChantalJones"), "and no value");
+}
+
+#[test]
+fn referrals_keep_to_the_reserve_of_the_disk() {
+    let site = DemoSite::new();
+    let file = site.path("gateway/weir.toml");
+    let text = fs::read_to_string(&file).expect("the site has a weir.toml");
+    // More than any disk has.
+    let reserve = "min_free_bytes = 1000000000000000\npayload_key =";
+    fs::write(&file, text.replace("payload_key =", reserve)).expect("it is written");
+    // It is not ready: it takes no records either.
+    let gateway = Process::start(&mut site.serve(), site.path("gateway.log"));
+    wait_for("the partners' side", || std::net::TcpStream::connect(site.partner_side()).is_ok());
+    let trust = Partner::trust(&site);
+    let answer = trust.send(&sample());
+    assert_eq!(told(&answer), (503, "REC_SERVICE_UNAVAILABLE".to_owned(), "transient".to_owned()));
+    assert!(answer.headers.contains_key("retry-after"), "{:?}", answer.headers);
+    gateway.kill();
+    let file_text = fs::read_to_string(&file).expect("it is there").replace(reserve, "payload_key =");
+    fs::write(&file, file_text).expect("it is written");
+    let bench = Bench::of(site);
+    assert_eq!(list(&bench, "?all").len(), 0, "nothing of it was kept");
+    assert_eq!(trust.send(&sample()).status, StatusCode::OK, "the same message is taken once there is room");
+}
+
+#[test]
+fn the_message_is_given_as_it_came_and_the_newest_are_listed_first() {
+    let bench = Bench::of(DemoSite::new());
+    let trust = Partner::trust(&bench.site);
+    let sent: Vec<Value> = (0..3).map(|_| another(Uuid::new_v4())).collect();
+    for bundle in &sent {
+        assert_eq!(trust.send(bundle).status, StatusCode::OK);
+    }
+    let order = |rows: &[Value]| rows.iter().map(|row| row["message"].clone()).collect::<Vec<_>>();
+    let ids: Vec<Value> = sent.iter().map(|bundle| bundle["id"].clone()).collect();
+    assert_eq!(order(&list(&bench, "")), ids, "those that wait: the oldest first");
+    let all = list(&bench, "?all");
+    assert_eq!(order(&all), ids.iter().rev().cloned().collect::<Vec<_>>(), "all: the newest first");
+    let id = |row: &Value| row["id"].as_str().expect("it has an id").to_owned();
+    let before = list(&bench, &format!("?all&before={}", id(&all[1])));
+    assert_eq!(order(&before), ids[..1], "those that came before one");
+    assert_eq!(bench.get(&format!("/inbound?all&before={}", Uuid::new_v4()), &[]).status, StatusCode::NOT_FOUND);
+    assert_eq!(bench.get("/inbound?all&before=x", &[]).status, StatusCode::BAD_REQUEST);
+
+    let path = format!("/inbound/{}/message", id(&all[0]));
+    let message = bench.get(&path, &[]);
+    assert_eq!(message.status, StatusCode::OK, "{}", message.json());
+    assert_eq!(message.headers["content-type"], "application/fhir+json");
+    assert_eq!(message.body, sent[2].to_string().as_bytes(), "byte for byte");
+    let unknown = bench.get(&format!("/inbound/{}/message", Uuid::new_v4()), &[]);
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    let site = bench.kill();
+    let reads = events(&site, "access");
+    let read = reads.iter().filter(|event| event.to_string().contains(&id(&all[0]))).count();
+    assert_eq!(read, 1, "the read is in the audit log: {reads:#?}");
+}
+
 #[test]
 fn nobody_reads_a_referral_without_the_role() {
     let bench = Bench::of(DemoSite::new());
@@ -230,7 +370,7 @@ fn nobody_reads_a_referral_without_the_role() {
     let token = String::from_utf8(made.expect("weir runs").stdout).expect("a token is text");
     let bearer = format!("Bearer {}", token.trim());
     let as_engineer = [("authorization", &*bearer)];
-    for path in ["/inbound".to_owned(), format!("/inbound/{id}")] {
+    for path in ["/inbound".to_owned(), format!("/inbound/{id}"), format!("/inbound/{id}/message")] {
         let answer = bench.get(&path, &as_engineer);
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
         assert!(answer.json().to_string().contains("read-inbound"), "{}", answer.json());

@@ -2,7 +2,8 @@
 //!
 //! Enters: a message Bundle, and who sent it by certificate. Leaves: [`Taken`], when the message and the record that the
 //! interface's map made of it are on disk, sealed, with their audit event; or [`Unfit`], and nothing of it is kept. Invariants:
-//! the same message counts once, and is answered as it was; what is kept conforms to its profile, and its record to its model.
+//! the same message counts once, and is answered as it was; what is kept is a new referral that is to be acted on, conforms to its
+//! profile, and its record to its model; the reserve of the disk is kept.
 
 use tracing::{debug_span, info, warn};
 use uuid::Uuid;
@@ -10,12 +11,12 @@ use uuid::Uuid;
 use super::{Gateway, Stages, aside};
 use crate::audit::Referral;
 use crate::fhir::message::{nhs_number, priority};
-use crate::fhir::outcome::{Issue, Severity};
-use crate::fhir::{Document, Instant};
+use crate::fhir::outcome::{Issue, IssueType, Severity};
+use crate::fhir::{Document, ElementPath, Instant, Node};
 use crate::identity::digest::sha_256;
 use crate::identity::{InterfaceName, PartyId};
 use crate::mapping;
-use crate::storage::{self, InboundRecord, NewInbound, Received, inbound_id};
+use crate::storage::{self, Full, InboundRecord, NewInbound, Received, inbound_id};
 
 /// How referrals of partners are checked and read.
 #[derive(Clone, Debug)]
@@ -47,6 +48,9 @@ pub enum Unfit {
     /// No interface takes referrals.
     #[error("no interface takes referrals here")]
     NoInterface,
+    /// It changes or withdraws a referral, or is a request that nobody is to act on.
+    #[error("the message is no new referral")]
+    NotNew(Box<Issue>),
     /// It does not conform to the profile.
     #[error("the message does not conform to {profile}")]
     Invalid {
@@ -74,6 +78,7 @@ impl Unfit {
     pub fn code(&self) -> &'static str {
         match self {
             Unfit::NoInterface => "no-interface",
+            Unfit::NotNew(_) => "not-a-new-referral",
             Unfit::Invalid { .. } => "invalid",
             Unfit::Mapping(_) => "mapping",
             Unfit::Record { .. } => "record",
@@ -116,6 +121,13 @@ async fn keep(
     if let Some(known) = gateway.store().inbound(id).await? {
         return Ok(if known.digest == digest { Taken::Repeated(Box::new(known)) } else { Taken::Conflict });
     }
+    if let Some(issue) = not_new(&document) {
+        return Err(Unfit::NotNew(Box::new(issue)));
+    }
+    // Not a full outbox: a referral takes no room in it.
+    if gateway.store().load().await?.disk_full {
+        return Err(storage::Error::Full(Full::Disk).into());
+    }
     let length = document.source().len();
     let (document, record) = aside(&stages, length, move |stages| {
         let record = record(stages, &document, id.uuid());
@@ -154,6 +166,38 @@ async fn keep(
         Received::Before(kept) => Taken::Repeated(kept),
         Received::Conflict => Taken::Conflict,
     })
+}
+
+/// Why a message is no new referral that is to be acted on: the first that says so. The map has no place for it, and who collects
+/// the record could not tell it from a new one.
+fn not_new(document: &Document) -> Option<Issue> {
+    let not = |text: &str, index: usize, name: &str| {
+        let place = ElementPath::new(format!("Bundle.entry[{index}].resource.{name}"));
+        let hint = "phone the team that the referral is for, and tell it; only new referrals are taken here";
+        Some(Issue::error(IssueType::NotSupported, text).at(place).hint(hint))
+    };
+    let entries = document.root().items_of("entry").enumerate();
+    let mut resources = entries.filter_map(|(index, entry)| Some((index, entry.member("resource")?)));
+    resources.find_map(|(index, resource)| match resource.resource_type() {
+        Some("MessageHeader") if !says_new(resource) => {
+            not("the message changes or withdraws a referral: its reason is not new", index, "reason")
+        }
+        Some("ServiceRequest") if !is_live(resource) => {
+            not("the request is not to be acted on: its status is neither active nor draft", index, "status")
+        }
+        _ => None,
+    })
+}
+
+/// Whether each code of a header's reason is `new`, and there is one.
+fn says_new(header: Node<'_>) -> bool {
+    let codings = header.member("reason").into_iter().flat_map(|reason| reason.items_of("coding"));
+    let is_new: Vec<bool> = codings.map(|coding| coding.text_of("code").as_deref() == Some("new")).collect();
+    !is_new.is_empty() && is_new.into_iter().all(|is_new| is_new)
+}
+
+fn is_live(request: Node<'_>) -> bool {
+    matches!(request.text_of("status").as_deref(), Some("active" | "draft"))
 }
 
 /// The record that is made of a message.

@@ -61,6 +61,7 @@ fn refused(unfit: Unfit) -> Refusal {
             let issue = Issue::error(IssueType::NotSupported, "referrals are not taken here");
             Refusal::new(ErrorCode::BadRequest, issue.hint("ask the gateway's operator"))
         }
+        Unfit::NotNew(issue) => Refusal::new(ErrorCode::UnprocessableEntity, *issue),
         Unfit::Invalid { issues, .. } => {
             unprocessable(&says, issues, "correct the message, and send it under a new id")
         }
@@ -77,7 +78,7 @@ fn refused(unfit: Unfit) -> Refusal {
     }
 }
 
-/// The first of the issues, and how many more there are. None of them holds a value.
+/// The first of the issues, and how many more there are. It may hold a value of the message: it is for its sender alone.
 fn unprocessable(says: &str, issues: Vec<Issue>, hint: &str) -> Refusal {
     let more = issues.len().saturating_sub(1);
     let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };

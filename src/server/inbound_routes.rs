@@ -1,11 +1,12 @@
-//! Referrals for the provider's record system: `GET /inbound`, `GET /inbound/{id}`, `POST /inbound/{id}/acknowledgement`.
+//! Referrals for the provider's record system: `GET /inbound`, `GET /inbound/{id}`, `GET /inbound/{id}/message`,
+//! `POST /inbound/{id}/acknowledgement`.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tracing::info;
@@ -19,35 +20,48 @@ use crate::fhir::instant_text;
 use crate::fhir::outcome::{Issue, IssueType};
 use crate::identity::MessageId;
 use crate::identity::principal::Action;
-use crate::storage::{Collection, Content, Error, InboundRecord};
+use crate::storage::{Collection, Content, Error, InboundRecord, Listed};
 
-/// Rows that are listed.
+/// Rows that are listed at once.
 const MOST: usize = 10_000;
 
-/// Those that wait to be collected, the oldest first; with `?all` the others too. No personal data.
+/// Those that wait to be collected, the oldest first; with `?all` the others too, the newest first, and with `?all&before={id}` those
+/// that came before one. No personal data.
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Peer>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let waiting_only = match query.as_deref().unwrap_or_default() {
-        "" => true,
-        "all" => false,
-        _ => {
-            let issue = Issue::error(IssueType::NotSupported, "the query has a parameter other than all");
-            return outcome(StatusCode::BAD_REQUEST, &[issue.hint("write ?all to see what was collected too")]);
-        }
+    let Some(listed) = listed(query.as_deref().unwrap_or_default()) else {
+        let issue = Issue::error(IssueType::NotSupported, "the query is neither all nor all&before= with an id");
+        return outcome(StatusCode::BAD_REQUEST, &[issue.hint("write ?all to see what was collected too")]);
     };
     if let Err(response) = look(&service, &peer, &headers, Action::ReadInbound, None).await {
         return *response;
     }
-    match service.gateway.store().inbounds(waiting_only, MOST).await {
+    let store = service.gateway.store();
+    if let Listed::Before(id) = listed {
+        match store.inbound(id).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return unknown(),
+            Err(error) => return *no_answer(error),
+        }
+    }
+    match store.inbounds(listed, MOST).await {
         Ok(found) => {
             let rows: Vec<Value> = found.iter().map(summary).collect();
             (StatusCode::OK, no_store(), Json(rows)).into_response()
         }
         Err(error) => *no_answer(error),
+    }
+}
+
+fn listed(query: &str) -> Option<Listed> {
+    match query {
+        "" => Some(Listed::Waiting),
+        "all" => Some(Listed::All),
+        _ => query.strip_prefix("all&before=")?.parse().ok().map(Listed::Before),
     }
 }
 
@@ -77,6 +91,38 @@ pub(super) async fn one(
             // None when its retention has ended.
             body["record"] = record.unwrap_or(Value::Null);
             (StatusCode::OK, no_store(), Json(body)).into_response()
+        }
+        Err(error) => *no_answer(error),
+    }
+}
+
+/// The message that one of them was made of, byte for byte as it came.
+pub(super) async fn message(
+    State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let principal = match permit(&service, &peer, &headers, Action::ReadInbound, None).await {
+        Ok(principal) => principal,
+        Err(response) => return *response,
+    };
+    let found = match find(&service, path).await {
+        Ok(found) => found,
+        Err(response) => return *response,
+    };
+    let object = Object::Resource("Bundle", found.id.uuid());
+    if let Err(response) = looked(&service, &peer, principal, Action::ReadInbound, (object, None)).await {
+        return *response;
+    }
+    match service.gateway.store().content(found.id, Content::Inbound).await {
+        Ok(Some(bytes)) => {
+            let kind = [(header::CONTENT_TYPE, "application/fhir+json")];
+            (StatusCode::OK, no_store(), kind, bytes).into_response()
+        }
+        Ok(None) => {
+            let issue = Issue::error(IssueType::NotFound, "the message is kept no longer: its retention has ended");
+            outcome(StatusCode::NOT_FOUND, &[issue.hint("ask its sender for it")])
         }
         Err(error) => *no_answer(error),
     }

@@ -113,8 +113,7 @@ async fn process_message(
     match taken {
         Ok(kept) => acknowledged(&side, &peer.party, &headers, kept),
         Err(refusal) => {
-            let (party, status, reason) = (&peer.party, refusal.code.status(), &refusal.issue.text);
-            warn!(%party, status, reason, "a partner's message was not taken");
+            warn_of(&peer.party, &refusal, "a partner's message was not taken");
             refusal.answer(&headers)
         }
     }
@@ -146,11 +145,17 @@ async fn update_task(
     match taken {
         Ok(task) => answer(&headers, StatusCode::OK, task),
         Err(refusal) => {
-            let (party, status, reason) = (&peer.party, refusal.code.status(), &refusal.issue.text);
-            warn!(%party, status, reason, "a partner's Task was not taken");
+            warn_of(&peer.party, &refusal, "a partner's Task was not taken");
             refusal.answer(&headers)
         }
     }
+}
+
+/// Writes what kind of fault it is, of which rule and where: its text may hold a value of the message, and is for its sender alone.
+fn warn_of(party: &PartyId, refusal: &Refusal, what: &'static str) {
+    let (status, issue) = (refusal.code.status(), &refusal.issue);
+    let path = issue.path.as_ref().map(ElementPath::as_str).unwrap_or_default();
+    warn!(%party, status, code = issue.code.code(), rule = issue.rule, path, "{what}");
 }
 
 async fn only_updates(headers: HeaderMap) -> Response {

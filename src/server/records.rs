@@ -49,6 +49,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/reviews/{message}/completion", post(review_routes::complete))
         .route("/inbound", get(inbound_routes::list))
         .route("/inbound/{id}", get(inbound_routes::one))
+        .route("/inbound/{id}/message", get(inbound_routes::message))
         .route("/inbound/{id}/acknowledgement", post(inbound_routes::acknowledge))
         .merge(audit_routes::router())
         .route("/FHIR/R4/$validate", post(validate::any))

@@ -86,6 +86,17 @@ impl InboundRecord {
     }
 }
 
+/// Which referrals are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// Those that wait, the oldest first.
+    Waiting,
+    /// All, the newest first.
+    All,
+    /// Those that came before one, the newest first; none when it is unknown.
+    Before(MessageId),
+}
+
 /// What became of a [`NewInbound`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received {

@@ -37,7 +37,7 @@ use crate::identity::{AgreementId, InterfaceName, Malformed, MessageId, PartyId,
 pub use answer::{AnswerRecord, Kept, NewAnswer, Says, answer_slot};
 pub use envelope::{Ended, Envelope, Erasure, MAY_COME_BACK};
 pub use handover::{Handover, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, HandoverTell};
-pub use inbound::{Collection, InboundRecord, NewInbound, Received, inbound_id};
+pub use inbound::{Collection, InboundRecord, Listed, NewInbound, Received, inbound_id};
 pub use review::{
     Channel, Completed, Finding, NewNotice, NewReview, NoticeRecord, NoticeResult, NoticeStep, ReviewCounts,
     ReviewRecord, ReviewStep,
@@ -725,8 +725,8 @@ pub trait Store: Send + Sync + 'static {
     /// One referral.
     fn inbound(&self, id: MessageId) -> Reply<'_, Option<InboundRecord>>;
 
-    /// Referrals that wait to be collected, or all, the oldest first.
-    fn inbounds(&self, waiting_only: bool, limit: usize) -> Reply<'_, Vec<InboundRecord>>;
+    /// Referrals that wait to be collected, or all, in the order that [`Listed`] says.
+    fn inbounds(&self, listed: Listed, limit: usize) -> Reply<'_, Vec<InboundRecord>>;
 
     /// Notes that a referral was collected, with the event that says so; whether it was noted now: not twice, and nothing is written then.
     fn collect_inbound(&self, collection: Collection) -> Reply<'_, bool>;

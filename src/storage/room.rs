@@ -64,6 +64,8 @@ pub struct Load {
     pub free_bytes: Option<u64>,
     /// Why nothing more is accepted.
     pub full: Option<Full>,
+    /// Whether the disk has too little left, whatever else is full.
+    pub disk_full: bool,
     /// Why something could not be written, unless a probe could since.
     pub failing: Option<String>,
 }
@@ -71,11 +73,12 @@ pub struct Load {
 impl Load {
     /// Whether there is room in `room` for one more message.
     pub(super) fn within(mut self, room: &Room) -> Load {
+        self.disk_full = self.free_bytes.is_some_and(|free| free < room.free_bytes);
         self.full = if self.messages >= room.messages {
             Some(Full::Messages)
         } else if self.bytes >= room.bytes {
             Some(Full::Bytes)
-        } else if self.free_bytes.is_some_and(|free| free < room.free_bytes) {
+        } else if self.disk_full {
             Some(Full::Disk)
         } else {
             None

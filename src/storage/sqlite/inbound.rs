@@ -4,7 +4,7 @@ use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
 use super::super::seal::head_of_envelope;
-use super::super::{Collection, Error, InboundRecord, NewInbound, Received};
+use super::super::{Collection, Error, InboundRecord, Listed, NewInbound, Received};
 use super::envelopes;
 use super::rows::{all, append, count, first, index, instant, millis, parsed};
 use crate::identity::{MessageId, PartyId};
@@ -59,13 +59,19 @@ pub(super) fn find(connection: &Connection, id: MessageId) -> Result<Option<Inbo
     first(connection, select!("WHERE id = ?"), [id.uuid().as_bytes()], record)
 }
 
-/// Those that wait, or all: the oldest first.
-pub(super) fn list(connection: &Connection, waiting_only: bool, limit: usize) -> Result<Vec<InboundRecord>, Error> {
-    match waiting_only {
-        true => {
-            all(connection, select!("WHERE collected_at IS NULL ORDER BY position LIMIT ?"), [count(limit)], record)
+/// Those that are asked for, in their order.
+pub(super) fn list(connection: &Connection, listed: Listed, limit: usize) -> Result<Vec<InboundRecord>, Error> {
+    let limit = count(limit);
+    match listed {
+        Listed::Waiting => {
+            all(connection, select!("WHERE collected_at IS NULL ORDER BY position LIMIT ?"), [limit], record)
         }
-        false => all(connection, select!("ORDER BY position LIMIT ?"), [count(limit)], record),
+        Listed::All => all(connection, select!("ORDER BY position DESC LIMIT ?"), [limit], record),
+        Listed::Before(id) => {
+            let sql =
+                select!("WHERE position < (SELECT position FROM inbound WHERE id = ?) ORDER BY position DESC LIMIT ?");
+            all(connection, sql, params![id.uuid().as_bytes(), limit], record)
+        }
     }
 }
 

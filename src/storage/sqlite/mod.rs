@@ -35,9 +35,9 @@ use super::seal::{self, Key};
 use super::{
     Accepted, Act, AnswerRecord, Approval, Change, Collection, Content, CosignatureKey, Count, Ended, Envelope, Error,
     Event, FiledSubject, Filter, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, History,
-    Hour, InboundRecord, Kept, Load, MessageRecord, NewAnswer, NewInbound, NewMessage, NoticeRecord, NoticeResult,
-    NoticeStep, Opened, Part, Performed, Raised, Received, Reply, ReviewCounts, ReviewRecord, Room, Secret, Store,
-    StoredCheckpoint, StoredCosignature, StoredEvent, Subtree, Transition, Window, filing_number,
+    Hour, InboundRecord, Kept, Listed, Load, MessageRecord, NewAnswer, NewInbound, NewMessage, NoticeRecord,
+    NoticeResult, NoticeStep, Opened, Part, Performed, Raised, Received, Reply, ReviewCounts, ReviewRecord, Room,
+    Secret, Store, StoredCheckpoint, StoredCosignature, StoredEvent, Subtree, Transition, Window, filing_number,
 };
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, MessageId, PartyId};
@@ -461,8 +461,8 @@ impl Store for SqliteStore {
         self.read(move |connection| inbound::find(connection, id))
     }
 
-    fn inbounds(&self, waiting_only: bool, limit: usize) -> Reply<'_, Vec<InboundRecord>> {
-        self.read(move |connection| inbound::list(connection, waiting_only, limit))
+    fn inbounds(&self, listed: Listed, limit: usize) -> Reply<'_, Vec<InboundRecord>> {
+        self.read(move |connection| inbound::list(connection, listed, limit))
     }
 
     fn collect_inbound(&self, collection: Collection) -> Reply<'_, bool> {
