@@ -154,6 +154,7 @@ fn each_type_arrives_as_its_notice_and_a_repeat_is_answered_alike() {
     );
     let admission = bundles.iter().find(|bundle| focus(bundle).0 == "admission").expect("it arrived").to_string();
     assert!(!admission.contains("Crisis admission") && !admission.contains("Demonstration Street"), "withheld");
+    wait_for("all arrivals to be noted", || bench.site.arrivals("trust").len() >= 5);
     assert_eq!(bench.site.arrivals("trust").len(), 5, "nothing arrived twice");
 
     // The same over HTTP is the same message; other content under its id is not taken.

@@ -455,9 +455,19 @@ fn what_is_taken_is_said_and_a_site_without_the_interface_takes_none() {
     let to = from + text[from..].find("\n\n").expect("the section ends");
     fs::write(&file, format!("{}{}", &text[..from], &text[to..])).expect("it is written");
     // The ICB is no partner of this one.
-    for gone in ["gateway/partners/icb.toml", "gateway/agreements/demo-icb-crisis.toml"] {
+    for gone in [
+        "gateway/partners/icb.toml",
+        "gateway/agreements/demo-icb-crisis.toml",
+        "gateway/agreements/demo-icb-reporting.toml",
+    ] {
         fs::remove_file(site.path(gone)).expect("it is there");
     }
+    // Nothing else leaves over the interface of the extract.
+    let mut written: toml::Table =
+        toml::from_str(&fs::read_to_string(&file).expect("it is there")).expect("it is TOML");
+    let interfaces = written["interfaces"].as_table_mut().expect("there are interfaces");
+    assert!(interfaces.remove("reporting-extract").is_some());
+    fs::write(&file, toml::to_string(&written).expect("it is TOML")).expect("it is written");
     let bench = Bench::of(site);
     let trust = Partner::trust(&bench.site);
     assert_eq!(receives(&trust), [response]);
