@@ -29,7 +29,7 @@ use super::hl7v2;
 use super::records::take;
 use super::{Service, clock};
 use crate::fhir::outcome::Issue;
-use crate::identity::digest::{hex, sha_256_of};
+use crate::identity::digest::{hex, sha_256, sha_256_of};
 use crate::identity::{InterfaceName, PrincipalId};
 use crate::intake::hl7v2::{Head, Location, MEDIA_TYPES};
 use crate::intake::{Model, Submission, media_type, own_identity};
