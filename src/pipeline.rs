@@ -418,7 +418,8 @@ async fn queue(
         return Err(outbox::Error::NoRoute { recipient: recipient.clone() }.into());
     }
     let terms = terms(&attested, patient.clone());
-    let record = gateway.hash_key.record(&attested.received().digest());
+    // As the row has it, by which a repeat is known: of an HL7 v2 message all but the stamp of its sending.
+    let record = gateway.hash_key.record(&attested.received().sameness());
     let by = attested.received().by().cloned();
     let accepted_at = now();
     let handling = handling(gateway, &stages, &attested, accepted_at)?;

@@ -118,7 +118,8 @@ fn a_file_of_each_format_becomes_messages_and_is_put_away_with_its_report() {
     assert!(!log.contains("Testperson") && !log.contains("rows.csv"), "the log names what the file holds");
     let verified =
         weir().args(["audit", "verify", "--as", "demo-auditor", "--site"]).arg(site.gateway_folder()).output();
-    assert!(verified.expect("weir runs").status.success());
+    let verified = verified.expect("weir runs");
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
     let by = site.audit_events().into_iter().filter(|event| event.to_string().contains("demo-folders")).count();
     assert!(by >= 7, "the log says who submitted: {by}");
 }
