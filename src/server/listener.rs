@@ -141,75 +141,13 @@ impl Listener {
     /// Serves until `stop` holds `true` or its sender is gone; then lets open requests finish, for
     /// [`Limits::drain`] at most.
     pub async fn serve(self, router: Router, stop: watch::Receiver<bool>) {
-        let guests = Connections::new(self.limits, self.tally.clone());
-        let ration = Ration::new(self.limits, self.tally.clone());
-        let mut connections = JoinSet::new();
-        let mut stopped = pin!(stopping(stop.clone()));
-        loop {
-            let accepted = tokio::select! {
-                () = &mut stopped => break,
-                accepted = accept(&self.socket, &guests) => accepted,
-            };
-            while connections.try_join_next().is_some() {}
-            let Some((stream, address, place)) = accepted else { continue };
-            let (tls, limits, tally) = (self.tls.clone(), self.limits, self.tally.clone());
-            let door = Door { tls, limits, tally, router: router.clone(), ration: ration.clone(), stop: stop.clone() };
-            connections.spawn(async move {
-                let guest = place.guest().clone();
-                tokio::select! {
-                    () = guest.is_sent_away() => {}
-                    () = door.admit(stream, address, &place) => {}
-                }
-                drop(place);
-            });
-        }
-        drop(self.socket);
-        let drained = timeout(self.limits.drain, async { while connections.join_next().await.is_some() {} }).await;
-        if drained.is_err() {
-            tracing::warn!(address = %self.address, open = connections.len(), "connections cut at shutdown");
-        }
-    }
-}
-
-/// A connection that speaks something else than HTTP, from its admission to its end.
-pub(super) struct Visit {
-    pub(super) peer: Peer,
-    pub(super) limits: Limits,
-    pub(super) tally: Tally,
-    ration: Arc<Ration>,
-    supply: Arc<Supply>,
-    guest: Arc<Guest>,
-    tls: ServerTls,
-    chain: Vec<CertificateDer<'static>>,
-    judged: std::sync::Mutex<Instant>,
-    stop: watch::Receiver<bool>,
-}
-
-impl Visit {
-    /// A place for what the peer asks for next.
-    pub(super) fn begin(&self) -> Result<Account, Limit> {
-        self.ration.begin(&self.supply, &self.guest)
+        self.receive(stop, move |house, stream, address, place| {
+            let door = Door { house, router: router.clone() };
+            async move { door.admit(stream, address, &place).await }
+        })
+        .await;
     }
 
-    /// Until the gateway stops.
-    pub(super) async fn is_over(&self) {
-        stopping(self.stop.clone()).await;
-    }
-
-    /// Whether the peer's certificate still counts; looked at every [`Limits::judge_again`].
-    pub(super) fn is_still_trusted(&self) -> bool {
-        let mut judged = self.judged.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if judged.elapsed() < self.limits.judge_again {
-            return true;
-        }
-        *judged = Instant::now();
-        let Err(error) = self.tls.judge_again(&self.chain) else { return true };
-        tracing::warn!(party = %self.peer.party, reason = %refused_again(error), "a client is not trusted any more");
-        false
-    }
-}
-
-impl Listener {
     /// Serves connections over mutual TLS that speak something else than HTTP, as [`Listener::serve`] does. Nothing is
     /// served without TLS.
     pub(super) async fn serve_visits<F>(
@@ -219,11 +157,33 @@ impl Listener {
     ) where
         F: Future<Output = ()> + Send,
     {
-        let Some(tls) = self.tls.clone() else { return };
+        self.receive(stop, move |house, stream, address, place| {
+            let talk = talk.clone();
+            async move {
+                let Some(tls) = house.tls.clone() else { return };
+                let Some((stream, entry)) = house.let_in(&tls, stream, address, &place).await else { return };
+                let supply = house.ration.of(Client::Certificate(entry.peer.certificate));
+                let judged = std::sync::Mutex::new(Instant::now());
+                let guest = place.guest().clone();
+                talk(stream, Visit { house, tls, entry, supply, guest, judged }).await;
+            }
+        })
+        .await;
+    }
+
+    /// Accepts connections, each with its place, and lets `host` speak on them for as long as they may stay.
+    async fn receive<F>(
+        self,
+        stop: watch::Receiver<bool>,
+        host: impl Fn(House, TcpStream, SocketAddr, Place) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let guests = Connections::new(self.limits, self.tally.clone());
         let ration = Ration::new(self.limits, self.tally.clone());
+        let house = House { tls: self.tls, limits: self.limits, tally: self.tally, ration, stop: stop.clone() };
         let mut connections = JoinSet::new();
-        let mut stopped = pin!(stopping(stop.clone()));
+        let mut stopped = pin!(stopping(stop));
         loop {
             let accepted = tokio::select! {
                 () = &mut stopped => break,
@@ -231,44 +191,124 @@ impl Listener {
             };
             while connections.try_join_next().is_some() {}
             let Some((stream, address, place)) = accepted else { continue };
-            let (tls, limits, tally, talk) = (tls.clone(), self.limits, self.tally.clone(), talk.clone());
-            let (ration, stop) = (ration.clone(), stop.clone());
+            // Answers are small and awaited; without it they would wait for the peer's delayed acknowledgement.
+            let _ = stream.set_nodelay(true);
+            let guest = place.guest().clone();
+            let stay = host(house.clone(), stream, address, place);
             connections.spawn(async move {
-                let guest = place.guest().clone();
-                let visit = async {
-                    // ACKs are small and awaited.
-                    let _ = stream.set_nodelay(true);
-                    let (stream, peer) = match identify(&tls, stream, address, limits.handshake).await {
-                        Ok(identified) => identified,
-                        Err(reason) => {
-                            if matches!(reason, Refused::Slow(_)) {
-                                tally.count(Limit::Handshake);
-                            }
-                            return tracing::warn!(peer = %address, %reason, "connection refused");
-                        }
-                    };
-                    let client = Client::Certificate(peer.certificate);
-                    if !place.belongs_to(client) {
-                        return tracing::warn!(peer = %address, "connection refused: its client has enough");
-                    }
-                    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
-                    let supply = ration.of(client);
-                    let judged = std::sync::Mutex::new(Instant::now());
-                    let guest = place.guest().clone();
-                    talk(stream, Visit { peer, limits, tally, ration, supply, guest, tls, chain, judged, stop }).await;
-                };
                 tokio::select! {
                     () = guest.is_sent_away() => {}
-                    () = visit => {}
+                    () = stay => {}
                 }
-                drop(place);
             });
         }
         drop(self.socket);
-        let drained = timeout(self.limits.drain, async { while connections.join_next().await.is_some() {} }).await;
+        let drained = timeout(house.limits.drain, async { while connections.join_next().await.is_some() {} }).await;
         if drained.is_err() {
             tracing::warn!(address = %self.address, open = connections.len(), "connections cut at shutdown");
         }
+    }
+}
+
+/// What the connections of a listener share.
+#[derive(Clone)]
+struct House {
+    tls: Option<ServerTls>,
+    limits: Limits,
+    tally: Tally,
+    ration: Arc<Ration>,
+    stop: watch::Receiver<bool>,
+}
+
+/// Who came in, and the chain of certificates that was verified.
+struct Entry {
+    peer: Peer,
+    chain: Vec<CertificateDer<'static>>,
+}
+
+impl Entry {
+    /// Whether the certificate would be accepted today.
+    fn judge(&self, tls: &ServerTls) -> Result<(), rustls::Error> {
+        tls.judge_again(&self.chain)?;
+        tls.judge_own(&self.peer.party, &self.chain)
+    }
+}
+
+impl House {
+    /// The handshake, and a look at whether the client has connections enough; a refusal is in the log.
+    async fn let_in(
+        &self,
+        tls: &ServerTls,
+        stream: TcpStream,
+        address: SocketAddr,
+        place: &Place,
+    ) -> Option<(TlsStream<TcpStream>, Entry)> {
+        match identify(tls, stream, address, self.limits.handshake).await {
+            Ok((stream, peer)) if place.belongs_to(Client::Certificate(peer.certificate)) => {
+                let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
+                Some((stream, Entry { peer, chain }))
+            }
+            Ok((_, peer)) => {
+                tracing::warn!(peer = %address, party = %peer.party, "connection refused: its client has enough");
+                None
+            }
+            Err(reason) => {
+                if matches!(reason, Refused::Slow(_)) {
+                    self.tally.count(Limit::Handshake);
+                }
+                tracing::warn!(peer = %address, %reason, "connection refused");
+                None
+            }
+        }
+    }
+}
+
+/// A connection that speaks something else than HTTP, from its admission to its end.
+pub(super) struct Visit {
+    house: House,
+    tls: ServerTls,
+    entry: Entry,
+    supply: Arc<Supply>,
+    guest: Arc<Guest>,
+    judged: std::sync::Mutex<Instant>,
+}
+
+impl Visit {
+    /// Who is at the other end.
+    pub(super) fn peer(&self) -> &Peer {
+        &self.entry.peer
+    }
+
+    /// What the connection may take.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.house.limits
+    }
+
+    /// Where what it is refused is counted.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.house.tally
+    }
+
+    /// A place for what the peer asks for next.
+    pub(super) fn begin(&self) -> Result<Account, Limit> {
+        self.house.ration.begin(&self.supply, &self.guest)
+    }
+
+    /// Until the gateway stops.
+    pub(super) async fn is_over(&self) {
+        stopping(self.house.stop.clone()).await;
+    }
+
+    /// Whether the peer's certificate still counts; looked at every [`Limits::judge_again`].
+    pub(super) fn is_still_trusted(&self) -> bool {
+        let mut judged = self.judged.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if judged.elapsed() < self.house.limits.judge_again {
+            return true;
+        }
+        *judged = Instant::now();
+        let Err(error) = self.entry.judge(&self.tls) else { return true };
+        tracing::warn!(party = %self.entry.peer.party, reason = %refused_again(error), "a client is not trusted any more");
+        false
     }
 }
 
@@ -289,44 +329,23 @@ async fn accept(socket: &TcpListener, guests: &Arc<Connections>) -> Option<(TcpS
     }
 }
 
-/// What one connection needs.
+/// What one connection that speaks HTTP needs.
 struct Door {
-    tls: Option<ServerTls>,
-    limits: Limits,
-    tally: Tally,
+    house: House,
     router: Router,
-    ration: Arc<Ration>,
-    stop: watch::Receiver<bool>,
 }
 
 impl Door {
     async fn admit(self, stream: TcpStream, address: SocketAddr, place: &Place) {
-        // Answers are small and awaited; without it they would wait for the peer's delayed acknowledgement.
-        let _ = stream.set_nodelay(true);
-        let Some(tls) = &self.tls else {
+        let Some(tls) = self.house.tls.clone() else {
             let reception = self.reception(None, Client::Address(address.ip()), place);
             return self.converse(stream, reception, None, false).await;
         };
-        match identify(tls, stream, address, self.limits.handshake).await {
-            Ok((stream, peer)) => {
-                let client = Client::Certificate(peer.certificate);
-                if !place.belongs_to(client) {
-                    tracing::warn!(peer = %address, party = %peer.party, "connection refused: its client has enough");
-                    return;
-                }
-                let session = stream.get_ref().1;
-                let two = session.alpn_protocol() == Some(b"h2");
-                let chain = session.peer_certificates().unwrap_or_default().to_vec();
-                let reception = self.reception(Some(peer), client, place);
-                self.converse(stream, reception, Some(chain), two).await;
-            }
-            Err(reason) => {
-                if matches!(reason, Refused::Slow(_)) {
-                    self.tally.count(Limit::Handshake);
-                }
-                tracing::warn!(peer = %address, %reason, "connection refused");
-            }
-        }
+        let Some((stream, entry)) = self.house.let_in(&tls, stream, address, place).await else { return };
+        let client = Client::Certificate(entry.peer.certificate);
+        let reception = self.reception(Some(entry.peer.clone()), client, place);
+        let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        self.converse(stream, reception, Some((tls, entry)), two).await;
     }
 
     fn reception(&self, peer: Option<Peer>, client: Client, place: &Place) -> Arc<Reception> {
@@ -335,10 +354,10 @@ impl Door {
             peer,
             connection: Connection::default(),
             guest: place.guest().clone(),
-            supply: self.ration.of(client),
-            ration: self.ration.clone(),
-            limits: self.limits,
-            tally: self.tally.clone(),
+            supply: self.house.ration.of(client),
+            ration: self.house.ration.clone(),
+            limits: self.house.limits,
+            tally: self.house.tally.clone(),
         })
     }
 
@@ -347,32 +366,31 @@ impl Door {
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         reception: Arc<Reception>,
-        chain: Option<Vec<CertificateDer<'static>>>,
+        entry: Option<(ServerTls, Entry)>,
         two: bool,
     ) {
-        let stream = TokioIo::new(Wire::new(stream, two, self.limits, self.tally.clone()));
+        let stream = TokioIo::new(Wire::new(stream, two, self.house.limits, self.house.tally.clone()));
         let desk = reception.clone();
         let service = service_fn(move |request| desk.clone().answer(request));
         if two {
-            let conversation = second_protocol(&self.limits).serve_connection(stream, service);
-            self.attend(conversation, &reception, chain).await;
+            let conversation = second_protocol(&self.house.limits).serve_connection(stream, service);
+            self.attend(conversation, &reception, entry).await;
         } else {
-            let conversation = first_protocol(&self.limits).serve_connection(stream, service);
-            self.attend(conversation, &reception, chain).await;
+            let conversation = first_protocol(&self.house.limits).serve_connection(stream, service);
+            self.attend(conversation, &reception, entry).await;
         }
     }
 
-    async fn attend<C>(self, conversation: C, reception: &Reception, chain: Option<Vec<CertificateDer<'static>>>)
+    async fn attend<C>(self, conversation: C, reception: &Reception, entry: Option<(ServerTls, Entry)>)
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
         let (address, guest) = (reception.peer.as_ref().map(|peer| peer.address), &reception.guest);
-        let judged = self.tls.clone().zip(chain);
-        let mut again = tokio::time::interval(self.limits.judge_again);
+        let mut again = tokio::time::interval(self.house.limits.judge_again);
         again.reset();
         let mut conversation = pin!(conversation);
-        let mut stopped = pin!(stopping(self.stop.clone()));
-        let mut look = pin!(sleep_until(Instant::now() + self.limits.look()));
+        let mut stopped = pin!(stopping(self.house.stop.clone()));
+        let mut look = pin!(sleep_until(Instant::now() + self.house.limits.look()));
         let (mut stopping, mut leave_by) = (false, None);
         loop {
             tokio::select! {
@@ -383,26 +401,23 @@ impl Door {
                     conversation.as_mut().graceful_shutdown();
                 }
                 _ = again.tick(), if !stopping => {
-                    let judge = |(tls, chain): &(ServerTls, Vec<CertificateDer<'static>>)| {
-                        let party = reception.peer.as_ref().map(|peer| &peer.party);
-                        tls.judge_again(chain).and_then(|()| party.map_or(Ok(()), |party| tls.judge_own(party, chain)))
-                    };
-                    let Some(Err(error)) = judged.as_ref().map(judge) else { continue };
+                    let judged = entry.as_ref().map(|(tls, entry)| entry.judge(tls));
+                    let Some(Err(error)) = judged else { continue };
                     tracing::warn!(?address, reason = %refused_again(error), "a client is not trusted any more");
                     stopping = true;
                     conversation.as_mut().graceful_shutdown();
                 }
                 () = &mut look => {
                     let now = Instant::now();
-                    look.as_mut().reset(now + self.limits.look());
+                    look.as_mut().reset(now + self.house.limits.look());
                     match self.overdue(guest, now) {
                         Some(Limit::Idle) if leave_by.is_none() => {
-                            self.tally.count(Limit::Idle);
-                            (stopping, leave_by) = (true, Some(now + self.limits.stall));
+                            self.house.tally.count(Limit::Idle);
+                            (stopping, leave_by) = (true, Some(now + self.house.limits.stall));
                             conversation.as_mut().graceful_shutdown();
                         }
                         Some(Limit::Idle) if leave_by.is_some_and(|leave_by| now < leave_by) => {}
-                        Some(limit) => return self.tally.count(limit),
+                        Some(limit) => return self.house.tally.count(limit),
                         None => leave_by = None,
                     }
                 }
@@ -413,8 +428,8 @@ impl Door {
     /// Which time is over: that of the oldest request and its answer, or that without any.
     fn overdue(&self, guest: &Guest, now: Instant) -> Option<Limit> {
         match guest.standing() {
-            Ok(began) => (now >= began + self.limits.request * 2).then_some(Limit::Request),
-            Err(since) => (now >= since + self.limits.idle).then_some(Limit::Idle),
+            Ok(began) => (now >= began + self.house.limits.request * 2).then_some(Limit::Request),
+            Err(since) => (now >= since + self.house.limits.idle).then_some(Limit::Idle),
         }
     }
 
@@ -426,7 +441,7 @@ impl Door {
             cause = Some(inner);
         }
         if !error.is_timeout() && !cause.is_some_and(|cause| cause.is::<io::Error>()) {
-            self.tally.count(Limit::Protocol);
+            self.house.tally.count(Limit::Protocol);
         }
     }
 }

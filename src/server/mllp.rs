@@ -95,21 +95,21 @@ pub(super) async fn converse(service: Arc<Service>, limits: MllpLimits, mut stre
         };
         let answer = match read {
             Ok(account) => {
-                let from = (visit.peer.clone(), account);
+                let from = (visit.peer().clone(), account);
                 hl7v2::answer(service.clone(), from, HeaderMap::new(), message, Wish::Send).await
             }
             Err(end) => {
-                end.limit().into_iter().for_each(|limit| visit.tally.count(limit));
+                end.limit().into_iter().for_each(|limit| visit.tally().count(limit));
                 if let Some(words) = end.words() {
                     let answer = hl7v2::cut_off(&service, &message, words);
-                    let _ = send(&mut stream, &answer.message, visit.limits.stall).await;
+                    let _ = send(&mut stream, &answer.message, visit.limits().stall).await;
                 }
                 return close(stream).await;
             }
         };
         // Not now: unanswered, it is sent again.
         let Some(answer) = answer else { return close(stream).await };
-        if send(&mut stream, &answer.message, visit.limits.stall).await.is_err() {
+        if send(&mut stream, &answer.message, visit.limits().stall).await.is_err() {
             return;
         }
     }
