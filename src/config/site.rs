@@ -483,22 +483,21 @@ impl Site {
         let mllp_own =
             self.written.mllp.as_ref().filter(|written| written.certificate.is_some()).and(self.mllp.as_ref());
         credentials.extend(mllp_own.map(|mllp| ("mllp.certificate".to_owned(), mllp.credentials.clone())));
-        let routes = self.partners.iter().flat_map(|partner| partner.routes.iter().map(move |over| (partner, over)));
-        credentials.extend(routes.filter_map(|(partner, over)| match over {
-            Over::Mesh(mailbox) => {
-                Some((format!("partner {}, mesh.certificate", partner.ods), mailbox.credentials.clone()))
+        let mut signing = Vec::new();
+        for (partner, over) in
+            self.partners.iter().flat_map(|partner| partner.routes.iter().map(move |over| (partner, over)))
+        {
+            let place = |name| format!("partner {}, {name}", partner.ods);
+            match over {
+                Over::Bars(_) => {}
+                Over::Mesh(mailbox) => credentials.push((place("mesh.certificate"), mailbox.credentials.clone())),
+                Over::Rest(route) => {
+                    let key = route.token.as_ref().map(|token| token.key().clone());
+                    signing.extend(key.map(|key| (place("fhir_rest.token"), key)));
+                }
             }
-            Over::Bars(_) | Over::Rest(_) => None,
-        }));
-        let routes = self.partners.iter().flat_map(|partner| partner.routes.iter().map(move |over| (partner, over)));
-        let signing = routes.filter_map(|(partner, over)| match over {
-            Over::Rest(route) => {
-                let token = route.token.as_ref()?;
-                Some((format!("partner {}, fhir_rest.token", partner.ods), token.key().clone()))
-            }
-            Over::Bars(_) | Over::Mesh(_) => None,
-        });
-        TlsFiles { site: self.files.folder.clone(), credentials, trusted, signing: signing.collect() }
+        }
+        TlsFiles { site: self.files.folder.clone(), credentials, trusted, signing }
     }
 
     fn lanes(&self) -> anyhow::Result<HashMap<PartyId, Vec<Arc<Lane>>>> {
