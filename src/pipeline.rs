@@ -397,8 +397,8 @@ async fn queue(
     let stages = gateway.stages();
     let received = aside(&stages, length, |stages| receive(stages, submission)).await?;
     Span::current().record("message_id", field::display(received.message()));
-    let lacks = essential::missing(&stages, &received);
     if let Some(record) = gateway.store().message(received.message()).await.map_err(outbox::Error::Store)? {
+        let lacks = essential::missing(&stages, &received);
         return Ok(Queued::repeat(&record, &received.sameness())?.lacking(lacks));
     }
     gateway.store().room().await.map_err(outbox::Error::from)?;
@@ -417,6 +417,8 @@ async fn queue(
     if gateway.lanes(recipient).is_empty() {
         return Err(outbox::Error::NoRoute { recipient: recipient.clone() }.into());
     }
+    let lacks =
+        attested.disclosable().validated().mapped().missing().iter().map(|missing| missing.path.clone()).collect();
     let terms = terms(&attested, patient.clone());
     // As the row has it, by which a repeat is known: of an HL7 v2 message all but the stamp of its sending.
     let record = gateway.hash_key.record(&attested.received().sameness());
