@@ -216,6 +216,7 @@ pub fn judge(reply: &Reply, message: MessageId, names: &[String]) -> Verdict {
     let fault = parsed(reply).and_then(|document| meaning(&outcome_codes(&document)));
     match (fault, status) {
         (Some(fault), _) if fault.meaning == Meaning::Again => again(reply, RetryReason::Said { status, fault }),
+        (None, 401) => again(reply, RetryReason::Unauthorised),
         (_, 409) => judge_conflict(reply, message),
         (None, 408 | 425 | 429 | 500..) => again(reply, RetryReason::Status(status)),
         _ => refused(reply),
@@ -552,9 +553,10 @@ mod tests {
         for status in [408, 425, 429, 500, 501, 503, 599] {
             assert_eq!(judged(status, None, "<html>"), retry(RetryReason::Status(status)));
         }
-        for status in [301, 400, 401, 403, 404, 406, 413, 415] {
+        for status in [301, 400, 403, 404, 406, 413, 415] {
             assert_eq!(judged(status, None, "<html>"), refusal(status, &[], &[]), "{status}");
         }
+        assert_eq!(judged(401, None, "<html>"), retry(RetryReason::Unauthorised), "it says nothing of the message");
         let fatal = outcome(ErrorCode::UnprocessableEntity, Issue::error(IssueType::Processing, "Peter Chalmers"));
         assert_eq!(judged(422, Some(OURS), &fatal), refusal(422, &["processing"], &["REC_UNPROCESSABLE_ENTITY"]));
     }

@@ -50,7 +50,7 @@ pub struct Fault {
 /// The codes without their prefix.
 const CODES: [(&str, Meaning, &str); 15] = [
     ("BAD_REQUEST", Meaning::Refused, "the message or its headers are not as they should be"),
-    ("UNAUTHORIZED", Meaning::Refused, "we are not known there, or our token or certificate is not accepted"),
+    ("UNAUTHORIZED", Meaning::Again, "we are not known there, or our token or certificate is not accepted"),
     ("FORBIDDEN", Meaning::Refused, "we may not do this there"),
     ("NOT_FOUND", Meaning::Refused, "the service or what the message names is not there"),
     ("METHOD_NOT_ALLOWED", Meaning::Refused, "the endpoint does not take messages in this way"),
@@ -144,7 +144,7 @@ mod tests {
         for (status, code) in SPECIFIED {
             let fault = fault(code).unwrap_or_else(|| panic!("{code} is known"));
             let meaning = match status {
-                408 | 425 | 429 | 500 | 503 => Meaning::Again,
+                401 | 408 | 425 | 429 | 500 | 503 => Meaning::Again,
                 409 => Meaning::Conflict,
                 _ => Meaning::Refused,
             };
