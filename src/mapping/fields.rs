@@ -99,10 +99,15 @@ impl Walk<'_> {
 
     fn source(&mut self, rule: u32, source: &SourcePlan, frame: &mut Frame) {
         let steps = source.element.iter().chain(&source.steps);
-        let field = frame
+        let mut field = frame
             .field(source.context)
             .map(|field| steps.clone().fold(field.clone(), |field, step| below(&field, step)));
-        let ty = steps.last().map_or(frame.types[source.context as usize], |step| only(step));
+        let ty = steps.clone().last().map_or(frame.types[source.context as usize], |step| only(step));
+        let ty = source.only.unwrap_or(ty);
+        if ty.is_resource() && steps.count() > 0 {
+            // What it is in says less than what it is.
+            field = field.map(|_| self.plan.types.name(ty).to_owned());
+        }
         frame.types[source.slot as usize] = ty;
         frame.places[source.slot as usize].0 = field;
         for expression in [&source.condition, &source.check].into_iter().flatten() {
@@ -279,5 +284,26 @@ mod tests {
         );
         let concept_map = uses[4].concept_map.as_deref().expect("it is translated");
         assert_eq!(map.translations(concept_map), [("F".into(), "female".into()), ("M".into(), "male".into())]);
+    }
+
+    #[test]
+    fn a_field_of_a_resource_in_a_record_is_called_by_its_type() {
+        let map = "map 'http://x/m' = 'm'\n\
+            uses 'http://hl7.org/fhir/StructureDefinition/Bundle' alias B as source\nuses 'http://x/Row' alias Row as target\n\
+            group main(source bundle : B, target row : Row) {\n\
+              bundle.id as id -> row.left = cast(id, 'string') \"id\";\n\
+              bundle.entry as entry then {\n\
+                entry.resource : Patient as patient -> row.person as person then {\n\
+                  patient.name as name then { name.family as family -> person.family = family \"family\"; } \"name\";\n\
+                } \"patient\";\n\
+              } \"entries\";\n\
+            }\n";
+        let model = Document::parse(MODEL.replace("Row.person.left", "Row.left").as_str(), &Limits::default())
+            .expect("it is JSON");
+        let file = MapFile { name: "m.map".to_owned(), text: map.to_owned() };
+        let map = CompiledMap::compile(&[file], &[model]).unwrap_or_else(|faults| panic!("{}", faults[0]));
+        let told: Vec<_> = map.fields().into_iter().filter_map(|each| Some((each.field, each.element?))).collect();
+        let pair = |field: &str, element: &str| (field.to_owned(), element.to_owned());
+        assert_eq!(told, [pair("Patient.name.family", "Row.person.family"), pair("id", "Row.left")]);
     }
 }

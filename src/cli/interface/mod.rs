@@ -1,9 +1,11 @@
 //! `weir interface`: the interfaces of a site, as pages for people.
 
 mod codes;
+mod inbound;
 mod model;
 mod page;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -44,13 +46,15 @@ pub(super) struct Arguments {
 pub(super) fn run(Verb::Page(arguments): &Verb, output: &Output) -> anyhow::Result<Answer> {
     let site = arguments.site.load()?;
     let stages = site.stages();
-    let known: Vec<String> = stages.interfaces.keys().map(ToString::to_string).collect();
-    let names: Vec<&InterfaceName> = match &arguments.interface {
+    let known: BTreeSet<&InterfaceName> =
+        stages.interfaces.keys().chain(stages.inbound.iter().map(|inbound| &inbound.name)).collect();
+    let names = match &arguments.interface {
+        Some(name) if known.contains(name) => vec![name],
         Some(name) => {
-            let found = stages.interfaces.get_key_value(name).map(|(name, _)| name);
-            vec![found.with_context(|| format!("the site has no interface {name}; it has {}", known.join(", ")))?]
+            let known: Vec<&str> = known.iter().map(|name| name.as_str()).collect();
+            anyhow::bail!("the site has no interface {name}; it has {}", known.join(", "))
         }
-        None => stages.interfaces.keys().collect(),
+        None => known.into_iter().collect(),
     };
     let sources = Sources::new(site_definitions(&arguments.site.site, &[])?, stages);
     let mut pages = Vec::new();

@@ -35,19 +35,19 @@ impl<'s> Sources<'s> {
 
     /// The page of one interface.
     pub(super) fn page(&self, name: &InterfaceName) -> anyhow::Result<String> {
+        if let Some(inbound) = self.stages.inbound.as_ref().filter(|inbound| inbound.name == *name) {
+            return self.inbound(inbound);
+        }
         let interface = self.stages.interfaces.get(name).context("an interface of the site")?;
-        let map = self.stages.mappings.get(name).with_context(|| format!("no map is configured for {name}"))?;
-        let model =
-            self.definition(&interface.record).with_context(|| format!("{} is not loaded", interface.record))?;
-        let model = model::read(model.root());
+        let map = self.map(name)?;
+        let model = self.model(&interface.record)?;
         let mut page = String::new();
-        let of = if model.title.is_empty() { name.to_string() } else { model.title.clone() };
+        head(&mut page, name, &model);
         let _infallible = write!(
             page,
-            "# {of}: the interface `{name}`\n\n<!-- Made by `weir interface page {name}`. Change the definitions, the map or the \
-             agreements, and make it anew. -->\n\n{}\n\nRecords are submitted to `POST /records/{name}`, or with `weir send --interface \
-             {name}`. Logical model of the record: `{}`. Profile of the message: `{}`.\n",
-            model.description, interface.record, interface.profile
+            "\nRecords are submitted to `POST /records/{name}`, or with `weir send --interface {name}`. Logical model of the record: \
+             `{}`. Profile of the message: `{}`.\n",
+            interface.record, interface.profile
         );
         let agreements: Vec<_> =
             self.stages.agreements.iter().filter_map(|of| Some((&**of, of.interface(name)?))).collect();
@@ -58,6 +58,18 @@ impl<'s> Sources<'s> {
         self.codes(&mut page, &model, map);
         self.message(&mut page, interface, map, &agreements);
         Ok(page)
+    }
+
+    /// The logical model at a URL.
+    pub(super) fn model(&self, url: &str) -> anyhow::Result<Model> {
+        let model = self.definition(url).with_context(|| format!("{url} is not loaded"))?;
+        Ok(model::read(model.root()))
+    }
+
+    /// The map of an interface.
+    pub(super) fn map(&self, name: &InterfaceName) -> anyhow::Result<&'s CompiledMap> {
+        let map = self.stages.mappings.get(name).with_context(|| format!("no map is configured for {name}"))?;
+        Ok(map)
     }
 
     fn definition(&self, url: &str) -> Option<&Document> {
@@ -89,7 +101,6 @@ impl<'s> Sources<'s> {
             }
         }
         for field in &model.fields {
-            let binding = field.binding.as_ref().map(|(strength, set)| format!(", {} ({strength})", self.anchor(set)));
             let goes: Vec<String> =
                 targets.get(&*field.path).into_iter().flatten().map(|to| format!("`{to}`")).collect();
             let goes = match (goes.is_empty(), deciding.contains(&*field.path)) {
@@ -101,33 +112,18 @@ impl<'s> Sources<'s> {
             let mark = if field.essential.is_some() { " **essential**" } else { "" };
             row(
                 page,
-                &[
-                    &format!("`{}`{mark}", field.path),
-                    &field.short,
-                    &field.cardinality,
-                    &format!("{}{}", type_words(field), binding.unwrap_or_default()),
-                    &goes,
-                ],
+                &[&format!("`{}`{mark}", field.path), &field.short, &field.cardinality, &self.type_words(field), &goes],
             );
         }
-        let essential: Vec<&Field> = model.fields.iter().filter(|field| field.essential.is_some()).collect();
-        page.push_str("\n### What is essential\n\n");
-        if essential.is_empty() {
-            page.push_str("No field is marked as essential beyond those that must be there (`1..`).\n");
-        } else {
-            page.push_str(
-                "A record that lacks one of these says too little. Whoever is named must obtain it in that time, counted from the message.\n\n\
-                 | field | who must obtain it | within | the question | may be absent where |\n|---|---|---|---|---|\n",
-            );
-        }
-        for field in essential {
-            let Some(mark) = &field.essential else { continue };
-            let hours = format!("{} {}", mark.hours, if mark.hours == "1" { "hour" } else { "hours" });
-            let unless = mark.unless.as_ref().map(|unless| format!("`{unless}`")).unwrap_or_default();
-            let path = format!("`{}`", field.path);
-            row(page, &[&path, &mark.role, &hours, mark.words.as_deref().unwrap_or_default(), &unless]);
-        }
+        essential(page, model, "counted from the message");
         rules(page, model);
+    }
+
+    /// The types of a field, and where its codes come from.
+    pub(super) fn type_words(&self, field: &Field) -> String {
+        let words = field.types.iter().map(|code| if code == "BackboneElement" { "group" } else { code });
+        let binding = field.binding.as_ref().map(|(strength, set)| format!(", {} ({strength})", self.anchor(set)));
+        words.collect::<Vec<_>>().join(" or ") + &binding.unwrap_or_default()
     }
 
     fn anchor(&self, set: &str) -> String {
@@ -195,15 +191,10 @@ impl<'s> Sources<'s> {
         }
     }
 
-    fn message(&self, page: &mut String, interface: &Interface, map: &CompiledMap, agreements: &[Covered<'_>]) {
-        page.push_str("\n## The message\n\nA FHIR R4 message Bundle.");
-        if let Some(kinds) = map.resource_types() {
-            let kinds: Vec<&str> = kinds.into_iter().filter(|kind| *kind != "Bundle").collect();
-            let _infallible = write!(page, " The map can make: {}.", kinds.join(", "));
-        }
-        page.push('\n');
-        let profile = self.definition(&interface.profile).map(|profile| model::read(profile.root()));
-        let root = self.definition(&interface.profile).and_then(|profile| profile.root().member("differential"));
+    /// What the profile of the message at a URL asks for.
+    pub(super) fn asked(&self, page: &mut String, url: &str) {
+        let profile = self.definition(url).map(|profile| model::read(profile.root()));
+        let root = self.definition(url).and_then(|profile| profile.root().member("differential"));
         let first = root.and_then(|differential| differential.items_of("element").next());
         let own: Vec<String> = first
             .into_iter()
@@ -225,6 +216,16 @@ impl<'s> Sources<'s> {
                 let _infallible = writeln!(page, "- {}", cell(each));
             });
         }
+    }
+
+    fn message(&self, page: &mut String, interface: &Interface, map: &CompiledMap, agreements: &[Covered<'_>]) {
+        page.push_str("\n## The message\n\nA FHIR R4 message Bundle.");
+        if let Some(kinds) = map.resource_types() {
+            let kinds: Vec<&str> = kinds.into_iter().filter(|kind| *kind != "Bundle").collect();
+            let _infallible = write!(page, " The map can make: {}.", kinds.join(", "));
+        }
+        page.push('\n');
+        self.asked(page, &interface.profile);
         let mut parts: BTreeSet<(&str, &str)> = BTreeSet::new();
         for (_, covered) in agreements {
             parts.extend(
@@ -257,6 +258,17 @@ impl<'s> Sources<'s> {
             row(page, &cells.iter().map(String::as_str).collect::<Vec<_>>());
         }
     }
+}
+
+/// The title of a page, and what its model says of itself.
+pub(super) fn head(page: &mut String, name: &InterfaceName, model: &Model) {
+    let of = if model.title.is_empty() { name.as_str() } else { &model.title };
+    let _infallible = write!(
+        page,
+        "# {of}: the interface `{name}`\n\n<!-- Made by `weir interface page {name}`. Change the definitions, the map or the \
+         agreements, and make it anew. -->\n\n{}\n",
+        model.description
+    );
 }
 
 /// An agreement, and what it says about the interface.
@@ -324,15 +336,34 @@ fn consent(page: &mut String, agreements: &[Covered<'_>]) {
 }
 
 fn deadlines(page: &mut String, interface: &Interface) {
-    page.push_str("\n## Deadlines\n\n");
+    page.push_str("\n## Deadlines\n");
+    let accept = interface.handover.as_ref().map(|terms| &terms.accept);
+    let contact = interface.handover.as_ref().map(|terms| &terms.contact);
+    let clocks = [
+        (Some(&interface.deadlines).filter(|limits| !limits.is_empty()), "acknowledged, from its acceptance here"),
+        (accept, "the receiving team takes responsibility, from its delivery"),
+        (contact, "the person is reached, from then on"),
+    ];
+    let clocks: Vec<_> = clocks.into_iter().filter_map(|(limits, words)| Some((limits?, words))).collect();
     if interface.deadlines.is_empty() {
-        page.push_str("None: a message waits for its partner as long as that takes.\n");
+        page.push_str("\nA message waits for its partner as long as that takes.\n");
+    }
+    if interface.handover.is_none() {
+        page.push_str("\nNobody is asked to take responsibility.\n");
+    }
+    if clocks.is_empty() {
         return;
     }
-    page.push_str("From its acceptance a message is to be acknowledged within:\n\n| priority of the request | time |\n|---|---|\n");
+    let heads: Vec<&str> = clocks.iter().map(|(_, words)| *words).collect();
+    let lines = "---|".repeat(clocks.len());
+    let _infallible = write!(page, "\n| priority of the request | {} |\n|---|{lines}\n", heads.join(" | "));
     for (code, words) in PRIORITIES {
-        if let Some(limit) = interface.deadlines.get(code) {
-            row(page, &[&format!("`{code}` ({words})"), &in_words(*limit)]);
+        let limits: Vec<String> =
+            clocks.iter().map(|(limits, _)| limits.get(code).copied().map(in_words).unwrap_or_default()).collect();
+        if limits.iter().any(|limit| !limit.is_empty()) {
+            let mut cells = vec![format!("`{code}` ({words})")];
+            cells.extend(limits);
+            row(page, &cells.iter().map(String::as_str).collect::<Vec<_>>());
         }
     }
 }
@@ -343,7 +374,30 @@ fn in_words(limit: Duration) -> String {
     if minutes >= 60 && minutes.is_multiple_of(60) { several(minutes / 60, "hour") } else { several(minutes, "minute") }
 }
 
-fn rules(page: &mut String, model: &Model) {
+/// What a record must say, and who obtains it when it does not.
+pub(super) fn essential(page: &mut String, model: &Model, from: &str) {
+    let essential: Vec<&Field> = model.fields.iter().filter(|field| field.essential.is_some()).collect();
+    page.push_str("\n### What is essential\n\n");
+    if essential.is_empty() {
+        page.push_str("No field is marked as essential beyond those that must be there (`1..`).\n");
+    } else {
+        let _infallible = write!(
+            page,
+            "A record that lacks one of these says too little. Whoever is named must obtain it in that time, {from}.\n\n\
+             | field | who must obtain it | within | the question | may be absent where |\n|---|---|---|---|---|\n"
+        );
+    }
+    for field in essential {
+        let Some(mark) = &field.essential else { continue };
+        let hours = format!("{} {}", mark.hours, if mark.hours == "1" { "hour" } else { "hours" });
+        let unless = mark.unless.as_ref().map(|unless| format!("`{unless}`")).unwrap_or_default();
+        let path = format!("`{}`", field.path);
+        row(page, &[&path, &mark.role, &hours, mark.words.as_deref().unwrap_or_default(), &unless]);
+    }
+}
+
+/// What must be so of a record, in words.
+pub(super) fn rules(page: &mut String, model: &Model) {
     let own = model.rules.iter().map(|rule| format!("- {}", cell(rule)));
     let of_fields = model
         .fields
@@ -355,12 +409,8 @@ fn rules(page: &mut String, model: &Model) {
     }
 }
 
-fn type_words(field: &Field) -> String {
-    let words = field.types.iter().map(|code| if code == "BackboneElement" { "group" } else { code });
-    words.collect::<Vec<_>>().join(" or ")
-}
-
-fn row(page: &mut String, cells: &[&str]) {
+/// A row of a table.
+pub(super) fn row(page: &mut String, cells: &[&str]) {
     for each in cells {
         let _infallible = write!(page, "| {} ", cell(each));
     }
@@ -368,6 +418,6 @@ fn row(page: &mut String, cells: &[&str]) {
 }
 
 /// Text that stays in its cell.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     text.replace('|', "\\|").split_whitespace().collect::<Vec<_>>().join(" ")
 }
