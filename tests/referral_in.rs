@@ -147,7 +147,7 @@ fn a_referral_becomes_a_record_that_is_collected_once() {
     let one = bench.get(&path, &[]).json();
     let record = &one["record"];
     let expected: Value =
-        serde_json::from_str(include_str!("golden/inbound-referral.json")).expect("the golden file is JSON");
+        serde_json::from_str(include_str!("golden/inbound/referral-from-trust.json")).expect("the golden file is JSON");
     assert_eq!(*record, expected, "{record:#}");
 
     let collected = bench.post(&format!("{path}/acknowledgement"), &[], "");
@@ -172,6 +172,61 @@ fn a_referral_becomes_a_record_that_is_collected_once() {
         assert!(!found, "`{personal}` stands in clear in the database or a log");
     }
     verified(&site);
+}
+
+#[test]
+fn each_sample_becomes_the_record_beside_it_with_what_it_lacks() {
+    let bench = Bench::of(DemoSite::new());
+    let trust = Partner::trust(&bench.site);
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut names: Vec<String> = fs::read_dir(folder.join("demo/inbound"))
+        .expect("samples")
+        .map(|file| file.expect("a file").file_name().into_string().expect("a name"))
+        .collect();
+    names.sort();
+    assert!(names.len() >= 5, "{names:?}");
+    let mut lacking = Vec::new();
+    for name in &names {
+        let text = fs::read_to_string(folder.join("demo/inbound").join(name)).expect("it is there");
+        let message: Value = serde_json::from_str(&text).expect("it is JSON");
+        let taken = trust.send(&message);
+        assert_eq!(taken.status, StatusCode::OK, "{name}: {}", taken.json());
+        let waiting = list(&bench, "");
+        let own = waiting.iter().find(|each| each["message"] == message["id"]).expect("it waits");
+        let one = bench.get(&format!("/inbound/{}", own["id"].as_str().expect("an id")), &[]).json();
+        let expected = fs::read_to_string(folder.join("tests/golden/inbound").join(name)).expect("its record");
+        let expected: Value = serde_json::from_str(&expected).expect("it is JSON");
+        assert_eq!(one["record"], expected, "{name}: {:#}", one["record"]);
+        let missing = one["missing"].as_array().expect("what is missing");
+        lacking.push((
+            name.as_str(),
+            missing.iter().map(|each| each["path"].as_str().expect("a path").to_owned()).collect::<Vec<_>>(),
+        ));
+        if name == "missing-essential.json" {
+            let reach = &missing[0];
+            assert_eq!(
+                (&reach["who"], &reach["question"]),
+                (&json!("Receiving team"), &json!("How can the person be reached?"))
+            );
+            let at = |value: &Value| {
+                time::OffsetDateTime::parse(
+                    value.as_str().expect("a time"),
+                    &time::format_description::well_known::Rfc3339,
+                )
+                .expect("RFC 3339")
+            };
+            assert_eq!(at(&reach["by"]) - at(&one["receivedAt"]), time::Duration::hours(1));
+        }
+    }
+    let paths =
+        |name: &str| lacking.iter().find(|(own, _)| *own == name).map(|(_, paths)| paths.clone()).unwrap_or_default();
+    assert_eq!(paths("referral-from-trust.json"), Vec::<String>::new());
+    assert_eq!(paths("coded.json"), Vec::<String>::new(), "a medicine that was stopped has no dose, and codes count");
+    assert_eq!(paths("minimal.json"), ["phones", "risks", "medications", "allergies"]);
+    assert_eq!(
+        paths("missing-essential.json"),
+        ["person.phones", "phones", "risks", "medications[0].doses", "allergies"]
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::{Document, ElementPath, Instant, Node};
 use crate::identity::digest::sha_256;
 use crate::identity::{InterfaceName, PartyId};
-use crate::mapping;
+use crate::mapping::{self, Missing};
 use crate::storage::{self, Full, InboundRecord, NewInbound, Received, inbound_id};
 
 /// How referrals of partners are checked and read.
@@ -166,6 +166,11 @@ async fn keep(
         Received::Before(kept) => Taken::Repeated(kept),
         Received::Conflict => Taken::Conflict,
     })
+}
+
+/// What is essential and the record of a referral lacks, by the marks of its logical model as it is now.
+pub fn missing(stages: &Stages, interface: &InterfaceName, record: &Document) -> Vec<Missing> {
+    stages.mappings.get(interface).map(|map| map.missing(record)).unwrap_or_default()
 }
 
 /// Why a message is no new referral that is to be acted on: the first that says so. The map has no place for it, and who collects

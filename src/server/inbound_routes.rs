@@ -9,6 +9,7 @@ use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use time::Duration;
 use tracing::info;
 
 use super::access::{look, looked, permit};
@@ -16,10 +17,12 @@ use super::listener::Peer;
 use super::records::{no_answer, no_store, outcome};
 use super::{Service, clock};
 use crate::audit::Object;
-use crate::fhir::instant_text;
 use crate::fhir::outcome::{Issue, IssueType};
+use crate::fhir::{Document, Instant, Limits, instant_text};
 use crate::identity::MessageId;
 use crate::identity::principal::Action;
+use crate::mapping::Missing;
+use crate::pipeline::inbound::missing;
 use crate::storage::{Collection, Content, Error, InboundRecord, Listed};
 
 /// Rows that are listed at once.
@@ -86,10 +89,14 @@ pub(super) async fn one(
     }
     match service.gateway.store().content(found.id, Content::InboundRecord).await {
         Ok(record) => {
-            let record = record.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
             let mut body = summary(&found);
             // None when its retention has ended.
-            body["record"] = record.unwrap_or(Value::Null);
+            let record = record.unwrap_or_default();
+            body["record"] = serde_json::from_slice(&record).unwrap_or(Value::Null);
+            if let Ok(record) = Document::parse(record, &Limits::default()) {
+                let missing = missing(&service.gateway.stages(), &found.interface, &record);
+                body["missing"] = missing.iter().map(|missing| lacking(missing, found.received_at)).collect();
+            }
             (StatusCode::OK, no_store(), Json(body)).into_response()
         }
         Err(error) => *no_answer(error),
@@ -166,6 +173,13 @@ async fn find(service: &Service, path: Result<Path<String>, PathRejection>) -> R
     let Some(id) = id else { return Err(Box::new(unknown())) };
     let found = service.gateway.store().inbound(id).await.map_err(no_answer)?;
     found.ok_or_else(|| Box::new(unknown()))
+}
+
+/// One thing that is missing: who of us must obtain it, and by when.
+fn lacking(missing: &Missing, received_at: Instant) -> Value {
+    let by = received_at + Duration::hours(missing.hours.into());
+    let Missing { path, what, who, question, .. } = missing;
+    json!({ "path": path.to_string(), "what": what, "who": who, "by": instant_text(by), "question": question })
 }
 
 fn summary(found: &InboundRecord) -> Value {

@@ -14,13 +14,14 @@ const MOST_HOURS: u32 = 720;
 const PARTS: &str = "role (Coding), owner (code), hours (integer), words, unless (strings) and nothing (codes)";
 
 impl Essentials {
-    /// The marks of the model that `plan` reads.
+    /// The marks of the model that `plan` reads; of one that reads no model, of that which it makes.
     ///
     /// # Errors
     /// Every mark that cannot mean what it says.
     pub(in crate::mapping) fn of(plan: &Plan, definitions: &[Document]) -> Result<Essentials, Vec<Diagnostic>> {
-        let Type::Model(_) = plan.source else { return Ok(Essentials::default()) };
-        let name = plan.types.name(plan.source);
+        let of = [plan.source, plan.root].into_iter().find(|each| matches!(each, Type::Model(_)));
+        let Some(of) = of else { return Ok(Essentials::default()) };
+        let name = plan.types.name(of);
         let is_it = |root: &Node<'_>| is_logical(*root) && root_path(*root).as_deref() == Some(name);
         let Some(model) = definitions.iter().map(Document::root).rfind(is_it) else { return Ok(Essentials::default()) };
         let mut reader = Reader { plan, model, root: name, faults: Vec::new() };
@@ -59,7 +60,8 @@ impl Reader<'_> {
             self.fault(mark, Code::Rule, "a record cannot lack its root", "mark an element of the model");
             return None;
         };
-        if self.plan.root.fhir_name() != Some("Bundle") {
+        let is_read = matches!(self.plan.source, Type::Model(_));
+        if is_read && self.plan.root.fhir_name() != Some("Bundle") {
             let hint = "let the map make a Bundle, or take the marks out of the model";
             self.fault(mark, Code::Rule, "what is missing can be said in a Bundle only, and the map makes none", hint);
         }
