@@ -515,7 +515,7 @@ mod tests {
             };
             let verdict = judged(status, Some(OURS), &body("processing"));
             let expected = match status {
-                408 | 425 | 429 | 500 | 503 => {
+                401 | 408 | 425 | 429 | 500 | 503 => {
                     let fault = fault(code).expect("it is known");
                     retry(RetryReason::Said { status, fault })
                 }

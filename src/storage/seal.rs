@@ -5,20 +5,28 @@
 //! site's.)
 //!
 //! A sealed value is: version, 1 byte; which key; nonce, 12 random bytes; ciphertext; tag, 16 bytes. Version 1 is the
-//! site's key, by 4 bytes that tell a wrong key from damage; version 2 an envelope's, by its number, 8 bytes, big-endian.
-//! Authenticated beside it: version, key, the message's id and the column's name, so that no value can be moved to
+//! site's key, by 4 bytes that tell a wrong key from damage; version 2 an envelope's, by its number, 8 bytes, big-endian. Versions 3 and
+//! 4 are the same, and what was sealed is a block of LZ4 behind its length: Bundles and Provenances, which are kept for years, take a
+//! fifth of their size. Authenticated beside it: version, key, the message's id and the column's name, so that no value can be moved to
 //! another place. With random nonces one key is good for 2^32 values.
 
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest;
+use smallvec::SmallVec;
 
 use super::{Content, Envelope, Secret};
 use crate::identity::MessageId;
 
 const OF_SITE: u8 = 1;
 const OF_ENVELOPE: u8 = 2;
+/// What is added to the version when what is sealed was compressed.
+const COMPRESSED: u8 = 2;
+const OF_SITE_COMPRESSED: u8 = OF_SITE + COMPRESSED;
+const OF_ENVELOPE_COMPRESSED: u8 = OF_ENVELOPE + COMPRESSED;
+/// From how many bytes on compression is worth it.
+const WORTH_IT: usize = 1024;
 const ID_LEN: usize = 4;
 const NUMBER_LEN: usize = size_of::<u64>();
 
@@ -67,7 +75,11 @@ impl Key {
 
     /// Seals one part of one message.
     pub fn seal(&self, message: MessageId, content: Content, plain: Vec<u8>) -> Vec<u8> {
-        self.seal_in(self.place(message, content), plain)
+        let compressed = is_kept_for_long(content) && plain.len() >= WORTH_IT;
+        let plain = if compressed { lz4_flex::compress_prepend_size(&plain) } else { plain };
+        let head = self.head_of(compressed);
+        let place = place(&head, message, content);
+        self.seal_in(&head, place, plain)
     }
 
     /// Opens what [`Key::seal`] made.
@@ -75,12 +87,16 @@ impl Key {
     /// # Errors
     /// [`Broken`]
     pub fn open(&self, message: MessageId, content: Content, sealed: &[u8]) -> Result<Vec<u8>, Broken> {
-        self.open_from(self.place(message, content), sealed)
+        let compressed = sealed.first().is_some_and(|version| *version == self.head[0] + COMPRESSED);
+        let head = self.head_of(compressed);
+        let place = place(&head, message, content);
+        let plain = self.open_from(&head, place, sealed)?;
+        if compressed { lz4_flex::decompress_size_prepended(&plain).map_err(|_| Broken::Damaged) } else { Ok(plain) }
     }
 
     /// Seals the key of an envelope: it opens for the same number, agreement, day and retention alone.
     pub fn seal_key(&self, envelope: &Envelope, secret: &Secret) -> Vec<u8> {
-        self.seal_in(self.label(envelope), secret.bytes().to_vec())
+        self.seal_in(&self.head, self.label(envelope), secret.bytes().to_vec())
     }
 
     /// Opens what [`Key::seal_key`] made.
@@ -88,15 +104,21 @@ impl Key {
     /// # Errors
     /// [`Broken`]
     pub fn open_key(&self, envelope: &Envelope, sealed: &[u8]) -> Result<Secret, Broken> {
-        let bytes = self.open_from(self.label(envelope), sealed)?;
+        let bytes = self.open_from(&self.head, self.label(envelope), sealed)?;
         Secret::of(bytes.as_slice()).ok_or(Broken::Damaged)
     }
 
-    fn seal_in(&self, place: Vec<u8>, plain: Vec<u8>) -> Vec<u8> {
+    fn head_of(&self, compressed: bool) -> SmallVec<[u8; 16]> {
+        let mut head = SmallVec::from_slice(&self.head);
+        head[0] += if compressed { COMPRESSED } else { 0 };
+        head
+    }
+
+    fn seal_in(&self, head: &[u8], place: Vec<u8>, plain: Vec<u8>) -> Vec<u8> {
         let mut nonce = [0; NONCE_LEN];
         aws_lc_rs::rand::fill(&mut nonce).expect("the system has randomness once it is up");
-        let mut sealed = Vec::with_capacity(self.head.len() + NONCE_LEN + plain.len() + AES_256_GCM.tag_len());
-        sealed.extend(&self.head);
+        let mut sealed = Vec::with_capacity(head.len() + NONCE_LEN + plain.len() + AES_256_GCM.tag_len());
+        sealed.extend(head);
         sealed.extend(nonce);
         let mut body = plain;
         self.key
@@ -106,10 +128,10 @@ impl Key {
         sealed
     }
 
-    fn open_from(&self, place: Vec<u8>, sealed: &[u8]) -> Result<Vec<u8>, Broken> {
-        let (head, body) = sealed.split_at_checked(self.head.len()).ok_or(Broken::Damaged)?;
-        if head != self.head {
-            return Err(if head[0] == self.head[0] { Broken::WrongKey } else { Broken::Damaged });
+    fn open_from(&self, head: &[u8], place: Vec<u8>, sealed: &[u8]) -> Result<Vec<u8>, Broken> {
+        let (own, body) = sealed.split_at_checked(head.len()).ok_or(Broken::Damaged)?;
+        if own != head {
+            return Err(if own[0] == head[0] { Broken::WrongKey } else { Broken::Damaged });
         }
         let (nonce, body) = body.split_at_checked(NONCE_LEN).ok_or(Broken::Damaged)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Broken::Damaged)?;
@@ -119,10 +141,6 @@ impl Key {
         Ok(plain)
     }
 
-    fn place(&self, message: MessageId, content: Content) -> Vec<u8> {
-        [&*self.head, message.uuid().as_bytes(), content.column().as_bytes()].concat()
-    }
-
     fn label(&self, envelope: &Envelope) -> Vec<u8> {
         let Envelope { number, agreement, day, retention_days, .. } = envelope;
         let numbers = [number.to_be_bytes(), day.to_be_bytes(), u64::from(*retention_days).to_be_bytes()].concat();
@@ -130,11 +148,20 @@ impl Key {
     }
 }
 
+fn place(head: &[u8], message: MessageId, content: Content) -> Vec<u8> {
+    [head, message.uuid().as_bytes(), content.column().as_bytes()].concat()
+}
+
+/// What is large and stays until its retention ends.
+fn is_kept_for_long(content: Content) -> bool {
+    matches!(content, Content::Payload | Content::Provenance)
+}
+
 fn aes(secret: &Secret) -> LessSafeKey {
     LessSafeKey::new(UnboundKey::new(&AES_256_GCM, secret.bytes()).expect("the key has 32 bytes"))
 }
 
-/// What each value begins with that the key of an envelope sealed.
+/// What each value begins with that the key of an envelope sealed, and that was not compressed.
 pub fn head_of_envelope(number: u64) -> Vec<u8> {
     let mut head = vec![OF_ENVELOPE];
     head.extend(number.to_be_bytes());
@@ -147,8 +174,8 @@ pub fn head_of_envelope(number: u64) -> Vec<u8> {
 /// [`Broken::Damaged`] when it is neither.
 pub fn envelope_of(sealed: &[u8]) -> Result<Option<u64>, Broken> {
     match sealed.split_first() {
-        Some((&OF_SITE, _)) => Ok(None),
-        Some((&OF_ENVELOPE, rest)) => {
+        Some((&(OF_SITE | OF_SITE_COMPRESSED), _)) => Ok(None),
+        Some((&(OF_ENVELOPE | OF_ENVELOPE_COMPRESSED), rest)) => {
             let number = rest.first_chunk::<NUMBER_LEN>().ok_or(Broken::Damaged)?;
             Ok(Some(u64::from_be_bytes(*number)))
         }
@@ -174,6 +201,31 @@ mod tests {
         assert_eq!(key.open(other, Content::Payload, &sealed), Err(Broken::Damaged));
         assert_eq!(key.open(one, Content::Lineage, &sealed), Err(Broken::Damaged));
         assert_ne!(sealed, key.seal(one, Content::Payload, b"the Bundle".to_vec()), "each has its own nonce");
+    }
+
+    #[test]
+    fn what_is_kept_for_long_is_compressed_and_opens_to_the_same() {
+        let id = message("6f9619ff-8b86-5011-b42d-00cf4fc964ff");
+        let bundle = r#"{"resource":{"resourceType":"Observation","status":"final"}},"#.repeat(400).into_bytes();
+        for key in [Key::new(&Secret::generate()), Key::of_envelope(7, &Secret::generate())] {
+            for content in [Content::Payload, Content::Provenance] {
+                let sealed = key.seal(id, content, bundle.clone());
+                assert!(sealed.len() < bundle.len() / 4, "{} of {}", sealed.len(), bundle.len());
+                assert_eq!(key.open(id, content, &sealed), Ok(bundle.clone()));
+                assert_eq!(envelope_of(&sealed), envelope_of(&key.seal(id, content, vec![1])));
+                for (at, version) in [(0, 1), (0, 2), (0, 5), (1, 0xff)] {
+                    let mut other = sealed.clone();
+                    other[at] = version;
+                    assert!(key.open(id, content, &other).is_err(), "byte {at} as {version}");
+                }
+            }
+            let small = key.seal(id, Content::Payload, b"small".to_vec());
+            assert_eq!((key.open(id, Content::Payload, &small), small[0]), (Ok(b"small".to_vec()), key.head[0]));
+            assert_eq!(key.open(id, Content::Payload, &[]), Err(Broken::Damaged));
+            // As it was stored before anything was compressed.
+            let before = key.seal_in(&key.head, place(&key.head, id, Content::Payload), bundle.clone());
+            assert_eq!(key.open(id, Content::Payload, &before), Ok(bundle.clone()));
+        }
     }
 
     #[test]
@@ -218,7 +270,7 @@ mod tests {
         assert_eq!(Key::of_envelope(8, &secret).open(id, Content::Payload, &sealed), Err(Broken::WrongKey));
         assert_eq!(site.open(id, Content::Payload, &sealed), Err(Broken::Damaged));
         assert_eq!(envelope_of(&site.seal(id, Content::Payload, vec![])), Ok(None));
-        for broken in [&[][..], &[0], &[2, 0, 0], &[3; 40]] {
+        for broken in [&[][..], &[0], &[2, 0, 0], &[4, 0, 0], &[5; 40]] {
             assert_eq!(envelope_of(broken), Err(Broken::Damaged), "{broken:?}");
         }
     }
