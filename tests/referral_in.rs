@@ -1,19 +1,26 @@
 //! Referrals that partners send us, over the built program and mutual TLS: taken once, mapped to the provider's record, kept
-//! whatever is killed, collected by the record system; and whom and what is refused.
+//! whatever is killed, collected by the record system, told of when nobody does; and whom and what is refused.
 
 #![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
+#![allow(clippy::print_stderr, reason = "a test that tests nothing says so")]
 
+#[path = "support/boundary.rs"]
+mod boundary;
 mod support;
+#[path = "support/webhook.rs"]
+mod webhook;
 
 use std::fs;
 use std::time::Duration;
 
+use boundary::Boundaries;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
-use support::{Bench, DemoSite, Process, wait_for, weir};
+use support::{Bench, DemoSite, Process, http_get, wait_for, weir};
 use uuid::Uuid;
+use webhook::{Calls, name_webhook, webhook};
 use weir::cli::client::{Answer, Client};
 use weir::config::Endpoint;
 use weir::fhir::bars::{end_user_organisation, requesting_software, target_identifier};
@@ -421,6 +428,183 @@ fn what_was_answered_is_there_after_kill_9() {
     let site = bench.kill();
     assert_eq!(events(&site, "referral-received").len(), count, "each with its event, and no event without one");
     verified(&site);
+}
+
+fn change(site: &DemoSite, file: &str, change: impl FnOnce(String) -> String) {
+    let file = site.path(file);
+    let text = fs::read_to_string(&file).expect("the file is there");
+    fs::write(&file, change(text)).expect("it is written");
+}
+
+/// The notices in the spool folder, the first first.
+fn spooled(site: &DemoSite) -> Vec<Value> {
+    let Ok(files) = fs::read_dir(site.path("gateway/data/incidents")) else { return Vec::new() };
+    let paths = files.map(|file| file.expect("it is listed").path());
+    let whole = paths.filter(|path| path.extension().is_some_and(|it| it == "json"));
+    let read = |path| serde_json::from_slice::<Value>(&fs::read(path).expect("it is read")).expect("a notice is JSON");
+    let mut notices: Vec<Value> = whole.map(read).collect();
+    notices.sort_by_key(|notice| notice["opened"].as_str().unwrap_or_default().to_owned());
+    notices
+}
+
+fn kinds(site: &DemoSite) -> Vec<String> {
+    spooled(site).iter().map(|notice| notice["kind"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+fn metrics(site: &DemoSite) -> String {
+    http_get(site.operations(), "/metrics").expect("it answers").1
+}
+
+fn assert_metrics(site: &DemoSite, lines: &[&str]) {
+    let told = metrics(site);
+    for line in lines {
+        assert!(told.lines().any(|own| own == *line), "{line}: {told}");
+    }
+}
+
+#[test]
+fn people_are_told_of_a_referral_that_nobody_collects_once_each_also_through_a_restart() {
+    let site = DemoSite::new();
+    let (runtime, calls) = (tokio::runtime::Runtime::new().expect("a runtime starts"), Calls::default());
+    let (port, ca) = webhook(&runtime, calls.clone());
+    fs::write(site.path("gateway/pki/incident-ca.pem"), ca).expect("it can be written");
+    change(&site, "gateway/weir.toml", |text| {
+        format!(
+            "{text}\n[interfaces.referral-in.collection]\ncollect_minutes = {{ urgent = 0.3, routine = 600 }}\n\
+             near_due_share = 0.2\n\n[incidents]\ntrust_anchors = \"pki/incident-ca.pem\"\nfirst_retry_seconds = 1\n"
+        )
+    });
+    name_webhook(&site, port);
+    for by in ["demo-guardian", "demo-siro"] {
+        let mut approve = weir();
+        approve.args(["agreement", "approve", "demo-trust-crisis.toml", "--as", by, "--site"]);
+        let approved = approve.arg(site.gateway_folder()).output().expect("weir runs");
+        assert!(approved.status.success(), "{}", String::from_utf8_lossy(&approved.stderr));
+    }
+    let bench = Bench::of(site);
+    let trust = Partner::trust(&bench.site);
+    assert_eq!(trust.send(&sample()).status, StatusCode::OK);
+    let id = list(&bench, "")[0]["id"].as_str().expect("it has an id").to_owned();
+    let waits = [
+        r#"weir_inbound_waiting{interface="referral-in",priority="urgent"} 1"#,
+        r#"weir_inbound_waiting{interface="referral-in",priority="stat"} 0"#,
+    ];
+    assert_metrics(&bench.site, &waits);
+    wait_for("people to be told that it is near", || kinds(&bench.site) == ["referral-near-due"]);
+    let near = spooled(&bench.site)[0].clone();
+    assert_eq!((&near["referral"], &near["message"]), (&id.as_str().into(), &sample()["id"]));
+    assert_eq!((&near["sender"], &near["priority"]), (&"DEMOT".into(), &"urgent".into()));
+    assert_eq!((&near["severity"], &near["agreement"]["id"]), (&"major".into(), &"demo-trust-crisis".into()));
+    assert_eq!(near["contact"], "the IG lead", "along the route of the agreement with its sender");
+    assert!(near["opened"].as_str() < near["collectBy"].as_str(), "{near}");
+    let row = &list(&bench, "")[0];
+    assert_eq!((&row["told"], &row["collectBy"]), (&"near-due".into(), &near["collectBy"]));
+    wait_for("the webhook to be told", || calls.lock().expect("no panic").len() == 2);
+    let told: Value = serde_json::from_str(&calls.lock().expect("no panic")[1].1).expect("it is JSON");
+    assert_eq!((&told["kind"], &told["incident"]), (&near["kind"], &near["incident"]), "it was tried again");
+    let log = fs::read_to_string(bench.site.path("gateway.log")).expect("the gateway logs");
+    assert!(log.lines().any(|line| line.contains("people are to be told") && line.contains(&id)), "and the console");
+
+    let site = bench.kill();
+    let bench = Bench::of(site);
+    wait_for("people to be told that it is over", || kinds(&bench.site).len() == 2);
+    let over = spooled(&bench.site)[1].clone();
+    assert_eq!((&over["kind"], &over["severity"]), (&"referral-overdue".into(), &"critical".into()));
+    assert!(over["opened"].as_str() >= over["collectBy"].as_str(), "{over}");
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(kinds(&bench.site).len(), 2, "once each");
+    assert_eq!(list(&bench, "")[0]["told"], "overdue");
+    let over = [
+        r#"weir_inbound_overdue{interface="referral-in",priority="urgent"} 1"#,
+        r#"weir_inbound_alarms_total{interface="referral-in",what="overdue"} 1"#,
+    ];
+    assert_metrics(&bench.site, &over);
+    let age = metrics(&bench.site);
+    let age = age.lines().find_map(|line| {
+        line.strip_prefix("weir_inbound_oldest_seconds{interface=\"referral-in\",priority=\"urgent\"} ")
+    });
+    assert!(age.and_then(|age| age.parse::<u64>().ok()).is_some_and(|age| (18..600).contains(&age)), "{age:?}");
+    let ready = || {
+        let (_, text) = http_get(bench.site.operations(), "/readyz").expect("it answers");
+        serde_json::from_str::<Value>(&text).expect("it is JSON")["inbound"].clone()
+    };
+    let shown = ready();
+    assert_eq!((&shown["waiting"], &shown["overdue"]), (&1.into(), &1.into()), "{shown}");
+    assert!(shown["oldest"].is_string(), "{shown}");
+
+    assert_eq!(bench.post(&format!("/inbound/{id}/acknowledgement"), &[], "").status, StatusCode::OK);
+    assert_eq!(ready(), json!({ "waiting": 0, "overdue": 0, "oldest": null }));
+    let collected = [
+        r#"weir_inbound_waiting{interface="referral-in",priority="urgent"} 0"#,
+        r#"weir_inbound_oldest_seconds{interface="referral-in",priority="urgent"} 0"#,
+    ];
+    assert_metrics(&bench.site, &collected);
+    wait_for("every notice to be noted", || metrics(&bench.site).contains("weir_incident_notices_waiting 0"));
+    let site = bench.kill();
+    let alarms = events(&site, "referral-alarm");
+    assert_eq!(alarms.len(), 2, "{alarms:#?}");
+    let hash = |event: &Value| {
+        let entities = event["entity"].as_array().expect("entities");
+        let patient = entities.iter().find(|it| it["what"]["type"] == "Patient").expect("it names whom it is about");
+        patient["what"]["identifier"]["value"].clone()
+    };
+    let received = hash(&events(&site, "referral-received")[0]);
+    assert!(alarms.iter().all(|event| hash(event) == received), "by keyed hash: {alarms:#?}");
+    // Near: the webhook, the spool folder and the console. Over: the spool folder and the console.
+    assert_eq!(events(&site, "incident-reported").len(), 5);
+    let bytes =
+        [site.stored_and_logged(), spooled(&site).iter().map(Value::to_string).collect::<String>().into()].concat();
+    for personal in PERSONAL {
+        assert!(!bytes.windows(personal.len()).any(|window| window == personal.as_bytes()), "`{personal}` is in clear");
+    }
+    verified(&site);
+}
+
+#[test]
+fn a_clock_that_leaps_hides_no_referral_that_waits() {
+    const DAY: i64 = 86_400;
+    let site = DemoSite::new();
+    let Some(boundaries) = Boundaries::of(&site) else { return };
+    let trust = Partner::trust(&site);
+    boundaries.shift_clock(DAY);
+    let gateway = boundaries.start_gateway(&site);
+    assert_eq!(trust.send(&sample()).status, StatusCode::OK);
+    gateway.kill();
+    assert_eq!(kinds(&site), [] as [&str; 0], "it has four hours");
+    boundaries.shift_clock(0);
+    let gateway = boundaries.start_gateway(&site);
+    wait_for("people to be told that its time may be over", || kinds(&site) == ["referral-due-unknown"]);
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!(kinds(&site).len(), 1, "once");
+    // Four hours after it was set back, and while it runs.
+    boundaries.shift_clock(4 * 3600 + 60);
+    wait_for("people to be told that it is over", || kinds(&site) == ["referral-due-unknown", "referral-overdue"]);
+    gateway.kill();
+    verified(&site);
+}
+
+#[test]
+fn a_clock_of_referrals_that_cannot_be_kept_is_found_before_it_is_used() {
+    let site = DemoSite::new();
+    change(&site, "gateway/weir.toml", |text| {
+        format!(
+            "{text}\n[interfaces.referral-in.collection]\ncollect_minutes = {{ stat = 0, soon = 5 }}\n\
+             escalation = \"nobody\"\n\n[interfaces.crisis-escalation.collection]\n"
+        )
+    });
+    let checked = weir().args(["config", "check", "--site"]).arg(site.gateway_folder()).output().expect("weir runs");
+    assert_eq!(checked.status.code(), Some(1));
+    let said = [checked.stdout, checked.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    for fault in [
+        "referral-in.collection.collect_minutes has no routine",
+        "collect_minutes.stat is out of range",
+        "collect_minutes.soon is no priority of a request",
+        "referral-in.collection.escalation names the agreement nobody, which is not there",
+        "crisis-escalation.collection: nothing comes in over an interface whose direction is \"out\"",
+    ] {
+        assert!(said.contains(fault), "{fault}: {said}");
+    }
 }
 
 #[test]

@@ -73,8 +73,10 @@ pub mod kind {
     pub const REFERRAL_REFUSED: &str = "referral-refused";
     /// A record system has a referral.
     pub const REFERRAL_COLLECTED: &str = "referral-collected";
+    /// People are told of a referral that no record system has collected: its time is over or nearly, or may be.
+    pub const REFERRAL_ALARM: &str = "referral-alarm";
     /// Every kind.
-    pub const ALL: [&str; 26] = [
+    pub const ALL: [&str; 27] = [
         MESSAGE_ACCEPTED,
         SUBMISSION_REFUSED,
         STATE_TRANSITION,
@@ -101,6 +103,7 @@ pub mod kind {
         REFERRAL_RECEIVED,
         REFERRAL_REFUSED,
         REFERRAL_COLLECTED,
+        REFERRAL_ALARM,
     ];
 }
 

@@ -13,6 +13,7 @@ use crate::audit::Referral;
 use crate::fhir::message::{nhs_number, priority};
 use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::{Document, ElementPath, Instant, Node};
+use crate::handover::collection;
 use crate::identity::digest::sha_256;
 use crate::identity::{InterfaceName, PartyId};
 use crate::mapping;
@@ -29,6 +30,8 @@ pub struct Inbound {
     pub record: String,
     /// For how many days what came is kept.
     pub retention_days: u32,
+    /// By when a record system has to have collected it.
+    pub collection: collection::Terms,
 }
 
 /// What became of a referral.
@@ -136,6 +139,8 @@ async fn keep(
     .await;
     let record = record?;
     let subject = nhs_number(&document).map(|(system, value)| gateway.hash_key.subject(system, &value));
+    let priority = priority(&document);
+    let (near_at, due_at) = inbound.collection.clock(priority.as_deref(), now);
     let event = gateway.recorder.referral_received(Referral {
         sender,
         address,
@@ -144,6 +149,8 @@ async fn keep(
         interface: &inbound.name,
         digest: &digest,
         subject: subject.as_ref(),
+        priority: priority.as_deref(),
+        due_at,
         at: now,
     });
     let new = NewInbound {
@@ -152,8 +159,10 @@ async fn keep(
         interface: inbound.name,
         retention_days: inbound.retention_days,
         digest,
-        priority: priority(&document),
+        priority,
         received_at: now,
+        near_at,
+        due_at,
         message: document.source().as_bytes().to_vec(),
         record: record.source().as_bytes().to_vec(),
         event,

@@ -180,6 +180,12 @@ fn summary(found: &InboundRecord) -> Value {
     if let Some(priority) = &found.priority {
         row["priority"] = json!(priority);
     }
+    if let Some(due_at) = found.due_at {
+        row["collectBy"] = json!(instant_text(due_at));
+    }
+    if let Some(told) = found.told {
+        row["told"] = json!(told.code());
+    }
     if let Some((at, by)) = &found.collected {
         row["collectedAt"] = json!(instant_text(*at));
         row["collectedBy"] = json!(by.as_str());

@@ -37,7 +37,10 @@ use crate::identity::{AgreementId, InterfaceName, Malformed, MessageId, PartyId,
 pub use answer::{AnswerRecord, Kept, NewAnswer, Says, answer_slot};
 pub use envelope::{Ended, Envelope, Erasure, MAY_COME_BACK};
 pub use handover::{Handover, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, HandoverTell};
-pub use inbound::{Collection, InboundRecord, Listed, NewInbound, Received, inbound_id};
+pub use inbound::{
+    Collection, INBOUND_REFERRALS, InboundCount, InboundLook, InboundRecord, InboundTrouble, Listed, NewInbound,
+    Received, inbound_id,
+};
 pub use review::{
     Channel, Completed, Finding, NewNotice, NewReview, NoticeRecord, NoticeResult, NoticeStep, ReviewCounts,
     ReviewRecord, ReviewStep,
@@ -730,6 +733,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// Notes that a referral was collected, with the event that says so; whether it was noted now: not twice, and nothing is written then.
     fn collect_inbound(&self, collection: Collection) -> Reply<'_, bool>;
+
+    /// Referrals that wait and whose time to be looked at has come, the longest due first.
+    fn inbound_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<InboundRecord>>;
+
+    /// Referrals that wait, are still to be looked at and came later than `now`: the clock has been set back since.
+    fn inbound_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<InboundRecord>>;
+
+    /// Notes what came of looking at a referral; whether it was noted now: not when it was collected or looked at meanwhile.
+    fn look_at_inbound(&self, look: InboundLook) -> Reply<'_, bool>;
+
+    /// How many referrals wait at `now`, by interface and priority.
+    fn inbound_counts(&self, now: Instant) -> Reply<'_, Vec<InboundCount>>;
 
     /// Events from index `from` on, in order.
     fn events(&self, from: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>>;

@@ -35,9 +35,9 @@ use super::seal::{self, Key};
 use super::{
     Accepted, Act, AnswerRecord, Approval, Change, Collection, Content, CosignatureKey, Count, Ended, Envelope, Error,
     Event, FiledSubject, Filter, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, History,
-    Hour, InboundRecord, Kept, Listed, Load, MessageRecord, NewAnswer, NewInbound, NewMessage, NoticeRecord,
-    NoticeResult, NoticeStep, Opened, Part, Performed, Raised, Received, Reply, ReviewCounts, ReviewRecord, Room,
-    Secret, Store, StoredCheckpoint, StoredCosignature, StoredEvent, Subtree, Transition, Window, filing_number,
+    Hour, InboundCount, InboundLook, InboundRecord, Kept, Listed, Load, MessageRecord, NewAnswer, NewInbound,
+    NewMessage, NoticeRecord, NoticeStep, Opened, Part, Performed, Raised, Received, Reply, ReviewCounts, ReviewRecord,
+    Room, Secret, Store, StoredCheckpoint, StoredCosignature, StoredEvent, Subtree, Transition, Window, filing_number,
 };
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, MessageId, PartyId};
@@ -469,6 +469,22 @@ impl Store for SqliteStore {
         self.write(move |connection| inbound::collect(connection, &collection))
     }
 
+    fn inbound_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<InboundRecord>> {
+        self.read(move |connection| inbound::due(connection, now, limit))
+    }
+
+    fn inbound_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<InboundRecord>> {
+        self.read(move |connection| inbound::later(connection, now, limit))
+    }
+
+    fn look_at_inbound(&self, look: InboundLook) -> Reply<'_, bool> {
+        self.write(move |connection| inbound::look(connection, &look))
+    }
+
+    fn inbound_counts(&self, now: Instant) -> Reply<'_, Vec<InboundCount>> {
+        self.read(move |connection| inbound::counts(connection, now))
+    }
+
     fn events(&self, from: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>> {
         self.read(move |connection| rows::events(connection, from, limit))
     }
@@ -627,11 +643,6 @@ impl Store for SqliteStore {
     }
 
     fn step_notice(&self, step: NoticeStep) -> Reply<'_, ()> {
-        if let NoticeResult::Delivered(_, event) = &step.result
-            && event.message.is_none()
-        {
-            return Box::pin(std::future::ready(Err(Error::Damaged("a notice without its message".to_owned()))));
-        }
         self.write(move |connection| reviews::step_notice(connection, &step))
     }
 }
@@ -952,6 +963,28 @@ mod tests {
         store.name(record.id, vec!["bundle".to_owned()]).await.expect("it is kept");
         assert_eq!(store.nameless(9).await, Ok(vec![]));
         site.sql("PRAGMA foreign_keys = 1; UPDATE contents SET payload = NULL WHERE message = 7");
+    }
+
+    #[tokio::test]
+    async fn a_referral_that_an_earlier_version_took_is_looked_at_at_once() {
+        let site = Site::new();
+        let connection = Connection::open(site.path()).expect("it opens");
+        schema::make_earlier(&connection, 16).expect("it is made");
+        let sql = "INSERT INTO inbound VALUES (1, zeroblob(16), 'RXT01', zeroblob(16), 'referral-in', zeroblob(32), 'urgent', \
+                   5000, 6000, 'demo-records', NULL, NULL);
+                   INSERT INTO inbound VALUES (2, randomblob(16), 'RXT01', randomblob(16), 'referral-in', zeroblob(32), \
+                   'urgent', 7000, NULL, NULL, NULL, NULL)";
+        connection.execute_batch(sql).expect("it runs");
+        drop(connection);
+        let store = site.store();
+        let now = message(1).accepted_at;
+        let [waits] = &store.inbound_due(now, 9).await.expect("they are read")[..] else { panic!("one waits") };
+        assert_eq!((waits.alert_at, waits.due_at, waits.event), (Some(waits.received_at), None, None));
+        let (id, due_at) = (waits.id, now);
+        let look = InboundLook { id, before: waits.alert_at, due_at, next: Some(now), told: None };
+        assert_eq!(store.look_at_inbound(look).await, Ok(true));
+        assert_eq!(store.inbound(id).await.expect("it is read").and_then(|it| it.due_at), Some(now));
+        assert_eq!(store.inbounds(Listed::All, 9).await.map(|all| all.len()), Ok(2));
     }
 
     /// What a lane asks reads rows of its own recipient and route alone, however many others there are.
