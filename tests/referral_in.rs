@@ -11,6 +11,8 @@ mod support;
 mod webhook;
 
 use std::fs;
+use std::io::Write as _;
+use std::process::Stdio;
 use std::time::Duration;
 
 use boundary::Boundaries;
@@ -18,7 +20,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
-use support::{Bench, DemoSite, Process, http_get, wait_for, weir};
+use support::{Bench, DemoSite, Process, http_get, json_of, wait_for, weir};
 use uuid::Uuid;
 use webhook::{Calls, name_webhook, webhook};
 use weir::cli::client::{Answer, Client};
@@ -581,6 +583,105 @@ fn a_clock_that_leaps_hides_no_referral_that_waits() {
     wait_for("people to be told that it is over", || kinds(&site) == ["referral-due-unknown", "referral-overdue"]);
     gateway.kill();
     verified(&site);
+}
+
+/// The record of an order to erase what is kept about the person of the sample, and whether nothing is kept that is needed.
+fn erase(site: &DemoSite, more: &[&str]) -> (Value, bool) {
+    let mut command = weir();
+    command.args(["erase", "--subject", "-", "--format", "json", "--as", "demo-ig-lead"]).args(more).arg("--site");
+    let child = command.arg(site.gateway_folder()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut child = child.expect("weir runs");
+    writeln!(child.stdin.take().expect("it is piped"), "999 000 5087").expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    (json_of(&output), output.status.success())
+}
+
+#[test]
+fn an_order_to_erase_reaches_a_referral_that_was_collected_and_keeps_one_that_waits() {
+    let bench = Bench::of(DemoSite::new());
+    let trust = Partner::trust(&bench.site);
+    let (collected, waits) = (sample(), another(Uuid::new_v4()));
+    let mut of_another = another(Uuid::new_v4());
+    resource(&mut of_another, "Patient")["identifier"][0]["value"] = json!("9990001014");
+    let id = |bundle: &Value| {
+        assert_eq!(trust.send(bundle).status, StatusCode::OK);
+        let rows = list(&bench, "");
+        let row = rows.iter().find(|row| row["message"] == bundle["id"]).expect("it is listed");
+        row["id"].as_str().expect("it has an id").to_owned()
+    };
+    let (one, two, three) = (id(&collected), id(&waits), id(&of_another));
+    for id in [&one, &three] {
+        assert_eq!(bench.post(&format!("/inbound/{id}/acknowledgement"), &[], "").status, StatusCode::OK);
+    }
+    let ids = |list: &Value| -> Vec<String> {
+        let all = list.as_array().expect("it is a list").iter();
+        all.filter_map(|each| each["referral"].as_str().map(str::to_owned)).collect()
+    };
+    let (record, nothing_kept) = erase(&bench.site, &["--dry-run"]);
+    assert_eq!((ids(&record["erased"]), ids(&record["kept"])), (vec![one.clone()], vec![two.clone()]), "{record}");
+    let status = |id: &str| bench.get(&format!("/inbound/{id}/message"), &[]).status;
+    assert!(!nothing_kept && status(&one) == StatusCode::OK, "nothing was erased");
+
+    let (record, nothing_kept) = erase(&bench.site, &[]);
+    assert_eq!(record["outcome"], "performed", "{record}");
+    assert_eq!((ids(&record["erased"]), ids(&record["kept"])), (vec![one.clone()], vec![two.clone()]), "{record}");
+    assert!(!nothing_kept && record["kept"].to_string().contains("collected"), "it says why: {record}");
+    assert_eq!((&record["erased"][0]["sender"], &record["account"]["referrals"]), (&"DEMOT".into(), &2.into()));
+    assert_eq!(record["recipients"]["ods"], json!([]), "nobody received it from us");
+    assert_eq!(status(&one), StatusCode::NOT_FOUND);
+    assert_eq!((status(&two), status(&three)), (StatusCode::OK, StatusCode::OK), "another's, and one that waits");
+    let shown = bench.get(&format!("/inbound/{one}"), &[]).json();
+    assert_eq!((&shown["record"], &shown["state"]), (&Value::Null, &"collected".into()), "its row stays");
+    assert_eq!(trust.send(&collected).status, StatusCode::OK, "a repeat is answered as before");
+    assert_eq!((status(&one), list(&bench, "?all").len()), (StatusCode::NOT_FOUND, 3), "and keeps nothing");
+
+    assert_eq!(bench.post(&format!("/inbound/{two}/acknowledgement"), &[], "").status, StatusCode::OK);
+    let (record, nothing_kept) = erase(&bench.site, &[]);
+    assert!(nothing_kept && ids(&record["erased"]) == [two.clone()], "{record}");
+    assert_eq!((status(&two), status(&three)), (StatusCode::NOT_FOUND, StatusCode::OK));
+    let site = bench.kill();
+    let erased = events(&site, "referral-erased");
+    assert_eq!(erased.len(), 2, "{erased:#?}");
+    let hash = record["subject"].as_str().expect("a hash");
+    assert!(erased.iter().all(|event| event.to_string().contains(hash)), "by keyed hash: {erased:#?}");
+    assert_eq!(events(&site, "subject-erased").len(), 2);
+    verified(&site);
+}
+
+#[test]
+fn what_a_referral_said_is_destroyed_with_its_key_when_it_was_collected() {
+    const DAY: i64 = 86_400;
+    let site = DemoSite::new();
+    change(&site, "gateway/weir.toml", |text| {
+        let bundle = "weir-inbound-referral-bundle\"\nretention_days = ";
+        text.replace(&format!("{bundle}2922"), &format!("{bundle}1"))
+    });
+    let Some(boundaries) = Boundaries::of(&site) else { return };
+    let bench = Bench::of(site);
+    let trust = Partner::trust(&bench.site);
+    assert_eq!(trust.send(&sample()).status, StatusCode::OK);
+    let id = list(&bench, "")[0]["id"].as_str().expect("it has an id").to_owned();
+    let site = bench.kill();
+    boundaries.shift_clock(3 * DAY);
+    let gateway = boundaries.start_gateway(&site);
+    let log = site.path("gateway.log");
+    let said = |text: &str| fs::read_to_string(&log).is_ok_and(|log| log.contains(text));
+    wait_for("the gateway to see it", || said("retention has ended, but"));
+    assert_eq!(events(&site, "envelope-destroyed"), Vec::<Value>::new(), "it waits: nobody else knows of it");
+    gateway.kill();
+    boundaries.shift_clock(0);
+    let bench = Bench::of(site);
+    assert_eq!(bench.post(&format!("/inbound/{id}/acknowledgement"), &[], "").status, StatusCode::OK);
+    let site = bench.kill();
+    boundaries.shift_clock(3 * DAY);
+    let gateway = boundaries.start_gateway(&site);
+    wait_for("the key to be destroyed", || !events(&site, "envelope-destroyed").is_empty());
+    gateway.kill();
+    verified(&site);
+    let bench = Bench::of(site);
+    let shown = bench.get(&format!("/inbound/{id}"), &[]).json();
+    assert_eq!((&shown["record"], &shown["state"]), (&Value::Null, &"collected".into()));
+    assert_eq!(bench.get(&format!("/inbound/{id}/message"), &[]).status, StatusCode::NOT_FOUND);
 }
 
 #[test]

@@ -75,8 +75,10 @@ pub mod kind {
     pub const REFERRAL_COLLECTED: &str = "referral-collected";
     /// People are told of a referral that no record system has collected: its time is over or nearly, or may be.
     pub const REFERRAL_ALARM: &str = "referral-alarm";
+    /// The contents of a referral were erased.
+    pub const REFERRAL_ERASED: &str = "referral-erased";
     /// Every kind.
-    pub const ALL: [&str; 27] = [
+    pub const ALL: [&str; 28] = [
         MESSAGE_ACCEPTED,
         SUBMISSION_REFUSED,
         STATE_TRANSITION,
@@ -104,6 +106,7 @@ pub mod kind {
         REFERRAL_REFUSED,
         REFERRAL_COLLECTED,
         REFERRAL_ALARM,
+        REFERRAL_ERASED,
     ];
 }
 

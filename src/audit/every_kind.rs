@@ -207,6 +207,10 @@ fn referrals() -> Vec<Named> {
         ("referral-overdue", recorder.referral_alarm(of_it, (InboundTrouble::Overdue, AT), AT)),
         ("referral-overdue-of-nobody", recorder.referral_alarm(of_nobody, (InboundTrouble::Overdue, AT), AT)),
         ("referral-notice", recorder.referral_notice_delivered(&notice, of_it, AT)),
+        (
+            "referral-erased",
+            recorder.referral_erased(&waits, terms.subject.as_ref().expect("it is about someone"), &by, AT),
+        ),
         ("referral-collected", recorder.referral_collected((bundle, new.id), &by, "10.0.0.7", AT)),
     ]
 }

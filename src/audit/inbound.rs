@@ -14,6 +14,9 @@ use crate::identity::keyed_hash::KeyedHash;
 use crate::identity::{InterfaceName, MessageId, PartyId, PrincipalId};
 use crate::storage::{self, Event, InboundRecord, InboundTrouble, NoticeRecord, Store};
 
+/// The type of resource that a referral is.
+const REFERRAL: &str = "ServiceRequest";
+
 /// A referral as the audit log names it.
 #[derive(Clone, Copy, Debug)]
 pub struct Referral<'a> {
@@ -54,8 +57,13 @@ pub async fn patient_of_referral(
 }
 
 /// A referral that is kept: a request, by its id here. What its sender calls it is a detail.
-fn referral_of(id: MessageId) -> What<'static> {
-    What::Resource("ServiceRequest".into(), id.uuid())
+pub(super) fn referral(id: MessageId) -> What<'static> {
+    What::Resource(REFERRAL.into(), id.uuid())
+}
+
+/// The referral that an event is about, by its id here.
+pub fn referral_of(said: &RecordedEvent<'_>) -> Option<MessageId> {
+    said.resource().filter(|(of, _)| *of == REFERRAL).map(|(_, id)| id.into())
 }
 
 /// How urgent it is, and by when it has to be collected.
@@ -66,8 +74,8 @@ fn clock(priority: Option<&str>, due_at: Instant) -> impl Iterator<Item = Detail
 
 impl Recorder {
     /// A partner's referral is kept: a disclosure at its recipient (IHE BALP PrivacyDisclosure.Recipient).
-    pub fn referral_received(&self, referral: Referral<'_>) -> Event {
-        let Referral { sender, address, bundle, id, interface, digest, subject, priority, due_at, at } = referral;
+    pub fn referral_received(&self, kept: Referral<'_>) -> Event {
+        let Referral { sender, address, bundle, id, interface, digest, subject, priority, due_at, at } = kept;
         let mut details = vec![
             detail(detail::INTERFACE, interface.as_str()),
             detail(detail::REFERRAL, bundle.to_string()),
@@ -83,7 +91,7 @@ impl Recorder {
             ],
             action: Action::Create,
             agents: self.between(sender, Some(address)),
-            entities: vec![Entity { what: referral_of(id), details }, patient],
+            entities: vec![Entity { what: referral(id), details }, patient],
             ..self.event(Coding::dicom("110107"), at)
         };
         written(None, &said)
@@ -125,7 +133,7 @@ impl Recorder {
         let said = AuditEvent {
             subtypes: vec![Coding::weir(kind::REFERRAL_ALARM)],
             outcome: Outcome::SeriousFailure,
-            entities: with_patient(Entity { what: referral_of(record.id), details }, patient),
+            entities: with_patient(Entity { what: referral(record.id), details }, patient),
             ..self.event(Coding::dicom("110100"), at)
         };
         written(None, &said)
@@ -146,7 +154,7 @@ impl Recorder {
         ];
         let said = AuditEvent {
             subtypes: vec![Coding::weir(kind::INCIDENT_REPORTED)],
-            entities: with_patient(Entity { what: referral_of(record.id), details }, patient),
+            entities: with_patient(Entity { what: referral(record.id), details }, patient),
             ..self.event(Coding::dicom("110100"), at)
         };
         written(None, &said)
@@ -171,7 +179,7 @@ impl Recorder {
             subtypes: vec![Coding::weir(kind::REFERRAL_COLLECTED)],
             action: Action::Update,
             agents: vec![by, self.agent(Part::Application, self.party(), false)],
-            entities: vec![Entity { what: referral_of(id), details }],
+            entities: vec![Entity { what: referral(id), details }],
             ..self.event(Coding::dicom("110100"), at)
         };
         written(None, &said)

@@ -88,7 +88,7 @@ pub(super) async fn one(
         Ok(record) => {
             let record = record.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
             let mut body = summary(&found);
-            // None when its retention has ended.
+            // None when its retention has ended, or it was erased.
             body["record"] = record.unwrap_or(Value::Null);
             (StatusCode::OK, no_store(), Json(body)).into_response()
         }
@@ -121,7 +121,10 @@ pub(super) async fn message(
             (StatusCode::OK, no_store(), kind, bytes).into_response()
         }
         Ok(None) => {
-            let issue = Issue::error(IssueType::NotFound, "the message is kept no longer: its retention has ended");
+            let issue = Issue::error(
+                IssueType::NotFound,
+                "the message is kept no longer: its retention has ended, or it was erased",
+            );
             outcome(StatusCode::NOT_FOUND, &[issue.hint("ask its sender for it")])
         }
         Err(error) => *no_answer(error),

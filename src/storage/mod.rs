@@ -313,7 +313,7 @@ pub enum Change {
     Approve(Approval),
     /// A message is sent again, or cancelled; its event is the act's.
     Message(Box<Transition>),
-    /// The contents of messages are erased.
+    /// The contents of messages and referrals are erased.
     Erase(Vec<Erasure>),
 }
 
@@ -582,6 +582,9 @@ pub enum Error {
         /// Where it stands.
         state: State,
     },
+    /// The contents of a referral are not to be erased while no record system has collected it.
+    #[error("the contents of referral {0}, which nobody has collected, are still needed")]
+    Uncollected(MessageId),
     /// A change came without an audit event.
     #[error("message {0} came without an audit event")]
     WithoutEvent(MessageId),
@@ -608,6 +611,7 @@ impl Error {
             Error::UnknownReview(_) => "check the id; `weir review list` shows the reviews",
             Error::ReviewClosed(_) => "a finding stands; report a further concern as an incident",
             Error::Needed { .. } => "wait until it is delivered and reviewed, or cancel it first",
+            Error::Uncollected(_) => "wait until the record system has collected it: `GET /inbound` lists what waits",
             Error::WithoutEvent(_) => "this is a fault in the gateway; report it",
             Error::ReadOnly => "open the site with the gateway stopped",
         }

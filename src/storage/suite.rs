@@ -41,6 +41,7 @@ macro_rules! run_suite {
             an_answer_is_kept_once_with_what_it_changes, an_answer_finds_its_message_by_name,
             a_carrier_names_copies_of_a_message, a_handover_is_opened_with_the_delivery_once,
             a_handover_takes_each_step_once, handovers_are_due_and_listed_by_what_waits,
+            what_a_referral_said_ends_when_nobody_needs_it,
             a_referral_is_kept_and_collected_once, a_referral_is_looked_at_until_it_is_collected,
             an_act_is_performed_once, what_a_destroyed_key_sealed_opens_no_more, what_is_still_needed_holds_its_key,
             erased_contents_are_gone_and_their_events_stay, what_was_delivered_and_not_answered_may_come_back,
@@ -1053,4 +1054,33 @@ pub(crate) async fn a_referral_is_looked_at_until_it_is_collected(store: Arc<dyn
     assert_eq!(store.step_notice(step(delivered("reported"))).await, Ok(()));
     let said: Vec<String> = texts(&store).await.into_iter().map(|(_, text)| text).collect();
     assert_eq!(said, ["received", "received", "alarm", "collected", "reported"]);
+}
+
+pub(crate) async fn what_a_referral_said_ends_when_nobody_needs_it(store: Arc<dyn Store>) {
+    let (one, two) = (receive(&store, 1).await, receive(&store, 2).await);
+    let later = NOON + Duration::days(99);
+    let erase = |id, of| {
+        let erasures = vec![Erasure { message: id, event: event(of, "erased") }];
+        let change = Change::Erase(erasures);
+        store.perform(Act { id: Uuid::new_v4(), at: later, change, event: event(None, "ordered") })
+    };
+    let contents = async |id| {
+        let parts = [Content::Inbound, Content::InboundRecord].map(|part| (id, part));
+        let opened = store.contents(parts.into()).await.expect("they are read");
+        opened.into_iter().map(|part| part.expect("it opens").is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(erase(one, None).await, Err(Error::Uncollected(one)));
+    assert_eq!((ended(&store, later).await.messages, ended(&store, later).await.held), (2, 2));
+    assert_eq!(store.destroy_envelope(1, later, event(None, "destroyed")).await, Ok(false), "both wait");
+    assert_eq!(store.collect_inbound(collection(one)).await, Ok(true));
+    assert_eq!(erase(one, Some(one)).await, Err(Error::WithoutEvent(one)), "it is filed under no message");
+    assert_eq!(erase(one, None).await, Ok(Performed::Now));
+    assert_eq!((contents(one).await, contents(two).await), (vec![false, false], vec![true, true]));
+    let kept = store.inbound(one).await.expect("it is read").expect("its row stays");
+    assert_eq!(store.receive(referral(1)).await, Ok(Received::Before(Box::new(kept))), "a repeat keeps nothing");
+    assert_eq!(contents(one).await, [false, false]);
+    assert_eq!((ended(&store, later).await.messages, ended(&store, later).await.held), (1, 1));
+    assert_eq!(store.collect_inbound(collection(two)).await, Ok(true));
+    assert_eq!(store.destroy_envelope(1, later, event(None, "destroyed")).await, Ok(true));
+    assert_eq!(contents(two).await, [false, false]);
 }

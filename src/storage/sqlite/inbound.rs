@@ -4,7 +4,9 @@ use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
 use super::super::seal::head_of_envelope;
-use super::super::{Collection, Error, InboundCount, InboundLook, InboundRecord, Listed, NewInbound, Received};
+use super::super::{
+    Collection, Erasure, Error, InboundCount, InboundLook, InboundRecord, Listed, NewInbound, Received,
+};
 use super::rows::{all, append, bound, count, first, index, instant, millis, parsed};
 use super::{envelopes, reviews};
 use crate::fhir::Instant;
@@ -130,6 +132,21 @@ pub(super) fn counts(connection: &Connection, now: Instant) -> Result<Vec<Inboun
         let (interface, priority, oldest) = (parsed(row, 0)?, row.get(1)?, instant(row.get(4)?)?);
         Ok(InboundCount { interface, priority, waiting: index(row, 2)?, overdue: index(row, 3)?, oldest })
     })
+}
+
+/// Erases the contents of one that was collected.
+pub(super) fn erase(connection: &Connection, erasure: &Erasure) -> Result<(), Error> {
+    let id = erasure.message;
+    let found = find(connection, id)?.ok_or(Error::UnknownMessage(id))?;
+    if erasure.event.message.is_some() {
+        return Err(Error::WithoutEvent(id));
+    }
+    if found.collected.is_none() {
+        return Err(Error::Uncollected(id));
+    }
+    let sql = "UPDATE inbound SET message = NULL, record = NULL WHERE id = ?";
+    connection.prepare_cached(sql)?.execute([id.uuid().as_bytes()])?;
+    append(connection, &erasure.event).map(drop)
 }
 
 /// How many referrals an envelope's key sealed, and how many of them wait.

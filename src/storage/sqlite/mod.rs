@@ -271,11 +271,6 @@ impl Store for SqliteStore {
                 let key = self.envelope_about(step.message, step.completed.at).await?;
                 step.words = key.seal(step.message, Content::Words, std::mem::take(&mut step.words));
             }
-            if let Change::Erase(erasures) = &act.change
-                && let Some(wrong) = erasures.iter().find(|each| each.event.message != Some(each.message))
-            {
-                return Err(Error::WithoutEvent(wrong.message));
-            }
             let erases = matches!(act.change, Change::Erase(_));
             let performed = self.write(move |connection| rows::perform(connection, &act)).await;
             if erases {
