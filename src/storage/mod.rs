@@ -735,6 +735,9 @@ pub trait Store: Send + Sync + 'static {
     /// Referrals that wait to be collected, or all, in the order that [`Listed`] says.
     fn inbounds(&self, listed: Listed, limit: usize) -> Reply<'_, Vec<InboundRecord>>;
 
+    /// Referrals after a place in the order of arrival, the oldest first, each with its place, from 1.
+    fn referrals(&self, after: u64, limit: usize) -> Reply<'_, Vec<(u64, InboundRecord)>>;
+
     /// Notes that a referral was collected, with the event that says so; whether it was noted now: not twice, and nothing is written then.
     fn collect_inbound(&self, collection: Collection) -> Reply<'_, bool>;
 

@@ -16,7 +16,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, sender, bundle, interface, digest, priority, received_at, collected_at, collected_by, due_at, alert_at, \
-             told, event FROM inbound ",
+             told, event, position FROM inbound ",
             $rest
         )
     };
@@ -80,6 +80,12 @@ pub(super) fn list(connection: &Connection, listed: Listed, limit: usize) -> Res
             all(connection, sql, params![id.uuid().as_bytes(), limit], record)
         }
     }
+}
+
+/// Those after a place in the order of arrival, each with its place.
+pub(super) fn after(connection: &Connection, after: u64, limit: usize) -> Result<Vec<(u64, InboundRecord)>, Error> {
+    let sql = select!("WHERE position > ? ORDER BY position LIMIT ?");
+    all(connection, sql, params![bound(after), count(limit)], |row| Ok((index(row, 13)?, record(row)?)))
 }
 
 /// Notes that one was collected, with the event that says so; whether it was noted now.

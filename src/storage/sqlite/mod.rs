@@ -460,6 +460,10 @@ impl Store for SqliteStore {
         self.read(move |connection| inbound::list(connection, listed, limit))
     }
 
+    fn referrals(&self, after: u64, limit: usize) -> Reply<'_, Vec<(u64, InboundRecord)>> {
+        self.read(move |connection| inbound::after(connection, after, limit))
+    }
+
     fn collect_inbound(&self, collection: Collection) -> Reply<'_, bool> {
         self.write(move |connection| inbound::collect(connection, &collection))
     }
