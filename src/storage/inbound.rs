@@ -36,7 +36,8 @@ pub struct NewInbound {
     pub event: Event,
 }
 
-/// What contents of referrals are filed under, in the place of an agreement: `[interfaces]` says how long they are kept.
+/// What contents of referrals are filed under, in the place of an agreement: `[interfaces]` says how long they are kept. No agreement
+/// has this id: its file is refused.
 pub const INBOUND_REFERRALS: &str = "inbound-referrals";
 
 impl fmt::Debug for NewInbound {
