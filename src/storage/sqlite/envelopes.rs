@@ -205,12 +205,10 @@ fn clear_others(connection: &Connection, number: u64) -> Result<(), Error> {
         "UPDATE reviews SET decision = NULL WHERE substr(decision, 1, ?2) = ?1",
         "UPDATE reviews SET words = NULL WHERE substr(words, 1, ?2) = ?1",
         "UPDATE answers SET body = NULL WHERE substr(body, 1, ?2) = ?1",
-        "UPDATE inbound SET message = NULL WHERE substr(message, 1, ?2) = ?1",
-        "UPDATE inbound SET record = NULL WHERE substr(record, 1, ?2) = ?1",
     ] {
         connection.prepare_cached(sql)?.execute(params![head, count(head.len())])?;
     }
-    Ok(())
+    inbound::clear(connection, number)
 }
 
 /// Takes away Bundles and lineages that lie in destroyed envelopes and open no more; how many messages, `limit` at most.

@@ -155,13 +155,30 @@ pub(super) fn erase(connection: &Connection, erasure: &Erasure) -> Result<(), Er
     append(connection, &erasure.event).map(drop)
 }
 
+/// Rows that an envelope's key sealed: as the index says it, so that no other row is read.
+macro_rules! sealed {
+    () => {
+        "message IS NOT NULL AND substr(message, 1, 9) = ?1"
+    };
+}
+
+/// See [`in_envelope`].
+pub(super) const IN_ENVELOPE: &str =
+    concat!("SELECT count(*), count(*) FILTER (WHERE collected_at IS NULL) FROM inbound WHERE ", sealed!());
+
+/// See [`clear`].
+pub(super) const CLEAR: &str = concat!("UPDATE inbound SET message = NULL, record = NULL WHERE ", sealed!());
+
 /// How many referrals an envelope's key sealed, and how many of them wait.
 pub(super) fn in_envelope(connection: &Connection, number: u64) -> Result<(u64, u64), Error> {
-    let head = head_of_envelope(number);
-    let sql =
-        "SELECT count(*), count(*) FILTER (WHERE collected_at IS NULL) FROM inbound WHERE substr(message, 1, ?2) = ?1";
     let counts = |row: &Row<'_>| Ok((index(row, 0)?, index(row, 1)?));
-    Ok(first(connection, sql, params![head, count(head.len())], counts)?.unwrap_or_default())
+    Ok(first(connection, IN_ENVELOPE, [head_of_envelope(number)], counts)?.unwrap_or_default())
+}
+
+/// Takes away what an envelope's key sealed. Message and record of a referral are sealed by one key.
+pub(super) fn clear(connection: &Connection, number: u64) -> Result<(), Error> {
+    connection.prepare_cached(CLEAR)?.execute([head_of_envelope(number)])?;
+    Ok(())
 }
 
 fn record(row: &Row<'_>) -> Result<InboundRecord, Error> {

@@ -986,23 +986,58 @@ mod tests {
         assert_eq!(store.inbounds(Listed::All, 9).await.map(|all| all.len()), Ok(2));
     }
 
+    /// How SQLite answers a statement.
+    fn plan(connection: &Connection, sql: &str) -> Result<String, Error> {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+        for parameter in 1..=statement.parameter_count() {
+            statement.raw_bind_parameter(parameter, 0)?;
+        }
+        let (mut rows, mut steps) = (statement.raw_query(), Vec::new());
+        while let Some(row) = rows.next()? {
+            steps.push(row.get::<_, String>(3)?);
+        }
+        Ok(steps.join("; "))
+    }
+
+    /// Whoever ends retention reads the referrals of the envelope alone, however many others are kept; also in a file that an earlier
+    /// version made.
+    #[tokio::test]
+    async fn the_referrals_of_an_envelope_are_found_by_their_index() {
+        let site = Site::new();
+        let connection = Connection::open(site.path()).expect("it opens");
+        schema::make_earlier(&connection, 17).expect("it is made");
+        let sql = "INSERT INTO inbound (id, sender, bundle, interface, digest, received_at, message, record) VALUES \
+                   (randomblob(16), 'RXT01', randomblob(16), 'referral-in', zeroblob(32), 5, ?1, ?1)";
+        for number in [1, 1, 2] {
+            let sealed = [seal::head_of_envelope(number), vec![7; 40]].concat();
+            connection.execute(sql, [sealed]).expect("it runs");
+        }
+        drop(connection);
+        let store = site.open().expect("it opens");
+        let found = store.read(|connection| {
+            let plans = [inbound::IN_ENVELOPE, inbound::CLEAR].map(|sql| plan(connection, sql));
+            Ok((inbound::in_envelope(connection, 1)?, inbound::in_envelope(connection, 2)?, plans))
+        });
+        let (one, two, plans) = found.await.expect("they are read");
+        assert_eq!((one, two), ((2, 2), (1, 1)));
+        for plan in plans {
+            let plan = plan.expect("it is planned");
+            assert!(plan.contains("USING INDEX inbound_sealed (<expr>=?)") && !plan.contains("SCAN"), "{plan}");
+        }
+        store.write(|connection| inbound::clear(connection, 1)).await.expect("it is written");
+        let left = store.read(|connection| {
+            let sql = "SELECT count(message), count(record) FROM inbound";
+            Ok(connection.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?)
+        });
+        assert_eq!(left.await, Ok((1, 1)));
+    }
+
     /// What a lane asks reads rows of its own recipient and route alone, however many others there are.
     #[tokio::test]
     async fn what_a_lane_asks_is_answered_from_its_own_rows() {
         let site = Site::new();
         let store = site.open().expect("it opens");
         let plans = store.read(|connection| {
-            let plan = |sql: &str| {
-                let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
-                for parameter in 1..=statement.parameter_count() {
-                    statement.raw_bind_parameter(parameter, 0)?;
-                }
-                let (mut rows, mut steps) = (statement.raw_query(), Vec::new());
-                while let Some(row) = rows.next()? {
-                    steps.push(row.get::<_, String>(3)?);
-                }
-                Ok::<_, Error>(steps.join("; "))
-            };
             let in_flight = rows::list_sql(&Filter {
                 state: Some(State::InFlight),
                 recipient: Some(party("RXT01")),
@@ -1011,7 +1046,7 @@ mod tests {
             });
             let statements =
                 [rows::DUE, rows::PUT_OFF, rows::NEXT_DUE, &in_flight, rows::ALERTS_DUE, rows::ACCEPTED_LATER];
-            statements.map(plan).into_iter().collect::<Result<Vec<_>, _>>()
+            statements.map(|sql| plan(connection, sql)).into_iter().collect::<Result<Vec<_>, _>>()
         });
         for (plan, uses) in plans.await.expect("they are planned").iter().zip([
             "USING INDEX messages_due (recipient=? AND route=? AND <expr>=? AND next_attempt_at<?)",
