@@ -269,15 +269,31 @@ fn what_changes_withdraws_or_is_no_live_request_is_refused_and_nothing_is_kept()
         resource(&mut bundle, "ServiceRequest")["status"] = json!(status);
         refused(&bundle, "Bundle.entry[1].resource.status");
     }
+    let mut prohibition = another(Uuid::new_v4());
+    resource(&mut prohibition, "ServiceRequest")["doNotPerform"] = json!(true);
+    refused(&prohibition, "Bundle.entry[1].resource.doNotPerform");
+    for intent in ["proposal", "directive", "filler-order", "option", "wish"] {
+        let mut bundle = another(Uuid::new_v4());
+        resource(&mut bundle, "ServiceRequest")["intent"] = json!(intent);
+        refused(&bundle, "Bundle.entry[1].resource.intent");
+    }
     assert_eq!(list(&bench, "?all").len(), 0, "nothing of it is kept");
+    let mut silent = another(Uuid::new_v4());
+    resource(&mut silent, "ServiceRequest").as_object_mut().expect("an object").remove("intent");
+    assert_eq!(told(&trust.send(&silent)).0, 422, "it does not conform");
     let mut draft = another(Uuid::new_v4());
     resource(&mut draft, "ServiceRequest")["status"] = json!("draft");
     assert_eq!(trust.send(&draft).status, StatusCode::OK);
-    assert_eq!(list(&bench, "").len(), 1);
+    let mut order = another(Uuid::new_v4());
+    resource(&mut order, "ServiceRequest")["intent"] = json!("order");
+    resource(&mut order, "ServiceRequest")["doNotPerform"] = json!(false);
+    assert_eq!(trust.send(&order).status, StatusCode::OK, "{}", told(&trust.send(&order)).1);
+    assert_eq!(list(&bench, "").len(), 2);
     let site = bench.kill();
-    let events = events(&site, "referral-refused");
-    assert_eq!(events.len(), refusals, "each is in the audit log");
-    assert!(events.iter().all(|event| event.to_string().contains("not-a-new-referral")), "{events:#?}");
+    let mut events = events(&site, "referral-refused");
+    assert_eq!(events.len(), refusals + 1, "each is in the audit log");
+    events.retain(|event| event.to_string().contains("not-a-new-referral"));
+    assert_eq!(events.len(), refusals, "{events:#?}");
     verified(&site);
 }
 

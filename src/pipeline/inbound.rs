@@ -51,7 +51,7 @@ pub enum Unfit {
     /// No interface takes referrals.
     #[error("no interface takes referrals here")]
     NoInterface,
-    /// It changes or withdraws a referral, or is a request that nobody is to act on.
+    /// It changes or withdraws a referral, or is no request that somebody is to act on.
     #[error("the message is no new referral")]
     NotNew(Box<Issue>),
     /// It does not conform to the profile.
@@ -194,6 +194,14 @@ fn not_new(document: &Document) -> Option<Issue> {
         Some("ServiceRequest") if !is_live(resource) => {
             not("the request is not to be acted on: its status is neither active nor draft", index, "status")
         }
+        Some("ServiceRequest") if is_prohibition(resource) => {
+            not("the request is not to be acted on: it asks that something is not done", index, "doNotPerform")
+        }
+        Some("ServiceRequest") if !is_asking(resource) => not(
+            "the message asks nobody to act: the intent of its request is neither plan nor an order",
+            index,
+            "intent",
+        ),
         _ => None,
     })
 }
@@ -207,6 +215,21 @@ fn says_new(header: Node<'_>) -> bool {
 
 fn is_live(request: Node<'_>) -> bool {
     matches!(request.text_of("status").as_deref(), Some("active" | "draft"))
+}
+
+/// Whether a request is one that something is not done (FHIR R4, ServiceRequest.doNotPerform, which modifies what it means).
+fn is_prohibition(request: Node<'_>) -> bool {
+    request.member("doNotPerform").is_some_and(|value| value.raw() != "false")
+}
+
+/// Intents of a request to us. BaRS 1.4.0 writes `plan` into each referral; an order asks and authorises (FHIR R4, request-intent). Not
+/// `proposal`, a suggestion that nobody means to see done; not `directive`, which a patient gives; not `filler-order`, the view of
+/// whoever fulfils; not `option`, which is a part of a group.
+const ASKING: [&str; 5] = ["plan", "order", "original-order", "reflex-order", "instance-order"];
+
+/// Whether a request asks us to act. One without intent does not conform, which is told as that.
+fn is_asking(request: Node<'_>) -> bool {
+    request.text_of("intent").is_none_or(|intent| ASKING.contains(&&*intent))
 }
 
 /// The record that is made of a message.
