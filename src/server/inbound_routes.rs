@@ -72,18 +72,10 @@ pub(super) async fn one(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let principal = match permit(&service, &peer, &headers, Action::ReadInbound, None).await {
-        Ok(principal) => principal,
-        Err(response) => return *response,
-    };
-    let found = match find(&service, path).await {
+    let found = match read(&service, &peer, &headers, (path, "ServiceRequest")).await {
         Ok(found) => found,
         Err(response) => return *response,
     };
-    let object = Object::Resource("ServiceRequest", found.id.uuid());
-    if let Err(response) = looked(&service, &peer, principal, Action::ReadInbound, (object, None)).await {
-        return *response;
-    }
     match service.gateway.store().content(found.id, Content::InboundRecord).await {
         Ok(record) => {
             let record = record.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
@@ -103,18 +95,10 @@ pub(super) async fn message(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let principal = match permit(&service, &peer, &headers, Action::ReadInbound, None).await {
-        Ok(principal) => principal,
-        Err(response) => return *response,
-    };
-    let found = match find(&service, path).await {
+    let found = match read(&service, &peer, &headers, (path, "Bundle")).await {
         Ok(found) => found,
         Err(response) => return *response,
     };
-    let object = Object::Resource("Bundle", found.id.uuid());
-    if let Err(response) = looked(&service, &peer, principal, Action::ReadInbound, (object, None)).await {
-        return *response;
-    }
     match service.gateway.store().content(found.id, Content::Inbound).await {
         Ok(Some(bytes)) => {
             let kind = [(header::CONTENT_TYPE, "application/fhir+json")];
@@ -162,6 +146,20 @@ pub(super) async fn acknowledge(
         Ok((_, None)) => unknown(),
         Err(error) => *no_answer(error),
     }
+}
+
+/// One of them, for whoever may read it; that they read it, as a resource of this type, is in the audit log.
+async fn read(
+    service: &Service,
+    peer: &Peer,
+    headers: &HeaderMap,
+    (path, of): (Result<Path<String>, PathRejection>, &str),
+) -> Result<InboundRecord, Box<Response>> {
+    let principal = permit(service, peer, headers, Action::ReadInbound, None).await?;
+    let found = find(service, path).await?;
+    let object = Object::Resource(of, found.id.uuid());
+    looked(service, peer, principal, Action::ReadInbound, (object, None)).await?;
+    Ok(found)
 }
 
 async fn find(service: &Service, path: Result<Path<String>, PathRejection>) -> Result<InboundRecord, Box<Response>> {
