@@ -10,6 +10,7 @@ mod webhook;
 use std::fs;
 use std::time::Duration;
 
+use hyper::StatusCode;
 use serde_json::Value;
 use support::{Bench, DemoSite, http_get, wait_for, weir};
 use webhook::{Calls, name_webhook, webhook};

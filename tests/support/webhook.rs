@@ -1,5 +1,6 @@
 //! A webhook that keeps what it was told.
 #![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
+#![allow(unreachable_pub, reason = "each test includes it")]
 
 use std::convert::Infallible;
 use std::fs;
