@@ -1,19 +1,28 @@
 //! Referrals that partners send us, over the built program and mutual TLS: taken once, mapped to the provider's record, kept
-//! whatever is killed, collected by the record system; and whom and what is refused.
+//! whatever is killed, collected by the record system, told of when nobody does; and whom and what is refused.
 
 #![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
+#![allow(clippy::print_stderr, reason = "a test that tests nothing says so")]
 
+#[path = "support/boundary.rs"]
+mod boundary;
 mod support;
+#[path = "support/webhook.rs"]
+mod webhook;
 
 use std::fs;
+use std::io::Write as _;
+use std::process::Stdio;
 use std::time::Duration;
 
+use boundary::Boundaries;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
-use support::{Bench, DemoSite, Process, wait_for, weir};
+use support::{Bench, DemoSite, Process, http_get, json_of, wait_for, weir};
 use uuid::Uuid;
+use webhook::{Calls, name_webhook, webhook};
 use weir::cli::client::{Answer, Client};
 use weir::config::Endpoint;
 use weir::fhir::bars::{end_user_organisation, requesting_software, target_identifier};
@@ -315,15 +324,31 @@ fn what_changes_withdraws_or_is_no_live_request_is_refused_and_nothing_is_kept()
         resource(&mut bundle, "ServiceRequest")["status"] = json!(status);
         refused(&bundle, "Bundle.entry[1].resource.status");
     }
+    let mut prohibition = another(Uuid::new_v4());
+    resource(&mut prohibition, "ServiceRequest")["doNotPerform"] = json!(true);
+    refused(&prohibition, "Bundle.entry[1].resource.doNotPerform");
+    for intent in ["proposal", "directive", "filler-order", "option", "wish"] {
+        let mut bundle = another(Uuid::new_v4());
+        resource(&mut bundle, "ServiceRequest")["intent"] = json!(intent);
+        refused(&bundle, "Bundle.entry[1].resource.intent");
+    }
     assert_eq!(list(&bench, "?all").len(), 0, "nothing of it is kept");
+    let mut silent = another(Uuid::new_v4());
+    resource(&mut silent, "ServiceRequest").as_object_mut().expect("an object").remove("intent");
+    assert_eq!(told(&trust.send(&silent)).0, 422, "it does not conform");
     let mut draft = another(Uuid::new_v4());
     resource(&mut draft, "ServiceRequest")["status"] = json!("draft");
     assert_eq!(trust.send(&draft).status, StatusCode::OK);
-    assert_eq!(list(&bench, "").len(), 1);
+    let mut order = another(Uuid::new_v4());
+    resource(&mut order, "ServiceRequest")["intent"] = json!("order");
+    resource(&mut order, "ServiceRequest")["doNotPerform"] = json!(false);
+    assert_eq!(trust.send(&order).status, StatusCode::OK, "{}", told(&trust.send(&order)).1);
+    assert_eq!(list(&bench, "").len(), 2);
     let site = bench.kill();
-    let events = events(&site, "referral-refused");
-    assert_eq!(events.len(), refusals, "each is in the audit log");
-    assert!(events.iter().all(|event| event.to_string().contains("not-a-new-referral")), "{events:#?}");
+    let mut events = events(&site, "referral-refused");
+    assert_eq!(events.len(), refusals + 1, "each is in the audit log");
+    events.retain(|event| event.to_string().contains("not-a-new-referral"));
+    assert_eq!(events.len(), refusals, "{events:#?}");
     verified(&site);
 }
 
@@ -476,6 +501,285 @@ fn what_was_answered_is_there_after_kill_9() {
     let site = bench.kill();
     assert_eq!(events(&site, "referral-received").len(), count, "each with its event, and no event without one");
     verified(&site);
+}
+
+fn change(site: &DemoSite, file: &str, change: impl FnOnce(String) -> String) {
+    let file = site.path(file);
+    let text = fs::read_to_string(&file).expect("the file is there");
+    fs::write(&file, change(text)).expect("it is written");
+}
+
+/// The notices in the spool folder, the first first.
+fn spooled(site: &DemoSite) -> Vec<Value> {
+    let Ok(files) = fs::read_dir(site.path("gateway/data/incidents")) else { return Vec::new() };
+    let paths = files.map(|file| file.expect("it is listed").path());
+    let whole = paths.filter(|path| path.extension().is_some_and(|it| it == "json"));
+    let read = |path| serde_json::from_slice::<Value>(&fs::read(path).expect("it is read")).expect("a notice is JSON");
+    let mut notices: Vec<Value> = whole.map(read).collect();
+    notices.sort_by_key(|notice| notice["opened"].as_str().unwrap_or_default().to_owned());
+    notices
+}
+
+fn kinds(site: &DemoSite) -> Vec<String> {
+    spooled(site).iter().map(|notice| notice["kind"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+fn metrics(site: &DemoSite) -> String {
+    http_get(site.operations(), "/metrics").expect("it answers").1
+}
+
+fn assert_metrics(site: &DemoSite, lines: &[&str]) {
+    let told = metrics(site);
+    for line in lines {
+        assert!(told.lines().any(|own| own == *line), "{line}: {told}");
+    }
+}
+
+#[test]
+fn people_are_told_of_a_referral_that_nobody_collects_once_each_also_through_a_restart() {
+    let site = DemoSite::new();
+    let Some(boundaries) = Boundaries::of(&site) else { return };
+    let (runtime, calls) = (tokio::runtime::Runtime::new().expect("a runtime starts"), Calls::default());
+    let (port, ca) = webhook(&runtime, calls.clone());
+    fs::write(site.path("gateway/pki/incident-ca.pem"), ca).expect("it can be written");
+    change(&site, "gateway/weir.toml", |text| {
+        format!(
+            "{text}\n[interfaces.referral-in.collection]\ncollect_minutes = {{ urgent = 30, routine = 600 }}\n\
+             near_due_minutes = 29.95\n\n[incidents]\ntrust_anchors = \"pki/incident-ca.pem\"\nfirst_retry_seconds = 1\n"
+        )
+    });
+    name_webhook(&site, port);
+    for by in ["demo-guardian", "demo-siro"] {
+        let mut approve = weir();
+        approve.args(["agreement", "approve", "demo-trust-crisis.toml", "--as", by, "--site"]);
+        let approved = approve.arg(site.gateway_folder()).output().expect("weir runs");
+        assert!(approved.status.success(), "{}", String::from_utf8_lossy(&approved.stderr));
+    }
+    let bench = Bench::of(site);
+    let trust = Partner::trust(&bench.site);
+    assert_eq!(trust.send(&sample()).status, StatusCode::OK);
+    let id = list(&bench, "")[0]["id"].as_str().expect("it has an id").to_owned();
+    let waits = [
+        r#"weir_inbound_waiting{interface="referral-in",priority="urgent"} 1"#,
+        r#"weir_inbound_waiting{interface="referral-in",priority="stat"} 0"#,
+    ];
+    assert_metrics(&bench.site, &waits);
+    wait_for("people to be told that it is near", || kinds(&bench.site) == ["referral-near-due"]);
+    let near = spooled(&bench.site)[0].clone();
+    assert_eq!((&near["referral"], &near["message"]), (&id.as_str().into(), &sample()["id"]));
+    assert_eq!((&near["sender"], &near["priority"]), (&"DEMOT".into(), &"urgent".into()));
+    assert_eq!((&near["severity"], &near["agreement"]["id"]), (&"major".into(), &"demo-trust-crisis".into()));
+    assert_eq!(near["contact"], "the IG lead", "along the route of the agreement with its sender");
+    assert!(near["opened"].as_str() < near["collectBy"].as_str(), "{near}");
+    let row = &list(&bench, "")[0];
+    assert_eq!((&row["told"], &row["collectBy"]), (&"near-due".into(), &near["collectBy"]));
+    wait_for("the webhook to be told", || calls.lock().expect("no panic").len() == 2);
+    let told: Value = serde_json::from_str(&calls.lock().expect("no panic")[1].1).expect("it is JSON");
+    assert_eq!((&told["kind"], &told["incident"]), (&near["kind"], &near["incident"]), "it was tried again");
+    let log = fs::read_to_string(bench.site.path("gateway.log")).expect("the gateway logs");
+    assert!(log.lines().any(|line| line.contains("people are to be told") && line.contains(&id)), "and the console");
+
+    let site = bench.kill();
+    boundaries.shift_clock(3600);
+    let gateway = boundaries.start_gateway(&site);
+    wait_for("people to be told that it is over", || kinds(&site).len() == 2);
+    let over = spooled(&site)[1].clone();
+    assert_eq!((&over["kind"], &over["severity"]), (&"referral-overdue".into(), &"critical".into()));
+    assert!(over["opened"].as_str() >= over["collectBy"].as_str(), "{over}");
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(kinds(&site).len(), 2, "once each");
+    let over = [
+        r#"weir_inbound_overdue{interface="referral-in",priority="urgent"} 1"#,
+        r#"weir_inbound_alarms_total{interface="referral-in",what="overdue"} 1"#,
+    ];
+    assert_metrics(&site, &over);
+    let age = metrics(&site);
+    let label = "weir_inbound_oldest_seconds{interface=\"referral-in\",priority=\"urgent\"} ";
+    let age = age.lines().find_map(|line| line.strip_prefix(label));
+    assert!(age.and_then(|age| age.parse::<u64>().ok()).is_some_and(|age| (3600..7200).contains(&age)), "{age:?}");
+    let ready = |site: &DemoSite| {
+        let (_, text) = http_get(site.operations(), "/readyz").expect("it answers");
+        serde_json::from_str::<Value>(&text).expect("it is JSON")["inbound"].clone()
+    };
+    let shown = ready(&site);
+    assert_eq!((&shown["waiting"], &shown["overdue"]), (&1.into(), &1.into()), "{shown}");
+    assert!(shown["oldest"].is_string(), "{shown}");
+    wait_for("every notice to be noted", || metrics(&site).contains("weir_incident_notices_waiting 0"));
+    gateway.kill();
+
+    let bench = Bench::of(site);
+    assert_eq!(list(&bench, "")[0]["told"], "overdue");
+    assert_eq!(bench.post(&format!("/inbound/{id}/acknowledgement"), &[], "").status, StatusCode::OK);
+    assert_eq!(ready(&bench.site), json!({ "waiting": 0, "overdue": 0, "oldest": null }));
+    let collected = [
+        r#"weir_inbound_waiting{interface="referral-in",priority="urgent"} 0"#,
+        r#"weir_inbound_oldest_seconds{interface="referral-in",priority="urgent"} 0"#,
+    ];
+    assert_metrics(&bench.site, &collected);
+    let site = bench.kill();
+    let alarms = events(&site, "referral-alarm");
+    assert_eq!(alarms.len(), 2, "{alarms:#?}");
+    let hash = |event: &Value| {
+        let entities = event["entity"].as_array().expect("entities");
+        let patient = entities.iter().find(|it| it["what"]["type"] == "Patient").expect("it names whom it is about");
+        patient["what"]["identifier"]["value"].clone()
+    };
+    let received = hash(&events(&site, "referral-received")[0]);
+    assert!(alarms.iter().all(|event| hash(event) == received), "by keyed hash: {alarms:#?}");
+    // Near: the webhook, the spool folder and the console. Over: the spool folder and the console.
+    assert_eq!(events(&site, "incident-reported").len(), 5);
+    let bytes =
+        [site.stored_and_logged(), spooled(&site).iter().map(Value::to_string).collect::<String>().into()].concat();
+    for personal in PERSONAL {
+        assert!(!bytes.windows(personal.len()).any(|window| window == personal.as_bytes()), "`{personal}` is in clear");
+    }
+    verified(&site);
+}
+
+#[test]
+fn a_clock_that_leaps_hides_no_referral_that_waits() {
+    const DAY: i64 = 86_400;
+    let site = DemoSite::new();
+    let Some(boundaries) = Boundaries::of(&site) else { return };
+    let trust = Partner::trust(&site);
+    boundaries.shift_clock(DAY);
+    let gateway = boundaries.start_gateway(&site);
+    assert_eq!(trust.send(&sample()).status, StatusCode::OK);
+    gateway.kill();
+    assert_eq!(kinds(&site), [] as [&str; 0], "it has four hours");
+    boundaries.shift_clock(0);
+    let gateway = boundaries.start_gateway(&site);
+    wait_for("people to be told that its time may be over", || kinds(&site) == ["referral-due-unknown"]);
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!(kinds(&site).len(), 1, "once");
+    // Four hours after it was set back, and while it runs.
+    boundaries.shift_clock(4 * 3600 + 60);
+    wait_for("people to be told that it is over", || kinds(&site) == ["referral-due-unknown", "referral-overdue"]);
+    gateway.kill();
+    verified(&site);
+}
+
+/// The record of an order to erase what is kept about the person of the sample, and whether nothing is kept that is needed.
+fn erase(site: &DemoSite, more: &[&str]) -> (Value, bool) {
+    let mut command = weir();
+    command.args(["erase", "--subject", "-", "--format", "json", "--as", "demo-ig-lead"]).args(more).arg("--site");
+    let child = command.arg(site.gateway_folder()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut child = child.expect("weir runs");
+    writeln!(child.stdin.take().expect("it is piped"), "999 000 5087").expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    (json_of(&output), output.status.success())
+}
+
+#[test]
+fn an_order_to_erase_reaches_a_referral_that_was_collected_and_keeps_one_that_waits() {
+    let bench = Bench::of(DemoSite::new());
+    let trust = Partner::trust(&bench.site);
+    let (collected, waits) = (sample(), another(Uuid::new_v4()));
+    let mut of_another = another(Uuid::new_v4());
+    resource(&mut of_another, "Patient")["identifier"][0]["value"] = json!("9990001014");
+    let id = |bundle: &Value| {
+        assert_eq!(trust.send(bundle).status, StatusCode::OK);
+        let rows = list(&bench, "");
+        let row = rows.iter().find(|row| row["message"] == bundle["id"]).expect("it is listed");
+        row["id"].as_str().expect("it has an id").to_owned()
+    };
+    let (one, two, three) = (id(&collected), id(&waits), id(&of_another));
+    for id in [&one, &three] {
+        assert_eq!(bench.post(&format!("/inbound/{id}/acknowledgement"), &[], "").status, StatusCode::OK);
+    }
+    let ids = |list: &Value| -> Vec<String> {
+        let all = list.as_array().expect("it is a list").iter();
+        all.filter_map(|each| each["referral"].as_str().map(str::to_owned)).collect()
+    };
+    let (record, nothing_kept) = erase(&bench.site, &["--dry-run"]);
+    assert_eq!((ids(&record["erased"]), ids(&record["kept"])), (vec![one.clone()], vec![two.clone()]), "{record}");
+    let status = |id: &str| bench.get(&format!("/inbound/{id}/message"), &[]).status;
+    assert!(!nothing_kept && status(&one) == StatusCode::OK, "nothing was erased");
+
+    let (record, nothing_kept) = erase(&bench.site, &[]);
+    assert_eq!(record["outcome"], "performed", "{record}");
+    assert_eq!((ids(&record["erased"]), ids(&record["kept"])), (vec![one.clone()], vec![two.clone()]), "{record}");
+    assert!(!nothing_kept && record["kept"].to_string().contains("collected"), "it says why: {record}");
+    assert_eq!((&record["erased"][0]["sender"], &record["account"]["referrals"]), (&"DEMOT".into(), &2.into()));
+    assert_eq!(record["recipients"]["ods"], json!([]), "nobody received it from us");
+    assert_eq!(status(&one), StatusCode::NOT_FOUND);
+    assert_eq!((status(&two), status(&three)), (StatusCode::OK, StatusCode::OK), "another's, and one that waits");
+    let shown = bench.get(&format!("/inbound/{one}"), &[]).json();
+    assert_eq!((&shown["record"], &shown["state"]), (&Value::Null, &"collected".into()), "its row stays");
+    assert_eq!(trust.send(&collected).status, StatusCode::OK, "a repeat is answered as before");
+    assert_eq!((status(&one), list(&bench, "?all").len()), (StatusCode::NOT_FOUND, 3), "and keeps nothing");
+
+    assert_eq!(bench.post(&format!("/inbound/{two}/acknowledgement"), &[], "").status, StatusCode::OK);
+    let (record, nothing_kept) = erase(&bench.site, &[]);
+    assert!(nothing_kept && ids(&record["erased"]) == [two.clone()], "{record}");
+    assert_eq!((status(&two), status(&three)), (StatusCode::NOT_FOUND, StatusCode::OK));
+    let site = bench.kill();
+    let erased = events(&site, "referral-erased");
+    assert_eq!(erased.len(), 2, "{erased:#?}");
+    let hash = record["subject"].as_str().expect("a hash");
+    assert!(erased.iter().all(|event| event.to_string().contains(hash)), "by keyed hash: {erased:#?}");
+    assert_eq!(events(&site, "subject-erased").len(), 2);
+    verified(&site);
+}
+
+#[test]
+fn what_a_referral_said_is_destroyed_with_its_key_when_it_was_collected() {
+    const DAY: i64 = 86_400;
+    let site = DemoSite::new();
+    change(&site, "gateway/weir.toml", |text| {
+        let bundle = "weir-inbound-referral-bundle\"\nretention_days = ";
+        text.replace(&format!("{bundle}2922"), &format!("{bundle}1"))
+    });
+    let Some(boundaries) = Boundaries::of(&site) else { return };
+    let bench = Bench::of(site);
+    let trust = Partner::trust(&bench.site);
+    assert_eq!(trust.send(&sample()).status, StatusCode::OK);
+    let id = list(&bench, "")[0]["id"].as_str().expect("it has an id").to_owned();
+    let site = bench.kill();
+    boundaries.shift_clock(3 * DAY);
+    let gateway = boundaries.start_gateway(&site);
+    let log = site.path("gateway.log");
+    let said = |text: &str| fs::read_to_string(&log).is_ok_and(|log| log.contains(text));
+    wait_for("the gateway to see it", || said("retention has ended, but"));
+    assert_eq!(events(&site, "envelope-destroyed"), Vec::<Value>::new(), "it waits: nobody else knows of it");
+    gateway.kill();
+    boundaries.shift_clock(0);
+    let bench = Bench::of(site);
+    assert_eq!(bench.post(&format!("/inbound/{id}/acknowledgement"), &[], "").status, StatusCode::OK);
+    let site = bench.kill();
+    boundaries.shift_clock(3 * DAY);
+    let gateway = boundaries.start_gateway(&site);
+    wait_for("the key to be destroyed", || !events(&site, "envelope-destroyed").is_empty());
+    gateway.kill();
+    verified(&site);
+    let bench = Bench::of(site);
+    let shown = bench.get(&format!("/inbound/{id}"), &[]).json();
+    assert_eq!((&shown["record"], &shown["state"]), (&Value::Null, &"collected".into()));
+    assert_eq!(bench.get(&format!("/inbound/{id}/message"), &[]).status, StatusCode::NOT_FOUND);
+}
+
+#[test]
+fn a_clock_of_referrals_that_cannot_be_kept_is_found_before_it_is_used() {
+    let site = DemoSite::new();
+    change(&site, "gateway/weir.toml", |text| {
+        format!(
+            "{text}\n[interfaces.referral-in.collection]\ncollect_minutes = {{ stat = 0, soon = 5 }}\n\
+             escalation = \"nobody\"\n\n[interfaces.crisis-escalation.collection]\n"
+        )
+    });
+    let checked = weir().args(["config", "check", "--site"]).arg(site.gateway_folder()).output().expect("weir runs");
+    assert_eq!(checked.status.code(), Some(1));
+    let said = [checked.stdout, checked.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    for fault in [
+        "referral-in.collection.collect_minutes has no routine",
+        "collect_minutes.stat is out of range",
+        "collect_minutes.soon is no priority of a request",
+        "referral-in.collection.escalation names the agreement nobody, which is not there",
+        "crisis-escalation.collection: nothing comes in over an interface whose direction is \"out\"",
+    ] {
+        assert!(said.contains(fault), "{fault}: {said}");
+    }
 }
 
 #[test]

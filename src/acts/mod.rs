@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use time::Duration;
 use uuid::Uuid;
 
+use self::erasure::{About, Kept};
 use self::message::Reason;
 use self::own_decision::{Tie, tie};
 use crate::audit::{Access, Object, Recorder, Terms, Who, patient_of};
@@ -350,7 +351,8 @@ impl Desk<'_> {
             Err(
                 error @ (storage::Error::Stale { .. }
                 | storage::Error::UnknownMessage(_)
-                | storage::Error::Needed { .. }),
+                | storage::Error::Needed { .. }
+                | storage::Error::Uncollected(_)),
             ) => {
                 return self.refuse(store, &by, Refusal::Message(error), now).await;
             }
@@ -419,12 +421,18 @@ impl Desk<'_> {
         subject: &KeyedHash,
         (ordered, now): (Instant, Instant),
     ) -> Result<(storage::Event, Change), storage::Error> {
-        let mut messages = erasure::messages_about(store, subject, now).await?;
+        let mut found = erasure::all_about(store, subject, now).await?;
         // The order may have waited: it is not of what came later.
-        messages.retain(|about| about.record.accepted_at <= ordered);
-        let kept = messages.iter().filter(|about| about.fate.why_kept().is_some()).count();
-        let erase = |message| Erasure { message, event: self.recorder.message_erased(message, subject, by, now) };
-        let erasures: Vec<Erasure> = erasure::erasable(&messages).into_iter().map(erase).collect();
+        found.retain(|about| about.since() <= ordered);
+        let kept = found.iter().filter(|about| about.fate.why_kept().is_some()).count();
+        let erase = |about: &About| {
+            let event = match &about.kept {
+                Kept::Message(record) => self.recorder.message_erased(record.id, subject, by, now),
+                Kept::Referral(record) => self.recorder.referral_erased(record, subject, by, now),
+            };
+            Erasure { message: about.id(), event }
+        };
+        let erasures: Vec<Erasure> = erasure::erasable(&found).map(erase).collect();
         let event = self.recorder.subject_erased(subject, by, (erasures.len(), kept), now);
         Ok((event, Change::Erase(erasures)))
     }

@@ -3,13 +3,14 @@
 use time::{Date, Duration};
 
 use super::event::{Recorder, detail, kind, written};
+use super::inbound::referral;
 use crate::fhir::Instant;
 use crate::fhir::audit_event::{
     Action, Agent, AuditEvent, Coding, Entity, Outcome, Part, RecordedEvent, What, Who, detail,
 };
 use crate::identity::keyed_hash::KeyedHash;
 use crate::identity::{MessageId, PrincipalId};
-use crate::storage::{Ended, Envelope, Event};
+use crate::storage::{Ended, Envelope, Event, InboundRecord};
 
 impl Recorder {
     /// The key of a day under an agreement was destroyed, since its retention has ended.
@@ -46,7 +47,24 @@ impl Recorder {
         written(Some(message), &said)
     }
 
-    /// Someone had what is kept about a person erased: the contents of so many messages; those of others are still needed.
+    /// The contents of a referral that a partner sent about a person were erased, since `by` said so.
+    pub fn referral_erased(&self, record: &InboundRecord, subject: &KeyedHash, by: &PrincipalId, at: Instant) -> Event {
+        let details = vec![detail(detail::REFERRAL, record.bundle.to_string())];
+        let said = AuditEvent {
+            subtypes: vec![Coding::lifecycle("destroy"), Coding::weir(kind::REFERRAL_ERASED)],
+            action: Action::Delete,
+            agents: self.orderer(by),
+            entities: vec![
+                Entity { what: referral(record.id), details },
+                Entity { what: What::Patient(Some(subject.as_str().into())), details: vec![] },
+            ],
+            ..self.event(Coding::dicom("110100"), at)
+        };
+        written(None, &said)
+    }
+
+    /// Someone had what is kept about a person erased: the contents of so many messages and referrals; those of others are still
+    /// needed.
     pub fn subject_erased(
         &self,
         subject: &KeyedHash,

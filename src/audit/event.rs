@@ -73,8 +73,12 @@ pub mod kind {
     pub const REFERRAL_REFUSED: &str = "referral-refused";
     /// A record system has a referral.
     pub const REFERRAL_COLLECTED: &str = "referral-collected";
+    /// People are told of a referral that no record system has collected: its time is over or nearly, or may be.
+    pub const REFERRAL_ALARM: &str = "referral-alarm";
+    /// The contents of a referral were erased.
+    pub const REFERRAL_ERASED: &str = "referral-erased";
     /// Every kind.
-    pub const ALL: [&str; 26] = [
+    pub const ALL: [&str; 28] = [
         MESSAGE_ACCEPTED,
         SUBMISSION_REFUSED,
         STATE_TRANSITION,
@@ -101,6 +105,8 @@ pub mod kind {
         REFERRAL_RECEIVED,
         REFERRAL_REFUSED,
         REFERRAL_COLLECTED,
+        REFERRAL_ALARM,
+        REFERRAL_ERASED,
     ];
 }
 

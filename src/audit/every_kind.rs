@@ -16,8 +16,8 @@ use crate::fhir::audit_event::{RecordedEvent, Who};
 use crate::identity::digest::hex;
 use crate::identity::{PrincipalId, principal};
 use crate::storage::{
-    Approval, Channel, Completed, Ended, Envelope, Event, Finding, Handover, HandoverState, NewNotice, NewReview,
-    NoticeRecord, ReviewRecord, Says, State,
+    Approval, Channel, Completed, Ended, Envelope, Event, Finding, Handover, HandoverState, InboundRecord,
+    InboundTrouble, NewNotice, NewReview, NoticeRecord, ReviewRecord, Says, State,
 };
 
 type Named = (&'static str, Event);
@@ -164,14 +164,53 @@ fn referrals() -> Vec<Named> {
         interface: &new.interface,
         digest: &[1; 32],
         subject: terms.subject.as_ref(),
+        priority: Some("urgent"),
+        due_at: AT,
         at: AT,
     };
+    let waits = InboundRecord {
+        id: new.id,
+        sender: new.recipient.clone(),
+        bundle,
+        interface: new.interface.clone(),
+        digest: [1; 32],
+        priority: Some("urgent".to_owned()),
+        received_at: AT,
+        due_at: Some(AT),
+        alert_at: Some(AT),
+        told: Some(InboundTrouble::NearDue),
+        event: Some(7),
+        collected: None,
+    };
+    let notice = NewNotice {
+        id: Uuid::from_u128(1),
+        channel: Channel::Spool,
+        target: "a.json".to_owned(),
+        body: "{}".to_owned(),
+        at: AT,
+    };
+    let notice = NoticeRecord {
+        notice,
+        message: new.id,
+        attempts: 0,
+        next_attempt_at: None,
+        delivered_at: None,
+        note: String::new(),
+    };
+    let (of_it, of_nobody) = ((&waits, terms.subject.as_ref()), (&waits, None));
     let (sender, by) = (&new.recipient, principal("demo-records"));
     vec![
         ("referral", recorder.referral_received(referral)),
         ("referral-of-nobody", recorder.referral_received(Referral { subject: None, ..referral })),
         ("referral-refused", recorder.referral_refused(sender, (Some(bundle), "invalid"), "10.0.0.9", AT)),
         ("referral-refused-early", recorder.referral_refused(sender, (None, "sender-is-another"), "10.0.0.9", AT)),
+        ("referral-overdue", recorder.referral_alarm(of_it, (InboundTrouble::Overdue, AT), AT)),
+        ("referral-overdue-of-nobody", recorder.referral_alarm(of_nobody, (InboundTrouble::Overdue, AT), AT)),
+        ("referral-notice", recorder.referral_notice_delivered(&notice, of_it, AT)),
+        (
+            "referral-erased",
+            recorder.referral_erased(&waits, terms.subject.as_ref().expect("it is about someone"), &by, AT),
+        ),
         ("referral-collected", recorder.referral_collected((bundle, new.id), &by, "10.0.0.7", AT)),
     ]
 }

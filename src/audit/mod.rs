@@ -32,6 +32,6 @@ pub use answers::Answer;
 pub use decisions::Decision;
 pub use event::{Access, Object, Recorder, Refused, Step, Terms, patient_of, submitted_by};
 pub use handovers::{Basis, By};
-pub use inbound::Referral;
+pub use inbound::{Referral, patient_of_referral, referral_of};
 pub use log::{Checkpointer, Error, recover, requeue};
 pub use verify::{Elsewhere, Fault, NotCosigned, Place, Report, verify, verify_with};

@@ -3,7 +3,8 @@
 //! Checked: the numbers of the events have no gap; each event's bytes make its leaf; the leaves make the root of every
 //! signed checkpoint; each message's row says what its events say (state, attempts, parties, interface, agreement),
 //! and no message lacks its acceptance or its row; each review's row says what its events say (deadline, finding), and its
-//! decision opens; each handover's row and steps say what its events say. Events behind the last checkpoint are only counted as not yet
+//! decision opens; each handover's row and steps say what its events say; each referral that came says what its events say, none lacks
+//! its event or its row, and what it said opens. Events behind the last checkpoint are only counted as not yet
 //! covered. What nothing inside the site can show: a database rolled back to an old copy together with its
 //! checkpoints; that takes a checkpoint that somebody else kept ([`verify_with`]). What witnesses cosigned is checked against
 //! their listed keys and the checkpoint of that size.
@@ -12,6 +13,7 @@
 
 mod gone;
 mod handed;
+mod inbound;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt;
@@ -20,6 +22,7 @@ use std::hash::{BuildHasher as _, Hash, RandomState};
 
 use self::gone::{Gone, answer_faults, was_erased};
 use self::handed::handover_faults;
+use self::inbound::Referrals;
 use super::checkpoint::{self, Note, VerifierKey};
 use super::cosignature::{Cosigned, CosignerKey, KeptHead};
 use super::event::{detail, kind};
@@ -51,6 +54,8 @@ pub struct Report {
     pub events: u64,
     /// Messages read.
     pub messages: u64,
+    /// Referrals of partners read.
+    pub referrals: u64,
     /// Sealed parts of messages opened; 0 when the store was opened without its key.
     pub contents: u64,
     /// Checkpoints read.
@@ -83,8 +88,12 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { events, messages, contents, checkpoints, cosignatures, .. } = self;
-        write!(f, "{events} events, {messages} messages, {contents} sealed parts, {checkpoints} signed heads")?;
+        let Report { events, messages, referrals, contents, checkpoints, cosignatures, .. } = self;
+        write!(f, "{events} events, {messages} messages, ")?;
+        if *referrals > 0 {
+            write!(f, "{referrals} referrals, ")?;
+        }
+        write!(f, "{contents} sealed parts, {checkpoints} signed heads")?;
         if *cosignatures > 0 {
             write!(f, ", {cosignatures} cosignatures")?;
         }
@@ -311,6 +320,30 @@ pub enum Fault {
         /// The event.
         seq: u64,
     },
+    /// A referral's row is gone.
+    #[error("referral {referral} is gone; event {seq} says that it came")]
+    ReferralMissing {
+        /// Which.
+        referral: MessageId,
+        /// The event.
+        seq: u64,
+    },
+    /// No event says that the referral came.
+    #[error("no event says that referral {referral} came")]
+    ReferralUnsaid {
+        /// Which.
+        referral: MessageId,
+    },
+    /// The row of a referral says another thing than the events.
+    #[error("the row of referral {referral} differs from event {seq} in {what}")]
+    ReferralChanged {
+        /// Which.
+        referral: MessageId,
+        /// `sender`, `message`, `interface`, `digest`, `time of arrival`, `event`, `priority`, `time to collect`, `collection` or `alarm`.
+        what: &'static str,
+        /// The event.
+        seq: u64,
+    },
     /// The database cannot be read from there on.
     #[error("the database cannot be read from {place} on: {why}")]
     Unreadable {
@@ -350,6 +383,8 @@ pub enum Place {
     Event(u64),
     /// The place of a message in the order of acceptance.
     Message(u64),
+    /// The referrals of partners.
+    Referrals,
     /// The approvals of agreements.
     Approvals,
     /// The envelopes.
@@ -365,6 +400,7 @@ impl fmt::Display for Place {
         match self {
             Place::Event(seq) => write!(f, "event {seq}"),
             Place::Message(position) => write!(f, "message number {position}"),
+            Place::Referrals => f.write_str("the referrals"),
             Place::Approvals => f.write_str("the approvals"),
             Place::Envelopes => f.write_str("the envelopes"),
             Place::Filing => f.write_str("the index of the events"),
@@ -407,6 +443,9 @@ pub async fn verify_with(
     // Before the log is read: what is approved meanwhile is in it, and not among these.
     let before = store.event_count().await.unwrap_or(0);
     let (approvals, envelopes) = (store.approvals().await, envelopes(store).await);
+    let referrals = Referrals::of_rows(store, before).await.map(|referrals| verifier.referrals = referrals);
+    let has_referrals = referrals.is_ok();
+    verifier.absorb(referrals, |_| Place::Referrals)?;
     let place = verifier.check_log().await;
     verifier.absorb(place, |verifier| Place::Event(verifier.next))?;
     let place = verifier.check_cosignatures(&witnesses).await;
@@ -419,6 +458,10 @@ pub async fn verify_with(
     });
     verifier.absorb(place, |_| Place::Envelopes)?;
     verifier.caught_up = verifier.next;
+    if has_referrals {
+        let place = verifier.check_referrals().await;
+        verifier.absorb(place, |_| Place::Referrals)?;
+    }
     let place = verifier.check_messages().await;
     verifier.absorb(place, |verifier| Place::Message(verifier.position + 1))?;
     let place = verifier.check_strays().await;
@@ -465,8 +508,14 @@ impl Sum {
     }
 
     fn add(&mut self, row: impl Hash) {
-        self.rows += 1;
+        self.rows = self.rows.wrapping_add(1);
         self.sum = self.sum.wrapping_add(self.hasher.hash_one(row));
+    }
+
+    /// Undoes one [`Sum::add`], before or after it.
+    fn take_away(&mut self, row: impl Hash) {
+        self.rows = self.rows.wrapping_sub(1);
+        self.sum = self.sum.wrapping_sub(self.hasher.hash_one(row));
     }
 
     fn differs(&self, other: &Sum) -> bool {
@@ -499,6 +548,8 @@ struct Verifier<'a> {
     approved: BTreeMap<ApprovalKey, u64>,
     /// What events say was destroyed and erased.
     gone: Gone,
+    /// What rows and events say of the referrals of partners.
+    referrals: Referrals,
     /// The number of the next event that came while the verification ran, and was not looked at for what is gone.
     caught_up: u64,
     /// Subtrees that have become complete, and were not compared yet.
@@ -525,6 +576,7 @@ impl<'a> Verifier<'a> {
         let report = Report {
             events: 0,
             messages: 0,
+            referrals: 0,
             contents: 0,
             checkpoints: 0,
             cosignatures: 0,
@@ -544,6 +596,7 @@ impl<'a> Verifier<'a> {
             agreed: 0,
             approved: BTreeMap::new(),
             gone: Gone::default(),
+            referrals: Referrals::default(),
             caught_up: 0,
             next: 0,
             frontier,
@@ -667,6 +720,7 @@ impl<'a> Verifier<'a> {
             self.subjects.add((subject, *seq));
         }
         self.gone.note(&said, *seq);
+        self.referrals.note(&said, *seq);
         let hour = self.hours.entry(Hour::of(said.at())).or_insert((*seq, *seq));
         *hour = (hour.0.min(*seq), hour.1.max(*seq));
         if said.is(kind::AGREEMENT_APPROVED) && said.is_success() {

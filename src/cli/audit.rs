@@ -161,6 +161,7 @@ fn verify_log(arguments: &Verify, output: &Output) -> anyhow::Result<Answer> {
         "cosignatures": report.cosignatures,
         "covered": report.covered,
         "messages": report.messages,
+        "referrals": report.referrals,
         "faults": faults,
     }));
     Ok(faults.is_empty().into())

@@ -12,11 +12,12 @@ use super::Answer;
 use super::output::{Output, indented};
 use super::site::{ActorOption, SiteOption};
 use crate::acts::Deed;
-use crate::acts::erasure::{About, Fate, messages_about};
+use crate::acts::erasure::{About, Fate, Kept, all_about};
 use crate::acts::spool::Left;
 use crate::fhir::bars::NHS_NUMBER;
 use crate::fhir::instant_text;
 use crate::fhir::uk::is_nhs_number;
+use crate::identity::PartyId;
 use crate::identity::principal::Action;
 use crate::server::clock;
 
@@ -34,8 +35,8 @@ const COPIES: &str = "backups of the database from before the erasure can still 
 /// What is to be done beside it.
 const RECIPIENTS: &str = "tell these recipients of the erasure, unless that is impossible or takes disproportionate effort (UK GDPR Article 19)";
 
-/// Erases the contents of every message about a person that has been delivered or ended, and prints a record of it: what was
-/// erased, what is kept and why, and who received it. It is signed by whoever orders it, and the audit log says so, by keyed hash.
+/// Erases the contents of every message about a person that has been delivered or ended, and of every referral about them that was
+/// collected, and prints a record of it: what was erased, what is kept and why, and who received it. It is signed by whoever orders it, and the audit log says so, by keyed hash.
 /// Exit code 1 when something is kept that is still needed, or the gateway has not performed the order yet.
 #[derive(Debug, Args)]
 #[command(
@@ -64,7 +65,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
     }
     let subject = site.hash_key().subject(NHS_NUMBER, &number(&arguments.subject)?);
     let (store, runtime) = (site.open_for_reading()?, super::runtime()?);
-    let before = runtime.block_on(messages_about(&store, &subject, clock::now()))?;
+    let before = runtime.block_on(all_about(&store, &subject, clock::now()))?;
     let left = match arguments.dry_run {
         true => None,
         false => {
@@ -72,12 +73,11 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
             Some(runtime.block_on(actor.hand_in(deed, PATIENCE))?)
         }
     };
-    let after = runtime.block_on(messages_about(&store, &subject, clock::now()))?;
+    let after = runtime.block_on(all_about(&store, &subject, clock::now()))?;
     let erased: Vec<&About> = match left {
         None => before.iter().filter(|about| about.fate == Fate::Erasable).collect(),
         Some(_) => {
-            let was_there =
-                |about: &&About| before.iter().any(|it| it.record.id == about.record.id && it.fate != Fate::Gone);
+            let was_there = |about: &&About| before.iter().any(|it| it.id() == about.id() && it.fate != Fate::Gone);
             after.iter().filter(|about| about.fate == Fate::Gone).filter(was_there).collect()
         }
     };
@@ -91,7 +91,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Answ
             Some(Left::Waits) => "handed-in",
         },
         erased,
-        messages: &after,
+        all: &after,
     };
     match output.is_json() {
         true => output.document(&indented(&record.to_json().to_string())),
@@ -123,18 +123,24 @@ struct Record<'a> {
     /// `performed`, `refused`, `handed-in` or `dry-run`.
     outcome: &'static str,
     erased: Vec<&'a About>,
-    /// All messages about the person.
-    messages: &'a [About],
+    /// All messages and referrals about the person.
+    all: &'a [About],
 }
 
 impl Record<'_> {
     /// What is kept, each with the reason.
     fn kept(&self) -> impl Iterator<Item = (&About, &'static str)> {
-        self.messages.iter().filter_map(|about| Some((about, about.fate.why_kept()?)))
+        self.all.iter().filter_map(|about| Some((about, about.fate.why_kept()?)))
     }
 
     fn recipients(&self) -> BTreeSet<&str> {
-        self.messages.iter().map(|about| about.record.recipient.as_str()).collect()
+        self.all.iter().filter_map(About::recipient).map(PartyId::as_str).collect()
+    }
+
+    /// How many messages there are about the person, and how many referrals.
+    fn count(&self) -> (usize, usize) {
+        let messages = self.all.iter().filter(|about| matches!(about.kept, Kept::Message(_))).count();
+        (messages, self.all.len() - messages)
     }
 
     fn to_json(&self) -> Value {
@@ -143,6 +149,7 @@ impl Record<'_> {
             summary["why"] = json!(why);
             summary
         });
+        let (messages, referrals) = self.count();
         json!({
             "subject": self.subject,
             "by": self.by,
@@ -150,7 +157,7 @@ impl Record<'_> {
             "outcome": self.outcome,
             "erased": self.erased.iter().map(|about| about.summary()).collect::<Vec<_>>(),
             "kept": kept.collect::<Vec<_>>(),
-            "account": { "messages": self.messages.len(), "why": ACCOUNT },
+            "account": { "messages": messages, "referrals": referrals, "why": ACCOUNT },
             "copies": COPIES,
             "recipients": { "ods": self.recipients(), "what": RECIPIENTS },
         })
@@ -164,12 +171,20 @@ impl Record<'_> {
             _ => "would be erased",
         };
         let row = |about: &About| {
-            let record = &about.record;
-            let accepted = instant_text(record.accepted_at);
-            format!("{}  {} to {}, accepted {accepted}", record.id, record.interface, record.recipient)
+            let since = instant_text(about.since());
+            match &about.kept {
+                Kept::Message(it) => format!("{}  {} to {}, accepted {since}", it.id, it.interface, it.recipient),
+                Kept::Referral(it) => format!("{}  {} from {}, received {since}", it.id, it.interface, it.sender),
+            }
+        };
+        let (messages, referrals) = self.count();
+        let referrals = match referrals {
+            0 => String::new(),
+            1 => " and 1 referral".to_owned(),
+            several => format!(" and {several} referrals"),
         };
         let mut lines = vec![format!("subject    {} (keyed hash), by {}", self.subject, self.by)];
-        lines.push(format!("{heading}: the contents of {} of {} messages", self.erased.len(), self.messages.len()));
+        lines.push(format!("{heading}: the contents of {} of {messages} messages{referrals}", self.erased.len()));
         lines.extend(self.erased.iter().map(|about| format!("erased     {}", row(about))));
         lines.extend(self.kept().map(|(about, why)| format!("KEPT       {}: {why}", row(about))));
         lines.push(format!("kept       {ACCOUNT}"));

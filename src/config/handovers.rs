@@ -13,6 +13,9 @@ use crate::identity::InterfaceName;
 /// After which share of its time a handover is nearly due, where nothing else is said.
 const SHARE: f64 = 0.75;
 
+/// Says what is wrong with a key, and what to write instead.
+pub(super) type Say<'a> = dyn FnMut(&str, &str, &str) + 'a;
+
 /// The clocks of one interface's handovers.
 ///
 /// # Errors
@@ -25,28 +28,46 @@ pub(super) fn check(name: &InterfaceName, written: &written::Handover) -> Result
     for (key, clocks) in
         [("accept_minutes", &written.accept_minutes), ("first_contact_minutes", &written.first_contact_minutes)]
     {
-        if !clocks.contains_key(ROUTINE) {
-            fault(key, "has no routine", "write one: it stands for every priority that is not listed");
+        check_clocks(key, clocks, &mut fault);
+    }
+    let near = (written.near_due_share, written.near_due_minutes);
+    let near = check_near(near, &written.accept_minutes, &mut fault);
+    let terms = Terms { accept: times(&written.accept_minutes), contact: times(&written.first_contact_minutes), near };
+    if faults.is_empty() { Ok(terms) } else { Err(faults) }
+}
+
+/// Looks at minutes by priority: there is one for each that has none of its own.
+pub(super) fn check_clocks(key: &str, clocks: &BTreeMap<String, f64>, fault: &mut Say<'_>) {
+    if !clocks.contains_key(ROUTINE) {
+        fault(key, "has no routine", "write one: it stands for every priority that is not listed");
+    }
+    for (priority, minutes) in clocks {
+        let key = format!("{key}.{priority}");
+        if !PRIORITIES.contains(&priority.as_str()) {
+            fault(&key, "is no priority of a request", "write stat, asap, urgent or routine");
         }
-        for (priority, minutes) in clocks {
-            let key = format!("{key}.{priority}");
-            if !PRIORITIES.contains(&priority.as_str()) {
-                fault(&key, "is no priority of a request", "write stat, asap, urgent or routine");
-            }
-            if !(0.01..=LONGEST.as_secs_f64() / 60.0).contains(minutes) {
-                fault(&key, "is out of range", "write minutes from 0.01 to 43200");
-            }
+        if !(0.01..=LONGEST.as_secs_f64() / 60.0).contains(minutes) {
+            fault(&key, "is out of range", "write minutes from 0.01 to 43200");
         }
     }
-    let near = match (written.near_due_share, written.near_due_minutes) {
+}
+
+/// When one of these times is nearly over: after a share of it, or so many minutes before its end.
+pub(super) fn check_near(
+    (share, minutes): (Option<f64>, Option<f64>),
+    clocks: &BTreeMap<String, f64>,
+    fault: &mut Say<'_>,
+) -> Near {
+    match (share, minutes) {
         (Some(_), Some(_)) => {
             fault("near_due_share", "stands beside near_due_minutes", "write one of them");
             Near::Share(SHARE)
         }
         (None, Some(minutes)) => {
-            let shortest = written.accept_minutes.values().copied().fold(f64::INFINITY, f64::min);
+            let shortest = clocks.values().copied().fold(f64::INFINITY, f64::min);
             if !(0.0..=shortest).contains(&minutes) {
-                fault("near_due_minutes", "is longer than a time to accept", "write fewer minutes than the shortest");
+                let hint = "write fewer minutes than the shortest";
+                fault("near_due_minutes", "is longer than one of the times", hint);
             }
             Near::Before(time(minutes))
         }
@@ -57,12 +78,12 @@ pub(super) fn check(name: &InterfaceName, written: &written::Handover) -> Result
             }
             Near::Share(share)
         }
-    };
-    let of = |clocks: &BTreeMap<String, f64>| {
-        clocks.iter().map(|(priority, minutes)| (priority.clone(), time(*minutes))).collect()
-    };
-    let terms = Terms { accept: of(&written.accept_minutes), contact: of(&written.first_contact_minutes), near };
-    if faults.is_empty() { Ok(terms) } else { Err(faults) }
+    }
+}
+
+/// Times by priority.
+pub(super) fn times(clocks: &BTreeMap<String, f64>) -> BTreeMap<String, Duration> {
+    clocks.iter().map(|(priority, minutes)| (priority.clone(), time(*minutes))).collect()
 }
 
 /// Whole milliseconds, as the store keeps them. What is out of range is told as a fault.
@@ -90,7 +111,7 @@ mod tests {
         let minutes = checked(&format!("{good}\nnear_due_minutes = 5")).expect("it is right");
         assert_eq!(minutes.near, Near::Before(Duration::from_secs(300)));
         for (more, says) in [
-            ("near_due_minutes = 16", "near_due_minutes is longer than a time to accept"),
+            ("near_due_minutes = 16", "near_due_minutes is longer than one of the times"),
             ("near_due_share = 1.0", "near_due_share is out of range"),
             ("near_due_share = 0.5\nnear_due_minutes = 5", "stands beside near_due_minutes"),
         ] {

@@ -9,6 +9,7 @@ mod builtin;
 mod definitions;
 mod facts;
 mod faults;
+mod collection;
 mod handovers;
 mod folders;
 mod hl7v2;

@@ -20,13 +20,13 @@ use super::packages::PackageStore;
 use super::staff::Staff;
 use super::tls_files::TlsFiles;
 use super::witnesses::{self, CheckedWitness};
-use super::{agreements, builtin, handovers, key_command, written};
+use super::{agreements, builtin, collection, handovers, key_command, written};
 use crate::audit::checkpoint::{SigningKey, VerifierKey};
 use crate::audit::cosignature::CosignerKey;
 use crate::audit::{Checkpointer, HashKey, Recorder};
 use crate::delivery::deadline::LONGEST;
 use crate::delivery::{Lane, Over, Partner, PartnerSection};
-use crate::disclosure::{Agreement, PseudonymKey};
+use crate::disclosure::{Agreement, Agreements, PseudonymKey};
 use crate::fhir::definitions::without_version;
 use crate::fhir::outcome::Issue;
 use crate::fhir::{Document, Limits, instant_text};
@@ -767,7 +767,7 @@ fn load_stages(
     let texts = faults.keep(agreements::texts(files, others.replaced));
     let agreements = texts.and_then(|texts| agreements::load(&texts, &known, hashes, faults));
     let interfaces = load_interfaces(written, (validator.as_ref(), models.unwrap_or_default()), faults);
-    let inbound = load_inbound(written, faults);
+    let inbound = load_inbound(written, agreements.as_ref(), faults);
     let pseudonym_keys = facts.pseudonym_keys;
     let stages = Stages {
         provider: provenance::Gateway::new(
@@ -846,7 +846,17 @@ fn model(url: &str, definitions: &[Document], clock: Clock) -> Option<Arc<Model>
 }
 
 /// The interface that takes referrals of partners.
-fn load_inbound(written: &written::Gateway, faults: &mut Faults) -> Option<Inbound> {
+fn load_inbound(written: &written::Gateway, agreements: Option<&Agreements>, faults: &mut Faults) -> Option<Inbound> {
+    let outward = written.interfaces.iter().filter(|(_, interface)| interface.direction == written::Direction::Out);
+    for (name, _) in outward.filter(|(_, interface)| interface.collection.is_some()) {
+        let text =
+            format!("interfaces.{name}.collection: nothing comes in over an interface whose direction is \"out\"");
+        faults.faults.push(Fault::new(
+            SITE,
+            text,
+            "take the section away, or put it below the interface that is \"in\"",
+        ));
+    }
     let mut inward = written.interfaces.iter().filter(|(_, interface)| interface.direction == written::Direction::In);
     let (name, interface) = inward.next()?;
     if let Some((other, _)) = inward.next() {
@@ -861,11 +871,16 @@ fn load_inbound(written: &written::Gateway, faults: &mut Faults) -> Option<Inbou
         let text = format!("interfaces.{name}.retention_days is out of range");
         faults.faults.push(Fault::new(SITE, text, "write 1 to 36525 days"));
     }
+    let collection = match &interface.collection {
+        Some(written) => faults.keep_all(collection::check(name, written, agreements))?,
+        None => Default::default(),
+    };
     Some(Inbound {
         name: name.clone(),
         profile: interface.profile.clone(),
         record: interface.record.clone(),
         retention_days: interface.retention_days,
+        collection,
     })
 }
 

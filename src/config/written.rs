@@ -12,7 +12,7 @@ use super::incidents::Incidents;
 use super::limits::LimitsSection;
 use super::witnesses::Witness;
 use crate::identity::principal::Role;
-use crate::identity::{InterfaceName, PartyId, PrincipalId};
+use crate::identity::{AgreementId, InterfaceName, PartyId, PrincipalId};
 
 /// `weir.toml`: a gateway.
 #[derive(Debug, Deserialize)]
@@ -257,6 +257,8 @@ pub(super) struct Interface {
     pub(super) missing_essential: MissingEssential,
     /// By when the receiving team is to take responsibility. Without it, nobody is asked to.
     pub(super) handover: Option<Handover>,
+    /// By when a record system is to have collected what comes in, of an interface whose direction is `"in"`.
+    pub(super) collection: Option<Collection>,
 }
 
 fn eight_years() -> u32 {
@@ -310,6 +312,21 @@ pub(super) struct Handover {
     pub(super) near_due_share: Option<f64>,
     /// How many minutes before its end it is nearly due.
     pub(super) near_due_minutes: Option<f64>,
+}
+
+/// By when a record system is to have collected a referral, and who is told when it has not.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Collection {
+    /// Minutes from arrival to collection, by the priority of the request; `routine` stands for those that are not here. Default 15
+    /// for `stat`, 60 for `asap`, 240 for `urgent`, 1440 for `routine`.
+    pub(super) collect_minutes: Option<BTreeMap<String, f64>>,
+    /// After which share of its time it is nearly due. Default 0.75; or `near_due_minutes`.
+    pub(super) near_due_share: Option<f64>,
+    /// How many minutes before its end it is nearly due.
+    pub(super) near_due_minutes: Option<f64>,
+    /// The agreement along whose escalation route people are told. Default: one that is in force with the referral's sender.
+    pub(super) escalation: Option<AgreementId>,
 }
 
 /// What `weir send` presents when it submits a record.

@@ -703,6 +703,12 @@ impl<'a> RecordedEvent<'a> {
         self.0.entities.iter().find_map(|each| if let What::Message(id) = each.what { Some(id) } else { None })
     }
 
+    /// The resource of the log that it is about, by its type and id.
+    pub fn resource(&self) -> Option<(&str, Uuid)> {
+        let mut entities = self.0.entities.iter();
+        entities.find_map(|each| if let What::Resource(of, id) = &each.what { Some((&**of, *id)) } else { None })
+    }
+
     /// The patient it is about, by keyed hash.
     pub fn subject(&self) -> Option<&str> {
         self.0

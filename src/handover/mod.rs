@@ -9,6 +9,7 @@
 //! nothing, is kept, and people are told. Whoever took it may name another person or team of theirs, and a time of first contact that is
 //! earlier, never a later one. The sender is responsible until the receiving team accepts, and after it rejects.
 
+pub mod collection;
 mod view;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,16 @@ pub enum Near {
     Before(Duration),
 }
 
+impl Near {
+    /// How long after its beginning a time of this length is nearly over.
+    pub fn of(self, whole: Duration) -> Duration {
+        match self {
+            Near::Share(share) => whole.mul_f64(share.clamp(0.0, 1.0)),
+            Near::Before(before) => whole.saturating_sub(before),
+        }
+    }
+}
+
 /// The clocks of an interface's handovers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Terms {
@@ -56,10 +67,7 @@ impl Terms {
             own.copied().unwrap_or_default()
         };
         let accept = of(&self.accept);
-        let near = match self.near {
-            Near::Share(share) => accept.mul_f64(share.clamp(0.0, 1.0)),
-            Near::Before(before) => accept.saturating_sub(before),
-        };
+        let near = self.near.of(accept);
         Handover {
             state: HandoverState::Waiting,
             since: at,

@@ -13,6 +13,7 @@ use crate::audit::Referral;
 use crate::fhir::message::{nhs_number, priority};
 use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::{Document, ElementPath, Instant, Node};
+use crate::handover::collection;
 use crate::identity::digest::sha_256;
 use crate::identity::{InterfaceName, PartyId};
 use crate::mapping::{self, Missing};
@@ -29,6 +30,8 @@ pub struct Inbound {
     pub record: String,
     /// For how many days what came is kept.
     pub retention_days: u32,
+    /// By when a record system has to have collected it.
+    pub collection: collection::Terms,
 }
 
 /// What became of a referral.
@@ -48,7 +51,7 @@ pub enum Unfit {
     /// No interface takes referrals.
     #[error("no interface takes referrals here")]
     NoInterface,
-    /// It changes or withdraws a referral, or is a request that nobody is to act on.
+    /// It changes or withdraws a referral, or is no request that somebody is to act on.
     #[error("the message is no new referral")]
     NotNew(Box<Issue>),
     /// It does not conform to the profile.
@@ -136,6 +139,8 @@ async fn keep(
     .await;
     let record = record?;
     let subject = nhs_number(&document).map(|(system, value)| gateway.hash_key.subject(system, &value));
+    let priority = priority(&document);
+    let (near_at, due_at) = inbound.collection.clock(priority.as_deref(), now);
     let event = gateway.recorder.referral_received(Referral {
         sender,
         address,
@@ -144,6 +149,8 @@ async fn keep(
         interface: &inbound.name,
         digest: &digest,
         subject: subject.as_ref(),
+        priority: priority.as_deref(),
+        due_at,
         at: now,
     });
     let new = NewInbound {
@@ -152,8 +159,10 @@ async fn keep(
         interface: inbound.name,
         retention_days: inbound.retention_days,
         digest,
-        priority: priority(&document),
+        priority,
         received_at: now,
+        near_at,
+        due_at,
         message: document.source().as_bytes().to_vec(),
         record: record.source().as_bytes().to_vec(),
         event,
@@ -190,6 +199,14 @@ fn not_new(document: &Document) -> Option<Issue> {
         Some("ServiceRequest") if !is_live(resource) => {
             not("the request is not to be acted on: its status is neither active nor draft", index, "status")
         }
+        Some("ServiceRequest") if is_prohibition(resource) => {
+            not("the request is not to be acted on: it asks that something is not done", index, "doNotPerform")
+        }
+        Some("ServiceRequest") if !is_asking(resource) => not(
+            "the message asks nobody to act: the intent of its request is neither plan nor an order",
+            index,
+            "intent",
+        ),
         _ => None,
     })
 }
@@ -203,6 +220,21 @@ fn says_new(header: Node<'_>) -> bool {
 
 fn is_live(request: Node<'_>) -> bool {
     matches!(request.text_of("status").as_deref(), Some("active" | "draft"))
+}
+
+/// Whether a request is one that something is not done (FHIR R4, ServiceRequest.doNotPerform, which modifies what it means).
+fn is_prohibition(request: Node<'_>) -> bool {
+    request.member("doNotPerform").is_some_and(|value| value.raw() != "false")
+}
+
+/// Intents of a request to us. BaRS 1.4.0 writes `plan` into each referral; an order asks and authorises (FHIR R4, request-intent). Not
+/// `proposal`, a suggestion that nobody means to see done; not `directive`, which a patient gives; not `filler-order`, the view of
+/// whoever fulfils; not `option`, which is a part of a group.
+const ASKING: [&str; 5] = ["plan", "order", "original-order", "reflex-order", "instance-order"];
+
+/// Whether a request asks us to act. One without intent does not conform, which is told as that.
+fn is_asking(request: Node<'_>) -> bool {
+    request.text_of("intent").is_none_or(|intent| ASKING.contains(&&*intent))
 }
 
 /// The record that is made of a message.

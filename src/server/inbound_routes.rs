@@ -75,22 +75,14 @@ pub(super) async fn one(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let principal = match permit(&service, &peer, &headers, Action::ReadInbound, None).await {
-        Ok(principal) => principal,
-        Err(response) => return *response,
-    };
-    let found = match find(&service, path).await {
+    let found = match read(&service, &peer, &headers, (path, "ServiceRequest")).await {
         Ok(found) => found,
         Err(response) => return *response,
     };
-    let object = Object::Resource("ServiceRequest", found.id.uuid());
-    if let Err(response) = looked(&service, &peer, principal, Action::ReadInbound, (object, None)).await {
-        return *response;
-    }
     match service.gateway.store().content(found.id, Content::InboundRecord).await {
         Ok(record) => {
             let mut body = summary(&found);
-            // None when its retention has ended.
+            // None when its retention has ended, or it was erased.
             let record = record.unwrap_or_default();
             body["record"] = serde_json::from_slice(&record).unwrap_or(Value::Null);
             if let Ok(record) = Document::parse(record, &Limits::default()) {
@@ -110,25 +102,20 @@ pub(super) async fn message(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let principal = match permit(&service, &peer, &headers, Action::ReadInbound, None).await {
-        Ok(principal) => principal,
-        Err(response) => return *response,
-    };
-    let found = match find(&service, path).await {
+    let found = match read(&service, &peer, &headers, (path, "Bundle")).await {
         Ok(found) => found,
         Err(response) => return *response,
     };
-    let object = Object::Resource("Bundle", found.id.uuid());
-    if let Err(response) = looked(&service, &peer, principal, Action::ReadInbound, (object, None)).await {
-        return *response;
-    }
     match service.gateway.store().content(found.id, Content::Inbound).await {
         Ok(Some(bytes)) => {
             let kind = [(header::CONTENT_TYPE, "application/fhir+json")];
             (StatusCode::OK, no_store(), kind, bytes).into_response()
         }
         Ok(None) => {
-            let issue = Issue::error(IssueType::NotFound, "the message is kept no longer: its retention has ended");
+            let issue = Issue::error(
+                IssueType::NotFound,
+                "the message is kept no longer: its retention has ended, or it was erased",
+            );
             outcome(StatusCode::NOT_FOUND, &[issue.hint("ask its sender for it")])
         }
         Err(error) => *no_answer(error),
@@ -168,6 +155,20 @@ pub(super) async fn acknowledge(
     }
 }
 
+/// One of them, for whoever may read it; that they read it, as a resource of this type, is in the audit log.
+async fn read(
+    service: &Service,
+    peer: &Peer,
+    headers: &HeaderMap,
+    (path, of): (Result<Path<String>, PathRejection>, &str),
+) -> Result<InboundRecord, Box<Response>> {
+    let principal = permit(service, peer, headers, Action::ReadInbound, None).await?;
+    let found = find(service, path).await?;
+    let object = Object::Resource(of, found.id.uuid());
+    looked(service, peer, principal, Action::ReadInbound, (object, None)).await?;
+    Ok(found)
+}
+
 async fn find(service: &Service, path: Result<Path<String>, PathRejection>) -> Result<InboundRecord, Box<Response>> {
     let id = path.ok().and_then(|Path(id)| id.parse::<MessageId>().ok());
     let Some(id) = id else { return Err(Box::new(unknown())) };
@@ -193,6 +194,12 @@ fn summary(found: &InboundRecord) -> Value {
     });
     if let Some(priority) = &found.priority {
         row["priority"] = json!(priority);
+    }
+    if let Some(due_at) = found.due_at {
+        row["collectBy"] = json!(instant_text(due_at));
+    }
+    if let Some(told) = found.told {
+        row["told"] = json!(told.code());
     }
     if let Some((at, by)) = &found.collected {
         row["collectedAt"] = json!(instant_text(*at));

@@ -16,8 +16,10 @@ use super::limits::Refusals;
 use crate::delivery::{self, Lane, Support};
 use crate::disclosure::Agreements;
 use crate::fhir::Instant;
+use crate::handover::ROUTINE;
+use crate::identity::InterfaceName;
 use crate::identity::tls::Term;
-use crate::storage::{Count, Full, HandoverCount, HandoverState, Load, ReviewCounts};
+use crate::storage::{Count, Full, HandoverCount, HandoverState, InboundCount, Load, ReviewCounts};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Submission {
@@ -76,6 +78,12 @@ struct HandedOver {
 struct HandoverAlarm {
     interface: String,
     what: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WaitingReferral {
+    interface: String,
+    priority: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -145,6 +153,10 @@ pub(super) struct Metrics {
     alarms: Family<Alarmed, Counter>,
     handovers: Family<HandedOver, Gauge>,
     handover_alarms: Family<HandoverAlarm, Counter>,
+    inbound_waiting: Family<WaitingReferral, Gauge>,
+    inbound_overdue: Family<WaitingReferral, Gauge>,
+    inbound_oldest: Family<WaitingReferral, Gauge>,
+    inbound_alarms: Family<HandoverAlarm, Counter>,
     responses: Family<Responded, Counter>,
     supports: Family<Takes, Gauge>,
     witnessed: Family<Witnessed, Counter>,
@@ -204,6 +216,17 @@ impl Default for Metrics {
         registry.register("handovers", help, handovers.clone());
         let help = "Troubles of handovers that people were told of";
         registry.register("handover_alarms", help, handover_alarms.clone());
+        let (inbound_waiting, inbound_overdue, inbound_oldest) =
+            (Family::default(), Family::default(), Family::default());
+        let help = "Referrals of partners that no record system has collected";
+        registry.register("inbound_waiting", help, inbound_waiting.clone());
+        let help = "Those of them whose time to be collected is over";
+        registry.register("inbound_overdue", help, inbound_overdue.clone());
+        let help = "For how many seconds the oldest of them has waited; 0 when none waits";
+        registry.register("inbound_oldest_seconds", help, inbound_oldest.clone());
+        let inbound_alarms = Family::default();
+        let help = "Troubles of referrals that nobody collects that people were told of";
+        registry.register("inbound_alarms", help, inbound_alarms.clone());
         let responses = Family::default();
         let help = "Responses that partners sent to $process-message, by what became of them";
         registry.register("partner_responses", help, responses.clone());
@@ -254,6 +277,10 @@ impl Default for Metrics {
             alarms,
             handovers,
             handover_alarms,
+            inbound_waiting,
+            inbound_overdue,
+            inbound_oldest,
+            inbound_alarms,
             responses,
             supports,
             witnessed,
@@ -338,6 +365,32 @@ impl Metrics {
     /// People were told what is wrong with a handover.
     pub(super) fn handover_alarm(&self, interface: &str, what: &'static str) {
         self.handover_alarms.get_or_create(&HandoverAlarm { interface: interface.to_owned(), what }).inc();
+    }
+
+    /// People were told of a referral that nobody collects.
+    pub(super) fn inbound_alarm(&self, interface: &str, what: &'static str) {
+        self.inbound_alarms.get_or_create(&HandoverAlarm { interface: interface.to_owned(), what }).inc();
+    }
+
+    /// Referrals that wait, by priority; one that has none is routine. Of the interface over which they come now there is always a row.
+    pub(super) fn inbound(&self, counts: &[InboundCount], interface: Option<InterfaceName>, now: Instant) {
+        let families = [&self.inbound_waiting, &self.inbound_overdue, &self.inbound_oldest];
+        families.iter().for_each(|family| family.clear());
+        let interfaces: BTreeSet<_> = counts.iter().map(|count| &count.interface).chain(&interface).collect();
+        for interface in interfaces {
+            for priority in ["stat", "asap", "urgent", ROUTINE] {
+                let is_own = |count: &&InboundCount| count.interface == *interface && known(count) == priority;
+                let own = || counts.iter().filter(is_own);
+                let sum = |of: fn(&InboundCount) -> u64| i64::try_from(own().map(of).sum::<u64>()).unwrap_or(i64::MAX);
+                // After the clock was set back it has not waited yet.
+                let oldest = own().map(|count| (now - count.oldest).whole_seconds().max(0)).max();
+                let label = WaitingReferral { interface: interface.to_string(), priority };
+                let numbers = [sum(|count| count.waiting), sum(|count| count.overdue), oldest.unwrap_or(0)];
+                for (family, number) in families.iter().zip(numbers) {
+                    family.get_or_create(&label).set(number);
+                }
+            }
+        }
     }
 
     /// Where handovers stand. A state that none is in any more is told as 0, where one was.
@@ -439,4 +492,10 @@ impl Metrics {
         encode(&mut text, &self.registry).expect("writing to a String cannot fail");
         text
     }
+}
+
+/// The priority as it is counted: one of FHIR's request-priority.
+fn known(count: &InboundCount) -> &'static str {
+    let own = count.priority.as_deref();
+    ["stat", "asap", "urgent"].into_iter().find(|code| Some(*code) == own).unwrap_or(ROUTINE)
 }

@@ -18,6 +18,7 @@ mod handles;
 mod handovers;
 mod hl7v2;
 mod inbound;
+mod inbound_alarms;
 mod inbound_routes;
 mod limits;
 pub mod listener;
@@ -166,8 +167,8 @@ pub struct Running {
     posts: Vec<JoinHandle<()>>,
     /// Ask partners what they take, and witnesses to cosign; attend to folders.
     asking: Vec<JoinHandle<()>>,
-    /// What people owe and do: acts, agreements, certificates, reviews, handovers, notices, retention.
-    office: [JoinHandle<()>; 9],
+    /// What people owe and do: acts, agreements, certificates, reviews, handovers, referrals, notices, retention.
+    office: [JoinHandle<()>; 10],
     /// Changes when agreements and certificates are to be looked at.
     look: watch::Sender<u64>,
     checkpoints: JoinHandle<()>,
@@ -301,6 +302,7 @@ pub async fn start(
         tokio::spawn(reviews::watch_deadlines(service.clone(), stopped.clone())),
         tokio::spawn(alarms::watch(service.clone(), stopped.clone())),
         tokio::spawn(handovers::watch(service.clone(), stopped.clone())),
+        tokio::spawn(inbound_alarms::watch(service.clone(), stopped.clone())),
         tokio::spawn(retention::watch(service.clone(), began, stopped.clone())),
         tokio::spawn(room::watch(service.clone(), stopped.clone())),
         tokio::spawn(reviews::deliver_notices(service.clone(), stopped.clone())),

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{Service, clock};
 use crate::delivery::Lane;
 use crate::fhir::instant_text;
-use crate::storage::{self, Load};
+use crate::storage::{self, InboundCount, Load};
 
 /// The routes.
 pub(super) fn router(service: Arc<Service>) -> Router {
@@ -44,6 +44,7 @@ async fn ready(State(service): State<Arc<Service>>) -> Response {
         "draining": draining,
         "reviews": { "open": reviews.open, "overdue": reviews.overdue },
         "routes": routes(&service),
+        "inbound": inbound(&service).await,
         "incidentNotices": { "waiting": reviews.notices_waiting },
         "agreements": {
             "versions": agreements.iter().count(),
@@ -55,6 +56,18 @@ async fn ready(State(service): State<Arc<Service>>) -> Response {
         "witnesses": service.witnesses.shown(),
     });
     (status, Json(detail)).into_response()
+}
+
+/// Referrals of partners that wait to be collected; `null` when the store does not say.
+async fn inbound(service: &Service) -> Option<serde_json::Value> {
+    let counts = service.gateway.store().inbound_counts(clock::now()).await.ok()?;
+    let sum = |of: fn(&InboundCount) -> u64| counts.iter().map(of).sum::<u64>();
+    let oldest = counts.iter().map(|count| count.oldest).min();
+    Some(json!({
+        "waiting": sum(|count| count.waiting),
+        "overdue": sum(|count| count.overdue),
+        "oldest": oldest.map(instant_text),
+    }))
 }
 
 /// What waits to be sent, and whether more is taken.
@@ -104,6 +117,8 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response {
     let counted = async {
         let counts = (store.counts().await?, store.review_counts(clock::now()).await?);
         service.metrics.handovers(&store.handover_counts().await?);
+        let interface = service.gateway.stages().inbound.as_ref().map(|inbound| inbound.name.clone());
+        service.metrics.inbound(&store.inbound_counts(clock::now()).await?, interface, clock::now());
         Ok::<_, storage::Error>((counts.0, counts.1, store.load().await?))
     };
     match counted.await {

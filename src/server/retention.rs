@@ -103,7 +103,7 @@ async fn end_retention(service: &Service, now: fhir::Instant) -> Result<(), stor
             let Ended { envelope, messages, held, .. } = ended;
             let (number, agreement) = (envelope.number, &envelope.agreement);
             if *held > 0 {
-                warn!(envelope = number, %agreement, held, "retention has ended, but messages may have to be sent or are to be reviewed");
+                warn!(envelope = number, %agreement, held, "retention has ended, but messages may have to be sent or are to be reviewed, or referrals to be collected");
                 continue;
             }
             let event = service.gateway.recorder.envelope_destroyed(ended, now);

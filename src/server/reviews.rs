@@ -7,8 +7,9 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{Service, clock};
-use crate::audit::patient_of;
-use crate::storage::{self, NoticeRecord, NoticeResult, NoticeStep, Window};
+use crate::audit::{patient_of, patient_of_referral};
+use crate::fhir::Instant;
+use crate::storage::{self, Event, NoticeRecord, NoticeResult, NoticeStep, Window};
 
 /// How often the store is asked what is due.
 const EVERY: Duration = Duration::from_millis(500);
@@ -85,8 +86,7 @@ async fn attempt(service: &Service, due: NoticeRecord) -> Result<(), storage::Er
     let (result, note) = match outcome {
         Ok(()) => {
             info!(notice = %id, channel, attempts, message_id = %due.message, "notice of an incident delivered");
-            let patient = patient_of(service.gateway.store(), due.message).await?;
-            let event = service.gateway.recorder.notice_delivered(&due, patient.as_ref(), now);
+            let event = delivered(service, &due, now).await?;
             (NoticeResult::Delivered(now, event), "delivered".to_owned())
         }
         Err(error) => {
@@ -96,6 +96,17 @@ async fn attempt(service: &Service, due: NoticeRecord) -> Result<(), storage::Er
         }
     };
     service.gateway.store().step_notice(NoticeStep { id, attempts, result, note }).await
+}
+
+/// What the audit log says of a notice that arrived: of a message, or of a referral.
+async fn delivered(service: &Service, due: &NoticeRecord, now: Instant) -> Result<Event, storage::Error> {
+    let (store, recorder) = (service.gateway.store(), &service.gateway.recorder);
+    if let Some(referral) = store.inbound(due.message).await? {
+        let patient = patient_of_referral(store, &referral).await?;
+        return Ok(recorder.referral_notice_delivered(due, (&referral, patient.as_ref()), now));
+    }
+    let patient = patient_of(store, due.message).await?;
+    Ok(recorder.notice_delivered(due, patient.as_ref(), now))
 }
 
 /// Waits for the next round; whether the gateway stops instead.

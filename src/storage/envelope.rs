@@ -57,12 +57,12 @@ pub struct Ended {
     pub held: u64,
 }
 
-/// The contents of one message are to be erased.
+/// The contents of one message, or of one referral that a partner sent, are to be erased.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Erasure {
-    /// Which message.
+    /// Which message; or which referral, by its id here.
     pub message: MessageId,
-    /// What the audit log says of it.
+    /// What the audit log says of it. That of a message is filed under it; that of a referral under none.
     pub event: Event,
 }
 

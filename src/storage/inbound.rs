@@ -4,9 +4,9 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use super::Event;
+use super::{Event, NewNotice};
 use crate::fhir::Instant;
-use crate::identity::{AgreementId, InterfaceName, MessageId, PartyId, PrincipalId};
+use crate::identity::{AgreementId, InterfaceName, MessageId, PartyId, PrincipalId, coded};
 
 /// A referral to be kept. All of it is written with its event, or nothing.
 pub struct NewInbound {
@@ -24,6 +24,10 @@ pub struct NewInbound {
     pub priority: Option<String>,
     /// When it came.
     pub received_at: Instant,
+    /// When its time to be collected is nearly over: it is looked at first then.
+    pub near_at: Instant,
+    /// By when a record system has to have collected it.
+    pub due_at: Instant,
     /// The message as it came, to be sealed.
     pub message: Vec<u8>,
     /// The record that was made of it, to be sealed.
@@ -32,8 +36,9 @@ pub struct NewInbound {
     pub event: Event,
 }
 
-/// What contents of referrals are filed under, in the place of an agreement: `[interfaces]` says how long they are kept.
-const FILED: &str = "inbound-referrals";
+/// What contents of referrals are filed under, in the place of an agreement: `[interfaces]` says how long they are kept. No agreement
+/// has this id: its file is refused.
+pub const INBOUND_REFERRALS: &str = "inbound-referrals";
 
 impl fmt::Debug for NewInbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,7 +54,7 @@ impl NewInbound {
 
     /// What its contents are filed under, in the place of an agreement.
     pub(super) fn filed(&self) -> AgreementId {
-        FILED.parse().expect("they are words joined by hyphens")
+        INBOUND_REFERRALS.parse().expect("they are words joined by hyphens")
     }
 }
 
@@ -75,8 +80,28 @@ pub struct InboundRecord {
     pub priority: Option<String>,
     /// When it came.
     pub received_at: Instant,
+    /// By when a record system has to have collected it; `None` for one that an earlier version took, until it is looked at.
+    pub due_at: Option<Instant>,
+    /// When it is to be looked at next; `None`: not any more.
+    pub alert_at: Option<Instant>,
+    /// What people were told of it last; `None`: nothing.
+    pub told: Option<InboundTrouble>,
+    /// The index of the event that says that it came; `None` for one that an earlier version took.
+    pub event: Option<u64>,
     /// When it was collected, and by whom; `None` while it waits.
     pub collected: Option<(Instant, PrincipalId)>,
+}
+
+coded! {
+    /// What people are told of a referral that no record system has collected.
+    InboundTrouble, "a trouble of a referral" {
+        /// The time to collect it is nearly over.
+        NearDue = "near-due",
+        /// The time to collect it is over.
+        Overdue = "overdue",
+        /// The clock was set back since it came: whether its time is over is not known.
+        DueUnknown = "due-unknown",
+    }
 }
 
 impl InboundRecord {
@@ -119,4 +144,34 @@ pub struct Collection {
     pub by: PrincipalId,
     /// What the audit log says of it; written the first time only.
     pub event: Event,
+}
+
+/// A referral that waits is looked at. All of it is written, or nothing.
+#[derive(Clone, Debug)]
+pub struct InboundLook {
+    /// Which referral.
+    pub id: MessageId,
+    /// When it was to be looked at; nothing is written when that is another time by now.
+    pub before: Option<Instant>,
+    /// By when a record system has to have collected it.
+    pub due_at: Instant,
+    /// When it is to be looked at next.
+    pub next: Option<Instant>,
+    /// What people are told, with the notices and the event that says so.
+    pub told: Option<(InboundTrouble, Vec<NewNotice>, Event)>,
+}
+
+/// How many referrals of one priority wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboundCount {
+    /// Over which interface they came.
+    pub interface: InterfaceName,
+    /// Their clinical priority, if they have one.
+    pub priority: Option<String>,
+    /// How many wait to be collected.
+    pub waiting: u64,
+    /// How many of them should have been collected by now.
+    pub overdue: u64,
+    /// When the oldest of them came.
+    pub oldest: Instant,
 }

@@ -37,7 +37,10 @@ use crate::identity::{AgreementId, InterfaceName, Malformed, MessageId, PartyId,
 pub use answer::{AnswerRecord, Kept, NewAnswer, Says, answer_slot};
 pub use envelope::{Ended, Envelope, Erasure, MAY_COME_BACK};
 pub use handover::{Handover, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, HandoverTell};
-pub use inbound::{Collection, InboundRecord, Listed, NewInbound, Received, inbound_id};
+pub use inbound::{
+    Collection, INBOUND_REFERRALS, InboundCount, InboundLook, InboundRecord, InboundTrouble, Listed, NewInbound,
+    Received, inbound_id,
+};
 pub use review::{
     Channel, Completed, Finding, NewNotice, NewReview, NoticeRecord, NoticeResult, NoticeStep, ReviewCounts,
     ReviewRecord, ReviewStep,
@@ -310,7 +313,7 @@ pub enum Change {
     Approve(Approval),
     /// A message is sent again, or cancelled; its event is the act's.
     Message(Box<Transition>),
-    /// The contents of messages are erased.
+    /// The contents of messages and referrals are erased.
     Erase(Vec<Erasure>),
 }
 
@@ -579,6 +582,9 @@ pub enum Error {
         /// Where it stands.
         state: State,
     },
+    /// The contents of a referral are not to be erased while no record system has collected it.
+    #[error("the contents of referral {0}, which nobody has collected, are still needed")]
+    Uncollected(MessageId),
     /// A change came without an audit event.
     #[error("message {0} came without an audit event")]
     WithoutEvent(MessageId),
@@ -605,6 +611,7 @@ impl Error {
             Error::UnknownReview(_) => "check the id; `weir review list` shows the reviews",
             Error::ReviewClosed(_) => "a finding stands; report a further concern as an incident",
             Error::Needed { .. } => "wait until it is delivered and reviewed, or cancel it first",
+            Error::Uncollected(_) => "wait until the record system has collected it: `GET /inbound` lists what waits",
             Error::WithoutEvent(_) => "this is a fault in the gateway; report it",
             Error::ReadOnly => "open the site with the gateway stopped",
         }
@@ -728,8 +735,23 @@ pub trait Store: Send + Sync + 'static {
     /// Referrals that wait to be collected, or all, in the order that [`Listed`] says.
     fn inbounds(&self, listed: Listed, limit: usize) -> Reply<'_, Vec<InboundRecord>>;
 
+    /// Referrals after a place in the order of arrival, the oldest first, each with its place, from 1.
+    fn referrals(&self, after: u64, limit: usize) -> Reply<'_, Vec<(u64, InboundRecord)>>;
+
     /// Notes that a referral was collected, with the event that says so; whether it was noted now: not twice, and nothing is written then.
     fn collect_inbound(&self, collection: Collection) -> Reply<'_, bool>;
+
+    /// Referrals that wait and whose time to be looked at has come, the longest due first.
+    fn inbound_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<InboundRecord>>;
+
+    /// Referrals that wait, are still to be looked at and came later than `now`: the clock has been set back since.
+    fn inbound_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<InboundRecord>>;
+
+    /// Notes what came of looking at a referral; whether it was noted now: not when it was collected or looked at meanwhile.
+    fn look_at_inbound(&self, look: InboundLook) -> Reply<'_, bool>;
+
+    /// How many referrals wait at `now`, by interface and priority.
+    fn inbound_counts(&self, now: Instant) -> Reply<'_, Vec<InboundCount>>;
 
     /// Events from index `from` on, in order.
     fn events(&self, from: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>>;

@@ -7,11 +7,11 @@ use time::macros::datetime;
 use uuid::Uuid;
 
 use super::{
-    Accepted, Act, Approval, Change, Channel, Completed, Content, Count, Ended, Envelope, Erasure, Error, Event,
-    Filter, Finding, Handling, Handover, HandoverCount, HandoverState, HandoverStep, HandoverTell, Kept, MAY_COME_BACK,
-    MessageRecord, NewAnswer, NewMessage, NewNotice, NewReview, NoticeResult, NoticeStep, Performed, Raised,
-    ReviewCounts, ReviewStep, Says, State, Store, StoredCheckpoint, StoredCosignature, Subtree, Text, Transition,
-    Window,
+    Accepted, Act, Approval, Change, Channel, Collection, Completed, Content, Count, Ended, Envelope, Erasure, Error,
+    Event, Filter, Finding, Handling, Handover, HandoverCount, HandoverState, HandoverStep, HandoverTell, InboundCount,
+    InboundLook, InboundTrouble, Kept, Listed, MAY_COME_BACK, MessageRecord, NewAnswer, NewInbound, NewMessage,
+    NewNotice, NewReview, NoticeResult, NoticeStep, Performed, Raised, Received, ReviewCounts, ReviewStep, Says, State,
+    Store, StoredCheckpoint, StoredCosignature, Subtree, Text, Transition, Window,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -41,6 +41,8 @@ macro_rules! run_suite {
             an_answer_is_kept_once_with_what_it_changes, an_answer_finds_its_message_by_name,
             a_carrier_names_copies_of_a_message, a_handover_is_opened_with_the_delivery_once,
             a_handover_takes_each_step_once, handovers_are_due_and_listed_by_what_waits,
+            what_a_referral_said_ends_when_nobody_needs_it,
+            a_referral_is_kept_and_collected_once, a_referral_is_looked_at_until_it_is_collected,
             an_act_is_performed_once, what_a_destroyed_key_sealed_opens_no_more, what_is_still_needed_holds_its_key,
             erased_contents_are_gone_and_their_events_stay, what_was_delivered_and_not_answered_may_come_back,
             the_answer_to_an_erased_message_is_not_kept, a_person_moves_a_message_on_once, an_approval_is_kept_once_with_its_event,
@@ -953,4 +955,132 @@ pub(crate) async fn erased_contents_are_gone_and_their_events_stay(store: Arc<dy
     let wrong = vec![Erasure { message: one, event: event(None, "erased") }];
     let act = Act { id: Uuid::new_v4(), at, change: Change::Erase(wrong), event: event(None, "ordered") };
     assert_eq!(store.perform(act).await, Err(Error::WithoutEvent(one)));
+}
+
+/// Referral number `number` of the Trust `RXT01`, which came so many minutes after noon; it is nearly due an hour later, and due two.
+pub(crate) fn referral(number: u32) -> NewInbound {
+    let received_at = NOON + Duration::minutes(number.into());
+    NewInbound {
+        sender: party("RXT01"),
+        bundle: Uuid::from_u128(number.into()),
+        interface: "referral-in".parse().expect("a name"),
+        retention_days: 30,
+        digest: [number as u8; 32],
+        priority: Some("urgent".to_owned()),
+        received_at,
+        near_at: received_at + Duration::HOUR,
+        due_at: received_at + Duration::hours(2),
+        message: format!("referral {number}").into(),
+        record: format!("record {number}").into(),
+        event: event(None, "received"),
+    }
+}
+
+/// Keeps referral `number`.
+pub(crate) async fn receive(store: &Arc<dyn Store>, number: u32) -> MessageId {
+    let kept = store.receive(referral(number)).await.expect("it is kept");
+    let Received::Now(kept) = kept else { panic!("it is new: {kept:?}") };
+    kept.id
+}
+
+fn collection(id: MessageId) -> Collection {
+    let by = "demo-records".parse().expect("an id");
+    Collection { id, at: NOON + Duration::DAY, by, event: event(None, "collected") }
+}
+
+pub(crate) async fn a_referral_is_kept_and_collected_once(store: Arc<dyn Store>) {
+    store.append(event(None, "before")).await.expect("it is written");
+    let (one, two) = (receive(&store, 1).await, receive(&store, 2).await);
+    let found = store.inbound(one).await.expect("it is read").expect("it is there");
+    assert_eq!((found.event, found.due_at), (Some(1), Some(referral(1).due_at)));
+    assert_eq!(store.receive(referral(1)).await, Ok(Received::Before(Box::new(found))));
+    assert_eq!(store.receive(NewInbound { digest: [9; 32], ..referral(1) }).await, Ok(Received::Conflict));
+    for (content, text) in [(Content::Inbound, "referral 1"), (Content::InboundRecord, "record 1")] {
+        assert_eq!(store.content(one, content).await, Ok(Some(text.into())));
+    }
+    let ids = async |listed| {
+        let found = store.inbounds(listed, 9).await.expect("they are listed");
+        found.iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    assert_eq!((ids(Listed::Waiting).await, ids(Listed::All).await), (vec![one, two], vec![two, one]));
+    assert_eq!(store.collect_inbound(collection(one)).await, Ok(true));
+    assert_eq!(store.collect_inbound(collection(one)).await, Ok(false));
+    assert_eq!((ids(Listed::Waiting).await, ids(Listed::Before(two)).await), (vec![two], vec![one]));
+    let unknown = MessageId::from(Uuid::from_u128(77));
+    assert_eq!(store.collect_inbound(collection(unknown)).await, Err(Error::UnknownMessage(unknown)));
+    let said: Vec<String> = texts(&store).await.into_iter().map(|(_, text)| text).collect();
+    assert_eq!(said, ["before", "received", "received", "collected"]);
+}
+
+pub(crate) async fn a_referral_is_looked_at_until_it_is_collected(store: Arc<dyn Store>) {
+    let (one, two) = (receive(&store, 1).await, receive(&store, 2).await);
+    let ids = async |due: bool, at| {
+        let found = if due { store.inbound_due(at, 9).await } else { store.inbound_later(at, 9).await };
+        found.expect("they are read").iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    let (near, due) = (referral(1).near_at, referral(1).due_at);
+    assert_eq!(ids(true, near - Duration::SECOND).await, []);
+    assert_eq!(ids(true, near + Duration::MINUTE).await, [one, two]);
+    assert_eq!(ids(false, NOON).await, [one, two], "the clock was set back");
+    assert_eq!(ids(false, near).await, []);
+    let told = |trouble, number| {
+        let notices = vec![NewNotice { id: Uuid::from_u128(number), ..notice(9) }];
+        Some((trouble, notices, event(None, "alarm")))
+    };
+    let look = |before, next, told| InboundLook { id: one, before: Some(before), due_at: due, next, told };
+    let first = look(near, Some(due), told(InboundTrouble::NearDue, 1));
+    assert_eq!(store.look_at_inbound(first.clone()).await, Ok(true));
+    assert_eq!(store.look_at_inbound(first).await, Ok(false), "once");
+    assert_eq!(store.notices_of(one).await.map(|notices| notices.len()), Ok(1));
+    assert_eq!(ids(true, near + Duration::MINUTE).await, [two]);
+    assert_eq!(store.look_at_inbound(look(due, Some(due + Duration::MINUTE), None)).await, Ok(true));
+    let found = store.inbound(one).await.expect("it is read").expect("it is there");
+    assert_eq!((found.told, found.alert_at), (Some(InboundTrouble::NearDue), Some(due + Duration::MINUTE)));
+    let count = |waiting, overdue, oldest| InboundCount {
+        interface: referral(1).interface,
+        priority: referral(1).priority,
+        waiting,
+        overdue,
+        oldest,
+    };
+    assert_eq!(store.inbound_counts(due).await, Ok(vec![count(2, 1, referral(1).received_at)]));
+    assert_eq!(store.collect_inbound(collection(one)).await, Ok(true));
+    let late = look(due + Duration::MINUTE, None, told(InboundTrouble::Overdue, 2));
+    assert_eq!(store.look_at_inbound(late).await, Ok(false), "it was collected meanwhile");
+    assert_eq!(ids(true, NOON + Duration::DAY).await, [two]);
+    assert_eq!(store.inbound_counts(NOON).await, Ok(vec![count(1, 0, referral(2).received_at)]));
+    let delivered = |text| NoticeResult::Delivered(NOON, event(None, text));
+    let step = |result| NoticeStep { id: Uuid::from_u128(1), attempts: 1, result, note: String::new() };
+    assert_eq!(store.step_notice(step(delivered("reported"))).await, Ok(()));
+    let said: Vec<String> = texts(&store).await.into_iter().map(|(_, text)| text).collect();
+    assert_eq!(said, ["received", "received", "alarm", "collected", "reported"]);
+}
+
+pub(crate) async fn what_a_referral_said_ends_when_nobody_needs_it(store: Arc<dyn Store>) {
+    let (one, two) = (receive(&store, 1).await, receive(&store, 2).await);
+    let later = NOON + Duration::days(99);
+    let erase = |id, of| {
+        let erasures = vec![Erasure { message: id, event: event(of, "erased") }];
+        let change = Change::Erase(erasures);
+        store.perform(Act { id: Uuid::new_v4(), at: later, change, event: event(None, "ordered") })
+    };
+    let contents = async |id| {
+        let parts = [Content::Inbound, Content::InboundRecord].map(|part| (id, part));
+        let opened = store.contents(parts.into()).await.expect("they are read");
+        opened.into_iter().map(|part| part.expect("it opens").is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(erase(one, None).await, Err(Error::Uncollected(one)));
+    assert_eq!((ended(&store, later).await.messages, ended(&store, later).await.held), (2, 2));
+    assert_eq!(store.destroy_envelope(1, later, event(None, "destroyed")).await, Ok(false), "both wait");
+    assert_eq!(store.collect_inbound(collection(one)).await, Ok(true));
+    assert_eq!(erase(one, Some(one)).await, Err(Error::WithoutEvent(one)), "it is filed under no message");
+    assert_eq!(erase(one, None).await, Ok(Performed::Now));
+    assert_eq!((contents(one).await, contents(two).await), (vec![false, false], vec![true, true]));
+    let kept = store.inbound(one).await.expect("it is read").expect("its row stays");
+    assert_eq!(store.receive(referral(1)).await, Ok(Received::Before(Box::new(kept))), "a repeat keeps nothing");
+    assert_eq!(contents(one).await, [false, false]);
+    assert_eq!((ended(&store, later).await.messages, ended(&store, later).await.held), (1, 1));
+    assert_eq!(store.collect_inbound(collection(two)).await, Ok(true));
+    assert_eq!(store.destroy_envelope(1, later, event(None, "destroyed")).await, Ok(true));
+    assert_eq!(contents(two).await, [false, false]);
 }

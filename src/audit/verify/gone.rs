@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::erasure::destroyed;
 use super::super::event::{detail, kind};
+use super::super::inbound::referral_of;
 use super::{Fault, PAGE, Told};
 use crate::fhir::Instant;
 use crate::fhir::audit_event::RecordedEvent;
 use crate::identity::MessageId;
 use crate::identity::digest::hex;
-use crate::storage::{Content, Envelope, Error, History, Part, Store};
+use crate::storage::{Content, Envelope, Error, History, INBOUND_REFERRALS, InboundRecord, Part, Store};
 
 /// What events say was destroyed and erased.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub(super) struct Gone {
     days: BTreeSet<(String, i64)>,
     /// Messages that were erased while the verification ran.
     lately: BTreeSet<MessageId>,
+    /// Referrals that were erased.
+    referrals: BTreeSet<MessageId>,
 }
 
 /// What an event says of an envelope whose key was destroyed.
@@ -39,6 +42,9 @@ impl Gone {
             self.days.insert((agreement.clone(), day));
             let destroyed = Destroyed { agreement, day, retention_days, at: said.at(), seq };
             self.envelopes.entry(number).or_insert(destroyed);
+        }
+        if said.is(kind::REFERRAL_ERASED) {
+            self.referrals.extend(referral_of(said));
         }
     }
 
@@ -76,6 +82,17 @@ impl Gone {
         let gone: BTreeSet<u64> = envelopes.iter().filter(is_destroyed).map(|envelope| envelope.number).collect();
         let kept = self.envelopes.iter().filter(|(number, it)| it.seq < before && !gone.contains(number));
         unsaid.chain(kept.map(|(number, it)| Fault::EnvelopeKept { number: *number, seq: it.seq })).collect()
+    }
+
+    /// Whether an event says that a referral was erased.
+    pub(super) fn holds_referral(&self, id: MessageId) -> bool {
+        self.referrals.contains(&id)
+    }
+
+    /// Whether the events say that what a referral said is gone.
+    pub(super) fn holds_contents_of(&self, record: &InboundRecord) -> bool {
+        let day = (INBOUND_REFERRALS.to_owned(), Envelope::day_of(record.received_at));
+        self.holds_referral(record.id) || self.days.contains(&day)
     }
 
     /// Whether the events say that a part of a message is gone.

@@ -18,8 +18,9 @@ use super::{
     Party, Person, Purpose, RequiredElements, Roles,
 };
 use crate::fhirpath::nearest;
-use crate::identity::InterfaceName;
 use crate::identity::digest::sha_256;
+use crate::identity::{AgreementId, InterfaceName};
+use crate::storage::INBOUND_REFERRALS;
 
 const DATE: &[FormatItem<'_>] = format_description!("[year]-[month]-[day]");
 
@@ -75,7 +76,12 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     fn agreement(&mut self, written: written::Agreement) -> Option<Agreement> {
-        let id = self.parsed(&written.id);
+        let id: Option<AgreementId> = self.parsed(&written.id);
+        if id.as_ref().is_some_and(|id| id.as_str() == INBOUND_REFERRALS) {
+            let what =
+                format!("\"{INBOUND_REFERRALS}\" is reserved: the gateway keeps the referrals that come in under it");
+            self.faults.add_with_hint(written.id.span(), what, "give the agreement another id");
+        }
         let version = self.parsed(&written.version).map(|Version(version)| version);
         let status = self.parsed(&written.status);
         let (effective, review) = (self.date(&written.effective), self.date(&written.review));

@@ -54,6 +54,11 @@ fn every_fault_has_its_place() {
     let mut wrong: Vec<String> = Vec::new();
     for (from, to, fault) in [
         ("\"trust-crisis\"", "\"Trust\"", "a.toml:1:6: an agreement id must be lower-case words joined by hyphens"),
+        (
+            "\"trust-crisis\"",
+            "\"inbound-referrals\"",
+            "a.toml:1:6: \"inbound-referrals\" is reserved: the gateway keeps",
+        ),
         ("version = \"1\"", "version = \"1:2\"", "a.toml:2:11: a version is"),
         ("\"active\"", "\"on\"", "a.toml:3:10: the status must be"),
         ("\"2026-01-01\"", "\"1 January\"", "a.toml:4:13: a date is written"),

@@ -205,12 +205,10 @@ fn clear_others(connection: &Connection, number: u64) -> Result<(), Error> {
         "UPDATE reviews SET decision = NULL WHERE substr(decision, 1, ?2) = ?1",
         "UPDATE reviews SET words = NULL WHERE substr(words, 1, ?2) = ?1",
         "UPDATE answers SET body = NULL WHERE substr(body, 1, ?2) = ?1",
-        "UPDATE inbound SET message = NULL WHERE substr(message, 1, ?2) = ?1",
-        "UPDATE inbound SET record = NULL WHERE substr(record, 1, ?2) = ?1",
     ] {
         connection.prepare_cached(sql)?.execute(params![head, count(head.len())])?;
     }
-    Ok(())
+    inbound::clear(connection, number)
 }
 
 /// Takes away Bundles and lineages that lie in destroyed envelopes and open no more; how many messages, `limit` at most.
@@ -221,10 +219,13 @@ pub(super) fn clear(connection: &Connection, limit: usize) -> Result<usize, Erro
     Ok(connection.prepare_cached(sql)?.execute([count(limit)])?)
 }
 
-/// Erases the contents of one message that nothing needs any more.
+/// Erases the contents of one message or referral that nothing needs any more.
 pub(super) fn erase(connection: &Connection, erasure: &Erasure, now: Instant) -> Result<(), Error> {
     let id = erasure.message;
-    let record = rows::find(connection, id)?.ok_or(Error::UnknownMessage(id))?;
+    let Some(record) = rows::find(connection, id)? else { return inbound::erase(connection, erasure) };
+    if erasure.event.message != Some(id) {
+        return Err(Error::WithoutEvent(id));
+    }
     let sql = concat!("SELECT position FROM messages WHERE id = ?1 AND NOT ", needed!("?2"));
     let position: Option<i64> =
         first(connection, sql, params![id.uuid().as_bytes(), since(now)], |row| Ok(row.get(0)?))?;

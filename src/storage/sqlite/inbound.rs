@@ -4,15 +4,19 @@ use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
 use super::super::seal::head_of_envelope;
-use super::super::{Collection, Error, InboundRecord, Listed, NewInbound, Received};
-use super::envelopes;
-use super::rows::{all, append, count, first, index, instant, millis, parsed};
+use super::super::{
+    Collection, Erasure, Error, InboundCount, InboundLook, InboundRecord, Listed, NewInbound, Received,
+};
+use super::rows::{all, append, bound, count, first, index, instant, millis, parsed};
+use super::{envelopes, reviews};
+use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
 
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, sender, bundle, interface, digest, priority, received_at, collected_at, collected_by FROM inbound ",
+            "SELECT id, sender, bundle, interface, digest, priority, received_at, collected_at, collected_by, due_at, alert_at, \
+             told, event, position FROM inbound ",
             $rest
         )
     };
@@ -35,8 +39,9 @@ pub(super) fn receive(connection: &Connection, new: &NewInbound) -> Result<Recei
     for sealed in [&new.message, &new.record] {
         envelopes::check_open(connection, sealed)?;
     }
-    let sql = "INSERT INTO inbound (id, sender, bundle, interface, digest, priority, received_at, message, record) \
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let event = append(connection, &new.event)?;
+    let sql = "INSERT INTO inbound (id, sender, bundle, interface, digest, priority, received_at, due_at, alert_at, event, \
+               message, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     connection.prepare_cached(sql)?.execute(params![
         new.id().uuid().as_bytes(),
         new.sender.as_str(),
@@ -45,10 +50,12 @@ pub(super) fn receive(connection: &Connection, new: &NewInbound) -> Result<Recei
         new.digest,
         new.priority,
         millis(new.received_at),
+        millis(new.due_at),
+        millis(new.near_at),
+        bound(event),
         new.message,
         new.record,
     ])?;
-    append(connection, &new.event)?;
     let kept =
         find(connection, new.id())?.ok_or_else(|| Error::Damaged("what was inserted is not there".to_owned()))?;
     Ok(Received::Now(Box::new(kept)))
@@ -75,9 +82,16 @@ pub(super) fn list(connection: &Connection, listed: Listed, limit: usize) -> Res
     }
 }
 
+/// Those after a place in the order of arrival, each with its place.
+pub(super) fn after(connection: &Connection, after: u64, limit: usize) -> Result<Vec<(u64, InboundRecord)>, Error> {
+    let sql = select!("WHERE position > ? ORDER BY position LIMIT ?");
+    all(connection, sql, params![bound(after), count(limit)], |row| Ok((index(row, 13)?, record(row)?)))
+}
+
 /// Notes that one was collected, with the event that says so; whether it was noted now.
 pub(super) fn collect(connection: &Connection, collection: &Collection) -> Result<bool, Error> {
-    let sql = "UPDATE inbound SET collected_at = ?, collected_by = ? WHERE id = ? AND collected_at IS NULL";
+    let sql =
+        "UPDATE inbound SET collected_at = ?, collected_by = ?, alert_at = NULL WHERE id = ? AND collected_at IS NULL";
     let id = collection.id.uuid();
     let row = params![millis(collection.at), collection.by.as_str(), id.as_bytes()];
     let changed = connection.prepare_cached(sql)?.execute(row)?;
@@ -89,19 +103,88 @@ pub(super) fn collect(connection: &Connection, collection: &Collection) -> Resul
     Ok(changed == 1)
 }
 
+/// Those whose time to be looked at has come, the longest due first.
+pub(super) fn due(connection: &Connection, now: Instant, limit: usize) -> Result<Vec<InboundRecord>, Error> {
+    let sql = select!("WHERE alert_at <= ?1 AND collected_at IS NULL ORDER BY alert_at LIMIT ?2");
+    all(connection, sql, params![millis(now), count(limit)], record)
+}
+
+/// Those that are still to be looked at and came later than `now`.
+pub(super) fn later(connection: &Connection, now: Instant, limit: usize) -> Result<Vec<InboundRecord>, Error> {
+    let sql = select!("WHERE alert_at > ?1 AND received_at > ?1 AND collected_at IS NULL ORDER BY alert_at LIMIT ?2");
+    all(connection, sql, params![millis(now), count(limit)], record)
+}
+
+/// Notes what came of looking at one that waits, unless it moved on meanwhile.
+pub(super) fn look(connection: &Connection, look: &InboundLook) -> Result<bool, Error> {
+    let sql = "UPDATE inbound SET due_at = ?1, alert_at = ?2, told = coalesce(?3, told) \
+               WHERE id = ?4 AND collected_at IS NULL AND alert_at IS ?5";
+    let told = look.told.as_ref().map(|(trouble, ..)| trouble.code());
+    let id = look.id.uuid();
+    let row = params![millis(look.due_at), look.next.map(millis), told, id.as_bytes(), look.before.map(millis)];
+    let changed = connection.prepare_cached(sql)?.execute(row)?;
+    if let (1, Some((_, notices, event))) = (changed, &look.told) {
+        notices.iter().try_for_each(|notice| reviews::insert_notice(connection, look.id, notice))?;
+        append(connection, event)?;
+    }
+    Ok(changed == 1)
+}
+
+/// How many wait at `now`.
+pub(super) fn counts(connection: &Connection, now: Instant) -> Result<Vec<InboundCount>, Error> {
+    let sql = "SELECT interface, priority, count(*), count(*) FILTER (WHERE due_at <= ?), min(received_at) FROM inbound \
+               WHERE collected_at IS NULL GROUP BY interface, priority ORDER BY interface, priority";
+    all(connection, sql, [millis(now)], |row| {
+        let (interface, priority, oldest) = (parsed(row, 0)?, row.get(1)?, instant(row.get(4)?)?);
+        Ok(InboundCount { interface, priority, waiting: index(row, 2)?, overdue: index(row, 3)?, oldest })
+    })
+}
+
+/// Erases the contents of one that was collected.
+pub(super) fn erase(connection: &Connection, erasure: &Erasure) -> Result<(), Error> {
+    let id = erasure.message;
+    let found = find(connection, id)?.ok_or(Error::UnknownMessage(id))?;
+    if erasure.event.message.is_some() {
+        return Err(Error::WithoutEvent(id));
+    }
+    if found.collected.is_none() {
+        return Err(Error::Uncollected(id));
+    }
+    let sql = "UPDATE inbound SET message = NULL, record = NULL WHERE id = ?";
+    connection.prepare_cached(sql)?.execute([id.uuid().as_bytes()])?;
+    append(connection, &erasure.event).map(drop)
+}
+
+/// Rows that an envelope's key sealed: as the index says it, so that no other row is read.
+macro_rules! sealed {
+    () => {
+        "message IS NOT NULL AND substr(message, 1, 9) = ?1"
+    };
+}
+
+/// See [`in_envelope`].
+pub(super) const IN_ENVELOPE: &str =
+    concat!("SELECT count(*), count(*) FILTER (WHERE collected_at IS NULL) FROM inbound WHERE ", sealed!());
+
+/// See [`clear`].
+pub(super) const CLEAR: &str = concat!("UPDATE inbound SET message = NULL, record = NULL WHERE ", sealed!());
+
 /// How many referrals an envelope's key sealed, and how many of them wait.
 pub(super) fn in_envelope(connection: &Connection, number: u64) -> Result<(u64, u64), Error> {
-    let head = head_of_envelope(number);
-    let sql =
-        "SELECT count(*), count(*) FILTER (WHERE collected_at IS NULL) FROM inbound WHERE substr(message, 1, ?2) = ?1";
     let counts = |row: &Row<'_>| Ok((index(row, 0)?, index(row, 1)?));
-    Ok(first(connection, sql, params![head, count(head.len())], counts)?.unwrap_or_default())
+    Ok(first(connection, IN_ENVELOPE, [head_of_envelope(number)], counts)?.unwrap_or_default())
+}
+
+/// Takes away what an envelope's key sealed. Message and record of a referral are sealed by one key.
+pub(super) fn clear(connection: &Connection, number: u64) -> Result<(), Error> {
+    connection.prepare_cached(CLEAR)?.execute([head_of_envelope(number)])?;
+    Ok(())
 }
 
 fn record(row: &Row<'_>) -> Result<InboundRecord, Error> {
-    let at: Option<i64> = row.get(7)?;
-    let collected = match at {
-        Some(at) => Some((instant(at)?, parsed(row, 8)?)),
+    let maybe = |column| row.get::<_, Option<i64>>(column)?.map(instant).transpose();
+    let collected = match maybe(7)? {
+        Some(at) => Some((at, parsed(row, 8)?)),
         None => None,
     };
     Ok(InboundRecord {
@@ -112,6 +195,10 @@ fn record(row: &Row<'_>) -> Result<InboundRecord, Error> {
         digest: row.get(4)?,
         priority: row.get(5)?,
         received_at: instant(row.get(6)?)?,
+        due_at: maybe(9)?,
+        alert_at: maybe(10)?,
+        told: row.get::<_, Option<String>>(11)?.map(|_| parsed(row, 11)).transpose()?,
+        event: row.get::<_, Option<i64>>(12)?.map(|_| index(row, 12)).transpose()?,
         collected,
     })
 }

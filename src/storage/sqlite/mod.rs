@@ -35,9 +35,9 @@ use super::seal::{self, Key};
 use super::{
     Accepted, Act, AnswerRecord, Approval, Change, Collection, Content, CosignatureKey, Count, Ended, Envelope, Error,
     Event, FiledSubject, Filter, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, History,
-    Hour, InboundRecord, Kept, Listed, Load, MessageRecord, NewAnswer, NewInbound, NewMessage, NoticeRecord,
-    NoticeResult, NoticeStep, Opened, Part, Performed, Raised, Received, Reply, ReviewCounts, ReviewRecord, Room,
-    Secret, Store, StoredCheckpoint, StoredCosignature, StoredEvent, Subtree, Transition, Window, filing_number,
+    Hour, InboundCount, InboundLook, InboundRecord, Kept, Listed, Load, MessageRecord, NewAnswer, NewInbound,
+    NewMessage, NoticeRecord, NoticeStep, Opened, Part, Performed, Raised, Received, Reply, ReviewCounts, ReviewRecord,
+    Room, Secret, Store, StoredCheckpoint, StoredCosignature, StoredEvent, Subtree, Transition, Window, filing_number,
 };
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, MessageId, PartyId};
@@ -271,11 +271,6 @@ impl Store for SqliteStore {
                 let key = self.envelope_about(step.message, step.completed.at).await?;
                 step.words = key.seal(step.message, Content::Words, std::mem::take(&mut step.words));
             }
-            if let Change::Erase(erasures) = &act.change
-                && let Some(wrong) = erasures.iter().find(|each| each.event.message != Some(each.message))
-            {
-                return Err(Error::WithoutEvent(wrong.message));
-            }
             let erases = matches!(act.change, Change::Erase(_));
             let performed = self.write(move |connection| rows::perform(connection, &act)).await;
             if erases {
@@ -465,8 +460,28 @@ impl Store for SqliteStore {
         self.read(move |connection| inbound::list(connection, listed, limit))
     }
 
+    fn referrals(&self, after: u64, limit: usize) -> Reply<'_, Vec<(u64, InboundRecord)>> {
+        self.read(move |connection| inbound::after(connection, after, limit))
+    }
+
     fn collect_inbound(&self, collection: Collection) -> Reply<'_, bool> {
         self.write(move |connection| inbound::collect(connection, &collection))
+    }
+
+    fn inbound_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<InboundRecord>> {
+        self.read(move |connection| inbound::due(connection, now, limit))
+    }
+
+    fn inbound_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<InboundRecord>> {
+        self.read(move |connection| inbound::later(connection, now, limit))
+    }
+
+    fn look_at_inbound(&self, look: InboundLook) -> Reply<'_, bool> {
+        self.write(move |connection| inbound::look(connection, &look))
+    }
+
+    fn inbound_counts(&self, now: Instant) -> Reply<'_, Vec<InboundCount>> {
+        self.read(move |connection| inbound::counts(connection, now))
     }
 
     fn events(&self, from: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>> {
@@ -627,11 +642,6 @@ impl Store for SqliteStore {
     }
 
     fn step_notice(&self, step: NoticeStep) -> Reply<'_, ()> {
-        if let NoticeResult::Delivered(_, event) = &step.result
-            && event.message.is_none()
-        {
-            return Box::pin(std::future::ready(Err(Error::Damaged("a notice without its message".to_owned()))));
-        }
         self.write(move |connection| reviews::step_notice(connection, &step))
     }
 }
@@ -954,23 +964,80 @@ mod tests {
         site.sql("PRAGMA foreign_keys = 1; UPDATE contents SET payload = NULL WHERE message = 7");
     }
 
+    #[tokio::test]
+    async fn a_referral_that_an_earlier_version_took_is_looked_at_at_once() {
+        let site = Site::new();
+        let connection = Connection::open(site.path()).expect("it opens");
+        schema::make_earlier(&connection, 16).expect("it is made");
+        let sql = "INSERT INTO inbound VALUES (1, zeroblob(16), 'RXT01', zeroblob(16), 'referral-in', zeroblob(32), 'urgent', \
+                   5000, 6000, 'demo-records', NULL, NULL);
+                   INSERT INTO inbound VALUES (2, randomblob(16), 'RXT01', randomblob(16), 'referral-in', zeroblob(32), \
+                   'urgent', 7000, NULL, NULL, NULL, NULL)";
+        connection.execute_batch(sql).expect("it runs");
+        drop(connection);
+        let store = site.store();
+        let now = message(1).accepted_at;
+        let [waits] = &store.inbound_due(now, 9).await.expect("they are read")[..] else { panic!("one waits") };
+        assert_eq!((waits.alert_at, waits.due_at, waits.event), (Some(waits.received_at), None, None));
+        let (id, due_at) = (waits.id, now);
+        let look = InboundLook { id, before: waits.alert_at, due_at, next: Some(now), told: None };
+        assert_eq!(store.look_at_inbound(look).await, Ok(true));
+        assert_eq!(store.inbound(id).await.expect("it is read").and_then(|it| it.due_at), Some(now));
+        assert_eq!(store.inbounds(Listed::All, 9).await.map(|all| all.len()), Ok(2));
+    }
+
+    /// How SQLite answers a statement.
+    fn plan(connection: &Connection, sql: &str) -> Result<String, Error> {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+        for parameter in 1..=statement.parameter_count() {
+            statement.raw_bind_parameter(parameter, 0)?;
+        }
+        let (mut rows, mut steps) = (statement.raw_query(), Vec::new());
+        while let Some(row) = rows.next()? {
+            steps.push(row.get::<_, String>(3)?);
+        }
+        Ok(steps.join("; "))
+    }
+
+    /// Whoever ends retention reads the referrals of the envelope alone, however many others are kept; also in a file that an earlier
+    /// version made.
+    #[tokio::test]
+    async fn the_referrals_of_an_envelope_are_found_by_their_index() {
+        let site = Site::new();
+        let connection = Connection::open(site.path()).expect("it opens");
+        schema::make_earlier(&connection, 17).expect("it is made");
+        let sql = "INSERT INTO inbound (id, sender, bundle, interface, digest, received_at, message, record) VALUES \
+                   (randomblob(16), 'RXT01', randomblob(16), 'referral-in', zeroblob(32), 5, ?1, ?1)";
+        for number in [1, 1, 2] {
+            let sealed = [seal::head_of_envelope(number), vec![7; 40]].concat();
+            connection.execute(sql, [sealed]).expect("it runs");
+        }
+        drop(connection);
+        let store = site.open().expect("it opens");
+        let found = store.read(|connection| {
+            let plans = [inbound::IN_ENVELOPE, inbound::CLEAR].map(|sql| plan(connection, sql));
+            Ok((inbound::in_envelope(connection, 1)?, inbound::in_envelope(connection, 2)?, plans))
+        });
+        let (one, two, plans) = found.await.expect("they are read");
+        assert_eq!((one, two), ((2, 2), (1, 1)));
+        for plan in plans {
+            let plan = plan.expect("it is planned");
+            assert!(plan.contains("USING INDEX inbound_sealed (<expr>=?)") && !plan.contains("SCAN"), "{plan}");
+        }
+        store.write(|connection| inbound::clear(connection, 1)).await.expect("it is written");
+        let left = store.read(|connection| {
+            let sql = "SELECT count(message), count(record) FROM inbound";
+            Ok(connection.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?)
+        });
+        assert_eq!(left.await, Ok((1, 1)));
+    }
+
     /// What a lane asks reads rows of its own recipient and route alone, however many others there are.
     #[tokio::test]
     async fn what_a_lane_asks_is_answered_from_its_own_rows() {
         let site = Site::new();
         let store = site.open().expect("it opens");
         let plans = store.read(|connection| {
-            let plan = |sql: &str| {
-                let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
-                for parameter in 1..=statement.parameter_count() {
-                    statement.raw_bind_parameter(parameter, 0)?;
-                }
-                let (mut rows, mut steps) = (statement.raw_query(), Vec::new());
-                while let Some(row) = rows.next()? {
-                    steps.push(row.get::<_, String>(3)?);
-                }
-                Ok::<_, Error>(steps.join("; "))
-            };
             let in_flight = rows::list_sql(&Filter {
                 state: Some(State::InFlight),
                 recipient: Some(party("RXT01")),
@@ -979,7 +1046,7 @@ mod tests {
             });
             let statements =
                 [rows::DUE, rows::PUT_OFF, rows::NEXT_DUE, &in_flight, rows::ALERTS_DUE, rows::ACCEPTED_LATER];
-            statements.map(plan).into_iter().collect::<Result<Vec<_>, _>>()
+            statements.map(|sql| plan(connection, sql)).into_iter().collect::<Result<Vec<_>, _>>()
         });
         for (plan, uses) in plans.await.expect("they are planned").iter().zip([
             "USING INDEX messages_due (recipient=? AND route=? AND <expr>=? AND next_attempt_at<?)",

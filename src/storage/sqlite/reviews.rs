@@ -155,9 +155,18 @@ pub(super) fn step_notice(connection: &Connection, step: &NoticeStep) -> Result<
     let row = params![step.attempts, next, delivered, step.note, step.id.as_bytes()];
     let changed = connection.prepare_cached(sql)?.execute(row)?;
     match &step.result {
+        NoticeResult::Delivered(_, event) if event.message.is_none() && !is_of_referral(connection, step.id)? => {
+            Err(Error::Damaged("a notice without its message".to_owned()))
+        }
         NoticeResult::Delivered(_, event) if changed == 1 => append(connection, event).map(drop),
         _ => Ok(()),
     }
+}
+
+/// Whether a notice is of a referral: its events are filed under no message.
+fn is_of_referral(connection: &Connection, notice: Uuid) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM notices JOIN inbound ON inbound.id = notices.message WHERE notices.id = ?";
+    Ok(first(connection, sql, [notice.as_bytes()], |_| Ok(()))?.is_some())
 }
 
 fn record(row: &Row<'_>) -> Result<ReviewRecord, Error> {

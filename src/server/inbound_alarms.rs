@@ -1,0 +1,182 @@
+//! Looks after referrals of partners that no record system has collected in time.
+//!
+//! Invariant: what is done about a referral is one transaction: when it is looked at next, the notices along an agreement's escalation
+//! route, and the audit event. The notices are then delivered until they arrive. They hold ids, codes and times, nothing personal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use super::alarms::Telling;
+use super::{Service, clock};
+use crate::audit::patient_of_referral;
+use crate::disclosure::{Agreement, Escalation, Severity};
+use crate::fhir::{self, instant_text};
+use crate::handover::SLACK;
+use crate::handover::collection::{Look, Terms, look};
+use crate::identity::AgreementId;
+use crate::storage::{self, INBOUND_REFERRALS, InboundLook, InboundRecord, InboundTrouble, NewNotice};
+
+/// How often the store is asked what is due.
+const EVERY: Duration = Duration::from_millis(500);
+/// Rows taken at a time.
+const PAGE: usize = 1024;
+/// How often it is asked whether the clock was set back.
+const LOOK_BACK: Duration = Duration::from_secs(60);
+
+/// Until the gateway stops.
+pub(super) async fn watch(service: Arc<Service>, mut stopped: watch::Receiver<bool>) {
+    let (mut faulty, mut looked_back) = (false, None);
+    loop {
+        let looks_back = looked_back.is_none_or(|since: Instant| since.elapsed() >= LOOK_BACK);
+        let done = look_after(&service, looks_back).await;
+        if looks_back && done.is_ok() {
+            looked_back = Some(Instant::now());
+        }
+        if let (Err(error), false) = (&done, faulty) {
+            error!(%error, "referrals that wait could not be looked after; the next try follows");
+        }
+        faulty = done.is_err();
+        if tokio::time::timeout(EVERY, stopped.wait_for(|stop| *stop)).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Does what is due; with `looks_back` also for what came when the clock was ahead.
+async fn look_after(service: &Service, looks_back: bool) -> Result<(), storage::Error> {
+    let (store, now) = (service.gateway.store(), clock::now());
+    let mut due = store.inbound_due(now, PAGE).await?;
+    if looks_back {
+        due.extend(store.inbound_later(now + SLACK, PAGE).await?);
+    }
+    if due.is_empty() {
+        return Ok(());
+    }
+    // What came over an interface that the site has no more waits all the same.
+    let terms = service.gateway.stages().inbound.as_ref().map(|inbound| inbound.collection.clone()).unwrap_or_default();
+    for record in due {
+        if let Some(found) = look(&record, &terms, now) {
+            note(service, (&record, &terms), found, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Notes what came of looking at one referral, and tells people, once. One that was collected meanwhile is let be.
+async fn note(
+    service: &Service,
+    (record, terms): (&InboundRecord, &Terms),
+    Look { tell, due_at, next }: Look,
+    now: fhir::Instant,
+) -> Result<(), storage::Error> {
+    let gateway = &service.gateway;
+    let told = match tell {
+        Some(trouble) => {
+            let patient = patient_of_referral(gateway.store(), record).await?;
+            let event = gateway.recorder.referral_alarm((record, patient.as_ref()), (trouble, due_at), now);
+            Some((trouble, notices(service, (record, terms), (trouble, due_at), now), event))
+        }
+        None => None,
+    };
+    let noted = InboundLook { id: record.id, before: record.alert_at, due_at, next, told };
+    if gateway.store().look_at_inbound(noted).await?
+        && let Some(trouble) = tell
+    {
+        let (referral, sender) = (record.id, &record.sender);
+        warn!(%referral, %sender, %trouble, "people are told of a referral that nobody collects");
+        service.metrics.inbound_alarm(record.interface.as_str(), trouble.code());
+    }
+    Ok(())
+}
+
+/// The notices of a referral that waits.
+fn notices(
+    service: &Service,
+    (record, terms): (&InboundRecord, &Terms),
+    (trouble, due_at): (InboundTrouble, fhir::Instant),
+    now: fhir::Instant,
+) -> Vec<NewNotice> {
+    let severity = severity(record, trouble);
+    // Each is told once: what came of looking at it is not written a second time.
+    let alarm = record.id.part(&format!("referral {trouble} {}", instant_text(now)));
+    let route = route(service, (record, terms), now);
+    let of = Telling { alarm, agreement: &route, accepted_at: now, severity, at: now };
+    of.notices(service, |id, escalation, agreement, provider| {
+        Said { id, alarm, record, due_at, trouble, severity, at: now }.body(escalation, agreement, provider)
+    })
+}
+
+/// Along which agreement's escalation route people are told: the one that the site names; else one that is in force with the sender.
+/// Without any, the notice goes into the spool folder and to the log.
+fn route(service: &Service, (record, terms): (&InboundRecord, &Terms), now: fhir::Instant) -> AgreementId {
+    let stages = service.gateway.stages();
+    let with_sender = stages.agreements.iter().filter(|agreement| agreement.recipient().ods == record.sender);
+    let in_force = with_sender.filter(|agreement| agreement.not_in_force(now).is_none());
+    let own = terms.escalation.clone().or_else(|| in_force.map(|agreement| agreement.id().clone()).min());
+    own.unwrap_or_else(|| INBOUND_REFERRALS.parse().expect("they are words joined by hyphens"))
+}
+
+/// An emergency that nobody collects, and what is overdue, are critical: a person waits, and nobody knows of them.
+fn severity(record: &InboundRecord, trouble: InboundTrouble) -> Severity {
+    let emergency = record.priority.as_deref() == Some("stat");
+    match trouble {
+        InboundTrouble::Overdue => Severity::Critical,
+        InboundTrouble::NearDue | InboundTrouble::DueUnknown if emergency => Severity::Critical,
+        InboundTrouble::NearDue | InboundTrouble::DueUnknown => Severity::Major,
+    }
+}
+
+/// What one notice says.
+struct Said<'a> {
+    id: Uuid,
+    alarm: Uuid,
+    record: &'a InboundRecord,
+    due_at: fhir::Instant,
+    trouble: InboundTrouble,
+    severity: Severity,
+    at: fhir::Instant,
+}
+
+impl Said<'_> {
+    /// Ids, codes and times.
+    fn body(&self, escalation: Option<&Escalation>, agreement: Option<&Agreement>, provider: &str) -> Value {
+        let Said { id, alarm, record, due_at, trouble, severity, at } = self;
+        let hours = |escalation: &Escalation| time::Duration::hours(i64::from(escalation.hours));
+        let text = match trouble {
+            InboundTrouble::NearDue => {
+                "No record system has collected a referral, and the time to do so is nearly over."
+            }
+            InboundTrouble::Overdue => "No record system has collected a referral, and the time to do so is over.",
+            InboundTrouble::DueUnknown => {
+                "No record system has collected a referral, and the clock was set back since it came: its time may be over."
+            }
+        };
+        json!({
+            "kind": format!("referral-{trouble}"),
+            "incident": alarm.to_string(),
+            "notice": id.to_string(),
+            "severity": severity.word(),
+            "opened": instant_text(*at),
+            "contact": escalation.map(|escalation| escalation.contact.as_str()),
+            "respondBy": escalation.map(|escalation| instant_text(*at + hours(escalation))),
+            "provider": provider,
+            "sender": record.sender.as_str(),
+            "interface": record.interface.as_str(),
+            "agreement": agreement.map(|agreement| json!({ "id": agreement.id().as_str(), "version": agreement.version() })),
+            "referral": record.id.to_string(),
+            "message": record.bundle.to_string(),
+            "priority": record.priority,
+            "state": record.state(),
+            "receivedAt": instant_text(record.received_at),
+            "collectBy": instant_text(*due_at),
+            "text": text,
+            "hint": "see why the record system does not collect it: `GET /inbound` lists what waits, `GET /inbound/{id}` shows it",
+        })
+    }
+}
