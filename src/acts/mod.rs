@@ -8,6 +8,7 @@
 pub mod erasure;
 pub mod own_decision;
 pub mod message;
+pub mod notice;
 pub mod review;
 pub mod spool;
 pub mod token;
