@@ -27,7 +27,7 @@ const WORDS: &str = "Synthia Words is known to another team";
 
 /// A site whose handovers are to be accepted in so many seconds, and whose people are to be reached in so many more.
 fn site(accept: f64, contact: f64) -> DemoSite {
-    let site = DemoSite::new();
+    let site = DemoSite::new().without_clocks();
     let (accept, contact) = (accept / 60.0, contact / 60.0);
     change(&site, "gateway/weir.toml", |text| {
         format!(
@@ -572,7 +572,7 @@ fn list_as(site: &DemoSite, who: &str) -> String {
 
 #[test]
 fn an_interface_without_clocks_asks_nobody_to_take_responsibility() {
-    let site = DemoSite::new();
+    let site = DemoSite::new().without_clocks();
     let _trust = site.start_partner("trust", &[]);
     let bench = Bench::of(site);
     let sent = bench.post("/records/crisis-escalation", &[JSON], bench.site.record(RECORD)).json();
