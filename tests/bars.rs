@@ -243,13 +243,19 @@ fn a_partner_accepts_later_and_the_message_is_acknowledged() {
 }
 
 #[test]
-fn a_partner_rejects_or_asks_later_and_the_provider_sees_why() {
+fn a_partner_rejects_fails_or_asks_later_and_the_provider_sees_why() {
     for (how, reason, note, answer) in [
         (
             "reject",
             "partner-refused",
             "no-capacity: the receiving team has no capacity",
-            json!({"verdict": "rejected", "reasons": ["business-rule", "no-capacity"], "asksFor": []}),
+            json!({"verdict": "rejected", "reasons": ["no-capacity"], "asksFor": []}),
+        ),
+        (
+            "fail",
+            "partner-refused",
+            "the partner's system could not process it, with (exception)",
+            json!({"verdict": "failed", "code": "fatal-error", "reasons": ["exception"], "asksFor": []}),
         ),
         (
             "ask",
@@ -268,8 +274,10 @@ fn a_partner_rejects_or_asks_later_and_the_provider_sees_why() {
         for (member, value) in answer.as_object().expect("an object") {
             assert_eq!(&shown["answers"][0][member], value, "{how}: {shown}");
         }
-        let words = "telephone number";
-        assert!(!String::from_utf8_lossy(&site.stored_and_logged()).contains(words), "words are sealed and not logged");
+        let kept = String::from_utf8_lossy(&site.stored_and_logged()).into_owned();
+        for words in ["telephone number", "cannot take the referral", "cannot be processed"] {
+            assert!(!kept.contains(words), "words are sealed and not logged: {words}");
+        }
         trust.kill();
         ends_well(&site, gateway);
     }
@@ -319,8 +327,8 @@ fn a_response_counts_once_and_for_its_own_message_alone() {
     late["timestamp"] = json!("2020-01-01T00:00:00Z");
     assert_eq!(trust.send(&late).status, 200);
     assert_eq!(show(&site, &id)["state"], "acknowledged");
-    let rejected = trust.send(&trust.response(&bundle, ResponseCode::FatalError));
-    assert_eq!(rejected.status, 200);
+    let failed = trust.send(&trust.response(&bundle, ResponseCode::FatalError));
+    assert_eq!(failed.status, 200);
     let shown = wait_until(&site, &id, "refused");
     assert_eq!(shown["answers"].as_array().map(Vec::len), Some(3));
     assert!(refusals(&site).iter().any(|(_, reason)| reason == "unknown-message"), "{:?}", refusals(&site));

@@ -181,10 +181,20 @@ impl Partner<'_> {
         self.bench.runtime.block_on(exchange).expect("the gateway answers")
     }
 
-    fn respond(&self, (bundle, task): (&str, &str), code: ResponseCode, members: &Value) -> Answer {
+    fn respond(&self, of: (&str, &str), code: ResponseCode, members: &Value) -> Answer {
+        self.respond_at(OffsetDateTime::now_utc(), of, code, members)
+    }
+
+    fn respond_at(
+        &self,
+        timestamp: OffsetDateTime,
+        (bundle, task): (&str, &str),
+        code: ResponseCode,
+        members: &Value,
+    ) -> Answer {
         let response = Response {
             id: Uuid::new_v4(),
-            timestamp: OffsetDateTime::now_utc(),
+            timestamp,
             answers: bundle,
             code,
             event: "servicerequest-response",
@@ -370,16 +380,8 @@ fn the_demos_partner_accepts_reaches_the_person_and_rejects_on_the_command_line(
     assert_eq!((&shown["holder"]["organisation"], &shown["handover"]["state"]), (&"DEMOP".into(), &"rejected".into()));
     let last = &shown["history"][2];
     assert_eq!((&last["reasons"], &last["words"]), (&json!(["no-capacity"]), &WORDS.into()));
-    assert_eq!(
-        bench.get(&format!("/messages/{third}"), &[]).json()["state"],
-        "acknowledged",
-        "its application took it"
-    );
+    assert_eq!(message_state(bench, &third), "acknowledged", "its application took it");
     wait_for("people to be told", || kinds(site) == ["handover-rejected"]);
-    let (done, said) = run(site, "trust", &["accept", &third, "--by", "Crisis Team North"]);
-    assert!(!done && said["codes"].to_string().contains("conflict"), "it was decided before: {said}");
-    let (done, shown) = run(site, "gateway", &["show", &third]);
-    assert!(done && shown["history"][2]["words"] == WORDS, "{shown}");
     let unknown = run_error(site, &["accept", &Uuid::new_v4().to_string(), "--by", "x"]);
     assert!(unknown.contains("there is no message"), "{unknown}");
     let bad = run_error(site, &["reject", id, "--reason", "busy"]);
@@ -390,6 +392,23 @@ fn the_demos_partner_accepts_reaches_the_person_and_rejects_on_the_command_line(
     for text in [WORDS, "Nurse Example", "Crisis Team North"] {
         assert!(!kept.contains(text) && !notices.contains(text), "{text} lies in clear");
     }
+}
+
+/// Someone of the sender sends a message again; whether the gateway did it.
+fn retry(bench: &Bench, id: &str, why: &str) -> bool {
+    let mut command = weir();
+    command.args(["messages", "retry", id, "--why", why, "--as", "demo-owner", "--format", "json", "--site"]);
+    let done = command.arg(bench.site.gateway_folder()).output().expect("weir runs");
+    done.status.success() && json_of(&done)["act"] == "performed"
+}
+
+/// How often the Trust got a message.
+fn arrivals(bench: &Bench, id: &str) -> usize {
+    bench.site.arrivals("trust").iter().filter(|it| it["request"] == id).count()
+}
+
+fn message_state(bench: &Bench, id: &str) -> String {
+    bench.get(&format!("/messages/{id}"), &[]).json()["state"].as_str().unwrap_or_default().to_owned()
 }
 
 fn run_error(site: &DemoSite, arguments: &[&str]) -> String {
@@ -473,7 +492,7 @@ fn a_person_who_is_not_reached_in_time_is_told_of_and_stays_with_the_team() {
 }
 
 #[test]
-fn the_first_decision_counts_and_what_contradicts_it_is_told() {
+fn what_a_team_took_is_not_given_back_by_an_answer_and_what_contradicts_it_is_told() {
     let delivered = deliver(site(HOUR, HOUR));
     let Delivered { bench, id, bundle, task, .. } = &delivered;
     let partner = trust(bench);
@@ -484,45 +503,80 @@ fn the_first_decision_counts_and_what_contradicts_it_is_told() {
     assert_eq!(show(bench, id), once, "changes nothing");
     assert_eq!(told(&respond(&rejected())), is(409, "conflict"));
     assert_eq!(show(bench, id), once, "the team still holds it");
-    assert_eq!(bench.get(&format!("/messages/{id}"), &[]).json()["state"], "acknowledged");
+    assert_eq!(message_state(bench, id), "acknowledged");
     wait_for("people to be told", || kinds(&bench.site) == ["handover-conflict"]);
-    let fatal = partner.respond((bundle, task), ResponseCode::FatalError, &rejected());
-    assert_eq!(told(&fatal), is(409, "conflict"));
+    let fatal = partner.respond((bundle, task), ResponseCode::FatalError, &json!({ "status": "requested" }));
+    assert_eq!(told(&fatal), is(409, "conflict"), "its system did process what its team took");
+    assert_eq!((show(bench, id), &*message_state(bench, id)), (once, "acknowledged"));
     wait_for("people to be told again: it is another answer", || kinds(&bench.site).len() == 2);
+    let long_ago = OffsetDateTime::now_utc() - Duration::hours(1);
+    let stale =
+        partner.respond_at(long_ago, (bundle, task), ResponseCode::FatalError, &json!({ "status": "requested" }));
+    assert_eq!(stale.status, 200, "it was written before the team took it, and says nothing against that");
     let answers = bench.get(&format!("/messages/{id}"), &[]).json()["answers"].clone();
     let did: Vec<_> = answers.as_array().expect("answers").iter().map(|answer| answer["handover"].clone()).collect();
-    assert_eq!(did, ["accepted".into(), Value::Null, "conflict".into(), "conflict".into()]);
-
-    let (second, bundle, task) = one_more(bench, 1);
-    assert_eq!(partner.put(&task, &rejected()).status, 200);
-    let refused = partner.put(&task, &accepted("Crisis Team North"));
-    assert_eq!(told(&refused), is(409, "conflict"));
-    assert_eq!(told(&partner.put(&task, &accepted("Crisis Team North"))), is(409, "conflict"), "the same again too");
-    assert_eq!(partner.respond((&bundle, &task), ResponseCode::Ok, &rejected()).status, 200, "it says nothing new");
-    let shown = show(bench, &second);
-    assert_eq!((&shown["handover"]["state"], &shown["holder"]["organisation"]), (&"rejected".into(), &"DEMOP".into()));
-    wait_for("people to be told of both", || kinds(&bench.site).len() == 4);
+    assert_eq!(did, ["accepted".into(), Value::Null, "conflict".into(), "conflict".into(), Value::Null]);
     std::thread::sleep(std::time::Duration::from_millis(1200));
-    let mut told = kinds(&bench.site);
-    told.sort();
-    let conflict = "handover-conflict";
-    assert_eq!(told, [conflict, conflict, conflict, "handover-rejected"]);
+    assert_eq!(kinds(&bench.site), ["handover-conflict", "handover-conflict"]);
+    ends_well(delivered);
+}
+
+/// FHIR R4, response-code: a fatal-error is the word of the system that received the message; task-status: so is `failed`.
+#[test]
+fn what_a_system_could_not_process_no_team_has_rejected() {
+    let delivered = deliver(site(20.0, HOUR));
+    let Delivered { bench, id, bundle, task, .. } = &delivered;
+    let partner = trust(bench);
+    let answer = partner.respond((bundle, task), ResponseCode::FatalError, &rejected());
+    assert_eq!(answer.status, 200, "{}", answer.json());
+    wait_for("people to be told at once", || kinds(&bench.site).contains(&"delivery-refused".to_owned()));
+    let (waits, shown) = (["waiting", "near-due", "overdue"], show(bench, id));
+    assert!(waits.contains(&shown["handover"]["state"].as_str().unwrap_or_default()), "{shown}");
+    assert_eq!(shown["holder"], json!({ "organisation": "DEMOP" }));
+    let message = bench.get(&format!("/messages/{id}"), &[]).json();
+    assert_eq!((&message["state"], &message["answers"][0]["verdict"]), (&"refused".into(), &"failed".into()));
+    assert_eq!(message["answers"][0]["handover"], Value::Null, "{message}");
+    let note = message["note"].as_str().expect("a note");
+    assert!(note.contains("the partner's system could not process it"), "{note}");
+
+    let (second, _, task) = one_more(bench, 1);
+    assert_eq!(partner.put(&task, &json!({ "status": "failed" })).status, 200);
+    assert!(waits.contains(&&*state(bench, &second)) && message_state(bench, &second) == "refused");
+
+    let is_told = |kind: &str| kinds(&bench.site).iter().filter(|it| *it == kind).count() == 2;
+    wait_for("the clocks to run out all the same", || is_told("handover-overdue") && is_told("delivery-refused"));
+    assert!(!kinds(&bench.site).contains(&"handover-rejected".to_owned()), "{:?}", kinds(&bench.site));
+    assert!(retry(bench, id, "partner-fixed"), "the partner mended its system");
+    wait_for("it to arrive again", || arrivals(bench, id) == 2);
+    let (done, said) = run(&bench.site, "trust", &["accept", id, "--by", "Crisis Team North"]);
+    assert!(done, "{said}");
+    let moments = moments(&show(bench, id));
+    let (first, last) = (moments.get(1).map(String::as_str), moments.last().map(String::as_str));
+    assert_eq!((first, last), (Some("waiting DEMOP"), Some("accepted DEMOT Crisis Team North")));
+    let others = moments.iter().filter(|moment| moment.starts_with("rejected") || moment.starts_with("resent"));
+    assert_eq!(others.count(), 0, "nobody rejected it, so that sending it again opens nothing: {moments:?}");
+    assert_eq!(message_state(bench, id), "acknowledged");
     ends_well(delivered);
 }
 
 #[test]
-fn a_receiver_that_refuses_later_rejects_and_people_are_told_once() {
-    let site = site(HOUR, HOUR);
-    change(&site, "gateway/partners/trust.toml", |text| format!("{text}answers_later = true\n"));
-    let delivered = deliver_with(site, &["--answer-later", "reject"]);
-    let Delivered { bench, id, .. } = &delivered;
-    wait_for("the handover to be rejected", || state(bench, id) == "rejected");
-    assert_eq!(bench.get(&format!("/messages/{id}"), &[]).json()["state"], "refused");
-    assert_eq!(show(bench, id)["history"][2]["reasons"], json!(["business-rule", "no-capacity"]));
-    wait_for("people to be told", || kinds(&bench.site) == ["handover-rejected"]);
-    std::thread::sleep(std::time::Duration::from_millis(1500));
-    assert_eq!(kinds(&bench.site), ["handover-rejected"], "not of the refusal besides");
-    ends_well(delivered);
+fn the_reference_receiver_rejects_as_its_team_and_fails_as_its_system() {
+    for (how, state_of_message, state_of_handover, reasons, notice) in [
+        ("reject", "acknowledged", "rejected", json!(["no-capacity"]), "handover-rejected"),
+        ("fail", "refused", "waiting", json!(["exception"]), "delivery-refused"),
+    ] {
+        let site = site(HOUR, HOUR);
+        change(&site, "gateway/partners/trust.toml", |text| format!("{text}answers_later = true\n"));
+        let delivered = deliver_with(site, &["--answer-later", how]);
+        let Delivered { bench, id, .. } = &delivered;
+        wait_for("people to be told", || kinds(&bench.site) == [notice]);
+        assert_eq!((&*message_state(bench, id), &*state(bench, id)), (state_of_message, state_of_handover), "{how}");
+        let answers = bench.get(&format!("/messages/{id}"), &[]).json()["answers"].clone();
+        assert_eq!(answers[0]["reasons"], reasons);
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        assert_eq!(kinds(&bench.site), [notice], "once");
+        ends_well(delivered);
+    }
 }
 
 #[test]

@@ -17,8 +17,8 @@ use crate::audit::{Answer, Terms};
 use crate::delivery::mesh::{Kind, Outside};
 use crate::delivery::{Health, Lane};
 use crate::fhir::handover::{self, Said};
-use crate::fhir::message::{Message, ResponseCode, TASK};
-use crate::fhir::response::KNOWN_REASONS;
+use crate::fhir::message::{Message, TASK};
+use crate::fhir::response::{self, Decision, KNOWN_REASONS};
 use crate::fhir::{Document, Instant, Limits, latest_instant};
 use crate::identity::digest::sha_256;
 use crate::identity::{MessageId, PartyId};
@@ -78,6 +78,9 @@ impl NotOurs {
         }
     }
 }
+
+/// The verdict of an answer by which the receiving team does not take the referral.
+const REJECTED: &str = "rejected";
 
 /// How often an answer is judged anew because its message moved on meanwhile.
 const TRIES: usize = 5;
@@ -153,8 +156,6 @@ struct Incoming<'a> {
     says: Says,
     /// What it says of the handover.
     said: Said,
-    /// Whether the partner's application processed it without an error.
-    is_ok: bool,
     /// Whether it is an update of a Task.
     is_update: bool,
     now: Instant,
@@ -182,7 +183,6 @@ impl<'a> Incoming<'a> {
             written_at: message.timestamp().and_then(|text| latest_instant(&text)).map(|at| at.min(now)),
             says: says(&late, message.response_code()?.code()),
             said: decided(&late, handover::said(answer, now)),
-            is_ok: message.response_code() == Some(ResponseCode::Ok),
             is_update: false,
             late,
             now,
@@ -195,10 +195,11 @@ impl<'a> Incoming<'a> {
         now: Instant,
     ) -> Incoming<'a> {
         let (said, status) = (handover::said(task, now), handover::status(task).unwrap_or_default());
-        let late = match said.takes {
-            Some(false) => Late::No(said.reasons.clone()),
-            None if status == "on-hold" => Late::Missing(vec![]),
-            _ => Late::Yes(vec![]),
+        let late = match response::decision(task) {
+            Some(Decision::Rejected) => Late::No(said.reasons.clone()),
+            Some(Decision::Failed) => Late::Failed(response::reasons(task)),
+            Some(Decision::OnHold) => Late::Missing(vec![]),
+            None => Late::Yes(vec![]),
         };
         let digest = sha_256(task.source().as_bytes());
         // The same update again is the same answer.
@@ -213,7 +214,6 @@ impl<'a> Incoming<'a> {
             written_at: Some(now),
             says: says(&late, status),
             said: decided(&late, said),
-            is_ok: true,
             is_update: true,
             late,
             now,
@@ -227,7 +227,8 @@ impl<'a> Incoming<'a> {
             id: &self.id,
             digest: &self.digest,
             said: &self.said,
-            shows_arrival: self.late != Late::Again,
+            fails: matches!(self.late, Late::Failed(_)),
+            shows_arrival: !matches!(self.late, Late::Again | Late::Failed(_)),
             is_latest: true,
             now: self.now,
         }
@@ -238,9 +239,9 @@ impl<'a> Incoming<'a> {
     fn ended(&self, has_handover: bool) -> (Ended, &'static [State]) {
         use State::{Acknowledged, Dead, Delivered, InFlight, Queued, Refused};
         match &self.late {
-            Late::No(why) if has_handover && self.is_ok => {
+            Late::No(why) if has_handover => {
                 let note = format!("acknowledged; the receiving team rejected the handover with {}", in_words(why));
-                (Ended::new(Acknowledged, "acknowledged", note), &[Delivered, Queued, InFlight, Dead])
+                (Ended::new(Acknowledged, "acknowledged", note), &[Delivered, Queued, InFlight, Dead, Refused])
             }
             Late::Yes(asks) if asks.is_empty() => (
                 Ended::new(Acknowledged, "acknowledged", "acknowledged"),
@@ -260,6 +261,10 @@ impl<'a> Incoming<'a> {
                 let note = format!("the partner refused it with {}", in_words(why));
                 (Ended::new(Refused, "partner-refused", note), &[Delivered, Queued, InFlight, Dead, Acknowledged])
             }
+            Late::Failed(why) => {
+                let note = format!("the partner's system could not process it, with {}", in_words(why));
+                (Ended::new(Refused, "partner-refused", note), &[Delivered, Queued, InFlight, Dead, Acknowledged])
+            }
         }
     }
 }
@@ -269,17 +274,18 @@ fn says(late: &Late, code: &str) -> Says {
         Late::Yes(asks) => ("accepted", vec![], asks.clone()),
         Late::Again => ("try-again", vec![], vec![]),
         Late::Missing(asks) => ("information-missing", vec![], asks.clone()),
-        Late::No(why) => ("rejected", why.clone(), vec![]),
+        Late::No(why) => (REJECTED, why.clone(), vec![]),
+        Late::Failed(why) => ("failed", why.clone(), vec![]),
     };
     Says { verdict: verdict.to_owned(), code: code.to_owned(), reasons, asks_for, handover: None }
 }
 
-/// What an answer says of the handover: one that refuses the message rejects it, one that asks for more decides nothing.
+/// What an answer says of the handover. Only a team decides: a system that could not process the message, or asks for more, does not.
 fn decided(late: &Late, said: Said) -> Said {
     match late {
         Late::Yes(_) => said,
         Late::No(why) => Said { takes: Some(false), reasons: why.clone(), ..Said::default() },
-        Late::Again | Late::Missing(_) => Said::default(),
+        Late::Again | Late::Missing(_) | Late::Failed(_) => Said::default(),
     }
 }
 

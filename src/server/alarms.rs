@@ -20,7 +20,7 @@ use crate::audit::patient_of;
 use crate::delivery::deadline::{self, Alarm, Trouble};
 use crate::disclosure::{Agreement, Severity};
 use crate::fhir::{self, instant_text};
-use crate::storage::{self, HandoverState, MessageRecord, NewNotice, Raised};
+use crate::storage::{self, MessageRecord, NewNotice, Raised};
 
 /// How often the store is asked what is due.
 const EVERY: Duration = Duration::from_millis(500);
@@ -61,23 +61,10 @@ async fn raise_due(service: &Service, looks_back: bool) -> Result<bool, storage:
     for record in due {
         let routes = service.gateway.lanes(&record.recipient).len();
         if let Some(alarm) = deadline::alarm(&record, routes, now) {
-            let alarm = unless_handed(service, &record, alarm).await?;
             all &= raise(service, &record, alarm, now).await?;
         }
     }
     Ok(all)
-}
-
-/// People are told of a refusal once: of one by which the receiving team rejected the handover they are told as of that.
-async fn unless_handed(service: &Service, record: &MessageRecord, alarm: Alarm) -> Result<Alarm, storage::Error> {
-    if alarm.tell != Some(Trouble::Refused) {
-        return Ok(alarm);
-    }
-    let handover = service.gateway.store().handover(record.id).await?;
-    // A later refusal, of a message that was sent again, is another.
-    let is_told = handover
-        .is_some_and(|it| it.handover.state == HandoverState::Rejected && it.handover.since >= record.updated_at);
-    Ok(if is_told { Alarm { tell: None, ..alarm } } else { alarm })
 }
 
 /// Does what is to be done about one message. Whether it was: not when it moved on meanwhile.
