@@ -580,6 +580,125 @@ fn the_reference_receiver_rejects_as_its_team_and_fails_as_its_system() {
 }
 
 #[test]
+fn a_rejected_handover_waits_anew_when_the_message_is_sent_again() {
+    let delivered = deliver(site(HOUR, HOUR));
+    let Delivered { bench, id, bundle, task, .. } = &delivered;
+    assert!(!retry(bench, id, "partner-asked"), "it arrived, and nobody rejected it");
+    let (done, said) = run(&bench.site, "trust", &["reject", id, "--reason", "no-capacity", "--words", WORDS]);
+    assert!(done, "{said}");
+    wait_for("people to be told", || kinds(&bench.site) == ["handover-rejected"]);
+    let first = show(bench, id)["handover"].clone();
+    assert!(retry(bench, id, "partner-asked"), "the Trust has a bed after all");
+    wait_for("it to arrive again", || arrivals(bench, id) == 2);
+    wait_for("it to be acknowledged", || message_state(bench, id) == "acknowledged");
+    let again = show(bench, id)["handover"].clone();
+    assert_eq!((&again["state"], &again["holder"]), (&"waiting".into(), &"DEMOP".into()));
+    assert!(again["acceptBy"].as_str() > first["acceptBy"].as_str(), "its clock began anew: {first} {again}");
+
+    // What was written before the rejection says nothing of the new attempt.
+    let (partner, long_ago) = (trust(bench), OffsetDateTime::now_utc() - Duration::hours(1));
+    let stale = |members: &Value| partner.respond_at(long_ago, (bundle, task), ResponseCode::Ok, members);
+    assert_eq!(stale(&rejected()).status, 200);
+    assert_eq!(told(&stale(&accepted("Crisis Team North"))), is(409, "conflict"), "the rejection came after it");
+    assert_eq!(state(bench, id), "waiting");
+
+    let (done, said) = run(&bench.site, "trust", &["accept", id, "--by", "Crisis Team South"]);
+    assert!(done, "{said}");
+    let shown = show(bench, id);
+    let expected = [
+        "message-accepted DEMOP",
+        "waiting DEMOP",
+        "rejected DEMOP",
+        "resent DEMOP",
+        "accepted DEMOT Crisis Team South",
+    ];
+    assert_eq!(moments(&shown), expected);
+    let [_, waiting, rejection, resent, acceptance] = &shown["history"].as_array().expect("a history")[..] else {
+        panic!("{shown}")
+    };
+    assert_eq!((&rejection["by"]["organisation"], &rejection["reasons"]), (&"DEMOT".into(), &json!(["no-capacity"])));
+    assert_eq!(resent["by"], json!({ "organisation": "DEMOP", "principal": "demo-owner" }));
+    assert_eq!(resent["why"], "partner-asked");
+    let order = [waiting, rejection, resent, acceptance].map(|moment| moment["since"].as_str().expect("a time"));
+    assert!(order.is_sorted(), "{order:?}");
+    let log = bench.site.audit_events();
+    for moment in [waiting, rejection, resent, acceptance] {
+        let event = log.iter().find(|event| event["id"] == moment["evidence"]["auditEvent"]);
+        assert!(event.is_some_and(|it| it.to_string().contains("handover-changed")), "{moment}");
+    }
+    let (_, text) = shown_text(&bench.site, id);
+    assert!(text.contains("resent by demo-owner: partner-asked, DEMOP"), "{text}");
+    assert!(text.contains("rejected by DEMOT (no-capacity)"), "{text}");
+    let ids = bench.site.arrivals("trust").into_iter().filter(|it| it["request"] == id.as_str());
+    assert!(ids.map(|it| it["id"].clone()).all(|it| it == bundle.as_str()), "it is the same message");
+    let mut told = kinds(&bench.site);
+    told.sort();
+    assert_eq!(told, ["handover-conflict", "handover-rejected"], "of what the sender asked for nobody is told");
+    ends_well(delivered);
+}
+
+fn shown_text(site: &DemoSite, id: &str) -> (bool, String) {
+    let mut command = weir();
+    command.args(["handover", "show", id, "--site"]).arg(site.gateway_folder());
+    let done = command.output().expect("weir runs");
+    (done.status.success(), String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+#[test]
+fn the_same_update_of_a_task_is_news_after_the_message_was_sent_again() {
+    let delivered = deliver(site(HOUR, HOUR));
+    let Delivered { bench, id, task, .. } = &delivered;
+    let partner = trust(bench);
+    for round in 1..=2 {
+        assert_eq!(partner.put(task, &rejected()).status, 200);
+        assert_eq!(state(bench, id), "rejected", "round {round}");
+        assert_eq!(partner.put(task, &rejected()).status, 200, "the same again says nothing new");
+        assert!(retry(bench, id, "try-again"));
+        wait_for("it to arrive again", || arrivals(bench, id) == round + 1);
+        wait_for("it to be acknowledged", || message_state(bench, id) == "acknowledged");
+        assert_eq!(state(bench, id), "waiting", "round {round}");
+    }
+    assert_eq!(partner.put(task, &accepted("Crisis Team North")).status, 200);
+    let expected = ["waiting", "rejected", "resent", "rejected", "resent", "accepted"];
+    let shown = show(bench, id);
+    let because: Vec<_> = shown["history"].as_array().expect("a history").iter().map(|it| &it["because"]).collect();
+    assert_eq!(because[1..], expected);
+    ends_well(delivered);
+}
+
+#[test]
+fn a_later_word_of_the_team_takes_what_it_rejected_and_people_are_told() {
+    let delivered = deliver(site(HOUR, HOUR));
+    let Delivered { bench, id, bundle, task, .. } = &delivered;
+    let partner = trust(bench);
+    assert_eq!(partner.respond((bundle, task), ResponseCode::Ok, &rejected()).status, 200);
+    wait_for("people to be told", || kinds(&bench.site) == ["handover-rejected"]);
+    let long_ago = OffsetDateTime::now_utc() - Duration::hours(1);
+    let stale = partner.respond_at(long_ago, (bundle, task), ResponseCode::Ok, &accepted("Crisis Team North"));
+    assert_eq!(told(&stale), is(409, "conflict"), "the rejection is the later word");
+    let shown = show(bench, id);
+    assert_eq!((&shown["handover"]["state"], &shown["holder"]["organisation"]), (&"rejected".into(), &"DEMOP".into()));
+    let nobody = partner.respond((bundle, task), ResponseCode::Ok, &json!({ "status": "accepted" }));
+    assert_eq!(told(&nobody), is(422, "required"), "also now an acceptance says who");
+
+    let (done, said) = run(&bench.site, "trust", &["accept", id, "--by", "Crisis Team North"]);
+    assert!(done, "{said}");
+    let expected = ["waiting DEMOP", "rejected DEMOP", "accepted DEMOT Crisis Team North"];
+    assert_eq!(moments(&show(bench, id))[1..], expected);
+    wait_for("people to be told: another team may be on its way", || kinds(&bench.site).len() == 3);
+    let notices = spooled(&bench.site);
+    let after = notices.iter().find(|it| it["kind"] == "handover-accepted-after-rejection");
+    let after = after.unwrap_or_else(|| panic!("{notices:?}"));
+    assert_eq!(
+        (&after["holder"], &after["severity"], &after["message"]),
+        (&"DEMOT".into(), &"critical".into(), &id.as_str().into())
+    );
+    assert!(!retry(bench, id, "try-again"), "the team holds it");
+    assert_eq!(told(&partner.put(task, &rejected())), is(409, "conflict"), "and does not give it back by an answer");
+    ends_well(delivered);
+}
+
+#[test]
 fn a_message_that_is_cancelled_is_handed_over_no_more() {
     let site = site(HOUR, HOUR);
     change(&site, "gateway/partners/trust.toml", |text| format!("{text}answers_later = true\n"));

@@ -276,12 +276,21 @@ fn text(told: &Value) -> String {
         let words = moment["words"].as_str().map(|words| format!(": \"{words}\"")).unwrap_or_default();
         let (since, because) = (plain(&moment["since"]), plain(&moment["because"]));
         format!(
-            "moment     {since}  {because}{why}{words}, {} (event {}{answer})",
+            "moment     {since}  {because}{}{why}{words}, {} (event {}{answer})",
+            by(moment),
             holder(&moment["holder"]),
             evidence["event"]
         )
     }));
     lines.join("\n")
+}
+
+/// Who took a step that is none of the holder's, and why, if a person of the sender did.
+fn by(moment: &Value) -> String {
+    let by = &moment["by"];
+    let why = moment["why"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+    let who = by["principal"].as_str().map_or_else(|| holder(by), str::to_owned);
+    if who.is_empty() { String::new() } else { format!(" by {who}{why}") }
 }
 
 fn plain(value: &Value) -> &str {

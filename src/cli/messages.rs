@@ -30,7 +30,7 @@ pub(super) enum Verb {
     Show(Show),
     /// Show what is not sent again unless a person decides so: dead letters, and what partners refused
     Dead(Dead),
-    /// Send a message again that waits, was refused or is dead: the same message, with the same ids
+    /// Send a message again that waits, was refused or is dead, or whose handover was rejected: the same message, with the same ids
     Retry(Decide),
     /// Decide that a message is not to be sent
     Cancel(Decide),
@@ -282,8 +282,9 @@ fn decide(arguments: &Decide, action: Action, output: &Output) -> anyhow::Result
         output.remark(&format!("there is no message {message} in this site"));
         return Ok(Answer::No);
     };
+    let handover = runtime.block_on(store.handover(message))?.map(|it| it.handover.state);
     let (may, deed, verb) = match action {
-        Action::RetryMessage => (may_retry(before.state), Deed::RetryMessage { message, why }, "sent again"),
+        Action::RetryMessage => (may_retry(before.state, handover), Deed::RetryMessage { message, why }, "sent again"),
         _ => (may_cancel(before.state), Deed::CancelMessage { message, why }, "cancelled"),
     };
     let told = |state: State, act: &str, words: String| {

@@ -50,18 +50,22 @@ pub async fn responsibility(store: &dyn Store, record: &MessageRecord) -> Result
     let mut history = vec![first];
     let mut owner = Value::Null;
     for entry in &entries {
+        let event = events.iter().find(|event| event.seq == entry.event);
         let basis = answers.iter().find(|answer| Some(answer.slot) == entry.answer);
         let answer = match basis {
             Some(basis) => opened(store, basis).await?,
             None => None,
         };
-        if let Some(named) = answer.as_ref().and_then(|answer| said(answer, entry.at).owner) {
-            owner = shown(&named);
-        } else if basis.is_some() && answer.is_none() {
-            owner = json!({ "erased": true });
+        let named = match answer.as_ref() {
+            Some(answer) => said(answer, entry.at).owner.as_ref().map_or(Value::Null, shown),
+            None if basis.is_some() => json!({ "erased": true }),
+            None => Value::Null,
+        };
+        if entry.state.is_taken() && !named.is_null() {
+            owner = named.clone();
         }
-        let event = events.iter().find(|event| event.seq == entry.event);
-        history.push(moment(record, entry, (&owner, event), (basis, answer.as_ref())));
+        let of_it = (basis, answer.as_ref());
+        history.push(moment(record, (entry, event), (&owner, &named), of_it));
     }
     let now = history.last().cloned().unwrap_or_default();
     Ok(json!({
@@ -72,28 +76,39 @@ pub async fn responsibility(store: &dyn Store, record: &MessageRecord) -> Result
     }))
 }
 
-/// One moment of the history.
+/// One moment of the history. `owner` holds it, where the receiving team does, and `named` is who the answer of the moment names.
 fn moment(
     record: &MessageRecord,
-    entry: &HandoverEntry,
-    (owner, event): (&Value, Option<&StoredEvent>),
+    (entry, event): (&HandoverEntry, Option<&StoredEvent>),
+    (owner, named): (&Value, &Value),
     (basis, answer): (Option<&AnswerRecord>, Option<&Document>),
 ) -> Value {
     let holder = match entry.state.is_taken() {
         true => json!({ "organisation": record.recipient.as_str(), "owner": owner }),
         false => json!({ "organisation": record.sender.as_str() }),
     };
+    let said = event.and_then(|stored| RecordedEvent::read(&stored.event.bytes));
+    let person = said.as_ref().and_then(RecordedEvent::operator);
+    let because = match person {
+        Some(_) if entry.state == HandoverState::Waiting => "resent",
+        _ => entry.state.code(),
+    };
     let mut moment = json!({
         "since": instant_text(entry.at),
         "holder": holder,
-        "because": entry.state.code(),
+        "because": because,
         "evidence": {
             "event": entry.event,
             "auditEvent": event.and_then(audit_event),
             "answer": basis.map(|basis| basis.id.as_str()),
         },
     });
+    if let Some(person) = person {
+        moment["by"] = json!({ "organisation": record.sender.as_str(), "principal": person });
+        moment["why"] = json!(said.as_ref().and_then(|said| said.detail("reason")));
+    }
     if entry.state == HandoverState::Rejected {
+        moment["by"] = json!({ "organisation": record.recipient.as_str(), "owner": named });
         moment["reasons"] = json!(basis.map(|basis| &basis.says.reasons));
         moment["words"] = json!(answer.and_then(words));
     }

@@ -70,7 +70,7 @@ coded! {
         ReadReviews = "read-reviews",
         /// Completes the review of a sharing without consent.
         CompleteReview = "complete-review",
-        /// Sends a message again that waits, was refused or was given up.
+        /// Sends a message again that waits, was refused or was given up, or whose handover was rejected.
         RetryMessage = "retry-message",
         /// Decides that a message is not to be sent.
         CancelMessage = "cancel-message",

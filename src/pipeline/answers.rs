@@ -230,6 +230,7 @@ impl<'a> Incoming<'a> {
             fails: matches!(self.late, Late::Failed(_)),
             shows_arrival: !matches!(self.late, Late::Again | Late::Failed(_)),
             is_latest: true,
+            is_overtaken: false,
             now: self.now,
         }
     }
@@ -321,6 +322,20 @@ async fn find<'g>(
     Ok(lane.map(|lane| (record.clone(), &**lane)).ok_or((Some(record.id), NotOurs::Unknown)))
 }
 
+/// Whether an update of a Task that is known says something new: another one came after it, or the message was sent again.
+async fn is_news(
+    gateway: &Gateway,
+    message: MessageId,
+    (known, id): (&[AnswerRecord], &str),
+) -> Result<bool, storage::Error> {
+    let Some(place) = known.iter().rposition(|known| known.id == id) else { return Ok(false) };
+    if place + 1 < known.len() {
+        return Ok(true);
+    }
+    let handover = gateway.store().handover(message).await?;
+    Ok(handover.is_some_and(|it| it.handover.opened_at > known[place].received_at))
+}
+
 /// The id of an update that came before, as the next answer.
 fn renewed(id: &str, answers: usize) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{id} {answers}").as_bytes()).to_string()
@@ -334,10 +349,11 @@ async fn keep(
     record: MessageRecord,
 ) -> Result<Taken, storage::Error> {
     let known = gateway.store().answers_of(record.id).await?;
-    // The same update of a Task after another one is news again.
-    let is_old = incoming.is_update && known.iter().rev().skip(1).any(|it| it.id == incoming.id);
-    let renewed = Incoming { id: renewed(&incoming.id, known.len()), ..incoming.clone() };
-    let incoming = if is_old { &renewed } else { incoming };
+    let renewed = match incoming.is_update && is_news(gateway, record.id, (&known, &incoming.id)).await? {
+        true => Some(Incoming { id: renewed(&incoming.id, known.len()), ..incoming.clone() }),
+        false => None,
+    };
+    let incoming = renewed.as_ref().unwrap_or(incoming);
     if let Some(known) = known.iter().find(|known| known.id == incoming.id && known.sender == *incoming.sender) {
         return Ok(match known.says.handover.as_deref() {
             _ if known.digest != incoming.digest => Taken::Conflict,
@@ -351,7 +367,9 @@ async fn keep(
     let terms = Terms::of(gateway.store(), record.id).await?;
     let patient = terms.as_ref().and_then(|terms| terms.subject.as_ref());
     let is_latest = known.iter().all(|known: &AnswerRecord| known.written_at <= incoming.written_at);
-    let answering = Answering { is_latest, ..incoming.answering() };
+    let is_overtaken =
+        known.iter().any(|known| known.says.verdict == REJECTED && known.written_at > incoming.written_at);
+    let answering = Answering { is_latest, is_overtaken, ..incoming.answering() };
     let handover = handovers::answered(gateway, (&record, patient), answering).await?;
     let contradicts = handover.did == Some("conflict");
     if handover.did == Some("unnamed") && incoming.address.is_some() {

@@ -56,6 +56,8 @@ pub(super) struct Answering<'a> {
     pub(super) shows_arrival: bool,
     /// Whether no answer is known that was written later.
     pub(super) is_latest: bool,
+    /// Whether the team rejected it before, by an answer that was written later.
+    pub(super) is_overtaken: bool,
     pub(super) now: Instant,
 }
 
@@ -100,7 +102,7 @@ pub(super) async fn answered(gateway: &Gateway, of: Of<'_>, answer: Answering<'_
     // Of what a team has taken nobody says with effect that it could not be processed.
     let decided = match answer.fails && was_taken && answer.is_latest {
         true => Decided::Conflict,
-        false => handover::decide(&before, answer.said, owner.as_ref(), answer.now),
+        false => handover::decide(&before, (answer.said, answer.is_overtaken), owner.as_ref(), answer.now),
     };
     match decided {
         Decided::Unnamed => outcome.did = Some("unnamed"),

@@ -146,17 +146,24 @@ fn text(trouble: Trouble) -> &'static str {
             "The receiving team accepted a handover, and has not said that the person was reached by the time it named."
         }
         Trouble::Rejected => "The receiving team rejected a handover: the sender holds responsibility.",
+        Trouble::AcceptedAfterRejection => {
+            "The receiving team accepts a handover that it had rejected: it holds responsibility."
+        }
         Trouble::Conflict => "The partner contradicts what it said before of a handover: nothing was changed.",
         Trouble::DueUnknown => "The clock was set back since a handover was opened or accepted: its time may be over.",
     }
 }
 
 /// An emergency that nobody takes, what is overdue, missed or contradicted, and a rejection are critical: the sender holds
-/// responsibility and has to act.
+/// responsibility and has to act. So is an acceptance after a rejection: another team may have been sent for meanwhile.
 fn severity(record: &HandoverRecord, trouble: Trouble) -> Severity {
     let emergency = record.priority.as_deref() == Some("stat");
     match trouble {
-        Trouble::Overdue | Trouble::ContactMissed | Trouble::Rejected | Trouble::Conflict => Severity::Critical,
+        Trouble::Overdue
+        | Trouble::ContactMissed
+        | Trouble::Rejected
+        | Trouble::Conflict
+        | Trouble::AcceptedAfterRejection => Severity::Critical,
         Trouble::NearDue | Trouble::DueUnknown if emergency => Severity::Critical,
         Trouble::NearDue | Trouble::DueUnknown => Severity::Major,
     }
