@@ -9,6 +9,7 @@ use std::fs;
 
 use http_body_util::Full;
 use hyper::Request;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use support::{Bench, DemoSite, http_get, json_of, wait_for, weir};
 use time::format_description::well_known::Rfc3339;
@@ -695,6 +696,25 @@ fn a_later_word_of_the_team_takes_what_it_rejected_and_people_are_told() {
     );
     assert!(!retry(bench, id, "try-again"), "the team holds it");
     assert_eq!(told(&partner.put(task, &rejected())), is(409, "conflict"), "and does not give it back by an answer");
+    ends_well(delivered);
+}
+
+/// The names of Tasks are kept since version 17 of the database: here is one of before.
+#[test]
+fn a_message_of_before_the_names_of_tasks_were_kept_is_found_by_its_task() {
+    let Delivered { bench, trust: partner, id, task, .. } = deliver(site(HOUR, HOUR));
+    let site = bench.kill();
+    let database = Connection::open(site.path("gateway/data/weir.sqlite3")).expect("there is a database");
+    let forgotten = database.execute("DELETE FROM names WHERE name GLOB 'task/*'", []).expect("it can be changed");
+    assert_eq!(forgotten, 1);
+    database.pragma_update(None, "user_version", 16).expect("it can be changed");
+    drop(database);
+    let delivered = Delivered { bench: Bench::of(site), trust: partner, id, bundle: String::new(), task };
+    let Delivered { bench, id, task, .. } = &delivered;
+    assert_eq!(told(&icb(bench).put(task, &accepted("Another"))), is(404, "not-found"));
+    let answer = trust(bench).put(task, &accepted("Crisis Team North"));
+    assert_eq!(answer.status, 200, "{}", answer.json());
+    assert_eq!(state(bench, id), "accepted");
     ends_well(delivered);
 }
 

@@ -467,7 +467,7 @@ fn step(
     }
 }
 
-/// Reads, once, what messages may be called that an earlier version accepted: it kept no names.
+/// Reads, once, what messages and their Tasks may be called that an earlier version accepted: it kept no names, or none of Tasks.
 ///
 /// # Errors
 /// When the store cannot read or write; what was not read is read the next time.
@@ -489,7 +489,7 @@ pub async fn name_earlier(gateway: &Gateway) -> Result<(), storage::Error> {
 
 fn names(payload: &[u8]) -> Vec<String> {
     let document = Document::parse(payload, &Limits::default()).ok();
-    document.and_then(|document| Message::of(&document).ok().map(Message::names)).unwrap_or_default()
+    document.and_then(|document| Message::of(&document).ok().map(Message::all_names)).unwrap_or_default()
 }
 
 /// Takes a report that a message over one of `lanes` did not arrive. It counts for a message that MESH still had: one

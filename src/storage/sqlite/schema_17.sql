@@ -24,3 +24,7 @@ ALTER TABLE handovers_17 RENAME TO handovers;
 CREATE INDEX handovers_state ON handovers (state, interface);
 CREATE INDEX handovers_alert ON handovers (alert_at) WHERE alert_at IS NOT NULL;
 CREATE INDEX handovers_tell ON handovers (message) WHERE tell IS NOT NULL;
+
+-- Messages of before the names of Tasks were kept: they are read from their payloads, once.
+INSERT OR IGNORE INTO nameless
+    SELECT position FROM messages EXCEPT SELECT message FROM names WHERE name GLOB 'task/*';
