@@ -321,6 +321,16 @@ fn a_response_counts_once_and_for_its_own_message_alone() {
     other["entry"][0]["resource"]["response"]["code"] = json!("fatal-error");
     assert_eq!(told(&trust.send(&other)), is(409, "REC_CONFLICT", "conflict"));
     assert_eq!(show(&site, &id)["state"], "acknowledged", "no second effect");
+    let conflicts: Vec<_> =
+        site.audit_events().into_iter().filter(|event| event.to_string().contains(r#""conflict""#)).collect();
+    let [conflict] = &conflicts[..] else { panic!("another answer under a known id is one leaf: {conflicts:?}") };
+    assert_eq!(
+        (&conflict["outcome"], &conflict["agent"][0]["who"]["identifier"]["value"]),
+        (&json!("4"), &json!("DEMOT"))
+    );
+    let text = conflict.to_string();
+    assert!(text.contains("answer-refused") && text.contains(&id), "of which message: {text}");
+    assert!(steps(&show(&site, &id)).contains(&"answer-refused  conflict".to_owned()), "{}", show(&site, &id));
 
     // What was written before changes nothing, what is written after does.
     let mut late = trust.response(&bundle, ResponseCode::FatalError);

@@ -7,6 +7,8 @@
 //! sent to exactly the party that answers; a report by the id that MESH gave the message, else by ours. An answer counts once. One that
 //! was written before another that counted is kept, and changes nothing.
 
+use std::fmt;
+
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -40,7 +42,7 @@ pub enum Taken {
     Settled,
     /// It is kept already.
     Repeated,
-    /// The partner gave another answer the same id.
+    /// The partner gave another answer the same id: it is not kept, and stands in the audit log.
     Conflict,
     /// It contradicts what the partner said before of the handover: it is kept, changes nothing, and people are told.
     Contradicts,
@@ -121,8 +123,14 @@ async fn settle(gateway: &Gateway, incoming: Incoming<'_>) -> Result<Taken, stor
             Ok(found) => found,
             Err(why) => return refuse(gateway, from, why, now).await,
         };
+        let message = record.id;
         match keep(gateway, lane, &incoming, record).await {
             Err(storage::Error::Stale { .. }) => {}
+            Ok(Taken::Conflict) => {
+                put_down(gateway, from, (Some(message), "conflict", &"another answer is kept under its id"), now)
+                    .await?;
+                return Ok(Taken::Conflict);
+            }
             kept => return kept,
         }
     }
@@ -131,13 +139,24 @@ async fn settle(gateway: &Gateway, incoming: Incoming<'_>) -> Result<Taken, stor
 
 async fn refuse(
     gateway: &Gateway,
-    (sender, address): (&PartyId, Option<&str>),
+    from: (&PartyId, Option<&str>),
     (message, why): (Option<MessageId>, NotOurs),
     now: Instant,
 ) -> Result<Taken, storage::Error> {
-    warn!(%sender, message_id = message.map(tracing::field::display), reason = %why, "something that came as an answer is refused");
-    gateway.store().append(gateway.recorder.answer_refused(sender, (message, why.code()), address, now)).await?;
+    put_down(gateway, from, (message, why.code(), &why), now).await?;
     Ok(Taken::NotOurs(why))
+}
+
+/// Writes that something is not taken as an answer, and why: in a code, and in words for the log.
+async fn put_down(
+    gateway: &Gateway,
+    (sender, address): (&PartyId, Option<&str>),
+    (message, code, reason): (Option<MessageId>, &str, &(dyn fmt::Display + Sync)),
+    now: Instant,
+) -> Result<(), storage::Error> {
+    let message_id = message.map(tracing::field::display);
+    warn!(%sender, message_id, %reason, "something that came as an answer is refused");
+    gateway.store().append(gateway.recorder.answer_refused(sender, (message, code), address, now)).await.map(drop)
 }
 
 /// A response message, judged.
