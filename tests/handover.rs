@@ -719,6 +719,54 @@ fn a_message_of_before_the_names_of_tasks_were_kept_is_found_by_its_task() {
 }
 
 #[test]
+fn the_words_of_a_rejection_are_for_those_who_may_read_words() {
+    let delivered = deliver(site(HOUR, HOUR));
+    let Delivered { bench, id, task, .. } = &delivered;
+    assert_eq!(trust(bench).put(task, &rejected()).status, 200);
+    let site = &bench.site;
+    let token = |who: &str| {
+        let made = weir().args(["token", "--as", who, "--site"]).arg(site.gateway_folder()).output();
+        format!("Bearer {}", String::from_utf8(made.expect("weir runs").stdout).expect("it is text").trim())
+    };
+    assert_eq!(show(bench, id)["history"][2]["words"], WORDS, "the record system shows them to its team");
+    for (who, may) in [
+        ("demo-owner", true),
+        ("demo-guardian", true),
+        ("demo-safeguarding", true),
+        ("demo-engineer", false),
+        ("demo-ig-lead", false),
+        ("demo-auditor", false),
+    ] {
+        let over_http = bench.get(&format!("/messages/{id}"), &[("authorization", &token(who))]);
+        assert_eq!(over_http.status, 200);
+        let (done, on_the_line) = run(site, "gateway", &["show", id, "--as", who]);
+        assert!(done, "{on_the_line}");
+        let mut messages = weir();
+        messages.args(["messages", "show", id, "--format", "json", "--as", who, "--site"]).arg(site.gateway_folder());
+        let whole = json_of(&messages.output().expect("weir runs"));
+        for shown in [&over_http.json()["responsibility"], &on_the_line, &whole["responsibility"]] {
+            let last = &shown["history"][2];
+            assert_eq!(last["reasons"], json!(["no-capacity"]), "the codes are for all");
+            let words = if may { WORDS.into() } else { Value::Null };
+            assert_eq!((&last["words"], &last["wordsWithheld"]), (&words, &(!may).into()), "{who}");
+            assert_eq!(shown.to_string().contains("Synthia"), may, "{who}");
+        }
+        let mut text = weir();
+        text.args(["handover", "show", id, "--as", who, "--site"]).arg(site.gateway_folder());
+        let text = String::from_utf8(text.output().expect("weir runs").stdout).expect("it is text");
+        assert_eq!(text.contains("Synthia"), may, "{who}: {text}");
+        assert_eq!(text.contains("words that no role of yours may read"), !may, "{who}: {text}");
+        let read = || {
+            let log = bench.site.audit_events().into_iter().map(|event| event.to_string());
+            log.filter(|event| event.contains("read-words") && event.contains(who)).count()
+        };
+        let times = if may { 4 } else { 0 };
+        wait_for("each look at the words to be a leaf", || read() == times);
+    }
+    ends_well(delivered);
+}
+
+#[test]
 fn a_message_that_is_cancelled_is_handed_over_no_more() {
     let site = site(HOUR, HOUR);
     change(&site, "gateway/partners/trust.toml", |text| format!("{text}answers_later = true\n"));

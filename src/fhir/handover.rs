@@ -18,8 +18,8 @@
 //! Of a message those Tasks count whose code is `fulfill`, or if there is none those without a code: whoever sees to a follow-up has not
 //! taken the request.
 //!
-//! The name of an owner and the text of a reason are somebody's words: they are shown to who may read the message, and stand
-//! in no log.
+//! The name of an owner and the text of a reason are somebody's words: a name is shown to who may read the message, the text to who may
+//! read words, and neither stands in a log.
 
 use std::fmt;
 

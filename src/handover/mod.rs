@@ -22,7 +22,7 @@ use crate::fhir::handover::{Owner, Said};
 use crate::identity::coded;
 use crate::storage::{Handover, HandoverRecord, HandoverState, HandoverTell};
 
-pub use view::{owner, responsibility, summary};
+pub use view::{owner, responsibility, summary, tells_words};
 
 /// The priority of what has none (FHIR R4, ServiceRequest.priority), and the clock of a priority that has none of its own.
 pub const ROUTINE: &str = "routine";

@@ -33,11 +33,12 @@ pub fn summary(record: &HandoverRecord) -> Value {
 }
 
 /// Who holds responsibility for a message now and did before, with the evidence: the event of the audit log, and the partner's answer.
-/// Names and words are those of the partner; they are not there once the answer's retention has ended.
+/// Names and words are those of the partner; they are not there once the answer's retention has ended. The words of a rejection are there
+/// only with `sees_words`.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub async fn responsibility(store: &dyn Store, record: &MessageRecord) -> Result<Value, Error> {
+pub async fn responsibility(store: &dyn Store, record: &MessageRecord, sees_words: bool) -> Result<Value, Error> {
     let (events, answers) = (store.events_of(record.id).await?, store.answers_of(record.id).await?);
     let (found, entries) = (store.handover(record.id).await?, store.handover_steps(record.id).await?);
     let accepted = events.first();
@@ -65,7 +66,7 @@ pub async fn responsibility(store: &dyn Store, record: &MessageRecord) -> Result
             owner = named.clone();
         }
         let of_it = (basis, answer.as_ref());
-        history.push(moment(record, (entry, event), (&owner, &named), of_it));
+        history.push(moment(record, (entry, event), (&owner, &named), of_it, sees_words));
     }
     let now = history.last().cloned().unwrap_or_default();
     Ok(json!({
@@ -82,6 +83,7 @@ fn moment(
     (entry, event): (&HandoverEntry, Option<&StoredEvent>),
     (owner, named): (&Value, &Value),
     (basis, answer): (Option<&AnswerRecord>, Option<&Document>),
+    sees_words: bool,
 ) -> Value {
     let holder = match entry.state.is_taken() {
         true => json!({ "organisation": record.recipient.as_str(), "owner": owner }),
@@ -110,9 +112,21 @@ fn moment(
     if entry.state == HandoverState::Rejected {
         moment["by"] = json!({ "organisation": record.recipient.as_str(), "owner": named });
         moment["reasons"] = json!(basis.map(|basis| &basis.says.reasons));
-        moment["words"] = json!(answer.and_then(words));
+        tell_words(&mut moment, answer.and_then(words), sees_words);
     }
     moment
+}
+
+/// The words of a rejection, for those who may see them; others learn that there are some.
+fn tell_words(moment: &mut Value, words: Option<String>, sees_words: bool) {
+    moment["wordsWithheld"] = json!(words.is_some() && !sees_words);
+    moment["words"] = json!(words.filter(|_| sees_words));
+}
+
+/// Whether what [`responsibility`] gave holds words of a rejection.
+pub fn tells_words(responsibility: &Value) -> bool {
+    let history = responsibility["history"].as_array().map(Vec::as_slice).unwrap_or_default();
+    history.iter().any(|moment| moment["words"].is_string())
 }
 
 /// Since when whoever holds it now does.
