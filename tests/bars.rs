@@ -214,17 +214,14 @@ fn a_partner_accepts_later_and_the_message_is_acknowledged() {
     let gateway = site.start_gateway();
     let id = submit(&site, RECORD);
     let shown = wait_until(&site, &id, "acknowledged");
-    let expected = [
-        "message-accepted accepted",
-        "AuthZ-Consent",
-        "state-transition in-flight attempt",
-        "state-transition delivered partner-accepted",
-        "answer-received",
-        "state-transition acknowledged acknowledged",
-    ];
+    let (opened, answered) = ("handover-changed waiting", "answer-received");
+    let (delivered, acknowledged) =
+        ("state-transition delivered partner-accepted", "state-transition acknowledged acknowledged");
     let steps = steps(&shown);
+    let begun = ["message-accepted accepted", "AuthZ-Consent", "state-transition in-flight attempt"];
+    assert_eq!(steps[..3], begun);
     assert!(
-        steps == expected || steps[3..] == ["answer-received", "state-transition acknowledged acknowledged"],
+        steps[3..] == [delivered, opened, answered, acknowledged] || steps[3..] == [answered, acknowledged, opened],
         "{steps:?}"
     );
     let events = site.audit_events().into_iter();
@@ -246,13 +243,19 @@ fn a_partner_accepts_later_and_the_message_is_acknowledged() {
 }
 
 #[test]
-fn a_partner_rejects_or_asks_later_and_the_provider_sees_why() {
+fn a_partner_rejects_fails_or_asks_later_and_the_provider_sees_why() {
     for (how, reason, note, answer) in [
         (
             "reject",
             "partner-refused",
             "no-capacity: the receiving team has no capacity",
-            json!({"verdict": "rejected", "reasons": ["business-rule", "no-capacity"], "asksFor": []}),
+            json!({"verdict": "rejected", "reasons": ["no-capacity"], "asksFor": []}),
+        ),
+        (
+            "fail",
+            "partner-refused",
+            "the partner's system could not process it, with (exception)",
+            json!({"verdict": "failed", "code": "fatal-error", "reasons": ["exception"], "asksFor": []}),
         ),
         (
             "ask",
@@ -261,7 +264,7 @@ fn a_partner_rejects_or_asks_later_and_the_provider_sees_why() {
             json!({"verdict": "information-missing", "reasons": [], "asksFor": ["Patient.telecom"]}),
         ),
     ] {
-        let site = site();
+        let site = site().without_clocks();
         let trust = site.start_partner_with("trust", &["--answer-later", how]);
         let gateway = site.start_gateway();
         let id = submit(&site, RECORD);
@@ -271,8 +274,10 @@ fn a_partner_rejects_or_asks_later_and_the_provider_sees_why() {
         for (member, value) in answer.as_object().expect("an object") {
             assert_eq!(&shown["answers"][0][member], value, "{how}: {shown}");
         }
-        let words = "telephone number";
-        assert!(!String::from_utf8_lossy(&site.stored_and_logged()).contains(words), "words are sealed and not logged");
+        let kept = String::from_utf8_lossy(&site.stored_and_logged()).into_owned();
+        for words in ["telephone number", "cannot take the referral", "cannot be processed"] {
+            assert!(!kept.contains(words), "words are sealed and not logged: {words}");
+        }
         trust.kill();
         ends_well(&site, gateway);
     }
@@ -316,14 +321,24 @@ fn a_response_counts_once_and_for_its_own_message_alone() {
     other["entry"][0]["resource"]["response"]["code"] = json!("fatal-error");
     assert_eq!(told(&trust.send(&other)), is(409, "REC_CONFLICT", "conflict"));
     assert_eq!(show(&site, &id)["state"], "acknowledged", "no second effect");
+    let conflicts: Vec<_> =
+        site.audit_events().into_iter().filter(|event| event.to_string().contains(r#""conflict""#)).collect();
+    let [conflict] = &conflicts[..] else { panic!("another answer under a known id is one leaf: {conflicts:?}") };
+    assert_eq!(
+        (&conflict["outcome"], &conflict["agent"][0]["who"]["identifier"]["value"]),
+        (&json!("4"), &json!("DEMOT"))
+    );
+    let text = conflict.to_string();
+    assert!(text.contains("answer-refused") && text.contains(&id), "of which message: {text}");
+    assert!(steps(&show(&site, &id)).contains(&"answer-refused  conflict".to_owned()), "{}", show(&site, &id));
 
     // What was written before changes nothing, what is written after does.
     let mut late = trust.response(&bundle, ResponseCode::FatalError);
     late["timestamp"] = json!("2020-01-01T00:00:00Z");
     assert_eq!(trust.send(&late).status, 200);
     assert_eq!(show(&site, &id)["state"], "acknowledged");
-    let rejected = trust.send(&trust.response(&bundle, ResponseCode::FatalError));
-    assert_eq!(rejected.status, 200);
+    let failed = trust.send(&trust.response(&bundle, ResponseCode::FatalError));
+    assert_eq!(failed.status, 200);
     let shown = wait_until(&site, &id, "refused");
     assert_eq!(shown["answers"].as_array().map(Vec::len), Some(3));
     assert!(refusals(&site).iter().any(|(_, reason)| reason == "unknown-message"), "{:?}", refusals(&site));

@@ -30,9 +30,10 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use support::{DemoSite, Process, http_get, json_of, wait_for, weir};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 use uuid::Uuid;
-use weir::fhir::message::{Response, ResponseCode, response_bundle};
+use weir::fhir::message::{Response, ResponseCode, response_bundle, response_with_task};
 use weir::identity::MessageId;
 use weir::identity::issuance::{Authority, Validity};
 use weir::identity::tls::{Credentials, TrustAnchors, server_config, system_clock};
@@ -161,15 +162,23 @@ impl Mesh {
     /// `from` answers the Bundle that was received; what MESH calls the answer.
     fn answer(&self, from: &str, bundle: &str, code: ResponseCode, more: Value) -> String {
         let bundle: Value = serde_json::from_str(bundle).expect("the Bundle is JSON");
-        let body = response_bundle(&Response {
-            id: Uuid::new_v4(),
-            timestamp: OffsetDateTime::now_utc(),
-            answers: bundle["id"].as_str().expect("a Bundle has an id"),
-            code,
-            event: "servicerequest-response",
-            receiver: "DEMOT",
-            sender: "DEMOP",
-        });
+        let response = response(bundle["id"].as_str().expect("a Bundle has an id"), code);
+        self.send_answer(from, response_bundle(&response), more)
+    }
+
+    /// The team of the Bundle's recipient says how the Task stands that came in it; what MESH calls the answer.
+    fn decide(&self, bundle: &str, members: &Value) -> String {
+        let bundle: Value = serde_json::from_str(bundle).expect("the Bundle is JSON");
+        let mut resources = bundle["entry"].as_array().expect("entries").iter().map(|entry| &entry["resource"]);
+        let task = resources.find(|resource| resource["resourceType"] == "Task").expect("it has a Task");
+        let id = task["id"].as_str().expect("it has an id");
+        let mut task = json!({ "resourceType": "Task", "id": id, "intent": "order" });
+        task.as_object_mut().expect("an object").extend(members.as_object().expect("members").clone());
+        let response = response(bundle["id"].as_str().expect("a Bundle has an id"), ResponseCode::Ok);
+        self.send_answer(THEIRS, response_with_task(&response, (id, &task.to_string())), Value::Null)
+    }
+
+    fn send_answer(&self, from: &str, body: String, more: Value) -> String {
         let mut asked = json!({"to": OURS, "workflow": format!("{WORKFLOW}_ACK"), "body": body});
         asked.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
         self.client(from, "send", &asked).as_str().expect("an id").to_owned()
@@ -227,6 +236,19 @@ impl Mesh {
         for secret in [SHARED_KEY, "NHSMESH", "resourceType"] {
             assert!(!log.contains(secret), "{secret} is in the log");
         }
+    }
+}
+
+/// A response of the Trust to a Bundle of ours.
+fn response(answers: &str, code: ResponseCode) -> Response<'_> {
+    Response {
+        id: Uuid::new_v4(),
+        timestamp: OffsetDateTime::now_utc(),
+        answers,
+        code,
+        event: "servicerequest-response",
+        receiver: "DEMOT",
+        sender: "DEMOP",
     }
 }
 
@@ -324,6 +346,49 @@ fn a_large_message_goes_in_chunks_and_a_refusal_comes_back() {
     assert_eq!(serde_json::from_str::<Value>(&bundle).expect("whole")["type"], "message");
     mesh.answer(THEIRS, &bundle, ResponseCode::FatalError, Value::Null);
     mesh.wait_until(&id, "refused");
+    mesh.ends_well(gateway);
+}
+
+#[test]
+fn a_team_takes_responsibility_by_an_answer_in_our_mailbox() {
+    let Some(mesh) = Mesh::start("lookup_ods = \"X26\"") else { return };
+    let gateway = mesh.site.start_gateway();
+    let id = mesh.deliver();
+    let (_, bundle) = mesh.received();
+    let responsibility = || mesh.show(&id)["responsibility"].clone();
+    let state = || responsibility()["handover"]["state"].clone();
+    assert_eq!((state(), &responsibility()["holder"]["organisation"]), (json!("waiting"), &json!("DEMOP")));
+
+    // An acceptance that names nobody cannot be refused over MESH: the message has arrived, and the handover waits on.
+    let nobody = mesh.decide(&bundle, &json!({ "status": "accepted" }));
+    mesh.wait_until(&id, "acknowledged");
+    wait_for("MESH to forget it", || mesh.tracked(THEIRS, &nobody) == "acknowledged");
+    assert_eq!((state(), &mesh.show(&id)["answers"][0]["handover"]), (json!("waiting"), &json!("unnamed")));
+
+    let owner = json!({ "type": "CareTeam", "display": "Crisis Team North" });
+    let taken = mesh.decide(&bundle, &json!({ "status": "accepted", "owner": owner }));
+    wait_for("the handover to be accepted", || state() == "accepted");
+    wait_for("MESH to forget the acceptance", || mesh.tracked(THEIRS, &taken) == "acknowledged");
+    let shown = responsibility();
+    assert_eq!(
+        (&shown["holder"]["organisation"], &shown["holder"]["owner"]["name"]),
+        (&json!("DEMOT"), &json!("Crisis Team North"))
+    );
+    let moments = shown["history"].as_array().expect("a history");
+    let because: Vec<_> = moments.iter().map(|moment| &moment["because"]).collect();
+    assert_eq!(because, ["message-accepted", "waiting", "accepted"]);
+    let (evidence, answers) = (&moments[2]["evidence"], mesh.show(&id)["answers"].clone());
+    assert_eq!((&evidence["answer"], &answers[1]["handover"]), (&answers[1]["answer"], &json!("accepted")));
+    let events = mesh.site.audit_events();
+    let event = events.iter().find(|event| event["id"] == evidence["auditEvent"]).expect("it is in the log");
+    assert_eq!(
+        event["agent"][0]["who"]["identifier"]["value"], "DEMOT",
+        "the mailbox says whose answer it is: {event}"
+    );
+
+    let began = OffsetDateTime::now_utc().format(&Rfc3339).expect("a time");
+    mesh.decide(&bundle, &json!({ "status": "in-progress", "executionPeriod": { "start": began } }));
+    wait_for("the person to be reached", || state() == "contacted");
     mesh.ends_well(gateway);
 }
 

@@ -156,37 +156,42 @@ pub enum Late {
     Again,
     /// The partner cannot take it without more: element paths and codes.
     Missing(Vec<String>),
-    /// The partner will not take it as it is: why, in codes alone.
+    /// The receiving team does not take the referral: why, in codes alone.
     No(Vec<String>),
+    /// The partner's system could not process it as it is, so that nobody there decided: why, in codes alone.
+    Failed(Vec<String>),
 }
 
 /// What `answer`, a response message, means for the message that it answers; `None` when it does not say how it went.
 ///
-/// A referral that the receiving team rejects is refused although its message was processed without an error. What is
-/// missing cannot come by sending the same again: it is asked for, whatever the response code.
+/// A referral that the receiving team rejects is refused although its message was processed without an error. A `fatal-error`
+/// ("the message was rejected because of a problem with the content", FHIR R4, response-code) is the word of the partner's system,
+/// whatever else comes with it: what was not processed, no team has decided on. What is missing cannot come by sending the same
+/// again: it is asked for, whatever the response code.
 pub fn judge_late(answer: &Document) -> Option<Late> {
     let code = Message::of(answer).ok()?.response_code()?;
     let findings = response::findings(answer);
     let asks = asked_for(&findings);
     let decision = response::decision(answer);
-    let refusal = || {
+    let why = || {
         let codes = outcome_codes(answer);
         let mut why: Vec<String> = response::reasons(answer);
         why.extend(findings.iter().flat_map(|finding| finding.codes.iter().cloned()));
         why.extend(codes.issues.iter().chain(&codes.details).map(|code| code.to_string()));
         why.sort();
         why.dedup();
-        Late::No(why)
+        why
     };
     let only_misses = {
         let mut errors = findings.iter().filter(|finding| finding.is_error).peekable();
         errors.peek().is_some() && errors.all(|finding| finding.is_missing)
     };
     Some(match (code, decision) {
-        (ResponseCode::Ok, Some(Decision::Rejected)) => refusal(),
+        (ResponseCode::Ok, Some(Decision::Rejected)) => Late::No(why()),
+        (ResponseCode::Ok, Some(Decision::Failed)) => Late::Failed(why()),
         (ResponseCode::Ok, Some(Decision::OnHold)) => Late::Missing(asks),
         _ if only_misses => Late::Missing(asks),
-        (ResponseCode::FatalError, _) => refusal(),
+        (ResponseCode::FatalError, _) => Late::Failed(why()),
         (ResponseCode::TransientError, _) => Late::Again,
         (ResponseCode::Ok, None) => Late::Yes(asks),
     })
@@ -420,10 +425,10 @@ mod tests {
         let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         assert_eq!(late(Ok, ""), Some(Late::Yes(vec![])));
         assert_eq!(late(TransientError, ""), Some(Late::Again));
-        assert_eq!(late(FatalError, ""), Some(Late::No(vec![])));
+        assert_eq!(late(FatalError, ""), Some(Late::Failed(vec![])));
         assert_eq!(
             late(FatalError, &issue("error", "business-rule", "Patient")),
-            Some(Late::No(list(&["business-rule"])))
+            Some(Late::Failed(list(&["business-rule"])))
         );
         let task = |status| {
             format!(
@@ -432,6 +437,9 @@ mod tests {
             )
         };
         assert_eq!(late(Ok, &task("rejected")), Some(Late::No(list(&["no-capacity"]))));
+        assert_eq!(late(Ok, &task("failed")), Some(Late::Failed(list(&["no-capacity"]))));
+        let both = late(FatalError, &task("rejected"));
+        assert_eq!(both, Some(Late::Failed(list(&["no-capacity"]))), "nobody decides on what was not processed");
         assert_eq!(late(Ok, &task("accepted")), Some(Late::Yes(vec![])));
         let revoked = r#"{"resource":{"resourceType":"ServiceRequest","status":"revoked"}}"#;
         assert_eq!(late(Ok, revoked), Some(Late::No(vec![])));
@@ -443,7 +451,7 @@ mod tests {
         let hold = format!("{},{}", task("on-hold"), issue("information", "required", "Patient.telecom"));
         assert_eq!(late(Ok, &hold), asks);
         let both = format!("{missing},{}", issue("error", "business-rule", "Patient"));
-        assert_eq!(late(FatalError, &both), Some(Late::No(list(&["business-rule", "required"]))));
+        assert_eq!(late(FatalError, &both), Some(Late::Failed(list(&["business-rule", "required"]))));
         let taken = issue("warning", "required", "Patient.telecom");
         assert_eq!(late(Ok, &taken), Some(Late::Yes(list(&["Patient.telecom"]))));
     }

@@ -2,7 +2,8 @@
 //!
 //! Enters: the message as it stands, who decides, and why. Leaves: the transition with the event that says so. Invariants:
 //! sending again is a further attempt at the same message, with its ids and its bytes; a message that is under way or
-//! has arrived is neither sent again nor cancelled. Why is one of a few codes: an audit event has no room for words.
+//! has arrived is neither sent again nor cancelled, but for one whose handover the receiving team rejected: it may be sent again, and
+//! the handover waits anew. Why is one of a few codes: an audit event has no room for words.
 
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ use crate::fhir::{Instant, instant_text};
 use crate::handover;
 use crate::identity::principal::Action;
 use crate::identity::{MessageId, PrincipalId, coded};
-use crate::storage::{AnswerRecord, Handover, HandoverStep, MessageRecord, State, Transition};
+use crate::storage::{AnswerRecord, Event, Handover, HandoverState, HandoverStep, MessageRecord, State, Transition};
 
 coded! {
     /// Why a person sends a message again, or cancels it.
@@ -33,9 +34,14 @@ coded! {
     }
 }
 
-/// Whether a message in this state may be sent again: it waits, or was given up.
-pub fn may_retry(state: State) -> bool {
-    matches!(state, State::Queued | State::Refused | State::Dead)
+/// Whether a message in this state may be sent again: it waits, or was given up; or it has arrived, and the receiving team rejected its
+/// handover.
+pub fn may_retry(state: State, handover: Option<HandoverState>) -> bool {
+    match state {
+        State::Queued | State::Refused | State::Dead => true,
+        State::Delivered | State::Acknowledged => handover == Some(HandoverState::Rejected),
+        State::Accepted | State::InFlight | State::Cancelled => false,
+    }
 }
 
 /// Whether a message in this state may be cancelled: nothing of it is under way.
@@ -46,13 +52,13 @@ pub fn may_cancel(state: State) -> bool {
 /// The step that `action` is, if the message stands so that it may be taken.
 pub(super) fn step(
     recorder: &Recorder,
-    (record, patient): (&MessageRecord, Option<&KeyedHash>),
+    (record, patient, handover): (&MessageRecord, Option<&KeyedHash>, Option<&Handover>),
     action: Action,
     (by, why): (&PrincipalId, Reason),
     now: Instant,
 ) -> Option<Transition> {
     let (to, next_attempt_at, note) = match action {
-        Action::RetryMessage if may_retry(record.state) => {
+        Action::RetryMessage if may_retry(record.state, handover.map(|it| it.state)) => {
             (State::Queued, Some(now), format!("sent again by {by}: {why}"))
         }
         Action::CancelMessage if may_cancel(record.state) => {
@@ -62,11 +68,30 @@ pub(super) fn step(
     };
     let (attempts, reason) = (record.attempts, why.code());
     let step = Step { record, patient, to, at: now, attempts, next_attempt_at, reason, note: &note };
-    Some(recorder.decided(step, by))
+    let transition = recorder.decided(step, by);
+    let of = (record.id, patient);
+    let handed = handover.and_then(|before| match action {
+        Action::RetryMessage => resent(recorder, of, before, (by, why), now),
+        _ => withdrawal(recorder, of, before, by, now),
+    });
+    Some(Transition { handover: handed.map(Box::new), ..transition })
+}
+
+/// The step by which a handover waits anew whose message is sent again after the receiving team rejected it.
+fn resent(
+    recorder: &Recorder,
+    of: (MessageId, Option<&KeyedHash>),
+    before: &Handover,
+    (by, why): (&PrincipalId, Reason),
+    now: Instant,
+) -> Option<HandoverStep> {
+    let after = handover::reopened(before, now)?;
+    let event = recorder.handover_resent(of, (before, &after), (by, why.code()), now);
+    Some(handed(of.0, (before, after), event, now))
 }
 
 /// The step by which a handover ends whose message is cancelled before the receiving team decided.
-pub(super) fn withdrawal(
+fn withdrawal(
     recorder: &Recorder,
     of: (MessageId, Option<&KeyedHash>),
     before: &Handover,
@@ -75,16 +100,12 @@ pub(super) fn withdrawal(
 ) -> Option<HandoverStep> {
     let after = handover::withdrawn(before, now)?;
     let event = recorder.handover_changed(of, (Some(before), &after), (By::Person(by), None), now);
-    Some(HandoverStep {
-        message: of.0,
-        at: now,
-        before: Some(before.clone()),
-        after,
-        is_step: true,
-        answer: None,
-        notices: vec![],
-        event,
-    })
+    Some(handed(of.0, (before, after), event, now))
+}
+
+fn handed(message: MessageId, (before, after): (&Handover, Handover), event: Event, at: Instant) -> HandoverStep {
+    let before = Some(before.clone());
+    HandoverStep { message, at, before, after, is_step: true, answer: None, notices: vec![], event }
 }
 
 /// A message as lists and answers show it: ids, codes, times and notes without personal data.
@@ -129,9 +150,12 @@ mod tests {
     #[test]
     fn what_is_under_way_has_arrived_or_was_cancelled_is_left_alone() {
         let may = |is: fn(State) -> bool| State::ALL.into_iter().filter(|&state| is(state)).collect::<Vec<_>>();
-        assert_eq!(may(may_retry), [Queued, Refused, Dead]);
+        assert_eq!(may(|state| may_retry(state, None)), [Queued, Refused, Dead]);
+        assert_eq!(may(|state| may_retry(state, Some(HandoverState::Waiting))), [Queued, Refused, Dead]);
+        let rejected = may(|state| may_retry(state, Some(HandoverState::Rejected)));
+        assert_eq!(rejected, [Queued, Delivered, Acknowledged, Refused, Dead], "a person asks the team again");
         assert_eq!(may(may_cancel), [Accepted, Queued, Refused, Dead]);
-        let neither = State::ALL.into_iter().filter(|&state| !may_retry(state) && !may_cancel(state));
+        let neither = State::ALL.into_iter().filter(|&state| !may_retry(state, None) && !may_cancel(state));
         assert_eq!(neither.collect::<Vec<_>>(), [InFlight, Delivered, Acknowledged, Cancelled]);
     }
 }

@@ -8,6 +8,7 @@
 pub mod erasure;
 pub mod own_decision;
 pub mod message;
+pub mod notice;
 pub mod review;
 pub mod spool;
 pub mod token;
@@ -70,7 +71,7 @@ pub enum Deed {
         /// The reviewer's words; sealed where they are kept.
         words: String,
     },
-    /// Sends a message again that waits, was refused or was given up.
+    /// Sends a message again that waits, was refused or was given up, or whose handover was rejected.
     RetryMessage {
         /// Which.
         message: MessageId,
@@ -240,7 +241,8 @@ impl Refusal {
             Refusal::Denied { .. } => "ask someone whose role permits it; weir.toml lists who has which",
             Refusal::Review(error) | Refusal::Message(error) => error.hint(),
             Refusal::MessageState { .. } => {
-                "only what waits, was refused or is dead can be sent again or cancelled; `weir messages show` shows it"
+                "only what waits, was refused or is dead can be sent again or cancelled, and what its receiving team rejected can be \
+                 sent again; `weir messages show` shows it"
             }
             Refusal::Erased(_) => "what it said is gone: submit a new record",
             Refusal::Wordless => "say in a sentence why it was justified, or not, and what is to be learned",
@@ -402,14 +404,9 @@ impl Desk<'_> {
             return Ok(Err(Refusal::Erased(message)));
         }
         let patient = patient_of(store, message).await?;
-        let step = message::step(self.recorder, (&record, patient.as_ref()), action, decided, now);
-        let handover = match action {
-            Action::CancelMessage => store.handover(message).await?,
-            _ => None,
-        };
-        let of = (message, patient.as_ref());
-        let withdrawn = handover.and_then(|it| message::withdrawal(self.recorder, of, &it.handover, decided.0, now));
-        let step = step.map(|step| Transition { handover: withdrawn.map(Box::new), ..step });
+        let handover = store.handover(message).await?.map(|it| it.handover);
+        let of = (&record, patient.as_ref(), handover.as_ref());
+        let step = message::step(self.recorder, of, action, decided, now);
         Ok(step.ok_or(Refusal::MessageState { message, state: record.state }))
     }
 

@@ -6,13 +6,13 @@
 //! without personal data. Invariant: an incident always reaches someone: without a route it goes to the spool folder.
 
 use serde_json::{Value, json};
-use uuid::Uuid;
 
-use crate::disclosure::{Agreement, Escalation, Severity, SharingDecision};
+use super::notice::Telling;
+use crate::disclosure::{Agreement, Severity, SharingDecision};
 use crate::fhir::review_task::{self, Part, ReviewTask};
 use crate::fhir::{Instant, instant_text};
 use crate::identity::PartyId;
-use crate::storage::{Channel, Completed, Finding, NewNotice, ReviewRecord, ReviewStep};
+use crate::storage::{Completed, Finding, NewNotice, ReviewRecord, ReviewStep};
 
 /// How bad it is to share without consent and without justification: the agreement was broken.
 const SEVERITY: Severity = Severity::Major;
@@ -32,66 +32,35 @@ pub(super) fn step(
     ReviewStep { message: review.message, completed, words: words.as_bytes().to_vec(), notices }
 }
 
-/// A notice for each way in which the agreement wants to be told; all with the same incident's id.
+/// What people are told of a sharing that was not justified.
 fn notices(
     review: &ReviewRecord,
     completed: &Completed,
     (agreement, version): (Option<&Agreement>, Option<&str>),
     provider: &PartyId,
 ) -> Vec<NewNotice> {
-    let incident = review.message.part("incident");
-    let route = agreement.map(|agreement| agreement.escalation_route(SEVERITY)).unwrap_or_default();
-    let notice = |channel: Channel, target: String, escalation: Option<&Escalation>| {
-        let id = review.message.part(&format!("incident notice {} {target}", channel.code()));
-        let body = body((id, incident), review, completed, (version, escalation), provider).to_string();
-        NewNotice { id, channel, target, body, at: completed.at }
+    let telling = Telling {
+        kind: "shared-without-consent-not-justified".to_owned(),
+        incident: review.message.part("incident"),
+        ids: (review.message.uuid(), "incident notice "),
+        severity: SEVERITY,
+        at: completed.at,
+        is_logged: false,
+        provider,
+        message: review.message,
+        recipient: &review.recipient,
+        interface: &review.interface,
+        agreement: (&review.agreement, version),
     };
-    let mut notices: Vec<NewNotice> = Vec::new();
-    for escalation in &route {
-        let webhook = escalation.webhook.as_ref().map(|uri| (Channel::Webhook, uri.to_string()));
-        let spool = escalation.spool.then(|| (Channel::Spool, format!("{incident}.json")));
-        for (channel, target) in webhook.into_iter().chain(spool) {
-            let made = notice(channel, target, Some(escalation));
-            if !notices.iter().any(|other| other.id == made.id) {
-                notices.push(made);
-            }
-        }
-    }
-    if notices.is_empty() {
-        notices.push(notice(Channel::Spool, format!("{incident}.json"), None));
-    }
-    notices
-}
-
-/// What a notice says: ids, codes and times.
-fn body(
-    (notice, incident): (Uuid, Uuid),
-    review: &ReviewRecord,
-    completed: &Completed,
-    (version, escalation): (Option<&str>, Option<&Escalation>),
-    provider: &PartyId,
-) -> Value {
-    let hours = |escalation: &Escalation| time::Duration::hours(i64::from(escalation.hours));
-    json!({
-        "kind": "shared-without-consent-not-justified",
-        "incident": incident.to_string(),
-        "notice": notice.to_string(),
-        "severity": SEVERITY.word(),
-        "opened": instant_text(completed.at),
-        "contact": escalation.map(|escalation| escalation.contact.as_str()),
-        "respondBy": escalation.map(|escalation| instant_text(completed.at + hours(escalation))),
-        "provider": provider.as_str(),
-        "recipient": review.recipient.as_str(),
-        "interface": review.interface.as_str(),
-        "agreement": { "id": review.agreement.as_str(), "version": version },
-        "message": review.message.to_string(),
+    let more = json!({
         "purpose": review.purpose,
         "basis": review.basis,
         "sharedAt": instant_text(review.opened_at),
         "reviewedBy": completed.by,
         "text": "A sharing without consent was reviewed and found not justified.",
         "hint": "see the decision and the reviewer's words with `weir review show` and the message's id",
-    })
+    });
+    telling.along(agreement, &more)
 }
 
 /// A review as lists show it: codes, ids and times.

@@ -56,8 +56,8 @@ impl Recorder {
         written(Some(message), &said)
     }
 
-    /// A partner sent what is no answer to a message that it got from us. `reason` is a code; `message` is the one that it
-    /// names, if there is one; `address` is where it was sent from.
+    /// A partner sent what is no answer to a message that it got from us, or another under the id of one that is kept. `reason` is a code;
+    /// `message` is the one that it names, if there is one; `address` is where it was sent from.
     pub fn answer_refused(
         &self,
         sender: &PartyId,

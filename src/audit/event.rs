@@ -53,9 +53,9 @@ pub mod kind {
     pub const DELIVERY_ALARM: &str = "delivery-alarm";
     /// A partner's answer came by itself, and is kept.
     pub const ANSWER_RECEIVED: &str = "answer-received";
-    /// A partner sent something as an answer that is none to a message it got from us.
+    /// A partner sent something as an answer that is none to a message it got from us, or another one under a known id.
     pub const ANSWER_REFUSED: &str = "answer-refused";
-    /// A handover was opened, accepted, rejected, confirmed or withdrawn; or a partner contradicts what it said of one.
+    /// A handover was opened, accepted, rejected, confirmed, withdrawn or taken up again; or a partner contradicts what it said of one.
     pub const HANDOVER_CHANGED: &str = "handover-changed";
     /// People are told of a handover: a clock of it ran out or nearly, or it was rejected or contradicted.
     pub const HANDOVER_ALARM: &str = "handover-alarm";

@@ -147,6 +147,7 @@ fn handovers() -> Vec<Named> {
         ("handover-accepted", changed(&accepted, partner, Some(basis))),
         ("handover-rejected", changed(&rejected, partner, refusal)),
         ("handover-withdrawn", changed(&to(HandoverState::Withdrawn), By::Person(&owner), None)),
+        ("handover-resent", recorder.handover_resent(of, (&rejected, &waiting), (&owner, "partner-asked"), AT)),
         ("handover-contradicted", recorder.handover_contradicted(of, partner, ("rejected", basis), AT)),
         ("handover-overdue", recorder.handover_alarm(of, (&waiting, &to(HandoverState::Overdue)), "overdue", AT)),
         ("handover-told", recorder.handover_alarm(of, (&rejected, &rejected), "rejected", AT)),

@@ -63,6 +63,24 @@ impl Recorder {
         written(Some(of.0), &self.of_handover(kind::HANDOVER_CHANGED, of, (by, details, outcome), at))
     }
 
+    /// Someone sent a message again whose handover was rejected, so that it waits anew; `why` is a code.
+    pub fn handover_resent(
+        &self,
+        of: Of<'_>,
+        (before, after): (&Handover, &Handover),
+        (by, why): (&PrincipalId, &str),
+        at: Instant,
+    ) -> Event {
+        let mut details = vec![
+            detail(detail::FROM, before.state.code()),
+            detail(detail::TO, after.state.code()),
+            detail(detail::REASON, why),
+        ];
+        details.extend(clocks(after));
+        let of_it = (By::Person(by), details, Outcome::Success);
+        written(Some(of.0), &self.of_handover(kind::HANDOVER_CHANGED, of, of_it, at))
+    }
+
     /// A partner's answer contradicts what it said before, and changed nothing. `said` is its verdict.
     pub fn handover_contradicted(
         &self,

@@ -16,7 +16,7 @@ use super::site::{ActorOption, SiteOption};
 use crate::config::PartnerSite;
 use crate::fhir::response::KNOWN_REASONS;
 use crate::fhir::{Instant, instant_text};
-use crate::handover::{responsibility, summary};
+use crate::handover::{responsibility, summary, tells_words};
 use crate::identity::MessageId;
 use crate::identity::principal::Action;
 use crate::partner::{self, Decision, Later, Way};
@@ -216,15 +216,15 @@ fn decide(received: &Received, decision: &Decision, output: &Output) -> anyhow::
     Ok(told.is_taken().into())
 }
 
-/// The store, for someone who may read where messages stand.
-fn readable(site: &SiteOption, actor: &ActorOption, message: Option<MessageId>) -> anyhow::Result<SqliteStore> {
+/// The store, for someone who may list where messages stand.
+fn readable(site: &SiteOption, actor: &ActorOption) -> anyhow::Result<SqliteStore> {
     let site = site.load()?;
-    actor.permit(site.staff(), Action::ReadMessage, message)?;
+    actor.permit(site.staff(), Action::ReadMessage, None)?;
     site.open_for_reading()
 }
 
 fn list(arguments: &List, output: &Output) -> anyhow::Result<Answer> {
-    let store = readable(&arguments.site, &arguments.actor, None)?;
+    let store = readable(&arguments.site, &arguments.actor)?;
     let found = super::runtime()?.block_on(store.handovers(arguments.state, arguments.limit))?;
     for record in &found {
         output.line(&row(record));
@@ -248,14 +248,18 @@ fn row(record: &HandoverRecord) -> String {
 }
 
 fn show(arguments: &Show, output: &Output) -> anyhow::Result<Answer> {
-    let id = arguments.message;
-    let store = readable(&arguments.site, &arguments.actor, Some(id))?;
+    let (id, site) = (arguments.message, arguments.site.load()?);
+    let actor = arguments.actor.permit(site.staff(), Action::ReadMessage, Some(id))?;
+    let store = site.open_for_reading()?;
     let runtime = super::runtime()?;
     let Some(record) = runtime.block_on(store.message(id))? else {
         output.remark(&format!("there is no message {id} in this site"));
         return Ok(Answer::No);
     };
-    let told = runtime.block_on(responsibility(&store, &record))?;
+    let told = runtime.block_on(responsibility(&store, &record, actor.may(Action::ReadWords)))?;
+    if tells_words(&told) {
+        actor.look(Action::ReadWords, Some(id))?;
+    }
     output.document(&if output.is_json() { indented(&told.to_string()) } else { text(&told) });
     Ok(Answer::Yes)
 }
@@ -274,14 +278,25 @@ fn text(told: &Value) -> String {
         let reasons: Vec<&str> = reasons.iter().filter_map(Value::as_str).collect();
         let why = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
         let words = moment["words"].as_str().map(|words| format!(": \"{words}\"")).unwrap_or_default();
+        let withheld = moment["wordsWithheld"].as_bool().unwrap_or_default();
+        let words = if withheld { ", in words that no role of yours may read".to_owned() } else { words };
         let (since, because) = (plain(&moment["since"]), plain(&moment["because"]));
         format!(
-            "moment     {since}  {because}{why}{words}, {} (event {}{answer})",
+            "moment     {since}  {because}{}{why}{words}, {} (event {}{answer})",
+            by(moment),
             holder(&moment["holder"]),
             evidence["event"]
         )
     }));
     lines.join("\n")
+}
+
+/// Who took a step that is none of the holder's, and why, if a person of the sender did.
+fn by(moment: &Value) -> String {
+    let by = &moment["by"];
+    let why = moment["why"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+    let who = by["principal"].as_str().map_or_else(|| holder(by), str::to_owned);
+    if who.is_empty() { String::new() } else { format!(" by {who}{why}") }
 }
 
 fn plain(value: &Value) -> &str {

@@ -30,7 +30,7 @@ pub(super) enum Verb {
     Show(Show),
     /// Show what is not sent again unless a person decides so: dead letters, and what partners refused
     Dead(Dead),
-    /// Send a message again that waits, was refused or is dead: the same message, with the same ids
+    /// Send a message again that waits, was refused or is dead, or whose handover was rejected: the same message, with the same ids
     Retry(Decide),
     /// Decide that a message is not to be sent
     Cancel(Decide),
@@ -116,7 +116,7 @@ pub(super) fn run(verb: &Verb, output: &Output) -> anyhow::Result<Answer> {
 }
 
 fn list(arguments: &List, output: &Output) -> anyhow::Result<Answer> {
-    let store = readable(&arguments.site, &arguments.actor, None)?;
+    let store = readable(&arguments.site, &arguments.actor)?;
     let List { state, recipient, interface, limit, .. } = arguments;
     let filter =
         Filter { state: *state, recipient: recipient.clone(), interface: interface.clone(), ..Filter::default() };
@@ -129,7 +129,7 @@ fn list(arguments: &List, output: &Output) -> anyhow::Result<Answer> {
 }
 
 fn dead(arguments: &Dead, output: &Output) -> anyhow::Result<Answer> {
-    let store = readable(&arguments.site, &arguments.actor, None)?;
+    let store = readable(&arguments.site, &arguments.actor)?;
     let runtime = super::runtime()?;
     let mut found = Vec::new();
     for state in [State::Dead, State::Refused] {
@@ -145,10 +145,10 @@ fn dead(arguments: &Dead, output: &Output) -> anyhow::Result<Answer> {
     Ok(found.is_empty().into())
 }
 
-/// The store, for someone who may read where messages stand.
-fn readable(site: &SiteOption, actor: &ActorOption, message: Option<MessageId>) -> anyhow::Result<SqliteStore> {
+/// The store, for someone who may list where messages stand.
+fn readable(site: &SiteOption, actor: &ActorOption) -> anyhow::Result<SqliteStore> {
     let site = site.load()?;
-    actor.permit(site.staff(), Action::ReadMessage, message)?;
+    actor.permit(site.staff(), Action::ReadMessage, None)?;
     site.open_for_reading()
 }
 
@@ -171,8 +171,9 @@ fn tried(attempts: u32) -> String {
 }
 
 fn show(arguments: &Show, output: &Output) -> anyhow::Result<Answer> {
-    let id = arguments.message;
-    let store = readable(&arguments.site, &arguments.actor, Some(id))?;
+    let (id, site) = (arguments.message, arguments.site.load()?);
+    let actor = arguments.actor.permit(site.staff(), Action::ReadMessage, Some(id))?;
+    let store = site.open_for_reading()?;
     let read = async {
         let (record, events) = (store.message(id).await, store.events_of(id).await);
         (record, events, store.notices_of(id).await, store.answers_of(id).await)
@@ -182,7 +183,12 @@ fn show(arguments: &Show, output: &Output) -> anyhow::Result<Answer> {
         output.remark(&format!("there is no message {id} in this site"));
         return Ok(Answer::No);
     };
-    let responsibility = super::runtime()?.block_on(handover::responsibility(&store, &record))?;
+    // Only the JSON tells who holds responsibility.
+    let sees_words = output.is_json() && actor.may(Action::ReadWords);
+    let responsibility = super::runtime()?.block_on(handover::responsibility(&store, &record, sees_words))?;
+    if handover::tells_words(&responsibility) {
+        actor.look(Action::ReadWords, Some(id))?;
+    }
     let steps: Vec<Value> = events?.iter().filter_map(step).collect();
     let (notices, answers) = (notices?, answers?);
     let mut whole = summary(&record);
@@ -282,8 +288,9 @@ fn decide(arguments: &Decide, action: Action, output: &Output) -> anyhow::Result
         output.remark(&format!("there is no message {message} in this site"));
         return Ok(Answer::No);
     };
+    let handover = runtime.block_on(store.handover(message))?.map(|it| it.handover.state);
     let (may, deed, verb) = match action {
-        Action::RetryMessage => (may_retry(before.state), Deed::RetryMessage { message, why }, "sent again"),
+        Action::RetryMessage => (may_retry(before.state, handover), Deed::RetryMessage { message, why }, "sent again"),
         _ => (may_cancel(before.state), Deed::CancelMessage { message, why }, "cancelled"),
     };
     let told = |state: State, act: &str, words: String| {

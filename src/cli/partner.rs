@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     /// What to do wrong: unavailable:N, flap:N, cut:N, silent:N, slow:MILLISECONDS, reject, unlisted, uncorrelated:N
     #[arg(long, value_name = "HOW")]
     misbehave: Vec<Misbehaviour>,
-    /// Answer each message later, by a message to the `[answers]` of partner.toml: accept, reject or ask
+    /// Answer each message later, by a message to the `[answers]` of partner.toml: accept, reject, ask or fail
     #[arg(long, value_name = "HOW")]
     answer_later: Option<Later>,
     #[command(subcommand)]

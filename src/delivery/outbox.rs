@@ -119,8 +119,7 @@ fn review(disclosable: &Disclosable) -> Option<NewReview> {
 
 /// What an answer may call the message, and an update of its Task.
 fn names(disclosable: &Disclosable) -> Vec<String> {
-    let names = |message: Message<'_>| [message.names(), message.task_names()].concat();
-    Message::of(disclosable.bundle()).map(names).unwrap_or_default()
+    Message::of(disclosable.bundle()).map(Message::all_names).unwrap_or_default()
 }
 
 /// Writes the message and the events that `events` makes of it in one transaction, synced to disk before this returns.

@@ -7,17 +7,19 @@
 //! | what | where |
 //! | --- | --- |
 //! | accepted | `Task.status` accepted, in-progress or completed |
-//! | rejected | `Task.status` rejected, failed or cancelled; `ServiceRequest.status` revoked or entered-in-error |
-//! | by whom | `Task.owner` ("currently responsible for task execution"); in a message without one, `ServiceRequest.performer` |
+//! | rejected | `Task.status` rejected or cancelled; `ServiceRequest.status` revoked or entered-in-error |
+//! | by whom | `Task.owner` ("currently responsible for task execution"); in an acceptance without one, `ServiceRequest.performer` |
 //! | first contact by | `Appointment.start`; else `Task.restriction.period`, its end or start; else an `executionPeriod.start` that lies ahead |
 //! | first contact made | `Task.executionPeriod.start` ("the time action was first taken against the task") of a Task in progress or completed |
 //! | why not | `Task.statusReason`, its codes and its text |
 //!
+//! A Task that `failed` ("attempted but could not be completed due to some error") decides nothing.
+//!
 //! Of a message those Tasks count whose code is `fulfill`, or if there is none those without a code: whoever sees to a follow-up has not
 //! taken the request.
 //!
-//! The name of an owner and the text of a reason are somebody's words: they are shown to who may read the message, and stand
-//! in no log.
+//! The name of an owner and the text of a reason are somebody's words: a name is shown to who may read the message, the text to who may
+//! read words, and neither stands in a log.
 
 use std::fmt;
 
@@ -76,7 +78,7 @@ impl OwnerKind {
 pub struct Said {
     /// Whether it is taken: `Some(false)` when it is rejected, `None` when nothing is decided.
     pub takes: Option<bool>,
-    /// Who takes it, if they are named.
+    /// Who takes it, or rejects it, if they are named.
     pub owner: Option<Owner>,
     /// By when they mean to reach the person.
     pub contact_by: Option<Instant>,
@@ -106,8 +108,8 @@ const STATUSES: [&str; 12] = [
     "entered-in-error",
 ];
 
-/// Performers that are looked at: each may refer to any entry.
-const MOST_PERFORMERS: usize = 32;
+/// Owners and performers that are looked at: each may refer to any entry.
+const MOST_OWNERS: usize = 32;
 
 /// The longest text that is shown of what somebody wrote.
 const LONGEST: usize = 500;
@@ -128,8 +130,12 @@ pub fn said(document: &Document, now: Instant) -> Said {
     let mut reasons: Vec<String> = coded.into_iter().flatten().take(32).collect();
     reasons.dedup();
     let has_words = texts.iter().flatten().any(|text| !text.trim().is_empty());
-    if rejects(document, &tasks) {
-        return Said { takes: Some(false), reasons, has_words, ..Said::default() };
+    let owner = || {
+        let owners = tasks.iter().filter_map(|task| task.member("owner"));
+        owners.take(MOST_OWNERS).find_map(|owner| named(document, owner))
+    };
+    if decision(document) == Some(Decision::Rejected) {
+        return Said { takes: Some(false), owner: owner(), reasons, has_words, ..Said::default() };
     }
     let Some(task) = tasks.iter().find(|task| is(task, &["accepted", "in-progress", "completed"])) else {
         return Said::default();
@@ -137,7 +143,7 @@ pub fn said(document: &Document, now: Instant) -> Said {
     let owner = task.member("owner").and_then(|owner| named(document, owner));
     let performer = || {
         let performers = of_type(document, "ServiceRequest").flat_map(|request| request.items_of("performer"));
-        performers.take(MOST_PERFORMERS).find_map(|performer| named(document, performer))
+        performers.take(MOST_OWNERS).find_map(|performer| named(document, performer))
     };
     let began = task.member("executionPeriod").and_then(|period| instant(period, "start"));
     let soon = now + time::Duration::minutes(1);
@@ -151,12 +157,6 @@ pub fn said(document: &Document, now: Instant) -> Said {
         reasons,
         has_words,
     }
-}
-
-fn rejects(document: &Document, tasks: &[Node<'_>]) -> bool {
-    let gone = ["rejected", "failed", "cancelled"];
-    decision(document) == Some(Decision::Rejected)
-        || tasks.iter().any(|task| task.text_of("status").is_some_and(|status| gone.contains(&&*status)))
 }
 
 /// By when the person is to be reached: what lies behind is no promise.
@@ -417,7 +417,7 @@ mod tests {
 
     #[test]
     fn what_decides_nothing_says_nothing() {
-        for status in ["requested", "received", "ready", "on-hold", "draft", "?"] {
+        for status in ["requested", "received", "ready", "on-hold", "draft", "failed", "?"] {
             assert_eq!(task(&format!(r#""status":"{status}","owner":{{"display":"x"}}"#)), Said::default(), "{status}");
         }
         assert_eq!(said(&parsed("[1]"), NOW), Said::default());

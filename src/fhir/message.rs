@@ -132,6 +132,11 @@ impl<'a> Message<'a> {
         tasks.filter_map(|task| task.text_of("id")).map(|id| format!("{TASK}{id}")).collect()
     }
 
+    /// What an answer may call it, and an update of its Task.
+    pub fn all_names(self) -> Vec<String> {
+        [self.names(), self.task_names()].concat()
+    }
+
     /// `Bundle.timestamp`.
     pub fn timestamp(self) -> Option<String> {
         text_at(self.bundle, &["timestamp"])

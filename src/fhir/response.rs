@@ -43,8 +43,10 @@ pub struct Finding {
 /// What the receiving team decided, as far as the response says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It does not take the referral: a Task that is rejected or failed, a ServiceRequest that is revoked.
+    /// It does not take the referral: a Task that is rejected or cancelled, a ServiceRequest that is revoked.
     Rejected,
+    /// Nobody decided: a Task that failed, "attempted but could not be completed due to some error" (FHIR R4, task-status).
+    Failed,
     /// It cannot decide yet: a Task on hold.
     OnHold,
 }
@@ -107,10 +109,14 @@ pub fn decision(document: &Document) -> Option<Decision> {
     let is = |each: &Node<'_>, codes: &[&str]| each.text_of("status").is_some_and(|status| codes.contains(&&*status));
     let tasks = tasks_of_the_request(document.root());
     let is_revoked = || of_type(document, "ServiceRequest").any(|it| is(&it, &["revoked", "entered-in-error"]));
-    if tasks.iter().any(|task| is(task, &["rejected", "failed", "cancelled"])) || is_revoked() {
-        return Some(Decision::Rejected);
+    let has = |codes: &[&str]| tasks.iter().any(|task| is(task, codes));
+    if has(&["rejected", "cancelled"]) || is_revoked() {
+        Some(Decision::Rejected)
+    } else if has(&["failed"]) {
+        Some(Decision::Failed)
+    } else {
+        has(&["on-hold"]).then_some(Decision::OnHold)
     }
-    tasks.iter().any(|task| is(task, &["on-hold"])).then_some(Decision::OnHold)
 }
 
 /// Why, by the codes of `Task.statusReason`.
@@ -242,6 +248,8 @@ mod tests {
             ))
         };
         assert_eq!(decision(&task("rejected")), Some(Decision::Rejected));
+        assert_eq!(decision(&task("cancelled")), Some(Decision::Rejected));
+        assert_eq!(decision(&task("failed")), Some(Decision::Failed), "an error is no decision");
         assert_eq!(decision(&task("on-hold")), Some(Decision::OnHold));
         assert_eq!(decision(&task("accepted")), None);
         assert_eq!(reasons(&task("rejected")), ["no-capacity", "02"]);

@@ -5,9 +5,11 @@
 //! interface and priority, and a second one until the person is reached. Functions of their arguments: who has the clock asks, and
 //! stores what was done with its audit event.
 //!
-//! The rules: an acceptance names who takes it, else it is none. The first decision counts: what contradicts it later changes
-//! nothing, is kept, and people are told. Whoever took it may name another person or team of theirs, and a time of first contact that is
-//! earlier, never a later one. The sender is responsible until the receiving team accepts, and after it rejects.
+//! The rules: an acceptance names who takes it, else it is none. What was taken is not given back by a message: a rejection after an
+//! acceptance changes nothing, is kept, and people are told. What was rejected may be accepted, by a later word of the team or after the
+//! sender sent the message again, by which it waits anew; an answer that is older than the rejection changes nothing. Whoever took it
+//! may name another person or team of theirs, and a time of first contact that is earlier, never a later one. The sender is
+//! responsible until the receiving team accepts, and after it rejects.
 
 pub mod collection;
 mod view;
@@ -21,7 +23,7 @@ use crate::fhir::handover::{Owner, Said};
 use crate::identity::coded;
 use crate::storage::{Handover, HandoverRecord, HandoverState, HandoverTell};
 
-pub use view::{owner, responsibility, summary};
+pub use view::{owner, responsibility, summary, tells_words};
 
 /// The priority of what has none (FHIR R4, ServiceRequest.priority), and the clock of a priority that has none of its own.
 pub const ROUTINE: &str = "routine";
@@ -96,6 +98,8 @@ coded! {
         Rejected = "rejected",
         /// The partner contradicts what it said before.
         Conflict = "conflict",
+        /// The receiving team takes what it had rejected.
+        AcceptedAfterRejection = "accepted-after-rejection",
         /// The clock was set back since: whether its time is over is not known.
         DueUnknown = "due-unknown",
     }
@@ -105,12 +109,13 @@ coded! {
 pub fn alarm(record: &HandoverRecord, now: Instant) -> Option<(Trouble, Handover)> {
     let before = &record.handover;
     let told = |trouble, after: Handover| Some((trouble, Handover { tell: None, ..after }));
+    let told_first = |trouble| Some((trouble, Handover { tell: Some(HandoverTell::Conflict), ..before.clone() }));
     match before.tell {
         Some(HandoverTell::Rejected) => return told(Trouble::Rejected, before.clone()),
         Some(HandoverTell::Conflict) => return told(Trouble::Conflict, before.clone()),
-        Some(HandoverTell::RejectedAndConflict) => {
-            return Some((Trouble::Rejected, Handover { tell: Some(HandoverTell::Conflict), ..before.clone() }));
-        }
+        Some(HandoverTell::Accepted) => return told(Trouble::AcceptedAfterRejection, before.clone()),
+        Some(HandoverTell::RejectedAndConflict) => return told_first(Trouble::Rejected),
+        Some(HandoverTell::AcceptedAndConflict) => return told_first(Trouble::AcceptedAfterRejection),
         None => {}
     }
     let alert_at = before.alert_at?;
@@ -154,24 +159,24 @@ pub enum Decided {
     Conflict,
 }
 
-/// What `said` makes of a handover whose holder was `owner`, at `now`.
-pub fn decide(before: &Handover, said: &Said, owner: Option<&Owner>, now: Instant) -> Decided {
+/// What `said` makes of a handover whose holder was `owner`, at `now`. `is_overtaken`: the team rejected it by an answer that was
+/// written later.
+pub fn decide(before: &Handover, (said, is_overtaken): (&Said, bool), owner: Option<&Owner>, now: Instant) -> Decided {
     let state = before.state;
     let steps = |steps: Vec<Handover>| Decided::Steps(steps);
     match said.takes {
         None => steps(vec![]),
+        Some(false) if state.is_open() && is_overtaken => steps(vec![]),
         Some(false) if state.is_open() => {
-            let rejected = HandoverState::Rejected;
-            steps(vec![Handover { alert_at: None, tell: Some(HandoverTell::Rejected), ..step(before, rejected, now) }])
+            let tell = Some(HandoverTell::with_rejection(before.tell));
+            steps(vec![Handover { alert_at: None, tell, ..step(before, HandoverState::Rejected, now) }])
         }
         Some(false) if state.is_taken() => Decided::Conflict,
         Some(false) => steps(vec![]),
-        Some(true) if state.is_open() && said.owner.is_none() => Decided::Unnamed,
-        Some(true) if state.is_open() => {
-            let named = said.contact_by.filter(|by| *by <= now + LONGEST);
-            let due = named.unwrap_or(now + before.contact_within);
-            let taken = step(before, HandoverState::Accepted, now);
-            let taken = Handover { contact_due_at: Some(due), alert_at: Some(due), ..taken };
+        Some(true) if !state.is_taken() && is_overtaken => Decided::Conflict,
+        Some(true) if state.may_be_taken() && said.owner.is_none() => Decided::Unnamed,
+        Some(true) if state.may_be_taken() => {
+            let taken = taken(before, said, now);
             let contacted = contacted(&taken, said, now);
             steps([taken].into_iter().chain(contacted).collect())
         }
@@ -182,6 +187,26 @@ pub fn decide(before: &Handover, said: &Said, owner: Option<&Owner>, now: Instan
         }
         Some(true) => Decided::Conflict,
     }
+}
+
+/// The receiving team takes it; people who were told that it does not are told.
+fn taken(before: &Handover, said: &Said, now: Instant) -> Handover {
+    let named = said.contact_by.filter(|by| *by <= now + LONGEST);
+    let due = Some(named.unwrap_or(now + before.contact_within));
+    let tell = match before.state {
+        HandoverState::Rejected => Some(HandoverTell::with_acceptance(before.tell)),
+        _ => before.tell,
+    };
+    Handover { contact_due_at: due, alert_at: due, tell, ..step(before, HandoverState::Accepted, now) }
+}
+
+/// The handover of a message that is sent again after the receiving team rejected it: it waits anew, for as long as it did at first.
+pub fn reopened(before: &Handover, now: Instant) -> Option<Handover> {
+    let near_at = now + (before.near_at - before.opened_at);
+    let due_at = now + (before.due_at - before.opened_at);
+    let waits = step(before, HandoverState::Waiting, now);
+    let is_rejected = before.state == HandoverState::Rejected;
+    is_rejected.then_some(Handover { opened_at: now, near_at, due_at, alert_at: Some(near_at), ..waits })
 }
 
 fn step(before: &Handover, state: HandoverState, now: Instant) -> Handover {
@@ -208,11 +233,7 @@ fn renamed(before: &Handover, said: &Said, owner: Option<&Owner>) -> Option<Hand
 
 /// A handover that an answer contradicts: people are to be told, also of what they were not told yet.
 pub fn contradicted(before: &Handover) -> Handover {
-    let tell = match before.tell {
-        Some(HandoverTell::Rejected | HandoverTell::RejectedAndConflict) => HandoverTell::RejectedAndConflict,
-        Some(HandoverTell::Conflict) | None => HandoverTell::Conflict,
-    };
-    Handover { tell: Some(tell), ..before.clone() }
+    Handover { tell: Some(HandoverTell::with_conflict(before.tell)), ..before.clone() }
 }
 
 /// The handover of a message that its sender cancelled before the receiving team decided.
@@ -277,7 +298,7 @@ mod tests {
     }
 
     fn accepted() -> Handover {
-        one(decide(&open(), &takes("North"), None, minute(2)))
+        one(decide(&open(), (&takes("North"), false), None, minute(2)))
     }
 
     #[test]
@@ -322,29 +343,29 @@ mod tests {
         assert_eq!((taken.state, taken.since), (HandoverState::Accepted, minute(2)));
         assert_eq!((taken.contact_due_at, taken.alert_at), (Some(minute(62)), Some(minute(62))));
         let named = Said { contact_by: Some(minute(20)), ..takes("North") };
-        assert_eq!(one(decide(&open(), &named, None, minute(2))).contact_due_at, Some(minute(20)));
+        assert_eq!(one(decide(&open(), (&named, false), None, minute(2))).contact_due_at, Some(minute(20)));
         let never = Said { contact_by: Some(NOON + Span::days(31)), ..takes("North") };
-        let due = one(decide(&open(), &never, None, minute(2))).contact_due_at;
+        let due = one(decide(&open(), (&never, false), None, minute(2))).contact_due_at;
         assert_eq!(due, Some(minute(62)), "a time too far away is no promise");
         let (trouble, missed) = alarm(&record(taken), minute(62)).expect("nobody was reached");
         assert_eq!((trouble, missed.state), (Trouble::ContactMissed, HandoverState::ContactMissed));
         let reached = Said { contacted_at: Some(minute(61)), owner: None, ..takes("North") };
-        let late = one(decide(&missed, &reached, Some(&owner("North")), minute(70)));
+        let late = one(decide(&missed, (&reached, false), Some(&owner("North")), minute(70)));
         assert_eq!((late.state, late.contacted_at), (HandoverState::Contacted, Some(minute(61))));
-        assert_eq!(decide(&late, &reached, Some(&owner("North")), minute(71)), Decided::Steps(vec![]));
+        assert_eq!(decide(&late, (&reached, false), Some(&owner("North")), minute(71)), Decided::Steps(vec![]));
     }
 
     #[test]
     fn an_acceptance_that_names_nobody_is_none() {
         let nobody = Said { owner: None, ..takes("North") };
-        assert_eq!(decide(&open(), &nobody, None, minute(1)), Decided::Unnamed);
+        assert_eq!(decide(&open(), (&nobody, false), None, minute(1)), Decided::Unnamed);
     }
 
     #[test]
     fn an_overdue_handover_may_still_be_accepted_and_who_did_it_all_does_both() {
         let over = Handover { state: HandoverState::Overdue, alert_at: None, ..open() };
         let done = Said { contacted_at: Some(minute(9)), ..takes("North") };
-        let Decided::Steps(steps) = decide(&over, &done, None, minute(10)) else { panic!("it is taken") };
+        let Decided::Steps(steps) = decide(&over, (&done, false), None, minute(10)) else { panic!("it is taken") };
         let states: Vec<_> = steps.iter().map(|step| step.state).collect();
         assert_eq!(states, [HandoverState::Accepted, HandoverState::Contacted]);
     }
@@ -352,23 +373,22 @@ mod tests {
     #[test]
     fn a_duplicate_changes_nothing_and_another_team_is_named() {
         let (taken, north) = (accepted(), owner("North"));
-        assert_eq!(decide(&taken, &takes("North"), Some(&north), minute(3)), Decided::Steps(vec![]));
-        let south = one(decide(&taken, &takes("South"), Some(&north), minute(3)));
+        assert_eq!(decide(&taken, (&takes("North"), false), Some(&north), minute(3)), Decided::Steps(vec![]));
+        let south = one(decide(&taken, (&takes("South"), false), Some(&north), minute(3)));
         assert_eq!(south, taken, "the clocks and the state stay; who holds it stands in the answer");
         let later = Said { contact_by: Some(minute(100)), ..takes("North") };
-        assert_eq!(decide(&taken, &later, Some(&north), minute(3)), Decided::Steps(vec![]), "never later");
+        assert_eq!(decide(&taken, (&later, false), Some(&north), minute(3)), Decided::Steps(vec![]), "never later");
         let earlier = Said { contact_by: Some(minute(30)), ..takes("North") };
-        assert_eq!(one(decide(&taken, &earlier, Some(&north), minute(3))).alert_at, Some(minute(30)));
+        assert_eq!(one(decide(&taken, (&earlier, false), Some(&north), minute(3))).alert_at, Some(minute(30)));
     }
 
     #[test]
-    fn the_first_decision_counts() {
+    fn what_was_taken_is_not_given_back_by_an_answer() {
         let taken = accepted();
-        assert_eq!(decide(&taken, &rejects(), None, minute(3)), Decided::Conflict);
-        let rejected = one(decide(&open(), &rejects(), None, minute(3)));
+        assert_eq!(decide(&taken, (&rejects(), false), None, minute(3)), Decided::Conflict);
+        let rejected = one(decide(&open(), (&rejects(), false), None, minute(3)));
         assert_eq!((rejected.state, rejected.tell), (HandoverState::Rejected, Some(HandoverTell::Rejected)));
-        assert_eq!(decide(&rejected, &takes("North"), None, minute(4)), Decided::Conflict);
-        assert_eq!(decide(&rejected, &rejects(), None, minute(4)), Decided::Steps(vec![]));
+        assert_eq!(decide(&rejected, (&rejects(), false), None, minute(4)), Decided::Steps(vec![]));
         let (trouble, told) = alarm(&record(rejected.clone()), minute(4)).expect("people are told");
         assert_eq!((trouble, alarm(&record(told), minute(900))), (Trouble::Rejected, None), "once");
         let both = contradicted(&rejected);
@@ -376,7 +396,43 @@ mod tests {
         let (second, over) = alarm(&record(then), minute(4)).expect("of both");
         assert_eq!((first, second, over.tell), (Trouble::Rejected, Trouble::Conflict, None));
         let gone = withdrawn(&open(), minute(1)).expect("nobody had decided");
-        assert_eq!(decide(&gone, &takes("North"), None, minute(4)), Decided::Conflict);
+        assert_eq!(decide(&gone, (&takes("North"), false), None, minute(4)), Decided::Conflict);
         assert_eq!(withdrawn(&taken, minute(4)), None);
+    }
+
+    #[test]
+    fn what_was_rejected_is_accepted_by_a_later_word_alone_and_people_are_told() {
+        let rejected = one(decide(&open(), (&rejects(), false), None, minute(3)));
+        assert_eq!(decide(&rejected, (&takes("North"), true), None, minute(4)), Decided::Conflict, "it is older");
+        let nobody = Said { owner: None, ..takes("North") };
+        assert_eq!(decide(&rejected, (&nobody, false), None, minute(4)), Decided::Unnamed);
+        let taken = one(decide(&rejected, (&takes("North"), false), None, minute(4)));
+        assert_eq!((taken.state, taken.contact_due_at), (HandoverState::Accepted, Some(minute(64))));
+        let (trouble, told) = alarm(&record(taken), minute(4)).expect("people are told");
+        assert_eq!((trouble, told.state, told.tell), (Trouble::AcceptedAfterRejection, HandoverState::Accepted, None));
+        assert_eq!(alarm(&record(told), minute(5)), None, "once, and of the rejection no more");
+        let contradicted = contradicted(&rejected);
+        let taken = one(decide(&contradicted, (&takes("North"), false), None, minute(4)));
+        let (first, then) = alarm(&record(taken), minute(4)).expect("people are told");
+        let (second, over) = alarm(&record(then), minute(4)).expect("of both");
+        let both = (Trouble::AcceptedAfterRejection, Trouble::Conflict);
+        assert_eq!(((first, second), over.tell), (both, None));
+    }
+
+    #[test]
+    fn what_was_rejected_waits_anew_when_the_message_is_sent_again() {
+        assert_eq!(reopened(&open(), minute(9)), None, "nobody rejected it");
+        let rejected = Handover { tell: None, ..one(decide(&open(), (&rejects(), false), None, minute(3))) };
+        let again = reopened(&rejected, minute(10)).expect("it is rejected");
+        assert_eq!((again.state, again.since, again.opened_at), (HandoverState::Waiting, minute(10), minute(10)));
+        assert_eq!((again.near_at, again.due_at, again.alert_at), (minute(16), minute(18), Some(minute(16))));
+        let stale = decide(&again, (&rejects(), true), None, minute(11));
+        assert_eq!(stale, Decided::Steps(vec![]), "a rejection of before");
+        let stale = decide(&again, (&takes("North"), true), None, minute(11));
+        assert_eq!(stale, Decided::Conflict, "an acceptance of before the rejection");
+        let taken = one(decide(&again, (&takes("North"), false), None, minute(11)));
+        assert_eq!((taken.state, taken.tell), (HandoverState::Accepted, None));
+        let anew = one(decide(&again, (&rejects(), false), None, minute(12)));
+        assert_eq!((anew.state, anew.tell), (HandoverState::Rejected, Some(HandoverTell::Rejected)));
     }
 }

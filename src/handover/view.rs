@@ -33,11 +33,12 @@ pub fn summary(record: &HandoverRecord) -> Value {
 }
 
 /// Who holds responsibility for a message now and did before, with the evidence: the event of the audit log, and the partner's answer.
-/// Names and words are those of the partner; they are not there once the answer's retention has ended.
+/// Names and words are those of the partner; they are not there once the answer's retention has ended. The words of a rejection are there
+/// only with `sees_words`.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub async fn responsibility(store: &dyn Store, record: &MessageRecord) -> Result<Value, Error> {
+pub async fn responsibility(store: &dyn Store, record: &MessageRecord, sees_words: bool) -> Result<Value, Error> {
     let (events, answers) = (store.events_of(record.id).await?, store.answers_of(record.id).await?);
     let (found, entries) = (store.handover(record.id).await?, store.handover_steps(record.id).await?);
     let accepted = events.first();
@@ -50,18 +51,22 @@ pub async fn responsibility(store: &dyn Store, record: &MessageRecord) -> Result
     let mut history = vec![first];
     let mut owner = Value::Null;
     for entry in &entries {
+        let event = events.iter().find(|event| event.seq == entry.event);
         let basis = answers.iter().find(|answer| Some(answer.slot) == entry.answer);
         let answer = match basis {
             Some(basis) => opened(store, basis).await?,
             None => None,
         };
-        if let Some(named) = answer.as_ref().and_then(|answer| said(answer, entry.at).owner) {
-            owner = shown(&named);
-        } else if basis.is_some() && answer.is_none() {
-            owner = json!({ "erased": true });
+        let named = match answer.as_ref() {
+            Some(answer) => said(answer, entry.at).owner.as_ref().map_or(Value::Null, shown),
+            None if basis.is_some() => json!({ "erased": true }),
+            None => Value::Null,
+        };
+        if entry.state.is_taken() && !named.is_null() {
+            owner = named.clone();
         }
-        let event = events.iter().find(|event| event.seq == entry.event);
-        history.push(moment(record, entry, (&owner, event), (basis, answer.as_ref())));
+        let of_it = (basis, answer.as_ref());
+        history.push(moment(record, (entry, event), (&owner, &named), of_it, sees_words));
     }
     let now = history.last().cloned().unwrap_or_default();
     Ok(json!({
@@ -72,32 +77,56 @@ pub async fn responsibility(store: &dyn Store, record: &MessageRecord) -> Result
     }))
 }
 
-/// One moment of the history.
+/// One moment of the history. `owner` holds it, where the receiving team does, and `named` is who the answer of the moment names.
 fn moment(
     record: &MessageRecord,
-    entry: &HandoverEntry,
-    (owner, event): (&Value, Option<&StoredEvent>),
+    (entry, event): (&HandoverEntry, Option<&StoredEvent>),
+    (owner, named): (&Value, &Value),
     (basis, answer): (Option<&AnswerRecord>, Option<&Document>),
+    sees_words: bool,
 ) -> Value {
     let holder = match entry.state.is_taken() {
         true => json!({ "organisation": record.recipient.as_str(), "owner": owner }),
         false => json!({ "organisation": record.sender.as_str() }),
     };
+    let said = event.and_then(|stored| RecordedEvent::read(&stored.event.bytes));
+    let person = said.as_ref().and_then(RecordedEvent::operator);
+    let because = match person {
+        Some(_) if entry.state == HandoverState::Waiting => "resent",
+        _ => entry.state.code(),
+    };
     let mut moment = json!({
         "since": instant_text(entry.at),
         "holder": holder,
-        "because": entry.state.code(),
+        "because": because,
         "evidence": {
             "event": entry.event,
             "auditEvent": event.and_then(audit_event),
             "answer": basis.map(|basis| basis.id.as_str()),
         },
     });
+    if let Some(person) = person {
+        moment["by"] = json!({ "organisation": record.sender.as_str(), "principal": person });
+        moment["why"] = json!(said.as_ref().and_then(|said| said.detail("reason")));
+    }
     if entry.state == HandoverState::Rejected {
+        moment["by"] = json!({ "organisation": record.recipient.as_str(), "owner": named });
         moment["reasons"] = json!(basis.map(|basis| &basis.says.reasons));
-        moment["words"] = json!(answer.and_then(words));
+        tell_words(&mut moment, answer.and_then(words), sees_words);
     }
     moment
+}
+
+/// The words of a rejection, for those who may see them; others learn that there are some.
+fn tell_words(moment: &mut Value, words: Option<String>, sees_words: bool) {
+    moment["wordsWithheld"] = json!(words.is_some() && !sees_words);
+    moment["words"] = json!(words.filter(|_| sees_words));
+}
+
+/// Whether what [`responsibility`] gave holds words of a rejection.
+pub fn tells_words(responsibility: &Value) -> bool {
+    let history = responsibility["history"].as_array().map(Vec::as_slice).unwrap_or_default();
+    history.iter().any(|moment| moment["words"].is_string())
 }
 
 /// Since when whoever holds it now does.

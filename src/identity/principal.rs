@@ -58,6 +58,8 @@ coded! {
         Preview = "preview",
         /// Asks where a message stands.
         ReadMessage = "read-message",
+        /// Reads the words in which a receiving team rejected a handover.
+        ReadWords = "read-words",
         /// Sees where each element of a message came from and which clause let it pass.
         ReadLineage = "read-lineage",
         /// Sees what was held back from a message, by path and reason.
@@ -70,7 +72,7 @@ coded! {
         ReadReviews = "read-reviews",
         /// Completes the review of a sharing without consent.
         CompleteReview = "complete-review",
-        /// Sends a message again that waits, was refused or was given up.
+        /// Sends a message again that waits, was refused or was given up, or whose handover was rejected.
         RetryMessage = "retry-message",
         /// Decides that a message is not to be sent.
         CancelMessage = "cancel-message",
@@ -92,6 +94,7 @@ impl Action {
     pub fn is_reading(self) -> bool {
         match self {
             Action::ReadMessage
+            | Action::ReadWords
             | Action::ReadLineage
             | Action::ReadWithheld
             | Action::ReadApprovals
@@ -116,15 +119,22 @@ impl Role {
     pub fn may(self, action: Action) -> bool {
         use Action::{
             Administer, ApproveAgreement, CancelMessage, CollectInbound, CompleteReview, EraseSubject, Preview,
-            ReadApprovals, ReadInbound, ReadLineage, ReadMessage, ReadReviews, ReadWithheld, RetryMessage, Submit,
-            VerifyAudit,
+            ReadApprovals, ReadInbound, ReadLineage, ReadMessage, ReadReviews, ReadWithheld, ReadWords, RetryMessage,
+            Submit, VerifyAudit,
         };
         let permitted: &[Action] = match self {
-            Role::RecordSystem => &[Submit, Preview, ReadMessage, ReadInbound, CollectInbound],
+            Role::RecordSystem => &[Submit, Preview, ReadMessage, ReadWords, ReadInbound, CollectInbound],
             Role::IntegrationEngineer => &[Preview, ReadMessage, ReadLineage, RetryMessage],
-            Role::CaldicottGuardian => {
-                &[ReadMessage, ReadLineage, ReadWithheld, ApproveAgreement, ReadApprovals, ReadReviews, VerifyAudit]
-            }
+            Role::CaldicottGuardian => &[
+                ReadMessage,
+                ReadWords,
+                ReadLineage,
+                ReadWithheld,
+                ApproveAgreement,
+                ReadApprovals,
+                ReadReviews,
+                VerifyAudit,
+            ],
             Role::Siro => &[ApproveAgreement, ReadApprovals, ReadReviews, VerifyAudit],
             Role::IgLead => &[
                 Preview,
@@ -137,11 +147,18 @@ impl Role {
                 EraseSubject,
                 VerifyAudit,
             ],
-            Role::SafeguardingLead => {
-                &[ReadMessage, ReadLineage, ReadWithheld, ApproveAgreement, ReadApprovals, ReadReviews, CompleteReview]
-            }
+            Role::SafeguardingLead => &[
+                ReadMessage,
+                ReadWords,
+                ReadLineage,
+                ReadWithheld,
+                ApproveAgreement,
+                ReadApprovals,
+                ReadReviews,
+                CompleteReview,
+            ],
             Role::OperationalOwner => {
-                &[ReadMessage, ApproveAgreement, ReadApprovals, ReadReviews, RetryMessage, CancelMessage]
+                &[ReadMessage, ReadWords, ApproveAgreement, ReadApprovals, ReadReviews, RetryMessage, CancelMessage]
             }
             Role::TechnicalAdministrator => {
                 &[ReadMessage, ApproveAgreement, ReadApprovals, RetryMessage, CancelMessage, VerifyAudit, Administer]

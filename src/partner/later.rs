@@ -11,26 +11,29 @@ use uuid::Uuid;
 use super::Settings;
 use crate::delivery::{Bars, Dispatch, Endpoint};
 use crate::fhir::ElementPath;
-use crate::fhir::message::{Response, ResponseCode, response_bundle, response_with_outcome};
-use crate::fhir::outcome::{Issue, IssueType, operation_outcome_coded};
+use crate::fhir::handover::Written;
+use crate::fhir::message::{Response, ResponseCode, response_bundle, response_with_outcome, response_with_task};
+use crate::fhir::outcome::{Issue, IssueType, operation_outcome, operation_outcome_coded};
 use crate::fhir::response::REASONS;
 use crate::identity::PartyId;
 use crate::identity::tls::TlsError;
 
-/// What is answered later, written as `accept`, `reject` or `ask`.
+/// What is answered later, written as `accept`, `reject`, `ask` or `fail`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Later {
     /// `accept`: the referral is taken.
     Accept,
-    /// `reject`: it is not, since the team has no capacity.
+    /// `reject`: it is not, since the team has no capacity. Of a message without a Task nothing can be rejected: it fails.
     Reject,
     /// `ask`: it cannot be decided without a telephone number of the person.
     Ask,
+    /// `fail`: the receiver's system cannot process the message, so that nobody decides.
+    Fail,
 }
 
 /// Text that names no such answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an answer: write accept, reject or ask")]
+#[error("not an answer: write accept, reject, ask or fail")]
 pub struct UnknownAnswer;
 
 impl FromStr for Later {
@@ -41,6 +44,7 @@ impl FromStr for Later {
             "accept" => Ok(Later::Accept),
             "reject" => Ok(Later::Reject),
             "ask" => Ok(Later::Ask),
+            "fail" => Ok(Later::Fail),
             _ => Err(UnknownAnswer),
         }
     }
@@ -80,10 +84,15 @@ impl Answering {
         Ok(Some(Answering { says, bars, us: settings.party.clone(), now: settings.now }))
     }
 
-    /// Answers the message `bundle` of `sender` until the answer is taken or refused for good.
-    pub(super) async fn answer(&self, bundle: Uuid, sender: &PartyId, (correlation, context): (Uuid, &str)) {
+    /// Answers the message `bundle` of `sender`, and its Task, until the answer is taken or refused for good.
+    pub(super) async fn answer(
+        &self,
+        (bundle, task): (Uuid, Option<&str>),
+        sender: &PartyId,
+        (correlation, context): (Uuid, &str),
+    ) {
         let id = Uuid::new_v5(&bundle, b"later answer");
-        let body = self.body(id, bundle, sender);
+        let body = self.body(id, (bundle, task), sender);
         let name = format!("Organisation {}", self.us);
         let dispatch = Dispatch::response((id.into(), correlation, context), self.us.clone(), &name, body);
         let Ok(dispatch) = dispatch else { return };
@@ -106,7 +115,7 @@ impl Answering {
         }
     }
 
-    fn body(&self, id: Uuid, bundle: Uuid, sender: &PartyId) -> String {
+    fn body(&self, id: Uuid, (bundle, task): (Uuid, Option<&str>), sender: &PartyId) -> String {
         let response = |code| Response {
             id,
             timestamp: (self.now)(),
@@ -117,14 +126,22 @@ impl Answering {
             sender: sender.as_str(),
         };
         let answers = &bundle.to_string();
-        match self.says {
-            Later::Accept => response_bundle(&Response { answers, ..response(ResponseCode::Ok) }),
-            Later::Reject => {
-                let issue = Issue::error(IssueType::BusinessRule, "the team cannot take the referral");
-                let outcome = operation_outcome_coded(&[issue], Some((REASONS, "no-capacity")));
+        match (self.says, task) {
+            (Later::Accept, _) => response_bundle(&Response { answers, ..response(ResponseCode::Ok) }),
+            (Later::Reject, Some(task)) => {
+                let (says, at) = (response(ResponseCode::Ok), (self.now)());
+                let reason = Some(("no-capacity", Some("the team cannot take the referral")));
+                let status = "rejected";
+                let rejected =
+                    Written { id: task, status, owner: None, contact_by: None, contacted_at: None, reason, at };
+                response_with_task(&Response { answers, ..says }, (task, &rejected.to_json()))
+            }
+            (Later::Fail, _) | (Later::Reject, None) => {
+                let issue = Issue::error(IssueType::Exception, "the message cannot be processed");
+                let outcome = operation_outcome(&[issue]);
                 response_with_outcome(&Response { answers, ..response(ResponseCode::FatalError) }, &outcome)
             }
-            Later::Ask => {
+            (Later::Ask, _) => {
                 let issue = Issue::error(IssueType::Required, "a telephone number of the person is needed");
                 let issue = issue.at(ElementPath::new("Patient.telecom"));
                 let outcome = operation_outcome_coded(&[issue], Some((REASONS, "information-missing")));

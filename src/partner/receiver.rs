@@ -17,7 +17,7 @@ use super::later::Answering;
 use super::misbehaviour::Mischief;
 use crate::fhir::bars::ErrorCode;
 use crate::fhir::capability::{Capability, Definition, REFERRAL_DEFINITION, RESPONSE_DEFINITION};
-use crate::fhir::message::{self, Message, ResponseCode};
+use crate::fhir::message::{self, Message, ResponseCode, TASK};
 use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::{Document, ElementPath, Limits, instant_text};
 use crate::identity::PartyId;
@@ -144,21 +144,29 @@ async fn process_message(
         }
     }
     match taken {
-        Ok(id) if receiver.later.is_some() => received(&receiver, &peer.party, &headers, id),
-        Ok(id) => acknowledged(&receiver, &peer.party, &headers, id),
+        Ok(kept) if receiver.later.is_some() => received(&receiver, &peer.party, &headers, kept),
+        Ok(kept) => acknowledged(&receiver, &peer.party, &headers, kept.id),
         Err(refusal) => refused(&headers, refusal),
     }
 }
 
+/// A message that is kept.
+struct Kept {
+    /// `Bundle.id`.
+    id: Uuid,
+    /// The id of the Task of its request.
+    task: Option<String>,
+}
+
 /// Takes a message and notes its arrival.
-async fn arrive(receiver: Arc<Receiver>, sender: PartyId, headers: HeaderMap, body: Body) -> Result<Uuid, Refusal> {
+async fn arrive(receiver: Arc<Receiver>, sender: PartyId, headers: HeaderMap, body: Body) -> Result<Kept, Refusal> {
     let mut id = text(&headers, "x-request-id").to_owned();
     let taken = take(&receiver, &sender, &headers, body, &mut id).await;
     note(&receiver, id, &sender, &headers, outcome_of(&taken)).await;
     taken
 }
 
-fn outcome_of(taken: &Result<Uuid, Refusal>) -> Outcome {
+fn outcome_of(taken: &Result<Kept, Refusal>) -> Outcome {
     taken.as_ref().map_or_else(|refusal| refusal.outcome, |_| Outcome::Accepted)
 }
 
@@ -169,7 +177,7 @@ async fn take(
     headers: &HeaderMap,
     body: Body,
     id: &mut String,
-) -> Result<Uuid, Refusal> {
+) -> Result<Kept, Refusal> {
     known(&receiver.settings.allowed, sender)?;
     if receiver.mischief.unavailable() {
         let issue = Issue::error(IssueType::Transient, "the receiver is unavailable for now");
@@ -178,14 +186,14 @@ async fn take(
     has_ids(headers)?;
     is_fhir_json(headers)?;
     let body = read(headers, body, (receiver.settings.body_limit, receiver.settings.limits.request)).await?;
-    let bundle = message_id(&body)?;
+    let (bundle, task) = names(&body)?;
     *id = bundle.to_string();
     if receiver.mischief.reject() {
         let issue = Issue::error(IssueType::Processing, "the receiver does not take this message");
         let refusal = Refusal::new(ErrorCode::UnprocessableEntity, issue.severity(Severity::Fatal));
         return Err(refusal.outcome(Outcome::Rejected));
     }
-    keep(receiver, bundle, body).await
+    Ok(Kept { id: keep(receiver, bundle, body).await?, task })
 }
 
 fn known(allowed: &[PartyId], sender: &PartyId) -> Result<(), Refusal> {
@@ -197,8 +205,8 @@ fn known(allowed: &[PartyId], sender: &PartyId) -> Result<(), Refusal> {
     Err(Refusal::new(ErrorCode::Forbidden, issue.hint("ask the receiver to add your ODS code to its senders")))
 }
 
-/// The id of the message in `body`.
-fn message_id(body: &Bytes) -> Result<Uuid, Refusal> {
+/// The id of the message in `body`, and of the Task of its request.
+fn names(body: &Bytes) -> Result<(Uuid, Option<String>), Refusal> {
     let document = Document::parse(body.as_ref(), &Limits::default()).map_err(|error| {
         let issue = Issue::error(IssueType::Structure, error.what.to_string());
         let issue = issue.at(error.path.clone()).position(error.position).hint(error.hint());
@@ -208,10 +216,12 @@ fn message_id(body: &Bytes) -> Result<Uuid, Refusal> {
         let issue = Issue::error(IssueType::Invariant, error.to_string()).at(ElementPath::new(error.path()));
         Refusal::new(ErrorCode::UnprocessableEntity, issue.hint("send a Bundle of type message"))
     })?;
-    Uuid::try_parse(&message.id()).map_err(|_| {
+    let id = Uuid::try_parse(&message.id()).map_err(|_| {
         let issue = Issue::error(IssueType::Value, "Bundle.id is not a UUID").at(ElementPath::new("Bundle.id"));
         Refusal::new(ErrorCode::BadRequest, issue.hint("give each message a UUID as its id"))
-    })
+    })?;
+    let task = message.task_names().first().and_then(|name| Some(name.strip_prefix(TASK)?.to_owned()));
+    Ok((id, task))
 }
 
 async fn keep(receiver: &Arc<Receiver>, id: Uuid, body: Bytes) -> Result<Uuid, Refusal> {
@@ -257,11 +267,12 @@ async fn note(receiver: &Arc<Receiver>, id: String, sender: &PartyId, headers: &
 }
 
 /// 202 without a word; the answer follows.
-fn received(receiver: &Arc<Receiver>, sender: &PartyId, headers: &HeaderMap, id: Uuid) -> Response {
+fn received(receiver: &Arc<Receiver>, sender: &PartyId, headers: &HeaderMap, kept: Kept) -> Response {
+    let Kept { id, task } = kept;
     if let Some(later) = receiver.later.clone() {
         let (sender, correlation) = (sender.clone(), text(headers, "x-correlation-id").parse().unwrap_or(id));
         let context = text(headers, "use-context").to_owned();
-        tokio::spawn(async move { later.answer(id, &sender, (correlation, &context)).await });
+        tokio::spawn(async move { later.answer((id, task.as_deref()), &sender, (correlation, &context)).await });
     }
     answer(headers, StatusCode::ACCEPTED, String::new())
 }

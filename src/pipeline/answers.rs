@@ -7,6 +7,8 @@
 //! sent to exactly the party that answers; a report by the id that MESH gave the message, else by ours. An answer counts once. One that
 //! was written before another that counted is kept, and changes nothing.
 
+use std::fmt;
+
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -17,8 +19,8 @@ use crate::audit::{Answer, Terms};
 use crate::delivery::mesh::{Kind, Outside};
 use crate::delivery::{Health, Lane};
 use crate::fhir::handover::{self, Said};
-use crate::fhir::message::{Message, ResponseCode, TASK};
-use crate::fhir::response::KNOWN_REASONS;
+use crate::fhir::message::{Message, TASK};
+use crate::fhir::response::{self, Decision, KNOWN_REASONS};
 use crate::fhir::{Document, Instant, Limits, latest_instant};
 use crate::identity::digest::sha_256;
 use crate::identity::{MessageId, PartyId};
@@ -40,7 +42,7 @@ pub enum Taken {
     Settled,
     /// It is kept already.
     Repeated,
-    /// The partner gave another answer the same id.
+    /// The partner gave another answer the same id: it is not kept, and stands in the audit log.
     Conflict,
     /// It contradicts what the partner said before of the handover: it is kept, changes nothing, and people are told.
     Contradicts,
@@ -78,6 +80,9 @@ impl NotOurs {
         }
     }
 }
+
+/// The verdict of an answer by which the receiving team does not take the referral.
+const REJECTED: &str = "rejected";
 
 /// How often an answer is judged anew because its message moved on meanwhile.
 const TRIES: usize = 5;
@@ -118,8 +123,14 @@ async fn settle(gateway: &Gateway, incoming: Incoming<'_>) -> Result<Taken, stor
             Ok(found) => found,
             Err(why) => return refuse(gateway, from, why, now).await,
         };
+        let message = record.id;
         match keep(gateway, lane, &incoming, record).await {
             Err(storage::Error::Stale { .. }) => {}
+            Ok(Taken::Conflict) => {
+                put_down(gateway, from, (Some(message), "conflict", &"another answer is kept under its id"), now)
+                    .await?;
+                return Ok(Taken::Conflict);
+            }
             kept => return kept,
         }
     }
@@ -128,13 +139,24 @@ async fn settle(gateway: &Gateway, incoming: Incoming<'_>) -> Result<Taken, stor
 
 async fn refuse(
     gateway: &Gateway,
-    (sender, address): (&PartyId, Option<&str>),
+    from: (&PartyId, Option<&str>),
     (message, why): (Option<MessageId>, NotOurs),
     now: Instant,
 ) -> Result<Taken, storage::Error> {
-    warn!(%sender, message_id = message.map(tracing::field::display), reason = %why, "something that came as an answer is refused");
-    gateway.store().append(gateway.recorder.answer_refused(sender, (message, why.code()), address, now)).await?;
+    put_down(gateway, from, (message, why.code(), &why), now).await?;
     Ok(Taken::NotOurs(why))
+}
+
+/// Writes that something is not taken as an answer, and why: in a code, and in words for the log.
+async fn put_down(
+    gateway: &Gateway,
+    (sender, address): (&PartyId, Option<&str>),
+    (message, code, reason): (Option<MessageId>, &str, &(dyn fmt::Display + Sync)),
+    now: Instant,
+) -> Result<(), storage::Error> {
+    let message_id = message.map(tracing::field::display);
+    warn!(%sender, message_id, %reason, "something that came as an answer is refused");
+    gateway.store().append(gateway.recorder.answer_refused(sender, (message, code), address, now)).await.map(drop)
 }
 
 /// A response message, judged.
@@ -153,8 +175,6 @@ struct Incoming<'a> {
     says: Says,
     /// What it says of the handover.
     said: Said,
-    /// Whether the partner's application processed it without an error.
-    is_ok: bool,
     /// Whether it is an update of a Task.
     is_update: bool,
     now: Instant,
@@ -182,7 +202,6 @@ impl<'a> Incoming<'a> {
             written_at: message.timestamp().and_then(|text| latest_instant(&text)).map(|at| at.min(now)),
             says: says(&late, message.response_code()?.code()),
             said: decided(&late, handover::said(answer, now)),
-            is_ok: message.response_code() == Some(ResponseCode::Ok),
             is_update: false,
             late,
             now,
@@ -195,10 +214,11 @@ impl<'a> Incoming<'a> {
         now: Instant,
     ) -> Incoming<'a> {
         let (said, status) = (handover::said(task, now), handover::status(task).unwrap_or_default());
-        let late = match said.takes {
-            Some(false) => Late::No(said.reasons.clone()),
-            None if status == "on-hold" => Late::Missing(vec![]),
-            _ => Late::Yes(vec![]),
+        let late = match response::decision(task) {
+            Some(Decision::Rejected) => Late::No(said.reasons.clone()),
+            Some(Decision::Failed) => Late::Failed(response::reasons(task)),
+            Some(Decision::OnHold) => Late::Missing(vec![]),
+            None => Late::Yes(vec![]),
         };
         let digest = sha_256(task.source().as_bytes());
         // The same update again is the same answer.
@@ -213,7 +233,6 @@ impl<'a> Incoming<'a> {
             written_at: Some(now),
             says: says(&late, status),
             said: decided(&late, said),
-            is_ok: true,
             is_update: true,
             late,
             now,
@@ -227,8 +246,10 @@ impl<'a> Incoming<'a> {
             id: &self.id,
             digest: &self.digest,
             said: &self.said,
-            shows_arrival: self.late != Late::Again,
+            fails: matches!(self.late, Late::Failed(_)),
+            shows_arrival: !matches!(self.late, Late::Again | Late::Failed(_)),
             is_latest: true,
+            is_overtaken: false,
             now: self.now,
         }
     }
@@ -238,9 +259,9 @@ impl<'a> Incoming<'a> {
     fn ended(&self, has_handover: bool) -> (Ended, &'static [State]) {
         use State::{Acknowledged, Dead, Delivered, InFlight, Queued, Refused};
         match &self.late {
-            Late::No(why) if has_handover && self.is_ok => {
+            Late::No(why) if has_handover => {
                 let note = format!("acknowledged; the receiving team rejected the handover with {}", in_words(why));
-                (Ended::new(Acknowledged, "acknowledged", note), &[Delivered, Queued, InFlight, Dead])
+                (Ended::new(Acknowledged, "acknowledged", note), &[Delivered, Queued, InFlight, Dead, Refused])
             }
             Late::Yes(asks) if asks.is_empty() => (
                 Ended::new(Acknowledged, "acknowledged", "acknowledged"),
@@ -260,6 +281,10 @@ impl<'a> Incoming<'a> {
                 let note = format!("the partner refused it with {}", in_words(why));
                 (Ended::new(Refused, "partner-refused", note), &[Delivered, Queued, InFlight, Dead, Acknowledged])
             }
+            Late::Failed(why) => {
+                let note = format!("the partner's system could not process it, with {}", in_words(why));
+                (Ended::new(Refused, "partner-refused", note), &[Delivered, Queued, InFlight, Dead, Acknowledged])
+            }
         }
     }
 }
@@ -269,17 +294,18 @@ fn says(late: &Late, code: &str) -> Says {
         Late::Yes(asks) => ("accepted", vec![], asks.clone()),
         Late::Again => ("try-again", vec![], vec![]),
         Late::Missing(asks) => ("information-missing", vec![], asks.clone()),
-        Late::No(why) => ("rejected", why.clone(), vec![]),
+        Late::No(why) => (REJECTED, why.clone(), vec![]),
+        Late::Failed(why) => ("failed", why.clone(), vec![]),
     };
     Says { verdict: verdict.to_owned(), code: code.to_owned(), reasons, asks_for, handover: None }
 }
 
-/// What an answer says of the handover: one that refuses the message rejects it, one that asks for more decides nothing.
+/// What an answer says of the handover. Only a team decides: a system that could not process the message, or asks for more, does not.
 fn decided(late: &Late, said: Said) -> Said {
     match late {
         Late::Yes(_) => said,
         Late::No(why) => Said { takes: Some(false), reasons: why.clone(), ..Said::default() },
-        Late::Again | Late::Missing(_) => Said::default(),
+        Late::Again | Late::Missing(_) | Late::Failed(_) => Said::default(),
     }
 }
 
@@ -315,6 +341,20 @@ async fn find<'g>(
     Ok(lane.map(|lane| (record.clone(), &**lane)).ok_or((Some(record.id), NotOurs::Unknown)))
 }
 
+/// Whether an update of a Task that is known says something new: another one came after it, or the message was sent again.
+async fn is_news(
+    gateway: &Gateway,
+    message: MessageId,
+    (known, id): (&[AnswerRecord], &str),
+) -> Result<bool, storage::Error> {
+    let Some(place) = known.iter().rposition(|known| known.id == id) else { return Ok(false) };
+    if place + 1 < known.len() {
+        return Ok(true);
+    }
+    let handover = gateway.store().handover(message).await?;
+    Ok(handover.is_some_and(|it| it.handover.opened_at > known[place].received_at))
+}
+
 /// The id of an update that came before, as the next answer.
 fn renewed(id: &str, answers: usize) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{id} {answers}").as_bytes()).to_string()
@@ -328,10 +368,11 @@ async fn keep(
     record: MessageRecord,
 ) -> Result<Taken, storage::Error> {
     let known = gateway.store().answers_of(record.id).await?;
-    // The same update of a Task after another one is news again.
-    let is_old = incoming.is_update && known.iter().rev().skip(1).any(|it| it.id == incoming.id);
-    let renewed = Incoming { id: renewed(&incoming.id, known.len()), ..incoming.clone() };
-    let incoming = if is_old { &renewed } else { incoming };
+    let renewed = match incoming.is_update && is_news(gateway, record.id, (&known, &incoming.id)).await? {
+        true => Some(Incoming { id: renewed(&incoming.id, known.len()), ..incoming.clone() }),
+        false => None,
+    };
+    let incoming = renewed.as_ref().unwrap_or(incoming);
     if let Some(known) = known.iter().find(|known| known.id == incoming.id && known.sender == *incoming.sender) {
         return Ok(match known.says.handover.as_deref() {
             _ if known.digest != incoming.digest => Taken::Conflict,
@@ -345,7 +386,9 @@ async fn keep(
     let terms = Terms::of(gateway.store(), record.id).await?;
     let patient = terms.as_ref().and_then(|terms| terms.subject.as_ref());
     let is_latest = known.iter().all(|known: &AnswerRecord| known.written_at <= incoming.written_at);
-    let answering = Answering { is_latest, ..incoming.answering() };
+    let is_overtaken =
+        known.iter().any(|known| known.says.verdict == REJECTED && known.written_at > incoming.written_at);
+    let answering = Answering { is_latest, is_overtaken, ..incoming.answering() };
     let handover = handovers::answered(gateway, (&record, patient), answering).await?;
     let contradicts = handover.did == Some("conflict");
     if handover.did == Some("unnamed") && incoming.address.is_some() {
@@ -443,7 +486,7 @@ fn step(
     }
 }
 
-/// Reads, once, what messages may be called that an earlier version accepted: it kept no names.
+/// Reads, once, what messages and their Tasks may be called that an earlier version accepted: it kept no names, or none of Tasks.
 ///
 /// # Errors
 /// When the store cannot read or write; what was not read is read the next time.
@@ -465,7 +508,7 @@ pub async fn name_earlier(gateway: &Gateway) -> Result<(), storage::Error> {
 
 fn names(payload: &[u8]) -> Vec<String> {
     let document = Document::parse(payload, &Limits::default()).ok();
-    document.and_then(|document| Message::of(&document).ok().map(Message::names)).unwrap_or_default()
+    document.and_then(|document| Message::of(&document).ok().map(Message::all_names)).unwrap_or_default()
 }
 
 /// Takes a report that a message over one of `lanes` did not arrive. It counts for a message that MESH still had: one

@@ -50,10 +50,14 @@ pub(super) struct Answering<'a> {
     pub(super) digest: &'a [u8; 32],
     /// What it says of the handover.
     pub(super) said: &'a Said,
+    /// Whether it says that the partner's system could not process the message.
+    pub(super) fails: bool,
     /// Whether it shows that the message arrived.
     pub(super) shows_arrival: bool,
     /// Whether no answer is known that was written later.
     pub(super) is_latest: bool,
+    /// Whether the team rejected it before, by an answer that was written later.
+    pub(super) is_overtaken: bool,
     pub(super) now: Instant,
 }
 
@@ -95,7 +99,12 @@ pub(super) async fn answered(gateway: &Gateway, of: Of<'_>, answer: Answering<'_
     };
     let was_taken = before.state.is_taken();
     let mut outcome = Outcome { steps: opened.into_iter().collect(), is_there: true, was_taken, ..Outcome::default() };
-    match handover::decide(&before, answer.said, owner.as_ref(), answer.now) {
+    // Of what a team has taken nobody says with effect that it could not be processed.
+    let decided = match answer.fails && was_taken && answer.is_latest {
+        true => Decided::Conflict,
+        false => handover::decide(&before, (answer.said, answer.is_overtaken), owner.as_ref(), answer.now),
+    };
+    match decided {
         Decided::Unnamed => outcome.did = Some("unnamed"),
         Decided::Conflict => {
             outcome.did = Some("conflict");
@@ -150,7 +159,11 @@ fn contradiction(
     answer: Answering<'_>,
 ) -> HandoverStep {
     let by = By::Partner(answer.sender, answer.address);
-    let said = if answer.said.takes == Some(true) { "accepted" } else { "rejected" };
+    let said = match answer.said.takes {
+        _ if answer.fails => "failed",
+        Some(true) => "accepted",
+        _ => "rejected",
+    };
     let of = (record.id, patient);
     let event = gateway.recorder.handover_contradicted(of, by, (said, basis(&answer)), answer.now);
     let after = handover::contradicted(before);

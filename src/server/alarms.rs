@@ -9,19 +9,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
-use uuid::Uuid;
 
 use super::{Service, clock};
+use crate::acts::notice::Telling;
 use crate::audit::patient_of;
 use crate::delivery::deadline::{self, Alarm, Trouble};
-use crate::disclosure::{Agreement, Escalation, Severity};
+use crate::disclosure::{Agreement, Severity};
 use crate::fhir::{self, instant_text};
-use crate::identity::AgreementId;
-use crate::storage::{self, Channel, HandoverState, MessageRecord, NewNotice, Raised};
+use crate::storage::{self, MessageRecord, NewNotice, Raised};
 
 /// How often the store is asked what is due.
 const EVERY: Duration = Duration::from_millis(500);
@@ -62,23 +61,10 @@ async fn raise_due(service: &Service, looks_back: bool) -> Result<bool, storage:
     for record in due {
         let routes = service.gateway.lanes(&record.recipient).len();
         if let Some(alarm) = deadline::alarm(&record, routes, now) {
-            let alarm = unless_handed(service, &record, alarm).await?;
             all &= raise(service, &record, alarm, now).await?;
         }
     }
     Ok(all)
-}
-
-/// People are told of a refusal once: of one by which the receiving team rejected the handover they are told as of that.
-async fn unless_handed(service: &Service, record: &MessageRecord, alarm: Alarm) -> Result<Alarm, storage::Error> {
-    if alarm.tell != Some(Trouble::Refused) {
-        return Ok(alarm);
-    }
-    let handover = service.gateway.store().handover(record.id).await?;
-    // A later refusal, of a message that was sent again, is another.
-    let is_told = handover
-        .is_some_and(|it| it.handover.state == HandoverState::Rejected && it.handover.since >= record.updated_at);
-    Ok(if is_told { Alarm { tell: None, ..alarm } } else { alarm })
 }
 
 /// Does what is to be done about one message. Whether it was: not when it moved on meanwhile.
@@ -126,122 +112,51 @@ fn note(record: &MessageRecord, alarm: Alarm) -> String {
     before.into_iter().chain(route).chain(told).collect::<Vec<_>>().join("; ")
 }
 
-/// The notices of a trouble with a message's delivery.
+/// The notices of a trouble with a message's delivery: ids, codes and times.
 fn notices(service: &Service, record: &MessageRecord, trouble: Trouble, now: fhir::Instant) -> Vec<NewNotice> {
-    let severity = severity(record, trouble);
     let alarm = record.id.part(&format!("alarm {trouble} {}", record.attempts));
-    let of = Telling { alarm, agreement: &record.agreement, accepted_at: record.accepted_at, severity, at: now };
-    of.notices(service, |id, escalation, agreement, provider| {
-        Said { id, alarm, record, trouble, severity, escalation, at: now }.body(agreement, provider)
-    })
+    let stages = service.gateway.stages();
+    let agreement = stages.agreements.version(&record.agreement, None, record.accepted_at).map(|it| &**it);
+    let telling = Telling {
+        kind: format!("delivery-{trouble}"),
+        incident: alarm,
+        ids: (alarm, ""),
+        severity: severity(record, trouble),
+        at: now,
+        is_logged: true,
+        provider: &stages.provider.ods,
+        message: record.id,
+        recipient: &record.recipient,
+        interface: &record.interface,
+        agreement: (&record.agreement, agreement.map(Agreement::version)),
+    };
+    let more = json!({
+        "priority": record.handling.priority,
+        "acceptedAt": instant_text(record.accepted_at),
+        "deadlineAt": record.handling.deadline_at.map(instant_text),
+        "state": record.state.code(),
+        "attempts": record.attempts,
+        "route": record.route,
+        "text": text(trouble),
+        "hint": "tell the recipient's team by another way; `weir messages show` with the message's id says what was tried",
+    });
+    telling.along(agreement, &more)
 }
 
-/// What people are told of, along which agreement's route.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Telling<'a> {
-    /// What it is called.
-    pub(super) alarm: Uuid,
-    /// The agreement.
-    pub(super) agreement: &'a AgreementId,
-    /// When the message was accepted: which version of the agreement counts.
-    pub(super) accepted_at: fhir::Instant,
-    /// How grave it is.
-    pub(super) severity: Severity,
-    /// When it is told.
-    pub(super) at: fhir::Instant,
-}
-
-impl Telling<'_> {
-    /// A notice for each way in which the agreement wants to be told, and one for the log. `body` says what stands in the one with an
-    /// id: for whom, under which agreement, of which provider.
-    pub(super) fn notices(
-        &self,
-        service: &Service,
-        body: impl Fn(Uuid, Option<&Escalation>, Option<&Agreement>, &str) -> Value,
-    ) -> Vec<NewNotice> {
-        let Telling { alarm, severity, at, .. } = *self;
-        let stages = service.gateway.stages();
-        let agreement = stages.agreements.version(self.agreement, None, self.accepted_at);
-        let notice = |channel: Channel, target: String, escalation: Option<&Escalation>| {
-            let id = alarm_notice(alarm, channel, &target);
-            let body = body(id, escalation, agreement.map(|agreement| &**agreement), stages.provider.ods.as_str());
-            NewNotice { id, channel, target, body: body.to_string(), at }
-        };
-        let route = agreement.map(|agreement| agreement.escalation_route(severity)).unwrap_or_default();
-        let mut notices = vec![notice(Channel::Console, "log".to_owned(), route.first().copied())];
-        for escalation in &route {
-            let webhook = escalation.webhook.as_ref().map(|uri| (Channel::Webhook, uri.to_string()));
-            let spool = escalation.spool.then(|| (Channel::Spool, format!("{alarm}.json")));
-            for (channel, target) in webhook.into_iter().chain(spool) {
-                let made = notice(channel, target, Some(escalation));
-                if !notices.iter().any(|other| other.id == made.id) {
-                    notices.push(made);
-                }
-            }
+fn text(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::DeadlineNear => "A message has not arrived, and its deadline nears.",
+        Trouble::DeadlineMissed => "A message has not arrived by its deadline.",
+        Trouble::DeadlineUnknown => {
+            "A message has not arrived, and the clock was set back since it was accepted: its deadline may be over."
         }
-        if route.is_empty() {
-            notices.push(notice(Channel::Spool, format!("{alarm}.json"), None));
-        }
-        notices
+        Trouble::Refused => "A message was refused by its recipient.",
+        Trouble::Dead => "A message is dead: no further attempt is made until a person decides.",
     }
-}
-
-fn alarm_notice(alarm: Uuid, channel: Channel, target: &str) -> Uuid {
-    Uuid::new_v5(&alarm, format!("{} {target}", channel.code()).as_bytes())
 }
 
 /// An emergency that does not arrive, and a deadline that is missed, are critical.
 fn severity(record: &MessageRecord, trouble: Trouble) -> Severity {
     let emergency = record.handling.priority.as_deref() == Some("stat");
     if emergency || trouble == Trouble::DeadlineMissed { Severity::Critical } else { Severity::Major }
-}
-
-/// What one notice says.
-struct Said<'a> {
-    id: Uuid,
-    alarm: Uuid,
-    record: &'a MessageRecord,
-    trouble: Trouble,
-    severity: Severity,
-    escalation: Option<&'a Escalation>,
-    at: fhir::Instant,
-}
-
-impl Said<'_> {
-    /// Ids, codes and times.
-    fn body(&self, agreement: Option<&Agreement>, provider: &str) -> Value {
-        let Said { id, alarm, record, trouble, severity, escalation, at } = self;
-        let hours = |escalation: &Escalation| time::Duration::hours(i64::from(escalation.hours));
-        let text = match trouble {
-            Trouble::DeadlineNear => "A message has not arrived, and its deadline nears.",
-            Trouble::DeadlineMissed => "A message has not arrived by its deadline.",
-            Trouble::DeadlineUnknown => {
-                "A message has not arrived, and the clock was set back since it was accepted: its deadline may be over."
-            }
-            Trouble::Refused => "A message was refused by its recipient.",
-            Trouble::Dead => "A message is dead: no further attempt is made until a person decides.",
-        };
-        json!({
-            "kind": format!("delivery-{trouble}"),
-            "incident": alarm.to_string(),
-            "notice": id.to_string(),
-            "severity": severity.word(),
-            "opened": instant_text(*at),
-            "contact": escalation.map(|escalation| escalation.contact.as_str()),
-            "respondBy": escalation.map(|escalation| instant_text(*at + hours(escalation))),
-            "provider": provider,
-            "recipient": record.recipient.as_str(),
-            "interface": record.interface.as_str(),
-            "agreement": { "id": record.agreement.as_str(), "version": agreement.map(Agreement::version) },
-            "message": record.id.to_string(),
-            "priority": record.handling.priority,
-            "acceptedAt": instant_text(record.accepted_at),
-            "deadlineAt": record.handling.deadline_at.map(instant_text),
-            "state": record.state.code(),
-            "attempts": record.attempts,
-            "route": record.route,
-            "text": text,
-            "hint": "tell the recipient's team by another way; `weir messages show` with the message's id says what was tried",
-        })
-    }
 }

@@ -14,15 +14,14 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, warn};
-use uuid::Uuid;
 
 use super::access::look;
-use super::alarms::Telling;
 use super::listener::Peer;
 use super::records::{no_answer, no_store, outcome};
 use super::{Service, clock};
+use crate::acts::notice::Telling;
 use crate::audit::patient_of;
-use crate::disclosure::{Agreement, Escalation, Severity};
+use crate::disclosure::{Agreement, Severity};
 use crate::fhir::outcome::{Issue, IssueType};
 use crate::fhir::{self, instant_text};
 use crate::handover::{self, SLACK, Trouble};
@@ -101,84 +100,72 @@ async fn raise(
     Ok(())
 }
 
-/// The notices of a trouble with a handover.
+/// The notices of a trouble with a handover: ids, codes and times.
 fn notices(
     service: &Service,
     (record, accepted_at): (&HandoverRecord, fhir::Instant),
     (trouble, after): (Trouble, &storage::Handover),
     now: fhir::Instant,
 ) -> Vec<NewNotice> {
-    let severity = severity(record, trouble);
     // Each is told once: the step is not written a second time.
     let alarm = record.message.part(&format!("handover {trouble} {}", instant_text(now)));
-    let of = Telling { alarm, agreement: &record.agreement, accepted_at, severity, at: now };
-    of.notices(service, |id, escalation, agreement, provider| {
-        Said { id, alarm, record, after, trouble, severity, at: now }.body(escalation, agreement, provider)
-    })
+    let stages = service.gateway.stages();
+    let agreement = stages.agreements.version(&record.agreement, None, accepted_at).map(|it| &**it);
+    let telling = Telling {
+        kind: format!("handover-{trouble}"),
+        incident: alarm,
+        ids: (alarm, ""),
+        severity: severity(record, trouble),
+        at: now,
+        is_logged: true,
+        provider: &stages.provider.ods,
+        message: record.message,
+        recipient: &record.recipient,
+        interface: &record.interface,
+        agreement: (&record.agreement, agreement.map(Agreement::version)),
+    };
+    let holder = if after.state.is_taken() { &record.recipient } else { &record.sender };
+    let more = json!({
+        "priority": record.priority,
+        "state": after.state.code(),
+        "holder": holder.as_str(),
+        "deliveredAt": instant_text(after.opened_at),
+        "acceptBy": instant_text(after.due_at),
+        "firstContactBy": after.contact_due_at.map(instant_text),
+        "text": text(trouble),
+        "hint": "call the receiving team; `weir handover show` with the message's id says who holds it, and on what evidence",
+    });
+    telling.along(agreement, &more)
 }
 
-/// An emergency that nobody takes, what is overdue, missed or contradicted, and a rejection are critical: the sender holds
-/// responsibility and has to act.
-fn severity(record: &HandoverRecord, trouble: Trouble) -> Severity {
-    let emergency = record.priority.as_deref() == Some("stat");
+fn text(trouble: Trouble) -> &'static str {
     match trouble {
-        Trouble::Overdue | Trouble::ContactMissed | Trouble::Rejected | Trouble::Conflict => Severity::Critical,
-        Trouble::NearDue | Trouble::DueUnknown if emergency => Severity::Critical,
-        Trouble::NearDue | Trouble::DueUnknown => Severity::Major,
+        Trouble::NearDue => "Nobody has accepted a handover, and the time to do so is nearly over.",
+        Trouble::Overdue => "Nobody has accepted a handover, and the time to do so is over.",
+        Trouble::ContactMissed => {
+            "The receiving team accepted a handover, and has not said that the person was reached by the time it named."
+        }
+        Trouble::Rejected => "The receiving team rejected a handover: the sender holds responsibility.",
+        Trouble::AcceptedAfterRejection => {
+            "The receiving team accepts a handover that it had rejected: it holds responsibility."
+        }
+        Trouble::Conflict => "The partner contradicts what it said before of a handover: nothing was changed.",
+        Trouble::DueUnknown => "The clock was set back since a handover was opened or accepted: its time may be over.",
     }
 }
 
-/// What one notice says.
-struct Said<'a> {
-    id: Uuid,
-    alarm: Uuid,
-    record: &'a HandoverRecord,
-    after: &'a storage::Handover,
-    trouble: Trouble,
-    severity: Severity,
-    at: fhir::Instant,
-}
-
-impl Said<'_> {
-    /// Ids, codes and times.
-    fn body(&self, escalation: Option<&Escalation>, agreement: Option<&Agreement>, provider: &str) -> Value {
-        let Said { id, alarm, record, after, trouble, severity, at } = self;
-        let hours = |escalation: &Escalation| time::Duration::hours(i64::from(escalation.hours));
-        let text = match trouble {
-            Trouble::NearDue => "Nobody has accepted a handover, and the time to do so is nearly over.",
-            Trouble::Overdue => "Nobody has accepted a handover, and the time to do so is over.",
-            Trouble::ContactMissed => {
-                "The receiving team accepted a handover, and has not said that the person was reached by the time it named."
-            }
-            Trouble::Rejected => "The receiving team rejected a handover: the sender holds responsibility.",
-            Trouble::Conflict => "The partner contradicts what it said before of a handover: nothing was changed.",
-            Trouble::DueUnknown => {
-                "The clock was set back since a handover was opened or accepted: its time may be over."
-            }
-        };
-        let holder = if after.state.is_taken() { &record.recipient } else { &record.sender };
-        json!({
-            "kind": format!("handover-{trouble}"),
-            "incident": alarm.to_string(),
-            "notice": id.to_string(),
-            "severity": severity.word(),
-            "opened": instant_text(*at),
-            "contact": escalation.map(|escalation| escalation.contact.as_str()),
-            "respondBy": escalation.map(|escalation| instant_text(*at + hours(escalation))),
-            "provider": provider,
-            "recipient": record.recipient.as_str(),
-            "interface": record.interface.as_str(),
-            "agreement": { "id": record.agreement.as_str(), "version": agreement.map(Agreement::version) },
-            "message": record.message.to_string(),
-            "priority": record.priority,
-            "state": after.state.code(),
-            "holder": holder.as_str(),
-            "deliveredAt": instant_text(after.opened_at),
-            "acceptBy": instant_text(after.due_at),
-            "firstContactBy": after.contact_due_at.map(instant_text),
-            "text": text,
-            "hint": "call the receiving team; `weir handover show` with the message's id says who holds it, and on what evidence",
-        })
+/// An emergency that nobody takes, what is overdue, missed or contradicted, and a rejection are critical: the sender holds
+/// responsibility and has to act. So is an acceptance after a rejection: another team may have been sent for meanwhile.
+fn severity(record: &HandoverRecord, trouble: Trouble) -> Severity {
+    let emergency = record.priority.as_deref() == Some("stat");
+    match trouble {
+        Trouble::Overdue
+        | Trouble::ContactMissed
+        | Trouble::Rejected
+        | Trouble::Conflict
+        | Trouble::AcceptedAfterRejection => Severity::Critical,
+        Trouble::NearDue | Trouble::DueUnknown if emergency => Severity::Critical,
+        Trouble::NearDue | Trouble::DueUnknown => Severity::Major,
     }
 }
 

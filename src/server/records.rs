@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
 use super::access::{look, looked, permit};
@@ -25,7 +25,7 @@ use crate::disclosure;
 use crate::fhir::ElementPath;
 use crate::fhir::outcome::{Issue, IssueType, operation_outcome};
 use crate::handover;
-use crate::identity::principal::Action;
+use crate::identity::principal::{Action, Principal};
 use crate::identity::{InterfaceName, MessageId};
 use crate::intake::{self, Submission};
 use crate::pipeline;
@@ -329,23 +329,32 @@ async fn state(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
-    match readable(&service, &peer, path, &headers, Action::ReadMessage).await {
-        Ok(record) => {
-            let answers = match service.gateway.store().answers_of(record.id).await {
-                Ok(answers) => answers,
-                Err(error) => return *no_answer(error),
-            };
-            info!(message_id = %record.id, "message state read");
-            let mut summary = message::summary(&record);
-            summary["answers"] = answers.iter().map(message::answer_summary).collect();
-            summary["responsibility"] = match handover::responsibility(service.gateway.store(), &record).await {
-                Ok(responsibility) => responsibility,
-                Err(error) => return *no_answer(error),
-            };
-            (StatusCode::OK, no_store(), Json(summary)).into_response()
-        }
+    match standing(&service, &peer, path, &headers).await {
+        Ok(standing) => (StatusCode::OK, no_store(), Json(standing)).into_response(),
         Err(response) => *response,
     }
+}
+
+/// Where a message stands, with its answers and who holds responsibility. That words of a rejection are shown is audited.
+async fn standing(
+    service: &Service,
+    peer: &Peer,
+    path: Result<Path<String>, PathRejection>,
+    headers: &HeaderMap,
+) -> Result<Value, Box<Response>> {
+    let (record, principal) = readable(service, peer, path, headers, Action::ReadMessage).await?;
+    let store = service.gateway.store();
+    let answers = store.answers_of(record.id).await.map_err(no_answer)?;
+    let sees_words = principal.may(Action::ReadWords);
+    let responsibility = handover::responsibility(store, &record, sees_words).await.map_err(no_answer)?;
+    if handover::tells_words(&responsibility) {
+        looked(service, peer, principal, Action::ReadWords, (Object::Message(record.id), None)).await?;
+    }
+    info!(message_id = %record.id, "message state read");
+    let mut summary = message::summary(&record);
+    summary["answers"] = answers.iter().map(message::answer_summary).collect();
+    summary["responsibility"] = responsibility;
+    Ok(summary)
 }
 
 /// Where each element of the message came from, and which clause let it pass. Paths, never values.
@@ -381,7 +390,7 @@ async fn lineage_of(
     headers: &HeaderMap,
     action: Action,
 ) -> Result<Lineage, Box<Response>> {
-    let record = readable(service, peer, path, headers, action).await?;
+    let (record, _) = readable(service, peer, path, headers, action).await?;
     let lineage = provenance::lineage(service.gateway.store(), record.id).await;
     let lineage = lineage.map_err(|unreadable| match unreadable {
         Unreadable::Store(error) => no_answer(error),
@@ -395,19 +404,20 @@ async fn lineage_of(
     lineage.ok_or_else(|| Box::new(unknown_message()))
 }
 
-/// The message in the path, if it is the caller's organisation's, and the caller may do `action` with it.
-async fn readable(
-    service: &Service,
+/// The message in the path, if it is the caller's organisation's, and the caller, who may do `action` with it.
+async fn readable<'s>(
+    service: &'s Service,
     peer: &Peer,
     path: Result<Path<String>, PathRejection>,
     headers: &HeaderMap,
     action: Action,
-) -> Result<MessageRecord, Box<Response>> {
+) -> Result<(MessageRecord, &'s Principal), Box<Response>> {
     let id = path.ok().and_then(|Path(id)| id.parse::<MessageId>().ok());
-    look(service, peer, headers, action, id).await?;
+    let principal = look(service, peer, headers, action, id).await?;
     let id = id.ok_or_else(|| Box::new(unknown_message()))?;
     let found = service.gateway.store().message(id).await.map_err(no_answer)?;
-    found.filter(|record| record.sender == peer.party).ok_or_else(|| Box::new(unknown_message()))
+    let own = found.filter(|record| record.sender == peer.party).ok_or_else(|| Box::new(unknown_message()))?;
+    Ok((own, principal))
 }
 
 pub(super) fn no_answer(error: StoreError) -> Box<Response> {

@@ -57,7 +57,7 @@ pub fn answer_slot(message: MessageId, sender: &PartyId, id: &str) -> MessageId 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Says {
-    /// `accepted`, `rejected`, `information-missing` or `try-again`.
+    /// `accepted`, `rejected`, `information-missing`, `try-again`, or `failed`: the partner's system could not process the message.
     pub verdict: String,
     /// `MessageHeader.response.code`; of a Task that was updated, its status.
     pub code: String,

@@ -37,6 +37,11 @@ impl HandoverState {
         matches!(self, HandoverState::Waiting | HandoverState::NearDue | HandoverState::Overdue)
     }
 
+    /// Whether the receiving team may take responsibility, by its first word or by a later one than its rejection.
+    pub fn may_be_taken(self) -> bool {
+        self.is_open() || self == HandoverState::Rejected
+    }
+
     /// Whether the receiving team is responsible; else the sender is.
     pub fn is_taken(self) -> bool {
         matches!(self, HandoverState::Accepted | HandoverState::ContactMissed | HandoverState::Contacted)
@@ -52,6 +57,37 @@ coded! {
         Conflict = "conflict",
         /// Both, one after the other.
         RejectedAndConflict = "rejected-and-conflict",
+        /// It was accepted after it was rejected.
+        Accepted = "accepted",
+        /// The same, and that the partner contradicts what it said before, one after the other.
+        AcceptedAndConflict = "accepted-and-conflict",
+    }
+}
+
+impl HandoverTell {
+    /// What is told when a rejection comes on top of what is not told yet.
+    pub fn with_rejection(before: Option<HandoverTell>) -> HandoverTell {
+        match before {
+            None | Some(HandoverTell::Rejected | HandoverTell::Accepted) => HandoverTell::Rejected,
+            Some(_) => HandoverTell::RejectedAndConflict,
+        }
+    }
+
+    /// What is told when an acceptance comes after a rejection, of which nobody needs to be told any more.
+    pub fn with_acceptance(before: Option<HandoverTell>) -> HandoverTell {
+        match before {
+            None | Some(HandoverTell::Rejected | HandoverTell::Accepted) => HandoverTell::Accepted,
+            Some(_) => HandoverTell::AcceptedAndConflict,
+        }
+    }
+
+    /// What is told when a contradiction comes on top of what is not told yet.
+    pub fn with_conflict(before: Option<HandoverTell>) -> HandoverTell {
+        match before {
+            None | Some(HandoverTell::Conflict) => HandoverTell::Conflict,
+            Some(HandoverTell::Rejected | HandoverTell::RejectedAndConflict) => HandoverTell::RejectedAndConflict,
+            Some(HandoverTell::Accepted | HandoverTell::AcceptedAndConflict) => HandoverTell::AcceptedAndConflict,
+        }
     }
 }
 
@@ -62,7 +98,7 @@ pub struct Handover {
     pub state: HandoverState,
     /// Since when.
     pub since: Instant,
-    /// When the message was delivered.
+    /// When the message was delivered; of one that was rejected, when it was sent again.
     pub opened_at: Instant,
     /// From when on the time is nearly over.
     pub near_at: Instant,

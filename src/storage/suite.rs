@@ -294,6 +294,20 @@ pub(crate) async fn a_handover_takes_each_step_once(store: Arc<dyn Store>) {
     assert_eq!(store.step_handover(taken()).await, Ok(false));
     let told = Handover { tell: Some(HandoverTell::Conflict), ..accepted.clone() };
     assert_eq!(store.step_handover(hand(id, Some(accepted), told)).await, Ok(true));
+    let before = store.handover(id).await.expect("it is read").expect("it is there").handover;
+    for tell in HandoverTell::ALL {
+        let told = Handover { tell: Some(*tell), ..before.clone() };
+        assert_eq!(store.step_handover(hand(id, Some(before.clone()), told.clone())).await, Ok(true), "{tell}");
+        let later = NOON + Duration::minutes(1);
+        let anew = Handover { opened_at: later, near_at: later, due_at: later, ..before.clone() };
+        assert_eq!(store.step_handover(hand(id, Some(told), anew.clone())).await, Ok(true));
+        assert_eq!(
+            store.handover(id).await.map(|it| it.map(|it| it.handover)),
+            Ok(Some(anew.clone())),
+            "its times too"
+        );
+        assert_eq!(store.step_handover(hand(id, Some(anew), before.clone())).await, Ok(true));
+    }
     let states: Vec<_> = store.handover_steps(id).await.expect("they are read").iter().map(|step| step.state).collect();
     assert_eq!(states, [HandoverState::Waiting, HandoverState::Accepted], "that people are told is no step");
     assert_eq!(store.notices_of(id).await.map(|notices| notices.len()), Ok(1));

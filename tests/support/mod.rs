@@ -50,6 +50,17 @@ impl DemoSite {
         fs::read(self.path("records").join(name)).expect("the sample exists")
     }
 
+    /// Takes the clocks of crisis escalations' handovers out of the configuration: nobody is asked to accept one.
+    pub fn without_clocks(self) -> DemoSite {
+        let file = self.path("gateway/weir.toml");
+        let text = fs::read_to_string(&file).expect("the site has a weir.toml");
+        let (before, rest) =
+            text.split_once("[interfaces.crisis-escalation.handover]\n").expect("the sample site has clocks");
+        let (_, after) = rest.split_once("\n\n").expect("another section follows");
+        fs::write(&file, format!("{before}{after}")).expect("it is written");
+        self
+    }
+
     /// The address in a line `key = "address"` of the gateway's configuration, the first of that name.
     fn address(&self, key: &str) -> SocketAddr {
         let text = fs::read_to_string(self.path("gateway/weir.toml")).expect("the site has a weir.toml");

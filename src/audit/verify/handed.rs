@@ -5,7 +5,7 @@ use super::{Fault, Told, differs, is_same};
 use crate::fhir::audit_event::RecordedEvent;
 use crate::fhir::{Instant, instant_text};
 use crate::identity::digest::hex;
-use crate::storage::{HandoverEntry, History};
+use crate::storage::{HandoverEntry, HandoverState, History};
 
 /// Compares a message's handover with its events.
 pub(super) fn handover_faults(history: &History, said: &Told<'_>) -> Vec<Fault> {
@@ -38,9 +38,10 @@ pub(super) fn handover_faults(history: &History, said: &Told<'_>) -> Vec<Fault> 
     let moved = steps.iter().rev().find(|(_, said)| said.detail(detail::FROM) != said.detail(detail::TO));
     let since =
         |step: Option<&&(u64, RecordedEvent<'_>)>, at: Instant| step.is_some_and(|(_, it)| is_same(it.at(), at));
+    let opened = steps.iter().rev().find(|(_, said)| opens(said));
     for (what, same) in [
         ("handover", end.detail(detail::TO) == Some(row.state.code())),
-        ("time of the handover", since(moved, row.since) && since(steps.first(), row.opened_at)),
+        ("time of the handover", since(moved, row.since) && since(opened, row.opened_at)),
         ("time to accept", instant(detail::DEADLINE, Some(row.due_at))),
         ("time of first contact", instant(detail::CONTACT_DUE, row.contact_due_at)),
         ("first contact", instant(detail::CONTACT, row.contacted_at)),
@@ -48,6 +49,12 @@ pub(super) fn handover_faults(history: &History, said: &Told<'_>) -> Vec<Fault> 
         faults.extend(differs(message, what, last, !same));
     }
     faults
+}
+
+/// Whether a step opens a handover: the first, and one by which a message is sent again after its team rejected it.
+fn opens(said: &RecordedEvent<'_>) -> bool {
+    let (from, to) = (said.detail(detail::FROM), said.detail(detail::TO));
+    from.is_none() || from == Some(HandoverState::Rejected.code()) && to == Some(HandoverState::Waiting.code())
 }
 
 /// Whether a step is what its event says, and rests on the answer that it names.

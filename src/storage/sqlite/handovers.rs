@@ -71,8 +71,8 @@ fn replace(
     after: &Handover,
 ) -> Result<(), Error> {
     let sql = "UPDATE handovers SET state = ?1, since = ?2, contact_due_at = ?3, contacted_at = ?4, alert_at = ?5, \
-               tell = ?6 WHERE message = ?7 AND state = ?8 AND since = ?9 AND contact_due_at IS ?10 \
-               AND contacted_at IS ?11 AND alert_at IS ?12 AND tell IS ?13";
+               tell = ?6, opened_at = ?7, near_at = ?8, due_at = ?9 WHERE message = ?10 AND state = ?11 AND since = ?12 \
+               AND contact_due_at IS ?13 AND contacted_at IS ?14 AND alert_at IS ?15 AND tell IS ?16";
     let row = params![
         after.state.code(),
         millis(after.since),
@@ -80,6 +80,9 @@ fn replace(
         after.contacted_at.map(millis),
         after.alert_at.map(millis),
         after.tell.map(|tell| tell.code()),
+        millis(after.opened_at),
+        millis(after.near_at),
+        millis(after.due_at),
         position,
         before.state.code(),
         millis(before.since),

@@ -716,8 +716,9 @@ impl From<rusqlite::Error> for Error {
 mod tests {
     use super::*;
     use crate::storage::suite::{accept, at, event, message, party, run_suite, step};
-    use crate::storage::{Full, State};
+    use crate::storage::{Full, HandoverTell, State};
     use tempfile::TempDir;
+    use uuid::Uuid;
 
     run_suite!({
         let folder = tempfile::tempdir().expect("a folder");
@@ -1030,6 +1031,30 @@ mod tests {
             Ok(connection.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?)
         });
         assert_eq!(left.await, Ok((1, 1)));
+    }
+
+    #[tokio::test]
+    async fn a_file_of_before_the_names_of_tasks_keeps_its_handovers_and_has_them_read() {
+        let site = Site::new();
+        let connection = Connection::open(site.path()).expect("it opens");
+        schema::make_earlier(&connection, 18).expect("it is made");
+        let message = |position: u8| {
+            format!(
+                "INSERT INTO messages VALUES ({position}, x'{position:032x}', 'DEMOP', 'crisis-escalation', 'RXT01', 'demo', \
+                 zeroblob(32), 'acknowledged', 5, 6, 1, NULL, '', 0, NULL, 'stat', NULL, NULL);"
+            )
+        };
+        let sql = "INSERT INTO names VALUES ('bundle', 1), ('bundle-2', 2), ('task/2', 2);
+                   INSERT INTO handovers VALUES (1, 'crisis-escalation', 'rejected', 7, 6, 8, 9, 60000, NULL, NULL, NULL, 'rejected');
+                   INSERT INTO handover_steps VALUES (1, 3, 'waiting', 6, NULL), (1, 4, 'rejected', 7, NULL);";
+        connection.execute_batch(&[message(1), message(2), sql.to_owned()].concat()).expect("it runs");
+        drop(connection);
+        let store = site.store();
+        let id = MessageId::from(Uuid::from_u128(1));
+        assert_eq!(store.nameless(9).await, Ok(vec![id]), "of the other the Task's name is known");
+        let kept = store.handover(id).await.expect("it is read").expect("it is there").handover;
+        assert_eq!((kept.state, kept.tell), (HandoverState::Rejected, Some(HandoverTell::Rejected)));
+        assert_eq!(store.handover_steps(id).await.expect("they are read").len(), 2);
     }
 
     /// What a lane asks reads rows of its own recipient and route alone, however many others there are.

@@ -171,7 +171,7 @@ fn move_on(connection: &Connection, step: &Transition) -> Result<(), Error> {
     let sql = "UPDATE messages SET state = ?1, updated_at = ?2, attempts = ?3, next_attempt_at = ?4, note = ?5, \
                alert_at = CASE WHEN ?1 IN ('acknowledged', 'cancelled') THEN NULL \
                                WHEN ?1 IN ('refused', 'dead') THEN ?2 \
-                               WHEN ?7 IN ('refused', 'dead') THEN deadline_at \
+                               WHEN ?7 IN ('refused', 'dead', 'acknowledged') THEN deadline_at \
                                ELSE alert_at END \
                WHERE id = ?6 AND state = ?7 AND (?8 IS NULL OR route = ?8)";
     let changed = connection.prepare_cached(sql)?.execute(params![
