@@ -6,16 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, warn};
-use uuid::Uuid;
 
-use super::alarms::Telling;
 use super::{Service, clock};
+use crate::acts::notice::Telling;
 use crate::audit::patient_of_referral;
-use crate::disclosure::{Agreement, Escalation, Severity};
+use crate::disclosure::{Agreement, Severity};
 use crate::fhir::{self, instant_text};
 use crate::handover::SLACK;
 use crate::handover::collection::{Look, Terms, look};
@@ -102,14 +101,45 @@ fn notices(
     (trouble, due_at): (InboundTrouble, fhir::Instant),
     now: fhir::Instant,
 ) -> Vec<NewNotice> {
-    let severity = severity(record, trouble);
     // Each is told once: what came of looking at it is not written a second time.
     let alarm = record.id.part(&format!("referral {trouble} {}", instant_text(now)));
-    let route = route(service, (record, terms), now);
-    let of = Telling { alarm, agreement: &route, accepted_at: now, severity, at: now };
-    of.notices(service, |id, escalation, agreement, provider| {
-        Said { id, alarm, record, due_at, trouble, severity, at: now }.body(escalation, agreement, provider)
-    })
+    let (stages, route) = (service.gateway.stages(), route(service, (record, terms), now));
+    let agreement = stages.agreements.version(&route, None, now).map(|it| &**it);
+    let telling = Telling {
+        kind: format!("referral-{trouble}"),
+        incident: alarm,
+        ids: (alarm, ""),
+        severity: severity(record, trouble),
+        at: now,
+        is_logged: true,
+        provider: &stages.provider.ods,
+        message: record.bundle.into(),
+        recipient: &stages.provider.ods,
+        interface: &record.interface,
+        agreement: (&route, agreement.map(Agreement::version)),
+    };
+    let more = json!({
+        "agreement": agreement.map(|agreement| json!({ "id": agreement.id().as_str(), "version": agreement.version() })),
+        "sender": record.sender.as_str(),
+        "referral": record.id.to_string(),
+        "priority": record.priority,
+        "state": record.state(),
+        "receivedAt": instant_text(record.received_at),
+        "collectBy": instant_text(due_at),
+        "text": text(trouble),
+        "hint": "see why the record system does not collect it: `GET /inbound` lists what waits, `GET /inbound/{id}` shows it",
+    });
+    telling.along(agreement, &more)
+}
+
+fn text(trouble: InboundTrouble) -> &'static str {
+    match trouble {
+        InboundTrouble::NearDue => "No record system has collected a referral, and the time to do so is nearly over.",
+        InboundTrouble::Overdue => "No record system has collected a referral, and the time to do so is over.",
+        InboundTrouble::DueUnknown => {
+            "No record system has collected a referral, and the clock was set back since it came: its time may be over."
+        }
+    }
 }
 
 /// Along which agreement's escalation route people are told: the one that the site names; else one that is in force with the sender.
@@ -129,54 +159,5 @@ fn severity(record: &InboundRecord, trouble: InboundTrouble) -> Severity {
         InboundTrouble::Overdue => Severity::Critical,
         InboundTrouble::NearDue | InboundTrouble::DueUnknown if emergency => Severity::Critical,
         InboundTrouble::NearDue | InboundTrouble::DueUnknown => Severity::Major,
-    }
-}
-
-/// What one notice says.
-struct Said<'a> {
-    id: Uuid,
-    alarm: Uuid,
-    record: &'a InboundRecord,
-    due_at: fhir::Instant,
-    trouble: InboundTrouble,
-    severity: Severity,
-    at: fhir::Instant,
-}
-
-impl Said<'_> {
-    /// Ids, codes and times.
-    fn body(&self, escalation: Option<&Escalation>, agreement: Option<&Agreement>, provider: &str) -> Value {
-        let Said { id, alarm, record, due_at, trouble, severity, at } = self;
-        let hours = |escalation: &Escalation| time::Duration::hours(i64::from(escalation.hours));
-        let text = match trouble {
-            InboundTrouble::NearDue => {
-                "No record system has collected a referral, and the time to do so is nearly over."
-            }
-            InboundTrouble::Overdue => "No record system has collected a referral, and the time to do so is over.",
-            InboundTrouble::DueUnknown => {
-                "No record system has collected a referral, and the clock was set back since it came: its time may be over."
-            }
-        };
-        json!({
-            "kind": format!("referral-{trouble}"),
-            "incident": alarm.to_string(),
-            "notice": id.to_string(),
-            "severity": severity.word(),
-            "opened": instant_text(*at),
-            "contact": escalation.map(|escalation| escalation.contact.as_str()),
-            "respondBy": escalation.map(|escalation| instant_text(*at + hours(escalation))),
-            "provider": provider,
-            "sender": record.sender.as_str(),
-            "interface": record.interface.as_str(),
-            "agreement": agreement.map(|agreement| json!({ "id": agreement.id().as_str(), "version": agreement.version() })),
-            "referral": record.id.to_string(),
-            "message": record.bundle.to_string(),
-            "priority": record.priority,
-            "state": record.state(),
-            "receivedAt": instant_text(record.received_at),
-            "collectBy": instant_text(*due_at),
-            "text": text,
-            "hint": "see why the record system does not collect it: `GET /inbound` lists what waits, `GET /inbound/{id}` shows it",
-        })
     }
 }

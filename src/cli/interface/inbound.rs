@@ -3,14 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
-use super::page::{Sources, essential, head, row, rules};
+use super::page::{Sources, clocks, essential, head, row, rules};
 use crate::mapping::{CompiledMap, FieldUse};
 use crate::pipeline::inbound::Inbound;
 
 impl Sources<'_> {
     /// What a partner may send, and the record that is made of it.
     pub(super) fn inbound(&self, interface: &Inbound) -> anyhow::Result<String> {
-        let Inbound { name, profile, record, retention_days } = interface;
+        let Inbound { name, profile, record, retention_days, collection } = interface;
         let (map, model) = (self.map(name)?, self.model(record)?);
         let mut page = String::new();
         head(&mut page, name, &model);
@@ -18,8 +18,10 @@ impl Sources<'_> {
             page,
             "\nPartners send a message to `POST /FHIR/R4/$process-message`; the record system collects the record that is made of it at \
              `GET /inbound`. Message and record are kept for {retention_days} days, and while they wait. Logical model of the record: \
-             `{record}`. Profile of the message: `{profile}`.\n\n## The message\n\nA FHIR R4 message Bundle.\n"
+             `{record}`. Profile of the message: `{profile}`.\n\n## Deadlines\n"
         );
+        clocks(&mut page, &[(&collection.within, "the record system collects it, from its arrival")]);
+        page.push_str("\n## The message\n\nA FHIR R4 message Bundle.\n");
         self.asked(&mut page, profile);
         page.push_str(
             "\n## The fields of the record\n\n*How often*: `1..1` once, `0..1` at most once, `1..*` at least once; a message of which the \

@@ -337,20 +337,23 @@ fn consent(page: &mut String, agreements: &[Covered<'_>]) {
 
 fn deadlines(page: &mut String, interface: &Interface) {
     page.push_str("\n## Deadlines\n");
-    let accept = interface.handover.as_ref().map(|terms| &terms.accept);
-    let contact = interface.handover.as_ref().map(|terms| &terms.contact);
-    let clocks = [
-        (Some(&interface.deadlines).filter(|limits| !limits.is_empty()), "acknowledged, from its acceptance here"),
-        (accept, "the receiving team takes responsibility, from its delivery"),
-        (contact, "the person is reached, from then on"),
-    ];
-    let clocks: Vec<_> = clocks.into_iter().filter_map(|(limits, words)| Some((limits?, words))).collect();
     if interface.deadlines.is_empty() {
         page.push_str("\nA message waits for its partner as long as that takes.\n");
     }
     if interface.handover.is_none() {
         page.push_str("\nNobody is asked to take responsibility.\n");
     }
+    let handover = interface.handover.as_ref();
+    let limits = [
+        (Some(&interface.deadlines).filter(|limits| !limits.is_empty()), "acknowledged, from its acceptance here"),
+        (handover.map(|terms| &terms.accept), "the receiving team takes responsibility, from its delivery"),
+        (handover.map(|terms| &terms.contact), "the person is reached, from then on"),
+    ];
+    clocks(page, &limits.into_iter().filter_map(|(limits, words)| Some((limits?, words))).collect::<Vec<_>>());
+}
+
+/// A table of what is to be done by when, by the priority of the request.
+pub(super) fn clocks(page: &mut String, clocks: &[(&BTreeMap<String, Duration>, &str)]) {
     if clocks.is_empty() {
         return;
     }
