@@ -173,6 +173,40 @@ fn one_person_and_one_referral_are_known_again_and_another_is_not() {
     assert_ne!(first.1, third.1);
 }
 
+/// What the person said about uses beyond their care holds, unless the agreement says that the law asks for the row.
+#[test]
+fn a_row_of_somebody_who_objects_does_not_leave_unless_the_agreement_only_records_it() {
+    let site = DemoSite::new();
+    let gateway = site.gateway_folder();
+    let run = |arguments: &[&str], file: &Path| {
+        weir().args(arguments).arg("--site").arg(&gateway).arg(file).output().expect("weir runs")
+    };
+    let record = site.path("records").join(FOLDER).join("rejected/objection.json");
+    let mapped = run(&["map", "--interface", FOLDER], &record);
+    assert!(mapped.status.success(), "{}", String::from_utf8_lossy(&mapped.stderr));
+    let bundle = site.path("bundle.json");
+    fs::write(&bundle, &mapped.stdout).expect("it can be written");
+    let minimise = ["minimise", "--agreement", "demo-icb-reporting", "--interface", FOLDER];
+    let left = run(&minimise, &bundle);
+    let said = String::from_utf8_lossy(&left.stderr).into_owned();
+    assert_eq!(left.status.code(), Some(1), "{said}");
+    assert!(said.contains("the person objects to this sharing") && left.stdout.is_empty(), "{said}");
+
+    let file = gateway.join("agreements/demo-icb-reporting.toml");
+    let agreement = fs::read_to_string(&file).expect("it is there");
+    let records = agreement.replacen("objection = \"refuse\"", "objection = \"record\"", 1);
+    assert_ne!(records, agreement);
+    fs::write(&file, &records).expect("it can be written");
+    let left = run(&minimise, &bundle);
+    let said = String::from_utf8_lossy(&left.stderr).into_owned();
+    assert!(!left.status.success() && said.contains("the mitigation relies on consent, but no interface"), "{said}");
+    let honest = records.replacen("control = \"consent\"", "control = \"audit\"", 1);
+    fs::write(&file, honest).expect("it can be written");
+    let left = run(&minimise, &bundle);
+    assert!(left.status.success(), "{}", String::from_utf8_lossy(&left.stderr));
+    assert!(json_of(&left)["entry"].is_array(), "the row leaves");
+}
+
 /// An agreement that lets a name leave is a slip that the profile of what leaves stops.
 #[test]
 fn a_name_that_an_agreement_would_let_leave_is_stopped_by_the_profile() {

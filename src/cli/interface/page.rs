@@ -312,7 +312,8 @@ fn consent(page: &mut String, agreements: &[Covered<'_>]) {
                     terms.review_hours
                 )
             }
-            _ => "nothing leaves".to_owned(),
+            (Objection::Record, _) => "it is recorded, and stops nothing".to_owned(),
+            (Objection::Refuse | Objection::Override, _) => "nothing leaves".to_owned(),
         };
         let sees = match (covered.tells_withheld(), covered.list_withheld()) {
             (true, true) => "that it was, and which elements",
