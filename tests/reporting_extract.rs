@@ -10,7 +10,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
-use support::{DemoSite, json_of, weir};
+use support::{Bench, DemoSite, json_of, weir};
 
 const FOLDER: &str = "reporting-extract";
 const OUTCOME: &str = "https://weir.example/fhir/StructureDefinition/weir-referral-outcome";
@@ -205,6 +205,50 @@ fn a_row_of_somebody_who_objects_does_not_leave_unless_the_agreement_only_record
     let left = run(&minimise, &bundle);
     assert!(left.status.success(), "{}", String::from_utf8_lossy(&left.stderr));
     assert!(json_of(&left)["entry"].is_array(), "the row leaves");
+}
+
+/// What MHSDS refuses a row without: its sender is told, who corrects it, and the commissioner gets the row without a word of that.
+#[test]
+fn a_row_without_what_mhsds_refuses_is_marked_to_its_sender_or_sent_back() {
+    let lacks = json!(["team.id", "person.localId", "contacts[1].id"]);
+    let path = format!("/records/{FOLDER}");
+    let json_type = ("content-type", "application/json");
+    let lacking = format!("{FOLDER}/missing-essential.json");
+    let bench = Bench::of(DemoSite::new());
+    let answer = bench.post(&path, &[json_type], bench.site.record(&lacking));
+    assert_eq!((answer.status.as_u16(), &answer.json()["missing"]), (202, &lacks), "{}", answer.json());
+    let complete = bench.post(&path, &[json_type], bench.site.record(&format!("{FOLDER}/complete.json")));
+    assert!(complete.status.as_u16() == 202 && complete.json().get("missing").is_none(), "{}", complete.json());
+
+    let mut map = weir();
+    map.args(["map", "--interface", FOLDER, "--site"]).arg(bench.site.gateway_folder());
+    let mapped = json_of(&map.arg(bench.site.path("records").join(&lacking)).output().expect("weir runs"));
+    let sender = resources(&mapped, "MessageHeader").next().expect("there is one")["sender"]["reference"].clone();
+    let tasks: Vec<&Value> = resources(&mapped, "Task").collect();
+    let paths: Vec<&Value> = tasks.iter().map(|task| &task["input"][0]["valueString"]).collect();
+    assert_eq!(paths, ["team.id", "person.localId", "contacts.id"]);
+    for task in tasks {
+        assert_eq!((&task["owner"]["reference"], &task["priority"]), (&sender, &Value::Null), "{task}");
+        assert_eq!(task["performerType"][0]["coding"][0]["code"], "data-quality-lead");
+        assert_eq!(
+            task["restriction"]["period"]["end"], "2026-04-08T02:00:00.000Z",
+            "a week after the row was written"
+        );
+    }
+    drop(bench);
+
+    let site = DemoSite::new();
+    let file = site.path("gateway/weir.toml");
+    let toml = fs::read_to_string(&file).expect("the site has a weir.toml");
+    let refuses = toml.replacen("missing_essential = \"mark\"", "missing_essential = \"refuse\"", 1);
+    assert_ne!(refuses, toml);
+    fs::write(&file, refuses).expect("it is written");
+    let bench = Bench::of(site);
+    let answer = bench.post(&path, &[json_type], bench.site.record(&lacking));
+    let issues = answer.json()["issue"].as_array().cloned().unwrap_or_default();
+    let said: Vec<&Value> = issues.iter().map(|issue| &issue["expression"][0]).collect();
+    assert_eq!((answer.status.as_u16(), json!(said)), (422, lacks), "{}", answer.json());
+    assert!(answer.json().to_string().contains("MHSDS refuses a contact without it"), "{}", answer.json());
 }
 
 /// An agreement that lets a name leave is a slip that the profile of what leaves stops.
