@@ -30,6 +30,7 @@ use self::files::{State, anew, files, names, open, state_of};
 use super::hl7v2;
 use super::records::take;
 use super::{Service, clock};
+use crate::fhir::Document;
 use crate::fhir::outcome::Issue;
 use crate::identity::digest::{hex, sha_256, sha_256_of};
 use crate::identity::{InterfaceName, PrincipalId};
@@ -358,10 +359,12 @@ impl Taking {
                 let by = known.map(|known| known.identified_by.as_slice()).unwrap_or_default();
                 let kind =
                     if self.folder.format == FolderFormat::Fhir { media_type(&bytes) } else { "application/json" };
+                let says_own = || {
+                    let own = Document::parse(bytes.as_slice(), &stages.limits);
+                    own.is_ok_and(|own| own_identity(&own, by).is_some())
+                };
                 // XML says which it is only when it is read, and then does so itself.
-                let own = crate::fhir::Document::parse(bytes.as_slice(), &stages.limits).ok();
-                let has_own = !by.is_empty()
-                    && (kind != "application/json" || own.is_some_and(|own| own_identity(&own, by).is_some()));
+                let has_own = !by.is_empty() && (kind != "application/json" || says_own());
                 let key = (!has_own).then(|| equals.key(&bytes));
                 (interface.clone(), known.and_then(|known| known.model.clone()), key, kind)
             }
