@@ -139,6 +139,8 @@ struct Service {
     findings: discovery::Findings,
     /// What witnesses of the audit log cosigned.
     witnesses: cosigning::Standings,
+    /// Where the watched folders stand.
+    folders: folders::Standings,
     draining: AtomicBool,
 }
 
@@ -258,6 +260,7 @@ pub async fn start(
         certificates,
         findings,
         witnesses: cosigning::Standings::default(),
+        folders: folders::Standings::default(),
         draining,
     });
     acts::perform(&service, &acts, false).await;

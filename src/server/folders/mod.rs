@@ -10,6 +10,7 @@
 
 mod content;
 mod files;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -27,6 +28,8 @@ use tracing::{error, info, warn};
 
 use self::content::{Content, Part};
 use self::files::{State, anew, files, names, open, state_of};
+pub(super) use self::standing::Standings;
+use self::standing::{Standing, Stuck, Trouble};
 use super::hl7v2;
 use super::records::take;
 use super::{Service, clock};
@@ -94,6 +97,16 @@ enum Unfinished {
     Io(#[from] io::Error),
 }
 
+impl Unfinished {
+    /// What it means for the folder. Only a look at the folder itself ends with [`Unfinished::Io`].
+    fn trouble(&self) -> Trouble {
+        match self {
+            Unfinished::PutOff | Unfinished::Stopped => Trouble::PutOff(self.to_string()),
+            Unfinished::Io(error) => Trouble::Unreadable(error.to_string()),
+        }
+    }
+}
+
 /// How long is waited after so many failures, the first being 1.
 fn pause_after(failures: u32, longest: Duration) -> Duration {
     PUT_OFF.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest)
@@ -106,8 +119,12 @@ pub(super) async fn attend(service: Arc<Service>, folder: WatchedFolder, mut sto
     let (mut said, mut failures, mut unnamed) = (None, 0, 0);
     loop {
         let looked = look(&service, &folder, (&mut seen, &mut unnamed), &stopped).await;
-        let waiting = seen.values().filter(|seen| seen.since.elapsed() >= folder.settle).count();
-        service.metrics.folder(&folder.path.display().to_string(), waiting + unnamed);
+        let waiting = seen.values().filter(|seen| seen.since.elapsed() >= folder.settle).count() + unnamed;
+        service.metrics.folder(&folder.path.display().to_string(), waiting);
+        let trouble = looked.as_ref().err().map(Unfinished::trouble);
+        let stuck = seen.iter().filter_map(|(name, seen)| seen.stuck(name)).collect();
+        let standing = Standing { trouble, waiting, unnamed, stuck };
+        service.folders.note(folder.path.display().to_string(), standing);
         let pause = match looked {
             Ok(()) => {
                 (said, failures) = (None, 0);
@@ -139,13 +156,27 @@ struct Seen {
     /// How often it could not be taken, and until when it is left alone.
     failures: u32,
     until: Instant,
+    /// Why it could not be taken the last time.
+    why: String,
 }
 
 impl Seen {
     fn now(state: State) -> Seen {
         let now = Instant::now();
-        Seen { state, since: now, failures: 0, until: now }
+        Seen { state, since: now, failures: 0, until: now, why: String::new() }
     }
+
+    /// What is told of it once it could not be taken.
+    fn stuck(&self, name: &str) -> Option<Stuck> {
+        let Seen { failures, until, why, .. } = self;
+        let stuck = Stuck { name: hash_of(name), why: why.clone(), failures: *failures, until: *until };
+        (*failures > 0).then_some(stuck)
+    }
+}
+
+/// What a file is told by: its name may hold a person's.
+fn hash_of(name: &str) -> String {
+    hex(&sha_256(name.as_bytes()))[..16].to_owned()
 }
 
 /// Takes every file that has settled, by name. One that cannot be taken stops no other.
@@ -180,9 +211,10 @@ async fn look(
             }
             Err(Unfinished::Io(reason)) => {
                 file.failures += 1;
+                file.why = reason.to_string();
                 let pause = pause_after(file.failures, LONGEST_LEFT);
                 file.until = Instant::now() + pause;
-                let (folder, name) = (folder.path.display(), &hex(&sha_256(name.as_bytes()))[..16]);
+                let (folder, name) = (folder.path.display(), hash_of(&name));
                 let again = pause.as_secs();
                 warn!(%folder, name_sha256 = name, %reason, again_in_seconds = again, "a file of a folder could not be taken");
             }
