@@ -10,7 +10,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
-use support::{Bench, DemoSite, json_of, weir};
+use support::{Bench, DemoSite, json_of, strings, weir};
 
 const FOLDER: &str = "reporting-extract";
 const OUTCOME: &str = "https://weir.example/fhir/StructureDefinition/weir-referral-outcome";
@@ -28,30 +28,6 @@ fn samples(site: &DemoSite) -> Vec<(String, Value)> {
         .collect();
     found.sort_by(|one, other| one.0.cmp(&other.0));
     found
-}
-
-/// Sends a row and gives the text of the one Bundle that the ICB received.
-fn deliver(site: &DemoSite, name: &str, record: &Value) -> String {
-    let before: BTreeSet<String> = site.inbox("icb").into_iter().map(|(id, _)| id).collect();
-    let file = site.path(&format!("{name}.sent"));
-    fs::write(&file, record.to_string()).expect("it can be written");
-    let mut command = weir();
-    command.args(["send", "--format", "json", "--interface", FOLDER, "--site"]).arg(site.gateway_folder());
-    let sent = command.arg(&file).output().expect("weir runs");
-    let answer = json_of(&sent);
-    assert!(sent.status.success() && answer["state"] == "acknowledged", "{name}: {answer}");
-    let mut new: Vec<_> = site.inbox("icb").into_iter().filter(|(id, _)| !before.contains(id)).collect();
-    assert_eq!(new.len(), 1, "{name} arrived once");
-    new.remove(0).1
-}
-
-fn strings<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
-    match value {
-        Value::String(text) => found.push(text),
-        Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
-        Value::Object(members) => members.values().for_each(|member| strings(member, found)),
-        _ => {}
-    }
 }
 
 /// What of a row tells who the person is, or leads to where it is told. Gender leaves as it is.
@@ -95,7 +71,7 @@ fn every_row_is_counted_and_no_byte_of_it_tells_who_the_person_is() {
     let _gateway = site.start_gateway();
     let mut counted = BTreeSet::new();
     for (name, record) in samples(&site) {
-        let text = deliver(&site, &name, &record);
+        let text = site.deliver(FOLDER, &name, &record, "icb");
         let lower = text.to_lowercase();
         for secret in identity(&record) {
             for spelled in spellings(&secret) {
@@ -165,9 +141,9 @@ fn one_person_and_one_referral_are_known_again_and_another_is_not() {
         let of = |kind| resources(&bundle, kind).next().expect("there is one")["identifier"].clone();
         (of("Patient"), of("ServiceRequest"))
     };
-    let first = ids(&deliver(&site, "first", &row("complete")));
-    let second = ids(&deliver(&site, "second", &later));
-    let third = ids(&deliver(&site, "third", &other));
+    let first = ids(&site.deliver(FOLDER, "first", &row("complete"), "icb"));
+    let second = ids(&site.deliver(FOLDER, "second", &later, "icb"));
+    let third = ids(&site.deliver(FOLDER, "third", &other, "icb"));
     assert_eq!(first, second, "a later version of a row is about the same person and the same referral");
     assert_ne!(first.0[0], third.0[0]);
     assert_ne!(first.1, third.1);
