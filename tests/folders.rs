@@ -223,6 +223,38 @@ fn links_in_a_folder_lead_to_no_write_outside_it() {
     assert_eq!(gateway.terminate(), Some(0));
 }
 
+/// What `/readyz` says of a folder; the gateway is ready whatever it is.
+fn shown(site: &DemoSite, folder: &str) -> Value {
+    let (status, body) = support::http_get(site.operations(), "/readyz").expect("it answers");
+    let detail: Value = serde_json::from_str(&body).expect("it is JSON");
+    assert_eq!((status, &detail["ready"]), (200, &true.into()), "{detail}");
+    let folders = detail["folders"].as_array().expect("it lists them").iter();
+    let mut found = folders.filter(|each| each["folder"].as_str().is_some_and(|path| path.ends_with(folder)));
+    found.next().cloned().unwrap_or_default()
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_is_told_and_taken_when_it_can() {
+    let site = site();
+    let _trust = site.start_partner("trust", &[]);
+    let gateway = site.start_gateway();
+    wait_for("the folder to be looked at", || shown(&site, "in/json")["state"] == "taken");
+    // Away, as a share that is not mounted is: whoever runs the test may read any folder that is there.
+    let away = site.path("away");
+    fs::rename(folder(&site, "json"), &away).expect("it is moved");
+    wait_for("the fault to be told", || shown(&site, "in/json")["state"] == "unreadable");
+    let told = shown(&site, "in/json");
+    assert!(told["why"].as_str().is_some_and(|why| why.contains("No such file")), "{told}");
+    assert!(told["hint"].as_str().is_some_and(|hint| hint.contains("make it again")), "{told}");
+    assert_eq!(shown(&site, "in/csv")["state"], "taken", "the others are looked at");
+    fs::write(away.join("one.json"), site.record("crisis-escalation-minimal.json")).expect("it is written");
+    fs::rename(&away, folder(&site, "json")).expect("it is moved back");
+    let put = folder(&site, "json").join("done/one.json");
+    wait_for("the file to be taken", || put.exists());
+    wait_for("it to be told", || shown(&site, "in/json")["state"] == "taken");
+    assert_eq!(gateway.terminate(), Some(0));
+}
+
 #[test]
 fn a_file_that_cannot_be_taken_stops_no_other_and_is_told() {
     let site = site();
@@ -248,6 +280,17 @@ fn a_file_that_cannot_be_taken_stops_no_other_and_is_told() {
             .any(|line| line.starts_with("weir_folder_waiting{") && line.contains("in/json\"") && line.ends_with(" 1"))
     };
     wait_for("the one that waits to be counted", || counted(&waiting()));
+    let shown = shown(&site, "in/json");
+    let name = weir::identity::digest::hex(&weir::identity::digest::sha_256(b"a-bad.json"));
+    assert_eq!(
+        (&shown["state"], &shown["waiting"], &shown["stuckFiles"]),
+        (&"some-stuck".into(), &1.into(), &1.into())
+    );
+    let stuck = &shown["stuck"][0];
+    assert_eq!(stuck["nameSha256"], name[..16], "{shown}");
+    assert!(stuck["failures"].as_u64() >= Some(1) && stuck["againInSeconds"].as_u64() <= Some(10), "{shown}");
+    assert!(stuck["why"].as_str().is_some_and(|why| why.contains("directory")), "{shown}");
+    assert!(!shown.to_string().contains("a-bad"), "the name of a file is told: {shown}");
     let log = fs::read_to_string(site.path("gateway.log")).expect("there is a log");
     let told = log.lines().filter(|line| line.contains("a file of a folder could not be taken")).count();
     assert!((1..=3).contains(&told), "told {told} times");
@@ -263,6 +306,7 @@ fn a_file_that_cannot_be_taken_stops_no_other_and_is_told() {
     }
     wait_for("it to be taken", || put.exists());
     wait_for("none to wait", || !counted(&waiting()));
+    wait_for("nothing to be stuck", || self::shown(&site, "in/json")["state"] == "taken");
     assert_eq!(gateway.terminate(), Some(0));
 }
 

@@ -393,6 +393,142 @@ fn what_there_is_no_room_for_now_is_not_answered_and_taken_when_it_is_sent_again
     wait_for("the other to arrive", || arrived(&bench).len() == 2);
 }
 
+/// A message with MSH-15 and MSH-16.
+fn asking(message: &str, accept: &str, application: &str) -> String {
+    assert!(message.contains("|P|2.5.1|||||"));
+    message.replacen("|P|2.5.1|||||", &format!("|P|2.5.1|||{accept}|{application}|"), 1)
+}
+
+/// The codes of ACKs that stand one behind the other.
+fn codes(acks: &str) -> Vec<&str> {
+    acks.split('\r').filter_map(|line| line.strip_prefix("MSA|")?.get(..2)).collect()
+}
+
+#[test]
+fn in_enhanced_mode_the_commit_comes_first_and_then_what_msh_16_asks_for() {
+    let (bench, address) = bench("");
+    let endpoint = bench.site.endpoint();
+    bench.runtime.block_on(async {
+        let mut line = Line::open(address, &endpoint).await;
+        // Both are wanted: two frames, in this order, on the connection of the message.
+        line.send(&frame(&asking(&message("adt-a01.hl7"), "AL", "AL"))).await;
+        let (commit, application) = (line.ack().await.expect("a commit"), line.ack().await.expect("an AA"));
+        assert_eq!((msa(&commit), msa(&application)), (("CA", "PAS-000601"), ("AA", "PAS-000601")));
+        let head =
+            |ack: &str| ack.split('\r').next().expect("an MSH").split('|').map(str::to_owned).collect::<Vec<_>>();
+        let (commit, application) = (head(&commit), head(&application));
+        assert_ne!(commit[9], application[9], "each has an id of its own");
+        assert!(commit[9].len() <= 20 && application[9].len() <= 20, "{commit:?} {application:?}");
+        assert_eq!((commit.len(), &application[14..]), (12, &["NE".to_owned(), "NE".to_owned()][..]));
+        // What was committed is on disk: the message is known again, whatever it asks for now.
+        let (_, metrics) = http_get(bench.site.operations(), "/metrics").expect("the gateway answers");
+        assert!(metrics.contains("\nweir_outbox_messages 1\n"), "{metrics}");
+        line.send(&frame(&asking(&message("adt-a01.hl7"), "AL", "AL"))).await;
+        for code in ["CA", "AA"] {
+            assert_eq!(msa(&line.ack().await.expect("it answers")).0, code, "a repeat is answered alike");
+        }
+        // Each asks for other acknowledgements, and is another message.
+        let a01 = |accept: &str, application: &str| {
+            let id = format!("PAS-{accept}-{application}");
+            asking(&message("adt-a01.hl7").replace("PAS-000601", &id), accept, application)
+        };
+        for (accept, application, expected) in [
+            ("AL", "NE", &["CA"][..]),
+            ("SU", "ER", &["CA"]),
+            ("NE", "AL", &["AA"]),
+            ("ER", "SU", &["AA"]),
+            ("AL", "SU", &["CA", "AA"]),
+        ] {
+            line.send(&frame(&a01(accept, application))).await;
+            for code in expected {
+                let ack = line.ack().await.expect("it answers");
+                assert_eq!(msa(&ack).0, *code, "{accept} {application}: {ack}");
+            }
+        }
+        // None is wanted: none comes, and the next message on the connection is answered as it asks.
+        line.send(&frame(&a01("NE", "NE"))).await;
+        line.send(&frame(&a01("ER", "ER"))).await;
+        assert_eq!(msa(&line.exchange(&message("adt-a08.hl7")).await), ("AA", "PAS-000603"));
+
+        // What is refused is committed by nobody, and that ends it.
+        let wrong = |accept: &str, application: &str| a01(accept, application).replace("19870512", "secret");
+        for (sent, code, part) in [
+            (wrong("AL", "AL"), "CE", "ERR||PID^1^7^1|102^"),
+            (wrong("SU", "AL"), "AE", "ERR||PID^1^7^1|102^"),
+            (wrong("NE", "ER"), "AE", "ERR||PID^1^7^1|102^"),
+            (a01("AL", "AL").replace("ADT^A01", "ADT^A40"), "CR", "ERR||MSH^1^9|201^"),
+            (a01("ER", "NE").replace("|P|2.5.1", "|P|3.0"), "CR", "ERR||MSH^1^12|203^"),
+            (a01("AL", "AL").replace("|P|2.5.1", "|T|2.5.1"), "CR", "ERR||MSH^1^11|202^"),
+            (a01("XX", "AL"), "CE", "ERR||MSH^1^15|103^"),
+            (a01("NE", "always"), "AR", "ERR||MSH^1^16|103^"),
+            (a01("AL", "SU").replace("Ada", "Bea"), "CE", "|205^"),
+        ] {
+            let ack = line.exchange(&sent).await;
+            assert_eq!(msa(&ack).0, code, "{ack}");
+            assert!(ack.contains(part) && !ack.contains("secret"), "{part}: {ack}");
+        }
+        // Nothing followed any of them.
+        assert_eq!(msa(&line.exchange(&message("adt-a08.hl7")).await), ("AA", "PAS-000603"));
+        line.send(&frame(&(wrong("SU", "SU")))).await;
+        assert_eq!(msa(&line.exchange(&message("adt-a03.hl7")).await), ("AA", "PAS-000602"));
+    });
+}
+
+#[test]
+fn in_enhanced_mode_http_answers_with_one_ack_behind_the_other_or_none() {
+    let (bench, _) = bench("");
+    let post = |path: &str, sent: String| {
+        let answer = bench.post(path, &ER7, sent);
+        (answer.status, String::from_utf8_lossy(&answer.body).into_owned())
+    };
+    let a01 = |accept: &str, application: &str| {
+        let id = format!("PAS-{accept}-{application}").replace('"', "N");
+        asking(&message("adt-a01.hl7").replace("PAS-000601", &id), accept, application)
+    };
+    let (status, both) = post("/hl7v2", a01("AL", "AL"));
+    assert_eq!((status, codes(&both)), (StatusCode::OK, vec!["CA", "AA"]), "{both}");
+    assert_eq!(both.matches("MSH|^~\\&|WEIR|DEMOT|").count(), 2, "{both}");
+    for (accept, application, expected) in
+        [("AL", "NE", &["CA"][..]), ("", "AL", &["AA"]), ("AL", "", &["CA"]), ("\"\"", "\"\"", &["AA"])]
+    {
+        let (status, acks) = post("/hl7v2", a01(accept, application));
+        assert_eq!((status, &codes(&acks)[..]), (StatusCode::OK, expected), "{accept} {application}: {acks}");
+    }
+    assert_eq!(post("/hl7v2", a01("NE", "NE")), (StatusCode::NO_CONTENT, String::new()));
+    let (status, refused) = post("/hl7v2", a01("AL", "AL").replace("19870512", "secret"));
+    assert_eq!((status, codes(&refused)), (StatusCode::INTERNAL_SERVER_ERROR, vec!["CE"]), "{refused}");
+    let (status, refused) = post("/hl7v2", a01("AL", "AL").replace("ADT^A01", "ORU^R01"));
+    assert_eq!((status, codes(&refused)), (StatusCode::BAD_REQUEST, vec!["CR"]), "{refused}");
+    let unasked = post("/hl7v2", a01("NE", "NE").replace("ADT^A01", "ORU^R01"));
+    assert_eq!(unasked, (StatusCode::BAD_REQUEST, String::new()));
+    // What is only tried is committed by nobody.
+    let (status, tried) = post("/hl7v2?dry-run", asking(&message("adt-a08.hl7"), "AL", "AL"));
+    assert_eq!((status, codes(&tried)), (StatusCode::INTERNAL_SERVER_ERROR, vec!["CE"]), "{tried}");
+}
+
+#[test]
+fn what_cannot_be_taken_now_is_committed_in_no_mode() {
+    let section = String::from_utf8(ways_in::sample("hl7v2.toml")).expect("it is text");
+    let address = ways_in::free_address();
+    let (site, _) = ways_in::site(&section.replace("127.0.0.1:2575", &address.to_string()));
+    let file = site.gateway_folder().join("weir.toml");
+    let text = std::fs::read_to_string(&file).expect("it is there");
+    std::fs::write(&file, text.replace("payload_key =", "max_waiting_messages = 1\npayload_key =")).expect("written");
+    let bench = Bench::of(site);
+    let endpoint = bench.site.endpoint();
+    bench.runtime.block_on(async {
+        let mut line = Line::open(address, &endpoint).await;
+        assert_eq!(msa(&line.exchange(&asking(&message("adt-a01.hl7"), "AL", "NE")).await).0, "CA");
+        line.send(&frame(&asking(&message("adt-a08.hl7"), "AL", "AL"))).await;
+        assert_eq!(line.ack().await, None, "neither CA, which would be untrue, nor what ends it");
+    });
+    let (status, _) = {
+        let answer = bench.post("/hl7v2", &ER7, asking(&message("adt-a08.hl7"), "AL", "AL"));
+        (answer.status, answer.body)
+    };
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
 #[test]
 fn a_dry_run_is_never_answered_like_a_message_that_is_kept() {
     let (bench, _) = bench("");

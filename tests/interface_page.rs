@@ -99,6 +99,55 @@ fn a_page_says_what_an_interface_is() {
     assert!(!page.contains("nowhere: the map leaves it out"), "every field of the crisis record goes somewhere");
 }
 
+/// The page says from when until when an agreement holds, and is the same whatever day it is; that it does not hold is said beside it.
+#[test]
+fn an_agreement_that_is_over_or_has_not_begun_is_told() {
+    let site = DemoSite::new();
+    let file = site.gateway_folder().join("agreements/demo-trust-referral.toml");
+    let agreement = fs::read_to_string(&file).expect("it is there");
+    let page = |more: &[&str]| {
+        let mut command = weir();
+        command.args(["interface", "page", "referral", "--site"]).arg(site.gateway_folder()).args(more);
+        let output = command.output().expect("weir runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it is text");
+        (text(output.stdout), text(output.stderr))
+    };
+    let row = "| `demo-trust-referral` version 1 | 2026-01-01 to ";
+    let (in_time, said) = page(&[]);
+    assert!(in_time.contains(row) && said.is_empty(), "{said}\n{in_time}");
+
+    for (from, to, days, why) in [
+        ("effective = \"2026-01-01\"", "effective = \"2027-12-01\"", "2027-12-01 to ", "it takes effect on 2027-12-01"),
+        (
+            "review = \"2028-01-01\"",
+            "review = \"2026-02-01\"",
+            "2026-01-01 to 2026-03-01",
+            "its review was due on 2026-02-01, and the grace of 28 days is over",
+        ),
+        ("status = \"active\"", "status = \"suspended\"", "no: its status is suspended", "its status is suspended"),
+    ] {
+        let changed = agreement.replacen(from, to, 1);
+        assert_ne!(changed, agreement, "{from}");
+        fs::write(&file, changed).expect("it is written");
+        let (text, said) = page(&[]);
+        assert!(text.contains(&format!("| `demo-trust-referral` version 1 | {days}")), "{text}");
+        assert_eq!(said.trim_end(), format!("referral: nothing leaves under demo-trust-referral version 1 now: {why}"));
+        assert!(!text.contains("**not in force**"), "without a day the page is the same every day: {text}");
+    }
+    fs::write(&file, &agreement).expect("it is written");
+    let (before, said) = page(&["--at", "2025-12-31"]);
+    let why =
+        "- `demo-trust-referral` version 1: **not in force**: it takes effect on 2026-01-01; nothing leaves under it\n";
+    assert!(before.contains(&format!("\nOn 2025-12-31:\n\n{why}")), "{before}");
+    assert!(said.contains("nothing leaves under demo-trust-referral version 1 on 2025-12-31"), "{said}");
+    let (on, said) = page(&["--at", "2026-01-01"]);
+    assert!(on.contains("- `demo-trust-referral` version 1: in force\n") && said.is_empty(), "{said}\n{on}");
+    let wrong = weir().args(["interface", "page", "--at", "soon", "--site"]).arg(site.gateway_folder()).output();
+    let wrong = String::from_utf8(wrong.expect("weir runs").stderr).expect("it is text");
+    assert!(wrong.contains("write a day as year, month and day: 2028-06-01"), "{wrong}");
+}
+
 #[test]
 fn an_interface_that_is_not_there_is_named_with_those_that_are() {
     let site = DemoSite::new();

@@ -58,8 +58,8 @@ const TRUST: Recipient =
     Recipient { ods: "DEMOT", service: "2000099991", name: "trust", refused: Some("trust-override") };
 const COUNCIL: Recipient =
     Recipient { ods: "DEMOL", service: "2000099993", name: "council", refused: Some("council-override") };
-/// Its agreements do not rest on consent: an objection is recorded in the audit log, and stops nothing.
-const ICB: Recipient = Recipient { ods: "DEMOI", service: "2000099992", name: "icb", refused: Some("icb") };
+/// Its agreements do not rest on consent; an objection holds everything back all the same.
+const ICB: Recipient = Recipient { ods: "DEMOI", service: "2000099992", name: "icb", refused: None };
 const INTERFACES: [Interface; 6] = [
     Interface {
         name: "crisis-escalation",

@@ -302,24 +302,282 @@ fn an_allergy_and_a_medicine_never_look_alike() {
     }
 }
 
-#[test]
-fn a_dosage_without_text_says_what_each_number_is() {
-    let amount = |value: u32, unit: &str| json!({ "value": value, "unit": unit });
-    let dosage = json!({ "asNeededBoolean": false, "timing": { "repeat": { "frequency": 1, "period": 1, "periodUnit": "d" } },
-        "doseAndRate": [{ "doseQuantity": amount(400, "mg") }],
-        "maxDosePerPeriod": { "numerator": amount(2000, "mg"), "denominator": amount(1, "d") } });
+/// What a page says of one dosage.
+fn dosed(dosage: &Value) -> String {
     let medicine = json!({ "resourceType": "MedicationStatement", "medicationCodeableConcept": { "text": "Ibuprofen" }, "dosage": [dosage] });
     let page = words(&shown(&json!({ "resourceType": "Bundle", "entry": [{ "resource": medicine }] })));
+    let (_, rest) = page.split_once("Ibuprofen Dosage: ").unwrap_or_else(|| panic!("{page}"));
+    rest.split(" What was withheld").next().unwrap_or_default().to_owned()
+}
+
+fn amount(value: f64, unit: &str) -> Value {
+    let value = if value.fract() == 0.0 { json!(value as i64) } else { json!(value) };
+    json!({ "value": value, "unit": unit })
+}
+
+#[test]
+fn a_dosage_without_text_is_a_sentence() {
+    let whole = json!({ "sequence": 1, "method": { "text": "Take" }, "route": { "coding": [{ "code": "26643006", "display": "Oral" }] },
+        "asNeededCodeableConcept": { "text": "Pain" },
+        "timing": { "repeat": { "frequency": 3, "period": 1, "periodUnit": "d", "boundsDuration": { "value": 5, "code": "d" } } },
+        "doseAndRate": [{ "type": { "coding": [{ "code": "ordered", "display": "Ordered" }] }, "doseQuantity": amount(400.0, "mg") }],
+        "maxDosePerPeriod": { "numerator": amount(2000.0, "mg"), "denominator": amount(1.0, "d") },
+        "maxDosePerAdministration": amount(800.0, "mg"), "maxDosePerLifetime": amount(10.0, "g"),
+        "additionalInstruction": [{ "text": "With or after food" }], "patientInstruction": "Stop if your stomach hurts" });
+    assert_eq!(
+        dosed(&whole),
+        "step 1: Take 400 mg, oral route, 3 times a day, for 5 days, as needed for pain, at most 2000 mg per day, at most 800 mg each time, \
+         at most 10 g in a lifetime, with or after food, the person was told: Stop if your stomach hurts"
+    );
+    let range = json!({ "low": amount(1.0, "tablet"), "high": amount(2.0, "tablet") });
+    for (dosage, expected) in [
+        (json!({ "asNeededBoolean": true, "doseAndRate": [{ "doseRange": range }] }), "1 to 2 tablets, as needed"),
+        (
+            json!({ "asNeededBoolean": false, "doseAndRate": [{ "doseQuantity": amount(1.0, "tablet") }] }),
+            "1 tablet, regularly",
+        ),
+        (
+            json!({ "site": { "text": "Left arm" }, "route": { "text": "Intramuscular route" }, "doseAndRate": [{ "doseQuantity": amount(0.5, "ml") }] }),
+            "0.5 ml, at left arm, intramuscular route",
+        ),
+        (
+            json!({ "doseAndRate": [{ "doseQuantity": amount(2.0, "mg/kg"), "type": { "text": "Calculated" } }, { "doseQuantity": amount(140.0, "mg") }] }),
+            "2 mg/kg (calculated), or 140 mg",
+        ),
+        (
+            json!({ "doseAndRate": [{ "rateRatio": { "numerator": amount(100.0, "ml"), "denominator": { "value": 1, "code": "h" } } }] }),
+            "at 100 ml per hour",
+        ),
+        (
+            json!({ "doseAndRate": [{ "doseQuantity": amount(1.0, "l"), "rateQuantity": amount(80.0, "ml/h") }] }),
+            "1 l at 80 ml/h",
+        ),
+        (
+            json!({ "maxDosePerPeriod": { "numerator": amount(4.0, "tablet"), "denominator": amount(24.0, "h") } }),
+            "at most 4 tablets per 24 hours",
+        ),
+        // A number without its unit is not one of another unit, and a dose that is no dose is not passed over.
+        (json!({ "doseAndRate": [{ "doseQuantity": { "value": 5 } }] }), "5 (no unit given)"),
+        (json!({ "doseAndRate": [{ "doseQuantity": { "unit": "mg" } }] }), "Dose: not shown, read the message itself"),
+        (
+            json!({ "doseAndRate": [{ "doseQuantity": { "value": 5, "comparator": "<=", "code": "{puff}" } }] }),
+            "at most 5 puffs",
+        ),
+        // The text, then what is structured: a reader sees where they differ.
+        (
+            json!({ "text": "One at night", "timing": { "repeat": { "frequency": 2, "period": 1, "periodUnit": "d" } } }),
+            "One at night, twice a day",
+        ),
+        (json!({ "text": "One at night" }), "One at night"),
+    ] {
+        assert_eq!(dosed(&dosage), expected, "{dosage}");
+    }
+}
+
+#[test]
+fn how_often_a_medicine_is_taken_is_told_in_words() {
+    let of = |repeat: Value| dosed(&json!({ "timing": { "repeat": repeat } }));
+    for (repeat, expected) in [
+        (json!({ "frequency": 1, "period": 1, "periodUnit": "d" }), "once a day"),
+        (json!({ "period": 1, "periodUnit": "wk" }), "every week"),
+        (json!({ "frequency": 1, "period": 8, "periodUnit": "h" }), "every 8 hours"),
+        (json!({ "frequency": 1, "period": 4, "periodMax": 6, "periodUnit": "h" }), "every 4 to 6 hours"),
+        (json!({ "frequency": 2, "frequencyMax": 3, "period": 1, "periodUnit": "d" }), "2 to 3 times a day"),
+        (json!({ "frequencyMax": 4, "period": 1, "periodUnit": "d" }), "up to 4 times a day"),
+        (json!({ "frequency": 2, "period": 3, "periodUnit": "d" }), "twice every 3 days"),
+        (json!({ "frequency": 1, "period": 1, "periodUnit": "h" }), "once an hour"),
+        (json!({ "frequency": 3 }), "3 times, with no period given"),
+        (json!({ "frequency": 1, "period": 8 }), "every 8 with no unit given"),
+        (
+            json!({ "frequency": 1, "period": 1, "periodUnit": "d", "dayOfWeek": ["mon", "wed", "fri"], "timeOfDay": ["08:00:00", "20:30:00"] }),
+            "once a day, on Monday, Wednesday and Friday, at 08:00 and 20:30",
+        ),
+        (json!({ "when": ["AC"], "offset": 30 }), "30 minutes before a meal"),
+        (json!({ "when": ["PCM", "PCV"] }), "after breakfast and after the evening meal"),
+        (json!({ "when": ["MORN", "HS"] }), "in the morning and before going to sleep"),
+        (
+            json!({ "frequency": 1, "period": 1, "periodUnit": "d", "when": ["CV"], "count": 5, "countMax": 7 }),
+            "once a day, with the evening meal, 5 to 7 times in all",
+        ),
+        (
+            json!({ "duration": 30, "durationUnit": "min", "boundsPeriod": { "start": "2026-03-02", "end": "2026-03-09" } }),
+            "over 30 minutes each time, from 2 March 2026 to 9 March 2026",
+        ),
+        (json!({ "boundsRange": { "low": amount(5.0, "d"), "high": amount(7.0, "d") } }), "for 5 to 7 days"),
+        // What has no words keeps its label: nothing of a dose is left out.
+        (
+            json!({ "when": ["SOON"], "frequency": "3", "period": 1, "periodUnit": "d" }),
+            "Frequency: 3, Period: 1, Period unit: d, When: SOON",
+        ),
+    ] {
+        let said = of(repeat.clone());
+        let all = |text: &str| text.split(", ").map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+        // The order of what keeps its label is that of the message.
+        assert!(
+            said == expected || (expected.contains(": ") && all(&said) == all(expected)),
+            "{repeat}: {said}, not {expected}"
+        );
+    }
+    // A missing frequency means once a period; one that was withheld does not.
+    let masked = json!({ "extension": [{ "url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked" }] });
+    let said = of(json!({ "_frequency": masked, "period": 1, "periodUnit": "d" }));
+    assert!(said.contains("Frequency: withheld") && !said.contains("every day") && !said.contains("once"), "{said}");
+    let said = dosed(&json!({ "doseAndRate": [{ "doseQuantity": masked }] }));
+    assert!(said.contains("Dose: withheld"), "{said}");
+    let coded = |code: &str, repeat: Value| {
+        let coding = json!({ "system": "http://terminology.hl7.org/CodeSystem/v3-GTSAbbreviation", "code": code, "display": code });
+        dosed(&json!({ "timing": { "code": { "coding": [coding] }, "repeat": repeat } }))
+    };
+    assert_eq!(coded("QD", Value::Null), "once a day (QD)");
+    assert_eq!(coded("BID", json!({ "frequency": 2, "period": 1, "periodUnit": "d" })), "twice a day (BID)");
+}
+
+#[test]
+fn a_dose_that_was_given_is_a_sentence_too() {
+    let given = json!({ "resourceType": "MedicationAdministration", "status": "completed", "medicationCodeableConcept": { "text": "Lorazepam" },
+        "dosage": { "route": { "text": "By mouth" }, "dose": amount(1.0, "mg") } });
+    let page = words(&shown(&json!({ "resourceType": "Bundle", "entry": [{ "resource": given }] })));
+    assert!(page.contains("Lorazepam Dosage: 1 mg, by mouth"), "{page}");
+}
+
+/// A reference says what it leads to: the name that the Bundle has, else what the reference says, else that it is not here.
+#[test]
+fn a_reference_is_called_by_the_name_of_its_target() {
+    let held = |id: &str, resource: Value| json!({ "fullUrl": format!("urn:uuid:{id}"), "resource": resource });
+    let to = |id: &str| json!({ "reference": format!("urn:uuid:{id}") });
+    let observation = json!({ "resourceType": "Observation", "code": { "text": "Seen" }, "contained": [{ "resourceType": "Device", "id": "pump", "deviceName": [{ "name": "Pump 7", "type": "user-friendly-name" }] }],
+        "subject": to("person"), "device": { "reference": "#pump" }, "derivedFrom": [to("other"), to("form")], "encounter": to("visit"),
+        "performer": [to("doctor"), { "reference": "urn:uuid:team", "display": "Somebody" }, { "reference": "Organization/9", "display": "Far Trust" },
+            { "identifier": { "system": "https://fhir.nhs.uk/Id/ods-organization-code", "value": "DEMOX" } }, { "reference": "Practitioner/77" }] });
+    let condition = json!({ "resourceType": "Condition", "code": { "text": "Low mood" }, "subject": to("person"), "asserter": to("doctor") });
+    let visit = |id: &str, words: &str| {
+        held(
+            id,
+            json!({ "resourceType": "Encounter", "status": "finished", "class": { "code": "HH" }, "type": [{ "text": words }],
+        "location": [{ "location": to("place") }], "serviceProvider": to("team") }),
+        )
+    };
+    let bundle = json!({ "resourceType": "Bundle", "entry": [
+        held("seen", observation), held("mood", condition),
+        held("person", json!({ "resourceType": "Patient", "name": [{ "text": "Ann Example" }] })),
+        held("doctor", json!({ "resourceType": "Practitioner", "name": [{ "prefix": ["Dr"], "family": "Sample" }] })),
+        held("team", json!({ "resourceType": "Organization", "name": "Near Team" })),
+        held("place", json!({ "resourceType": "Location", "name": "Room 4" })),
+        held("form", json!({ "resourceType": "QuestionnaireResponse", "status": "completed" })),
+        held("other", json!({ "resourceType": "Observation", "code": { "text": "Blood pressure" } })),
+        visit("visit", "Home visit"), visit("later", "Phone call"),
+    ] });
+    let page = words(&shown(&bundle));
     for part in [
-        "As needed: no",
-        "Frequency: 1",
-        "Period: 1",
-        "Period unit: d",
-        "Dose: 400 mg",
-        "Max dose per period: 2000 mg per 1 d",
+        "Performer: Dr Sample; Near Team; Far Trust; DEMOX; Practitioner (not in the message)",
+        "Asserter: Dr Sample",
+        "Device: Pump 7",
+        "Derived from: Blood pressure; Questionnaire response (on this page)",
+        "Encounter: Home visit",
+        "Location: Room 4",
+        "Service provider: Near Team",
     ] {
         assert!(page.contains(part), "{part}\n{page}");
     }
+    assert!(!page.contains("Subject: ") && !page.contains("Somebody"), "{page}");
+
+    // References in a circle, of kinds that they may not have.
+    let circle = json!({ "resourceType": "MedicationRequest", "medicationReference": to("one"), "subject": to("one"), "reasonReference": [to("one")] });
+    let page = words(&shown(&json!({ "resourceType": "Bundle", "entry": [held("one", circle)] })));
+    assert!(page.contains("Medication request (on this page)"), "{page}");
+}
+
+/// Whoever does not know a modifier must not read on as if it were not there (FHIR R4 Extensibility 2.4.0.2).
+#[test]
+fn a_modifier_is_a_warning_on_whatever_it_stands() {
+    let alerts = |resource: Value| -> Vec<String> {
+        let html = shown(&json!({ "resourceType": "Bundle", "entry": [{ "resource": resource }] }));
+        assert_safe(&html);
+        let alerts =
+            html.split("<p class=\"alert\">").skip(1).map(|rest| rest.split("</p>").next().unwrap_or_default());
+        alerts.map(|alert| alert.replace("&#39;", "'")).collect()
+    };
+    let modifier =
+        json!([{ "url": "https://provider.example/fhir/StructureDefinition/do-not-call", "valueBoolean": true }]);
+    let ask = "Do not rely on it before you have asked the sender.";
+    let asked =
+        json!([{ "system": "http://hl7.org/fhir/CodeSystem/task-code", "code": "fulfill", "display": "Ring back" }]);
+    for code in [json!({ "coding": asked }), json!({ "text": "Ring back" })] {
+        let task = json!({ "resourceType": "Task", "status": "requested", "intent": "order", "code": code, "modifierExtension": modifier });
+        let expected =
+            format!("Task Ring back: changed by a modifier that is not known here (Do not call: yes). {ask}");
+        assert_eq!(alerts(task), [expected]);
+    }
+    // Without a value or a name, in a part, inside another resource, on a part of the page that is no list.
+    let task = |more: Value| {
+        let mut task = json!({ "resourceType": "Task", "status": "requested", "code": { "text": "Ring back" } });
+        task.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        task
+    };
+    for (resource, expected) in [
+        (
+            task(json!({ "modifierExtension": [{ "url": "https://provider.example/negated" }] })),
+            "Task Ring back: changed by a modifier that is not known here (Modifier: https://provider.example/negated).",
+        ),
+        (
+            task(json!({ "modifierExtension": [{}] })),
+            "Task Ring back: changed by a modifier that is not known here (Modifier: it has no name).",
+        ),
+        (
+            task(json!({ "modifierExtension": "odd" })),
+            "Task Ring back: changed by a modifier that is not known here (Modifier: it has no name).",
+        ),
+        (
+            task(json!({ "restriction": { "modifierExtension": modifier } })),
+            "Task Ring back: changed by a modifier that is not known here (Do not call: yes).",
+        ),
+        (
+            task(json!({ "contained": [{ "resourceType": "Patient", "id": "p", "modifierExtension": modifier }] })),
+            "Task Ring back: changed by a modifier",
+        ),
+        (
+            task(json!({ "implicitRules": "https://provider.example/rules" })),
+            "Task Ring back: made under rules of its own that are not known here (https://provider.example/rules).",
+        ),
+        (
+            json!({ "resourceType": "Composition", "title": "Notes", "section": [{ "modifierExtension": modifier }] }),
+            "Composition Notes: changed by a modifier",
+        ),
+        (
+            json!({ "resourceType": "MessageHeader", "implicitRules": "https://provider.example/rules" }),
+            "Message header: made under rules",
+        ),
+        (
+            json!({ "resourceType": "Patient", "name": [{ "text": "Ann Example" }], "modifierExtension": modifier }),
+            "Patient Ann Example: changed by a modifier",
+        ),
+        (
+            json!({ "resourceType": "MedicationStatement", "medicationCodeableConcept": { "text": "Ibuprofen" }, "dosage": [{ "timing": { "modifierExtension": modifier, "repeat": { "count": 1 } } }] }),
+            "Medication statement Ibuprofen: changed by a modifier",
+        ),
+    ] {
+        let said = alerts(resource.clone());
+        assert!(said.len() == 1 && said[0].starts_with(expected) && said[0].ends_with(ask), "{resource}: {said:?}");
+    }
+    // Where it stands it is loud as well, and the dose says that it is changed.
+    let page = |resource: Value| shown(&json!({ "resourceType": "Bundle", "entry": [{ "resource": resource }] }));
+    let flag = page(json!({ "resourceType": "Flag", "code": { "text": "A flag" }, "modifierExtension": modifier }));
+    assert!(flag.contains("<span class=\"loud\">Do not call: </span>yes"), "{flag}");
+    let dose = page(
+        json!({ "resourceType": "MedicationStatement", "dosage": [{ "text": "One daily", "modifierExtension": modifier }] }),
+    );
+    assert!(words(&dose).contains("One daily, changed by a modifier: see the warning at the top"), "{dose}");
+    // On the Bundle and its entries.
+    let bundle = json!({ "resourceType": "Bundle", "implicitRules": "https://provider.example/rules", "entry": [{ "modifierExtension": modifier, "resource": { "resourceType": "Flag" } }] });
+    let said = words(&shown(&bundle));
+    for part in ["An entry of the message: changed by a modifier", "The message: made under rules of its own"] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    // As many as anybody sends.
+    let many = vec![json!({ "resource": { "resourceType": "Flag", "modifierExtension": modifier } }); 500];
+    let html = shown(&json!({ "resourceType": "Bundle", "entry": many }));
+    assert_eq!(html.matches("<p class=\"alert\">").count(), 21);
+    assert!(html.contains("Warnings of the same kind that are not shown: 480."), "{html}");
 }
 
 #[test]

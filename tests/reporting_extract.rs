@@ -10,7 +10,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
-use support::{DemoSite, json_of, weir};
+use support::{Bench, DemoSite, json_of, strings, weir};
 
 const FOLDER: &str = "reporting-extract";
 const OUTCOME: &str = "https://weir.example/fhir/StructureDefinition/weir-referral-outcome";
@@ -28,30 +28,6 @@ fn samples(site: &DemoSite) -> Vec<(String, Value)> {
         .collect();
     found.sort_by(|one, other| one.0.cmp(&other.0));
     found
-}
-
-/// Sends a row and gives the text of the one Bundle that the ICB received.
-fn deliver(site: &DemoSite, name: &str, record: &Value) -> String {
-    let before: BTreeSet<String> = site.inbox("icb").into_iter().map(|(id, _)| id).collect();
-    let file = site.path(&format!("{name}.sent"));
-    fs::write(&file, record.to_string()).expect("it can be written");
-    let mut command = weir();
-    command.args(["send", "--format", "json", "--interface", FOLDER, "--site"]).arg(site.gateway_folder());
-    let sent = command.arg(&file).output().expect("weir runs");
-    let answer = json_of(&sent);
-    assert!(sent.status.success() && answer["state"] == "acknowledged", "{name}: {answer}");
-    let mut new: Vec<_> = site.inbox("icb").into_iter().filter(|(id, _)| !before.contains(id)).collect();
-    assert_eq!(new.len(), 1, "{name} arrived once");
-    new.remove(0).1
-}
-
-fn strings<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
-    match value {
-        Value::String(text) => found.push(text),
-        Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
-        Value::Object(members) => members.values().for_each(|member| strings(member, found)),
-        _ => {}
-    }
 }
 
 /// What of a row tells who the person is, or leads to where it is told. Gender leaves as it is.
@@ -95,7 +71,7 @@ fn every_row_is_counted_and_no_byte_of_it_tells_who_the_person_is() {
     let _gateway = site.start_gateway();
     let mut counted = BTreeSet::new();
     for (name, record) in samples(&site) {
-        let text = deliver(&site, &name, &record);
+        let text = site.deliver(FOLDER, &name, &record, "icb");
         let lower = text.to_lowercase();
         for secret in identity(&record) {
             for spelled in spellings(&secret) {
@@ -165,12 +141,90 @@ fn one_person_and_one_referral_are_known_again_and_another_is_not() {
         let of = |kind| resources(&bundle, kind).next().expect("there is one")["identifier"].clone();
         (of("Patient"), of("ServiceRequest"))
     };
-    let first = ids(&deliver(&site, "first", &row("complete")));
-    let second = ids(&deliver(&site, "second", &later));
-    let third = ids(&deliver(&site, "third", &other));
+    let first = ids(&site.deliver(FOLDER, "first", &row("complete"), "icb"));
+    let second = ids(&site.deliver(FOLDER, "second", &later, "icb"));
+    let third = ids(&site.deliver(FOLDER, "third", &other, "icb"));
     assert_eq!(first, second, "a later version of a row is about the same person and the same referral");
     assert_ne!(first.0[0], third.0[0]);
     assert_ne!(first.1, third.1);
+}
+
+/// What the person said about uses beyond their care holds, unless the agreement says that the law asks for the row.
+#[test]
+fn a_row_of_somebody_who_objects_does_not_leave_unless_the_agreement_only_records_it() {
+    let site = DemoSite::new();
+    let gateway = site.gateway_folder();
+    let run = |arguments: &[&str], file: &Path| {
+        weir().args(arguments).arg("--site").arg(&gateway).arg(file).output().expect("weir runs")
+    };
+    let record = site.path("records").join(FOLDER).join("rejected/objection.json");
+    let mapped = run(&["map", "--interface", FOLDER], &record);
+    assert!(mapped.status.success(), "{}", String::from_utf8_lossy(&mapped.stderr));
+    let bundle = site.path("bundle.json");
+    fs::write(&bundle, &mapped.stdout).expect("it can be written");
+    let minimise = ["minimise", "--agreement", "demo-icb-reporting", "--interface", FOLDER];
+    let left = run(&minimise, &bundle);
+    let said = String::from_utf8_lossy(&left.stderr).into_owned();
+    assert_eq!(left.status.code(), Some(1), "{said}");
+    assert!(said.contains("the person objects to this sharing") && left.stdout.is_empty(), "{said}");
+
+    let file = gateway.join("agreements/demo-icb-reporting.toml");
+    let agreement = fs::read_to_string(&file).expect("it is there");
+    let records = agreement.replacen("objection = \"refuse\"", "objection = \"record\"", 1);
+    assert_ne!(records, agreement);
+    fs::write(&file, &records).expect("it can be written");
+    let left = run(&minimise, &bundle);
+    let said = String::from_utf8_lossy(&left.stderr).into_owned();
+    assert!(!left.status.success() && said.contains("the mitigation relies on consent, but no interface"), "{said}");
+    let honest = records.replacen("control = \"consent\"", "control = \"audit\"", 1);
+    fs::write(&file, honest).expect("it can be written");
+    let left = run(&minimise, &bundle);
+    assert!(left.status.success(), "{}", String::from_utf8_lossy(&left.stderr));
+    assert!(json_of(&left)["entry"].is_array(), "the row leaves");
+}
+
+/// What MHSDS refuses a row without: its sender is told, who corrects it, and the commissioner gets the row without a word of that.
+#[test]
+fn a_row_without_what_mhsds_refuses_is_marked_to_its_sender_or_sent_back() {
+    let lacks = json!(["team.id", "person.localId", "contacts[1].id"]);
+    let path = format!("/records/{FOLDER}");
+    let json_type = ("content-type", "application/json");
+    let lacking = format!("{FOLDER}/missing-essential.json");
+    let bench = Bench::of(DemoSite::new());
+    let answer = bench.post(&path, &[json_type], bench.site.record(&lacking));
+    assert_eq!((answer.status.as_u16(), &answer.json()["missing"]), (202, &lacks), "{}", answer.json());
+    let complete = bench.post(&path, &[json_type], bench.site.record(&format!("{FOLDER}/complete.json")));
+    assert!(complete.status.as_u16() == 202 && complete.json().get("missing").is_none(), "{}", complete.json());
+
+    let mut map = weir();
+    map.args(["map", "--interface", FOLDER, "--site"]).arg(bench.site.gateway_folder());
+    let mapped = json_of(&map.arg(bench.site.path("records").join(&lacking)).output().expect("weir runs"));
+    let sender = resources(&mapped, "MessageHeader").next().expect("there is one")["sender"]["reference"].clone();
+    let tasks: Vec<&Value> = resources(&mapped, "Task").collect();
+    let paths: Vec<&Value> = tasks.iter().map(|task| &task["input"][0]["valueString"]).collect();
+    assert_eq!(paths, ["team.id", "person.localId", "contacts.id"]);
+    for task in tasks {
+        assert_eq!((&task["owner"]["reference"], &task["priority"]), (&sender, &Value::Null), "{task}");
+        assert_eq!(task["performerType"][0]["coding"][0]["code"], "data-quality-lead");
+        assert_eq!(
+            task["restriction"]["period"]["end"], "2026-04-08T02:00:00.000Z",
+            "a week after the row was written"
+        );
+    }
+    drop(bench);
+
+    let site = DemoSite::new();
+    let file = site.path("gateway/weir.toml");
+    let toml = fs::read_to_string(&file).expect("the site has a weir.toml");
+    let refuses = toml.replacen("missing_essential = \"mark\"", "missing_essential = \"refuse\"", 1);
+    assert_ne!(refuses, toml);
+    fs::write(&file, refuses).expect("it is written");
+    let bench = Bench::of(site);
+    let answer = bench.post(&path, &[json_type], bench.site.record(&lacking));
+    let issues = answer.json()["issue"].as_array().cloned().unwrap_or_default();
+    let said: Vec<&Value> = issues.iter().map(|issue| &issue["expression"][0]).collect();
+    assert_eq!((answer.status.as_u16(), json!(said)), (422, lacks), "{}", answer.json());
+    assert!(answer.json().to_string().contains("MHSDS refuses a contact without it"), "{}", answer.json());
 }
 
 /// An agreement that lets a name leave is a slip that the profile of what leaves stops.

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use support::{DemoSite, json_of, weir};
+use support::{DemoSite, json_of, strings, weir};
 
 const FOLDER: &str = "safeguarding-referral";
 const SOURCE: &str = "https://weir.example/fhir/StructureDefinition/weir-alleged-source-of-risk";
@@ -36,28 +36,6 @@ fn send(site: &DemoSite, record: &Path) -> (Value, bool) {
     command.args(["send", "--format", "json", "--interface", FOLDER, "--site"]).arg(site.gateway_folder());
     let sent = command.arg(record).output().expect("weir runs");
     (json_of(&sent), sent.status.success())
-}
-
-/// Sends a record and gives the text of the one Bundle that `partner` received.
-fn deliver(site: &DemoSite, name: &str, record: &Value, partner: &str) -> String {
-    let before: BTreeSet<String> = site.inbox(partner).into_iter().map(|(id, _)| id).collect();
-    let file = site.path(&format!("{name}.sent"));
-    fs::write(&file, record.to_string()).expect("it can be written");
-    let (answer, done) = send(site, &file);
-    assert!(done, "{name}: {answer}");
-    assert_eq!(answer["state"], "acknowledged", "{name}");
-    let mut new: Vec<_> = site.inbox(partner).into_iter().filter(|(id, _)| !before.contains(id)).collect();
-    assert_eq!(new.len(), 1, "{name} arrived once");
-    new.remove(0).1
-}
-
-fn strings<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
-    match value {
-        Value::String(text) => found.push(text),
-        Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
-        Value::Object(members) => members.values().for_each(|member| strings(member, found)),
-        _ => {}
-    }
 }
 
 /// What a record says of alleged sources and nowhere else.
@@ -113,7 +91,7 @@ fn every_sample_reaches_its_partner_and_keeps_the_alleged_source_apart() {
     let (mut kinds, mut sources) = (BTreeSet::new(), 0);
     for (name, record) in samples(&site) {
         let is_council = record["recipient"]["odsCode"] == "DEMOL";
-        let text = deliver(&site, &name, &record, if is_council { "council" } else { "trust" });
+        let text = site.deliver(FOLDER, &name, &record, if is_council { "council" } else { "trust" });
         let bundle: Value = serde_json::from_str(&text).expect("what arrives is JSON");
         kinds.insert(record["kind"].as_str().expect("there is a kind").to_owned());
         let concerns = resources(&bundle).filter(|resource| resource["resourceType"] == "Flag").count();
@@ -169,7 +147,7 @@ fn nothing_of_an_alleged_source_reaches_whom_the_agreement_does_not_name() {
         let is_known = record["allegedSources"].is_array();
         record["recordId"] = json!(format!("{}-T", record["recordId"].as_str().expect("it has an id")));
         record["recipient"]["odsCode"] = json!("DEMOT");
-        let text = deliver(&site, &name, &record, "trust");
+        let text = site.deliver(FOLDER, &name, &record, "trust");
         for said in third_party(&record) {
             assert!(!holds(&text, said), "LEAK: {name}: {said:?} reached the Trust");
         }
@@ -200,7 +178,8 @@ fn an_objection_stops_it_until_somebody_decided_and_the_decision_is_reviewed() {
     assert!(site.inbox("council").is_empty());
 
     let record: Value = serde_json::from_slice(&site.record(&format!("{FOLDER}/override.json"))).expect("it is JSON");
-    let bundle: Value = serde_json::from_str(&deliver(&site, "override", &record, "council")).expect("it is JSON");
+    let bundle: Value =
+        serde_json::from_str(&site.deliver(FOLDER, "override", &record, "council")).expect("it is JSON");
     let consent = resources(&bundle).find(|resource| resource["resourceType"] == "Consent").expect("it is there");
     assert_eq!(consent["status"], "rejected", "the council is told that the person objected");
     let reviews = weir()

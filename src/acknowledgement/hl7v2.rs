@@ -1,11 +1,16 @@
-//! What came of an HL7 v2 message → its ACK, in original mode (HL7 v2.5.1 chapter 2, 2.9.2).
+//! What came of an HL7 v2 message → its ACK, or its two in enhanced mode (HL7 v2.5.1 chapter 2, 2.9.2 and 2.9.3).
 //!
-//! AA: the message is on disk, now or since an earlier time. AE: it was understood and cannot be processed, or was only tried. AR: it is
+//! In original mode one ACK. AA: the message is on disk, now or since an earlier time. AE: it was understood and cannot be processed, or was only tried. AR: it is
 //! rejected for what it is (type, version, processing id, no message at all), or for who sent it. What cannot be taken now
-//! gets no acknowledgement: many senders take any as final. Each trouble is an ERR segment with segment and field; no value of the message but those of its MSH that are echoed.
+//! gets no acknowledgement: many senders take any as final.
+//!
+//! In enhanced mode, where MSH-15 or MSH-16 is valued, the accept acknowledgement comes first. CA: the message is on disk. CR: it is not, for
+//! its MSH-9, MSH-11 or MSH-12; CE: for anything else. Nothing follows a CE or CR (2.9.3). The application acknowledgement, AA, AE or AR as
+//! above, is a message of its own that asks for none. Each trouble is an ERR segment with segment and field; no value of the message but those of its MSH that are echoed.
 
 use time::UtcOffset;
 
+use super::mode::{Mode, When};
 use crate::delivery::outbox;
 use crate::fhir::Instant;
 use crate::fhir::outcome::{Issue, IssueType};
@@ -109,6 +114,15 @@ impl Trouble {
     }
 }
 
+/// What is wrong with MSH-15 and MSH-16: a code that table 0155 has not.
+pub fn unknown_acknowledgement_type(head: &Head) -> Option<Trouble> {
+    let asked = [(15, &head.accept_type), (16, &head.application_type)];
+    let (field, _) = asked.into_iter().find(|(_, code)| When::of(code).is_none())?;
+    let text = "the acknowledgement type is not one of table 0155";
+    let trouble = Trouble::new(Condition::TableValue, text, "send AL, NE, ER or SU, or leave MSH-15 and MSH-16 empty");
+    Some(trouble.at(Location::field("MSH", field)))
+}
+
 /// What came of a message.
 #[derive(Clone, Debug)]
 pub struct Acknowledgement {
@@ -158,15 +172,61 @@ impl Acknowledgement {
         Acknowledgement { code, troubles }
     }
 
-    /// The ACK. `ours` are application and facility that answer, for a message that does not say whom it is for; `id` is
+    /// The ACKs that the message asks for, in the order in which they are sent: one in original mode, none to two in enhanced
+    /// mode. `ours` are application and facility that answer, for a message that does not say whom it is for; `ids` are the
+    /// ACKs' own: of an application acknowledgement, and of an accept acknowledgement.
+    pub fn messages(&self, head: Option<&Head>, ours: (&str, &str), ids: [&str; 2], at: Instant) -> Vec<String> {
+        let [id, commit_id] = ids;
+        let Mode::Enhanced { accept, application } = Mode::of(head) else {
+            return vec![self.message(head, ours, id, at)];
+        };
+        let is_stored = self.code == Code::Accept;
+        let write = |code: (&str, &str), id: &str| self.written(head, code, ours, id, at);
+        let commit = accept.is_met(is_stored).then(|| write((self.commit_code(), ""), commit_id));
+        // What was not committed ends with that: the application never sees it.
+        let is_over = !is_stored && commit.is_some();
+        let asks_nothing = (self.code.code(), "|||NE|NE");
+        let application = (!is_over && application.is_met(is_stored)).then(|| write(asks_nothing, id));
+        commit.into_iter().chain(application).collect()
+    }
+
+    /// MSA-1 of an accept acknowledgement.
+    fn commit_code(&self) -> &'static str {
+        let is_of_head = |trouble: &Trouble| {
+            let conditions =
+                [Condition::MessageType, Condition::EventCode, Condition::ProcessingId, Condition::VersionId];
+            conditions.contains(&trouble.condition)
+        };
+        match self.code {
+            Code::Accept => "CA",
+            Code::Error | Code::Reject if self.troubles.first().is_some_and(is_of_head) => "CR",
+            Code::Error | Code::Reject => "CE",
+        }
+    }
+
+    /// The ACK in original mode. `ours` are application and facility that answer, for a message that does not say whom it is for; `id` is
     /// the ACK's own id.
-    pub fn message(&self, head: Option<&Head>, ours: (&str, &str), id: &str, at: Instant) -> String {
+    fn message(&self, head: Option<&Head>, ours: (&str, &str), id: &str, at: Instant) -> String {
+        self.written(head, (self.code.code(), ""), ours, id, at)
+    }
+
+    /// An ACK with this MSA-1; `asks` is what follows MSH-12, in the usual separators.
+    fn written(
+        &self,
+        head: Option<&Head>,
+        (code, asks): (&str, &str),
+        ours: (&str, &str),
+        id: &str,
+        at: Instant,
+    ) -> String {
         let out = Encoder::of(head);
         let mut ack = out.head(head, ours, id, at);
+        ack.push_str(&asks.replace('|', &out.separator.to_string()));
+        ack.push('\r');
         let control = head.map_or("", |head| head.control_id.as_str());
         let first = self.troubles.first().map_or(String::new(), |first| out.text(&first.text, 80));
         let s = out.separator;
-        ack.push_str(&format!("MSA{s}{}{s}{control}", self.code.code()));
+        ack.push_str(&format!("MSA{s}{code}{s}{control}"));
         if !first.is_empty() {
             ack.push_str(&format!("{s}{first}"));
         }
@@ -241,7 +301,7 @@ impl Encoder {
         let (processing, version) = (field(|head| &head.processing_id, "P"), field(|head| &head.version, "2.5.1"));
         let at = time_of(at);
         format!(
-            "MSH{s}{encoding}{s}{sender}{s}{sender_facility}{s}{to}{s}{to_facility}{s}{at}{s}{s}{kind}{s}{id}{s}{processing}{s}{version}\r"
+            "MSH{s}{encoding}{s}{sender}{s}{sender_facility}{s}{to}{s}{to_facility}{s}{at}{s}{s}{kind}{s}{id}{s}{processing}{s}{version}"
         )
     }
 
@@ -367,6 +427,50 @@ mod tests {
         assert_eq!(ack, expected);
         let odd = Head::read(b"MSH|||||\r").expect("it is a head");
         assert!(rejected.message(Some(&odd), OURS, "id", AT).starts_with("MSH|^~\\&|WEIR|DEMOP|"));
+    }
+
+    /// Every pair of MSH-15 and MSH-16, for what was stored, what fits nowhere, and what is wrong with the head.
+    #[test]
+    fn a_message_gets_the_acknowledgements_that_it_asks_for() {
+        let codes = |accept: &str, application: &str, came: &Acknowledgement| -> Vec<String> {
+            let text = format!("MSH|^~\\&|PAS|DEMOP|GATE|DEMOT|2026||ADT^A01|42|P|2.5.1|||{accept}|{application}\r");
+            let acks = came.messages(Head::read(text.as_bytes()).as_ref(), OURS, ["app", "commit"], AT);
+            let code =
+                |ack: &String| ack.split("\rMSA|").nth(1).and_then(|msa| msa.get(..2)).unwrap_or_default().to_owned();
+            acks.iter().map(code).collect()
+        };
+        let refused =
+            |condition| Acknowledgement { code: Code::Error, troubles: vec![Trouble::new(condition, "wrong", "")] };
+        let (stored, unfit) = (Acknowledgement::accept(), refused(Condition::DataType));
+        let unknown = Acknowledgement::reject(Trouble::new(Condition::EventCode, "unknown", ""));
+        for (accept, application, good, bad, head) in [
+            ("", "", "AA", "AE", "AR"),
+            ("\"\"", "\"\"", "AA", "AE", "AR"),
+            ("AL", "", "CA", "CE", "CR"),
+            ("AL", "NE", "CA", "CE", "CR"),
+            ("AL", "AL", "CA AA", "CE", "CR"),
+            ("AL", "ER", "CA", "CE", "CR"),
+            ("AL", "SU", "CA AA", "CE", "CR"),
+            ("ER", "AL", "AA", "CE", "CR"),
+            ("SU", "ER", "CA", "AE", "AR"),
+            ("SU", "NE", "CA", "", ""),
+            ("NE", "AL", "AA", "AE", "AR"),
+            ("", "AL", "AA", "AE", "AR"),
+            ("NE", "ER", "", "AE", "AR"),
+            ("NE", "SU", "AA", "", ""),
+            ("NE", "NE", "", "", ""),
+            ("XX", "AL", "CA AA", "CE", "CR"),
+        ] {
+            let said = [&stored, &unfit, &unknown].map(|came| codes(accept, application, came).join(" "));
+            assert_eq!(said, [good, bad, head], "MSH-15 {accept}, MSH-16 {application}");
+        }
+        let head = Head::read(b"MSH|^~\\&|PAS|DEMOP|GATE|DEMOT|2026||ADT^A01|42|P|2.5.1|||AL|AL\r");
+        let acks = stored.messages(head.as_ref(), OURS, ["app", "commit"], AT);
+        let from = "MSH|^~\\&|GATE|DEMOT|PAS|DEMOP|20260101120005+0000||ACK^A01^ACK";
+        assert_eq!(
+            acks,
+            [format!("{from}|commit|P|2.5.1\rMSA|CA|42\r"), format!("{from}|app|P|2.5.1|||NE|NE\rMSA|AA|42\r"),]
+        );
     }
 
     #[test]

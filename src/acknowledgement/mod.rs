@@ -5,6 +5,7 @@
 //! correlated is sent again with the same ids, never taken for a yes (BaRS, retries; FHIR R4 messaging.html).
 
 pub mod hl7v2;
+mod mode;
 mod rest;
 
 use std::time::Duration;

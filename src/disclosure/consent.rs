@@ -6,7 +6,8 @@
 //!
 //! - `explicit`: a recorded yes that covers the recipient, has not ended, and was given with capacity.
 //! - `implied`: for direct care, as long as the person does not object (refused, or took an earlier yes back).
-//! - `not-required`: a statute is the ground; an objection is recorded and stops nothing.
+//! - `not-required`: the agreement names another ground. An objection holds here too (UK GDPR Article 21), unless the agreement
+//!   says `objection = "record"`, since the law asks for the sharing: then it is recorded and stops nothing.
 //!
 //! Where a rule would refuse, an agreement with an `override` for the interface lets a complete decision take its place;
 //! against an objection only with `objection = "override"`. Law: Mental Capacity Act 2005 sections 1 to 4, the common law
@@ -110,7 +111,7 @@ pub enum Basis {
     Consent,
     /// Consent is implied for direct care, and the person does not object.
     Implied,
-    /// A statute; consent is not required.
+    /// Consent is not required: the ground is the one that the agreement names.
     Statute,
     /// A recorded decision, without consent: only what the agreement lists for that leaves.
     Override,
@@ -163,7 +164,9 @@ pub fn decide(
     decided: Decided,
 ) -> Result<Basis, Obstacle> {
     let by_rule = match terms.rule {
-        ConsentRule::NotRequired => Some(Basis::Statute),
+        ConsentRule::NotRequired => {
+            (terms.objection == Objection::Record || !preference.is_objection()).then_some(Basis::Statute)
+        }
         ConsentRule::Implied => (!preference.is_objection()).then_some(Basis::Implied),
         // A yes of someone who lacks capacity to decide about this is no consent.
         ConsentRule::Explicit => {
@@ -210,6 +213,9 @@ impl Obstacle {
             _ => "ask the person, and record what they say",
         };
         match self.remedy {
+            Remedy::Person if self.preference.is_objection() => {
+                format!("{ask}; the agreement lets nothing leave here against an objection, whatever is decided")
+            }
             Remedy::Person => {
                 format!("{ask}; the agreement lets nothing leave here without consent, whatever is decided")
             }
@@ -313,8 +319,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_a_complete_decision_passes_an_objection_unless_a_statute_is_the_ground() {
-        for rule in [ConsentRule::Explicit, ConsentRule::Implied] {
+    fn no_decision_passes_an_objection_where_an_objection_refuses() {
+        for rule in ConsentRule::ALL.iter().copied() {
             for (objection, preference) in
                 [Preference::Refused, Preference::Withdrawn].map(|each| (Objection::Refuse, each))
             {
@@ -322,6 +328,20 @@ mod tests {
                     let outcome = decide(&terms(rule, objection), true, preference, capacity, Decided::Complete);
                     assert_eq!(outcome.map_err(|obstacle| obstacle.remedy), Err(Remedy::Person));
                 }
+            }
+        }
+    }
+
+    /// Consent that is not required is passed over only where the agreement says so in as many words.
+    #[test]
+    fn an_objection_stops_nothing_only_where_the_agreement_says_that_it_is_only_recorded() {
+        for preference in Preference::ALL {
+            let sends = |rule, objection| {
+                decide(&terms(rule, objection), false, preference, Capacity::Has, Decided::No).is_ok()
+            };
+            assert!(sends(ConsentRule::NotRequired, Objection::Record));
+            for objection in [Objection::Refuse, Objection::Override] {
+                assert_eq!(sends(ConsentRule::NotRequired, objection), !preference.is_objection(), "{objection}");
             }
         }
     }

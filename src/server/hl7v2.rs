@@ -1,9 +1,9 @@
 //! HL7 v2 messages, over MLLP or HTTP: each is answered with an ACK.
 //!
-//! Enters: the bytes of one message, and who sent them. Leaves: the ACK; none when it
-//! cannot be taken now, so that the sender repeats it. Invariant: AA means that the message is on disk,
+//! Enters: the bytes of one message, and who sent them. Leaves: the ACK, in enhanced mode those that MSH-15 and MSH-16 ask for; none when it
+//! cannot be taken now, so that the sender repeats it. Invariant: AA and CA mean that the message is on disk,
 //! and the same message again (its principal, MSH-3, MSH-4 and MSH-10) is answered with AA and not sent again, also after
-//! its sender's certificate was renewed. What is only tried never gets AA.
+//! its sender's certificate was renewed. What is only tried never gets AA or CA.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::listener::Peer;
 use super::ration::Account;
 use super::records::{later, no_store, outcome, read, take, unambiguous};
 use super::{Service, clock};
-use crate::acknowledgement::hl7v2::{Acknowledgement, Code, Condition, Trouble};
+use crate::acknowledgement::hl7v2::{Acknowledgement, Code, Condition, Trouble, unknown_acknowledgement_type};
 use crate::fhir::outcome::{Issue, IssueType};
 use crate::identity::digest::{hex, sha_256};
 use crate::identity::principal::Action;
@@ -61,11 +61,12 @@ pub(super) enum Wish {
     Try,
 }
 
-/// An ACK.
+/// What a message is answered with.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) code: Code,
-    pub(super) message: String,
+    /// The ACKs, in the order in which they are sent; none where the message asks for none.
+    pub(super) messages: Vec<String>,
     /// Whether nothing is wrong with the message.
     is_good: bool,
 }
@@ -73,23 +74,28 @@ pub(super) struct Answer {
 impl Answer {
     fn of(acknowledgement: &Acknowledgement, head: Option<&Head>, service: &Service, bytes: &[u8]) -> Answer {
         let facility = service.gateway.stages().provider.ods.clone();
-        // The same message is answered under the same id.
-        let id = hex(&sha_256(&[b"acknowledgement ", bytes].concat())[..10]);
-        let message = acknowledgement.message(head, (APPLICATION, facility.as_str()), &id, clock::now());
-        Answer { code: acknowledgement.code, message, is_good: acknowledgement.is_good() }
+        // The same message is answered under the same ids.
+        let id = |of: &[u8]| hex(&sha_256(&[of, bytes].concat())[..10]);
+        let (own, commit) = (id(b"acknowledgement "), id(b"accept acknowledgement "));
+        let messages = acknowledgement.messages(head, (APPLICATION, facility.as_str()), [&own, &commit], clock::now());
+        Answer { code: acknowledgement.code, messages, is_good: acknowledgement.is_good() }
     }
 }
 
 impl IntoResponse for Answer {
-    /// As HL7 over HTTP answers.
+    /// As HL7 over HTTP answers: the ACKs one behind the other.
     fn into_response(self) -> Response {
         let status = match self.code {
+            Code::Accept if self.messages.is_empty() => StatusCode::NO_CONTENT,
             Code::Accept => StatusCode::OK,
             Code::Error => StatusCode::INTERNAL_SERVER_ERROR,
             Code::Reject => StatusCode::BAD_REQUEST,
         };
+        if self.messages.is_empty() {
+            return (status, no_store()).into_response();
+        }
         let media = [(CONTENT_TYPE, "application/hl7-v2; charset=utf-8")];
-        (status, media, no_store(), self.message).into_response()
+        (status, media, no_store(), self.messages.concat()).into_response()
     }
 }
 
@@ -160,6 +166,9 @@ async fn process(
         Ok(found) => found,
         Err(trouble) => return Some(Acknowledgement::reject(*trouble)),
     };
+    if let Some(trouble) = unknown_acknowledgement_type(head) {
+        return Some(Acknowledgement::reject(trouble));
+    }
     let submission = Submission {
         sender: peer.party.clone(),
         by: Some(by.clone()),

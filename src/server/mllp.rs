@@ -1,7 +1,7 @@
 //! MLLP: HL7 v2 messages over mutual TLS, framed as `0x0B … 0x1C 0x0D` (HL7 v2.5.1 appendix C; IHE ITI-19 for the TLS).
 //!
 //! Enters: connections that [`super::listener`] admitted, whose certificate names a party. Leaves: an ACK for each
-//! message, in the order of the messages; for one that cannot be taken now none, and the connection is closed. Invariants: a message takes no more bytes and no more time than its limits; what
+//! message, in enhanced mode those that it asks for, in the order of the messages; for one that cannot be taken now none, and the connection is closed. Invariants: a message takes no more bytes and no more time than its limits; what
 //! is no frame, or does not end, closes its connection, and no other; a connection keeps nothing between two messages.
 
 use std::io;
@@ -102,15 +102,19 @@ pub(super) async fn converse(service: Arc<Service>, limits: MllpLimits, mut stre
                 end.limit().into_iter().for_each(|limit| visit.tally().count(limit));
                 if let Some(words) = end.words() {
                     let answer = hl7v2::cut_off(&service, &message, words);
-                    let _ = send(&mut stream, &answer.message, visit.limits().stall).await;
+                    for message in &answer.messages {
+                        let _ = send(&mut stream, message, visit.limits().stall).await;
+                    }
                 }
                 return close(stream).await;
             }
         };
         // Not now: unanswered, it is sent again.
         let Some(answer) = answer else { return close(stream).await };
-        if send(&mut stream, &answer.message, visit.limits().stall).await.is_err() {
-            return;
+        for message in &answer.messages {
+            if send(&mut stream, message, visit.limits().stall).await.is_err() {
+                return;
+            }
         }
     }
 }

@@ -140,6 +140,8 @@ struct Service {
     findings: discovery::Findings,
     /// What witnesses of the audit log cosigned.
     witnesses: cosigning::Standings,
+    /// Where the watched folders stand.
+    folders: folders::Standings,
     draining: AtomicBool,
 }
 
@@ -259,6 +261,7 @@ pub async fn start(
         certificates,
         findings,
         witnesses: cosigning::Standings::default(),
+        folders: folders::Standings::default(),
         draining,
     });
     acts::perform(&service, &acts, false).await;

@@ -24,8 +24,8 @@ pub(super) fn router(service: Arc<Service>) -> Router {
 }
 
 /// 200 when records are taken: the store answers and keeps what is written, there is room for more, and the gateway is
-/// not draining. Else 503, with what is wrong. A partner that fails makes the gateway no less ready: its routes are told as
-/// detail.
+/// not draining. Else 503, with what is wrong. A partner that fails, or a folder whose files wait, makes the gateway no less ready: both are
+/// told as detail.
 async fn ready(State(service): State<Arc<Service>>) -> Response {
     let draining = service.is_draining();
     let load = service.gateway.store().load().await;
@@ -54,6 +54,7 @@ async fn ready(State(service): State<Arc<Service>>) -> Response {
         },
         "certificates": certificates(&service),
         "witnesses": service.witnesses.shown(),
+        "folders": service.folders.shown(),
     });
     (status, Json(detail)).into_response()
 }

@@ -156,6 +156,19 @@ impl DemoSite {
         (json_of(&sent), sent.status.success())
     }
 
+    /// Runs `weir send` on a record of this text, waits until it is acknowledged, and gives the text of the one Bundle that
+    /// `partner` received. `name` is what a failure calls the record.
+    pub fn deliver(&self, interface: &str, name: &str, record: &Value, partner: &str) -> String {
+        let before: Vec<String> = self.inbox(partner).into_iter().map(|(id, _)| id).collect();
+        let file = self.path(&format!("{name}.sent"));
+        fs::write(&file, record.to_string()).expect("it can be written");
+        let (answer, done) = self.send_to(interface, file.to_str().expect("the path is text"), &[]);
+        assert!(done && answer["state"] == "acknowledged", "{name}: {answer}");
+        let mut new: Vec<_> = self.inbox(partner).into_iter().filter(|(id, _)| !before.contains(id)).collect();
+        assert_eq!(new.len(), 1, "{name} arrived once");
+        new.remove(0).1
+    }
+
     /// What a partner received, by Bundle id.
     pub fn inbox(&self, partner: &str) -> Vec<(String, String)> {
         let folder = self.path(partner).join("inbox/received");
@@ -253,6 +266,16 @@ pub fn json_of(output: &Output) -> Value {
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         panic!("not JSON ({error}):\n{out}\n{err}")
     })
+}
+
+/// Every text of a JSON value, at any depth.
+pub fn strings<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
+    match value {
+        Value::String(text) => found.push(text),
+        Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
+        Value::Object(members) => members.values().for_each(|member| strings(member, found)),
+        _ => {}
+    }
 }
 
 /// A process that is killed when dropped.

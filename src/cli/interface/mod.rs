@@ -11,12 +11,18 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use time::format_description::FormatItem;
+use time::macros::format_description;
+use time::{Date, Time};
 
 use super::Answer;
 use super::output::Output;
 use super::site::SiteOption;
 use crate::config::site_definitions;
+use crate::fhir::Instant;
 use crate::identity::InterfaceName;
+use crate::pipeline::Stages;
+use crate::server::clock;
 use crate::storage::files::{Readers, write_durably};
 use page::Sources;
 
@@ -29,8 +35,12 @@ pub(super) enum Verb {
 
 /// Writes a page of Markdown about an interface, made from what the site runs: the record's logical model, the map, the profiles
 /// and value sets, and the agreements. Nothing on it is written by hand, and no record is read.
+///
+/// The page says from when until when each agreement holds, and is the same every day; which of them do not hold now is said on
+/// standard error. With --at the page itself says which of them hold on that day.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  weir interface page crisis-escalation --site site/gateway\n  \
+    weir interface page crisis-escalation --site site/gateway --at 2028-06-01\n  \
     weir interface page --site site/gateway --output docs/interfaces")]
 pub(super) struct Arguments {
     /// The interface; without it, all of the site
@@ -41,6 +51,15 @@ pub(super) struct Arguments {
     /// Write each page to NAME.md in this folder, in the place of standard output
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Say on the page which agreements hold on this day, by UTC: 2028-06-01
+    #[arg(long, value_name = "DATE", value_parser = day)]
+    at: Option<Date>,
+}
+
+const DAY: &[FormatItem<'_>] = format_description!("[year]-[month]-[day]");
+
+fn day(text: &str) -> Result<Date, String> {
+    Date::parse(text, DAY).map_err(|_| "write a day as year, month and day: 2028-06-01".to_owned())
 }
 
 pub(super) fn run(Verb::Page(arguments): &Verb, output: &Output) -> anyhow::Result<Answer> {
@@ -59,7 +78,15 @@ pub(super) fn run(Verb::Page(arguments): &Verb, output: &Output) -> anyhow::Resu
     let sources = Sources::new(site_definitions(&arguments.site.site, &[])?, stages);
     let mut pages = Vec::new();
     for name in names {
-        pages.push((name, sources.page(name)?));
+        pages.push((name, sources.page(name, arguments.at)?));
+    }
+    let at = arguments.at.map_or_else(clock::now, start_of);
+    let lapsed: Vec<Vec<Lapsed>> = pages.iter().map(|(name, _)| lapsed(stages, name, at)).collect();
+    let when = arguments.at.map_or_else(|| "now".to_owned(), |day| format!("on {day}"));
+    for ((name, _), lapsed) in pages.iter().zip(&lapsed) {
+        for Lapsed { agreement, why } in lapsed {
+            output.remark(&format!("{name}: nothing leaves under {agreement} {when}: {why}"));
+        }
     }
     match &arguments.output {
         Some(folder) => {
@@ -76,7 +103,34 @@ pub(super) fn run(Verb::Page(arguments): &Verb, output: &Output) -> anyhow::Resu
             output.line(text.join("\n").trim_end());
         }
     }
-    let row = |(name, page): &(&InterfaceName, String)| json!({ "interface": name.as_str(), "page": page });
-    output.json(&Value::Array(pages.iter().map(row).collect()));
+    let row = |((name, page), lapsed): (&(&InterfaceName, String), &Vec<Lapsed>)| {
+        let lapsed: Vec<Value> =
+            lapsed.iter().map(|each| json!({ "agreement": each.agreement, "why": each.why })).collect();
+        json!({ "interface": name.as_str(), "page": page, "notInForce": lapsed })
+    };
+    output.json(&Value::Array(pages.iter().zip(&lapsed).map(row).collect()));
     Ok(Answer::Yes)
+}
+
+/// An agreement under which nothing leaves at the time that was asked about.
+struct Lapsed {
+    agreement: String,
+    why: String,
+}
+
+/// The agreements on an interface that do not hold at a time, by status and dates; approvals are `weir agreement list`'s to tell.
+fn lapsed(stages: &Stages, interface: &InterfaceName, at: Instant) -> Vec<Lapsed> {
+    let covering = stages.agreements.iter().filter(|agreement| agreement.interface(interface).is_some());
+    let lapsed = covering.filter_map(|agreement| {
+        Some(Lapsed {
+            agreement: format!("{} version {}", agreement.id(), agreement.version()),
+            why: agreement.not_current(at)?,
+        })
+    });
+    lapsed.collect()
+}
+
+/// The beginning of a day in UTC, by which agreements count their days.
+fn start_of(day: Date) -> Instant {
+    day.with_time(Time::MIDNIGHT).assume_utc()
 }

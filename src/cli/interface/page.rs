@@ -7,10 +7,11 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use time::Date;
 
 use super::codes::Terms;
 use super::model::{self, Field, Model};
-use crate::disclosure::{self, Agreement, ConsentRule, Objection};
+use crate::disclosure::{self, Agreement, ConsentRule, Objection, Status};
 use crate::fhir::Document;
 use crate::fhir::definitions::without_version;
 use crate::identity::InterfaceName;
@@ -33,8 +34,8 @@ impl<'s> Sources<'s> {
         Sources { terms: Terms::of(&definitions), definitions, stages }
     }
 
-    /// The page of one interface.
-    pub(super) fn page(&self, name: &InterfaceName) -> anyhow::Result<String> {
+    /// The page of one interface; with a day also which agreements hold on it.
+    pub(super) fn page(&self, name: &InterfaceName, at: Option<Date>) -> anyhow::Result<String> {
         if let Some(inbound) = self.stages.inbound.as_ref().filter(|inbound| inbound.name == *name) {
             return self.inbound(inbound);
         }
@@ -52,6 +53,9 @@ impl<'s> Sources<'s> {
         let agreements: Vec<_> =
             self.stages.agreements.iter().filter_map(|of| Some((&**of, of.interface(name)?))).collect();
         purpose(&mut page, &agreements);
+        if let Some(day) = at.filter(|_| !agreements.is_empty()) {
+            in_force(&mut page, &agreements, day);
+        }
         consent(&mut page, &agreements);
         deadlines(&mut page, interface);
         self.fields(&mut page, &model, map);
@@ -280,7 +284,7 @@ fn purpose(page: &mut String, agreements: &[Covered<'_>]) {
         page.push_str("No agreement covers it: nothing leaves over it.\n");
         return;
     }
-    page.push_str("| agreement | to | purpose | lawful basis | kept for |\n|---|---|---|---|---|\n");
+    page.push_str("| agreement | in force | to | purpose | lawful basis | kept for |\n|---|---|---|---|---|---|\n");
     for (agreement, _) in agreements {
         let basis = agreement.lawful_basis();
         let articles = [("UK GDPR ", &basis.article_6), ("UK GDPR ", &basis.article_9), ("", &basis.common_law)];
@@ -291,12 +295,33 @@ fn purpose(page: &mut String, agreements: &[Covered<'_>]) {
             page,
             &[
                 &format!("`{}` version {}", agreement.id(), agreement.version()),
+                &period(agreement),
                 &format!("{} ({})", agreement.recipient().name, agreement.recipient().ods),
                 &format!("{} (`{}`)", agreement.purpose().words, agreement.purpose().code),
                 &words.join("; "),
                 &format!("{} days", agreement.retention_days()),
             ],
         );
+    }
+}
+
+/// From when until when something may leave under an agreement. What day it is does not count here.
+fn period(agreement: &Agreement) -> String {
+    let days = format!("{} to {}", agreement.effective(), agreement.last_day());
+    match agreement.status() {
+        Status::Active => days,
+        status => format!("no: its status is {status} (its days are {days})"),
+    }
+}
+
+/// Which agreements hold on a day.
+fn in_force(page: &mut String, agreements: &[Covered<'_>], day: Date) {
+    let _infallible = write!(page, "\nOn {day}:\n\n");
+    for (agreement, _) in agreements {
+        let why = agreement.not_current(super::start_of(day));
+        let state = why
+            .map_or_else(|| "in force".to_owned(), |why| format!("**not in force**: {why}; nothing leaves under it"));
+        let _infallible = writeln!(page, "- `{}` version {}: {state}", agreement.id(), agreement.version());
     }
 }
 
@@ -324,7 +349,8 @@ fn consent(page: &mut String, agreements: &[Covered<'_>]) {
                     terms.review_hours
                 )
             }
-            _ => "nothing leaves".to_owned(),
+            (Objection::Record, _) => "it is recorded, and stops nothing".to_owned(),
+            (Objection::Refuse | Objection::Override, _) => "nothing leaves".to_owned(),
         };
         let sees = match (covered.tells_withheld(), covered.list_withheld()) {
             (true, true) => "that it was, and which elements",

@@ -127,7 +127,17 @@ fn consent(agreement: &Agreement, interface: &Interface, page: &mut Page) {
             format!("Consent is not needed. The ground: {ground}.")
         }
     }));
-    page.push(Part::Words("If the person objects, record it: nothing is sent, and you are told so.".to_owned()));
+    page.push(Part::Words(
+        match terms.objection {
+            Objection::Refuse | Objection::Override => {
+                "If the person objects, record it: nothing is sent, and you are told so."
+            }
+            Objection::Record => {
+                "If the person objects, record it. It does not stop this sharing: tell the person so, and whom they can ask."
+            }
+        }
+        .to_owned(),
+    ));
     let Some(rule) = interface.override_rule().filter(|_| terms.objection == Objection::Override) else { return };
     page.push(Part::Heading(3, "Sharing without consent".to_owned()));
     let grounds: Vec<String> = rule.bases.iter().map(|basis| ground(*basis).to_owned()).collect();
@@ -262,6 +272,13 @@ mod tests {
             assert!(icb.contains(part), "{part}\n{icb}");
         }
         assert!(!icb.contains("Sharing without consent"));
+        let stops = "If the person objects, record it: nothing is sent, and you are told so.";
+        assert!(icb.contains(stops), "{icb}");
+        let recorded = include_str!("../../../agreements/demo-icb-crisis.toml")
+            .replace("objection = \"refuse\"", "objection = \"record\"")
+            .replace("control = \"consent\"", "control = \"audit\"");
+        let recorded = text(&recorded);
+        assert!(recorded.contains("It does not stop this sharing") && !recorded.contains(stops), "{recorded}");
         let warns = |page: &str| page.contains("Beware: the list alone tells that there is something.");
         let unlisted = include_str!("../../../agreements/demo-trust-crisis.toml")
             .replace("list_withheld = true", "list_withheld = false");

@@ -113,7 +113,8 @@ pub struct Withholding {
 pub struct ConsentTerms {
     /// What the person must have said.
     pub rule: ConsentRule,
-    /// What an objection does. [`Objection::Override`] only where the interface has an [`OverrideTerms`].
+    /// What an objection does. [`Objection::Override`] only where the interface has an [`OverrideTerms`];
+    /// [`Objection::Record`] only where consent is not required.
     pub objection: Objection,
     /// The ground, in words, on which consent is not required; always there with [`ConsentRule::NotRequired`].
     pub statute: Option<String>,

@@ -15,7 +15,7 @@ use super::fault::Faults;
 use super::written::{self, Text};
 use super::{
     Agreement, Approval, Control, Controls, Dpia, Escalation, Fault, Interface, LawfulBasis, Mitigation, NamedRole,
-    Party, Person, Purpose, RequiredElements, Roles,
+    Objection, Party, Person, Purpose, RequiredElements, Roles,
 };
 use crate::fhirpath::nearest;
 use crate::identity::digest::sha_256;
@@ -367,12 +367,13 @@ fn is_off(
         Control::Generalisation => {
             none(|interface| !interface.generalisations.is_empty()).then_some("no interface generalises anything")
         }
-        Control::DefaultDeny
-        | Control::MinimumTls
-        | Control::Retention
-        | Control::Audit
-        | Control::Consent
-        | Control::Roles => None,
+        // Where consent is not required and an objection is only recorded, nothing waits for what the person said.
+        Control::Consent => {
+            let is_stopped =
+                none(|interface| interface.consent.objection != Objection::Record) && !interfaces.is_empty();
+            is_stopped.then_some("no interface stops at an objection: each has objection = \"record\"")
+        }
+        Control::DefaultDeny | Control::MinimumTls | Control::Retention | Control::Audit | Control::Roles => None,
     }
 }
 

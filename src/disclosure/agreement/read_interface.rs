@@ -115,6 +115,11 @@ impl Reader<'_> {
             let text = "objection = \"override\" needs an override of the interface: purposes, bases, reviewer, hours";
             self.faults.add(objection.span(), text);
         }
+        if checked == Some(Objection::Record) && parsed.is_some_and(|rule| rule != ConsentRule::NotRequired) {
+            let text = "objection = \"record\" passes an objection over: it is for rule = \"not-required\" alone";
+            let hint = "write objection = \"refuse\", or \"override\" with an override of the interface";
+            self.faults.add_with_hint(objection.span(), text, hint);
+        }
         let statute = statute.map(|statute| self.words(statute, "the statute"));
         Some(ConsentTerms { rule: parsed?, objection: checked?, statute })
     }

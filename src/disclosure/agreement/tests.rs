@@ -117,7 +117,8 @@ fn every_fault_has_its_place() {
         ("escalation = [{", "escalation = []#", "a.toml:20:14: an agreement must say whom to tell"),
         ("\"implied\"", "\"assumed\"", "a.toml:25:20: the consent rule must be explicit, implied or not-required"),
         ("\"implied\"", "\"not-required\"", "a.toml:25:11: consent that is not required needs its ground"),
-        ("\"refuse\"", "\"ignore\"", "a.toml:25:43: objection must be refuse or override"),
+        ("\"refuse\"", "\"ignore\"", "a.toml:25:43: objection must be refuse, override or record"),
+        ("\"refuse\"", "\"record\"", "a.toml:25:43: objection = \"record\" passes an objection over: it is for"),
         ("\"refuse\"", "\"override\"", "a.toml:25:43: objection = \"override\" needs an override"),
         ("tell_withheld = true", "tell_withheld = false\nlist_withheld = true", "a.toml:25:17: the list of what was"),
     ] {
@@ -129,6 +130,16 @@ fn every_fault_has_its_place() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    // What a DPIA says of objections is so.
+    let consent = "rule = \"not-required\", statute = \"the law asks for it\", objection = \"record\"";
+    let record = GOOD.replacen("rule = \"implied\", objection = \"refuse\"", consent, 1);
+    load(&[record.clone()]).expect("an objection may be recorded and stop nothing");
+    let faults = load(&[record.replacen("default-deny", "consent", 1)]).expect_err("the DPIA says otherwise");
+    let says =
+        "the mitigation relies on consent, but no interface stops at an objection: each has objection = \"record\"";
+    assert!(faults.len() == 1 && faults[0].contains(says), "{faults:?}");
+    let refuse = record.replacen("\"record\"", "\"refuse\"", 1).replacen("default-deny", "consent", 1);
+    load(&[refuse]).expect("an objection stops it");
     let text = GOOD.replacen("Patient", "Bundle", 1).replacen("birthDate", "entry.fullUrl", 1);
     assert!(load(&[text]).expect_err("implied")[0].contains("write a permit for that resource type"));
 }

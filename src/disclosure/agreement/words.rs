@@ -146,6 +146,8 @@ words!(
         Refuse = "refuse",
         /// Nothing leaves without a recorded decision to share all the same.
         Override = "override",
+        /// It stops nothing, and is in the audit log. Only where consent is not required.
+        Record = "record",
     }
 );
 
@@ -174,7 +176,7 @@ mod tests {
             assert!(role.code().parse::<crate::identity::principal::Role>().is_ok(), "{role}");
         }
         let wrong: Result<Objection, String> = "ignore".parse();
-        assert_eq!(wrong, Err("objection must be refuse or override".to_owned()));
+        assert_eq!(wrong, Err("objection must be refuse, override or record".to_owned()));
         let wrong: Result<Status, String> = "on".parse();
         assert_eq!(wrong, Err("the status must be draft, active, suspended or ended".to_owned()));
     }

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
 use super::lines::{Line, Reader, Said, absent, coding};
+use super::references::Own;
 use super::when;
 use crate::fhir::bundle::{COMPOSITION, Entries};
 use crate::fhir::{NameId, Node, keys};
@@ -66,9 +67,10 @@ impl<'a> Frame<'a> {
         let reader = Reader {
             entries,
             own_times: own_times.collect(),
-            known: BTreeSet::new(),
+            own: Own::default(),
             unknown: Cell::new(0),
             read: RefCell::default(),
+            headlines: RefCell::default(),
         };
         Frame {
             bundle,

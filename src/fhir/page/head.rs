@@ -1,8 +1,8 @@
 //! The top of a page: what is asked, how soon, by when, of whom, and what to know before reading on.
 
-use super::Page;
 use super::frame::{is_open, upper_first};
 use super::lines::Said;
+use super::{Page, modifiers};
 
 const SHARING_DECISION: &str = "https://weir.example/fhir/StructureDefinition/weir-sharing-decision";
 
@@ -86,6 +86,7 @@ impl Page<'_> {
     /// What turns the rest of the message, or is missing from it.
     fn alerts(&mut self) {
         let mut alerts: Vec<String> = self.frame.turns().map(str::to_owned).into_iter().collect();
+        alerts.extend(modifiers::warnings(&self.frame));
         for node in self.frame.requests.iter().chain(&self.frame.tasks) {
             let lines = self.frame.reader.lines(*node);
             let of = match node.resource_type() {
@@ -98,7 +99,8 @@ impl Page<'_> {
             if node.text_of("status").is_some_and(|status| status == "completed") {
                 alerts.push(format!("{of}Status: completed"));
             }
-            alerts.extend(lines.iter().filter(|line| line.is_loud).filter_map(|line| match &line.said {
+            let loud = lines.iter().filter(|line| line.is_loud && !line.is_modifier);
+            alerts.extend(loud.filter_map(|line| match &line.said {
                 Said::Words(words) => Some(format!("{of}{}: {words}", line.label)),
                 Said::Withheld | Said::Absent(_) | Said::Nothing => None,
             }));

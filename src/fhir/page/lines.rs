@@ -8,7 +8,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use super::dosage::is_dosing;
 use super::html::plain_text;
+use super::references::Own;
 use super::when;
 use crate::fhir::bundle::Entries;
 use crate::fhir::labels::{DATA_ABSENT_REASON, is_masked};
@@ -39,6 +41,8 @@ pub(super) struct Line {
     pub(super) is_headline: bool,
     /// Whether it turns the meaning of the rest: `entered-in-error`, `doNotPerform`, a modifier extension.
     pub(super) is_loud: bool,
+    /// Whether the banner warns of it already: a modifier extension, rules of its own.
+    pub(super) is_modifier: bool,
     /// Its name in words; empty where the words stand for themselves.
     pub(super) label: Cow<'static, str>,
     /// What it says.
@@ -61,20 +65,7 @@ const LOUD_STATES: [&str; 13] = [
     "abandoned",
     "resolved",
 ];
-/// Resources that a reference to them names. Others are shown where they stand.
-const NAMED: [&str; 8] = [
-    "PractitionerRole",
-    "Practitioner",
-    "Organization",
-    "RelatedPerson",
-    "CareTeam",
-    "Location",
-    "HealthcareService",
-    "Device",
-];
 const PART_WITHHELD: &str = " (part withheld)";
-/// How much of a name is shown where it is referred to, in characters.
-const NAME_LENGTH: usize = 160;
 
 /// Reads the resources of one Bundle.
 #[derive(Debug)]
@@ -83,12 +74,14 @@ pub(super) struct Reader<'a> {
     pub(super) entries: &'a Entries<'a>,
     /// Times that are the message's own, as written: a line that says no more is left out.
     pub(super) own_times: Vec<String>,
-    /// Resources that are named once for the whole page.
-    pub(super) known: BTreeSet<NodeId>,
+    /// What is the message's own: a line does not name it again.
+    pub(super) own: Own,
     /// How many elements were met that R4 does not know.
     pub(super) unknown: Cell<usize>,
     /// What was read already: a resource may be referred to any number of times.
     pub(super) read: RefCell<BTreeMap<NodeId, Rc<[Line]>>>,
+    /// The same of the names of what is referred to.
+    pub(super) headlines: RefCell<BTreeMap<NodeId, Option<Rc<str>>>>,
 }
 
 impl<'a> Reader<'a> {
@@ -148,7 +141,8 @@ impl<'a> Reader<'a> {
             for each in child.items().filter(|each| each.kind() != Kind::Null) {
                 let label = || if element.stem == "description" { Cow::Borrowed("") } else { label_of(element.stem) };
                 match to.name {
-                    "Extension" => self.extension(each, "", element.stem == "modifierExtension", lines),
+                    "Extension" if element.stem == "modifierExtension" => lines.extend(self.modifier(each)),
+                    "Extension" => self.extension(each, "", lines),
                     "Resource" => {
                         lines.extend(self.read_lines(each).into_iter().map(|line| Line { is_headline: false, ..line }))
                     }
@@ -157,15 +151,16 @@ impl<'a> Reader<'a> {
                         Some(said) => lines.push(Line { is_headline, ..line(element.stem, label(), said) }),
                         None if name.is_primitive_extension() => {
                             let own = each.items_at(keys().extension);
-                            own.for_each(|extension| self.extension(extension, element.stem, false, lines));
+                            own.for_each(|extension| self.extension(extension, element.stem, lines));
                         }
-                        None if to.is_backbone => self.collect(each, to, lines),
+                        None if to.is_backbone && !is_dosing(to.name) => self.collect(each, to, lines),
                         None => {
                             let words = self.value(each, to).filter(|words| !self.is_quiet(element.stem, each, words));
                             let Some(words) = words else { continue };
-                            let is_loud = is_loud(element.stem, &words, each);
+                            let is_modifier = element.stem == "implicitRules";
+                            let is_loud = is_modifier || is_loud(element.stem, &words, each);
                             let said = line(element.stem, label(), Said::Words(words));
-                            lines.push(Line { is_headline, is_loud, ..said });
+                            lines.push(Line { is_headline, is_loud, is_modifier, ..said });
                         }
                     },
                 }
@@ -173,8 +168,20 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What a modifier extension says: one line at least, whatever it lacks.
+    pub(super) fn modifier(&self, node: Node<'a>) -> Vec<Line> {
+        let mut lines = Vec::new();
+        self.extension(node, "", &mut lines);
+        if lines.is_empty() {
+            let url = node.child(keys().url).and_then(Node::text).unwrap_or_default();
+            let words = if url.trim().is_empty() { "it has no name".to_owned() } else { url.into_owned() };
+            lines.push(line("modifierExtension", Cow::Borrowed("Modifier"), Said::Words(words)));
+        }
+        lines.into_iter().map(|line| Line { is_loud: true, is_modifier: true, ..line }).collect()
+    }
+
     /// An extension is called by the end of its URL, behind the name of the one that it is part of.
-    fn extension(&self, node: Node<'a>, of: &str, is_loud: bool, lines: &mut Vec<Line>) {
+    fn extension(&self, node: Node<'a>, of: &str, lines: &mut Vec<Line>) {
         let url = node.child(keys().url).and_then(Node::text).unwrap_or_default();
         let end = url.rsplit('/').next().unwrap_or_default();
         let end =
@@ -192,11 +199,11 @@ impl<'a> Reader<'a> {
             let name = child.name_id();
             let to = extension.and_then(|of| of.element(name)).and_then(|(_, chosen)| chosen.def());
             if name == keys().extension {
-                child.items().for_each(|part| self.extension(part, &stem, is_loud, lines));
+                child.items().for_each(|part| self.extension(part, &stem, lines));
             } else if let Some(to) = to.filter(|_| name != keys().url && name != keys().id) {
                 let said =
                     child.items().filter_map(|item| absent(item).or_else(|| self.value(item, to).map(Said::Words)));
-                lines.extend(said.map(|said| Line { is_loud, ..line(&stem, label.clone(), said) }));
+                lines.extend(said.map(|said| line(&stem, label.clone(), said)));
             }
         }
     }
@@ -209,6 +216,7 @@ impl<'a> Reader<'a> {
         };
         goes_without_saying(stem, words)
             || (stem == "status" && words == "requested")
+            || self.is_own(stem, node)
             || text().is_some_and(|text| self.own_times.iter().any(|own| *own == text))
     }
 
@@ -269,43 +277,9 @@ impl<'a> Reader<'a> {
             }
             "Identifier" => part("value").map(Cow::into_owned),
             "Ratio" => self.leaves(node, of, " per "),
-            name if is_dosing(name) => self.leaves(node, of, "; "),
+            name if is_dosing(name) => self.dosing(node, of),
             _ => self.leaves(node, of, " "),
         }
-    }
-
-    /// What a reference names: its display, or the name of what it points to unless the whole page knows it.
-    fn reference(&self, node: Node<'a>) -> Option<String> {
-        if let Some(display) = node.child(keys().display).and_then(Node::text) {
-            return Some(display.into_owned());
-        }
-        match self.entries.target(node) {
-            Some(target) if self.known.contains(&target.id()) => None,
-            Some(target) if NAMED.contains(&target.resource_type()?) => self.name(target),
-            Some(target) if target.resource_type() == Some("Medication") => {
-                self.words(target, "code").into_iter().next().or_else(|| Some("Medication (see below)".to_owned()))
-            }
-            Some(_) => None,
-            None => node.child(keys().identifier)?.child(keys().value)?.text().map(Cow::into_owned),
-        }
-    }
-
-    /// The name of a person, a team, a place.
-    pub(super) fn name(&self, resource: Node<'a>) -> Option<String> {
-        let mut names = self.words(resource, "name");
-        if let Some(practitioner) = resource.child(NameId::of("practitioner")) {
-            let display = practitioner.child(keys().display).and_then(Node::text).map(Cow::into_owned);
-            let own = self.entries.target(practitioner).map(|target| self.words(target, "name"));
-            names.extend(display.map_or_else(|| own.unwrap_or_default(), |display| vec![display]));
-        }
-        names.extend(if resource.resource_type() == Some("PractitionerRole") {
-            self.words(resource, "code")
-        } else {
-            vec![]
-        });
-        let name = names.join(", ");
-        Some(name.char_indices().nth(NAME_LENGTH).map_or(name.clone(), |(end, _)| format!("{}…", &name[..end])))
-            .filter(|name| !name.is_empty())
     }
 
     fn some_of(&self, node: Node<'a>, of: &TypeDef, names: &[&str]) -> Option<String> {
@@ -319,23 +293,15 @@ impl<'a> Reader<'a> {
             let to = of.element(child.name_id()).and_then(|(_, chosen)| chosen.def());
             let Some(to) = to.filter(|to| !is_type_for_machines(to) && to.name != "Extension") else { continue };
             if !is_for_machines(child.name_id()) {
-                let stem = of.element(child.name_id()).map_or("text", |(element, _)| element.stem);
-                let is_plain = !is_dosing(of.name) || is_dosing(to.name) || stem == "text";
-                let label = if is_plain { String::new() } else { format!("{}: ", label_of(stem)) };
-                texts.extend(child.items().filter_map(|item| Some(format!("{label}{}", self.value(item, to)?))));
+                texts.extend(child.items().filter_map(|item| self.value(item, to)));
             }
         }
         Some(texts.join(between)).filter(|text| !text.is_empty())
     }
 }
 
-/// Whether the values of a type mean nothing without their names: how often, how much, at most how much.
-fn is_dosing(name: &str) -> bool {
-    name.starts_with("Dosage") || name.starts_with("Timing")
-}
-
 fn line(stem: &str, label: Cow<'static, str>, said: Said) -> Line {
-    Line { stem: stem.to_owned(), is_headline: false, is_loud: false, label, said }
+    Line { stem: stem.to_owned(), is_headline: false, is_loud: false, is_modifier: false, label, said }
 }
 
 /// Why an element has no value, if it says nothing more than that.

@@ -6,12 +6,15 @@
 //!
 //! Limits: [`MAX_ENTRIES`] entries. The page is a few times as large as the Bundle at most.
 
+mod dosage;
 mod frame;
 mod head;
 mod html;
 mod lines;
 mod list;
+mod modifiers;
 mod people;
+mod references;
 mod sections;
 mod when;
 mod withheld;
@@ -24,11 +27,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::bundle::{BUNDLE, Entries};
 use super::narrative::words::words_of;
-use super::{Document, NodeId};
+use super::{Document, Node, NodeId};
 use crate::identity::digest::sha_256;
 use frame::Frame;
 use html::Html;
 use lines::Said;
+use references::Own;
 use withheld::Withheld;
 
 pub use list::{Row, list, row};
@@ -75,7 +79,7 @@ impl NotShown {
 pub fn page(bundle: &Document) -> Result<String, NotShown> {
     let entries = entries_of(bundle)?;
     let mut frame = Frame::of(&entries, bundle.root());
-    frame.reader.known = known(&frame);
+    frame.reader.own = own(&frame);
     let withheld = Withheld::of(&frame);
     let page = Page { frame, withheld, html: Html::default(), shown: BTreeSet::new(), headings: 0 };
     Ok(page.write())
@@ -89,17 +93,18 @@ fn entries_of(bundle: &Document) -> Result<Entries<'_>, NotShown> {
     if entries.list().len() > MAX_ENTRIES { Err(NotShown::TooLarge) } else { Ok(entries) }
 }
 
-/// Who is named once for the whole page: whoever asks, sends and receives.
-fn known(frame: &Frame<'_>) -> BTreeSet<NodeId> {
-    let mut known: BTreeSet<NodeId> = frame.patients.iter().chain(&frame.authors).map(|node| node.id()).collect();
-    let header = frame.header.into_iter();
-    let destinations = header.clone().flat_map(|header| header.items_of("destination"));
-    let from = header.map(|header| (header, "sender")).chain(destinations.map(|to| (to, "receiver")));
-    let from =
-        from.chain(frame.authors.iter().flat_map(|author| [(*author, "organization"), (*author, "practitioner")]));
-    let from = from.chain(frame.requests.iter().map(|request| (*request, "performer"))).collect::<Vec<_>>();
-    known.extend(from.into_iter().flat_map(|(node, name)| frame.follow(node, name)).map(|node| node.id()));
-    known
+/// What is said once for the whole page.
+fn own(frame: &Frame<'_>) -> Own {
+    let ids = |nodes: &[Node<'_>]| nodes.iter().map(|node| node.id()).collect::<Vec<_>>();
+    let resources = frame.reader.entries.list().iter().filter_map(|entry| entry.resource);
+    let visits: Vec<_> = resources.filter(|of| of.resource_type() == Some("Encounter")).collect();
+    let visit = if let [one] = &visits[..] { Some(one.id()) } else { None };
+    let asked = ids(&frame.requests).into_iter().chain(frame.composition.map(Node::id));
+    Own {
+        patients: ids(&frame.patients).into_iter().collect(),
+        frame: asked.chain(visit).collect(),
+        author: if let [one] = &frame.authors[..] { Some(one.id()) } else { None },
+    }
 }
 
 /// A page that is being written.
@@ -177,7 +182,7 @@ impl Page<'_> {
     fn about(&mut self) {
         let bundle = self.frame.bundle;
         let meta = bundle.member("meta");
-        let text = |node: Option<super::Node<'_>>, name: &str| node?.text_of(name).map(std::borrow::Cow::into_owned);
+        let text = |node: Option<Node<'_>>, name: &str| node?.text_of(name).map(std::borrow::Cow::into_owned);
         let header = self.frame.header;
         let reason = header.map(|header| self.frame.reader.words(header, "reason")).unwrap_or_default();
         let event = header.and_then(|header| header.member("eventCoding")).and_then(lines::coding);

@@ -202,8 +202,11 @@ impl<'a> Page<'a> {
             .items_at(keys().identifier)
             .filter(|of| of.text_of("system").is_some_and(|own| own == bars::ODS_ORGANISATION));
         said.extend(ods.filter_map(|of| of.text_of("value")).map(|code| Said::Words(format!("ODS code {code}"))));
+        // Whom it belongs to stands beside it, where the message has them.
+        let is_beside =
+            |stem: &str| matches!(stem, "practitioner" | "organization") && !self.frame.follow(node, stem).is_empty();
         for line in self.frame.reader.lines(node).iter() {
-            if !["name", "code", "relationship", "telecom", "active"].contains(&&*line.stem) {
+            if !["name", "code", "relationship", "telecom", "active"].contains(&&*line.stem) && !is_beside(&line.stem) {
                 said.push(match &line.said {
                     Said::Words(words) => Said::Words(format!("{}: {words}", line.label)),
                     other => other.clone(),

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::frame::{heading_codes, is_open};
 use super::html::plain_text;
 use super::lines::{Line, Said};
+use super::references::SUBJECTS;
 use super::{Page, words_of};
 use crate::fhir::narrative::{Heading, tells_part_withheld};
 use crate::fhir::r4::schema;
@@ -196,7 +197,7 @@ impl<'a> Page<'a> {
         if self.frame.patients.len() < 2 {
             return;
         }
-        let subjects = ["subject", "patient", "for"].iter().flat_map(|name| self.frame.follow(resource, name));
+        let subjects = SUBJECTS.iter().flat_map(|name| self.frame.follow(resource, name));
         for name in subjects.filter_map(|subject| self.frame.reader.name(subject)).collect::<Vec<_>>() {
             self.html.wrapped(" <span class=\"part\">About: </span>", &name, "");
         }

@@ -28,6 +28,10 @@ pub struct Head {
     pub processing_id: String,
     /// MSH-12.1: `2.5.1`
     pub version: String,
+    /// MSH-15: when an accept acknowledgement is asked for; empty where it is null (`""`).
+    pub accept_type: String,
+    /// MSH-16: when an application acknowledgement is asked for; empty where it is null (`""`).
+    pub application_type: String,
     /// MSH-18, the first repeat.
     pub character_set: String,
 }
@@ -45,6 +49,8 @@ impl Head {
         let field = |number: usize| kept(fields.get(number - 2).copied().unwrap_or_default());
         let component = encoding.chars().next().unwrap_or('^');
         let repeat = encoding.chars().nth(1).unwrap_or('~');
+        let asked =
+            |number: usize| Some(field(number).trim().to_owned()).filter(|own| own != "\"\"").unwrap_or_default();
         let part = |number: usize, at: usize| field(number).split(component).nth(at).unwrap_or_default().to_owned();
         Some(Head {
             separator,
@@ -57,6 +63,8 @@ impl Head {
             control_id: field(10),
             processing_id: part(11, 0),
             version: part(12, 0),
+            accept_type: asked(15),
+            application_type: asked(16),
             character_set: field(18).split(repeat).next().unwrap_or_default().to_owned(),
             encoding,
         })
@@ -81,6 +89,10 @@ mod tests {
         assert_eq!((head.code.as_str(), head.event.as_str(), head.control_id.as_str()), ("ADT", "A01", "42"));
         assert_eq!((head.processing_id.as_str(), head.version.as_str()), ("P", "2.5.1"));
         assert_eq!(head.character_set, "8859/1");
+        assert_eq!((head.accept_type.as_str(), head.application_type.as_str()), ("", ""));
+        let asked =
+            Head::read(b"MSH|^~\\&|PAS|DEMOP|WEIR|DEMOT|20260101||ADT^A01|42|P|2.5.1|||AL|\"\"").expect("it is a head");
+        assert_eq!((asked.accept_type.as_str(), asked.application_type.as_str()), ("AL", ""));
         let short = Head::read(b"MSH|").expect("it is a head");
         assert_eq!((short.encoding.as_str(), short.control_id.as_str()), ("", ""));
         for none in [&b""[..], b"MSH", b"MSHA^~", b"PID|1", b"\x0bMSH|", "MSHé".as_bytes()] {

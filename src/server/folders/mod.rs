@@ -9,25 +9,31 @@
 //! be taken stays and stops no other: it is tried again ever more rarely.
 
 mod content;
+mod files;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, OFlags};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use self::content::{Content, Part};
+use self::files::{State, anew, files, names, open, state_of};
+pub(super) use self::standing::Standings;
+use self::standing::{Standing, Stuck, Trouble};
 use super::hl7v2;
 use super::records::take;
 use super::{Service, clock};
+use crate::fhir::Document;
 use crate::fhir::outcome::Issue;
 use crate::identity::digest::{hex, sha_256, sha_256_of};
 use crate::identity::{InterfaceName, PrincipalId};
@@ -47,12 +53,6 @@ const LONGEST_PUT_OFF: Duration = Duration::from_secs(60);
 
 /// The longest that a file is left alone for.
 const LONGEST_LEFT: Duration = Duration::from_secs(600);
-
-/// What follows a file's name in the name of its report.
-const REPORT: &str = ".report.ndjson";
-
-/// Bytes that a name may have.
-const LONGEST_NAME: usize = 255;
 
 /// A folder whose files are taken.
 #[derive(Clone, Debug)]
@@ -97,6 +97,16 @@ enum Unfinished {
     Io(#[from] io::Error),
 }
 
+impl Unfinished {
+    /// What it means for the folder. Only a look at the folder itself ends with [`Unfinished::Io`].
+    fn trouble(&self) -> Trouble {
+        match self {
+            Unfinished::PutOff | Unfinished::Stopped => Trouble::PutOff(self.to_string()),
+            Unfinished::Io(error) => Trouble::Unreadable(error.to_string()),
+        }
+    }
+}
+
 /// How long is waited after so many failures, the first being 1.
 fn pause_after(failures: u32, longest: Duration) -> Duration {
     PUT_OFF.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest)
@@ -109,8 +119,12 @@ pub(super) async fn attend(service: Arc<Service>, folder: WatchedFolder, mut sto
     let (mut said, mut failures, mut unnamed) = (None, 0, 0);
     loop {
         let looked = look(&service, &folder, (&mut seen, &mut unnamed), &stopped).await;
-        let waiting = seen.values().filter(|seen| seen.since.elapsed() >= folder.settle).count();
-        service.metrics.folder(&folder.path.display().to_string(), waiting + unnamed);
+        let waiting = seen.values().filter(|seen| seen.since.elapsed() >= folder.settle).count() + unnamed;
+        service.metrics.folder(&folder.path.display().to_string(), waiting);
+        let trouble = looked.as_ref().err().map(Unfinished::trouble);
+        let stuck = seen.iter().filter_map(|(name, seen)| seen.stuck(name)).collect();
+        let standing = Standing { trouble, waiting, unnamed, stuck };
+        service.folders.note(folder.path.display().to_string(), standing);
         let pause = match looked {
             Ok(()) => {
                 (said, failures) = (None, 0);
@@ -134,9 +148,6 @@ pub(super) async fn attend(service: Arc<Service>, folder: WatchedFolder, mut sto
     }
 }
 
-/// What tells whether a file is as it was: size, time and inode.
-type State = (u64, SystemTime, u64);
-
 /// What was seen of a file.
 struct Seen {
     state: State,
@@ -145,13 +156,27 @@ struct Seen {
     /// How often it could not be taken, and until when it is left alone.
     failures: u32,
     until: Instant,
+    /// Why it could not be taken the last time.
+    why: String,
 }
 
 impl Seen {
     fn now(state: State) -> Seen {
         let now = Instant::now();
-        Seen { state, since: now, failures: 0, until: now }
+        Seen { state, since: now, failures: 0, until: now, why: String::new() }
     }
+
+    /// What is told of it once it could not be taken.
+    fn stuck(&self, name: &str) -> Option<Stuck> {
+        let Seen { failures, until, why, .. } = self;
+        let stuck = Stuck { name: hash_of(name), why: why.clone(), failures: *failures, until: *until };
+        (*failures > 0).then_some(stuck)
+    }
+}
+
+/// What a file is told by: its name may hold a person's.
+fn hash_of(name: &str) -> String {
+    hex(&sha_256(name.as_bytes()))[..16].to_owned()
 }
 
 /// Takes every file that has settled, by name. One that cannot be taken stops no other.
@@ -186,9 +211,10 @@ async fn look(
             }
             Err(Unfinished::Io(reason)) => {
                 file.failures += 1;
+                file.why = reason.to_string();
                 let pause = pause_after(file.failures, LONGEST_LEFT);
                 file.until = Instant::now() + pause;
-                let (folder, name) = (folder.path.display(), &hex(&sha_256(name.as_bytes()))[..16]);
+                let (folder, name) = (folder.path.display(), hash_of(&name));
                 let again = pause.as_secs();
                 warn!(%folder, name_sha256 = name, %reason, again_in_seconds = again, "a file of a folder could not be taken");
             }
@@ -196,49 +222,6 @@ async fn look(
         }
     }
     Ok(())
-}
-
-/// The files that may be taken: no hidden ones, none that is still being written under another name, no links. And how many
-/// there are whose names are not UTF-8.
-fn files(folder: &Path) -> io::Result<(BTreeMap<String, State>, usize)> {
-    let (mut found, mut unnamed) = (BTreeMap::new(), 0);
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else {
-            unnamed += 1;
-            continue;
-        };
-        let unfinished = ["tmp", "part", "partial", "filepart", "swp"];
-        let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending).to_ascii_lowercase();
-        if name.starts_with('.') || name.ends_with('~') || unfinished.contains(&ending.as_str()) {
-            continue;
-        }
-        // One that is gone by now was another's.
-        let Ok(metadata) = fs::symlink_metadata(entry.path()) else { continue };
-        if metadata.is_file() {
-            found.insert(name, state_of(&metadata)?);
-        }
-    }
-    Ok((found, unnamed))
-}
-
-fn state_of(metadata: &fs::Metadata) -> io::Result<State> {
-    Ok((metadata.len(), metadata.modified()?, metadata.ino()))
-}
-
-/// Opens what stands at `path` itself: through no link, and waiting for nobody, as a pipe would.
-fn open(path: &Path, more: OFlags) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | more;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
-}
-
-/// Makes a file in the place of whatever has its name; through no link.
-fn anew(path: &Path) -> io::Result<File> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    fs::OpenOptions::new().write(true).create_new(true).mode(0o640).open(path)
 }
 
 /// A file that is being taken.
@@ -408,10 +391,12 @@ impl Taking {
                 let by = known.map(|known| known.identified_by.as_slice()).unwrap_or_default();
                 let kind =
                     if self.folder.format == FolderFormat::Fhir { media_type(&bytes) } else { "application/json" };
+                let says_own = || {
+                    let own = Document::parse(bytes.as_slice(), &stages.limits);
+                    own.is_ok_and(|own| own_identity(&own, by).is_some())
+                };
                 // XML says which it is only when it is read, and then does so itself.
-                let own = crate::fhir::Document::parse(bytes.as_slice(), &stages.limits).ok();
-                let has_own = !by.is_empty()
-                    && (kind != "application/json" || own.is_some_and(|own| own_identity(&own, by).is_some()));
+                let has_own = !by.is_empty() && (kind != "application/json" || says_own());
                 let key = (!has_own).then(|| equals.key(&bytes));
                 (interface.clone(), known.and_then(|known| known.model.clone()), key, kind)
             }
@@ -436,28 +421,6 @@ impl Taking {
         };
         Ok((submission, model))
     }
-}
-
-/// The name that a file is put away under, and that of its report: with a number behind the first, and cut where they would
-/// be too long. A report whose name is cut has the file's digest in it.
-fn names(name: &str, digest: &str, number: u32) -> (String, String) {
-    let mark = if number == 1 { String::new() } else { format!("-{number}") };
-    // What is long is no ending.
-    let dot = name.rfind('.').filter(|dot| name.len() - dot <= 32).unwrap_or(name.len());
-    let (stem, ending) = name.split_at(dot);
-    let name = format!("{}{mark}{ending}", cut(stem, LONGEST_NAME - mark.len() - ending.len()));
-    let report = if name.len() + REPORT.len() <= LONGEST_NAME {
-        format!("{name}{REPORT}")
-    } else {
-        let behind = format!("-{}{mark}{REPORT}", &digest[..16]);
-        format!("{}{behind}", cut(&name, LONGEST_NAME - behind.len()))
-    };
-    (name, report)
-}
-
-/// The beginning of a text: at most so many bytes, whole letters.
-fn cut(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
 }
 
 fn no_message() -> Value {
@@ -511,42 +474,6 @@ impl Refused<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn files_that_are_not_whole_yet_are_left_alone() {
-        let folder = tempfile::tempdir().expect("a folder");
-        for name in ["a.json", "b.JSON", ".hidden.json", "c.json.tmp", "d.PART", "e.filepart", "f.json~", "done.json"] {
-            crate::storage::files::write_durably(
-                &folder.path().join(name),
-                b"{}",
-                crate::storage::files::Readers::Anyone,
-            )
-            .expect("it is written");
-        }
-        fs::create_dir(folder.path().join("done")).expect("it is made");
-        std::os::unix::fs::symlink("/etc/hostname", folder.path().join("link.json")).expect("it is made");
-        let (found, _) = files(folder.path()).expect("it is read");
-        assert_eq!(found.keys().map(String::as_str).collect::<Vec<_>>(), ["a.json", "b.JSON", "done.json"]);
-    }
-
-    #[test]
-    fn names_are_no_longer_than_a_name_may_be() {
-        let digest = "0123456789abcdef0123";
-        let named = |name: &str, number| names(name, digest, number);
-        assert_eq!(named("a.b.csv", 1), ("a.b.csv".to_owned(), "a.b.csv.report.ndjson".to_owned()));
-        assert_eq!(named("a.b.csv", 2), ("a.b-2.csv".to_owned(), "a.b-2.csv.report.ndjson".to_owned()));
-        assert_eq!(named("a", 3), ("a-3".to_owned(), "a-3.report.ndjson".to_owned()));
-        for long in ["x".repeat(250) + ".json", "é".repeat(127), format!("a.{}", "y".repeat(253))] {
-            let mut found = std::collections::BTreeSet::new();
-            for number in [1, 2, 10, 1000] {
-                let (name, report) = named(&long, number);
-                assert!(name.len() <= 255 && report.len() <= 255, "{name} {report}");
-                assert!(number > 1 || name == long, "it keeps its name");
-                assert!(report.contains(&digest[..16]) && report.ends_with(REPORT), "{report}");
-                assert!(found.insert(name) && found.insert(report));
-            }
-        }
-    }
 
     #[test]
     fn a_file_is_tried_again_ever_more_rarely() {
