@@ -27,7 +27,7 @@ fn site_with(setting: &str) -> DemoSite {
     let text = fs::read_to_string(&file).expect("the site has a weir.toml");
     let key = "identified_by = [\"recordId\", \"version\"]\n";
     assert!(text.contains(key));
-    fs::write(&file, text.replace(key, &format!("{key}{setting}\n"))).expect("it is written");
+    fs::write(&file, text.replacen(key, &format!("{key}{setting}\n"), 1)).expect("it is written");
     site
 }
 

@@ -115,6 +115,10 @@ fn every_row_is_counted_and_no_byte_of_it_tells_who_the_person_is() {
         assert!(validated(&site, &name, &text), "{name}: what left does not conform to the profile without identity");
     }
     assert!(counted.len() >= 4, "{counted:?}");
+    let arrived = site.inbox("icb").len();
+    let (answer, done) = site.send_to(FOLDER, &format!("{FOLDER}/rejected/objection.json"), &[]);
+    assert!(!done && answer.to_string().contains("the person objects to this sharing"), "{answer}");
+    assert_eq!(site.inbox("icb").len(), arrived, "a row of somebody who objects left");
 }
 
 /// Whether a Bundle conforms to the profile that has no identity.
@@ -166,7 +170,7 @@ fn a_row_of_somebody_who_objects_does_not_leave_unless_the_agreement_only_record
     let left = run(&minimise, &bundle);
     let said = String::from_utf8_lossy(&left.stderr).into_owned();
     assert_eq!(left.status.code(), Some(1), "{said}");
-    assert!(said.contains("the person objects to this sharing") && left.stdout.is_empty(), "{said}");
+    assert!(said.contains("nothing would leave: the person objects to this sharing"), "{said}");
 
     let file = gateway.join("agreements/demo-icb-reporting.toml");
     let agreement = fs::read_to_string(&file).expect("it is there");

@@ -133,7 +133,7 @@ fn every_fault_has_its_place() {
     // What a DPIA says of objections is so.
     let consent = "rule = \"not-required\", statute = \"the law asks for it\", objection = \"record\"";
     let record = GOOD.replacen("rule = \"implied\", objection = \"refuse\"", consent, 1);
-    load(&[record.clone()]).expect("an objection may be recorded and stop nothing");
+    load(std::slice::from_ref(&record)).expect("an objection may be recorded and stop nothing");
     let faults = load(&[record.replacen("default-deny", "consent", 1)]).expect_err("the DPIA says otherwise");
     let says =
         "the mitigation relies on consent, but no interface stops at an objection: each has objection = \"record\"";

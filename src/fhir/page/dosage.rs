@@ -188,10 +188,8 @@ impl<'r, 'a> Telling<'r, 'a> {
         };
         let length = up_to(&period, most.as_deref());
         let unit = self.text("periodUnit");
-        let (one, many) = match unit.as_deref().map(|unit| time_unit(unit).unwrap_or((unit, unit))) {
-            Some(words) => words,
-            None => ("", "with no unit given"),
-        };
+        let words_of = |unit| time_unit(unit).unwrap_or((unit, unit));
+        let (one, many) = unit.as_deref().map_or(("", "with no unit given"), words_of);
         let every = if is_one(&length) && !one.is_empty() { one.to_owned() } else { format!("{length} {many}") };
         let words = match often {
             Some(often) if every == one => format!("{often} {} {every}", if one == "hour" { "an" } else { "a" }),
