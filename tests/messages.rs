@@ -85,6 +85,8 @@ fn a_dead_letter_that_is_sent_again_is_the_same_message_with_who_and_why() {
         step("queued", "partner-fixed", "demo-engineer"),
         step("in-flight", "attempt", ""),
         step("acknowledged", "duplicate", ""),
+        // And its handover, which nobody has accepted yet.
+        step("waiting", "", ""),
     ];
     assert_eq!(steps(&site, &id), expected);
     let (refused, code) = messages(&site, &["retry", &id, "--why", "try-again"]);
