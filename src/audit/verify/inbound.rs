@@ -253,7 +253,6 @@ fn referral_faults(record: &InboundRecord, said: &Told<'_>, end: u64) -> Vec<Fau
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "files of a test need not be durable")]
 mod tests {
     use std::sync::Arc;
 
