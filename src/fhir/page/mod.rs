@@ -100,10 +100,15 @@ fn own(frame: &Frame<'_>) -> Own {
     let visits: Vec<_> = resources.filter(|of| of.resource_type() == Some("Encounter")).collect();
     let visit = if let [one] = &visits[..] { Some(one.id()) } else { None };
     let asked = ids(&frame.requests).into_iter().chain(frame.composition.map(Node::id));
+    let destinations = frame.header.into_iter().flat_map(|header| header.items_of("destination"));
+    let receivers = destinations.flat_map(|destination| frame.follow(destination, "receiver"));
+    let senders = frame.header.into_iter().flat_map(|header| frame.follow(header, "sender"));
     Own {
         patients: ids(&frame.patients).into_iter().collect(),
         frame: asked.chain(visit).collect(),
         author: if let [one] = &frame.authors[..] { Some(one.id()) } else { None },
+        parties: senders.chain(receivers).map(|party| party.id()).collect(),
+        requests: frame.requests.iter().map(|of| of.id().index()..of.end_index()).collect(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::lines::Reader;
@@ -18,6 +19,11 @@ const NAME_LENGTH: usize = 160;
 pub(super) const SUBJECTS: [&str; 3] = ["subject", "patient", "for"];
 /// Elements that say who made a resource.
 const MAKERS: [&str; 7] = ["performer", "author", "recorder", "asserter", "requester", "informationSource", "enterer"];
+/// Elements that say what a request rests on.
+const GROUNDS: [&str; 3] = ["basedOn", "reasonReference", "supportingInfo"];
+/// Elements that say whose a team, a service, a visit or a record is.
+const HOLDERS: [&str; 6] =
+    ["partOf", "providedBy", "serviceProvider", "organization", "managingOrganization", "custodian"];
 /// Elements that say what a resource is, the first that is there; of those that have no name.
 const HEADLINES: [&str; 10] = [
     "title",
@@ -41,10 +47,18 @@ pub(super) struct Own {
     pub(super) frame: BTreeSet<NodeId>,
     /// Who asks, where that is one alone: what they made themselves does not say so.
     pub(super) author: Option<NodeId>,
+    /// Who sent the message, and to whom.
+    pub(super) parties: BTreeSet<NodeId>,
+    /// Where what is asked stands in the message: what it rests on has lines of its own.
+    pub(super) requests: Vec<Range<usize>>,
 }
 
 impl Own {
-    fn is_unsaid(&self, stem: &str, target: NodeId) -> bool {
+    fn is_unsaid(&self, stem: &str, (reference, target): (NodeId, NodeId)) -> bool {
+        let is_of_request = || self.requests.iter().any(|request| request.contains(&reference.index()));
+        if (GROUNDS.contains(&stem) && is_of_request()) || (HOLDERS.contains(&stem) && self.parties.contains(&target)) {
+            return true;
+        }
         let is_patient = self.patients.contains(&target) && (self.patients.len() == 1 || SUBJECTS.contains(&stem));
         is_patient || self.frame.contains(&target) || (self.author == Some(target) && MAKERS.contains(&stem))
     }
@@ -54,7 +68,10 @@ impl<'a> Reader<'a> {
     /// Whether a reference says what the whole page says. One with words of its own never does.
     pub(super) fn is_own(&self, stem: &str, reference: Node<'a>) -> bool {
         reference.child(keys().display).is_none()
-            && self.entries.target(reference).is_some_and(|target| self.own.is_unsaid(stem, target.id()))
+            && self
+                .entries
+                .target(reference)
+                .is_some_and(|target| self.own.is_unsaid(stem, (reference.id(), target.id())))
     }
 
     /// What a reference names.
