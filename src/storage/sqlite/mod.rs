@@ -1086,6 +1086,19 @@ mod tests {
         }
     }
 
+    /// Found by flipping bits: an ODS code in small letters was read as the same, and no statement found its message.
+    #[tokio::test]
+    async fn a_text_in_another_spelling_is_damage() {
+        for column in ["sender", "recipient"] {
+            let site = Site::new();
+            let store = site.store();
+            let id = accept(&store, 1).await;
+            site.sql(&format!("UPDATE messages SET {column} = lower({column})"));
+            let read = store.message(id).await;
+            assert!(matches!(read, Err(Error::Damaged(_))), "{column}: {read:?}");
+        }
+    }
+
     #[tokio::test]
     async fn a_full_disk_is_transient_and_nothing_is_half_accepted() {
         let site = Site::new();
@@ -1097,7 +1110,14 @@ mod tests {
         };
         limit("PRAGMA max_page_count = 1").await.expect("the limit falls to the present size");
         let mut big = message(2);
-        big.payload = vec![0; 1 << 20];
+        // What cannot be compressed.
+        let mut drawn = 1_u32;
+        big.payload = std::iter::repeat_with(|| {
+            drawn = drawn.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            drawn.to_be_bytes()[0]
+        })
+        .take(1 << 20)
+        .collect();
         let id = big.id;
         let refused = store.accept(big, vec![event(Some(id), "accepted")]).await.expect_err("the disk is full");
         assert!(refused.is_transient(), "{refused}");

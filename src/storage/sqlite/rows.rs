@@ -1,5 +1,8 @@
 //! Rows in and out: the statements, and the types they carry.
 
+use std::fmt::{self, Display, Write as _};
+use std::str::FromStr;
+
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -556,9 +559,24 @@ pub(super) fn checkpoint(row: &Row<'_>) -> Result<StoredCheckpoint, Error> {
     Ok(StoredCheckpoint { size: index(row, 0)?, note: row.get(1)?, frontier: row.get(2)? })
 }
 
-pub(super) fn parsed<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> Result<T, Error> {
+/// A value that is kept as text, in the one spelling that it is written in: statements compare texts.
+pub(super) fn parsed<T: FromStr + Display>(row: &Row<'_>, column: usize) -> Result<T, Error> {
     let text = row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?;
-    text.parse().map_err(|_| Error::Damaged(format!("column {column} of a message does not hold what it should")))
+    let value = text.parse().ok().filter(|value| is_spelled(value, text));
+    value.ok_or_else(|| Error::Damaged(format!("column {column} of a message does not hold what it should")))
+}
+
+/// Whether a value is written like this.
+fn is_spelled(value: &impl Display, text: &str) -> bool {
+    struct Rest<'t>(&'t str);
+    impl fmt::Write for Rest<'_> {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            self.0 = self.0.strip_prefix(part).ok_or(fmt::Error)?;
+            Ok(())
+        }
+    }
+    let mut rest = Rest(text);
+    write!(rest, "{value}").is_ok() && rest.0.is_empty()
 }
 
 pub(super) fn index(row: &Row<'_>, column: usize) -> Result<u64, Error> {
