@@ -332,11 +332,11 @@ impl Drop for Process {
     }
 }
 
-/// Polls until `done`, for 30 seconds at most.
+/// Polls until `done`, for 90 seconds at most.
 pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let give_up = Instant::now() + Duration::from_secs(30);
+    let give_up = Instant::now() + Duration::from_secs(90);
     while !done() {
-        assert!(Instant::now() < give_up, "waited 30 s for {what}");
+        assert!(Instant::now() < give_up, "waited 90 s for {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
