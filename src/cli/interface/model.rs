@@ -35,6 +35,8 @@ pub(super) struct Essential {
     pub(super) words: Option<String>,
     /// Where it may be absent: FHIRPath.
     pub(super) unless: Option<String>,
+    /// Which of several count.
+    pub(super) counts: Option<String>,
 }
 
 /// A model, read.
@@ -106,6 +108,7 @@ fn essential(element: Node<'_>) -> Option<Essential> {
         hours: words("hours").unwrap_or_default(),
         words: words("words"),
         unless: words("unless"),
+        counts: words("counts"),
     })
 }
 

@@ -413,15 +413,17 @@ pub(super) fn essential(page: &mut String, model: &Model, from: &str) {
         let _infallible = write!(
             page,
             "A record that lacks one of these says too little. Whoever is named must obtain it in that time, {from}.\n\n\
-             | field | who must obtain it | within | the question | may be absent where |\n|---|---|---|---|---|\n"
+             | field | who must obtain it | within | the question | may be absent where; which count |\n|---|---|---|---|---|\n"
         );
     }
     for field in essential {
         let Some(mark) = &field.essential else { continue };
         let hours = format!("{} {}", mark.hours, if mark.hours == "1" { "hour" } else { "hours" });
-        let unless = mark.unless.as_ref().map(|unless| format!("`{unless}`")).unwrap_or_default();
+        let unless = mark.unless.iter().map(|unless| format!("`{unless}`"));
+        let counts = mark.counts.iter().map(|counts| format!("only those count where `{counts}`"));
+        let but = unless.chain(counts).collect::<Vec<_>>().join("; ");
         let path = format!("`{}`", field.path);
-        row(page, &[&path, &mark.role, &hours, mark.words.as_deref().unwrap_or_default(), &unless]);
+        row(page, &[&path, &mark.role, &hours, mark.words.as_deref().unwrap_or_default(), &but]);
     }
 }
 

@@ -11,7 +11,8 @@ use super::{ESSENTIAL, Essentials, GROUP, Mark, Owner, Role};
 /// The longest time that somebody may be given, in hours: 30 days.
 const MOST_HOURS: u32 = 720;
 /// What the parts of the mark are, for hints.
-const PARTS: &str = "role (Coding), owner (code), hours (integer), words, unless (strings) and nothing (codes)";
+const PARTS: &str =
+    "role (Coding), owner (code), hours (integer), words, unless and counts (strings) and nothing (codes)";
 
 impl Essentials {
     /// The marks of the model that `plan` reads; of one that reads no model, of that which it makes.
@@ -74,7 +75,9 @@ impl Reader<'_> {
         let role = self.role(mark);
         let owner = self.owner(mark);
         let hours = self.hours(mark);
-        let unless = self.unless(mark, &path);
+        let parent = path.rsplit_once('.').map_or(&*path, |(parent, _)| parent);
+        let unless = self.expression(mark, "unless", parent);
+        let counts = self.expression(mark, "counts", &path);
         self.unknown_parts(mark);
         let what = element.text_of("short").map_or_else(|| below.to_owned(), |short| short.into_owned());
         let read = Mark {
@@ -86,6 +89,7 @@ impl Reader<'_> {
             owner: owner?,
             hours: hours?,
             unless,
+            counts,
             says_nothing,
         };
         Some((read, self.rule(element, format!("{below} is missing"))))
@@ -134,9 +138,9 @@ impl Reader<'_> {
         hours
     }
 
-    /// The expression, checked against the type of the parent of the element at `path`.
-    fn unless(&mut self, mark: Node<'_>, path: &str) -> Option<Expression> {
-        let written = part(mark, "unless")?.member("valueString")?;
+    /// The expression of a part, checked against the type of what it is asked of.
+    fn expression(&mut self, mark: Node<'_>, name: &str, of: &str) -> Option<Expression> {
+        let written = part(mark, name)?.member("valueString")?;
         let expression = match Expression::parse(&written.text()?) {
             Ok(expression) => expression,
             Err(fault) => {
@@ -145,8 +149,7 @@ impl Reader<'_> {
                 return None;
             }
         };
-        let parent = path.rsplit_once('.').map_or(path, |(parent, _)| parent);
-        let focus = self.plan.types.model_at(parent);
+        let focus = self.plan.types.model_at(of);
         let typing = Typing {
             model: Some(&self.plan.types),
             is_condition: true,
@@ -161,7 +164,7 @@ impl Reader<'_> {
     fn unknown_parts(&mut self, mark: Node<'_>) {
         for part in mark.items_of("extension") {
             let name = part.text_of("url").unwrap_or_default();
-            if !["role", "owner", "hours", "words", "unless", "nothing"].contains(&&*name) {
+            if !["role", "owner", "hours", "words", "unless", "counts", "nothing"].contains(&&*name) {
                 let message = format!("the mark has no part {name}");
                 self.fault(part, Code::Rule, &message, &format!("its parts are {PARTS}"));
             }

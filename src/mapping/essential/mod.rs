@@ -49,6 +49,8 @@ struct Mark {
     hours: u32,
     /// The element may be missing where this holds of its parent.
     unless: Option<Expression>,
+    /// Of several, only those for which this holds.
+    counts: Option<Expression>,
     /// Codes that say no more than nothing.
     says_nothing: Vec<String>,
 }
@@ -142,8 +144,10 @@ fn holders(node: Node<'_>, steps: &[Name], path: &mut String, show: &mut dyn FnM
 
 impl Mark {
     fn is_missing(&self, holder: Node<'_>, name: &Name) -> bool {
-        let lacks = holder.get(name).is_none_or(|value| self.says_nothing(value));
-        lacks && !self.unless.as_ref().is_some_and(|unless| excuses(unless, holder))
+        let says =
+            |item: Node<'_>| !self.says_nothing(item) && self.counts.as_ref().is_none_or(|counts| holds(counts, item));
+        let lacks = holder.get(name).is_none_or(|value| !value.items().any(says));
+        lacks && !self.unless.as_ref().is_some_and(|unless| holds(unless, holder))
     }
 
     /// Whether a value holds nothing to read: blanks, an empty list, an object without content, a code that says so.
@@ -166,12 +170,12 @@ impl Mark {
     }
 }
 
-/// Whether the expression is true of the holder. One that fails excuses nothing: the element is missing then.
-fn excuses(unless: &Expression, holder: Node<'_>) -> bool {
-    let focus = Item::of_node(holder, None);
+/// Whether an expression is true of an object. One that fails excuses nothing, and what it is asked of does not count.
+fn holds(expression: &Expression, of: Node<'_>) -> bool {
+    let focus = Item::of_node(of, None);
     let environment =
-        Environment { root_resource: Some(Item::of_node(holder.document().root(), None)), ..Default::default() };
-    let found = unless.evaluate(std::slice::from_ref(&focus), &environment);
+        Environment { root_resource: Some(Item::of_node(of.document().root(), None)), ..Default::default() };
+    let found = expression.evaluate(std::slice::from_ref(&focus), &environment);
     found.is_ok_and(|items| matches!(&items[..], [only] if only.as_boolean() == Some(true)))
 }
 

@@ -73,6 +73,26 @@ fn missing(record: &str) -> Vec<String> {
     map.missing(&parse(record)).into_iter().map(|missing| missing.path.to_string()).collect()
 }
 
+/// Blanks and what was entered in error are no answers; an expression that fails lets nothing count.
+#[test]
+fn of_several_only_those_count_for_which_it_is_so() {
+    let missing = |counts: &str, drugs: Value| -> Vec<String> {
+        let of = format!(r#"{ROLE},{{"url":"hours","valueInteger":1}},{{"url":"counts","valueString":"{counts}"}}"#);
+        let model =
+            model("").replace(r#"{"path":"Record.drug","#, &format!(r#"{{"path":"Record.drug",{}"min":0,"#, mark(&of)));
+        let file = MapFile { name: "m.map".to_owned(), text: MAP.to_owned() };
+        let map = CompiledMap::compile(&[file], &[parse(&model)]).expect("it compiles");
+        let record = parse(&json!({ "drug": drugs }).to_string());
+        map.missing(&record).iter().map(|missing| missing.path.to_string()).collect()
+    };
+    let live = "dose.where($this = 'none').empty()";
+    assert_eq!(missing(live, json!([{ "dose": "one" }])), Vec::<String>::new());
+    assert_eq!(missing(live, json!([{ "dose": "none" }, { "dose": "none" }])), ["drug"]);
+    assert_eq!(missing(live, json!([{ "dose": "none" }, { "dose": "one" }])), Vec::<String>::new());
+    assert_eq!(missing(live, json!([])), ["drug"]);
+    assert_eq!(missing("dose.single() = 'one'", json!([{ "dose": ["one", "two"] }])), ["drug"], "it fails");
+}
+
 #[test]
 fn what_is_absent_empty_blank_or_says_nothing_is_missing() {
     for nothing in ["", r#""phone":null"#, r#""phone":"""#, r#""phone":" ""#, r#""phone":[]"#, r#""phone":[{}]"#] {
