@@ -70,6 +70,7 @@ pub mod answers;
 mod essential;
 mod handovers;
 pub mod inbound;
+pub mod unread;
 
 pub use essential::{EMERGENCY, IfMissing};
 

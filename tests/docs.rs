@@ -217,7 +217,7 @@ fn the_ways_in_page_is_true() {
 fn the_referral_page_is_true() {
     let scratch = TempDir::new().expect("a folder can be made");
     let folder = scratch.path().join("referral-in");
-    copy(&root().join("demo/inbound"), &folder);
+    copy(&root().join("demo/inbound"), &folder.join("demo/inbound"));
     assert_true("referral-in.md", &folder, 3);
 }
 

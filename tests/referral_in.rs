@@ -183,6 +183,18 @@ fn a_referral_becomes_a_record_that_is_collected_once() {
     verified(&site);
 }
 
+/// What the record of `qualified.json` has no place for.
+const UNREAD: [&str; 8] = [
+    "Patient.telecom.value",
+    "Patient.address.line",
+    "Patient.address.postalCode",
+    "Encounter",
+    "PractitionerRole.telecom",
+    "Observation.valueRatio",
+    "AllergyIntolerance.clinicalStatus.coding.display",
+    "Consent.provision.provision.actor",
+];
+
 #[test]
 fn each_sample_becomes_the_record_beside_it_with_what_it_lacks() {
     let bench = Bench::of(DemoSite::new());
@@ -211,6 +223,16 @@ fn each_sample_becomes_the_record_beside_it_with_what_it_lacks() {
             name.as_str(),
             missing.iter().map(|each| each["path"].as_str().expect("a path").to_owned()).collect::<Vec<_>>(),
         ));
+        if name == "qualified.json" {
+            let unread = one["unread"].as_array().expect("what is not in the record");
+            let what: Vec<&str> = unread.iter().map(|each| each["what"].as_str().expect("a name")).collect();
+            assert_eq!(what, UNREAD, "{unread:#?}");
+            let ratio = unread.iter().find(|each| each["what"] == "Observation.valueRatio").expect("it is listed");
+            let path = ratio["path"].as_str().expect("a path");
+            let index: usize =
+                path["Bundle.entry[".len()..].split(']').next().and_then(|text| text.parse().ok()).expect("an index");
+            assert_eq!(message["entry"][index]["resource"]["code"]["text"], "Level of distress", "{path}");
+        }
         if name == "missing-essential.json" {
             let reach = &missing[0];
             assert_eq!(
@@ -230,7 +252,12 @@ fn each_sample_becomes_the_record_beside_it_with_what_it_lacks() {
     let paths =
         |name: &str| lacking.iter().find(|(own, _)| *own == name).map(|(_, paths)| paths.clone()).unwrap_or_default();
     assert_eq!(paths("referral-from-trust.json"), Vec::<String>::new());
-    assert_eq!(paths("coded.json"), Vec::<String>::new(), "a medicine that was stopped has no dose, and codes count");
+    assert_eq!(
+        paths("coded.json"),
+        ["medications", "allergies"],
+        "a medicine that was stopped and an allergy that was refuted are no answers; codes are"
+    );
+    assert_eq!(paths("qualified.json"), Vec::<String>::new());
     assert_eq!(paths("minimal.json"), ["phones", "risks", "medications", "allergies"]);
     assert_eq!(
         paths("missing-essential.json"),
@@ -324,6 +351,17 @@ fn what_changes_withdraws_or_is_no_live_request_is_refused_and_nothing_is_kept()
         resource(&mut bundle, "ServiceRequest")["status"] = json!(status);
         refused(&bundle, "Bundle.entry[1].resource.status");
     }
+    let mut ruled = another(Uuid::new_v4());
+    resource(&mut ruled, "AllergyIntolerance")["implicitRules"] = json!("https://x.example/rules");
+    let place = ruled["entry"]
+        .as_array()
+        .expect("entries")
+        .iter()
+        .position(|entry| entry["resource"]["implicitRules"].is_string());
+    refused(&ruled, &format!("Bundle.entry[{}].resource.implicitRules", place.expect("it is there")));
+    let mut unsaid = another(Uuid::new_v4());
+    resource(&mut unsaid, "ServiceRequest")["_doNotPerform"] = json!({ "extension": [{ "url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked" }] });
+    refused(&unsaid, "Bundle.entry[1].resource.doNotPerform");
     let mut prohibition = another(Uuid::new_v4());
     resource(&mut prohibition, "ServiceRequest")["doNotPerform"] = json!(true);
     refused(&prohibition, "Bundle.entry[1].resource.doNotPerform");

@@ -185,11 +185,19 @@ pub fn missing(stages: &Stages, interface: &InterfaceName, record: &Document) ->
 /// Why a message is no new referral that is to be acted on: the first that says so. The map has no place for it, and who collects
 /// the record could not tell it from a new one.
 fn not_new(document: &Document) -> Option<Issue> {
-    let not = |text: &str, index: usize, name: &str| {
-        let place = ElementPath::new(format!("Bundle.entry[{index}].resource.{name}"));
+    let at = |text: &str, place: ElementPath| {
         let hint = "phone the team that the referral is for, and tell it; only new referrals are taken here";
         Some(Issue::error(IssueType::NotSupported, text).at(place).hint(hint))
     };
+    let not = |text: &str, index: usize, name: &str| {
+        at(text, ElementPath::new(format!("Bundle.entry[{index}].resource.{name}")))
+    };
+    // FHIR R4, Resource.implicitRules: whoever does not know the rules may not read the resource.
+    if let Some(rules) = document.nodes().find(|node| node.name().as_deref() == Some("implicitRules")) {
+        let text =
+            "the message follows rules of its sender's own that are not known here: what it means cannot be told";
+        return at(text, rules.expression());
+    }
     let entries = document.root().items_of("entry").enumerate();
     let mut resources = entries.filter_map(|(index, entry)| Some((index, entry.member("resource")?)));
     resources.find_map(|(index, resource)| match resource.resource_type() {
@@ -222,9 +230,11 @@ fn is_live(request: Node<'_>) -> bool {
     matches!(request.text_of("status").as_deref(), Some("active" | "draft"))
 }
 
-/// Whether a request is one that something is not done (FHIR R4, ServiceRequest.doNotPerform, which modifies what it means).
+/// Whether a request is one that something is not done (FHIR R4, ServiceRequest.doNotPerform, which modifies what it means), or may be:
+/// whether it is was left out.
 fn is_prohibition(request: Node<'_>) -> bool {
     request.member("doNotPerform").is_some_and(|value| value.raw() != "false")
+        || request.member("_doNotPerform").is_some()
 }
 
 /// Intents of a request to us. BaRS 1.4.0 writes `plan` into each referral; an order asks and authorises (FHIR R4, request-intent). Not

@@ -23,6 +23,7 @@ use crate::identity::MessageId;
 use crate::identity::principal::Action;
 use crate::mapping::Missing;
 use crate::pipeline::inbound::missing;
+use crate::pipeline::unread::{Unread, unread};
 use crate::storage::{Collection, Content, Error, InboundRecord, Listed};
 
 /// Rows that are listed at once.
@@ -79,8 +80,13 @@ pub(super) async fn one(
         Ok(found) => found,
         Err(response) => return *response,
     };
-    match service.gateway.store().content(found.id, Content::InboundRecord).await {
-        Ok(record) => {
+    let store = service.gateway.store();
+    let contents = async {
+        let record = store.content(found.id, Content::InboundRecord).await?;
+        Ok::<_, Error>((record, store.content(found.id, Content::Inbound).await?))
+    };
+    match contents.await {
+        Ok((record, message)) => {
             let mut body = summary(&found);
             // None when its retention has ended, or it was erased.
             let record = record.unwrap_or_default();
@@ -88,6 +94,12 @@ pub(super) async fn one(
             if let Ok(record) = Document::parse(record, &Limits::default()) {
                 let missing = missing(&service.gateway.stages(), &found.interface, &record);
                 body["missing"] = missing.iter().map(|missing| lacking(missing, found.received_at)).collect();
+            }
+            if let Ok(message) = Document::parse(message.unwrap_or_default(), &Limits::default()) {
+                let stages = service.gateway.stages();
+                let unread = unread(&stages, &found.interface, &message, found.id.uuid());
+                let place = |Unread { path, what }: &Unread| json!({ "path": path.to_string(), "what": what });
+                body["unread"] = unread.iter().map(place).collect();
             }
             (StatusCode::OK, no_store(), Json(body)).into_response()
         }
