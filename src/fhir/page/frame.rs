@@ -5,8 +5,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
-use super::lines::{Line, Reader, Said, absent, coding};
+use super::lines::{Line, Reader, Said, absent};
 use super::references::Own;
+use super::values::coding;
 use super::when;
 use crate::fhir::bundle::{COMPOSITION, Entries};
 use crate::fhir::{NameId, Node, keys};

@@ -6,16 +6,19 @@
 //!
 //! Limits: [`MAX_ENTRIES`] entries. The page is a few times as large as the Bundle at most.
 
+mod amounts;
 mod dosage;
 mod frame;
 mod head;
 mod html;
+mod items;
 mod lines;
 mod list;
 mod modifiers;
 mod people;
 mod references;
 mod sections;
+mod values;
 mod when;
 mod withheld;
 
@@ -190,7 +193,7 @@ impl Page<'_> {
         let text = |node: Option<Node<'_>>, name: &str| node?.text_of(name).map(std::borrow::Cow::into_owned);
         let header = self.frame.header;
         let reason = header.map(|header| self.frame.reader.words(header, "reason")).unwrap_or_default();
-        let event = header.and_then(|header| header.member("eventCoding")).and_then(lines::coding);
+        let event = header.and_then(|header| header.member("eventCoding")).and_then(values::coding);
         let facts = [
             ("Message", text(Some(bundle), "id")),
             ("Record", text(bundle.member("identifier"), "value")),
