@@ -6,6 +6,8 @@
 #![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
 
 mod support;
+#[path = "render/parts.rs"]
+mod parts;
 
 use std::fs;
 use std::io::Write as _;

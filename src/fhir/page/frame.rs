@@ -136,9 +136,10 @@ impl<'a> Frame<'a> {
     }
 
     fn priority_of(&self, node: Node<'a>) -> Option<(u8, Priority)> {
+        let all = self.reader.lines(node);
+        let lines = || all.iter().filter(|line| line.within.is_empty());
         let is_priority = |line: &&Line| line.stem.to_lowercase().ends_with("priority") && line.stem != "priority";
-        let lines = self.reader.lines(node);
-        let own = lines.iter().find(is_priority).and_then(|line| match &line.said {
+        let own = lines().find(is_priority).and_then(|line| match &line.said {
             Said::Words(words) => Some(words.clone()),
             Said::Withheld | Said::Absent(_) | Said::Nothing => None,
         });
@@ -154,7 +155,7 @@ impl<'a> Frame<'a> {
                     |line: &Line| line.stem.to_lowercase().ends_with("priority") && line.said == Said::Withheld;
                 return Some((
                     3,
-                    match (lines.iter().any(is_withheld), own) {
+                    match (lines().any(is_withheld), own) {
                         (true, None) => Priority { class: "masked", words: "Priority withheld".to_owned() },
                         (true, Some(own)) => Priority { class: "masked", words: format!("{own} (part withheld)") },
                         (false, own) => Priority { class: "unknown", words: own? },

@@ -99,7 +99,7 @@ impl Page<'_> {
             if node.text_of("status").is_some_and(|status| status == "completed") {
                 alerts.push(format!("{of}Status: completed"));
             }
-            let loud = lines.iter().filter(|line| line.is_loud && !line.is_modifier);
+            let loud = lines.iter().filter(|line| line.is_loud && !line.is_modifier && line.within.is_empty());
             alerts.extend(loud.filter_map(|line| match &line.said {
                 Said::Words(words) => Some(format!("{of}{}: {words}", line.label)),
                 Said::Withheld | Said::Absent(_) | Said::Nothing => None,

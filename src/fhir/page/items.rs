@@ -1,10 +1,15 @@
 //! One resource as an item of a list: how severe, what, and what else it says.
 
-use super::lines::{Line, Said};
+use std::cmp::Reverse;
+
+use super::lines::{Line, Part, Said, parts_of, severity_of};
 use super::references::SUBJECTS;
 use super::{Page, words_of};
 use crate::fhir::Node;
 use crate::fhir::narrative::Heading;
+
+/// How severe a risk is taken to be whose level is not known: between high and moderate.
+const UNKNOWN: u8 = 3;
 
 impl<'a> Page<'a> {
     /// One resource as an item of a list, without what the title of the list says.
@@ -21,14 +26,17 @@ impl<'a> Page<'a> {
             self.html.wrapped("<li>", &start, " <span class=\"absent\">(shown above)</span></li>");
             return;
         }
-        self.html.raw("<li>");
-        self.level(resource, &lines);
-        let (headlines, rest): (Vec<&Line>, Vec<&Line>) = lines
-            .iter()
-            .filter(|line| line.stem != "qualitativeRisk" && !title.is_some_and(|title| is_in(title, line)))
-            .partition(|line| line.is_headline);
+        let is_said = |line: &Line| line.within.is_empty() && title.is_some_and(|title| is_in(title, line));
+        let (headlines, rest): (Vec<&Line>, Vec<&Line>) =
+            lines.iter().filter(|line| !is_said(line)).partition(|line| line.is_headline);
         let kind = words_of(resource.resource_type().unwrap_or("Resource"));
         let is_own_section = title.is_some() && matches!(resource.resource_type(), Some("CarePlan" | "Consent"));
+        let has_parts_alone = headlines.is_empty() && rest.iter().all(|line| !line.within.is_empty());
+        self.html.raw(if is_own_section && has_parts_alone { "<li class=\"bare\">" } else { "<li>" });
+        // Where a risk has several predictions each has a level of its own.
+        let has_predictions = lines.iter().any(|line| line.within.first().is_some_and(is_prediction));
+        let needs_level = resource.resource_type() == Some("RiskAssessment") && !has_predictions;
+        self.level(&own(&rest, 0), needs_level);
         if headlines.is_empty() && !is_own_section {
             self.html.wrapped("<b>", &kind, "</b>");
         } else if needs_kind && !headlines.is_empty() {
@@ -39,7 +47,7 @@ impl<'a> Page<'a> {
             self.said(&line.said);
         }
         self.html.raw(if headlines.is_empty() { "" } else { "</b>" });
-        self.details(&rest);
+        self.details(&rest, 0);
         self.subject(resource);
         self.html.raw("</li>");
     }
@@ -55,44 +63,68 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// The lines of a resource that are not in its headline. Those of one element stand together.
-    fn details(&mut self, lines: &[&Line]) {
-        let mut last: Option<&str> = None;
-        for line in lines {
+    /// What a resource or a part of it says, what turns it first, then its parts. Lines of one element stand together.
+    fn details(&mut self, lines: &[&Line], depth: usize) {
+        let mut own = own(lines, depth);
+        own.retain(|line| line.stem != "qualitativeRisk");
+        own.sort_by_key(|line| (!line.is_loud, !line.label.is_empty()));
+        let mut last: Option<&Line> = None;
+        for line in own {
+            let is_more = |last: &Line| last.label == line.label && last.is_loud == line.is_loud;
             match (line.label.is_empty(), last) {
-                (true, _) => self.html.raw("<span class=\"line\">"),
-                (false, Some(label)) if label == line.label => self.html.raw("; "),
-                (false, _) => {
-                    self.html.raw(if line.is_loud { " <span class=\"loud\">" } else { " <span class=\"part\">" })
+                (true, Some(_)) => self.html.raw("<br>"),
+                (true, None) => self.html.raw(if depth == 0 { " " } else { "" }),
+                (false, Some(last)) if is_more(last) => self.html.raw("; "),
+                (false, last) => {
+                    self.html.raw(if last.is_some() || depth == 0 { " " } else { "" });
+                    self.html.raw(if line.is_loud { "<span class=\"loud\">" } else { "<span class=\"part\">" });
+                    self.html.text(&line.label);
+                    self.html.raw(": </span>");
                 }
             }
-            if !line.label.is_empty() && last != Some(&*line.label) {
-                self.html.text(&line.label);
-                self.html.raw(": </span>");
-            }
             self.said(&line.said);
-            self.html.raw(if line.label.is_empty() { "</span>" } else { "" });
-            last = Some(&line.label).filter(|label| !label.is_empty()).map(|label| &**label);
+            last = Some(line);
         }
+        let mut parts = parts_of(lines, depth);
+        if parts.is_empty() {
+            return;
+        }
+        parts.sort_by_key(|(part, lines)| Reverse(if is_prediction(part) { severity_in(lines) } else { 0 }));
+        self.html.raw("<ul>");
+        for (part, lines) in parts {
+            self.part(part, &lines, depth + 1);
+        }
+        self.html.raw("</ul>");
+    }
+
+    /// One part, by its name unless it says what it is.
+    fn part(&mut self, part: &Part, lines: &[&Line], depth: usize) {
+        let own = own(lines, depth);
+        self.html.raw("<li>");
+        self.level(&own, is_prediction(part));
+        if !is_prediction(part) && own.iter().all(|line| !line.label.is_empty()) {
+            self.html.wrapped("<span class=\"part\">", &part.label, ": </span>");
+        }
+        self.details(lines, depth);
+        self.html.raw("</li>");
     }
 
     /// The level of a risk, in words and with a colour.
-    fn level(&mut self, resource: Node<'a>, lines: &[Line]) {
-        if resource.resource_type() != Some("RiskAssessment") {
+    fn level(&mut self, lines: &[&Line], is_needed: bool) {
+        let levels: Vec<&Line> = lines.iter().copied().filter(|line| line.stem == "qualitativeRisk").collect();
+        if levels.is_empty() && !is_needed {
             return;
         }
-        self.html.raw(match self.severity(resource) {
+        self.html.raw(match severity_in(&levels) {
             5 => "<span class=\"level l5\">",
             4 => "<span class=\"level l4\">",
             2 => "<span class=\"level l2\">",
             1 => "<span class=\"level l1\">",
             _ => "<span class=\"level l3\">",
         });
-        let levels: Vec<Said> =
-            lines.iter().filter(|line| line.stem == "qualitativeRisk").map(|line| line.said.clone()).collect();
-        for (place, said) in levels.iter().enumerate() {
+        for (place, line) in levels.iter().enumerate() {
             self.html.raw(if place == 0 { "" } else { ", " });
-            self.said(said);
+            self.said(&line.said);
         }
         self.html.raw(if levels.is_empty() { "level not given</span> " } else { "</span> " });
     }
@@ -102,17 +134,24 @@ impl<'a> Page<'a> {
         if resource.resource_type() != Some("RiskAssessment") {
             return 0;
         }
-        let codes = resource.items_of("prediction").flat_map(|of| of.items_of("qualitativeRisk"));
-        let codes = codes.flat_map(|of| of.items_of("coding")).filter_map(|of| of.text_of("code"));
-        let severity = |code: &str| match code {
-            "imminent" | "certain" | "critical" | "extreme" | "very-high" => 5,
-            "high" | "likely" => 4,
-            "moderate" | "medium" | "possible" => 2,
-            "low" | "negligible" | "none" | "unlikely" => 1,
-            _ => 3,
-        };
-        codes.map(|code| severity(&code)).max().unwrap_or(3)
+        let of =
+            |prediction: Node<'a>| prediction.items_of("qualitativeRisk").map(severity_of).max().unwrap_or(UNKNOWN);
+        resource.items_of("prediction").map(of).max().unwrap_or(UNKNOWN)
     }
+}
+
+/// The lines at a depth that stand in no part.
+fn own<'l>(lines: &[&'l Line], depth: usize) -> Vec<&'l Line> {
+    lines.iter().copied().filter(|line| line.within.len() == depth).collect()
+}
+
+fn is_prediction(part: &Part) -> bool {
+    part.stem == "prediction"
+}
+
+/// How severe the most severe level is.
+fn severity_in(lines: &[&Line]) -> u8 {
+    lines.iter().map(|line| line.severity).filter(|severity| *severity > 0).max().unwrap_or(UNKNOWN)
 }
 
 /// Whether the title of a section says what a line says.

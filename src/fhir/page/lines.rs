@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::dosage::is_dosing;
@@ -15,7 +15,7 @@ use crate::fhir::bundle::Entries;
 use crate::fhir::labels::{DATA_ABSENT_REASON, is_masked};
 use crate::fhir::narrative::words::{is_for_machines, is_type_for_machines, label_of, words_of};
 use crate::fhir::narrative::{HEADLINES, goes_without_saying};
-use crate::fhir::r4::{TypeDef, TypeKind, schema};
+use crate::fhir::r4::{ElementDef, TypeDef, TypeKind, schema};
 use crate::fhir::{Kind, Node, NodeId, keys};
 
 /// What an element says.
@@ -46,6 +46,60 @@ pub(super) struct Line {
     pub(super) label: Cow<'static, str>,
     /// What it says.
     pub(super) said: Said,
+    /// How severe the level is that it says, 5 to 1; 0 where it says none.
+    pub(super) severity: u8,
+    /// The parts of the resource that it stands in, the outermost first: it says nothing of what is outside the last.
+    pub(super) within: Vec<Part>,
+}
+
+/// A part of a resource that stands apart: one of several, or one of which is said what could be said of the resource as well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Which one.
+    pub(super) id: NodeId,
+    /// Its name in R4: `prediction`.
+    pub(super) stem: &'static str,
+    /// Its name in words; of a resource inside another, its kind.
+    pub(super) label: Cow<'static, str>,
+}
+
+impl Said {
+    /// The same for a list of words.
+    pub(super) fn in_words(&self) -> Cow<'_, str> {
+        match self {
+            Said::Words(words) => words.into(),
+            Said::Withheld => "withheld".into(),
+            Said::Absent(_) => "not recorded".into(),
+            Said::Nothing => "not received".into(),
+        }
+    }
+}
+
+impl Line {
+    /// With its label, for a list of words.
+    pub(super) fn in_words(&self) -> String {
+        let said = self.said.in_words();
+        if self.label.is_empty() { said.into_owned() } else { format!("{}: {said}", self.label) }
+    }
+
+    fn inside(mut self, part: &Part) -> Line {
+        self.within.insert(0, part.clone());
+        self.is_headline = false;
+        self
+    }
+}
+
+/// The parts at a depth, each with the lines that stand in it.
+pub(super) fn parts_of<'l>(lines: &[&'l Line], depth: usize) -> Vec<(&'l Part, Vec<&'l Line>)> {
+    let mut parts: Vec<(&Part, Vec<&Line>)> = Vec::new();
+    for line in lines {
+        let Some(part) = line.within.get(depth) else { continue };
+        match parts.last_mut() {
+            Some((last, lines)) if last.id == part.id => lines.push(line),
+            _ => parts.push((part, vec![line])),
+        }
+    }
+    parts
 }
 
 /// States after which nothing of a resource holds as it did.
@@ -96,7 +150,7 @@ impl<'a> Reader<'a> {
     fn read_lines(&self, resource: Node<'a>) -> Vec<Line> {
         let mut lines = Vec::new();
         match resource.resource_type().and_then(|name| schema().resource(name)) {
-            Some(of) => self.collect(resource, of, &mut lines),
+            Some(of) => lines = self.collect(resource, of),
             None => self.unknown.set(self.unknown.get() + 1),
         }
         if !lines.is_empty() {
@@ -109,46 +163,76 @@ impl<'a> Reader<'a> {
         lines
     }
 
-    fn collect(&self, node: Node<'a>, of: &'static TypeDef, lines: &mut Vec<Line>) {
+    /// The lines of a resource or a part: its own, then those of its parts that stand apart.
+    fn collect(&self, node: Node<'a>, of: &'static TypeDef) -> Vec<Line> {
+        let (mut lines, mut apart) = (Vec::new(), Vec::new());
         for child in node.children() {
             let name = child.name_id();
-            if name.without_underscore() == keys().resource_type || is_for_machines(name.without_underscore()) {
+            let found = of.element(name).and_then(|(element, chosen)| Some((element, chosen.def()?)));
+            let is_reference = found.is_some_and(|(_, to)| to.name == "Reference");
+            let is_for_machines = !is_reference && is_for_machines(name.without_underscore());
+            if name.without_underscore() == keys().resource_type || is_for_machines {
                 continue;
             }
-            let found = of.element(name).and_then(|(element, chosen)| Some((element, chosen.def()?)));
             let Some((element, to)) = found else {
                 self.unknown.set(self.unknown.get() + 1);
                 continue;
             };
-            let names_it = HEADLINES.contains(&element.stem) || matches!(element.stem, "name" | "description");
-            let is_headline = of.kind == TypeKind::Resource && names_it;
+            let is_part = to.is_backbone && !is_dosing(to.name) && !name.is_primitive_extension();
+            let is_one = is_part && child.items().filter(|each| each.kind() != Kind::Null).nth(1).is_none();
             for each in child.items().filter(|each| each.kind() != Kind::Null) {
-                let label = || if element.stem == "description" { Cow::Borrowed("") } else { label_of(element.stem) };
-                match to.name {
-                    "Extension" if element.stem == "modifierExtension" => lines.extend(self.modifier(each)),
-                    "Extension" => self.extension(each, "", lines),
-                    "Resource" => {
-                        lines.extend(self.read_lines(each).into_iter().map(|line| Line { is_headline: false, ..line }))
+                let part = |label| Part { id: each.id(), stem: element.stem, label };
+                if to.name == "Resource" {
+                    let part = part(words_of(each.resource_type().unwrap_or("Resource")).into());
+                    apart.extend(self.read_lines(each).into_iter().map(|line| line.inside(&part)));
+                } else if is_part && absent(each).is_none() {
+                    let inner = self.collect(each, to);
+                    if is_one && !stands_apart(&inner, of, &lines) {
+                        let (own, parts): (Vec<Line>, Vec<Line>) =
+                            inner.into_iter().partition(|line| line.within.is_empty());
+                        lines.extend(own);
+                        apart.extend(parts);
+                    } else {
+                        let part = part(label_of(element.stem));
+                        apart.extend(inner.into_iter().map(|line| line.inside(&part)));
                     }
-                    _ if is_type_for_machines(to) => {}
-                    _ => match absent(each) {
-                        Some(said) => lines.push(Line { is_headline, ..line(element.stem, label(), said) }),
-                        None if name.is_primitive_extension() => {
-                            let own = each.items_at(keys().extension);
-                            own.for_each(|extension| self.extension(extension, element.stem, lines));
-                        }
-                        None if to.is_backbone && !is_dosing(to.name) => self.collect(each, to, lines),
-                        None => {
-                            let words = self.value(each, to).filter(|words| !self.is_quiet(element.stem, each, words));
-                            let Some(words) = words else { continue };
-                            let is_modifier = element.stem == "implicitRules";
-                            let is_loud = is_modifier || is_loud(element.stem, &words, each);
-                            let said = line(element.stem, label(), Said::Words(words));
-                            lines.push(Line { is_headline, is_loud, is_modifier, ..said });
-                        }
-                    },
+                } else {
+                    self.element(each, of, element, to, &mut lines);
                 }
             }
+        }
+        lines.extend(apart);
+        lines
+    }
+
+    /// The lines of one value of an element that is no part.
+    fn element(&self, node: Node<'a>, of: &TypeDef, element: &ElementDef, to: &TypeDef, lines: &mut Vec<Line>) {
+        let stem = element.stem;
+        let names_it = HEADLINES.contains(&stem) || matches!(stem, "name" | "description");
+        let is_headline = of.kind == TypeKind::Resource && names_it;
+        let severity = if stem == "qualitativeRisk" { severity_of(node) } else { 0 };
+        let label = || if stem == "description" { Cow::Borrowed("") } else { label_of(stem) };
+        match to.name {
+            "Extension" if stem == "modifierExtension" => lines.extend(self.modifier(node)),
+            "Extension" => self.extension(node, "", lines),
+            _ if is_type_for_machines(to) => {}
+            _ => match absent(node) {
+                Some(said) => lines.push(Line { is_headline, severity, ..line(stem, label(), said) }),
+                None if node.name_id().is_primitive_extension() => {
+                    let own = node.items_at(keys().extension);
+                    own.for_each(|extension| self.extension(extension, stem, lines));
+                }
+                None => {
+                    // That a part of a plan is done is news, that the whole record is complete is not.
+                    let is_news = |words: &str| of.is_backbone && stem == "status" && words == "completed";
+                    let is_said = |words: &String| is_news(words) || !self.is_quiet(stem, node, words);
+                    let Some(words) = self.value(node, to).filter(is_said) else { return };
+                    let is_modifier = stem == "implicitRules";
+                    let is_loud = is_modifier || is_loud(stem, &words, node);
+                    let said = line(stem, label(), Said::Words(words));
+                    lines.push(Line { is_headline, is_loud, is_modifier, severity, ..said });
+                }
+            },
         }
     }
 
@@ -206,7 +290,29 @@ impl<'a> Reader<'a> {
 }
 
 fn line(stem: &str, label: Cow<'static, str>, said: Said) -> Line {
-    Line { stem: stem.to_owned(), is_headline: false, is_loud: false, is_modifier: false, label, said }
+    let (is_headline, is_loud, is_modifier) = (false, false, false);
+    Line { stem: stem.to_owned(), is_headline, is_loud, is_modifier, label, said, severity: 0, within: Vec::new() }
+}
+
+/// Whether the lines of a part that is one alone would be taken for what is said of the whole (`of`, with `lines` so far).
+fn stands_apart(inner: &[Line], of: &TypeDef, lines: &[Line]) -> bool {
+    let stems: BTreeSet<&str> = lines.iter().map(|line| &*line.stem).collect();
+    let turns = |line: &Line| of.kind == TypeKind::Resource && (line.is_loud || line.label.is_empty());
+    let is_of_both = |line: &Line| of.element_by_stem(&line.stem).is_some() || stems.contains(&*line.stem);
+    inner.iter().filter(|line| line.within.is_empty()).any(|line| turns(line) || is_of_both(line))
+}
+
+/// How severe a level of risk is, 5 to 1; an unknown one stands between high and moderate.
+pub(super) fn severity_of(level: Node<'_>) -> u8 {
+    let codes = level.items_of("coding").filter_map(|of| of.text_of("code"));
+    let severity = |code: &str| match code {
+        "imminent" | "certain" | "critical" | "extreme" | "very-high" => 5,
+        "high" | "likely" => 4,
+        "moderate" | "medium" | "possible" => 2,
+        "low" | "negligible" | "none" | "unlikely" => 1,
+        _ => 3,
+    };
+    codes.map(|code| severity(&code)).max().unwrap_or(3)
 }
 
 /// Why an element has no value, if it says nothing more than that.

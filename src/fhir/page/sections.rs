@@ -169,7 +169,7 @@ impl<'a> Page<'a> {
         if !is_asked {
             return lines;
         }
-        lines.iter().filter(|line| !in_banner(line) && !line.is_loud).cloned().collect()
+        lines.iter().filter(|line| !line.within.is_empty() || (!in_banner(line) && !line.is_loud)).cloned().collect()
     }
 
     /// Every resource that is not shown yet, by kind.
