@@ -8,6 +8,8 @@
 mod support;
 #[path = "render/parts.rs"]
 mod parts;
+#[path = "render/references.rs"]
+mod references;
 
 use std::fs;
 use std::io::Write as _;

@@ -71,7 +71,7 @@ impl<'a> Frame<'a> {
             own: Own::default(),
             unknown: Cell::new(0),
             read: RefCell::default(),
-            headlines: RefCell::default(),
+            called: RefCell::default(),
         };
         Frame {
             bundle,

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::dosage::is_dosing;
 use super::html::plain_text;
-use super::references::Own;
+use super::references::{Called, Own};
 use crate::fhir::bundle::Entries;
 use crate::fhir::labels::{DATA_ABSENT_REASON, is_masked};
 use crate::fhir::narrative::words::{is_for_machines, is_type_for_machines, label_of, words_of};
@@ -132,8 +132,8 @@ pub(super) struct Reader<'a> {
     pub(super) unknown: Cell<usize>,
     /// What was read already: a resource may be referred to any number of times.
     pub(super) read: RefCell<BTreeMap<NodeId, Rc<[Line]>>>,
-    /// The same of the names of what is referred to.
-    pub(super) headlines: RefCell<BTreeMap<NodeId, Option<Rc<str>>>>,
+    /// The same of how what is referred to is called.
+    pub(super) called: RefCell<BTreeMap<NodeId, Rc<Called>>>,
 }
 
 impl<'a> Reader<'a> {

@@ -18,6 +18,7 @@ mod modifiers;
 mod people;
 mod references;
 mod sections;
+mod turned;
 mod values;
 mod when;
 mod withheld;
