@@ -104,3 +104,16 @@ fn the_person_is_left_out_only_as_whom_a_thing_is_about() {
     assert!(!page.contains("Subject:") && !page.contains("Patient:"), "{page}");
     assert_eq!(page.matches("Ann Example").count(), 1, "{page}");
 }
+
+#[test]
+fn who_is_to_do_something_is_named_although_they_ask() {
+    let asker = json!({ "resourceType": "Practitioner", "name": [{ "text": "Ola Owner" }] });
+    let summary = json!({ "resourceType": "Composition", "title": "Notes", "author": [to("a")] });
+    let plan = json!({ "resourceType": "CarePlan", "status": "active", "author": to("a"), "activity": [
+        { "detail": { "description": "Remove means", "performer": [to("a")] } }, { "detail": { "description": "Phone every day" } }] });
+    let seen =
+        json!({ "resourceType": "Observation", "status": "final", "code": { "text": "Mood" }, "performer": [to("a")] });
+    let page = page_of(&[("a", asker), ("n", summary), ("c", plan), ("o", seen)]);
+    assert!(page.contains("Remove means Performer: Ola Owner Phone every day"), "{page}");
+    assert_eq!(page.matches("Ola Owner").count(), 2, "{page}");
+}

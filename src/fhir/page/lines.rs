@@ -119,6 +119,9 @@ const LOUD_STATES: [&str; 13] = [
     "resolved",
 ];
 
+/// What has as performer who is to do it, not who made it.
+const DOERS: [&str; 4] = ["CarePlan.activity.detail", "ServiceRequest", "MedicationRequest", "DeviceRequest"];
+
 /// Reads the resources of one Bundle.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
@@ -225,7 +228,7 @@ impl<'a> Reader<'a> {
                 None => {
                     // That a part of a plan is done is news, that the whole record is complete is not.
                     let is_news = |words: &str| of.is_backbone && stem == "status" && words == "completed";
-                    let is_said = |words: &String| is_news(words) || !self.is_quiet(stem, node, words);
+                    let is_said = |words: &String| is_news(words) || !self.is_quiet(of, stem, node, words);
                     let Some(words) = self.value(node, to).filter(is_said) else { return };
                     let is_modifier = stem == "implicitRules";
                     let is_loud = is_modifier || is_loud(stem, &words, node);
@@ -277,14 +280,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether words say what everybody takes for granted: a usual status, the time of the message.
-    fn is_quiet(&self, stem: &str, node: Node<'a>, words: &str) -> bool {
+    fn is_quiet(&self, of: &TypeDef, stem: &str, node: Node<'a>, words: &str) -> bool {
         let text = || match node.is_object() {
             true => node.child(keys().start).filter(|_| node.children().count() == 1).and_then(Node::text),
             false => node.text(),
         };
         goes_without_saying(stem, words)
             || (stem == "status" && words == "requested")
-            || self.is_own(stem, node)
+            || (self.is_own(stem, node) && !(stem == "performer" && DOERS.contains(&of.name)))
             || text().is_some_and(|text| self.own_times.iter().any(|own| *own == text))
     }
 }
