@@ -7,6 +7,7 @@
 //! Limits: [`MAX_ENTRIES`] entries. The page is a few times as large as the Bundle at most.
 
 mod amounts;
+mod banner;
 mod dosage;
 mod frame;
 mod head;
@@ -33,6 +34,7 @@ use super::bundle::{BUNDLE, Entries};
 use super::narrative::words::words_of;
 use super::{Document, Node, NodeId};
 use crate::identity::digest::sha_256;
+use banner::Banner;
 use frame::Frame;
 use html::Html;
 use lines::Said;
@@ -85,7 +87,8 @@ pub fn page(bundle: &Document) -> Result<String, NotShown> {
     let mut frame = Frame::of(&entries, bundle.root());
     frame.reader.own = own(&frame);
     let withheld = Withheld::of(&frame);
-    let page = Page { frame, withheld, html: Html::default(), shown: BTreeSet::new(), headings: 0 };
+    let banner = Banner::of(&frame);
+    let page = Page { frame, banner, withheld, html: Html::default(), shown: BTreeSet::new(), headings: 0 };
     Ok(page.write())
 }
 
@@ -119,6 +122,8 @@ fn own(frame: &Frame<'_>) -> Own {
 /// A page that is being written.
 struct Page<'a> {
     frame: Frame<'a>,
+    /// What its banner says.
+    banner: Banner,
     withheld: Withheld,
     html: Html,
     /// Resources that stand on the page already.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::frame::{heading_codes, is_open};
 use super::html::plain_text;
-use super::lines::{Line, Said};
+use super::lines::Line;
 use super::{Page, words_of};
 use crate::fhir::narrative::{Heading, tells_part_withheld};
 use crate::fhir::r4::schema;
@@ -49,10 +49,6 @@ const TOPICS: [(&str, &[&str], &[&str]); 4] = [
 const MAX_SECTIONS: usize = 200;
 /// Resources that only hold others together.
 const FRAME: [&str; 2] = ["MessageHeader", "Composition"];
-/// What the banner says of a request or a task.
-const IN_BANNER: [&str; 9] =
-    ["code", "priority", "occurrence", "performer", "requester", "restriction", "owner", "period", "category"];
-
 impl<'a> Page<'a> {
     /// The sections of every summary, then what no section has.
     pub(super) fn sections(&mut self) {
@@ -161,15 +157,20 @@ impl<'a> Page<'a> {
 
     /// What a resource says that the banner does not.
     pub(super) fn own_lines(&self, resource: Node<'a>) -> Rc<[Line]> {
-        let is_asked = self.is_asked(resource);
-        let is_priority = |line: &Line| line.stem.to_lowercase().ends_with("priority");
-        let is_usual = |line: &Line| line.stem == "status" && line.said == Said::Words("requested".to_owned());
-        let in_banner = |line: &Line| IN_BANNER.contains(&&*line.stem) || is_priority(line) || is_usual(line);
         let lines = self.frame.reader.lines(resource);
-        if !is_asked {
+        if !self.is_asked(resource) {
             return lines;
         }
-        lines.iter().filter(|line| !line.within.is_empty() || (!in_banner(line) && !line.is_loud)).cloned().collect()
+        let is_said = |line: &Line| self.banner.says(&self.frame, resource, line);
+        let own: Vec<Line> = lines.iter().filter(|line| !is_said(line)).cloned().collect();
+        // Of several the code tells which it is.
+        let is_like = |of: &&Node<'a>| of.resource_type() == resource.resource_type() && is_open(**of);
+        let is_one = self.frame.requests.iter().chain(&self.frame.tasks).filter(is_like).nth(1).is_none();
+        if own.is_empty() || is_one {
+            return own.into();
+        }
+        let is_kept = |line: &&Line| !is_said(line) || line.stem == "code";
+        lines.iter().filter(is_kept).cloned().collect()
     }
 
     /// Every resource that is not shown yet, by kind.
