@@ -77,7 +77,23 @@ pub(super) fn number(node: Node<'_>, name: &str) -> Option<String> {
 pub(super) fn unit(quantity: Node<'_>) -> Option<String> {
     let text = |name: &str| quantity.text_of(name).map(Cow::into_owned).filter(|text| !text.trim().is_empty());
     let unit = text("unit").or_else(|| text("code"))?;
-    Some(unit.trim_start_matches('{').trim_end_matches('}').to_owned())
+    Some(without_braces(&unit))
+}
+
+/// `mg/dose` for `mg/{dose}`: the words that UCUM has in braces, without those; a brace alone stays.
+pub(super) fn without_braces(unit: &str) -> String {
+    let mut words = String::with_capacity(unit.len());
+    let mut rest = unit;
+    while let Some((before, inner, after)) = rest
+        .split_once('{')
+        .and_then(|(before, after)| after.split_once('}').map(|(inner, after)| (before, inner, after)))
+    {
+        words.push_str(before);
+        words.push_str(if words.ends_with(char::is_alphanumeric) { " " } else { "" });
+        words.push_str(inner);
+        rest = after;
+    }
+    words + rest
 }
 
 /// A unit as it is counted: `tablets`, `hours` for `h`.

@@ -45,6 +45,15 @@ const TOPICS: [(&str, &[&str], &[&str]); 4] = [
     ("Medication", &["active-medications"], &["MedicationStatement", "MedicationRequest", "MedicationAdministration"]),
     ("Allergies", &["allergies-and-adverse-reaction"], &["AllergyIntolerance"]),
 ];
+/// Why a section is empty, by the codes of http://terminology.hl7.org/CodeSystem/list-empty-reason.
+const EMPTY: [(&str, &str); 6] = [
+    ("nilknown", "none known"),
+    ("notasked", "not asked"),
+    ("withheld", "withheld"),
+    ("unavailable", "not available"),
+    ("notstarted", "not started"),
+    ("closed", "closed"),
+];
 /// The most sections that are shown by themselves.
 const MAX_SECTIONS: usize = 200;
 /// Resources that only hold others together.
@@ -145,8 +154,16 @@ impl<'a> Page<'a> {
     fn empty_reason(&self, section: Node<'a>, name: &str) -> Option<(String, bool)> {
         let of = schema().type_named("Composition.section")?;
         let words = self.frame.reader.words_in(section, of, name).into_iter().next()?;
-        let codes: Vec<_> =
-            section.items_of(name).flat_map(|of| of.items_of("coding")).filter_map(|of| of.text_of("code")).collect();
+        let reason = || section.items_of(name);
+        let codings = || reason().flat_map(|of| of.items_of("coding"));
+        let codes: Vec<_> = codings().filter_map(|of| of.text_of("code")).collect();
+        let has_words =
+            reason().any(|of| of.member("text").is_some()) || codings().any(|of| of.member("display").is_some());
+        let is_theirs =
+            codings().filter_map(|of| of.text_of("system")).all(|system| system.ends_with("/list-empty-reason"));
+        let meant =
+            codes.iter().find_map(|code| EMPTY.iter().find(|(own, _)| own == code)).filter(|_| is_theirs && !has_words);
+        let words = meant.map_or(words, |(_, meant)| (*meant).to_owned());
         Some((words, codes.iter().any(|code| code == "withheld")))
     }
 

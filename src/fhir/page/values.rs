@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use super::amounts::without_braces;
 use super::dosage::is_dosing;
 use super::html::plain_text;
 use super::lines::Reader;
@@ -71,6 +72,7 @@ impl<'a> Reader<'a> {
             }
             "Quantity" | "Age" | "Duration" | "Count" | "Distance" => {
                 let unit = part("unit").or_else(|| part("code")).unwrap_or_default();
+                let unit = without_braces(&unit);
                 Some(format!("{}{} {unit}", part("comparator").unwrap_or_default(), part("value")?))
             }
             "Reference" => self.reference(node),
