@@ -125,3 +125,29 @@ fn what_another_request_says_is_not_lost_behind_the_most_pressing_one() {
     let (banner, _) = parts(&[request(json!({ "priority": "p1", "extension": own }))]);
     assert!(banner.contains("Priority Within the hour: p1"), "{banner}");
 }
+
+/// An extension may be called like an element that the banner says.
+#[test]
+fn an_extension_is_never_taken_for_what_the_banner_says() {
+    let extension = json!([{ "url": "https://provider.example/occurrence", "valueString": "twice before" },
+        { "url": "https://provider.example/period", "valueString": "autumn" }]);
+    let (_, rest) = parts(&[request(json!({ "occurrenceDateTime": "2026-03-02T12:00:00Z", "extension": extension }))]);
+    assert!(rest.contains("Service request Occurrence: twice before Period: autumn"), "{rest}");
+}
+
+/// As many as anybody sends of what R4 has once: the page is made in seconds.
+#[test]
+fn a_request_that_is_made_to_be_dear_is_not() {
+    let many = |one: Value| vec![one; 20_000];
+    let dear = request(
+        json!({ "requester": many(json!({ "display": "Dr Far" })), "code": many(json!({ "text": "Visit" })),
+        "performer": many(json!({ "display": "Team" })), "occurrencePeriod": many(json!({ "start": "2026-03-02T10:00:00Z" })),
+        "category": many(json!({ "text": "Care" })) }),
+    );
+    let started = std::time::Instant::now();
+    let html = shown(
+        &json!({ "resourceType": "Bundle", "entry": [{ "resource": dear }, { "resource": request(json!({})) }] }),
+    );
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+    assert_safe(&html);
+}

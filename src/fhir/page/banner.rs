@@ -1,9 +1,10 @@
 //! What the banner says of requests and tasks: what, how soon, by when, of whom; and whether a line of theirs is in it.
 //!
-//! Enters: the [`Frame`] of a message. Leaves: a [`Banner`]. Invariant: a line that [`Banner::says`] stands word for word in the banner,
+//! Enters: the [`Frame`] of a message. Leaves: a [`Banner`]. Invariant: a line that it [says](Told::says) stands word for word in the banner,
 //! or with whoever asks: what the banner leaves out of a request has a place below it.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::frame::{Frame, Priority, TASK_CODE, open};
 use super::lines::{Line, Said, absent};
@@ -21,8 +22,9 @@ const LONGEST: usize = 200;
 pub(super) struct Banner {
     /// What kind of message it is.
     pub(super) kind: String,
-    /// What is asked.
+    /// What is asked, in order.
     pub(super) asked: Vec<Said>,
+    asked_once: BTreeSet<Said>,
     pub(super) priority: Option<Priority>,
     /// By when, the first first.
     pub(super) by: Vec<String>,
@@ -30,6 +32,17 @@ pub(super) struct Banner {
     pub(super) is_time_withheld: bool,
     /// Of whom.
     pub(super) of_whom: Vec<Said>,
+}
+
+/// What the banner says of one request or task.
+pub(super) struct Told<'b> {
+    banner: &'b Banner,
+    /// Its own priority, which the banner says or not.
+    priority: Option<Priority>,
+    /// Whether all that it says of its time is in the banner.
+    is_time_told: bool,
+    requesters: Vec<Said>,
+    is_fulfilment: bool,
 }
 
 /// When a request or a task is to be done, in words.
@@ -45,6 +58,7 @@ impl Banner {
     pub(super) fn of(frame: &Frame<'_>) -> Banner {
         Banner {
             kind: frame.kind(),
+            asked_once: frame.asked().into_iter().collect(),
             asked: frame.asked(),
             priority: frame.priority(),
             by: frame.respond_by(),
@@ -53,40 +67,60 @@ impl Banner {
         }
     }
 
-    /// Whether it says what a line of a request or a task says that still asks for something.
-    pub(super) fn says<'a>(&self, frame: &Frame<'a>, node: Node<'a>, line: &Line) -> bool {
-        if !line.within.is_empty() {
+    /// What it says of one request or task.
+    pub(super) fn told<'a>(&self, frame: &Frame<'a>, node: Node<'a>) -> Told<'_> {
+        Told {
+            banner: self,
+            priority: frame.priority_of(node).map(|(_, priority)| priority),
+            is_time_told: frame.when(node).is_some_and(|when| when.is_all),
+            requesters: frame.told_requesters(node),
+            is_fulfilment: is_fulfilment(node),
+        }
+    }
+}
+
+impl Told<'_> {
+    /// Whether the banner says what a line says, of one that still asks for something.
+    pub(super) fn says(&self, line: &Line) -> bool {
+        let is_priority = line.stem.to_lowercase().ends_with("priority");
+        if !line.within.is_empty() || (line.is_extension && !is_priority && !line.is_loud) {
             return false;
         }
+        let banner = self.banner;
         match &*line.stem {
             // Alerts say it; of modifiers only so many.
             _ if line.is_loud => !line.is_modifier,
-            "code" | "description" => self.asked.contains(&line.said) || (line.stem == "code" && is_fulfilment(node)),
-            "occurrence" | "period" | "restriction" if line.said == Said::Withheld => self.is_time_withheld,
-            "occurrence" | "period" => frame.when(node).is_some_and(|when| when.is_all),
-            "performer" | "owner" => self.of_whom.contains(&line.said),
-            "requester" => frame.names_requester(node, &line.said),
-            "category" => match &line.said {
-                Said::Words(words) => *words == self.kind || Heading::new(&self.kind).is_said_by(words),
-                _ => false,
-            },
-            stem if stem.to_lowercase().ends_with("priority") => self.says_priority(frame, node, &line.said),
-            _ => false,
+            "code" => self.is_fulfilment || banner.asked_once.contains(&line.said),
+            "description" => banner.asked_once.contains(&line.said),
+            "occurrence" | "period" | "restriction" if line.said == Said::Withheld => banner.is_time_withheld,
+            "occurrence" | "period" => self.is_time_told,
+            "performer" | "owner" => banner.of_whom.contains(&line.said),
+            "requester" => self.requesters.contains(&line.said),
+            "category" => banner.is_kind(&line.said),
+            _ => is_priority && self.says_priority(&line.said),
         }
     }
 
     /// The banner has one priority, the most pressing.
-    fn says_priority<'a>(&self, frame: &Frame<'a>, node: Node<'a>, said: &Said) -> bool {
-        let (Some(shown), Some((_, own))) = (&self.priority, frame.priority_of(node)) else { return false };
+    fn says_priority(&self, said: &Said) -> bool {
+        let (Some(shown), Some(own)) = (&self.banner.priority, &self.priority) else { return false };
         let is_shown = own.class == shown.class && (own.class != "unknown" || own.words == shown.words);
-        if !is_shown {
-            return false;
-        }
         match said {
-            Said::Words(words) => shown.words.to_lowercase().contains(&words.to_lowercase()),
+            _ if !is_shown => false,
+            Said::Words(words) => {
+                shown.words.len() <= LONGEST && shown.words.to_lowercase().contains(&words.to_lowercase())
+            }
             Said::Withheld => shown.class == "masked",
             Said::Absent(_) | Said::Nothing => false,
         }
+    }
+}
+
+impl Banner {
+    /// Whether its title says what a category says, or a little less.
+    fn is_kind(&self, said: &Said) -> bool {
+        let Said::Words(words) = said else { return false };
+        *words == self.kind || (self.kind.len() <= LONGEST && Heading::new(&self.kind).is_said_by(words))
     }
 }
 
@@ -164,8 +198,7 @@ impl<'a> Frame<'a> {
         let owners = open(&self.tasks).flat_map(|task| task.items_of("owner"));
         let mut all = Vec::new();
         for to in performers.chain(owners) {
-            let said = absent(to).or_else(|| self.reader.reference(to).map(Said::Words));
-            all.extend(said.filter(|said| !all.contains(said)));
+            all.extend(self.named(to).filter(|said| !all.contains(said)));
             if all.len() == MOST_NAMES {
                 break;
             }
@@ -173,16 +206,19 @@ impl<'a> Frame<'a> {
         all
     }
 
-    /// Whether the page says that a request is of whom the line names, among those who ask.
-    fn names_requester(&self, node: Node<'a>, said: &Said) -> bool {
-        let is_request = self.requests.contains(&node);
-        node.items_of("requester").any(|to| {
-            let is_shown = match self.reader.entries.target(to) {
-                Some(target) => self.authors.contains(&target),
-                None => self.authors.is_empty() && is_request,
-            };
-            is_shown && absent(to).or_else(|| self.reader.reference(to).map(Said::Words)).as_ref() == Some(said)
-        })
+    /// Who asks for it, as far as they stand among those who ask.
+    fn told_requesters(&self, node: Node<'a>) -> Vec<Said> {
+        let is_request = node.resource_type() == Some("ServiceRequest");
+        let is_told = |to: &Node<'a>| match self.reader.entries.target(*to) {
+            Some(target) => self.authors.contains(&target),
+            None => self.authors.is_empty() && is_request,
+        };
+        let told = node.items_of("requester").take(MOST_NAMES).filter(is_told);
+        told.filter_map(|to| self.named(to)).collect()
+    }
+
+    fn named(&self, to: Node<'a>) -> Option<Said> {
+        absent(to).or_else(|| self.reader.reference(to).map(Said::Words))
     }
 }
 

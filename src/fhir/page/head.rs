@@ -10,7 +10,7 @@ const SHARING_DECISION: &str = "https://weir.example/fhir/StructureDefinition/we
 impl Page<'_> {
     /// The banner.
     pub(super) fn head(&mut self) {
-        let Banner { kind, asked, priority, by, is_time_withheld, of_whom } = self.banner.clone();
+        let Banner { kind, asked, priority, by, is_time_withheld, of_whom, .. } = self.banner.clone();
         self.html.raw(match priority.as_ref().map(|priority| priority.class) {
             Some("stat") => r#"<header class="stat">"#,
             Some("asap") => r#"<header class="asap">"#,

@@ -19,7 +19,7 @@ use crate::fhir::r4::{ElementDef, TypeDef, TypeKind, schema};
 use crate::fhir::{Kind, Node, NodeId, keys};
 
 /// What an element says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Said {
     /// These words.
     Words(String),
@@ -42,6 +42,8 @@ pub(super) struct Line {
     pub(super) is_loud: bool,
     /// Whether the banner warns of it already: a modifier extension, rules of its own.
     pub(super) is_modifier: bool,
+    /// Whether it is one of an extension, which may be called like an element.
+    pub(super) is_extension: bool,
     /// Its name in words; empty where the words stand for themselves.
     pub(super) label: Cow<'static, str>,
     /// What it says.
@@ -274,7 +276,7 @@ impl<'a> Reader<'a> {
             } else if let Some(to) = to.filter(|_| name != keys().url && name != keys().id) {
                 let said =
                     child.items().filter_map(|item| absent(item).or_else(|| self.value(item, to).map(Said::Words)));
-                lines.extend(said.map(|said| line(&stem, label.clone(), said)));
+                lines.extend(said.map(|said| Line { is_extension: true, ..line(&stem, label.clone(), said) }));
             }
         }
     }
@@ -293,8 +295,18 @@ impl<'a> Reader<'a> {
 }
 
 fn line(stem: &str, label: Cow<'static, str>, said: Said) -> Line {
-    let (is_headline, is_loud, is_modifier) = (false, false, false);
-    Line { stem: stem.to_owned(), is_headline, is_loud, is_modifier, label, said, severity: 0, within: Vec::new() }
+    let (is_headline, is_loud, is_modifier, is_extension) = (false, false, false, false);
+    Line {
+        stem: stem.to_owned(),
+        is_headline,
+        is_loud,
+        is_modifier,
+        is_extension,
+        label,
+        said,
+        severity: 0,
+        within: Vec::new(),
+    }
 }
 
 /// Whether the lines of a part that is one alone would be taken for what is said of the whole (`of`, with `lines` so far).

@@ -178,7 +178,8 @@ impl<'a> Page<'a> {
         if !self.is_asked(resource) {
             return lines;
         }
-        let is_said = |line: &Line| self.banner.says(&self.frame, resource, line);
+        let told = self.banner.told(&self.frame, resource);
+        let is_said = |line: &Line| told.says(line);
         let own: Vec<Line> = lines.iter().filter(|line| !is_said(line)).cloned().collect();
         // Of several the code tells which it is.
         let is_like = |of: &&Node<'a>| of.resource_type() == resource.resource_type() && is_open(**of);
