@@ -139,3 +139,15 @@ fn the_members_of_a_team_keep_their_roles() {
         "{page}"
     );
 }
+
+#[test]
+fn until_when_somebody_was_close_stands_beside_them() {
+    let person = json!({ "resourceType": "Patient", "name": [{ "text": "Ann Example" }], "contact": [
+        { "relationship": [{ "text": "Sister" }], "name": { "text": "Kit" }, "period": { "end": "2025-01-01" } },
+        { "relationship": [{ "text": "Friend" }], "telecom": [{ "system": "phone", "value": "01632 960999" }] }] });
+    let page = words(&page_of(&person));
+    let close =
+        "Close to the person Sister · Kit · until 1 January 2025 Close to the person Friend · phone 01632 960999";
+    assert!(page.contains(close), "{page}");
+    assert!(!page.contains("Contact"), "{page}");
+}

@@ -13,6 +13,8 @@ const VERIFICATION: &str = "https://fhir.hl7.org.uk/StructureDefinition/Extensio
 /// Elements of a Patient that have a line of their own, or lead elsewhere.
 const OWN_LINES: [&str; 7] =
     ["name", "birthDate", "gender", "telecom", "address", "managingOrganization", "generalPractitioner"];
+/// Elements of somebody close to the person that stand together.
+const BESIDE: [&str; 6] = ["relationship", "name", "telecom", "address", "organization", "period"];
 /// Resources that say whom to call or to ask.
 const CONTACTS: [&str; 7] =
     ["RelatedPerson", "PractitionerRole", "Practitioner", "CareTeam", "Organization", "HealthcareService", "Location"];
@@ -151,7 +153,7 @@ impl<'a> Page<'a> {
         for patient in self.frame.patients.clone() {
             let of = schema().type_named("Patient.contact");
             for contact in patient.items_of("contact") {
-                let words = ["relationship", "name", "telecom", "address"].iter();
+                let words = BESIDE.iter();
                 let words =
                     words.flat_map(|name| of.map_or_else(Vec::new, |of| self.frame.reader.words_in(contact, of, name)));
                 let words: Vec<Said> = words.map(Said::Words).collect();
@@ -248,9 +250,8 @@ impl<'a> Page<'a> {
 /// Whether the person's section has a line of its own for what a line says.
 fn has_own_line(line: &Line) -> bool {
     let is_contact = line.within.first().is_some_and(|part| part.stem == "contact");
-    OWN_LINES.contains(&&*line.stem)
-        || line.stem.starts_with("birthDate")
-        || (is_contact && line.stem == "relationship")
+    let is_beside = is_contact && BESIDE.contains(&&*line.stem) && matches!(line.said, Said::Words(_));
+    (OWN_LINES.contains(&&*line.stem) && !is_contact) || line.stem.starts_with("birthDate") || is_beside
 }
 
 /// What a part says, with what is inside it.
