@@ -6,6 +6,12 @@
 #![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
 
 mod support;
+#[path = "render/banner.rs"]
+mod banner;
+#[path = "render/parts.rs"]
+mod parts;
+#[path = "render/references.rs"]
+mod references;
 
 use std::fs;
 use std::io::Write as _;
@@ -228,6 +234,23 @@ fn withheld_not_recorded_and_not_there_are_three_things() {
     resource(&mut bundle, "Composition")["section"] = json!(all);
     let html = shown(&bundle);
     assert!(html.contains("Allergies</h2><p class=\"absent\">Not recorded</p>"), "{html}");
+    // A code without words has those of FHIR's list.
+    for (code, class, said) in [
+        ("nilknown", "absent", "none known"),
+        ("notasked", "absent", "not asked"),
+        ("withheld", "withheld", "withheld"),
+        ("unavailable", "absent", "not available"),
+        ("notstarted", "absent", "not started"),
+        ("closed", "absent", "closed"),
+        ("other", "absent", "other (list-empty-reason)"),
+    ] {
+        all.pop();
+        let mut section = empty(code, "");
+        section["emptyReason"].as_object_mut().expect("an object").remove("text");
+        all.push(section);
+        resource(&mut bundle, "Composition")["section"] = json!(all);
+        assert!(shown(&bundle).contains(&format!("Allergies</h2><p class=\"{class}\">{said}</p>")), "{code}");
+    }
     all.pop();
     all.push(empty("withheld", "Withheld"));
     resource(&mut bundle, "Composition")["section"] = json!(all);
@@ -363,6 +386,13 @@ fn a_dosage_without_text_is_a_sentence() {
             json!({ "doseAndRate": [{ "doseQuantity": { "value": 5, "comparator": "<=", "code": "{puff}" } }] }),
             "at most 5 puffs",
         ),
+        // Braces of UCUM come off in pairs, wherever they stand.
+        (json!({ "doseAndRate": [{ "doseQuantity": { "value": 5, "code": "mg/{dose}" } }] }), "5 mg/dose"),
+        (
+            json!({ "doseAndRate": [{ "doseQuantity": { "value": 5, "code": "mg{base}/kg{lean}" } }] }),
+            "5 mg base/kg lean",
+        ),
+        (json!({ "doseAndRate": [{ "doseQuantity": { "value": 5, "unit": "mg/{dose" } }] }), "5 mg/{dose"),
         // The text, then what is structured: a reader sees where they differ.
         (
             json!({ "text": "One at night", "timing": { "repeat": { "frequency": 2, "period": 1, "periodUnit": "d" } } }),

@@ -6,28 +6,12 @@
 
 use std::borrow::Cow;
 
+use super::amounts::{is_one, number, quantity, range, ratio, time_unit, up_to};
 use super::lines::{Reader, Said, absent};
 use crate::fhir::labels::is_masked;
 use crate::fhir::narrative::words::{is_for_machines, label_of};
 use crate::fhir::r4::TypeDef;
 use crate::fhir::{Kind, NameId, Node, keys};
-
-/// Units that have a plural of their own; others stand as they were received.
-const COUNTED: [&str; 13] = [
-    "tablet",
-    "capsule",
-    "puff",
-    "drop",
-    "patch",
-    "spray",
-    "sachet",
-    "dose",
-    "unit",
-    "ampoule",
-    "vial",
-    "lozenge",
-    "application",
-];
 
 /// What is said of a part that is not as FHIR has it.
 const NO_WORDS: &str = "not shown, read the message itself";
@@ -283,97 +267,6 @@ impl<'r, 'a> Telling<'r, 'a> {
         }
         Some(self.parts.join(", ")).filter(|words| !words.is_empty())
     }
-}
-
-/// `400 mg`, `2 tablets`, `at least 5 ml`; nothing without a value.
-fn quantity(node: Node<'_>) -> Option<String> {
-    let value = number(node, "value")?;
-    let than = match node.text_of("comparator").as_deref() {
-        None => "",
-        Some("<") => "less than ",
-        Some("<=") => "at most ",
-        Some(">=") => "at least ",
-        Some(">") => "more than ",
-        Some(_) => return None,
-    };
-    Some(match unit(node) {
-        Some(unit) => format!("{than}{value} {}", counted(&unit, is_one(&value))),
-        None => format!("{than}{value} (no unit given)"),
-    })
-}
-
-/// `1 to 2 tablets`, `up to 2 tablets`, `1 tablet or more`.
-fn range(node: Node<'_>) -> Option<String> {
-    match (node.member("low"), node.member("high")) {
-        (Some(low), Some(high)) => {
-            let (from, to) = (quantity(low)?, quantity(high)?);
-            Some(match number(low, "value") {
-                Some(value) if unit(low) == unit(high) && unit(low).is_some() => format!("{value} to {to}"),
-                _ => format!("{from} to {to}"),
-            })
-        }
-        (Some(low), None) => Some(format!("{} or more", quantity(low)?)),
-        (None, Some(high)) => Some(format!("up to {}", quantity(high)?)),
-        (None, None) => None,
-    }
-}
-
-/// `2000 mg per day`, `4 tablets per 24 hours`.
-fn ratio(node: Node<'_>) -> Option<String> {
-    let (above, below) = (quantity(node.member("numerator")?)?, node.member("denominator")?);
-    let value = number(below, "value")?;
-    let per = match unit(below) {
-        Some(unit) if is_one(&value) => counted(&unit, true).into_owned(),
-        _ => quantity(below)?,
-    };
-    Some(format!("{above} per {per}"))
-}
-
-/// The digits of a number as they were received.
-fn number(node: Node<'_>, name: &str) -> Option<String> {
-    node.member(name).filter(|of| of.kind() == Kind::Number)?.scalar().map(Cow::into_owned)
-}
-
-/// The unit of a quantity: its words, else its code, that of time in words.
-fn unit(quantity: Node<'_>) -> Option<String> {
-    let text = |name: &str| quantity.text_of(name).map(Cow::into_owned).filter(|text| !text.trim().is_empty());
-    let unit = text("unit").or_else(|| text("code"))?;
-    Some(unit.trim_start_matches('{').trim_end_matches('}').to_owned())
-}
-
-/// A unit as it is counted: `tablets`, `hours` for `h`.
-fn counted(unit: &str, is_one: bool) -> Cow<'_, str> {
-    if let Some((one, many)) = time_unit(unit) {
-        return if is_one { one.into() } else { many.into() };
-    }
-    match COUNTED.contains(&unit) && !is_one {
-        true if unit.ends_with('h') => format!("{unit}es").into(),
-        true => format!("{unit}s").into(),
-        false => unit.into(),
-    }
-}
-
-/// A unit of time, for one and for more (UCUM, and its words).
-fn time_unit(code: &str) -> Option<(&'static str, &'static str)> {
-    Some(match code {
-        "s" | "second" | "seconds" => ("second", "seconds"),
-        "min" | "minute" | "minutes" => ("minute", "minutes"),
-        "h" | "hour" | "hours" => ("hour", "hours"),
-        "d" | "day" | "days" => ("day", "days"),
-        "wk" | "week" | "weeks" => ("week", "weeks"),
-        "mo" | "month" | "months" => ("month", "months"),
-        "a" | "year" | "years" => ("year", "years"),
-        _ => return None,
-    })
-}
-
-fn is_one(number: &str) -> bool {
-    number.parse::<f64>() == Ok(1.0)
-}
-
-/// `4 to 6`.
-fn up_to(low: &str, high: Option<&str>) -> String {
-    high.filter(|high| *high != low).map_or_else(|| low.to_owned(), |high| format!("{low} to {high}"))
 }
 
 /// `once`, `3 times`, `2 to 3 times`, `up to 3 times`.

@@ -5,13 +5,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
-use super::lines::{Line, Reader, Said, absent, coding};
+use super::lines::{Line, Reader, Said, absent};
 use super::references::Own;
-use super::when;
+use super::values::coding;
 use crate::fhir::bundle::{COMPOSITION, Entries};
 use crate::fhir::{NameId, Node, keys};
 
-const TASK_CODE: &str = "http://hl7.org/fhir/CodeSystem/task-code";
+pub(super) const TASK_CODE: &str = "http://hl7.org/fhir/CodeSystem/task-code";
 
 /// States of a request or a task in which it asks for nothing any more (FHIR R4 request-status, task-status).
 const CLOSED: [&str; 6] = ["cancelled", "revoked", "entered-in-error", "completed", "rejected", "failed"];
@@ -70,7 +70,7 @@ impl<'a> Frame<'a> {
             own: Own::default(),
             unknown: Cell::new(0),
             read: RefCell::default(),
-            headlines: RefCell::default(),
+            called: RefCell::default(),
         };
         Frame {
             bundle,
@@ -134,10 +134,11 @@ impl<'a> Frame<'a> {
         found.min_by_key(|(place, (rank, _))| (*rank, *place)).map(|(_, (_, priority))| priority)
     }
 
-    fn priority_of(&self, node: Node<'a>) -> Option<(u8, Priority)> {
+    pub(super) fn priority_of(&self, node: Node<'a>) -> Option<(u8, Priority)> {
+        let all = self.reader.lines(node);
+        let lines = || all.iter().filter(|line| line.within.is_empty());
         let is_priority = |line: &&Line| line.stem.to_lowercase().ends_with("priority") && line.stem != "priority";
-        let lines = self.reader.lines(node);
-        let own = lines.iter().find(is_priority).and_then(|line| match &line.said {
+        let own = lines().find(is_priority).and_then(|line| match &line.said {
             Said::Words(words) => Some(words.clone()),
             Said::Withheld | Said::Absent(_) | Said::Nothing => None,
         });
@@ -147,13 +148,13 @@ impl<'a> Frame<'a> {
             Some("asap") => (1, "asap", "as soon as possible (asap)"),
             Some("urgent") => (2, "urgent", "urgent"),
             Some("routine") => (4, "routine", "routine"),
-            Some(other) => return Some((3, Priority { class: "unknown", words: other.to_owned() })),
+            Some(other) => (3, "unknown", other),
             None => {
                 let is_withheld =
                     |line: &Line| line.stem.to_lowercase().ends_with("priority") && line.said == Said::Withheld;
                 return Some((
                     3,
-                    match (lines.iter().any(is_withheld), own) {
+                    match (lines().any(is_withheld), own) {
                         (true, None) => Priority { class: "masked", words: "Priority withheld".to_owned() },
                         (true, Some(own)) => Priority { class: "masked", words: format!("{own} (part withheld)") },
                         (false, own) => Priority { class: "unknown", words: own? },
@@ -164,37 +165,10 @@ impl<'a> Frame<'a> {
         let words = match own {
             Some(own) if own.eq_ignore_ascii_case(words) => own,
             Some(own) => format!("{own}: {words}"),
+            None if rank == 3 => words.to_owned(),
             None => upper_first(words),
         };
         Some((rank, Priority { class, words }))
-    }
-
-    /// By when an answer is asked for, each time once, the first first.
-    pub(super) fn respond_by(&self) -> Vec<String> {
-        let end = |node: Node<'a>, path: &[&str]| path.iter().try_fold(node, |node, name| node.member(name))?.text();
-        let requests = open(&self.requests);
-        let requests = requests
-            .filter_map(|of| end(of, &["occurrencePeriod", "end"]).or_else(|| end(of, &["occurrenceDateTime"])));
-        let tasks = open(&self.tasks).filter_map(|of| end(of, &["restriction", "period", "end"]));
-        let mut times: Vec<_> = requests.chain(tasks).map(std::borrow::Cow::into_owned).collect();
-        times.sort_by_key(|text| (when::instant(text), text.clone()));
-        times.dedup();
-        times.iter().map(|text| when::in_words(text).into_owned()).collect()
-    }
-
-    /// Whether there is a time for the answer that was withheld.
-    pub(super) fn is_deadline_withheld(&self) -> bool {
-        let is_withheld = |node: Option<Node<'a>>| node.and_then(absent) == Some(Said::Withheld);
-        let ends_withheld =
-            |period: Option<Node<'a>>| is_withheld(period) || is_withheld(period.and_then(|of| of.member("_end")));
-        let of_request = |request: Node<'a>| {
-            is_withheld(request.member("_occurrenceDateTime")) || ends_withheld(request.member("occurrencePeriod"))
-        };
-        let of_task = |task: Node<'a>| {
-            let restriction = task.member("restriction");
-            is_withheld(restriction) || ends_withheld(restriction.and_then(|of| of.member("period")))
-        };
-        open(&self.requests).any(of_request) || open(&self.tasks).any(of_task)
     }
 
     /// The first word about what the message does to an earlier one; `None` for a new one.
@@ -213,7 +187,7 @@ impl<'a> Frame<'a> {
 }
 
 /// The requests or tasks that still ask for something.
-fn open<'a>(of: &[Node<'a>]) -> impl Iterator<Item = Node<'a>> {
+pub(super) fn open<'a>(of: &[Node<'a>]) -> impl Iterator<Item = Node<'a>> {
     of.iter().copied().filter(|node| is_open(*node))
 }
 

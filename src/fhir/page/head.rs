@@ -1,5 +1,6 @@
 //! The top of a page: what is asked, how soon, by when, of whom, and what to know before reading on.
 
+use super::banner::Banner;
 use super::frame::{is_open, upper_first};
 use super::lines::Said;
 use super::{Page, modifiers};
@@ -9,8 +10,7 @@ const SHARING_DECISION: &str = "https://weir.example/fhir/StructureDefinition/we
 impl Page<'_> {
     /// The banner.
     pub(super) fn head(&mut self) {
-        let (kind, asked, by) = (self.frame.kind(), self.frame.asked(), self.frame.respond_by());
-        let priority = self.frame.priority();
+        let Banner { kind, asked, priority, by, is_time_withheld, of_whom, .. } = self.banner.clone();
         self.html.raw(match priority.as_ref().map(|priority| priority.class) {
             Some("stat") => r#"<header class="stat">"#,
             Some("asap") => r#"<header class="asap">"#,
@@ -43,28 +43,24 @@ impl Page<'_> {
             self.html.text(time);
             self.html.raw(if time.contains(':') { " <small>UK time</small>" } else { "" });
         }
-        if self.frame.is_deadline_withheld() {
+        if is_time_withheld {
             self.html.raw(if by.is_empty() { "" } else { "<br>also: " });
             self.said(&Said::Withheld);
         } else if by.is_empty() {
             self.html.raw("No time is given");
         }
         self.html.raw("</dd></div>");
-        self.asked_of();
+        if !of_whom.is_empty() {
+            self.html.raw("<div><dt>Asked of</dt><dd>");
+            for (place, said) in of_whom.iter().enumerate() {
+                self.html.raw(if place == 0 { "" } else { "; " });
+                self.said(said);
+            }
+            self.html.raw("</dd></div>");
+        }
         self.call_back();
         self.html.raw("</dl></header>");
         self.alerts();
-    }
-
-    fn asked_of(&mut self) {
-        let performers = self.frame.requests.iter().flat_map(|request| self.frame.follow(*request, "performer"));
-        let owners = self.frame.tasks.iter().flat_map(|task| self.frame.follow(*task, "owner"));
-        let mut names: Vec<String> =
-            performers.chain(owners).filter_map(|to| self.frame.reader.name(to)).take(20).collect();
-        names.dedup();
-        if !names.is_empty() {
-            self.html.wrapped("<div><dt>Asked of</dt><dd>", &names.join("; "), "</dd></div>");
-        }
     }
 
     /// The numbers of whoever asks, else of their team.
@@ -99,7 +95,7 @@ impl Page<'_> {
             if node.text_of("status").is_some_and(|status| status == "completed") {
                 alerts.push(format!("{of}Status: completed"));
             }
-            let loud = lines.iter().filter(|line| line.is_loud && !line.is_modifier);
+            let loud = lines.iter().filter(|line| line.is_loud && !line.is_modifier && line.within.is_empty());
             alerts.extend(loud.filter_map(|line| match &line.said {
                 Said::Words(words) => Some(format!("{of}{}: {words}", line.label)),
                 Said::Withheld | Said::Absent(_) | Said::Nothing => None,

@@ -10,17 +10,16 @@ use std::rc::Rc;
 
 use super::dosage::is_dosing;
 use super::html::plain_text;
-use super::references::Own;
-use super::when;
+use super::references::{Called, Own};
 use crate::fhir::bundle::Entries;
 use crate::fhir::labels::{DATA_ABSENT_REASON, is_masked};
 use crate::fhir::narrative::words::{is_for_machines, is_type_for_machines, label_of, words_of};
 use crate::fhir::narrative::{HEADLINES, goes_without_saying};
-use crate::fhir::r4::{TypeDef, TypeKind, schema};
-use crate::fhir::{Kind, NameId, Node, NodeId, keys};
+use crate::fhir::r4::{ElementDef, TypeDef, TypeKind, schema};
+use crate::fhir::{Kind, Node, NodeId, keys};
 
 /// What an element says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Said {
     /// These words.
     Words(String),
@@ -43,10 +42,66 @@ pub(super) struct Line {
     pub(super) is_loud: bool,
     /// Whether the banner warns of it already: a modifier extension, rules of its own.
     pub(super) is_modifier: bool,
+    /// Whether it is one of an extension, which may be called like an element.
+    pub(super) is_extension: bool,
     /// Its name in words; empty where the words stand for themselves.
     pub(super) label: Cow<'static, str>,
     /// What it says.
     pub(super) said: Said,
+    /// How severe the level is that it says, 5 to 1; 0 where it says none.
+    pub(super) severity: u8,
+    /// The parts of the resource that it stands in, the outermost first: it says nothing of what is outside the last.
+    pub(super) within: Vec<Part>,
+}
+
+/// A part of a resource that stands apart: one of several, or one of which is said what could be said of the resource as well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Which one.
+    pub(super) id: NodeId,
+    /// Its name in R4: `prediction`.
+    pub(super) stem: &'static str,
+    /// Its name in words; of a resource inside another, its kind.
+    pub(super) label: Cow<'static, str>,
+}
+
+impl Said {
+    /// The same for a list of words.
+    pub(super) fn in_words(&self) -> Cow<'_, str> {
+        match self {
+            Said::Words(words) => words.into(),
+            Said::Withheld => "withheld".into(),
+            Said::Absent(_) => "not recorded".into(),
+            Said::Nothing => "not received".into(),
+        }
+    }
+}
+
+impl Line {
+    /// With its label, for a list of words.
+    pub(super) fn in_words(&self) -> String {
+        let said = self.said.in_words();
+        if self.label.is_empty() { said.into_owned() } else { format!("{}: {said}", self.label) }
+    }
+
+    fn inside(mut self, part: &Part) -> Line {
+        self.within.insert(0, part.clone());
+        self.is_headline = false;
+        self
+    }
+}
+
+/// The parts at a depth, each with the lines that stand in it.
+pub(super) fn parts_of<'l>(lines: &[&'l Line], depth: usize) -> Vec<(&'l Part, Vec<&'l Line>)> {
+    let mut parts: Vec<(&Part, Vec<&Line>)> = Vec::new();
+    for line in lines {
+        let Some(part) = line.within.get(depth) else { continue };
+        match parts.last_mut() {
+            Some((last, lines)) if last.id == part.id => lines.push(line),
+            _ => parts.push((part, vec![line])),
+        }
+    }
+    parts
 }
 
 /// States after which nothing of a resource holds as it did.
@@ -65,7 +120,9 @@ const LOUD_STATES: [&str; 13] = [
     "abandoned",
     "resolved",
 ];
-const PART_WITHHELD: &str = " (part withheld)";
+
+/// What has as performer who is to do it, not who made it.
+const DOERS: [&str; 4] = ["CarePlan.activity.detail", "ServiceRequest", "MedicationRequest", "DeviceRequest"];
 
 /// Reads the resources of one Bundle.
 #[derive(Debug)]
@@ -80,8 +137,8 @@ pub(super) struct Reader<'a> {
     pub(super) unknown: Cell<usize>,
     /// What was read already: a resource may be referred to any number of times.
     pub(super) read: RefCell<BTreeMap<NodeId, Rc<[Line]>>>,
-    /// The same of the names of what is referred to.
-    pub(super) headlines: RefCell<BTreeMap<NodeId, Option<Rc<str>>>>,
+    /// The same of how what is referred to is called.
+    pub(super) called: RefCell<BTreeMap<NodeId, Rc<Called>>>,
 }
 
 impl<'a> Reader<'a> {
@@ -98,7 +155,7 @@ impl<'a> Reader<'a> {
     fn read_lines(&self, resource: Node<'a>) -> Vec<Line> {
         let mut lines = Vec::new();
         match resource.resource_type().and_then(|name| schema().resource(name)) {
-            Some(of) => self.collect(resource, of, &mut lines),
+            Some(of) => lines = self.collect(resource, of),
             None => self.unknown.set(self.unknown.get() + 1),
         }
         if !lines.is_empty() {
@@ -111,60 +168,76 @@ impl<'a> Reader<'a> {
         lines
     }
 
-    /// The values of an element of a resource, each in words.
-    pub(super) fn words(&self, resource: Node<'a>, name: &str) -> Vec<String> {
-        let of = resource.resource_type().and_then(|of| schema().resource(of));
-        of.map_or_else(Vec::new, |of| self.words_in(resource, of, name))
-    }
-
-    /// The same of an element of any type.
-    pub(super) fn words_in(&self, node: Node<'a>, of: &TypeDef, name: &str) -> Vec<String> {
-        let name = NameId::of(name);
-        let to = of.element(name).and_then(|(_, chosen)| chosen.def());
-        let (Some(child), Some(to)) = (node.child(name), to) else { return Vec::new() };
-        child.items().filter_map(|item| self.value(item, to)).collect()
-    }
-
-    fn collect(&self, node: Node<'a>, of: &'static TypeDef, lines: &mut Vec<Line>) {
+    /// The lines of a resource or a part: its own, then those of its parts that stand apart.
+    fn collect(&self, node: Node<'a>, of: &'static TypeDef) -> Vec<Line> {
+        let (mut lines, mut apart) = (Vec::new(), Vec::new());
         for child in node.children() {
             let name = child.name_id();
-            if name.without_underscore() == keys().resource_type || is_for_machines(name.without_underscore()) {
+            let found = of.element(name).and_then(|(element, chosen)| Some((element, chosen.def()?)));
+            let is_reference = found.is_some_and(|(_, to)| to.name == "Reference");
+            let is_for_machines = !is_reference && is_for_machines(name.without_underscore());
+            if name.without_underscore() == keys().resource_type || is_for_machines {
                 continue;
             }
-            let found = of.element(name).and_then(|(element, chosen)| Some((element, chosen.def()?)));
             let Some((element, to)) = found else {
                 self.unknown.set(self.unknown.get() + 1);
                 continue;
             };
-            let names_it = HEADLINES.contains(&element.stem) || matches!(element.stem, "name" | "description");
-            let is_headline = of.kind == TypeKind::Resource && names_it;
+            let is_part = to.is_backbone && !is_dosing(to.name) && !name.is_primitive_extension();
+            let is_one = is_part && child.items().filter(|each| each.kind() != Kind::Null).nth(1).is_none();
             for each in child.items().filter(|each| each.kind() != Kind::Null) {
-                let label = || if element.stem == "description" { Cow::Borrowed("") } else { label_of(element.stem) };
-                match to.name {
-                    "Extension" if element.stem == "modifierExtension" => lines.extend(self.modifier(each)),
-                    "Extension" => self.extension(each, "", lines),
-                    "Resource" => {
-                        lines.extend(self.read_lines(each).into_iter().map(|line| Line { is_headline: false, ..line }))
+                let part = |label| Part { id: each.id(), stem: element.stem, label };
+                if to.name == "Resource" {
+                    let part = part(words_of(each.resource_type().unwrap_or("Resource")).into());
+                    apart.extend(self.read_lines(each).into_iter().map(|line| line.inside(&part)));
+                } else if is_part && absent(each).is_none() {
+                    let inner = self.collect(each, to);
+                    if is_one && !stands_apart(&inner, of, &lines) {
+                        let (own, parts): (Vec<Line>, Vec<Line>) =
+                            inner.into_iter().partition(|line| line.within.is_empty());
+                        lines.extend(own);
+                        apart.extend(parts);
+                    } else {
+                        let part = part(label_of(element.stem));
+                        apart.extend(inner.into_iter().map(|line| line.inside(&part)));
                     }
-                    _ if is_type_for_machines(to) => {}
-                    _ => match absent(each) {
-                        Some(said) => lines.push(Line { is_headline, ..line(element.stem, label(), said) }),
-                        None if name.is_primitive_extension() => {
-                            let own = each.items_at(keys().extension);
-                            own.for_each(|extension| self.extension(extension, element.stem, lines));
-                        }
-                        None if to.is_backbone && !is_dosing(to.name) => self.collect(each, to, lines),
-                        None => {
-                            let words = self.value(each, to).filter(|words| !self.is_quiet(element.stem, each, words));
-                            let Some(words) = words else { continue };
-                            let is_modifier = element.stem == "implicitRules";
-                            let is_loud = is_modifier || is_loud(element.stem, &words, each);
-                            let said = line(element.stem, label(), Said::Words(words));
-                            lines.push(Line { is_headline, is_loud, is_modifier, ..said });
-                        }
-                    },
+                } else {
+                    self.element(each, of, element, to, &mut lines);
                 }
             }
+        }
+        lines.extend(apart);
+        lines
+    }
+
+    /// The lines of one value of an element that is no part.
+    fn element(&self, node: Node<'a>, of: &TypeDef, element: &ElementDef, to: &TypeDef, lines: &mut Vec<Line>) {
+        let stem = element.stem;
+        let names_it = HEADLINES.contains(&stem) || matches!(stem, "name" | "description");
+        let is_headline = of.kind == TypeKind::Resource && names_it;
+        let severity = if stem == "qualitativeRisk" { severity_of(node) } else { 0 };
+        let label = || if stem == "description" { Cow::Borrowed("") } else { label_of(stem) };
+        match to.name {
+            "Extension" if stem == "modifierExtension" => lines.extend(self.modifier(node)),
+            "Extension" => self.extension(node, "", lines),
+            _ if is_type_for_machines(to) => {}
+            _ => match absent(node) {
+                Some(said) => lines.push(Line { is_headline, severity, ..line(stem, label(), said) }),
+                None if node.name_id().is_primitive_extension() => {
+                    let own = node.items_at(keys().extension);
+                    own.for_each(|extension| self.extension(extension, stem, lines));
+                }
+                None => {
+                    // That a part of a plan is done is news, that the whole record is complete is not.
+                    let is_news = |words: &str| of.is_backbone && stem == "status" && words == "completed";
+                    let is_said = |words: &String| is_news(words) || !self.is_quiet(of, stem, node, words);
+                    let Some(words) = self.value(node, to).filter(is_said) else { return };
+                    let is_modifier = stem == "implicitRules";
+                    let is_loud = is_modifier || is_loud(stem, &words, node);
+                    let said = line(stem, label(), Said::Words(words));
+                    lines.push(Line { is_headline, is_loud, is_modifier, severity, ..said });
+                }
+            },
         }
     }
 
@@ -203,105 +276,58 @@ impl<'a> Reader<'a> {
             } else if let Some(to) = to.filter(|_| name != keys().url && name != keys().id) {
                 let said =
                     child.items().filter_map(|item| absent(item).or_else(|| self.value(item, to).map(Said::Words)));
-                lines.extend(said.map(|said| line(&stem, label.clone(), said)));
+                lines.extend(said.map(|said| Line { is_extension: true, ..line(&stem, label.clone(), said) }));
             }
         }
     }
 
     /// Whether words say what everybody takes for granted: a usual status, the time of the message.
-    fn is_quiet(&self, stem: &str, node: Node<'a>, words: &str) -> bool {
+    fn is_quiet(&self, of: &TypeDef, stem: &str, node: Node<'a>, words: &str) -> bool {
         let text = || match node.is_object() {
             true => node.child(keys().start).filter(|_| node.children().count() == 1).and_then(Node::text),
             false => node.text(),
         };
         goes_without_saying(stem, words)
             || (stem == "status" && words == "requested")
-            || self.is_own(stem, node)
+            || (self.is_own(stem, node) && !(stem == "performer" && DOERS.contains(&of.name)))
             || text().is_some_and(|text| self.own_times.iter().any(|own| *own == text))
-    }
-
-    /// A value in words.
-    pub(super) fn value(&self, node: Node<'a>, of: &TypeDef) -> Option<String> {
-        let words = match of.kind {
-            TypeKind::Primitive => primitive(node, of),
-            _ => self.complex(node, of),
-        };
-        let words = words.map(|words| words.trim().to_owned()).filter(|words| !words.is_empty())?;
-        let is_said = words.ends_with(PART_WITHHELD);
-        let has_masked =
-            !is_said && node.is_object() && node.subtree().any(|inner| inner.is_object() && is_masked(inner));
-        Some(if has_masked { words + PART_WITHHELD } else { words })
-    }
-
-    fn complex(&self, node: Node<'a>, of: &TypeDef) -> Option<String> {
-        let part = |name: &str| node.child(NameId::of(name)).and_then(Node::scalar);
-        match of.name {
-            "Coding" => coding(node),
-            "CodeableConcept" => concept(node),
-            "Period" => period(node),
-            "HumanName" => {
-                let own = self.some_of(node, of, &["prefix", "given", "family", "suffix"]);
-                let words = own.or_else(|| part("text").map(Cow::into_owned))?;
-                let of_use = part("use").filter(|of_use| !matches!(&**of_use, "official" | "usual"));
-                Some(of_use.map_or(words.clone(), |of_use| format!("{words} ({of_use} name)")))
-            }
-            "ContactPoint" => {
-                let words = self.some_of(node, of, &["system", "value"])?;
-                Some(part("use").map_or(words.clone(), |of_use| format!("{words} ({of_use})")))
-            }
-            "Address" => part("text").map(Cow::into_owned).or_else(|| self.leaves(node, of, ", ")),
-            "Range" => {
-                let words = self.leaves(node, of, " to ")?;
-                Some(match (node.member("low"), node.member("high")) {
-                    (None, Some(_)) => format!("up to {words}"),
-                    (Some(_), None) => format!("{words} or more"),
-                    _ => words,
-                })
-            }
-            "Quantity" | "Age" | "Duration" | "Count" | "Distance" => {
-                let unit = part("unit").or_else(|| part("code")).unwrap_or_default();
-                Some(format!("{}{} {unit}", part("comparator").unwrap_or_default(), part("value")?))
-            }
-            "Reference" => self.reference(node),
-            "Attachment" => {
-                let title = part("title").or_else(|| part("contentType")).unwrap_or_default();
-                Some(format!("{title} (an attachment, not shown here)"))
-            }
-            "Annotation" => {
-                let by = part("authorString")
-                    .into_iter()
-                    .chain(part("time").map(|at| when::in_words(&at).into_owned().into()));
-                let by = by.collect::<Vec<_>>().join(", ");
-                let text = part("text")?;
-                Some(if by.is_empty() { text.into_owned() } else { format!("{text} ({by})") })
-            }
-            "Identifier" => part("value").map(Cow::into_owned),
-            "Ratio" => self.leaves(node, of, " per "),
-            name if is_dosing(name) => self.dosing(node, of),
-            _ => self.leaves(node, of, " "),
-        }
-    }
-
-    fn some_of(&self, node: Node<'a>, of: &TypeDef, names: &[&str]) -> Option<String> {
-        let parts: Vec<String> = names.iter().flat_map(|name| self.words_in(node, of, name)).collect();
-        Some(parts.join(" ")).filter(|text| !text.is_empty())
-    }
-
-    fn leaves(&self, node: Node<'a>, of: &TypeDef, between: &str) -> Option<String> {
-        let mut texts = Vec::new();
-        for child in node.children().filter(|child| !child.name_id().is_primitive_extension()) {
-            let to = of.element(child.name_id()).and_then(|(_, chosen)| chosen.def());
-            let Some(to) = to.filter(|to| !is_type_for_machines(to) && to.name != "Extension") else { continue };
-            if !is_for_machines(child.name_id()) {
-                texts.extend(child.items().filter_map(|item| self.value(item, to)));
-            }
-        }
-        Some(texts.join(between)).filter(|text| !text.is_empty())
     }
 }
 
 fn line(stem: &str, label: Cow<'static, str>, said: Said) -> Line {
-    Line { stem: stem.to_owned(), is_headline: false, is_loud: false, is_modifier: false, label, said }
+    let (is_headline, is_loud, is_modifier, is_extension) = (false, false, false, false);
+    Line {
+        stem: stem.to_owned(),
+        is_headline,
+        is_loud,
+        is_modifier,
+        is_extension,
+        label,
+        said,
+        severity: 0,
+        within: Vec::new(),
+    }
+}
+
+/// Whether the lines of a part that is one alone would be taken for what is said of the whole (`of`, with `lines` so far).
+fn stands_apart(inner: &[Line], of: &TypeDef, lines: &[Line]) -> bool {
+    let stems: BTreeSet<&str> = lines.iter().map(|line| &*line.stem).collect();
+    let turns = |line: &Line| of.kind == TypeKind::Resource && (line.is_loud || line.label.is_empty());
+    let is_of_both = |line: &Line| of.element_by_stem(&line.stem).is_some() || stems.contains(&*line.stem);
+    inner.iter().filter(|line| line.within.is_empty()).any(|line| turns(line) || is_of_both(line))
+}
+
+/// How severe a level of risk is, 5 to 1; an unknown one stands between high and moderate.
+pub(super) fn severity_of(level: Node<'_>) -> u8 {
+    let codes = level.items_of("coding").filter_map(|of| of.text_of("code"));
+    let severity = |code: &str| match code {
+        "imminent" | "certain" | "critical" | "extreme" | "very-high" => 5,
+        "high" | "likely" => 4,
+        "moderate" | "medium" | "possible" => 2,
+        "low" | "negligible" | "none" | "unlikely" => 1,
+        _ => 3,
+    };
+    codes.map(|code| severity(&code)).max().unwrap_or(3)
 }
 
 /// Why an element has no value, if it says nothing more than that.
@@ -329,52 +355,4 @@ fn is_loud(stem: &str, words: &str, node: Node<'_>) -> bool {
         node.items_of("coding").filter_map(|coding| coding.text_of("code")).any(|code| LOUD_STATES.contains(&&*code))
     };
     (is_state && (LOUD_STATES.contains(&words) || code())) || (stem == "doNotPerform" && words == "yes")
-}
-
-fn primitive(node: Node<'_>, of: &TypeDef) -> Option<String> {
-    let text = node.scalar()?;
-    Some(match (of.name, &*text) {
-        ("date" | "dateTime" | "instant", _) => when::in_words(&text).into_owned(),
-        ("boolean", "true") => "yes".to_owned(),
-        ("boolean", "false") => "no".to_owned(),
-        ("base64Binary", _) => format!("(data of {} characters, not shown here)", text.len()),
-        ("xhtml", _) => plain_text(&text),
-        _ => text.into_owned(),
-    })
-}
-
-/// The words of a coding; its code and the end of its system where it has none.
-pub(super) fn coding(node: Node<'_>) -> Option<String> {
-    if let Some(display) = node.text_of("display").filter(|display| !display.trim().is_empty()) {
-        return Some(display.into_owned());
-    }
-    let code = node.text_of("code")?;
-    let system = node.text_of("system");
-    let end = system.as_deref().and_then(|system| system.rsplit(['/', ':']).find(|part| !part.is_empty()));
-    Some(end.map_or_else(|| code.clone().into_owned(), |end| format!("{code} ({end})")))
-}
-
-/// The words of its codings, then its text; the codes only where there are no words at all.
-fn concept(node: Node<'_>) -> Option<String> {
-    let (mut texts, mut said): (Vec<String>, BTreeSet<String>) = Default::default();
-    let displays = node.items_of("coding").filter_map(|coding| coding.text_of("display"));
-    for text in displays.chain(node.text_of("text")) {
-        if !text.trim().is_empty() && said.insert(text.clone().into_owned()) {
-            texts.push(text.into_owned());
-        }
-    }
-    if texts.is_empty() {
-        texts.extend(node.items_of("coding").filter_map(coding));
-    }
-    Some(texts.join("; ")).filter(|text| !text.is_empty())
-}
-
-fn period(node: Node<'_>) -> Option<String> {
-    let end_of = |name| node.text_of(name).map(|text| when::in_words(&text).into_owned());
-    match (end_of("start"), end_of("end")) {
-        (Some(start), Some(end)) => Some(format!("from {start} to {end}")),
-        (Some(start), None) => Some(format!("from {start}")),
-        (None, Some(end)) => Some(format!("until {end}")),
-        (None, None) => None,
-    }
 }

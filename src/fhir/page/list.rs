@@ -2,7 +2,6 @@
 
 use super::frame::Frame;
 use super::html::Html;
-use super::lines::Said;
 use super::{NotShown, entries_of, open, when};
 use crate::fhir::Document;
 
@@ -31,12 +30,7 @@ pub struct Asks {
 pub fn row(id: uuid::Uuid, bundle: &Document) -> Result<Row, NotShown> {
     let entries = entries_of(bundle)?;
     let frame = Frame::of(&entries, bundle.root());
-    let asked = frame.asked().into_iter().map(|said| match said {
-        Said::Words(words) => words,
-        Said::Withheld => "withheld".to_owned(),
-        Said::Absent(_) => "not recorded".to_owned(),
-        Said::Nothing => "not received".to_owned(),
-    });
+    let asked = frame.asked().into_iter().map(|said| said.in_words().into_owned());
     let what: String =
         [frame.kind()].into_iter().chain(asked).collect::<Vec<_>>().join(": ").chars().take(200).collect();
     let short = |text: String| text.chars().take(80).collect::<String>();

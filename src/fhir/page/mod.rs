@@ -6,16 +6,21 @@
 //!
 //! Limits: [`MAX_ENTRIES`] entries. The page is a few times as large as the Bundle at most.
 
+mod amounts;
+mod banner;
 mod dosage;
 mod frame;
 mod head;
 mod html;
+mod items;
 mod lines;
 mod list;
 mod modifiers;
 mod people;
 mod references;
 mod sections;
+mod turned;
+mod values;
 mod when;
 mod withheld;
 
@@ -29,6 +34,7 @@ use super::bundle::{BUNDLE, Entries};
 use super::narrative::words::words_of;
 use super::{Document, Node, NodeId};
 use crate::identity::digest::sha_256;
+use banner::Banner;
 use frame::Frame;
 use html::Html;
 use lines::Said;
@@ -81,7 +87,8 @@ pub fn page(bundle: &Document) -> Result<String, NotShown> {
     let mut frame = Frame::of(&entries, bundle.root());
     frame.reader.own = own(&frame);
     let withheld = Withheld::of(&frame);
-    let page = Page { frame, withheld, html: Html::default(), shown: BTreeSet::new(), headings: 0 };
+    let banner = Banner::of(&frame);
+    let page = Page { frame, banner, withheld, html: Html::default(), shown: BTreeSet::new(), headings: 0 };
     Ok(page.write())
 }
 
@@ -115,6 +122,8 @@ fn own(frame: &Frame<'_>) -> Own {
 /// A page that is being written.
 struct Page<'a> {
     frame: Frame<'a>,
+    /// What its banner says.
+    banner: Banner,
     withheld: Withheld,
     html: Html,
     /// Resources that stand on the page already.
@@ -190,7 +199,7 @@ impl Page<'_> {
         let text = |node: Option<Node<'_>>, name: &str| node?.text_of(name).map(std::borrow::Cow::into_owned);
         let header = self.frame.header;
         let reason = header.map(|header| self.frame.reader.words(header, "reason")).unwrap_or_default();
-        let event = header.and_then(|header| header.member("eventCoding")).and_then(lines::coding);
+        let event = header.and_then(|header| header.member("eventCoding")).and_then(values::coding);
         let facts = [
             ("Message", text(Some(bundle), "id")),
             ("Record", text(bundle.member("identifier"), "value")),

@@ -72,8 +72,7 @@ fn say_modifiers<'a>(frame: &Frame<'a>, of: &str, modifiers: Vec<Node<'a>>, foun
 
 fn in_words(lines: &[Line]) -> String {
     let word = |line: &Line| match &line.said {
-        Said::Words(words) => format!("{}: {words}", line.label),
-        Said::Withheld => format!("{}: withheld", line.label),
+        Said::Words(_) | Said::Withheld => line.in_words(),
         Said::Absent(_) | Said::Nothing => line.label.to_string(),
     };
     lines.iter().map(word).collect::<Vec<_>>().join(", ")

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Page;
-use super::lines::Said;
+use super::lines::{Line, Said, parts_of};
 use super::when;
 use crate::fhir::r4::schema;
 use crate::fhir::{Node, NodeId, bars, keys};
@@ -13,6 +13,8 @@ const VERIFICATION: &str = "https://fhir.hl7.org.uk/StructureDefinition/Extensio
 /// Elements of a Patient that have a line of their own, or lead elsewhere.
 const OWN_LINES: [&str; 7] =
     ["name", "birthDate", "gender", "telecom", "address", "managingOrganization", "generalPractitioner"];
+/// Elements of somebody close to the person that stand together.
+const BESIDE: [&str; 6] = ["relationship", "name", "telecom", "address", "organization", "period"];
 /// Resources that say whom to call or to ask.
 const CONTACTS: [&str; 7] =
     ["RelatedPerson", "PractitionerRole", "Practitioner", "CareTeam", "Organization", "HealthcareService", "Location"];
@@ -35,10 +37,13 @@ impl<'a> Page<'a> {
                 let said = self.frame.said(patient, name);
                 self.fact(label, &said);
             }
-            for line in self.frame.reader.lines(patient).iter() {
-                if !OWN_LINES.contains(&&*line.stem) && !line.stem.starts_with("birthDate") {
-                    self.fact_called(&line.label, std::slice::from_ref(&line.said));
-                }
+            let lines = self.frame.reader.lines(patient);
+            let rest: Vec<&Line> = lines.iter().filter(|line| !has_own_line(line)).collect();
+            for line in rest.iter().filter(|line| line.within.is_empty()) {
+                self.fact_called(&line.label, std::slice::from_ref(&line.said));
+            }
+            for (part, lines) in parts_of(&rest, 0) {
+                self.fact_called(&part.label, &[Said::Words(joined(&lines))]);
             }
             self.html.raw("</dl>");
         }
@@ -148,7 +153,7 @@ impl<'a> Page<'a> {
         for patient in self.frame.patients.clone() {
             let of = schema().type_named("Patient.contact");
             for contact in patient.items_of("contact") {
-                let words = ["relationship", "name", "telecom", "address"].iter();
+                let words = BESIDE.iter();
                 let words =
                     words.flat_map(|name| of.map_or_else(Vec::new, |of| self.frame.reader.words_in(contact, of, name)));
                 let words: Vec<Said> = words.map(Said::Words).collect();
@@ -205,14 +210,18 @@ impl<'a> Page<'a> {
         // Whom it belongs to stands beside it, where the message has them.
         let is_beside =
             |stem: &str| matches!(stem, "practitioner" | "organization") && !self.frame.follow(node, stem).is_empty();
-        for line in self.frame.reader.lines(node).iter() {
-            if !["name", "code", "relationship", "telecom", "active"].contains(&&*line.stem) && !is_beside(&line.stem) {
-                said.push(match &line.said {
-                    Said::Words(words) => Said::Words(format!("{}: {words}", line.label)),
-                    other => other.clone(),
-                });
-            }
-        }
+        let is_said = |line: &Line| {
+            let is_above = ["name", "code", "relationship", "telecom", "active"].contains(&&*line.stem);
+            line.within.is_empty() && (is_above || is_beside(&line.stem))
+        };
+        let lines = self.frame.reader.lines(node);
+        let rest: Vec<&Line> = lines.iter().filter(|line| !is_said(line)).collect();
+        said.extend(rest.iter().filter(|line| line.within.is_empty()).map(|line| match &line.said {
+            Said::Words(words) => Said::Words(format!("{}: {words}", line.label)),
+            other => other.clone(),
+        }));
+        let parts = parts_of(&rest, 0).into_iter();
+        said.extend(parts.map(|(part, lines)| Said::Words(format!("{}: {}", part.label, joined(&lines)))));
         said
     }
 
@@ -236,6 +245,18 @@ impl<'a> Page<'a> {
             self.said(each);
         }
     }
+}
+
+/// Whether the person's section has a line of its own for what a line says.
+fn has_own_line(line: &Line) -> bool {
+    let is_contact = line.within.first().is_some_and(|part| part.stem == "contact");
+    let is_beside = is_contact && BESIDE.contains(&&*line.stem) && matches!(line.said, Said::Words(_));
+    (OWN_LINES.contains(&&*line.stem) && !is_contact) || line.stem.starts_with("birthDate") || is_beside
+}
+
+/// What a part says, with what is inside it.
+fn joined(lines: &[&Line]) -> String {
+    lines.iter().map(|line| line.in_words()).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether an NHS number was checked, as UK Core's extension says; nothing where it does not.

@@ -1,7 +1,8 @@
 //! What a reference says: the name of what it leads to, and whether that goes without saying.
 //!
-//! Enters: a Reference of a received Bundle. Leaves: the headline of its target, where the Bundle holds it; else its display, its
-//! identifier, or what kind of thing it is. Invariant: a reference says something wherever it is not left out by [`Own`].
+//! Enters: a Reference of a received Bundle. Leaves: the headline of its target with what turns that, where the Bundle holds it; else
+//! its display, its identifier, or what kind of thing it is. Invariant: a reference says something wherever it is not left out by
+//! [`Own`].
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -17,6 +18,8 @@ use crate::fhir::{NameId, Node, NodeId, keys};
 const NAME_LENGTH: usize = 160;
 /// Elements that say whom a resource is about.
 pub(super) const SUBJECTS: [&str; 3] = ["subject", "patient", "for"];
+/// The same, where a message is about one person alone.
+const ALONE: [&str; 2] = ["individual", "beneficiary"];
 /// Elements that say who made a resource.
 const MAKERS: [&str; 7] = ["performer", "author", "recorder", "asserter", "requester", "informationSource", "enterer"];
 /// Elements that say what a request rests on.
@@ -37,6 +40,15 @@ const HEADLINES: [&str; 10] = [
     "scope",
     "category",
 ];
+
+/// How a resource is called where it is referred to.
+#[derive(Debug)]
+pub(super) struct Called {
+    /// What it is.
+    headline: Option<String>,
+    /// What turns that, ready to stand behind it.
+    turned: String,
+}
 
 /// What is the message's own, so that a line does not name it again.
 #[derive(Debug, Default)]
@@ -59,8 +71,15 @@ impl Own {
         if (GROUNDS.contains(&stem) && is_of_request()) || (HOLDERS.contains(&stem) && self.parties.contains(&target)) {
             return true;
         }
-        let is_patient = self.patients.contains(&target) && (self.patients.len() == 1 || SUBJECTS.contains(&stem));
-        is_patient || self.frame.contains(&target) || (self.author == Some(target) && MAKERS.contains(&stem))
+        let is_subject = SUBJECTS.contains(&stem) || (self.patients.len() == 1 && ALONE.contains(&stem));
+        (self.patients.contains(&target) && is_subject)
+            || self.frame.contains(&target)
+            || (self.author == Some(target) && MAKERS.contains(&stem))
+    }
+
+    /// Whether a resource is the one person that the message is about.
+    fn is_the_person(&self, target: NodeId) -> bool {
+        self.patients.len() == 1 && self.patients.contains(&target)
     }
 }
 
@@ -74,28 +93,28 @@ impl<'a> Reader<'a> {
                 .is_some_and(|target| self.own.is_unsaid(stem, (reference.id(), target.id())))
     }
 
-    /// What a reference names.
+    /// What a reference names, with what turns it.
     pub(super) fn reference(&self, node: Node<'a>) -> Option<String> {
-        let target = self.entries.target(node).or_else(|| self.contained(node));
-        if let Some(headline) = target.and_then(|target| self.headline(target)) {
-            return Some(headline.to_string());
-        }
-        let display = node.child(keys().display).and_then(Node::text).filter(|display| !display.trim().is_empty());
-        let identifier = || node.child(keys().identifier)?.child(keys().value)?.text();
-        if let Some(words) = display.or_else(identifier) {
-            return Some(words.into_owned());
-        }
-        let (kind, place) = match target {
-            Some(target) => (target.resource_type().map(str::to_owned), "on this page"),
-            None => (kind_of(node), "not in the message"),
+        let Some(target) = self.entries.target(node).or_else(|| self.contained(node)) else {
+            return own_words(node).or_else(|| lost(node));
         };
-        // What leads nowhere at all says nothing.
-        let kind = kind.filter(|kind| target.is_some() || schema().resource(kind).is_some());
-        let is_lost = target.is_none() && node.child(keys().reference).is_some();
-        match kind {
-            Some(kind) => Some(format!("{} ({place})", words_of(&kind.chars().take(80).collect::<String>()))),
-            None => is_lost.then(|| "something that is not in the message".to_owned()),
+        if self.own.is_the_person(target.id()) {
+            return Some("the person".to_owned());
         }
+        let called = self.called(target);
+        let kind = || target.resource_type().map(|kind| format!("{} (on this page)", kind_in_words(kind)));
+        let words = called.headline.clone().or_else(|| own_words(node)).or_else(kind)?;
+        let left = NAME_LENGTH.saturating_sub(called.turned.chars().count());
+        Some(shortened(&words, left) + &called.turned)
+    }
+
+    fn called(&self, target: Node<'a>) -> Rc<Called> {
+        if let Some(read) = self.called.borrow().get(&target.id()) {
+            return read.clone();
+        }
+        let read = Rc::new(Called { headline: self.headline(target), turned: self.turned(target) });
+        self.called.borrow_mut().insert(target.id(), read.clone());
+        read
     }
 
     /// The resource inside the same resource that a reference means (`#id`).
@@ -109,17 +128,11 @@ impl<'a> Reader<'a> {
     }
 
     /// What a resource is, in a few words: a name, a title, a code.
-    pub(super) fn headline(&self, resource: Node<'a>) -> Option<Rc<str>> {
-        if let Some(read) = self.headlines.borrow().get(&resource.id()) {
-            return read.clone();
-        }
-        let read = self.name(resource).or_else(|| {
+    pub(super) fn headline(&self, resource: Node<'a>) -> Option<String> {
+        self.name(resource).or_else(|| {
             let all = HEADLINES.iter().flat_map(|name| self.words(resource, name));
-            all.map(shortened).find(|words| !words.is_empty())
-        });
-        let read: Option<Rc<str>> = read.map(Into::into);
-        self.headlines.borrow_mut().insert(resource.id(), read.clone());
-        read
+            all.map(|words| shortened(&words, NAME_LENGTH)).find(|words| !words.is_empty())
+        })
     }
 
     /// The name of a person, a team, a place, a device.
@@ -137,8 +150,29 @@ impl<'a> Reader<'a> {
             let own = resource.items_of("deviceName").filter_map(|of| of.text_of("name"));
             names.extend(own.map(Cow::into_owned));
         }
-        Some(shortened(names.join(", "))).filter(|name| !name.is_empty())
+        Some(shortened(&names.join(", "), NAME_LENGTH)).filter(|name| !name.is_empty())
     }
+}
+
+/// The words that a reference has itself.
+fn own_words(reference: Node<'_>) -> Option<String> {
+    let display = reference.child(keys().display).and_then(Node::text).filter(|display| !display.trim().is_empty());
+    let identifier = || reference.child(keys().identifier)?.child(keys().value)?.text();
+    display.or_else(identifier).map(Cow::into_owned)
+}
+
+/// What is said of a reference that leads out of the message; nothing of one that leads nowhere at all.
+fn lost(reference: Node<'_>) -> Option<String> {
+    let kind = kind_of(reference).filter(|kind| schema().resource(kind).is_some());
+    let is_lost = reference.child(keys().reference).is_some();
+    match kind {
+        Some(kind) => Some(format!("{} (not in the message)", kind_in_words(&kind))),
+        None => is_lost.then(|| "something that is not in the message".to_owned()),
+    }
+}
+
+fn kind_in_words(kind: &str) -> String {
+    words_of(&kind.chars().take(80).collect::<String>())
 }
 
 /// The type of resource that a reference to elsewhere says it leads to.
@@ -151,7 +185,8 @@ fn kind_of(reference: Node<'_>) -> Option<String> {
     })
 }
 
-fn shortened(words: String) -> String {
+/// At most that many characters.
+pub(super) fn shortened(words: &str, most: usize) -> String {
     let words = words.trim();
-    words.char_indices().nth(NAME_LENGTH).map_or_else(|| words.to_owned(), |(end, _)| format!("{}…", &words[..end]))
+    words.char_indices().nth(most).map_or_else(|| words.to_owned(), |(end, _)| format!("{}…", &words[..end]))
 }

@@ -8,8 +8,7 @@ use std::rc::Rc;
 
 use super::frame::{heading_codes, is_open};
 use super::html::plain_text;
-use super::lines::{Line, Said};
-use super::references::SUBJECTS;
+use super::lines::Line;
 use super::{Page, words_of};
 use crate::fhir::narrative::{Heading, tells_part_withheld};
 use crate::fhir::r4::schema;
@@ -46,14 +45,19 @@ const TOPICS: [(&str, &[&str], &[&str]); 4] = [
     ("Medication", &["active-medications"], &["MedicationStatement", "MedicationRequest", "MedicationAdministration"]),
     ("Allergies", &["allergies-and-adverse-reaction"], &["AllergyIntolerance"]),
 ];
+/// Why a section is empty, by the codes of http://terminology.hl7.org/CodeSystem/list-empty-reason.
+const EMPTY: [(&str, &str); 6] = [
+    ("nilknown", "none known"),
+    ("notasked", "not asked"),
+    ("withheld", "withheld"),
+    ("unavailable", "not available"),
+    ("notstarted", "not started"),
+    ("closed", "closed"),
+];
 /// The most sections that are shown by themselves.
 const MAX_SECTIONS: usize = 200;
 /// Resources that only hold others together.
 const FRAME: [&str; 2] = ["MessageHeader", "Composition"];
-/// What the banner says of a request or a task.
-const IN_BANNER: [&str; 9] =
-    ["code", "priority", "occurrence", "performer", "requester", "restriction", "owner", "period", "category"];
-
 impl<'a> Page<'a> {
     /// The sections of every summary, then what no section has.
     pub(super) fn sections(&mut self) {
@@ -150,116 +154,17 @@ impl<'a> Page<'a> {
     fn empty_reason(&self, section: Node<'a>, name: &str) -> Option<(String, bool)> {
         let of = schema().type_named("Composition.section")?;
         let words = self.frame.reader.words_in(section, of, name).into_iter().next()?;
-        let codes: Vec<_> =
-            section.items_of(name).flat_map(|of| of.items_of("coding")).filter_map(|of| of.text_of("code")).collect();
+        let reason = || section.items_of(name);
+        let codings = || reason().flat_map(|of| of.items_of("coding"));
+        let codes: Vec<_> = codings().filter_map(|of| of.text_of("code")).collect();
+        let has_words =
+            reason().any(|of| of.member("text").is_some()) || codings().any(|of| of.member("display").is_some());
+        let is_theirs =
+            codings().filter_map(|of| of.text_of("system")).all(|system| system.ends_with("/list-empty-reason"));
+        let meant =
+            codes.iter().find_map(|code| EMPTY.iter().find(|(own, _)| own == code)).filter(|_| is_theirs && !has_words);
+        let words = meant.map_or(words, |(_, meant)| (*meant).to_owned());
         Some((words, codes.iter().any(|code| code == "withheld")))
-    }
-
-    /// One resource as an item of a list, without what the title of the list says.
-    fn item(&mut self, resource: Node<'a>, title: Option<&Heading>, needs_kind: bool) {
-        let lines = self.own_lines(resource);
-        if !self.shown.insert(resource.id()) {
-            let headline = lines.iter().find(|line| line.is_headline).and_then(|line| match &line.said {
-                Said::Words(words) => Some(words.clone()),
-                _ => None,
-            });
-            let kind = || words_of(resource.resource_type().unwrap_or("Resource"));
-            let words = headline.or_else(|| self.frame.reader.name(resource)).unwrap_or_else(kind);
-            let start: String = words.chars().take(80).collect();
-            self.html.wrapped("<li>", &start, " <span class=\"absent\">(shown above)</span></li>");
-            return;
-        }
-        self.html.raw("<li>");
-        self.level(resource, &lines);
-        let (headlines, rest): (Vec<&Line>, Vec<&Line>) = lines
-            .iter()
-            .filter(|line| line.stem != "qualitativeRisk" && !title.is_some_and(|title| is_in(title, line)))
-            .partition(|line| line.is_headline);
-        let kind = words_of(resource.resource_type().unwrap_or("Resource"));
-        let is_own_section = title.is_some() && matches!(resource.resource_type(), Some("CarePlan" | "Consent"));
-        if headlines.is_empty() && !is_own_section {
-            self.html.wrapped("<b>", &kind, "</b>");
-        } else if needs_kind && !headlines.is_empty() {
-            self.html.wrapped("<span class=\"part\">", &kind, ": </span>");
-        }
-        for (place, line) in headlines.iter().enumerate() {
-            self.html.raw(if place == 0 { "<b>" } else { "; " });
-            self.said(&line.said);
-        }
-        self.html.raw(if headlines.is_empty() { "" } else { "</b>" });
-        self.details(&rest);
-        self.subject(resource);
-        self.html.raw("</li>");
-    }
-
-    /// Whom a resource is about, where the message is about more than one.
-    fn subject(&mut self, resource: Node<'a>) {
-        if self.frame.patients.len() < 2 {
-            return;
-        }
-        let subjects = SUBJECTS.iter().flat_map(|name| self.frame.follow(resource, name));
-        for name in subjects.filter_map(|subject| self.frame.reader.name(subject)).collect::<Vec<_>>() {
-            self.html.wrapped(" <span class=\"part\">About: </span>", &name, "");
-        }
-    }
-
-    /// The lines of a resource that are not in its headline. Those of one element stand together.
-    fn details(&mut self, lines: &[&Line]) {
-        let mut last: Option<&str> = None;
-        for line in lines {
-            match (line.label.is_empty(), last) {
-                (true, _) => self.html.raw("<span class=\"line\">"),
-                (false, Some(label)) if label == line.label => self.html.raw("; "),
-                (false, _) => {
-                    self.html.raw(if line.is_loud { " <span class=\"loud\">" } else { " <span class=\"part\">" })
-                }
-            }
-            if !line.label.is_empty() && last != Some(&*line.label) {
-                self.html.text(&line.label);
-                self.html.raw(": </span>");
-            }
-            self.said(&line.said);
-            self.html.raw(if line.label.is_empty() { "</span>" } else { "" });
-            last = Some(&line.label).filter(|label| !label.is_empty()).map(|label| &**label);
-        }
-    }
-
-    /// The level of a risk, in words and with a colour.
-    fn level(&mut self, resource: Node<'a>, lines: &[Line]) {
-        if resource.resource_type() != Some("RiskAssessment") {
-            return;
-        }
-        self.html.raw(match self.severity(resource) {
-            5 => "<span class=\"level l5\">",
-            4 => "<span class=\"level l4\">",
-            2 => "<span class=\"level l2\">",
-            1 => "<span class=\"level l1\">",
-            _ => "<span class=\"level l3\">",
-        });
-        let levels: Vec<Said> =
-            lines.iter().filter(|line| line.stem == "qualitativeRisk").map(|line| line.said.clone()).collect();
-        for (place, said) in levels.iter().enumerate() {
-            self.html.raw(if place == 0 { "" } else { ", " });
-            self.said(said);
-        }
-        self.html.raw(if levels.is_empty() { "level not given</span> " } else { "</span> " });
-    }
-
-    /// How severe a risk is, 5 to 1; one of an unknown level stands between high and moderate. 0 for what is no risk.
-    fn severity(&self, resource: Node<'a>) -> u8 {
-        if resource.resource_type() != Some("RiskAssessment") {
-            return 0;
-        }
-        let codes = resource.items_of("prediction").flat_map(|of| of.items_of("qualitativeRisk"));
-        let codes = codes.flat_map(|of| of.items_of("coding")).filter_map(|of| of.text_of("code"));
-        let severity = |code: &str| match code {
-            "imminent" | "certain" | "critical" | "extreme" | "very-high" => 5,
-            "high" | "likely" => 4,
-            "moderate" | "medium" | "possible" => 2,
-            "low" | "negligible" | "none" | "unlikely" => 1,
-            _ => 3,
-        };
-        codes.map(|code| severity(&code)).max().unwrap_or(3)
     }
 
     /// Whether the banner is about a resource.
@@ -268,16 +173,22 @@ impl<'a> Page<'a> {
     }
 
     /// What a resource says that the banner does not.
-    fn own_lines(&self, resource: Node<'a>) -> Rc<[Line]> {
-        let is_asked = self.is_asked(resource);
-        let is_priority = |line: &Line| line.stem.to_lowercase().ends_with("priority");
-        let is_usual = |line: &Line| line.stem == "status" && line.said == Said::Words("requested".to_owned());
-        let in_banner = |line: &Line| IN_BANNER.contains(&&*line.stem) || is_priority(line) || is_usual(line);
+    pub(super) fn own_lines(&self, resource: Node<'a>) -> Rc<[Line]> {
         let lines = self.frame.reader.lines(resource);
-        if !is_asked {
+        if !self.is_asked(resource) {
             return lines;
         }
-        lines.iter().filter(|line| !in_banner(line) && !line.is_loud).cloned().collect()
+        let told = self.banner.told(&self.frame, resource);
+        let is_said = |line: &Line| told.says(line);
+        let own: Vec<Line> = lines.iter().filter(|line| !is_said(line)).cloned().collect();
+        // Of several the code tells which it is.
+        let is_like = |of: &&Node<'a>| of.resource_type() == resource.resource_type() && is_open(**of);
+        let is_one = self.frame.requests.iter().chain(&self.frame.tasks).filter(is_like).nth(1).is_none();
+        if own.is_empty() || is_one {
+            return own.into();
+        }
+        let is_kept = |line: &&Line| !is_said(line) || line.stem == "code";
+        lines.iter().filter(is_kept).cloned().collect()
     }
 
     /// Every resource that is not shown yet, by kind.
@@ -359,11 +270,6 @@ fn needs_kind(kind: &str, codes: &[String], is_mixed: bool) -> bool {
         }
         None => is_mixed,
     }
-}
-
-/// Whether the title of a section says what a line says.
-fn is_in(title: &Heading, line: &Line) -> bool {
-    matches!(&line.said, Said::Words(words) if title.is_said_by(words))
 }
 
 /// The sections of a summary, each before those inside it.

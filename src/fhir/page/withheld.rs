@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::frame::Frame;
 use super::html::plain_text;
-use super::lines::coding;
+use super::values::coding;
 use crate::fhir::labels::{is_masked, withheld_element};
 use crate::fhir::narrative::words::words_of;
 use crate::fhir::{Node, keys};

@@ -1,0 +1,162 @@
+//! Values of data types, in words.
+//!
+//! Enters: an element of a received Bundle. Leaves: what it says, or nothing. Invariant: a value of which a part was withheld says so.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use super::amounts::without_braces;
+use super::dosage::is_dosing;
+use super::html::plain_text;
+use super::lines::Reader;
+use super::when;
+use crate::fhir::labels::is_masked;
+use crate::fhir::narrative::words::{is_for_machines, is_type_for_machines};
+use crate::fhir::r4::{TypeDef, TypeKind, schema};
+use crate::fhir::{NameId, Node};
+
+const PART_WITHHELD: &str = " (part withheld)";
+
+impl<'a> Reader<'a> {
+    /// The values of an element of a resource, each in words.
+    pub(super) fn words(&self, resource: Node<'a>, name: &str) -> Vec<String> {
+        let of = resource.resource_type().and_then(|of| schema().resource(of));
+        of.map_or_else(Vec::new, |of| self.words_in(resource, of, name))
+    }
+
+    /// The same of an element of any type.
+    pub(super) fn words_in(&self, node: Node<'a>, of: &TypeDef, name: &str) -> Vec<String> {
+        let name = NameId::of(name);
+        let to = of.element(name).and_then(|(_, chosen)| chosen.def());
+        let (Some(child), Some(to)) = (node.child(name), to) else { return Vec::new() };
+        child.items().filter_map(|item| self.value(item, to)).collect()
+    }
+
+    /// A value in words.
+    pub(super) fn value(&self, node: Node<'a>, of: &TypeDef) -> Option<String> {
+        let words = match of.kind {
+            TypeKind::Primitive => primitive(node, of),
+            _ => self.complex(node, of),
+        };
+        let words = words.map(|words| words.trim().to_owned()).filter(|words| !words.is_empty())?;
+        let is_said = words.ends_with(PART_WITHHELD);
+        let has_masked =
+            !is_said && node.is_object() && node.subtree().any(|inner| inner.is_object() && is_masked(inner));
+        Some(if has_masked { words + PART_WITHHELD } else { words })
+    }
+
+    fn complex(&self, node: Node<'a>, of: &TypeDef) -> Option<String> {
+        let part = |name: &str| node.child(NameId::of(name)).and_then(Node::scalar);
+        match of.name {
+            "Coding" => coding(node),
+            "CodeableConcept" => concept(node),
+            "Period" => period(node),
+            "HumanName" => {
+                let own = self.some_of(node, of, &["prefix", "given", "family", "suffix"]);
+                let words = own.or_else(|| part("text").map(Cow::into_owned))?;
+                let of_use = part("use").filter(|of_use| !matches!(&**of_use, "official" | "usual"));
+                Some(of_use.map_or(words.clone(), |of_use| format!("{words} ({of_use} name)")))
+            }
+            "ContactPoint" => {
+                let words = self.some_of(node, of, &["system", "value"])?;
+                Some(part("use").map_or(words.clone(), |of_use| format!("{words} ({of_use})")))
+            }
+            "Address" => part("text").map(Cow::into_owned).or_else(|| self.leaves(node, of, ", ")),
+            "Range" => {
+                let words = self.leaves(node, of, " to ")?;
+                Some(match (node.member("low"), node.member("high")) {
+                    (None, Some(_)) => format!("up to {words}"),
+                    (Some(_), None) => format!("{words} or more"),
+                    _ => words,
+                })
+            }
+            "Quantity" | "Age" | "Duration" | "Count" | "Distance" => {
+                let unit = part("unit").or_else(|| part("code")).unwrap_or_default();
+                let unit = without_braces(&unit);
+                Some(format!("{}{} {unit}", part("comparator").unwrap_or_default(), part("value")?))
+            }
+            "Reference" => self.reference(node),
+            "Attachment" => {
+                let title = part("title").or_else(|| part("contentType")).unwrap_or_default();
+                Some(format!("{title} (an attachment, not shown here)"))
+            }
+            "Annotation" => {
+                let by = part("authorString")
+                    .into_iter()
+                    .chain(part("time").map(|at| when::in_words(&at).into_owned().into()));
+                let by = by.collect::<Vec<_>>().join(", ");
+                let text = part("text")?;
+                Some(if by.is_empty() { text.into_owned() } else { format!("{text} ({by})") })
+            }
+            "Identifier" => part("value").map(Cow::into_owned),
+            "Ratio" => self.leaves(node, of, " per "),
+            name if is_dosing(name) => self.dosing(node, of),
+            _ => self.leaves(node, of, " "),
+        }
+    }
+
+    fn some_of(&self, node: Node<'a>, of: &TypeDef, names: &[&str]) -> Option<String> {
+        let parts: Vec<String> = names.iter().flat_map(|name| self.words_in(node, of, name)).collect();
+        Some(parts.join(" ")).filter(|text| !text.is_empty())
+    }
+
+    fn leaves(&self, node: Node<'a>, of: &TypeDef, between: &str) -> Option<String> {
+        let mut texts = Vec::new();
+        for child in node.children().filter(|child| !child.name_id().is_primitive_extension()) {
+            let to = of.element(child.name_id()).and_then(|(_, chosen)| chosen.def());
+            let Some(to) = to.filter(|to| !is_type_for_machines(to) && to.name != "Extension") else { continue };
+            if !is_for_machines(child.name_id()) {
+                texts.extend(child.items().filter_map(|item| self.value(item, to)));
+            }
+        }
+        Some(texts.join(between)).filter(|text| !text.is_empty())
+    }
+}
+
+fn primitive(node: Node<'_>, of: &TypeDef) -> Option<String> {
+    let text = node.scalar()?;
+    Some(match (of.name, &*text) {
+        ("date" | "dateTime" | "instant", _) => when::in_words(&text).into_owned(),
+        ("boolean", "true") => "yes".to_owned(),
+        ("boolean", "false") => "no".to_owned(),
+        ("base64Binary", _) => format!("(data of {} characters, not shown here)", text.len()),
+        ("xhtml", _) => plain_text(&text),
+        _ => text.into_owned(),
+    })
+}
+
+/// The words of a coding; its code and the end of its system where it has none.
+pub(super) fn coding(node: Node<'_>) -> Option<String> {
+    if let Some(display) = node.text_of("display").filter(|display| !display.trim().is_empty()) {
+        return Some(display.into_owned());
+    }
+    let code = node.text_of("code")?;
+    let system = node.text_of("system");
+    let end = system.as_deref().and_then(|system| system.rsplit(['/', ':']).find(|part| !part.is_empty()));
+    Some(end.map_or_else(|| code.clone().into_owned(), |end| format!("{code} ({end})")))
+}
+
+/// The words of its codings, then its text; the codes only where there are no words at all.
+fn concept(node: Node<'_>) -> Option<String> {
+    let (mut texts, mut said): (Vec<String>, BTreeSet<String>) = Default::default();
+    let displays = node.items_of("coding").filter_map(|coding| coding.text_of("display"));
+    for text in displays.chain(node.text_of("text")) {
+        if !text.trim().is_empty() && said.insert(text.clone().into_owned()) {
+            texts.push(text.into_owned());
+        }
+    }
+    if texts.is_empty() {
+        texts.extend(node.items_of("coding").filter_map(coding));
+    }
+    Some(texts.join("; ")).filter(|text| !text.is_empty())
+}
+
+fn period(node: Node<'_>) -> Option<String> {
+    let end_of = |name| node.text_of(name).map(|text| when::in_words(&text).into_owned());
+    match (end_of("start"), end_of("end")) {
+        (Some(start), Some(end)) => Some(format!("from {start} to {end}")),
+        (Some(start), None) => Some(format!("from {start}")),
+        (None, Some(end)) => Some(format!("until {end}")),
+        (None, None) => None,
+    }
+}
