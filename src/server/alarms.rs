@@ -114,7 +114,8 @@ fn note(record: &MessageRecord, alarm: Alarm) -> String {
 
 /// The notices of a trouble with a message's delivery: ids, codes and times.
 fn notices(service: &Service, record: &MessageRecord, trouble: Trouble, now: fhir::Instant) -> Vec<NewNotice> {
-    let alarm = record.id.part(&format!("alarm {trouble} {}", record.attempts));
+    // A message may be refused, acknowledged and refused again without an attempt in between.
+    let alarm = record.id.part(&format!("alarm {trouble} {}", instant_text(now)));
     let stages = service.gateway.stages();
     let agreement = stages.agreements.version(&record.agreement, None, record.accepted_at).map(|it| &**it);
     let telling = Telling {
