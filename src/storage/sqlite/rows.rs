@@ -415,7 +415,7 @@ pub(super) fn accepted_later(connection: &Connection, now: Instant, limit: usize
 pub(super) fn raise(connection: &Connection, raised: &Raised) -> Result<bool, Error> {
     let sql = "UPDATE messages SET alert_at = ?1, route = coalesce(?2, route), note = ?3, \
                next_attempt_at = CASE WHEN ?2 IS NULL THEN next_attempt_at ELSE ?4 END \
-               WHERE id = ?5 AND state = ?6 AND alert_at = ?7";
+               WHERE id = ?5 AND state = ?6 AND alert_at IS ?7";
     let changed = connection.prepare_cached(sql)?.execute(params![
         raised.next.map(millis),
         raised.route,
