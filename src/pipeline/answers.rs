@@ -5,7 +5,7 @@
 //! [`Taken::Settled`] and [`Taken::Repeated`] are said when nothing more is to be kept of it, so that it may be
 //! acknowledged; correlation is by id alone: an answer by the id that it names in its MessageHeader, of a message that we
 //! sent to exactly the party that answers; a report by the id that MESH gave the message, else by ours. An answer counts once. One that
-//! was written before another that counted is kept, and changes nothing.
+//! was written before another that counted is kept, and changes nothing but that it may say when the person was reached.
 
 use std::fmt;
 
@@ -22,6 +22,7 @@ use crate::fhir::handover::{self, Said};
 use crate::fhir::message::{Message, TASK};
 use crate::fhir::response::{self, Decision, KNOWN_REASONS};
 use crate::fhir::{Document, Instant, Limits, latest_instant};
+use crate::handover::SLACK;
 use crate::identity::digest::sha_256;
 use crate::identity::{MessageId, PartyId};
 use crate::storage::{self, AnswerRecord, Content, Kept, MessageRecord, NewAnswer, Says, State, Transition};
@@ -198,8 +199,7 @@ impl<'a> Incoming<'a> {
             id: message.id().to_ascii_lowercase(),
             names,
             digest: sha_256(answer.source().as_bytes()),
-            // One that lies ahead would outdo every later one.
-            written_at: message.timestamp().and_then(|text| latest_instant(&text)).map(|at| at.min(now)),
+            written_at: message.timestamp().and_then(|text| latest_instant(&text)),
             says: says(&late, message.response_code()?.code()),
             said: decided(&late, handover::said(answer, now)),
             is_update: false,
@@ -230,7 +230,7 @@ impl<'a> Incoming<'a> {
             id: name.to_string(),
             names: format!("{TASK}{id}"),
             digest,
-            written_at: Some(now),
+            written_at: None,
             says: says(&late, status),
             said: decided(&late, said),
             is_update: true,
@@ -366,6 +366,14 @@ async fn keep(
     lane: &Lane,
     incoming: &Incoming<'_>,
     record: MessageRecord,
+/// Whether a known answer was written after one of `written_at`, both by the partner's clock. Where one of them has no word on that, as an
+/// update of a Task has none, or the known one lies ahead, by a clock that was wrong, they count as they came: then it is the earlier one.
+fn is_later(known: &AnswerRecord, written_at: Option<Instant>, now: Instant) -> bool {
+    // Earlier versions kept of an update when it came.
+    let said = known.written_at.filter(|at| *at != known.received_at && *at <= now + SLACK);
+    said.zip(written_at).is_some_and(|(known, new)| known > new)
+}
+
 ) -> Result<Taken, storage::Error> {
     let known = gateway.store().answers_of(record.id).await?;
     let renewed = match incoming.is_update && is_news(gateway, record.id, (&known, &incoming.id)).await? {
@@ -385,9 +393,9 @@ async fn keep(
     }
     let terms = Terms::of(gateway.store(), record.id).await?;
     let patient = terms.as_ref().and_then(|terms| terms.subject.as_ref());
-    let is_latest = known.iter().all(|known: &AnswerRecord| known.written_at <= incoming.written_at);
-    let is_overtaken =
-        known.iter().any(|known| known.says.verdict == REJECTED && known.written_at > incoming.written_at);
+    let later = |known: &AnswerRecord| is_later(known, incoming.written_at, incoming.now);
+    let is_latest = !known.iter().any(later);
+    let is_overtaken = known.iter().any(|known| known.says.verdict == REJECTED && later(known));
     let answering = Answering { is_latest, is_overtaken, ..incoming.answering() };
     let handover = handovers::answered(gateway, (&record, patient), answering).await?;
     let contradicts = handover.did == Some("conflict");
@@ -580,5 +588,41 @@ async fn store(
         }
         Err(storage::Error::Stale { .. }) => Ok(Taken::Later),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::Duration as Span;
+    use time::macros::datetime;
+
+    const NOON: Instant = datetime!(2026-01-01 12:00 UTC);
+
+    fn known(received_at: Instant, written_at: Option<Instant>) -> AnswerRecord {
+        AnswerRecord {
+            sender: "RXT01".parse().expect("an ODS code"),
+            id: String::new(),
+            slot: "6f9619ff-8b86-5011-b42d-00cf4fc964ff".parse().expect("a UUID"),
+            digest: [0; 32],
+            received_at,
+            written_at,
+            says: Says::default(),
+        }
+    }
+
+    #[test]
+    fn times_are_compared_where_the_partners_clock_gives_both() {
+        let minute = |minutes| NOON + Span::minutes(minutes);
+        let written = |at| known(minute(1), Some(at));
+        assert!(is_later(&written(NOON), Some(minute(-1)), minute(2)));
+        assert!(!is_later(&written(NOON), Some(NOON), minute(2)));
+        assert!(!is_later(&written(NOON), Some(minute(1)), minute(2)));
+        assert!(is_later(&written(minute(3)), Some(minute(2)), minute(2)), "a clock that is a little ahead");
+        assert!(!is_later(&written(minute(4)), Some(minute(2)), minute(2)), "one that is far ahead says nothing");
+        assert!(!is_later(&written(NOON), None, minute(2)), "the order of arrival counts");
+        assert!(!is_later(&known(NOON, None), Some(minute(-1)), minute(2)), "as after an update of a Task");
+        assert!(!is_later(&known(NOON, Some(NOON)), Some(minute(-1)), minute(2)), "also one that is kept from before");
+        assert!(!is_later(&known(NOON, Some(NOON)), Some(minute(-20)), minute(-19)), "or after our clock was set back");
     }
 }
