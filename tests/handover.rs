@@ -685,6 +685,29 @@ fn the_same_update_of_a_task_is_news_after_the_message_was_sent_again() {
 }
 
 #[test]
+fn an_update_that_is_replayed_after_another_is_kept_once() {
+    let delivered = deliver(site(HOUR, HOUR));
+    let Delivered { bench, id, task, .. } = &delivered;
+    let partner = trust(bench);
+    assert_eq!(partner.put(task, &rejected()).status, 200);
+    assert_eq!(partner.put(task, &accepted("Crisis Team North")).status, 200);
+    for _ in 0..3 {
+        assert_eq!(told(&partner.put(task, &rejected())), is(409, "conflict"));
+    }
+    for _ in 0..2 {
+        assert_eq!(partner.put(task, &accepted("Crisis Team North")).status, 200);
+        assert_eq!(told(&partner.put(task, &rejected())), is(409, "conflict"));
+    }
+    let answers = bench.get(&format!("/messages/{id}"), &[]).json()["answers"].clone();
+    let did: Vec<_> = answers.as_array().expect("answers").iter().map(|answer| answer["handover"].clone()).collect();
+    assert_eq!(did, ["rejected".into(), "accepted".into(), "conflict".into(), Value::Null]);
+    wait_for("people to be told", || kinds(&bench.site).contains(&"handover-conflict".to_owned()));
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    assert_eq!(kinds(&bench.site).iter().filter(|kind| *kind == "handover-conflict").count(), 1, "once");
+    ends_well(delivered);
+}
+
+#[test]
 fn which_word_came_later_no_mix_of_clocks_decides() {
     let delivered = deliver(site(HOUR, HOUR));
     let Delivered { bench, id, bundle, task, .. } = &delivered;

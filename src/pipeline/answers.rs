@@ -341,18 +341,24 @@ async fn find<'g>(
     Ok(lane.map(|lane| (record.clone(), &**lane)).ok_or((Some(record.id), NotOurs::Unknown)))
 }
 
-/// Whether an update of a Task that is known says something new: another one came after it, or the message was sent again.
-async fn is_news(
-    gateway: &Gateway,
-    message: MessageId,
-    (known, id): (&[AnswerRecord], &str),
-) -> Result<bool, storage::Error> {
-    let Some(place) = known.iter().rposition(|known| known.id == id) else { return Ok(false) };
-    if place + 1 < known.len() {
-        return Ok(true);
+/// The known answer that `incoming` says again: the one of its name. An update of a Task has none of its own: it repeats the last answer,
+/// or one that contradicted the handover and came after all that moved it.
+fn repeated<'k>(known: &'k [AnswerRecord], incoming: &Incoming<'_>) -> Option<&'k AnswerRecord> {
+    if !incoming.is_update {
+        return known.iter().find(|known| known.id == incoming.id && known.sender == *incoming.sender);
     }
+    let did = |known: &AnswerRecord| known.says.handover.clone().unwrap_or_default();
+    let moved = |known: &AnswerRecord| !matches!(&*did(known), "" | "conflict" | "unnamed");
+    let since = known.iter().rposition(moved).map_or(0, |moved| moved + 1);
+    let contradictions = known[since..].iter().filter(|known| did(known) == "conflict");
+    let is_same = |known: &&AnswerRecord| known.sender == *incoming.sender && known.digest == incoming.digest;
+    known.last().into_iter().chain(contradictions).find(is_same)
+}
+
+/// Whether the message was sent again after `answer`: the same update of a Task then says something new.
+async fn is_sent_again(gateway: &Gateway, message: MessageId, answer: &AnswerRecord) -> Result<bool, storage::Error> {
     let handover = gateway.store().handover(message).await?;
-    Ok(handover.is_some_and(|it| it.handover.opened_at > known[place].received_at))
+    Ok(handover.is_some_and(|it| it.handover.opened_at > answer.received_at))
 }
 
 /// The id of an update that came before, as the next answer.
@@ -360,12 +366,6 @@ fn renewed(id: &str, answers: usize) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{id} {answers}").as_bytes()).to_string()
 }
 
-/// Keeps the answer, with what it changes.
-async fn keep(
-    gateway: &Gateway,
-    lane: &Lane,
-    incoming: &Incoming<'_>,
-    record: MessageRecord,
 /// Whether a known answer was written after one of `written_at`, both by the partner's clock. Where one of them has no word on that, as an
 /// update of a Task has none, or the known one lies ahead, by a clock that was wrong, they count as they came: then it is the earlier one.
 fn is_later(known: &AnswerRecord, written_at: Option<Instant>, now: Instant) -> bool {
@@ -374,20 +374,26 @@ fn is_later(known: &AnswerRecord, written_at: Option<Instant>, now: Instant) -> 
     said.zip(written_at).is_some_and(|(known, new)| known > new)
 }
 
+/// Keeps the answer, with what it changes.
+async fn keep(
+    gateway: &Gateway,
+    lane: &Lane,
+    incoming: &Incoming<'_>,
+    record: MessageRecord,
 ) -> Result<Taken, storage::Error> {
     let known = gateway.store().answers_of(record.id).await?;
-    let renewed = match incoming.is_update && is_news(gateway, record.id, (&known, &incoming.id)).await? {
-        true => Some(Incoming { id: renewed(&incoming.id, known.len()), ..incoming.clone() }),
-        false => None,
-    };
-    let incoming = renewed.as_ref().unwrap_or(incoming);
-    if let Some(known) = known.iter().find(|known| known.id == incoming.id && known.sender == *incoming.sender) {
+    if let Some(known) = repeated(&known, incoming)
+        && !(incoming.is_update && is_sent_again(gateway, record.id, known).await?)
+    {
         return Ok(match known.says.handover.as_deref() {
             _ if known.digest != incoming.digest => Taken::Conflict,
             Some("conflict") => Taken::Contradicts,
             _ => Taken::Repeated,
         });
     }
+    let came_before = incoming.is_update && known.iter().any(|known| known.id == incoming.id);
+    let renewed = came_before.then(|| Incoming { id: renewed(&incoming.id, known.len()), ..incoming.clone() });
+    let incoming = renewed.as_ref().unwrap_or(incoming);
     if record.state == State::InFlight && incoming.late == Late::Again {
         return Ok(Taken::Later);
     }
