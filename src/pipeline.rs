@@ -609,6 +609,8 @@ pub struct Forwarded {
     pub health: Health,
     /// Whether the partner's own answer came before the attempt ended, and settled it.
     pub was_answered: bool,
+    /// Whether the partner did not let us in: the message waits, and people are to be told.
+    pub is_unauthorised: bool,
 }
 
 /// Makes one attempt at delivering what is due over `lane`, and stores what came of it. `None`: no attempt was made, since
@@ -654,7 +656,8 @@ async fn forward_within(
                 .store()
                 .transition(gateway.recorder.transition(ended.step((&record, patient), now(), None)))
                 .await?;
-            return Ok(Some(Forwarded { state: State::Dead, health: Health::Unknown, was_answered: false }));
+            let (state, health) = (State::Dead, Health::Unknown);
+            return Ok(Some(Forwarded { state, health, was_answered: false, is_unauthorised: false }));
         }
     };
     if lane.settings().show_provenance {
@@ -710,9 +713,12 @@ async fn forward_within(
     match gateway.store().transition(transition).await {
         Err(storage::Error::Stale { found: state @ (State::Acknowledged | State::Refused), .. }) => {
             info!(message_id = %record.id, %state, "the partner's answer came by itself before the attempt ended");
-            Ok(Some(Forwarded { state, health, was_answered: true }))
+            Ok(Some(Forwarded { state, health, was_answered: true, is_unauthorised: false }))
         }
-        stored => stored.map(|()| Some(Forwarded { state: ended.to, health, was_answered: false })),
+        stored => {
+            let (state, is_unauthorised) = (ended.to, ended.is_unauthorised);
+            stored.map(|()| Some(Forwarded { state, health, was_answered: false, is_unauthorised }))
+        }
     }
 }
 
@@ -738,11 +744,14 @@ struct Ended {
     carried_as: Option<String>,
     /// What it showed of the lane.
     health: Health,
+    /// Whether we were not let in.
+    is_unauthorised: bool,
 }
 
 impl Ended {
     fn new(to: State, reason: &'static str, note: impl Into<String>) -> Ended {
-        Ended { to, reason, note: note.into(), retry_after: None, carried_as: None, health: Health::Unknown }
+        let (note, health) = (note.into(), Health::Unknown);
+        Ended { to, reason, note, retry_after: None, carried_as: None, health, is_unauthorised: false }
     }
 
     fn judged(verdict: Verdict) -> Ended {
@@ -771,7 +780,7 @@ impl Ended {
             Verdict::Retry { reason, after } => {
                 let health = if reason.concerns_the_message() { Health::Unknown } else { Health::Ill };
                 let ended = Ended::new(State::Queued, "partner-retry", reason.to_string());
-                return Ended { retry_after: after, health, ..ended };
+                return Ended { retry_after: after, health, is_unauthorised: reason.is_unauthorised(), ..ended };
             }
             Verdict::Refused { status, codes } => {
                 let why = Some(error_code::explained(&codes)).filter(|why| !why.is_empty());
@@ -800,7 +809,8 @@ impl Ended {
         }
         let reason = if error.is_ambiguous() { "answer-lost" } else { "not-sent" };
         let ended = Ended::new(State::Queued, reason, error.to_string());
-        Ended { health: Health::Ill, retry_after: error.retry_after(), ..ended }
+        let is_unauthorised = error.is_unauthorised();
+        Ended { health: Health::Ill, retry_after: error.retry_after(), is_unauthorised, ..ended }
     }
 
     /// A message that was tried as often as its partner's file allows is dead until a person decides.

@@ -345,6 +345,33 @@ fn a_response_counts_once_and_for_its_own_message_alone() {
     ends_well(&site, gateway);
 }
 
+/// How often the site's spool folder tells of messages that were refused.
+fn told_of_refusals(site: &DemoSite) -> usize {
+    let Ok(files) = fs::read_dir(site.path("gateway/data/incidents")) else { return 0 };
+    let paths = files.map(|file| file.expect("a file").path());
+    let json = paths.filter(|path| path.extension().is_some_and(|it| it == "json"));
+    json.filter(|path| fs::read_to_string(path).expect("it is readable").contains("delivery-refused")).count()
+}
+
+#[test]
+fn a_message_that_is_refused_a_second_time_is_told_of_a_second_time() {
+    let site = site();
+    let _trust = silent_trust(&site);
+    let gateway = site.start_gateway();
+    let (id, bundle) = deliver(&site);
+    let trust = Partner::trust(&site);
+    for round in 1..=2 {
+        assert_eq!(trust.send(&trust.response(&bundle, ResponseCode::FatalError)).status, 200);
+        wait_until(&site, &id, "refused");
+        wait_for("people to be told", || told_of_refusals(&site) == round);
+        assert_eq!(trust.send(&trust.response(&bundle, ResponseCode::Ok)).status, 200);
+        wait_until(&site, &id, "acknowledged");
+    }
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    assert_eq!(told_of_refusals(&site), 2, "once each");
+    ends_well(&site, gateway);
+}
+
 #[test]
 fn a_response_outlives_restarts_and_may_overtake_the_answer_to_the_request() {
     let site = site();

@@ -768,6 +768,28 @@ fn without_a_token_nothing_is_sent_and_the_message_says_why() {
 }
 
 #[test]
+fn a_server_that_does_not_let_us_in_is_told_of_once_and_the_message_still_arrives() {
+    let scene = Scene::start("interaction = \"create\"", None);
+    kept(&scene.shared).mischief.extend(vec![Mischief::Answer(401, outcome("login")); 3]);
+    let gateway = scene.site.start_gateway();
+    let sent = scene.acknowledged(RECORD);
+    assert_eq!(sent["attempts"], 4, "{sent}");
+    let shown = scene.show(&sent["message"]);
+    let steps = shown["steps"].as_array().expect("it shows the steps");
+    let alarms = steps.iter().filter(|step| step["kind"] == "delivery-alarm").map(|step| &step["reason"]);
+    assert_eq!(alarms.collect::<Vec<_>>(), ["unauthorised"], "long before its deadline: {shown}");
+    let files = fs::read_dir(scene.site.path("gateway/data/incidents")).expect("people were told");
+    let paths = files.map(|file| file.expect("a file").path());
+    let notices: Vec<String> = paths
+        .filter(|path| path.extension().is_some_and(|it| it == "json"))
+        .map(|path| fs::read_to_string(path).expect("it is readable"))
+        .collect();
+    let [notice] = &notices[..] else { panic!("once: {notices:?}") };
+    assert!(notice.contains("delivery-unauthorised") && notice.contains("weir partner check"), "{notice}");
+    scene.ends_well(gateway);
+}
+
+#[test]
 fn a_token_server_that_is_down_is_no_partner_that_is() {
     let scene = Scene::start("interaction = \"transaction\"", Some((es384(), 300)));
     let nobody = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");

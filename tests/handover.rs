@@ -205,6 +205,22 @@ impl Partner<'_> {
         self.post(response_with_task(&response, (task, &self.task(task, members).to_string())))
     }
 
+    fn respond_without_time(&self, (bundle, task): (&str, &str), members: &Value) -> Answer {
+        let response = Response {
+            id: Uuid::new_v4(),
+            timestamp: OffsetDateTime::now_utc(),
+            answers: bundle,
+            code: ResponseCode::Ok,
+            event: "servicerequest-response",
+            receiver: self.ods,
+            sender: "DEMOP",
+        };
+        let body = response_with_task(&response, (task, &self.task(task, members).to_string()));
+        let mut body: Value = serde_json::from_str(&body).expect("it is JSON");
+        body.as_object_mut().and_then(|body| body.remove("timestamp")).expect("it says when it was written");
+        self.post(body.to_string())
+    }
+
     fn post(&self, body: String) -> Answer {
         let request = Request::post("/FHIR/R4/$process-message")
             .header("content-type", "application/fhir+json; version=1.4.0")
@@ -599,7 +615,7 @@ fn a_rejected_handover_waits_anew_when_the_message_is_sent_again() {
     // What was written before the rejection says nothing of the new attempt.
     let (partner, long_ago) = (trust(bench), OffsetDateTime::now_utc() - Duration::hours(1));
     let stale = |members: &Value| partner.respond_at(long_ago, (bundle, task), ResponseCode::Ok, members);
-    assert_eq!(stale(&rejected()).status, 200);
+    assert_eq!(told(&stale(&rejected())), is(409, "conflict"), "people are told all the same");
     assert_eq!(told(&stale(&accepted("Crisis Team North"))), is(409, "conflict"), "the rejection came after it");
     assert_eq!(state(bench, id), "waiting");
 
@@ -634,6 +650,7 @@ fn a_rejected_handover_waits_anew_when_the_message_is_sent_again() {
     assert!(ids.map(|it| it["id"].clone()).all(|it| it == bundle.as_str()), "it is the same message");
     let mut told = kinds(&bench.site);
     told.sort();
+    told.dedup();
     assert_eq!(told, ["handover-conflict", "handover-rejected"], "of what the sender asked for nobody is told");
     ends_well(delivered);
 }
@@ -664,6 +681,64 @@ fn the_same_update_of_a_task_is_news_after_the_message_was_sent_again() {
     let shown = show(bench, id);
     let because: Vec<_> = shown["history"].as_array().expect("a history").iter().map(|it| &it["because"]).collect();
     assert_eq!(because[1..], expected);
+    ends_well(delivered);
+}
+
+#[test]
+fn an_update_that_is_replayed_after_another_is_kept_once() {
+    let delivered = deliver(site(HOUR, HOUR));
+    let Delivered { bench, id, task, .. } = &delivered;
+    let partner = trust(bench);
+    assert_eq!(partner.put(task, &rejected()).status, 200);
+    assert_eq!(partner.put(task, &accepted("Crisis Team North")).status, 200);
+    for _ in 0..3 {
+        assert_eq!(told(&partner.put(task, &rejected())), is(409, "conflict"));
+    }
+    for _ in 0..2 {
+        assert_eq!(partner.put(task, &accepted("Crisis Team North")).status, 200);
+        assert_eq!(told(&partner.put(task, &rejected())), is(409, "conflict"));
+    }
+    let answers = bench.get(&format!("/messages/{id}"), &[]).json()["answers"].clone();
+    let did: Vec<_> = answers.as_array().expect("answers").iter().map(|answer| answer["handover"].clone()).collect();
+    assert_eq!(did, ["rejected".into(), "accepted".into(), "conflict".into(), Value::Null]);
+    wait_for("people to be told", || kinds(&bench.site).contains(&"handover-conflict".to_owned()));
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    assert_eq!(kinds(&bench.site).iter().filter(|kind| *kind == "handover-conflict").count(), 1, "once");
+    ends_well(delivered);
+}
+
+#[test]
+fn which_word_came_later_no_mix_of_clocks_decides() {
+    let delivered = deliver(site(HOUR, HOUR));
+    let Delivered { bench, id, bundle, task, .. } = &delivered;
+    let (partner, north) = (trust(bench), accepted("Crisis Team North"));
+    let (now, slow) = (OffsetDateTime::now_utc(), OffsetDateTime::now_utc() - Duration::seconds(90));
+    assert_eq!(partner.put(task, &rejected()).status, 200);
+    let taken = partner.respond_at(slow, (bundle, task), ResponseCode::Ok, &north);
+    assert_eq!(taken.status, 200, "an update says not when it was written: {}", taken.json());
+    assert_eq!(state(bench, id), "accepted");
+
+    let (second, bundle, task) = one_more(bench, 1);
+    assert_eq!(partner.respond((&bundle, &task), ResponseCode::Ok, &rejected()).status, 200);
+    let taken = partner.respond_without_time((&bundle, &task), &north);
+    assert_eq!(taken.status, 200, "nor does a message without a time: {}", taken.json());
+    assert_eq!(state(bench, &second), "accepted");
+
+    let (third, bundle, task) = one_more(bench, 2);
+    let ahead = now + Duration::hours(1);
+    assert_eq!(partner.respond_at(ahead, (&bundle, &task), ResponseCode::Ok, &rejected()).status, 200);
+    let taken = partner.respond((&bundle, &task), ResponseCode::Ok, &north);
+    assert_eq!(taken.status, 200, "a clock that was ahead outdoes nobody: {}", taken.json());
+    assert_eq!(state(bench, &third), "accepted");
+
+    // Whoever was reached was, whichever word of it comes first.
+    let reached = json!({
+        "status": "in-progress",
+        "owner": north["owner"],
+        "executionPeriod": { "start": instant(OffsetDateTime::now_utc()) },
+    });
+    assert_eq!(partner.respond_at(slow, (&bundle, &task), ResponseCode::Ok, &reached).status, 200);
+    assert_eq!(state(bench, &third), "contacted");
     ends_well(delivered);
 }
 
@@ -699,7 +774,7 @@ fn a_later_word_of_the_team_takes_what_it_rejected_and_people_are_told() {
     ends_well(delivered);
 }
 
-/// The names of Tasks are kept since version 17 of the database: here is one of before.
+/// The names of Tasks are all read since version 19 of the database: here is one of before.
 #[test]
 fn a_message_of_before_the_names_of_tasks_were_kept_is_found_by_its_task() {
     let Delivered { bench, trust: partner, id, task, .. } = deliver(site(HOUR, HOUR));
@@ -707,7 +782,7 @@ fn a_message_of_before_the_names_of_tasks_were_kept_is_found_by_its_task() {
     let database = Connection::open(site.path("gateway/data/weir.sqlite3")).expect("there is a database");
     let forgotten = database.execute("DELETE FROM names WHERE name GLOB 'task/*'", []).expect("it can be changed");
     assert_eq!(forgotten, 1);
-    database.pragma_update(None, "user_version", 16).expect("it can be changed");
+    database.pragma_update(None, "user_version", 18).expect("it can be changed");
     drop(database);
     let delivered = Delivered { bench: Bench::of(site), trust: partner, id, bundle: String::new(), task };
     let Delivered { bench, id, task, .. } = &delivered;

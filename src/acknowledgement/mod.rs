@@ -116,6 +116,19 @@ impl RetryReason {
             | RetryReason::Mailboxes(_) => false,
         }
     }
+
+    /// Whether we are not let in there, which does not pass by itself.
+    pub fn is_unauthorised(self) -> bool {
+        match self {
+            // MESH alone is tried again after these: its own answers say nothing more of them.
+            RetryReason::Status(401 | 403) | RetryReason::Said { status: 401, .. } | RetryReason::Unauthorised => true,
+            RetryReason::Said { fault, .. } => fault.meaning == Meaning::Unauthorised,
+            RetryReason::Status(_)
+            | RetryReason::TransientError
+            | RetryReason::Uncorrelated
+            | RetryReason::Mailboxes(_) => false,
+        }
+    }
 }
 
 /// The most levels and values of an answer.
@@ -221,7 +234,9 @@ pub fn judge(reply: &Reply, message: MessageId, names: &[String]) -> Verdict {
     }
     let fault = parsed(reply).and_then(|document| meaning(&outcome_codes(&document)));
     match (fault, status) {
-        (Some(fault), _) if fault.meaning == Meaning::Again => again(reply, RetryReason::Said { status, fault }),
+        (Some(fault), _) if matches!(fault.meaning, Meaning::Again | Meaning::Unauthorised) => {
+            again(reply, RetryReason::Said { status, fault })
+        }
         (None, 401) => again(reply, RetryReason::Unauthorised),
         (_, 409) => judge_conflict(reply, message),
         (None, 408 | 425 | 429 | 500..) => again(reply, RetryReason::Status(status)),
@@ -531,6 +546,8 @@ mod tests {
                 _ => refusal(status, &["processing"], &[code]),
             };
             assert_eq!(verdict, expected, "{status} {code}");
+            let is_out = matches!(verdict, Verdict::Retry { reason, .. } if reason.is_unauthorised());
+            assert_eq!(is_out, status == 401, "{status} {code}");
             let duplicate = judged(status, Some(OURS), &body("duplicate"));
             let is_taken = duplicate == Verdict::Acknowledged { duplicate: true };
             assert_eq!(is_taken, status == 409, "{status} {code}");
@@ -551,6 +568,8 @@ mod tests {
         let words = "the partner answers 400 for now: there were too many requests in this time; the API in between finds \
                      fault with what we sent";
         assert_eq!((reason.to_string(), reason.concerns_the_message()), (words.to_owned(), false));
+        let out = judged(403, Some(OURS), &body("REC_UNAUTHORIZED"));
+        assert!(matches!(out, Verdict::Retry { reason, .. } if reason.is_unauthorised()), "{out:?}");
         let refused = judged(500, Some(OURS), &body("REC_UNPROCESSABLE_ENTITY"));
         assert_eq!(refused, refusal(500, &["processing"], &["REC_UNPROCESSABLE_ENTITY"]));
         let early = judged(425, Some(OURS), &body("REC_TOO_EARLY"));
@@ -566,6 +585,7 @@ mod tests {
             assert_eq!(judged(status, None, "<html>"), refusal(status, &[], &[]), "{status}");
         }
         assert_eq!(judged(401, None, "<html>"), retry(RetryReason::Unauthorised), "it says nothing of the message");
+        assert!(RetryReason::Unauthorised.is_unauthorised() && !RetryReason::Status(503).is_unauthorised());
         let fatal = outcome(ErrorCode::UnprocessableEntity, Issue::error(IssueType::Processing, "Peter Chalmers"));
         assert_eq!(judged(422, Some(OURS), &fatal), refusal(422, &["processing"], &["REC_UNPROCESSABLE_ENTITY"]));
     }

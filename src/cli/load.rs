@@ -76,7 +76,7 @@ async fn submit_all(arguments: &Arguments, endpoint: &Endpoint, record: &Bytes) 
     }
     let mut sent = Vec::with_capacity(arguments.messages);
     while let Some(done) = workers.join_next().await {
-        sent.extend(done??);
+        sent.extend(done.map_err(|_| anyhow::anyhow!("a worker ended abnormally"))??);
     }
     Ok(sent)
 }

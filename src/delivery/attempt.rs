@@ -110,6 +110,14 @@ impl AttemptError {
         }
     }
 
+    /// Whether whoever gives tokens does not let us in, which does not pass by itself.
+    pub fn is_unauthorised(&self) -> bool {
+        match self {
+            AttemptError::Token(TokenError::Denied { status, denial, .. }) => denial.is_some() || *status == 401,
+            _ => false,
+        }
+    }
+
     /// How long whoever gives no token asks us to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

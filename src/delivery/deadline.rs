@@ -3,7 +3,8 @@
 //! Beside the lane's clock, which says when the next attempt is made, runs the clock of the clinical priority, which says
 //! by when the recipient is to have the message. After half of the time it is moved to the partner's next route; if
 //! there are several, they take turns until three quarters of it have passed. Then people are told, and once more when
-//! the time is over. A message that is refused or dead is told of at once, deadline or not. Functions of their
+//! the time is over. A message that is refused or dead is told of at once, deadline or not; so is, once, one whose
+//! partner does not let us in: whoever made the attempt tells that, and the clock runs on. Functions of their
 //! arguments: who has the clock asks, and stores what was done with its audit event.
 
 use std::time::Duration;
@@ -21,6 +22,8 @@ coded! {
         DeadlineMissed = "deadline-missed",
         /// It has not arrived, and the clock was set back since it was accepted: when its deadline is over is not known.
         DeadlineUnknown = "deadline-unknown",
+        /// Its partner does not let us in, so that every attempt fails.
+        Unauthorised = "unauthorised",
         /// Its partner refused it.
         Refused = "refused",
         /// No further attempt is made until a person decides.

@@ -30,6 +30,8 @@ impl By {
 pub enum Meaning {
     /// It is to be sent again, with the same ids.
     Again,
+    /// The same; but as long as nobody lets us in there, that is of no use: a person has to look.
+    Unauthorised,
     /// It will not be taken as it is: a person has to look.
     Refused,
     /// The partner has it already if the issue is `duplicate`; refused otherwise.
@@ -50,7 +52,7 @@ pub struct Fault {
 /// The codes without their prefix.
 const CODES: [(&str, Meaning, &str); 15] = [
     ("BAD_REQUEST", Meaning::Refused, "the message or its headers are not as they should be"),
-    ("UNAUTHORIZED", Meaning::Again, "we are not known there, or our token or certificate is not accepted"),
+    ("UNAUTHORIZED", Meaning::Unauthorised, "we are not known there, or our token or certificate is not accepted"),
     ("FORBIDDEN", Meaning::Refused, "we may not do this there"),
     ("NOT_FOUND", Meaning::Refused, "the service or what the message names is not there"),
     ("METHOD_NOT_ALLOWED", Meaning::Refused, "the endpoint does not take messages in this way"),
@@ -80,9 +82,10 @@ pub fn fault(code: &str) -> Option<Fault> {
 pub fn meaning(codes: &OutcomeCodes) -> Option<Fault> {
     let mut known: Vec<Fault> = codes.details.iter().filter_map(|code| fault(code)).collect();
     known.sort_by_key(|fault| match fault.meaning {
-        Meaning::Again => 0,
-        Meaning::Conflict => 1,
-        Meaning::Refused => 2,
+        Meaning::Unauthorised => 0,
+        Meaning::Again => 1,
+        Meaning::Conflict => 2,
+        Meaning::Refused => 3,
     });
     known.first().copied()
 }
@@ -144,7 +147,8 @@ mod tests {
         for (status, code) in SPECIFIED {
             let fault = fault(code).unwrap_or_else(|| panic!("{code} is known"));
             let meaning = match status {
-                401 | 408 | 425 | 429 | 500 | 503 => Meaning::Again,
+                401 => Meaning::Unauthorised,
+                408 | 425 | 429 | 500 | 503 => Meaning::Again,
                 409 => Meaning::Conflict,
                 _ => Meaning::Refused,
             };
@@ -174,6 +178,7 @@ mod tests {
         let meant = |details: &[&str]| meaning(&codes(details)).map(|fault| fault.meaning);
         assert_eq!(meant(&["REC_BAD_REQUEST", "PROXY_SERVER_ERROR"]), Some(Meaning::Again));
         assert_eq!(meant(&["REC_BAD_REQUEST", "REC_CONFLICT"]), Some(Meaning::Conflict));
+        assert_eq!(meant(&["PROXY_UNAVAILABLE", "SEND_UNAUTHORIZED"]), Some(Meaning::Unauthorised));
         assert_eq!(meant(&["unknown"]), None);
         let words = "it is out of service for now; the API in between the parties is at fault, or its directory";
         assert_eq!(explained(&codes(&["PROXY_UNAVAILABLE"])), words);

@@ -7,7 +7,7 @@
 //!
 //! The rules: an acceptance names who takes it, else it is none. What was taken is not given back by a message: a rejection after an
 //! acceptance changes nothing, is kept, and people are told. What was rejected may be accepted, by a later word of the team or after the
-//! sender sent the message again, by which it waits anew; an answer that is older than the rejection changes nothing. Whoever took it
+//! sender sent the message again, by which it waits anew; an answer that is older than the rejection changes nothing, and people are told. Whoever took it
 //! may name another person or team of theirs, and a time of first contact that is earlier, never a later one. The sender is
 //! responsible until the receiving team accepts, and after it rejects.
 
@@ -166,7 +166,7 @@ pub fn decide(before: &Handover, (said, is_overtaken): (&Said, bool), owner: Opt
     let steps = |steps: Vec<Handover>| Decided::Steps(steps);
     match said.takes {
         None => steps(vec![]),
-        Some(false) if state.is_open() && is_overtaken => steps(vec![]),
+        Some(false) if state.is_open() && is_overtaken => Decided::Conflict,
         Some(false) if state.is_open() => {
             let tell = Some(HandoverTell::with_rejection(before.tell));
             steps(vec![Handover { alert_at: None, tell, ..step(before, HandoverState::Rejected, now) }])
@@ -219,6 +219,12 @@ fn contacted(before: &Handover, said: &Said, now: Instant) -> Option<Handover> {
     let is_news = before.state != HandoverState::Contacted;
     let reached = step(before, HandoverState::Contacted, now);
     is_news.then_some(Handover { contacted_at: Some(at), alert_at: None, ..reached })
+}
+
+/// The person was reached, by an answer that says when: so it is, also if another answer came after it.
+pub fn reached(before: &Handover, said: &Said, now: Instant) -> Option<Handover> {
+    let says_when = said.takes == Some(true) && said.contacted_at.is_some();
+    says_when.then(|| contacted(before, said, now)).flatten()
 }
 
 /// Another person or team of the same partner holds it, or the person is reached earlier than was said.
@@ -427,7 +433,7 @@ mod tests {
         assert_eq!((again.state, again.since, again.opened_at), (HandoverState::Waiting, minute(10), minute(10)));
         assert_eq!((again.near_at, again.due_at, again.alert_at), (minute(16), minute(18), Some(minute(16))));
         let stale = decide(&again, (&rejects(), true), None, minute(11));
-        assert_eq!(stale, Decided::Steps(vec![]), "a rejection of before");
+        assert_eq!(stale, Decided::Conflict, "a rejection of before: people are told, should it be one of now");
         let stale = decide(&again, (&takes("North"), true), None, minute(11));
         assert_eq!(stale, Decided::Conflict, "an acceptance of before the rejection");
         let taken = one(decide(&again, (&takes("North"), false), None, minute(11)));

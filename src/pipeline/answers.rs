@@ -5,7 +5,7 @@
 //! [`Taken::Settled`] and [`Taken::Repeated`] are said when nothing more is to be kept of it, so that it may be
 //! acknowledged; correlation is by id alone: an answer by the id that it names in its MessageHeader, of a message that we
 //! sent to exactly the party that answers; a report by the id that MESH gave the message, else by ours. An answer counts once. One that
-//! was written before another that counted is kept, and changes nothing.
+//! was written before another that counted is kept, and changes nothing but that it may say when the person was reached.
 
 use std::fmt;
 
@@ -22,6 +22,7 @@ use crate::fhir::handover::{self, Said};
 use crate::fhir::message::{Message, TASK};
 use crate::fhir::response::{self, Decision, KNOWN_REASONS};
 use crate::fhir::{Document, Instant, Limits, latest_instant};
+use crate::handover::SLACK;
 use crate::identity::digest::sha_256;
 use crate::identity::{MessageId, PartyId};
 use crate::storage::{self, AnswerRecord, Content, Kept, MessageRecord, NewAnswer, Says, State, Transition};
@@ -198,8 +199,7 @@ impl<'a> Incoming<'a> {
             id: message.id().to_ascii_lowercase(),
             names,
             digest: sha_256(answer.source().as_bytes()),
-            // One that lies ahead would outdo every later one.
-            written_at: message.timestamp().and_then(|text| latest_instant(&text)).map(|at| at.min(now)),
+            written_at: message.timestamp().and_then(|text| latest_instant(&text)),
             says: says(&late, message.response_code()?.code()),
             said: decided(&late, handover::said(answer, now)),
             is_update: false,
@@ -230,7 +230,7 @@ impl<'a> Incoming<'a> {
             id: name.to_string(),
             names: format!("{TASK}{id}"),
             digest,
-            written_at: Some(now),
+            written_at: None,
             says: says(&late, status),
             said: decided(&late, said),
             is_update: true,
@@ -341,23 +341,37 @@ async fn find<'g>(
     Ok(lane.map(|lane| (record.clone(), &**lane)).ok_or((Some(record.id), NotOurs::Unknown)))
 }
 
-/// Whether an update of a Task that is known says something new: another one came after it, or the message was sent again.
-async fn is_news(
-    gateway: &Gateway,
-    message: MessageId,
-    (known, id): (&[AnswerRecord], &str),
-) -> Result<bool, storage::Error> {
-    let Some(place) = known.iter().rposition(|known| known.id == id) else { return Ok(false) };
-    if place + 1 < known.len() {
-        return Ok(true);
+/// The known answer that `incoming` says again: the one of its name. An update of a Task has none of its own: it repeats the last answer,
+/// or one that contradicted the handover and came after all that moved it.
+fn repeated<'k>(known: &'k [AnswerRecord], incoming: &Incoming<'_>) -> Option<&'k AnswerRecord> {
+    if !incoming.is_update {
+        return known.iter().find(|known| known.id == incoming.id && known.sender == *incoming.sender);
     }
+    let did = |known: &AnswerRecord| known.says.handover.clone().unwrap_or_default();
+    let moved = |known: &AnswerRecord| !matches!(&*did(known), "" | "conflict" | "unnamed");
+    let since = known.iter().rposition(moved).map_or(0, |moved| moved + 1);
+    let contradictions = known[since..].iter().filter(|known| did(known) == "conflict");
+    let is_same = |known: &&AnswerRecord| known.sender == *incoming.sender && known.digest == incoming.digest;
+    known.last().into_iter().chain(contradictions).find(is_same)
+}
+
+/// Whether the message was sent again after `answer`: the same update of a Task then says something new.
+async fn is_sent_again(gateway: &Gateway, message: MessageId, answer: &AnswerRecord) -> Result<bool, storage::Error> {
     let handover = gateway.store().handover(message).await?;
-    Ok(handover.is_some_and(|it| it.handover.opened_at > known[place].received_at))
+    Ok(handover.is_some_and(|it| it.handover.opened_at > answer.received_at))
 }
 
 /// The id of an update that came before, as the next answer.
 fn renewed(id: &str, answers: usize) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{id} {answers}").as_bytes()).to_string()
+}
+
+/// Whether a known answer was written after one of `written_at`, both by the partner's clock. Where one of them has no word on that, as an
+/// update of a Task has none, or the known one lies ahead, by a clock that was wrong, they count as they came: then it is the earlier one.
+fn is_later(known: &AnswerRecord, written_at: Option<Instant>, now: Instant) -> bool {
+    // Earlier versions kept of an update when it came.
+    let said = known.written_at.filter(|at| *at != known.received_at && *at <= now + SLACK);
+    said.zip(written_at).is_some_and(|(known, new)| known > new)
 }
 
 /// Keeps the answer, with what it changes.
@@ -368,26 +382,26 @@ async fn keep(
     record: MessageRecord,
 ) -> Result<Taken, storage::Error> {
     let known = gateway.store().answers_of(record.id).await?;
-    let renewed = match incoming.is_update && is_news(gateway, record.id, (&known, &incoming.id)).await? {
-        true => Some(Incoming { id: renewed(&incoming.id, known.len()), ..incoming.clone() }),
-        false => None,
-    };
-    let incoming = renewed.as_ref().unwrap_or(incoming);
-    if let Some(known) = known.iter().find(|known| known.id == incoming.id && known.sender == *incoming.sender) {
+    if let Some(known) = repeated(&known, incoming)
+        && !(incoming.is_update && is_sent_again(gateway, record.id, known).await?)
+    {
         return Ok(match known.says.handover.as_deref() {
             _ if known.digest != incoming.digest => Taken::Conflict,
             Some("conflict") => Taken::Contradicts,
             _ => Taken::Repeated,
         });
     }
+    let came_before = incoming.is_update && known.iter().any(|known| known.id == incoming.id);
+    let renewed = came_before.then(|| Incoming { id: renewed(&incoming.id, known.len()), ..incoming.clone() });
+    let incoming = renewed.as_ref().unwrap_or(incoming);
     if record.state == State::InFlight && incoming.late == Late::Again {
         return Ok(Taken::Later);
     }
     let terms = Terms::of(gateway.store(), record.id).await?;
     let patient = terms.as_ref().and_then(|terms| terms.subject.as_ref());
-    let is_latest = known.iter().all(|known: &AnswerRecord| known.written_at <= incoming.written_at);
-    let is_overtaken =
-        known.iter().any(|known| known.says.verdict == REJECTED && known.written_at > incoming.written_at);
+    let later = |known: &AnswerRecord| is_later(known, incoming.written_at, incoming.now);
+    let is_latest = !known.iter().any(later);
+    let is_overtaken = known.iter().any(|known| known.says.verdict == REJECTED && later(known));
     let answering = Answering { is_latest, is_overtaken, ..incoming.answering() };
     let handover = handovers::answered(gateway, (&record, patient), answering).await?;
     let contradicts = handover.did == Some("conflict");
@@ -580,5 +594,41 @@ async fn store(
         }
         Err(storage::Error::Stale { .. }) => Ok(Taken::Later),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::Duration as Span;
+    use time::macros::datetime;
+
+    const NOON: Instant = datetime!(2026-01-01 12:00 UTC);
+
+    fn known(received_at: Instant, written_at: Option<Instant>) -> AnswerRecord {
+        AnswerRecord {
+            sender: "RXT01".parse().expect("an ODS code"),
+            id: String::new(),
+            slot: "6f9619ff-8b86-5011-b42d-00cf4fc964ff".parse().expect("a UUID"),
+            digest: [0; 32],
+            received_at,
+            written_at,
+            says: Says::default(),
+        }
+    }
+
+    #[test]
+    fn times_are_compared_where_the_partners_clock_gives_both() {
+        let minute = |minutes| NOON + Span::minutes(minutes);
+        let written = |at| known(minute(1), Some(at));
+        assert!(is_later(&written(NOON), Some(minute(-1)), minute(2)));
+        assert!(!is_later(&written(NOON), Some(NOON), minute(2)));
+        assert!(!is_later(&written(NOON), Some(minute(1)), minute(2)));
+        assert!(is_later(&written(minute(3)), Some(minute(2)), minute(2)), "a clock that is a little ahead");
+        assert!(!is_later(&written(minute(4)), Some(minute(2)), minute(2)), "one that is far ahead says nothing");
+        assert!(!is_later(&written(NOON), None, minute(2)), "the order of arrival counts");
+        assert!(!is_later(&known(NOON, None), Some(minute(-1)), minute(2)), "as after an update of a Task");
+        assert!(!is_later(&known(NOON, Some(NOON)), Some(minute(-1)), minute(2)), "also one that is kept from before");
+        assert!(!is_later(&known(NOON, Some(NOON)), Some(minute(-20)), minute(-19)), "or after our clock was set back");
     }
 }

@@ -104,14 +104,19 @@ pub(super) async fn answered(gateway: &Gateway, of: Of<'_>, answer: Answering<'_
         true => Decided::Conflict,
         false => handover::decide(&before, (answer.said, answer.is_overtaken), owner.as_ref(), answer.now),
     };
+    // Who holds it, the answer says that was written last, in whatever order they come; that the person was reached, each may say.
+    let decided = match decided {
+        Decided::Steps(_) if was_taken && !answer.is_latest => {
+            Decided::Steps(handover::reached(&before, answer.said, answer.now).into_iter().collect())
+        }
+        decided => decided,
+    };
     match decided {
         Decided::Unnamed => outcome.did = Some("unnamed"),
         Decided::Conflict => {
             outcome.did = Some("conflict");
             outcome.steps.push(contradiction(gateway, of, &before, answer));
         }
-        // Who holds it, the answer says that was written last, in whatever order they come.
-        Decided::Steps(_) if was_taken && !answer.is_latest => {}
         Decided::Steps(steps) => {
             let mut from = before;
             for after in steps {

@@ -1,5 +1,6 @@
 //! Looks after messages whose deadline nears, and those that ended badly: moves them to the partner's next route, and
-//! tells people along the agreement's escalation route.
+//! tells people along the agreement's escalation route. Tells them too, once for each message, when its partner does not
+//! let us in.
 //!
 //! Invariant: what is done about a message is one transaction, with its notices and its audit event; the notices are
 //! then delivered as those of incidents are, until they arrive. They hold ids, codes and times, nothing personal. Somebody
@@ -20,7 +21,8 @@ use crate::audit::patient_of;
 use crate::delivery::deadline::{self, Alarm, Trouble};
 use crate::disclosure::{Agreement, Severity};
 use crate::fhir::{self, instant_text};
-use crate::storage::{self, MessageRecord, NewNotice, Raised};
+use crate::identity::MessageId;
+use crate::storage::{self, MessageRecord, NewNotice, Raised, State};
 
 /// How often the store is asked what is due.
 const EVERY: Duration = Duration::from_millis(500);
@@ -65,6 +67,19 @@ async fn raise_due(service: &Service, looks_back: bool) -> Result<bool, storage:
         }
     }
     Ok(all)
+}
+
+/// Tells people that the partner of a message does not let us in, unless they were told. The deadline runs on as it did.
+pub(super) async fn tell_unauthorised(service: &Service, id: MessageId) -> Result<(), storage::Error> {
+    let (store, now) = (service.gateway.store(), clock::now());
+    let Some(record) = store.message(id).await?.filter(|record| record.state == State::Queued) else { return Ok(()) };
+    let known = store.notices_of(id).await?;
+    let mut notices = notices(service, &record, Trouble::Unauthorised, now).into_iter();
+    if notices.any(|notice| known.iter().any(|known| known.notice.id == notice.id)) {
+        return Ok(());
+    }
+    let alarm = Alarm { route: None, tell: Some(Trouble::Unauthorised), next: record.handling.alert_at };
+    raise(service, &record, alarm, now).await.map(drop)
 }
 
 /// Does what is to be done about one message. Whether it was: not when it moved on meanwhile.
@@ -114,7 +129,11 @@ fn note(record: &MessageRecord, alarm: Alarm) -> String {
 
 /// The notices of a trouble with a message's delivery: ids, codes and times.
 fn notices(service: &Service, record: &MessageRecord, trouble: Trouble, now: fhir::Instant) -> Vec<NewNotice> {
-    let alarm = record.id.part(&format!("alarm {trouble} {}", record.attempts));
+    let alarm = record.id.part(&match trouble {
+        Trouble::Unauthorised => format!("alarm {trouble}"),
+        // A message may be refused, acknowledged and refused again without an attempt in between.
+        _ => format!("alarm {trouble} {}", instant_text(now)),
+    });
     let stages = service.gateway.stages();
     let agreement = stages.agreements.version(&record.agreement, None, record.accepted_at).map(|it| &**it);
     let telling = Telling {
@@ -138,7 +157,7 @@ fn notices(service: &Service, record: &MessageRecord, trouble: Trouble, now: fhi
         "attempts": record.attempts,
         "route": record.route,
         "text": text(trouble),
-        "hint": "tell the recipient's team by another way; `weir messages show` with the message's id says what was tried",
+        "hint": hint(trouble),
     });
     telling.along(agreement, &more)
 }
@@ -150,8 +169,21 @@ fn text(trouble: Trouble) -> &'static str {
         Trouble::DeadlineUnknown => {
             "A message has not arrived, and the clock was set back since it was accepted: its deadline may be over."
         }
+        Trouble::Unauthorised => {
+            "A message waits, for its recipient's system does not take our certificate or token: no attempt succeeds until it does."
+        }
         Trouble::Refused => "A message was refused by its recipient.",
         Trouble::Dead => "A message is dead: no further attempt is made until a person decides.",
+    }
+}
+
+fn hint(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::Unauthorised => {
+            "ask the partner what it wants, and correct our certificate or token; `weir partner check` with its ODS code tries them. \
+             Until then tell the recipient's team by another way"
+        }
+        _ => "tell the recipient's team by another way; `weir messages show` with the message's id says what was tried",
     }
 }
 

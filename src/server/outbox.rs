@@ -9,7 +9,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tracing::error;
 
-use super::{Service, clock};
+use super::{Service, alarms, clock};
 use crate::delivery::{Health, Lane, Ticket};
 use crate::identity::MessageId;
 use crate::pipeline;
@@ -147,6 +147,11 @@ async fn attempt(service: Arc<Service>, lane: Arc<Lane>, due: MessageRecord) -> 
         return Ok(forwarded.health);
     }
     service.metrics.attempted(lane.party().as_str(), forwarded.state.code());
+    if forwarded.is_unauthorised
+        && let Err(error) = alarms::tell_unauthorised(&service, id).await
+    {
+        error!(message_id = %id, %error, "that the partner does not let us in could not be told; the next attempt tells it");
+    }
     if forwarded.state == State::Acknowledged {
         service.metrics.acknowledged(Duration::try_from(clock::now() - accepted_at).unwrap_or_default());
     }

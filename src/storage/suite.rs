@@ -581,6 +581,15 @@ pub(crate) async fn a_message_is_looked_at_when_its_time_has_come(store: Arc<dyn
     store.transition(step(id, State::Queued, State::InFlight)).await.expect("it is sent");
     store.transition(step(id, State::InFlight, State::Acknowledged)).await.expect("it arrives");
     assert_eq!(alert_at().await, None);
+
+    // One that had arrived and is sent again has its whole time anew, however often.
+    for again in [NOON + Duration::minutes(20), NOON + Duration::minutes(40)] {
+        let resend = Transition { at: again, ..step(id, State::Acknowledged, State::Queued) };
+        store.transition(resend).await.expect("it is sent again");
+        let whole = late - message(1).accepted_at;
+        assert_eq!(alert_at().await, Some(again + whole), "its deadline is over, and nobody missed it");
+        store.transition(step(id, State::Queued, State::Acknowledged)).await.expect("it arrives");
+    }
     assert_eq!(store.bring_back(&trust, 0).await, Ok(0), "what does not wait stays");
 }
 

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use hyper::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc};
@@ -121,7 +121,7 @@ impl Run<'_> {
                  same command goes on from there"
             )));
         }
-        reading.await.context("reading the file ended abnormally")?;
+        reading.await.map_err(|_| anyhow!("reading the file ended abnormally"))?;
         Ok(tally)
     }
 }

@@ -23,6 +23,7 @@ use std::time::Duration;
 use rustix::fs::{CWD, OFlags};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -179,6 +180,12 @@ fn hash_of(name: &str) -> String {
     hex(&sha_256(name.as_bytes()))[..16].to_owned()
 }
 
+/// What is told of work that ended abnormally: never the message of a panic, which may quote a record.
+fn abnormal(error: JoinError) -> io::Error {
+    error!(place = "folders", is_panic = error.is_panic(), "work on a folder ended abnormally");
+    io::Error::other("the gateway failed while it took the file")
+}
+
 /// Takes every file that has settled, by name. One that cannot be taken stops no other.
 async fn look(
     service: &Arc<Service>,
@@ -187,7 +194,7 @@ async fn look(
     stopped: &watch::Receiver<bool>,
 ) -> Result<(), Unfinished> {
     let path = folder.path.clone();
-    let (files, left) = tokio::task::spawn_blocking(move || files(&path)).await.map_err(io::Error::other)??;
+    let (files, left) = tokio::task::spawn_blocking(move || files(&path)).await.map_err(abnormal)??;
     if left > *unnamed {
         warn!(folder = %folder.path.display(), files = left, "files with names that are not UTF-8 are left alone; rename them");
     }
@@ -205,7 +212,7 @@ async fn look(
         let stopped = stopped.clone();
         // In a task of its own: what fails in it stops no other file.
         let taken = tokio::spawn(async move { taking.take(&stopped).await }).await;
-        match taken.unwrap_or_else(|error| Err(io::Error::other(error).into())) {
+        match taken.unwrap_or_else(|error| Err(abnormal(error).into())) {
             Ok(()) => {
                 seen.remove(&name);
             }
@@ -269,7 +276,7 @@ impl Taking {
             let digest = sha_256_of(&file)?;
             file.rewind().map(|()| (hex(&digest), file))
         };
-        let (digest, file) = tokio::task::spawn_blocking(hashing).await.map_err(io::Error::other)??;
+        let (digest, file) = tokio::task::spawn_blocking(hashing).await.map_err(abnormal)??;
         // Under a hidden name until it is whole.
         let scratch = self.folder.path.join(format!(".{}.report", &digest[..16]));
         let mut report = anew(&scratch)?;
@@ -290,7 +297,7 @@ impl Taking {
             }
             report.write_all(format!("{line}\n").as_bytes())?;
         }
-        reading.await.map_err(io::Error::other)?;
+        reading.await.map_err(abnormal)?;
         report.sync_all()?;
         // One that was written to meanwhile is taken again when it has settled again.
         if state_of(&fs::symlink_metadata(&path)?)? != self.state {
@@ -363,10 +370,7 @@ impl Taking {
             let service = self.service.clone();
             // In a task of its own, as a request's: a stop does not leave a message half-way.
             let taking = async move { take(&service, submission, std::time::Instant::now()).await };
-            let taken = tokio::spawn(taking).await.map_err(|error| {
-                error!(%error, "the gateway failed while it took a file of a folder");
-                io::Error::other("the gateway failed while it took a record")
-            })?;
+            let taken = tokio::spawn(taking).await.map_err(abnormal)?;
             taken.map(|queued| {
                 let outcome = if queued.is_repeat() { "repeated" } else { "accepted" };
                 json!({ "outcome": outcome, "message": queued.message().to_string() })
@@ -479,5 +483,14 @@ mod tests {
     fn a_file_is_tried_again_ever_more_rarely() {
         let pauses = [1, 2, 3, 7, 8, 40].map(|failures| pause_after(failures, LONGEST_LEFT).as_secs());
         assert_eq!(pauses, [5, 10, 20, 320, 600, 600]);
+    }
+
+    /// The message of a panic may quote a record, and why a file was not taken stands in `/readyz`.
+    #[tokio::test]
+    async fn why_work_panicked_is_not_told() {
+        let error = tokio::spawn(async { panic!("Peter Chalmers") }).await.expect_err("it panics");
+        let why = Unfinished::from(abnormal(error));
+        assert_eq!(why.to_string(), "the gateway failed while it took the file");
+        assert!(!format!("{why:?}").contains("Chalmers"), "{why:?}");
     }
 }

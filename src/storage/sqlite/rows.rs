@@ -160,7 +160,7 @@ fn count_waiting(connection: &Connection, id: MessageId, waits: bool) -> Result<
 }
 
 /// Moves one message on, with its event. One that ends well needs nobody's look any more, one that ends badly needs it at once, and one
-/// that is taken up again does when its deadline comes.
+/// that is taken up again does when its deadline comes; if it had arrived, that was kept, and it has its whole time anew.
 pub(super) fn transition(connection: &Connection, step: &Transition) -> Result<(), Error> {
     move_on(connection, step)?;
     if let Some(id) = &step.carried_as {
@@ -174,7 +174,8 @@ fn move_on(connection: &Connection, step: &Transition) -> Result<(), Error> {
     let sql = "UPDATE messages SET state = ?1, updated_at = ?2, attempts = ?3, next_attempt_at = ?4, note = ?5, \
                alert_at = CASE WHEN ?1 IN ('acknowledged', 'cancelled') THEN NULL \
                                WHEN ?1 IN ('refused', 'dead') THEN ?2 \
-                               WHEN ?7 IN ('refused', 'dead', 'acknowledged') THEN deadline_at \
+                               WHEN ?7 = 'acknowledged' THEN ?2 + deadline_at - accepted_at \
+                               WHEN ?7 IN ('refused', 'dead') THEN deadline_at \
                                ELSE alert_at END \
                WHERE id = ?6 AND state = ?7 AND (?8 IS NULL OR route = ?8)";
     let changed = connection.prepare_cached(sql)?.execute(params![
@@ -415,7 +416,7 @@ pub(super) fn accepted_later(connection: &Connection, now: Instant, limit: usize
 pub(super) fn raise(connection: &Connection, raised: &Raised) -> Result<bool, Error> {
     let sql = "UPDATE messages SET alert_at = ?1, route = coalesce(?2, route), note = ?3, \
                next_attempt_at = CASE WHEN ?2 IS NULL THEN next_attempt_at ELSE ?4 END \
-               WHERE id = ?5 AND state = ?6 AND alert_at = ?7";
+               WHERE id = ?5 AND state = ?6 AND alert_at IS ?7";
     let changed = connection.prepare_cached(sql)?.execute(params![
         raised.next.map(millis),
         raised.route,
