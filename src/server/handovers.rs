@@ -65,7 +65,8 @@ async fn raise_due(service: &Service, looks_back: bool) -> Result<(), storage::E
     }
     for record in due {
         if let Some((trouble, after)) = handover::alarm(&record, now) {
-            raise(service, &record, (trouble, after), now).await?;
+            let raised = raise(service, &record, (trouble, after), now).await;
+            store.damage().sift(("handovers", record.message), raised)?;
         }
     }
     Ok(())

@@ -61,7 +61,8 @@ async fn look_after(service: &Service, looks_back: bool) -> Result<(), storage::
     let terms = service.gateway.stages().inbound.as_ref().map(|inbound| inbound.collection.clone()).unwrap_or_default();
     for record in due {
         if let Some(found) = look(&record, &terms, now) {
-            note(service, (&record, &terms), found, now).await?;
+            let noted = note(service, (&record, &terms), found, now).await;
+            store.damage().sift(("inbound", record.id), noted)?;
         }
     }
     Ok(())

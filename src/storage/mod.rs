@@ -12,6 +12,7 @@
 //! Instants are kept to the millisecond.
 
 mod answer;
+mod damage;
 mod envelope;
 pub mod files;
 mod handover;
@@ -35,6 +36,7 @@ use crate::fhir::Instant;
 use crate::identity::{AgreementId, InterfaceName, Malformed, MessageId, PartyId, PrincipalId};
 
 pub use answer::{AnswerRecord, Kept, NewAnswer, Says, answer_slot};
+pub use damage::Damage;
 pub use envelope::{Ended, Envelope, Erasure, MAY_COME_BACK};
 pub use handover::{Handover, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, HandoverTell};
 pub use inbound::{
@@ -631,6 +633,9 @@ pub trait Store: Send + Sync + 'static {
     /// Whether there may be room for one more message: the same answer as [`Store::accept`] would give, unless that changes
     /// meanwhile. Costs nothing while there was room the last time.
     fn room(&self) -> Reply<'_, ()>;
+
+    /// The damaged rows that were met. What asks for many rows leaves them out.
+    fn damage(&self) -> &Damage;
 
     /// What waits, what is left, and whether what is written is kept.
     fn load(&self) -> Reply<'_, Load>;

@@ -235,7 +235,7 @@ pub(crate) async fn a_carrier_names_copies_of_a_message(store: Arc<dyn Store>) {
     assert_eq!(found("none").await, Ok(None), "what was not written is not known");
 }
 
-fn waiting(number: i64) -> Handover {
+pub(crate) fn waiting(number: i64) -> Handover {
     Handover {
         state: HandoverState::Waiting,
         since: NOON,
@@ -250,7 +250,7 @@ fn waiting(number: i64) -> Handover {
     }
 }
 
-fn hand(message: MessageId, before: Option<Handover>, after: Handover) -> HandoverStep {
+pub(crate) fn hand(message: MessageId, before: Option<Handover>, after: Handover) -> HandoverStep {
     let event = event(Some(message), after.state.code());
     let (at, is_step) = (NOON, before.as_ref().is_none_or(|before| before.state != after.state));
     HandoverStep { message, at, before, after, is_step, answer: None, notices: vec![notice(9)], event }
