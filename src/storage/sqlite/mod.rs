@@ -1050,6 +1050,15 @@ mod tests {
         assert_eq!(left.await, Ok((1, 1)));
     }
 
+    /// Whoever asks how the gateway stands walks the contents of no referral.
+    #[tokio::test]
+    async fn referrals_that_wait_are_counted_from_an_index_alone() {
+        let site = Site::new();
+        let store = site.open().expect("it opens");
+        let plan = store.read(|connection| plan(connection, inbound::COUNTS)).await.expect("it is planned");
+        assert!(plan.contains("USING COVERING INDEX inbound_counts") && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
+
     #[tokio::test]
     async fn a_file_of_before_the_names_of_tasks_keeps_its_handovers_and_has_them_read() {
         let site = Site::new();
