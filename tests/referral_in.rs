@@ -664,6 +664,23 @@ fn database(site: &DemoSite) -> Connection {
     Connection::open(site.path("gateway/data/weir.sqlite3")).expect("there is a database")
 }
 
+/// As many as the store is asked for at a time are told of, and then those behind them.
+#[test]
+fn a_clock_that_was_set_back_hides_none_of_many_referrals() {
+    let bench = Bench::of(DemoSite::new());
+    assert_eq!(Partner::trust(&bench.site).send(&sample()).status, StatusCode::OK);
+    let site = bench.kill();
+    let database = database(&site);
+    let ahead = "WITH RECURSIVE more (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM more WHERE number < 1100)
+                 INSERT INTO inbound (id, sender, bundle, interface, digest, priority, received_at, due_at, alert_at, event)
+                 SELECT randomblob(16), sender, randomblob(16), interface, digest, priority, received_at + 864000000,
+                        due_at + 864000000, alert_at + 864000000, event FROM inbound, more";
+    assert_eq!(database.execute(ahead, []), Ok(1100));
+    let _gateway = site.start_gateway_quietly();
+    let told = "SELECT count(*) FROM inbound WHERE told = 'due-unknown'";
+    wait_for("people to be told of all", || database.query_row(told, [], |row| row.get::<_, i64>(0)) == Ok(1100));
+}
+
 /// Found by flipping bits: nobody was told of any referral, for one whose sender could not be read.
 #[test]
 fn a_damaged_referral_is_told_of_and_hides_no_other() {

@@ -19,7 +19,7 @@ use crate::fhir::{self, instant_text};
 use crate::handover::SLACK;
 use crate::handover::collection::{Look, Terms, look};
 use crate::identity::AgreementId;
-use crate::storage::{self, INBOUND_REFERRALS, InboundLook, InboundRecord, InboundTrouble, NewNotice};
+use crate::storage::{self, FIRST, INBOUND_REFERRALS, InboundLook, InboundRecord, InboundTrouble, NewNotice, Place};
 
 /// How often the store is asked what is due.
 const EVERY: Duration = Duration::from_millis(500);
@@ -30,12 +30,13 @@ const LOOK_BACK: Duration = Duration::from_secs(60);
 
 /// Until the gateway stops.
 pub(super) async fn watch(service: Arc<Service>, mut stopped: watch::Receiver<bool>) {
-    let (mut faulty, mut looked_back) = (false, None);
+    let (mut faulty, mut looked_back, mut after) = (false, None, FIRST);
     loop {
         let looks_back = looked_back.is_none_or(|since: Instant| since.elapsed() >= LOOK_BACK);
-        let done = look_after(&service, looks_back).await;
-        if looks_back && done.is_ok() {
-            looked_back = Some(Instant::now());
+        let done = look_after(&service, looks_back.then_some(after)).await;
+        if looks_back && let Ok(last) = done {
+            looked_back = last.is_none().then(Instant::now);
+            after = last.unwrap_or(FIRST);
         }
         if let (Err(error), false) = (&done, faulty) {
             error!(%error, "referrals that wait could not be looked after; the next try follows");
@@ -47,15 +48,19 @@ pub(super) async fn watch(service: Arc<Service>, mut stopped: watch::Receiver<bo
     }
 }
 
-/// Does what is due; with `looks_back` also for what came when the clock was ahead.
-async fn look_after(service: &Service, looks_back: bool) -> Result<(), storage::Error> {
+/// Does what is due; with a place also for a page of what came when the clock was ahead, after that place. The last place of the page,
+/// unless none follows.
+async fn look_after(service: &Service, back: Option<Place>) -> Result<Option<Place>, storage::Error> {
     let (store, now) = (service.gateway.store(), clock::now());
     let mut due = store.inbound_due(now, PAGE).await?;
-    if looks_back {
-        due.extend(store.inbound_later(now + SLACK, PAGE).await?);
+    let mut last = None;
+    if let Some(after) = back {
+        let page = store.inbound_later(now + SLACK, after, PAGE).await?;
+        last = page.last().map(|(place, _)| *place).filter(|_| page.len() == PAGE);
+        due.extend(page.into_iter().map(|(_, record)| record));
     }
     if due.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     // What came over an interface that the site has no more waits all the same.
     let terms = service.gateway.stages().inbound.as_ref().map(|inbound| inbound.collection.clone()).unwrap_or_default();
@@ -65,7 +70,7 @@ async fn look_after(service: &Service, looks_back: bool) -> Result<(), storage::
             store.damage().sift(("inbound", record.id), noted)?;
         }
     }
-    Ok(())
+    Ok(last)
 }
 
 /// Notes what came of looking at one referral, and tells people, once. One that was collected meanwhile is let be.

@@ -51,6 +51,12 @@ pub use room::{Full, Load, Room};
 pub use secret::{KeyFileError, Secret, create_key_file, load_key_file};
 pub use sqlite::SqliteStore;
 
+/// A place among rows in the order in which they are to be looked at: when that is, and the row's position.
+pub type Place = (Instant, u64);
+
+/// Before all rows.
+pub const FIRST: Place = (Instant::UNIX_EPOCH, 0);
+
 /// What a call to a [`Store`] gives: a future that owns nothing but the borrow of the store.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
@@ -749,8 +755,9 @@ pub trait Store: Send + Sync + 'static {
     /// Referrals that wait and whose time to be looked at has come, the longest due first.
     fn inbound_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<InboundRecord>>;
 
-    /// Referrals that wait, are still to be looked at and came later than `now`: the clock has been set back since.
-    fn inbound_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<InboundRecord>>;
+    /// Referrals after a place that wait, are still to be looked at and came later than `now`, each with its place: the clock has been
+    /// set back since.
+    fn inbound_later(&self, now: Instant, after: Place, limit: usize) -> Reply<'_, Vec<(Place, InboundRecord)>>;
 
     /// Notes what came of looking at a referral; whether it was noted now: not when it was collected or looked at meanwhile.
     fn look_at_inbound(&self, look: InboundLook) -> Reply<'_, bool>;
@@ -851,8 +858,9 @@ pub trait Store: Send + Sync + 'static {
     /// Handovers of which people are to be told at once, and those whose time has come, the longest due first.
     fn handovers_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<HandoverRecord>>;
 
-    /// Handovers that are still to be looked at and came to where they stand later than `now`: the clock has been set back since.
-    fn handovers_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<HandoverRecord>>;
+    /// Handovers after a place that are still to be looked at and came to where they stand later than `now`, each with its place: the
+    /// clock has been set back since.
+    fn handovers_later(&self, now: Instant, after: Place, limit: usize) -> Reply<'_, Vec<(Place, HandoverRecord)>>;
 
     /// How many handovers stand where.
     fn handover_counts(&self) -> Reply<'_, Vec<HandoverCount>>;

@@ -6,10 +6,10 @@ use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
 use super::super::{
-    Damage, Error, Handover, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, State,
+    Damage, Error, Handover, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, Place, State,
 };
 use super::reviews;
-use super::rows::{self, all, append, bound, first, index, instant, millis, parsed, sound};
+use super::rows::{self, all, append, beyond, bound, first, index, instant, millis, parsed, sound};
 use crate::fhir::Instant;
 use crate::identity::MessageId;
 
@@ -151,15 +151,24 @@ pub(super) fn due(
     Ok(found)
 }
 
-/// Handovers that are still to be looked at and stand where they do since later than `now`.
+/// See [`later`].
+pub(super) const LATER: &str = select!(
+    "WHERE handovers.alert_at >= ?2 AND (handovers.alert_at > ?2 OR message > ?3) AND since > ?1 \
+     ORDER BY handovers.alert_at, message LIMIT ?4"
+);
+
+/// Handovers after a place that are still to be looked at and stand where they do since later than `now`, each with its place.
 pub(super) fn later(
     connection: &Connection,
     damage: &Damage,
-    now: Instant,
+    (now, after): (Instant, Place),
     limit: usize,
-) -> Result<Vec<HandoverRecord>, Error> {
-    let sql = select!("WHERE handovers.alert_at > ?1 AND since > ?1 ORDER BY handovers.alert_at LIMIT ?2");
-    sound(connection, (HANDOVERS, damage), (sql, |limit| (millis(now), limit)), limit, record)
+) -> Result<Vec<(Place, HandoverRecord)>, Error> {
+    let (at, position) = beyond(now, after);
+    let params = |limit| (millis(now), at, position, limit);
+    sound(connection, (HANDOVERS, damage), (LATER, params), limit, |row| {
+        Ok(((instant(row.get(14)?)?, index(row, 16)?), record(row)?))
+    })
 }
 
 /// How many stand where.

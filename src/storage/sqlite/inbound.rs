@@ -5,9 +5,9 @@ use uuid::Uuid;
 
 use super::super::seal::head_of_envelope;
 use super::super::{
-    Collection, Damage, Erasure, Error, InboundCount, InboundLook, InboundRecord, Listed, NewInbound, Received,
+    Collection, Damage, Erasure, Error, InboundCount, InboundLook, InboundRecord, Listed, NewInbound, Place, Received,
 };
-use super::rows::{all, append, bound, count, first, index, instant, millis, parsed, sound};
+use super::rows::{all, append, beyond, bound, count, first, index, instant, millis, parsed, sound};
 use super::{envelopes, reviews};
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -119,15 +119,24 @@ pub(super) fn due(
     sound(connection, (INBOUND, damage), (sql, |limit| (millis(now), limit)), limit, record)
 }
 
-/// Those that are still to be looked at and came later than `now`.
+/// See [`later`].
+pub(super) const LATER: &str = select!(
+    "WHERE alert_at >= ?2 AND (alert_at > ?2 OR position > ?3) AND received_at > ?1 AND collected_at IS NULL \
+     ORDER BY alert_at, position LIMIT ?4"
+);
+
+/// Those after a place that are still to be looked at and came later than `now`, each with its place.
 pub(super) fn later(
     connection: &Connection,
     damage: &Damage,
-    now: Instant,
+    (now, after): (Instant, Place),
     limit: usize,
-) -> Result<Vec<InboundRecord>, Error> {
-    let sql = select!("WHERE alert_at > ?1 AND received_at > ?1 AND collected_at IS NULL ORDER BY alert_at LIMIT ?2");
-    sound(connection, (INBOUND, damage), (sql, |limit| (millis(now), limit)), limit, record)
+) -> Result<Vec<(Place, InboundRecord)>, Error> {
+    let (at, position) = beyond(now, after);
+    let params = |limit| (millis(now), at, position, limit);
+    sound(connection, (INBOUND, damage), (LATER, params), limit, |row| {
+        Ok(((instant(row.get(10)?)?, index(row, 13)?), record(row)?))
+    })
 }
 
 /// Notes what came of looking at one that waits, unless it moved on meanwhile.

@@ -36,8 +36,9 @@ use super::{
     Accepted, Act, AnswerRecord, Approval, Change, Collection, Content, CosignatureKey, Count, Damage, Ended, Envelope,
     Error, Event, FiledSubject, Filter, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep,
     History, Hour, InboundCount, InboundLook, InboundRecord, Kept, Listed, Load, MessageRecord, NewAnswer, NewInbound,
-    NewMessage, NoticeRecord, NoticeStep, Opened, Part, Performed, Raised, Received, Reply, ReviewCounts, ReviewRecord,
-    Room, Secret, Store, StoredCheckpoint, StoredCosignature, StoredEvent, Subtree, Transition, Window, filing_number,
+    NewMessage, NoticeRecord, NoticeStep, Opened, Part, Performed, Place, Raised, Received, Reply, ReviewCounts,
+    ReviewRecord, Room, Secret, Store, StoredCheckpoint, StoredCosignature, StoredEvent, Subtree, Transition, Window,
+    filing_number,
 };
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, MessageId, PartyId};
@@ -487,8 +488,8 @@ impl Store for SqliteStore {
         self.read_sound(move |connection, damage| inbound::due(connection, damage, now, limit))
     }
 
-    fn inbound_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<InboundRecord>> {
-        self.read_sound(move |connection, damage| inbound::later(connection, damage, now, limit))
+    fn inbound_later(&self, now: Instant, after: Place, limit: usize) -> Reply<'_, Vec<(Place, InboundRecord)>> {
+        self.read_sound(move |connection, damage| inbound::later(connection, damage, (now, after), limit))
     }
 
     fn look_at_inbound(&self, look: InboundLook) -> Reply<'_, bool> {
@@ -624,8 +625,8 @@ impl Store for SqliteStore {
         self.read_sound(move |connection, damage| handovers::due(connection, damage, now, limit))
     }
 
-    fn handovers_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<HandoverRecord>> {
-        self.read_sound(move |connection, damage| handovers::later(connection, damage, now, limit))
+    fn handovers_later(&self, now: Instant, after: Place, limit: usize) -> Reply<'_, Vec<(Place, HandoverRecord)>> {
+        self.read_sound(move |connection, damage| handovers::later(connection, damage, (now, after), limit))
     }
 
     fn handover_counts(&self) -> Reply<'_, Vec<HandoverCount>> {
@@ -1052,6 +1053,23 @@ mod tests {
 
     /// Whoever asks how the gateway stands walks the contents of no referral.
     #[tokio::test]
+    #[tokio::test]
+    async fn what_the_clock_was_set_back_behind_is_found_by_its_index_in_order() {
+        let site = Site::new();
+        let store = site.open().expect("it opens");
+        let plans = store.read(|connection| {
+            Ok([(inbound::LATER, "inbound_alert"), (handovers::LATER, "handovers_alert")]
+                .map(|(sql, index)| (plan(connection, sql), index)))
+        });
+        for (plan, index) in plans.await.expect("they are planned") {
+            let plan = plan.expect("it is planned");
+            assert!(
+                plan.contains(&format!("USING INDEX {index} (alert_at>?)")) && !plan.contains("TEMP B-TREE"),
+                "{plan}"
+            );
+        }
+    }
+
     async fn referrals_that_wait_are_counted_from_an_index_alone() {
         let site = Site::new();
         let store = site.open().expect("it opens");

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::super::{
     Accepted, Act, Approval, Change, Content, Count, Damage, Error, Event, Filter, Full, Handling, History, Load,
-    MessageRecord, NewMessage, Performed, Raised, State, StoredCheckpoint, StoredEvent, Subtree, Transition, Window,
+    MessageRecord, NewMessage, Performed, Place, Raised, State, StoredCheckpoint, StoredEvent, Subtree, Transition,
+    Window,
 };
 use super::{answers, carried, envelopes, filed, handovers, reviews};
 use crate::fhir::Instant;
@@ -372,6 +373,12 @@ pub(super) fn due(
         }
     }
     Ok(found)
+}
+
+/// What comes after a place and later than `now`: the bounds of a statement.
+pub(super) fn beyond(now: Instant, after: Place) -> (i64, i64) {
+    let (at, position) = after.max((now, u64::MAX));
+    (millis(at), bound(position))
 }
 
 /// When the next message of one lane is due that is free to go.
