@@ -681,6 +681,26 @@ fn a_clock_that_was_set_back_hides_none_of_many_referrals() {
     wait_for("people to be told of all", || database.query_row(told, [], |row| row.get::<_, i64>(0)) == Ok(1100));
 }
 
+#[test]
+fn people_are_told_along_another_route_when_the_named_agreement_is_gone() {
+    let site = DemoSite::new();
+    change(&site, "gateway/weir.toml", |text| {
+        format!(
+            "{text}\n[interfaces.referral-in.collection]\ncollect_minutes = {{ urgent = 30, routine = 600 }}\n\
+             near_due_minutes = 29.99\nescalation = \"demo-icb-crisis\"\n"
+        )
+    });
+    let bench = Bench::of(site);
+    fs::remove_file(bench.site.path("gateway/agreements/demo-icb-crisis.toml")).expect("it is there");
+    let log = bench.site.path("gateway.log");
+    let was_read = || fs::read_to_string(&log).is_ok_and(|log| log.contains("agreements taken over"));
+    wait_for("it to be gone", was_read);
+    assert_eq!(Partner::trust(&bench.site).send(&sample()).status, StatusCode::OK);
+    wait_for("people to be told", || kinds(&bench.site) == ["referral-near-due"]);
+    let near = &spooled(&bench.site)[0];
+    assert_eq!((&near["agreement"]["id"], &near["contact"]), (&"demo-trust-crisis".into(), &"the IG lead".into()));
+}
+
 /// Found by flipping bits: nobody was told of any referral, for one whose sender could not be read.
 #[test]
 fn a_damaged_referral_is_told_of_and_hides_no_other() {

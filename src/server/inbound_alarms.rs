@@ -14,7 +14,7 @@ use tracing::{error, warn};
 use super::{Service, clock};
 use crate::acts::notice::Telling;
 use crate::audit::patient_of_referral;
-use crate::disclosure::{Agreement, Severity};
+use crate::disclosure::{Agreement, Agreements, Severity};
 use crate::fhir::{self, instant_text};
 use crate::handover::SLACK;
 use crate::handover::collection::{Look, Terms, look};
@@ -109,20 +109,21 @@ fn notices(
 ) -> Vec<NewNotice> {
     // Each is told once: what came of looking at it is not written a second time.
     let alarm = record.id.part(&format!("referral {trouble} {}", instant_text(now)));
-    let (stages, route) = (service.gateway.stages(), route(service, (record, terms), now));
-    let agreement = stages.agreements.version(&route, None, now).map(|it| &**it);
+    let (stages, severity) = (service.gateway.stages(), severity(record, trouble));
+    let agreement = route(&stages.agreements, (record, terms), severity, now);
+    let nobody: AgreementId = INBOUND_REFERRALS.parse().expect("they are words joined by hyphens");
     let telling = Telling {
         kind: format!("referral-{trouble}"),
         incident: alarm,
         ids: (alarm, ""),
-        severity: severity(record, trouble),
+        severity,
         at: now,
         is_logged: true,
         provider: &stages.provider.ods,
         message: record.bundle.into(),
         recipient: &stages.provider.ods,
         interface: &record.interface,
-        agreement: (&route, agreement.map(Agreement::version)),
+        agreement: (agreement.map_or(&nobody, Agreement::id), agreement.map(Agreement::version)),
     };
     let more = json!({
         "agreement": agreement.map(|agreement| json!({ "id": agreement.id().as_str(), "version": agreement.version() })),
@@ -148,14 +149,20 @@ fn text(trouble: InboundTrouble) -> &'static str {
     }
 }
 
-/// Along which agreement's escalation route people are told: the one that the site names; else one that is in force with the sender.
-/// Without any, the notice goes into the spool folder and to the log.
-fn route(service: &Service, (record, terms): (&InboundRecord, &Terms), now: fhir::Instant) -> AgreementId {
-    let stages = service.gateway.stages();
-    let with_sender = stages.agreements.iter().filter(|agreement| agreement.recipient().ods == record.sender);
-    let in_force = with_sender.filter(|agreement| agreement.not_in_force(now).is_none());
-    let own = terms.escalation.clone().or_else(|| in_force.map(|agreement| agreement.id().clone()).min());
-    own.unwrap_or_else(|| INBOUND_REFERRALS.parse().expect("they are words joined by hyphens"))
+/// Along which agreement's escalation route people are told: the one that the site names, as long as it is there; else one that is in
+/// force with the sender. Without any, the notice goes into the spool folder and to the log.
+fn route<'a>(
+    agreements: &'a Agreements,
+    (record, terms): (&InboundRecord, &Terms),
+    severity: Severity,
+    now: fhir::Instant,
+) -> Option<&'a Agreement> {
+    let named = terms.escalation.as_ref().and_then(|id| agreements.version(id, None, now));
+    let with_sender = agreements.iter().filter(|agreement| agreement.recipient().ods == record.sender);
+    let mut in_force: Vec<_> = with_sender.filter(|agreement| agreement.not_in_force(now).is_none()).collect();
+    in_force.sort_by_key(|agreement| agreement.id());
+    let mut all = named.into_iter().chain(in_force).map(|agreement| &**agreement);
+    all.find(|agreement| !agreement.escalation_route(severity).is_empty())
 }
 
 /// An emergency that nobody collects, and what is overdue, are critical: a person waits, and nobody knows of them.
