@@ -725,11 +725,11 @@ pub trait Store: Send + Sync + 'static {
     /// What carriers call the copies of a message that they took, the last one last.
     fn carrier_ids(&self, id: MessageId) -> Reply<'_, Vec<String>>;
 
-    /// Messages that an earlier version accepted, which kept no names.
+    /// Messages that an earlier version accepted, which kept no names, the newest first.
     fn nameless(&self, limit: usize) -> Reply<'_, Vec<MessageId>>;
 
-    /// Keeps what an answer may call a message that an earlier version accepted.
-    fn name(&self, id: MessageId, names: Vec<String>) -> Reply<'_, ()>;
+    /// Keeps what an answer may call messages that an earlier version accepted.
+    fn name(&self, named: Vec<(MessageId, Vec<String>)>) -> Reply<'_, ()>;
 
     /// Keeps a partner's answer once, with its events and what it changes.
     fn take_answer(&self, answer: NewAnswer) -> Reply<'_, Kept>;

@@ -209,7 +209,7 @@ pub(crate) async fn an_answer_finds_its_message_by_name(store: Arc<dyn Store>) {
     }
     assert_eq!(store.named("bundle-3").await, Ok(vec![]));
     assert_eq!(store.nameless(9).await, Ok(vec![]));
-    store.name(other, vec!["Bundle-3".to_owned()]).await.expect("it is kept");
+    store.name(vec![(other, vec!["Bundle-3".to_owned()])]).await.expect("it is kept");
     assert_eq!(store.named("bundle-3").await.expect("it is read").len(), 1);
     assert_eq!(store.named("bundle-2").await.expect("it is read").len(), 1);
 }

@@ -433,8 +433,10 @@ impl Store for SqliteStore {
         self.read(move |connection| answers::nameless(connection, limit))
     }
 
-    fn name(&self, id: MessageId, names: Vec<String>) -> Reply<'_, ()> {
-        self.write(move |connection| answers::name_earlier(connection, id, &names))
+    fn name(&self, named: Vec<(MessageId, Vec<String>)>) -> Reply<'_, ()> {
+        self.write(move |connection| {
+            named.iter().try_for_each(|(id, names)| answers::name_earlier(connection, *id, names))
+        })
     }
 
     fn take_answer(&self, mut answer: NewAnswer) -> Reply<'_, Kept> {
@@ -978,7 +980,7 @@ mod tests {
         assert_eq!(store.reviews(false, 9).await.expect("they are listed").len(), 1);
         assert_eq!(store.notices_due(at(record.accepted_at), 9).await.expect("they are listed").len(), 1);
         assert_eq!(store.nameless(9).await, Ok(vec![record.id]), "what answers may call it is still to be read");
-        store.name(record.id, vec!["bundle".to_owned()]).await.expect("it is kept");
+        store.name(vec![(record.id, vec!["bundle".to_owned()])]).await.expect("it is kept");
         assert_eq!(store.nameless(9).await, Ok(vec![]));
         site.sql("PRAGMA foreign_keys = 1; UPDATE contents SET payload = NULL WHERE message = 7");
     }
@@ -1051,8 +1053,6 @@ mod tests {
         assert_eq!(left.await, Ok((1, 1)));
     }
 
-    /// Whoever asks how the gateway stands walks the contents of no referral.
-    #[tokio::test]
     #[tokio::test]
     async fn what_the_clock_was_set_back_behind_is_found_by_its_index_in_order() {
         let site = Site::new();
@@ -1070,6 +1070,8 @@ mod tests {
         }
     }
 
+    /// Whoever asks how the gateway stands walks the contents of no referral.
+    #[tokio::test]
     async fn referrals_that_wait_are_counted_from_an_index_alone() {
         let site = Site::new();
         let store = site.open().expect("it opens");
@@ -1096,6 +1098,8 @@ mod tests {
         let store = site.store();
         let id = MessageId::from(Uuid::from_u128(1));
         assert_eq!(store.nameless(9).await, Ok(vec![id]), "of the other the Task's name is known");
+        site.sql("INSERT INTO nameless VALUES (2)");
+        assert_eq!(store.nameless(1).await, Ok(vec![MessageId::from(Uuid::from_u128(2))]), "the newest first");
         let kept = store.handover(id).await.expect("it is read").expect("it is there").handover;
         assert_eq!((kept.state, kept.tell), (HandoverState::Rejected, Some(HandoverTell::Rejected)));
         assert_eq!(store.handover_steps(id).await.expect("they are read").len(), 2);
