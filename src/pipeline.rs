@@ -273,6 +273,7 @@ impl Gateway {
         for record in audit::recover(self.store(), &self.recorder, now).await? {
             info!(message_id = %record.id, "queued again: the gateway had stopped during an attempt");
         }
+        // The newest, to which most answers come; the others are read while the gateway serves.
         answers::name_earlier(self).await?;
         for (recipient, lanes) in &self.lanes {
             let Some(last) = lanes.last() else { continue };

@@ -774,7 +774,7 @@ fn a_later_word_of_the_team_takes_what_it_rejected_and_people_are_told() {
     ends_well(delivered);
 }
 
-/// The names of Tasks are all read since version 19 of the database: here is one of before.
+/// The names of Tasks are kept since version 19 of the database: here is one of version 18.
 #[test]
 fn a_message_of_before_the_names_of_tasks_were_kept_is_found_by_its_task() {
     let Delivered { bench, trust: partner, id, task, .. } = deliver(site(HOUR, HOUR));
@@ -782,7 +782,7 @@ fn a_message_of_before_the_names_of_tasks_were_kept_is_found_by_its_task() {
     let database = Connection::open(site.path("gateway/data/weir.sqlite3")).expect("there is a database");
     let forgotten = database.execute("DELETE FROM names WHERE name GLOB 'task/*'", []).expect("it can be changed");
     assert_eq!(forgotten, 1);
-    database.pragma_update(None, "user_version", 18).expect("it can be changed");
+    database.execute_batch("DROP INDEX inbound_counts; PRAGMA user_version = 18").expect("it can be changed");
     drop(database);
     let delivered = Delivered { bench: Bench::of(site), trust: partner, id, bundle: String::new(), task };
     let Delivered { bench, id, task, .. } = &delivered;
@@ -791,6 +791,37 @@ fn a_message_of_before_the_names_of_tasks_were_kept_is_found_by_its_task() {
     assert_eq!(answer.status, 200, "{}", answer.json());
     assert_eq!(state(bench, id), "accepted");
     ends_well(delivered);
+}
+
+/// However much an earlier version accepted: the gateway serves while names are read, and asks for the update of a Task that it does not
+/// know yet once more.
+#[test]
+fn a_task_whose_name_is_not_read_yet_is_asked_for_again() {
+    let Delivered { bench, trust: partner, task, .. } = deliver(site(HOUR, HOUR));
+    let site = bench.kill();
+    let database = Connection::open(site.path("gateway/data/weir.sqlite3")).expect("there is a database");
+    let newer = "DELETE FROM names WHERE name GLOB 'task/*';
+                 WITH RECURSIVE newer (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM newer WHERE number < 60000)
+                 INSERT INTO messages (id, sender, interface, recipient, agreement, digest, state, accepted_at, updated_at, attempts, note, route)
+                 SELECT randomblob(16), sender, interface, recipient, agreement, digest, state, accepted_at, updated_at, attempts, note, route
+                 FROM messages, newer;
+                 INSERT INTO nameless SELECT position FROM messages";
+    database.execute_batch(newer).expect("it can be changed");
+    let gateway = site.start_gateway_quietly();
+    // Nothing is named while somebody else writes.
+    database.execute_batch("BEGIN IMMEDIATE").expect("it is its turn");
+    let bench = Bench::with(site, gateway);
+    let unread = || database.query_row("SELECT count(*) FROM nameless", [], |row| row.get::<_, i64>(0));
+    assert!(unread().is_ok_and(|unread| unread > 0), "it serves meanwhile");
+    let early = trust(&bench).put(&task, &accepted("Crisis Team North"));
+    assert_eq!(told(&early), is(503, "transient"), "{}", early.json());
+    assert!(early.json().to_string().contains("an earlier version"), "{}", early.json());
+    assert!(early.headers.contains_key("retry-after"));
+    database.execute_batch("ROLLBACK").expect("it ends");
+    wait_for("the Task to be known", || trust(&bench).put(&task, &accepted("Crisis Team North")).status == 200);
+    wait_for("all to be read", || unread() == Ok(0));
+    assert_eq!(told(&trust(&bench).put(&Uuid::nil().to_string(), &accepted("Nobody"))), is(404, "not-found"));
+    partner.kill();
 }
 
 #[test]

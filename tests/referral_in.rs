@@ -19,6 +19,7 @@ use boundary::Boundaries;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use support::{Bench, DemoSite, Process, http_get, json_of, wait_for, weir};
 use uuid::Uuid;
@@ -695,6 +696,76 @@ fn a_clock_that_leaps_hides_no_referral_that_waits() {
     wait_for("people to be told that it is over", || kinds(&site) == ["referral-due-unknown", "referral-overdue"]);
     gateway.kill();
     verified(&site);
+}
+
+fn database(site: &DemoSite) -> Connection {
+    Connection::open(site.path("gateway/data/weir.sqlite3")).expect("there is a database")
+}
+
+/// As many as the store is asked for at a time are told of, and then those behind them.
+#[test]
+fn a_clock_that_was_set_back_hides_none_of_many_referrals() {
+    let bench = Bench::of(DemoSite::new());
+    assert_eq!(Partner::trust(&bench.site).send(&sample()).status, StatusCode::OK);
+    let site = bench.kill();
+    let database = database(&site);
+    let ahead = "WITH RECURSIVE more (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM more WHERE number < 1100)
+                 INSERT INTO inbound (id, sender, bundle, interface, digest, priority, received_at, due_at, alert_at, event)
+                 SELECT randomblob(16), sender, randomblob(16), interface, digest, priority, received_at + 864000000,
+                        due_at + 864000000, alert_at + 864000000, event FROM inbound, more";
+    assert_eq!(database.execute(ahead, []), Ok(1100));
+    let _gateway = site.start_gateway_quietly();
+    let told = "SELECT count(*) FROM inbound WHERE told = 'due-unknown'";
+    wait_for("people to be told of all", || database.query_row(told, [], |row| row.get::<_, i64>(0)) == Ok(1100));
+}
+
+#[test]
+fn people_are_told_along_another_route_when_the_named_agreement_is_gone() {
+    let site = DemoSite::new();
+    change(&site, "gateway/weir.toml", |text| {
+        format!(
+            "{text}\n[interfaces.referral-in.collection]\ncollect_minutes = {{ urgent = 30, routine = 600 }}\n\
+             near_due_minutes = 29.99\nescalation = \"demo-icb-crisis\"\n"
+        )
+    });
+    let bench = Bench::of(site);
+    fs::remove_file(bench.site.path("gateway/agreements/demo-icb-crisis.toml")).expect("it is there");
+    let log = bench.site.path("gateway.log");
+    let was_read = || fs::read_to_string(&log).is_ok_and(|log| log.contains("agreements taken over"));
+    wait_for("it to be gone", was_read);
+    assert_eq!(Partner::trust(&bench.site).send(&sample()).status, StatusCode::OK);
+    wait_for("people to be told", || kinds(&bench.site) == ["referral-near-due"]);
+    let near = &spooled(&bench.site)[0];
+    assert_eq!((&near["agreement"]["id"], &near["contact"]), (&"demo-trust-crisis".into(), &"the IG lead".into()));
+}
+
+/// Found by flipping bits: nobody was told of any referral, for one whose sender could not be read.
+#[test]
+fn a_damaged_referral_is_told_of_and_hides_no_other() {
+    let site = DemoSite::new();
+    change(&site, "gateway/weir.toml", |text| {
+        format!(
+            "{text}\n[interfaces.referral-in.collection]\ncollect_minutes = {{ urgent = 30, routine = 600 }}\n\
+             near_due_minutes = 29.99\n"
+        )
+    });
+    let bench = Bench::of(site);
+    let trust = Partner::trust(&bench.site);
+    assert_eq!(trust.send(&sample()).status, StatusCode::OK);
+    wait_for("people to be told", || kinds(&bench.site).len() == 1);
+    let damage = "UPDATE inbound SET sender = lower(sender), alert_at = received_at";
+    assert_eq!(database(&bench.site).execute(damage, []), Ok(1));
+    assert_eq!(trust.send(&another(Uuid::new_v4())).status, StatusCode::OK);
+    wait_for("people to be told of the other", || kinds(&bench.site).len() == 2);
+    assert_metrics(&bench.site, &["weir_damaged_rows 1"]);
+    let (status, ready) = http_get(bench.site.operations(), "/readyz").expect("it answers");
+    let ready: Value = serde_json::from_str(&ready).expect("it is JSON");
+    assert_eq!((status, &ready["damagedRows"]), (200, &1.into()), "{ready}");
+    std::thread::sleep(Duration::from_millis(1200));
+    let log = fs::read_to_string(bench.site.path("gateway.log")).expect("the gateway logs");
+    let said = log.lines().filter(|line| line.contains("ERROR") && line.contains("a damaged row is left out"));
+    let said: Vec<&str> = said.collect();
+    assert!(said.len() == 1 && said[0].contains("inbound") && !log.contains("demot"), "once: {said:?}");
 }
 
 /// The record of an order to erase what is kept about the person of the sample, and whether nothing is kept that is needed.

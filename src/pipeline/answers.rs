@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::handovers::{self, Answering};
-use super::{Ended, Gateway, spread};
+use super::{Ended, Gateway, aside, spread};
 use crate::acknowledgement::{Late, judge_late};
 use crate::audit::{Answer, Terms};
 use crate::delivery::mesh::{Kind, Outside};
@@ -49,6 +49,8 @@ pub enum Taken {
     Contradicts,
     /// Its message is on its way again: look at it later.
     Later,
+    /// What messages of an earlier version may be called is still being read, and it may answer one of them: look at it later.
+    NotYet,
     /// It is about no message of ours, or not for this partner to answer.
     NotOurs(NotOurs),
 }
@@ -120,8 +122,10 @@ pub async fn take_task(
 async fn settle(gateway: &Gateway, incoming: Incoming<'_>) -> Result<Taken, storage::Error> {
     let (from, now) = ((incoming.sender, incoming.address), incoming.now);
     for _ in 0..TRIES {
+        let some_unread = !gateway.store().nameless(1).await?.is_empty();
         let (record, lane) = match find(gateway, &incoming).await? {
             Ok(found) => found,
+            Err((_, NotOurs::Unknown)) if some_unread => return Ok(Taken::NotYet),
             Err(why) => return refuse(gateway, from, why, now).await,
         };
         let message = record.id;
@@ -500,24 +504,30 @@ fn step(
     }
 }
 
-/// Reads, once, what messages and their Tasks may be called that an earlier version accepted: it kept no names, or none of Tasks.
+/// Messages that [`name_earlier`] names at a time.
+const PAGE: usize = 500;
+
+/// Reads, once, what some messages and their Tasks may be called that an earlier version accepted: it kept no names, or none of Tasks. The
+/// newest first; whether there may be more.
 ///
 /// # Errors
 /// When the store cannot read or write; what was not read is read the next time.
-pub async fn name_earlier(gateway: &Gateway) -> Result<(), storage::Error> {
-    loop {
-        let nameless = gateway.store().nameless(1000).await?;
-        if nameless.is_empty() {
-            return Ok(());
-        }
-        for id in nameless {
-            let payload = match gateway.store().content(id, Content::Payload).await {
-                Err(storage::Error::Damaged(_)) => None,
-                payload => payload?,
-            };
-            gateway.store().name(id, names(&payload.unwrap_or_default())).await?;
-        }
+pub async fn name_earlier(gateway: &Gateway) -> Result<bool, storage::Error> {
+    let (store, stages) = (gateway.store(), gateway.stages());
+    let mut named = Vec::new();
+    for id in store.nameless(PAGE).await? {
+        let payload = match store.content(id, Content::Payload).await {
+            Err(storage::Error::Damaged(_)) => None,
+            payload => payload?,
+        };
+        let payload = payload.unwrap_or_default();
+        named.push((id, aside(&stages, payload.len(), move |_| names(&payload)).await));
     }
+    let is_full = named.len() == PAGE;
+    if !named.is_empty() {
+        store.name(named).await?;
+    }
+    Ok(is_full)
 }
 
 fn names(payload: &[u8]) -> Vec<String> {

@@ -63,7 +63,8 @@ async fn raise_due(service: &Service, looks_back: bool) -> Result<bool, storage:
     for record in due {
         let routes = service.gateway.lanes(&record.recipient).len();
         if let Some(alarm) = deadline::alarm(&record, routes, now) {
-            all &= raise(service, &record, alarm, now).await?;
+            let raised = raise(service, &record, alarm, now).await;
+            all &= store.damage().sift(("messages", record.id), raised)?.unwrap_or(true);
         }
     }
     Ok(all)

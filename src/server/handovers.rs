@@ -26,7 +26,7 @@ use crate::fhir::outcome::{Issue, IssueType};
 use crate::fhir::{self, instant_text};
 use crate::handover::{self, SLACK, Trouble};
 use crate::identity::principal::Action;
-use crate::storage::{self, HandoverRecord, HandoverState, HandoverStep, NewNotice};
+use crate::storage::{self, FIRST, HandoverRecord, HandoverState, HandoverStep, NewNotice, Place};
 
 /// How often the store is asked what is due.
 const EVERY: Duration = Duration::from_millis(500);
@@ -39,12 +39,13 @@ const MOST: usize = 10_000;
 
 /// Until the gateway stops.
 pub(super) async fn watch(service: Arc<Service>, mut stopped: watch::Receiver<bool>) {
-    let (mut faulty, mut looked_back) = (false, None);
+    let (mut faulty, mut looked_back, mut after) = (false, None, FIRST);
     loop {
         let looks_back = looked_back.is_none_or(|since: Instant| since.elapsed() >= LOOK_BACK);
-        let done = raise_due(&service, looks_back).await;
-        if looks_back && done.is_ok() {
-            looked_back = Some(Instant::now());
+        let done = raise_due(&service, looks_back.then_some(after)).await;
+        if looks_back && let Ok(last) = done {
+            looked_back = last.is_none().then(Instant::now);
+            after = last.unwrap_or(FIRST);
         }
         if let (Err(error), false) = (&done, faulty) {
             error!(%error, "handovers could not be looked after; the next try follows");
@@ -56,19 +57,24 @@ pub(super) async fn watch(service: Arc<Service>, mut stopped: watch::Receiver<bo
     }
 }
 
-/// Does what is due; with `looks_back` also for what was opened or accepted when the clock was ahead.
-async fn raise_due(service: &Service, looks_back: bool) -> Result<(), storage::Error> {
+/// Does what is due; with a place also for a page of what was opened or accepted when the clock was ahead, after that place. The last
+/// place of the page, unless none follows.
+async fn raise_due(service: &Service, back: Option<Place>) -> Result<Option<Place>, storage::Error> {
     let (store, now) = (service.gateway.store(), clock::now());
     let mut due = store.handovers_due(now, PAGE).await?;
-    if looks_back {
-        due.extend(store.handovers_later(now + SLACK, PAGE).await?);
+    let mut last = None;
+    if let Some(after) = back {
+        let page = store.handovers_later(now + SLACK, after, PAGE).await?;
+        last = page.last().map(|(place, _)| *place).filter(|_| page.len() == PAGE);
+        due.extend(page.into_iter().map(|(_, record)| record));
     }
     for record in due {
         if let Some((trouble, after)) = handover::alarm(&record, now) {
-            raise(service, &record, (trouble, after), now).await?;
+            let raised = raise(service, &record, (trouble, after), now).await;
+            store.damage().sift(("handovers", record.message), raised)?;
         }
     }
-    Ok(())
+    Ok(last)
 }
 
 /// Tells people of one handover, once. One that moved on meanwhile is looked at again.

@@ -14,12 +14,12 @@ use tracing::{error, warn};
 use super::{Service, clock};
 use crate::acts::notice::Telling;
 use crate::audit::patient_of_referral;
-use crate::disclosure::{Agreement, Severity};
+use crate::disclosure::{Agreement, Agreements, Severity};
 use crate::fhir::{self, instant_text};
 use crate::handover::SLACK;
 use crate::handover::collection::{Look, Terms, look};
 use crate::identity::AgreementId;
-use crate::storage::{self, INBOUND_REFERRALS, InboundLook, InboundRecord, InboundTrouble, NewNotice};
+use crate::storage::{self, FIRST, INBOUND_REFERRALS, InboundLook, InboundRecord, InboundTrouble, NewNotice, Place};
 
 /// How often the store is asked what is due.
 const EVERY: Duration = Duration::from_millis(500);
@@ -30,12 +30,13 @@ const LOOK_BACK: Duration = Duration::from_secs(60);
 
 /// Until the gateway stops.
 pub(super) async fn watch(service: Arc<Service>, mut stopped: watch::Receiver<bool>) {
-    let (mut faulty, mut looked_back) = (false, None);
+    let (mut faulty, mut looked_back, mut after) = (false, None, FIRST);
     loop {
         let looks_back = looked_back.is_none_or(|since: Instant| since.elapsed() >= LOOK_BACK);
-        let done = look_after(&service, looks_back).await;
-        if looks_back && done.is_ok() {
-            looked_back = Some(Instant::now());
+        let done = look_after(&service, looks_back.then_some(after)).await;
+        if looks_back && let Ok(last) = done {
+            looked_back = last.is_none().then(Instant::now);
+            after = last.unwrap_or(FIRST);
         }
         if let (Err(error), false) = (&done, faulty) {
             error!(%error, "referrals that wait could not be looked after; the next try follows");
@@ -47,24 +48,29 @@ pub(super) async fn watch(service: Arc<Service>, mut stopped: watch::Receiver<bo
     }
 }
 
-/// Does what is due; with `looks_back` also for what came when the clock was ahead.
-async fn look_after(service: &Service, looks_back: bool) -> Result<(), storage::Error> {
+/// Does what is due; with a place also for a page of what came when the clock was ahead, after that place. The last place of the page,
+/// unless none follows.
+async fn look_after(service: &Service, back: Option<Place>) -> Result<Option<Place>, storage::Error> {
     let (store, now) = (service.gateway.store(), clock::now());
     let mut due = store.inbound_due(now, PAGE).await?;
-    if looks_back {
-        due.extend(store.inbound_later(now + SLACK, PAGE).await?);
+    let mut last = None;
+    if let Some(after) = back {
+        let page = store.inbound_later(now + SLACK, after, PAGE).await?;
+        last = page.last().map(|(place, _)| *place).filter(|_| page.len() == PAGE);
+        due.extend(page.into_iter().map(|(_, record)| record));
     }
     if due.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     // What came over an interface that the site has no more waits all the same.
     let terms = service.gateway.stages().inbound.as_ref().map(|inbound| inbound.collection.clone()).unwrap_or_default();
     for record in due {
         if let Some(found) = look(&record, &terms, now) {
-            note(service, (&record, &terms), found, now).await?;
+            let noted = note(service, (&record, &terms), found, now).await;
+            store.damage().sift(("inbound", record.id), noted)?;
         }
     }
-    Ok(())
+    Ok(last)
 }
 
 /// Notes what came of looking at one referral, and tells people, once. One that was collected meanwhile is let be.
@@ -103,20 +109,21 @@ fn notices(
 ) -> Vec<NewNotice> {
     // Each is told once: what came of looking at it is not written a second time.
     let alarm = record.id.part(&format!("referral {trouble} {}", instant_text(now)));
-    let (stages, route) = (service.gateway.stages(), route(service, (record, terms), now));
-    let agreement = stages.agreements.version(&route, None, now).map(|it| &**it);
+    let (stages, severity) = (service.gateway.stages(), severity(record, trouble));
+    let agreement = route(&stages.agreements, (record, terms), severity, now);
+    let nobody: AgreementId = INBOUND_REFERRALS.parse().expect("they are words joined by hyphens");
     let telling = Telling {
         kind: format!("referral-{trouble}"),
         incident: alarm,
         ids: (alarm, ""),
-        severity: severity(record, trouble),
+        severity,
         at: now,
         is_logged: true,
         provider: &stages.provider.ods,
         message: record.bundle.into(),
         recipient: &stages.provider.ods,
         interface: &record.interface,
-        agreement: (&route, agreement.map(Agreement::version)),
+        agreement: (agreement.map_or(&nobody, Agreement::id), agreement.map(Agreement::version)),
     };
     let more = json!({
         "agreement": agreement.map(|agreement| json!({ "id": agreement.id().as_str(), "version": agreement.version() })),
@@ -142,14 +149,20 @@ fn text(trouble: InboundTrouble) -> &'static str {
     }
 }
 
-/// Along which agreement's escalation route people are told: the one that the site names; else one that is in force with the sender.
-/// Without any, the notice goes into the spool folder and to the log.
-fn route(service: &Service, (record, terms): (&InboundRecord, &Terms), now: fhir::Instant) -> AgreementId {
-    let stages = service.gateway.stages();
-    let with_sender = stages.agreements.iter().filter(|agreement| agreement.recipient().ods == record.sender);
-    let in_force = with_sender.filter(|agreement| agreement.not_in_force(now).is_none());
-    let own = terms.escalation.clone().or_else(|| in_force.map(|agreement| agreement.id().clone()).min());
-    own.unwrap_or_else(|| INBOUND_REFERRALS.parse().expect("they are words joined by hyphens"))
+/// Along which agreement's escalation route people are told: the one that the site names, as long as it is there; else one that is in
+/// force with the sender. Without any, the notice goes into the spool folder and to the log.
+fn route<'a>(
+    agreements: &'a Agreements,
+    (record, terms): (&InboundRecord, &Terms),
+    severity: Severity,
+    now: fhir::Instant,
+) -> Option<&'a Agreement> {
+    let named = terms.escalation.as_ref().and_then(|id| agreements.version(id, None, now));
+    let with_sender = agreements.iter().filter(|agreement| agreement.recipient().ods == record.sender);
+    let mut in_force: Vec<_> = with_sender.filter(|agreement| agreement.not_in_force(now).is_none()).collect();
+    in_force.sort_by_key(|agreement| agreement.id());
+    let mut all = named.into_iter().chain(in_force).map(|agreement| &**agreement);
+    all.find(|agreement| !agreement.escalation_route(severity).is_empty())
 }
 
 /// An emergency that nobody collects, and what is overdue, are critical: a person waits, and nobody knows of them.

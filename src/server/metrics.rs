@@ -163,6 +163,7 @@ pub(super) struct Metrics {
     cosigned_events: Family<Watching, Gauge>,
     log_alarms: Family<LogAlarm, Gauge>,
     refusals: Refusals,
+    damaged_rows: Gauge,
     waiting_messages: Gauge,
     waiting_bytes: Gauge,
     disk_free_bytes: Gauge,
@@ -245,6 +246,10 @@ impl Default for Metrics {
         registry.register("outbox_messages", "Messages that wait to be sent", waiting_messages.clone());
         registry.register("outbox_bytes", "Bytes of messages that wait to be sent", waiting_bytes.clone());
         registry.register("disk_free_bytes", "What the disk of the store has left", disk_free_bytes.clone());
+        let damaged_rows = Gauge::default();
+        let help =
+            "Damaged rows of the store that were met since the gateway started: nobody is told what they stand for";
+        registry.register("damaged_rows", help, damaged_rows.clone());
         let folder_waiting = Family::default();
         let help = "Files of a watched folder that have settled and could not be taken yet";
         registry.register("folder_waiting", help, folder_waiting.clone());
@@ -287,6 +292,7 @@ impl Default for Metrics {
             cosigned_events,
             log_alarms,
             refusals,
+            damaged_rows,
             waiting_messages,
             waiting_bytes,
             disk_free_bytes,
@@ -467,6 +473,11 @@ impl Metrics {
         for (reason, holds) in reasons.into_iter().chain([("store-fails", load.failing.is_some())]) {
             self.takes_no_more.get_or_create(&Reason { reason }).set(holds.into());
         }
+    }
+
+    /// How many rows of the store are damaged.
+    pub(super) fn damaged(&self, rows: usize) {
+        self.damaged_rows.set(i64::try_from(rows).unwrap_or(i64::MAX));
     }
 
     /// How many files wait in a watched folder.

@@ -11,6 +11,7 @@ pub mod clock;
 mod connections;
 mod cosigning;
 pub(crate) mod discovery;
+mod earlier;
 pub mod exchange;
 mod folders;
 mod framing;
@@ -170,7 +171,7 @@ pub struct Running {
     /// Ask partners what they take, and witnesses to cosign; attend to folders.
     asking: Vec<JoinHandle<()>>,
     /// What people owe and do: acts, agreements, certificates, reviews, handovers, referrals, notices, retention.
-    office: [JoinHandle<()>; 10],
+    office: [JoinHandle<()>; 11],
     /// Changes when agreements and certificates are to be looked at.
     look: watch::Sender<u64>,
     checkpoints: JoinHandle<()>,
@@ -309,6 +310,7 @@ pub async fn start(
         tokio::spawn(retention::watch(service.clone(), began, stopped.clone())),
         tokio::spawn(room::watch(service.clone(), stopped.clone())),
         tokio::spawn(reviews::deliver_notices(service.clone(), stopped.clone())),
+        tokio::spawn(earlier::name(service.clone(), stopped.clone())),
     ];
     let checkpoints = tokio::spawn(sign_heads(checkpointer, checkpoint_every, stopped));
     info!(records = %addresses.0, operations = %addresses.1, "gateway started");

@@ -24,8 +24,8 @@ pub(super) fn router(service: Arc<Service>) -> Router {
 }
 
 /// 200 when records are taken: the store answers and keeps what is written, there is room for more, and the gateway is
-/// not draining. Else 503, with what is wrong. A partner that fails, or a folder whose files wait, makes the gateway no less ready: both are
-/// told as detail.
+/// not draining. Else 503, with what is wrong. A partner that fails, a folder whose files wait, or a damaged row makes the gateway no less
+/// ready: they are told as detail.
 async fn ready(State(service): State<Arc<Service>>) -> Response {
     let draining = service.is_draining();
     let load = service.gateway.store().load().await;
@@ -55,6 +55,7 @@ async fn ready(State(service): State<Arc<Service>>) -> Response {
         "certificates": certificates(&service),
         "witnesses": service.witnesses.shown(),
         "folders": service.folders.shown(),
+        "damagedRows": service.gateway.store().damage().count(),
     });
     (status, Json(detail)).into_response()
 }
@@ -125,6 +126,7 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response {
     match counted.await {
         Ok((counts, reviews, load)) => {
             service.metrics.load(&load);
+            service.metrics.damaged(store.damage().count());
             let agreements = service.gateway.stages().agreements.clone();
             service.metrics.agreements(&agreements, service.agreements.faults(), clock::now());
             service.metrics.certificates(&service.certificates.terms(), service.certificates.faults());

@@ -370,6 +370,13 @@ fn settle(side: &Side, taken: Taken) -> Result<(), Refusal> {
             let issue = Issue::error(IssueType::Transient, "the message that is answered is being sent at this moment");
             refuse(ErrorCode::TooEarly, issue.hint("send the response again in a second"))
         }
+        Taken::NotYet => {
+            let text = "what messages of an earlier version are called is still being read: this may be of one of them";
+            refuse(
+                ErrorCode::Unavailable,
+                Issue::error(IssueType::Transient, text).hint("send the same again in a minute"),
+            )
+        }
         Taken::Contradicts => {
             let text =
                 "the handover was decided before, and this contradicts it: nothing was changed, and people were told";

@@ -92,7 +92,7 @@ impl Mailbox {
                 self.post().acknowledge(id).await?;
             }
             Taken::Settled | Taken::Repeated | Taken::Contradicts => self.post().acknowledge(id).await?,
-            Taken::Later => {}
+            Taken::Later | Taken::NotYet => {}
             Taken::NotOurs(_) | Taken::Conflict => {
                 warn!(mesh_id = %id, workflow = %outside.workflow, "a message in our MESH mailbox is not for us");
                 self.left.insert(id.to_owned());

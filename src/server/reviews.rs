@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 use super::{Service, clock};
 use crate::audit::{patient_of, patient_of_referral};
 use crate::fhir::Instant;
-use crate::storage::{self, Event, NoticeRecord, NoticeResult, NoticeStep, Window};
+use crate::storage::{self, Event, NoticeRecord, NoticeResult, NoticeStep, ReviewRecord, Window};
 
 /// How often the store is asked what is due.
 const EVERY: Duration = Duration::from_millis(500);
@@ -32,14 +32,21 @@ pub(super) async fn watch_deadlines(service: Arc<Service>, mut stopped: watch::R
 }
 
 async fn say_overdue(service: &Service) -> Result<(), storage::Error> {
-    let (gateway, now) = (&service.gateway, clock::now());
-    for review in gateway.store().newly_overdue(now, PAGE).await? {
-        let patient = patient_of(gateway.store(), review.message).await?;
-        let event = gateway.recorder.review_overdue(&review, patient.as_ref(), now);
-        if gateway.store().mark_overdue(review.message, now, event).await? {
-            let (message, reviewer) = (review.message, &review.reviewer);
-            error!(message_id = %message, %reviewer, "the review of a sharing without consent is overdue");
-        }
+    let (store, now) = (service.gateway.store(), clock::now());
+    for review in store.newly_overdue(now, PAGE).await? {
+        let said = say(service, &review, now).await;
+        store.damage().sift(("reviews", review.message), said)?;
+    }
+    Ok(())
+}
+
+async fn say(service: &Service, review: &ReviewRecord, now: Instant) -> Result<(), storage::Error> {
+    let gateway = &service.gateway;
+    let patient = patient_of(gateway.store(), review.message).await?;
+    let event = gateway.recorder.review_overdue(review, patient.as_ref(), now);
+    if gateway.store().mark_overdue(review.message, now, event).await? {
+        let (message, reviewer) = (review.message, &review.reviewer);
+        error!(message_id = %message, %reviewer, "the review of a sharing without consent is overdue");
     }
     Ok(())
 }
@@ -68,11 +75,14 @@ async fn deliver_due(service: &Arc<Service>) -> Result<(), storage::Error> {
     let window = Window::new(clock::now(), service.notifier.schedule.max);
     for notice in service.gateway.store().notices_due(window, PAGE).await? {
         let service = Arc::clone(service);
-        attempts.spawn(async move { attempt(&service, notice).await });
+        attempts.spawn(async move {
+            let (id, attempted) = (notice.notice.id, attempt(&service, notice).await);
+            service.gateway.store().damage().sift(("notices", id), attempted)
+        });
     }
     while let Some(ended) = attempts.join_next().await {
         match ended {
-            Ok(noted) => noted?,
+            Ok(noted) => drop(noted?),
             Err(error) => error!(is_panic = error.is_panic(), "an attempt at a notice ended abnormally"),
         }
     }

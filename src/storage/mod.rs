@@ -12,6 +12,7 @@
 //! Instants are kept to the millisecond.
 
 mod answer;
+mod damage;
 mod envelope;
 pub mod files;
 mod handover;
@@ -35,6 +36,7 @@ use crate::fhir::Instant;
 use crate::identity::{AgreementId, InterfaceName, Malformed, MessageId, PartyId, PrincipalId};
 
 pub use answer::{AnswerRecord, Kept, NewAnswer, Says, answer_slot};
+pub use damage::Damage;
 pub use envelope::{Ended, Envelope, Erasure, MAY_COME_BACK};
 pub use handover::{Handover, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, HandoverTell};
 pub use inbound::{
@@ -48,6 +50,12 @@ pub use review::{
 pub use room::{Full, Load, Room};
 pub use secret::{KeyFileError, Secret, create_key_file, load_key_file};
 pub use sqlite::SqliteStore;
+
+/// A place among rows in the order in which they are to be looked at: when that is, and the row's position.
+pub type Place = (Instant, u64);
+
+/// Before all rows.
+pub const FIRST: Place = (Instant::UNIX_EPOCH, 0);
 
 /// What a call to a [`Store`] gives: a future that owns nothing but the borrow of the store.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -632,6 +640,9 @@ pub trait Store: Send + Sync + 'static {
     /// meanwhile. Costs nothing while there was room the last time.
     fn room(&self) -> Reply<'_, ()>;
 
+    /// The damaged rows that were met. What asks for many rows leaves them out.
+    fn damage(&self) -> &Damage;
+
     /// What waits, what is left, and whether what is written is kept.
     fn load(&self) -> Reply<'_, Load>;
 
@@ -714,11 +725,11 @@ pub trait Store: Send + Sync + 'static {
     /// What carriers call the copies of a message that they took, the last one last.
     fn carrier_ids(&self, id: MessageId) -> Reply<'_, Vec<String>>;
 
-    /// Messages that an earlier version accepted, which kept no names.
+    /// Messages that an earlier version accepted, which kept no names, the newest first.
     fn nameless(&self, limit: usize) -> Reply<'_, Vec<MessageId>>;
 
-    /// Keeps what an answer may call a message that an earlier version accepted.
-    fn name(&self, id: MessageId, names: Vec<String>) -> Reply<'_, ()>;
+    /// Keeps what an answer may call messages that an earlier version accepted.
+    fn name(&self, named: Vec<(MessageId, Vec<String>)>) -> Reply<'_, ()>;
 
     /// Keeps a partner's answer once, with its events and what it changes.
     fn take_answer(&self, answer: NewAnswer) -> Reply<'_, Kept>;
@@ -744,8 +755,9 @@ pub trait Store: Send + Sync + 'static {
     /// Referrals that wait and whose time to be looked at has come, the longest due first.
     fn inbound_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<InboundRecord>>;
 
-    /// Referrals that wait, are still to be looked at and came later than `now`: the clock has been set back since.
-    fn inbound_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<InboundRecord>>;
+    /// Referrals after a place that wait, are still to be looked at and came later than `now`, each with its place: the clock has been
+    /// set back since.
+    fn inbound_later(&self, now: Instant, after: Place, limit: usize) -> Reply<'_, Vec<(Place, InboundRecord)>>;
 
     /// Notes what came of looking at a referral; whether it was noted now: not when it was collected or looked at meanwhile.
     fn look_at_inbound(&self, look: InboundLook) -> Reply<'_, bool>;
@@ -846,8 +858,9 @@ pub trait Store: Send + Sync + 'static {
     /// Handovers of which people are to be told at once, and those whose time has come, the longest due first.
     fn handovers_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<HandoverRecord>>;
 
-    /// Handovers that are still to be looked at and came to where they stand later than `now`: the clock has been set back since.
-    fn handovers_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<HandoverRecord>>;
+    /// Handovers after a place that are still to be looked at and came to where they stand later than `now`, each with its place: the
+    /// clock has been set back since.
+    fn handovers_later(&self, now: Instant, after: Place, limit: usize) -> Reply<'_, Vec<(Place, HandoverRecord)>>;
 
     /// How many handovers stand where.
     fn handover_counts(&self) -> Reply<'_, Vec<HandoverCount>>;

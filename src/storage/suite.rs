@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use super::{
     Accepted, Act, Approval, Change, Channel, Collection, Completed, Content, Count, Ended, Envelope, Erasure, Error,
-    Event, Filter, Finding, Handling, Handover, HandoverCount, HandoverState, HandoverStep, HandoverTell, InboundCount,
-    InboundLook, InboundTrouble, Kept, Listed, MAY_COME_BACK, MessageRecord, NewAnswer, NewInbound, NewMessage,
-    NewNotice, NewReview, NoticeResult, NoticeStep, Performed, Raised, Received, ReviewCounts, ReviewStep, Says, State,
-    Store, StoredCheckpoint, StoredCosignature, Subtree, Text, Transition, Window,
+    Event, FIRST, Filter, Finding, Handling, Handover, HandoverCount, HandoverState, HandoverStep, HandoverTell,
+    InboundCount, InboundLook, InboundTrouble, Kept, Listed, MAY_COME_BACK, MessageRecord, NewAnswer, NewInbound,
+    NewMessage, NewNotice, NewReview, NoticeResult, NoticeStep, Performed, Raised, Received, ReviewCounts, ReviewStep,
+    Says, State, Store, StoredCheckpoint, StoredCosignature, Subtree, Text, Transition, Window,
 };
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -209,7 +209,7 @@ pub(crate) async fn an_answer_finds_its_message_by_name(store: Arc<dyn Store>) {
     }
     assert_eq!(store.named("bundle-3").await, Ok(vec![]));
     assert_eq!(store.nameless(9).await, Ok(vec![]));
-    store.name(other, vec!["Bundle-3".to_owned()]).await.expect("it is kept");
+    store.name(vec![(other, vec!["Bundle-3".to_owned()])]).await.expect("it is kept");
     assert_eq!(store.named("bundle-3").await.expect("it is read").len(), 1);
     assert_eq!(store.named("bundle-2").await.expect("it is read").len(), 1);
 }
@@ -235,7 +235,7 @@ pub(crate) async fn a_carrier_names_copies_of_a_message(store: Arc<dyn Store>) {
     assert_eq!(found("none").await, Ok(None), "what was not written is not known");
 }
 
-fn waiting(number: i64) -> Handover {
+pub(crate) fn waiting(number: i64) -> Handover {
     Handover {
         state: HandoverState::Waiting,
         since: NOON,
@@ -250,7 +250,7 @@ fn waiting(number: i64) -> Handover {
     }
 }
 
-fn hand(message: MessageId, before: Option<Handover>, after: Handover) -> HandoverStep {
+pub(crate) fn hand(message: MessageId, before: Option<Handover>, after: Handover) -> HandoverStep {
     let event = event(Some(message), after.state.code());
     let (at, is_step) = (NOON, before.as_ref().is_none_or(|before| before.state != after.state));
     HandoverStep { message, at, before, after, is_step, answer: None, notices: vec![notice(9)], event }
@@ -328,8 +328,11 @@ pub(crate) async fn handovers_are_due_and_listed_by_what_waits(store: Arc<dyn St
         Handover { state: HandoverState::Rejected, alert_at: None, tell: Some(HandoverTell::Rejected), ..waiting(3) };
     assert_eq!(store.step_handover(hand(of(3), Some(waiting(3)), rejected)).await, Ok(true));
     assert_eq!(ids(due(0).await), [of(3)], "at once");
-    assert_eq!(ids(store.handovers_later(NOON - Duration::hours(1), 9).await), [of(1), of(2)]);
-    assert_eq!(ids(store.handovers_later(NOON, 9).await), []);
+    let before = NOON - Duration::hours(1);
+    let [(place, first)] = &store.handovers_later(before, FIRST, 1).await.expect("they are read")[..] else { panic!() };
+    let [(_, second)] = &store.handovers_later(before, *place, 9).await.expect("they are read")[..] else { panic!() };
+    assert_eq!([first.message, second.message], [of(1), of(2)]);
+    assert_eq!(store.handovers_later(NOON, FIRST, 9).await, Ok(vec![]));
     assert_eq!(ids(store.handovers(None, 9).await), [of(1), of(2), of(3)]);
     assert_eq!(ids(store.handovers(Some(HandoverState::Rejected), 9).await), [of(3)]);
     let count = |state, handovers| HandoverCount { interface: message(1).interface, state, handovers };
@@ -1037,14 +1040,21 @@ pub(crate) async fn a_referral_is_kept_and_collected_once(store: Arc<dyn Store>)
 
 pub(crate) async fn a_referral_is_looked_at_until_it_is_collected(store: Arc<dyn Store>) {
     let (one, two) = (receive(&store, 1).await, receive(&store, 2).await);
+    let later = |at, after, limit| store.inbound_later(at, after, limit);
     let ids = async |due: bool, at| {
-        let found = if due { store.inbound_due(at, 9).await } else { store.inbound_later(at, 9).await };
+        let found = match due {
+            true => store.inbound_due(at, 9).await,
+            false => later(at, FIRST, 9).await.map(|all| all.into_iter().map(|(_, record)| record).collect()),
+        };
         found.expect("they are read").iter().map(|row| row.id).collect::<Vec<_>>()
     };
     let (near, due) = (referral(1).near_at, referral(1).due_at);
     assert_eq!(ids(true, near - Duration::SECOND).await, []);
     assert_eq!(ids(true, near + Duration::MINUTE).await, [one, two]);
     assert_eq!(ids(false, NOON).await, [one, two], "the clock was set back");
+    let [(place, first)] = &later(NOON, FIRST, 1).await.expect("they are read")[..] else { panic!("a page of one") };
+    let [(_, second)] = &later(NOON, *place, 9).await.expect("they are read")[..] else { panic!("the other one") };
+    assert_eq!([first.id, second.id], [one, two]);
     assert_eq!(ids(false, near).await, []);
     let told = |trouble, number| {
         let notices = vec![NewNotice { id: Uuid::from_u128(number), ..notice(9) }];

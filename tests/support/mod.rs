@@ -225,6 +225,11 @@ impl Bench {
     /// A gateway of a site that was made before.
     pub fn of(site: DemoSite) -> Bench {
         let gateway = site.start_gateway();
+        Bench::with(site, gateway)
+    }
+
+    /// The gateway of a site that was started before.
+    pub fn with(site: DemoSite, gateway: Process) -> Bench {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
         Bench { site, runtime, _gateway: gateway }
     }

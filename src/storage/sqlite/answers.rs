@@ -26,9 +26,9 @@ pub(super) fn name_earlier(connection: &Connection, id: MessageId, names: &[Stri
     name(connection, position, names)
 }
 
-/// Messages whose names were not kept when they were accepted.
+/// Messages whose names were not kept when they were accepted, the newest first.
 pub(super) fn nameless(connection: &Connection, limit: usize) -> Result<Vec<MessageId>, Error> {
-    let sql = "SELECT id FROM nameless JOIN messages ON position = message LIMIT ?";
+    let sql = "SELECT id FROM nameless JOIN messages ON position = message ORDER BY message DESC LIMIT ?";
     all(connection, sql, [count(limit)], |row| Ok(MessageId::from(Uuid::from_bytes(row.get(0)?))))
 }
 

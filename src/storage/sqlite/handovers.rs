@@ -5,9 +5,11 @@ use std::time::Duration;
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
-use super::super::{Error, Handover, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, State};
+use super::super::{
+    Damage, Error, Handover, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, Place, State,
+};
 use super::reviews;
-use super::rows::{self, all, append, bound, count, first, index, instant, millis, parsed};
+use super::rows::{self, all, append, beyond, bound, first, index, instant, millis, parsed, sound};
 use crate::fhir::Instant;
 use crate::identity::MessageId;
 
@@ -15,12 +17,15 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, sender, messages.interface, recipient, agreement, priority, handovers.state, since, opened_at, near_at, \
-             due_at, contact_within, contact_due_at, contacted_at, handovers.alert_at, tell \
+             due_at, contact_within, contact_due_at, contacted_at, handovers.alert_at, tell, position \
              FROM handovers JOIN messages ON position = message ",
             $rest
         )
     };
 }
+
+/// Their table.
+const HANDOVERS: &str = "handovers";
 
 /// Writes one step. Whether it was written: not one that opens what is open already. One that does not start from what there
 /// is, is [`Error::Stale`].
@@ -120,6 +125,7 @@ pub(super) fn steps(connection: &Connection, id: MessageId) -> Result<Vec<Handov
 /// Handovers: those that wait, the first due first; then the others, the newest first.
 pub(super) fn list(
     connection: &Connection,
+    damage: &Damage,
     state: Option<HandoverState>,
     limit: usize,
 ) -> Result<Vec<HandoverRecord>, Error> {
@@ -127,27 +133,49 @@ pub(super) fn list(
         "WHERE ?1 IS NULL OR handovers.state = ?1 ORDER BY handovers.state NOT IN ('waiting', 'near-due', 'overdue'), \
          CASE WHEN handovers.state IN ('waiting', 'near-due', 'overdue') THEN due_at ELSE -since END, position LIMIT ?2"
     );
-    all(connection, sql, params![state.map(HandoverState::code), count(limit)], record)
+    let params = |limit| (state.map(HandoverState::code), limit);
+    sound(connection, (HANDOVERS, damage), (sql, params), limit, record)
 }
 
 /// Handovers of which people are to be told at once, and those whose time has come, the longest due first.
-pub(super) fn due(connection: &Connection, now: Instant, limit: usize) -> Result<Vec<HandoverRecord>, Error> {
-    let mut found = all(connection, select!("WHERE tell IS NOT NULL LIMIT ?"), [count(limit)], record)?;
+pub(super) fn due(
+    connection: &Connection,
+    damage: &Damage,
+    now: Instant,
+    limit: usize,
+) -> Result<Vec<HandoverRecord>, Error> {
+    let of = (HANDOVERS, damage);
+    let mut found = sound(connection, of, (select!("WHERE tell IS NOT NULL LIMIT ?"), |limit| [limit]), limit, record)?;
     let sql = select!("WHERE handovers.alert_at <= ?1 AND tell IS NULL ORDER BY handovers.alert_at LIMIT ?2");
-    found.extend(all(connection, sql, params![millis(now), count(limit)], record)?);
+    found.extend(sound(connection, of, (sql, |limit| (millis(now), limit)), limit, record)?);
     Ok(found)
 }
 
-/// Handovers that are still to be looked at and stand where they do since later than `now`.
-pub(super) fn later(connection: &Connection, now: Instant, limit: usize) -> Result<Vec<HandoverRecord>, Error> {
-    let sql = select!("WHERE handovers.alert_at > ?1 AND since > ?1 ORDER BY handovers.alert_at LIMIT ?2");
-    all(connection, sql, params![millis(now), count(limit)], record)
+/// See [`later`].
+pub(super) const LATER: &str = select!(
+    "WHERE handovers.alert_at >= ?2 AND (handovers.alert_at > ?2 OR message > ?3) AND since > ?1 \
+     ORDER BY handovers.alert_at, message LIMIT ?4"
+);
+
+/// Handovers after a place that are still to be looked at and stand where they do since later than `now`, each with its place.
+pub(super) fn later(
+    connection: &Connection,
+    damage: &Damage,
+    (now, after): (Instant, Place),
+    limit: usize,
+) -> Result<Vec<(Place, HandoverRecord)>, Error> {
+    let (at, position) = beyond(now, after);
+    let params = |limit| (millis(now), at, position, limit);
+    sound(connection, (HANDOVERS, damage), (LATER, params), limit, |row| {
+        Ok(((instant(row.get(14)?)?, index(row, 16)?), record(row)?))
+    })
 }
 
 /// How many stand where.
-pub(super) fn counts(connection: &Connection) -> Result<Vec<HandoverCount>, Error> {
-    let sql = "SELECT interface, state, count(*) FROM handovers GROUP BY state, interface ORDER BY interface, state";
-    all(connection, sql, [], |row| {
+pub(super) fn counts(connection: &Connection, damage: &Damage) -> Result<Vec<HandoverCount>, Error> {
+    let sql = "SELECT interface, state, count(*), min(message) FROM handovers GROUP BY state, interface \
+               ORDER BY interface, state LIMIT ?";
+    sound(connection, (HANDOVERS, damage), (sql, |limit| [limit]), usize::MAX, |row| {
         Ok(HandoverCount { interface: parsed(row, 0)?, state: parsed(row, 1)?, handovers: index(row, 2)? })
     })
 }

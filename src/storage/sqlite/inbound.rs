@@ -5,9 +5,9 @@ use uuid::Uuid;
 
 use super::super::seal::head_of_envelope;
 use super::super::{
-    Collection, Erasure, Error, InboundCount, InboundLook, InboundRecord, Listed, NewInbound, Received,
+    Collection, Damage, Erasure, Error, InboundCount, InboundLook, InboundRecord, Listed, NewInbound, Place, Received,
 };
-use super::rows::{all, append, bound, count, first, index, instant, millis, parsed};
+use super::rows::{all, append, beyond, bound, count, first, index, instant, millis, parsed, sound};
 use super::{envelopes, reviews};
 use crate::fhir::Instant;
 use crate::identity::{MessageId, PartyId};
@@ -21,6 +21,9 @@ macro_rules! select {
         )
     };
 }
+
+/// Their table.
+const INBOUND: &str = "inbound";
 
 /// The one that a sender calls so.
 pub(super) fn of_sender(
@@ -67,19 +70,21 @@ pub(super) fn find(connection: &Connection, id: MessageId) -> Result<Option<Inbo
 }
 
 /// Those that are asked for, in their order.
-pub(super) fn list(connection: &Connection, listed: Listed, limit: usize) -> Result<Vec<InboundRecord>, Error> {
-    let limit = count(limit);
-    match listed {
-        Listed::Waiting => {
-            all(connection, select!("WHERE collected_at IS NULL ORDER BY position LIMIT ?"), [limit], record)
-        }
-        Listed::All => all(connection, select!("ORDER BY position DESC LIMIT ?"), [limit], record),
-        Listed::Before(id) => {
-            let sql =
-                select!("WHERE position < (SELECT position FROM inbound WHERE id = ?) ORDER BY position DESC LIMIT ?");
-            all(connection, sql, params![id.uuid().as_bytes(), limit], record)
-        }
-    }
+pub(super) fn list(
+    connection: &Connection,
+    damage: &Damage,
+    listed: Listed,
+    limit: usize,
+) -> Result<Vec<InboundRecord>, Error> {
+    let (sql, before) = match listed {
+        Listed::Waiting => (select!("WHERE ?1 IS NULL AND collected_at IS NULL ORDER BY position LIMIT ?2"), None),
+        Listed::All => (select!("WHERE ?1 IS NULL ORDER BY position DESC LIMIT ?2"), None),
+        Listed::Before(id) => (
+            select!("WHERE position < (SELECT position FROM inbound WHERE id = ?1) ORDER BY position DESC LIMIT ?2"),
+            Some(*id.uuid().as_bytes()),
+        ),
+    };
+    sound(connection, (INBOUND, damage), (sql, |limit| (before, limit)), limit, record)
 }
 
 /// Those after a place in the order of arrival, each with its place.
@@ -104,15 +109,34 @@ pub(super) fn collect(connection: &Connection, collection: &Collection) -> Resul
 }
 
 /// Those whose time to be looked at has come, the longest due first.
-pub(super) fn due(connection: &Connection, now: Instant, limit: usize) -> Result<Vec<InboundRecord>, Error> {
+pub(super) fn due(
+    connection: &Connection,
+    damage: &Damage,
+    now: Instant,
+    limit: usize,
+) -> Result<Vec<InboundRecord>, Error> {
     let sql = select!("WHERE alert_at <= ?1 AND collected_at IS NULL ORDER BY alert_at LIMIT ?2");
-    all(connection, sql, params![millis(now), count(limit)], record)
+    sound(connection, (INBOUND, damage), (sql, |limit| (millis(now), limit)), limit, record)
 }
 
-/// Those that are still to be looked at and came later than `now`.
-pub(super) fn later(connection: &Connection, now: Instant, limit: usize) -> Result<Vec<InboundRecord>, Error> {
-    let sql = select!("WHERE alert_at > ?1 AND received_at > ?1 AND collected_at IS NULL ORDER BY alert_at LIMIT ?2");
-    all(connection, sql, params![millis(now), count(limit)], record)
+/// See [`later`].
+pub(super) const LATER: &str = select!(
+    "WHERE alert_at >= ?2 AND (alert_at > ?2 OR position > ?3) AND received_at > ?1 AND collected_at IS NULL \
+     ORDER BY alert_at, position LIMIT ?4"
+);
+
+/// Those after a place that are still to be looked at and came later than `now`, each with its place.
+pub(super) fn later(
+    connection: &Connection,
+    damage: &Damage,
+    (now, after): (Instant, Place),
+    limit: usize,
+) -> Result<Vec<(Place, InboundRecord)>, Error> {
+    let (at, position) = beyond(now, after);
+    let params = |limit| (millis(now), at, position, limit);
+    sound(connection, (INBOUND, damage), (LATER, params), limit, |row| {
+        Ok(((instant(row.get(10)?)?, index(row, 13)?), record(row)?))
+    })
 }
 
 /// Notes what came of looking at one that waits, unless it moved on meanwhile.
@@ -130,11 +154,15 @@ pub(super) fn look(connection: &Connection, look: &InboundLook) -> Result<bool, 
     Ok(changed == 1)
 }
 
+/// See [`counts`].
+pub(super) const COUNTS: &str = "SELECT interface, priority, count(*), count(*) FILTER (WHERE due_at <= ?1), min(received_at), \
+                                 min(position) FROM inbound WHERE collected_at IS NULL GROUP BY interface, priority \
+                                 ORDER BY interface, priority LIMIT ?2";
+
 /// How many wait at `now`.
-pub(super) fn counts(connection: &Connection, now: Instant) -> Result<Vec<InboundCount>, Error> {
-    let sql = "SELECT interface, priority, count(*), count(*) FILTER (WHERE due_at <= ?), min(received_at) FROM inbound \
-               WHERE collected_at IS NULL GROUP BY interface, priority ORDER BY interface, priority";
-    all(connection, sql, [millis(now)], |row| {
+pub(super) fn counts(connection: &Connection, damage: &Damage, now: Instant) -> Result<Vec<InboundCount>, Error> {
+    let params = |limit| (millis(now), limit);
+    sound(connection, (INBOUND, damage), (COUNTS, params), usize::MAX, |row| {
         let (interface, priority, oldest) = (parsed(row, 0)?, row.get(1)?, instant(row.get(4)?)?);
         Ok(InboundCount { interface, priority, waiting: index(row, 2)?, overdue: index(row, 3)?, oldest })
     })

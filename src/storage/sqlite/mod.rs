@@ -33,11 +33,12 @@ use self::writer::Writer;
 use super::room::Disk;
 use super::seal::{self, Key};
 use super::{
-    Accepted, Act, AnswerRecord, Approval, Change, Collection, Content, CosignatureKey, Count, Ended, Envelope, Error,
-    Event, FiledSubject, Filter, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep, History,
-    Hour, InboundCount, InboundLook, InboundRecord, Kept, Listed, Load, MessageRecord, NewAnswer, NewInbound,
-    NewMessage, NoticeRecord, NoticeStep, Opened, Part, Performed, Raised, Received, Reply, ReviewCounts, ReviewRecord,
-    Room, Secret, Store, StoredCheckpoint, StoredCosignature, StoredEvent, Subtree, Transition, Window, filing_number,
+    Accepted, Act, AnswerRecord, Approval, Change, Collection, Content, CosignatureKey, Count, Damage, Ended, Envelope,
+    Error, Event, FiledSubject, Filter, HandoverCount, HandoverEntry, HandoverRecord, HandoverState, HandoverStep,
+    History, Hour, InboundCount, InboundLook, InboundRecord, Kept, Listed, Load, MessageRecord, NewAnswer, NewInbound,
+    NewMessage, NoticeRecord, NoticeStep, Opened, Part, Performed, Place, Raised, Received, Reply, ReviewCounts,
+    ReviewRecord, Room, Secret, Store, StoredCheckpoint, StoredCosignature, StoredEvent, Subtree, Transition, Window,
+    filing_number,
 };
 use crate::fhir::Instant;
 use crate::identity::{AgreementId, MessageId, PartyId};
@@ -64,6 +65,7 @@ pub struct SqliteStore {
     disk: Disk,
     /// Whether there was no room the last time.
     full: Arc<AtomicBool>,
+    damage: Arc<Damage>,
 }
 
 impl SqliteStore {
@@ -111,6 +113,7 @@ impl SqliteStore {
             room,
             disk,
             full,
+            damage: Arc::default(),
         }
     }
 
@@ -180,6 +183,15 @@ impl SqliteStore {
     ) -> Reply<'_, T> {
         Box::pin(Arc::clone(&self.pool).run(query))
     }
+
+    /// Reads many rows, and leaves out the damaged ones.
+    fn read_sound<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection, &Damage) -> Result<T, Error> + Send + 'static,
+    ) -> Reply<'_, T> {
+        let damage = self.damage.clone();
+        self.read(move |connection| query(connection, &damage))
+    }
 }
 
 impl Store for SqliteStore {
@@ -220,6 +232,10 @@ impl Store for SqliteStore {
             }
             self.load().await?.full.map_or(Ok(()), |full| Err(Error::Full(full)))
         })
+    }
+
+    fn damage(&self) -> &Damage {
+        &self.damage
     }
 
     fn load(&self) -> Reply<'_, Load> {
@@ -286,12 +302,12 @@ impl Store for SqliteStore {
 
     fn due(&self, recipient: &PartyId, route: u16, window: Window, limit: usize) -> Reply<'_, Vec<MessageRecord>> {
         let recipient = recipient.clone();
-        self.read(move |connection| rows::due(connection, (&recipient, route), window, limit))
+        self.read_sound(move |connection, damage| rows::due(connection, damage, (&recipient, route), window, limit))
     }
 
     fn next_due(&self, recipient: &PartyId, route: u16) -> Reply<'_, Option<Instant>> {
         let recipient = recipient.clone();
-        self.read(move |connection| rows::next_due(connection, (&recipient, route)))
+        self.read_sound(move |connection, damage| rows::next_due(connection, damage, (&recipient, route)))
     }
 
     fn bring_back(&self, recipient: &PartyId, last: u16) -> Reply<'_, usize> {
@@ -304,15 +320,15 @@ impl Store for SqliteStore {
     }
 
     fn messages(&self, filter: Filter, limit: usize) -> Reply<'_, Vec<MessageRecord>> {
-        self.read(move |connection| rows::list(connection, &filter, limit))
+        self.read_sound(move |connection, damage| rows::list(connection, damage, &filter, limit))
     }
 
     fn alerts_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<MessageRecord>> {
-        self.read(move |connection| rows::alerts_due(connection, now, limit))
+        self.read_sound(move |connection, damage| rows::alerts_due(connection, damage, now, limit))
     }
 
     fn accepted_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<MessageRecord>> {
-        self.read(move |connection| rows::accepted_later(connection, now, limit))
+        self.read_sound(move |connection, damage| rows::accepted_later(connection, damage, now, limit))
     }
 
     fn raise(&self, raised: Raised) -> Reply<'_, bool> {
@@ -323,7 +339,7 @@ impl Store for SqliteStore {
     }
 
     fn counts(&self) -> Reply<'_, Vec<Count>> {
-        self.read(rows::counts)
+        self.read_sound(rows::counts)
     }
 
     fn content(&self, id: MessageId, content: Content) -> Reply<'_, Option<Vec<u8>>> {
@@ -418,8 +434,10 @@ impl Store for SqliteStore {
         self.read(move |connection| answers::nameless(connection, limit))
     }
 
-    fn name(&self, id: MessageId, names: Vec<String>) -> Reply<'_, ()> {
-        self.write(move |connection| answers::name_earlier(connection, id, &names))
+    fn name(&self, named: Vec<(MessageId, Vec<String>)>) -> Reply<'_, ()> {
+        self.write(move |connection| {
+            named.iter().try_for_each(|(id, names)| answers::name_earlier(connection, *id, names))
+        })
     }
 
     fn take_answer(&self, mut answer: NewAnswer) -> Reply<'_, Kept> {
@@ -458,7 +476,7 @@ impl Store for SqliteStore {
     }
 
     fn inbounds(&self, listed: Listed, limit: usize) -> Reply<'_, Vec<InboundRecord>> {
-        self.read(move |connection| inbound::list(connection, listed, limit))
+        self.read_sound(move |connection, damage| inbound::list(connection, damage, listed, limit))
     }
 
     fn referrals(&self, after: u64, limit: usize) -> Reply<'_, Vec<(u64, InboundRecord)>> {
@@ -470,11 +488,11 @@ impl Store for SqliteStore {
     }
 
     fn inbound_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<InboundRecord>> {
-        self.read(move |connection| inbound::due(connection, now, limit))
+        self.read_sound(move |connection, damage| inbound::due(connection, damage, now, limit))
     }
 
-    fn inbound_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<InboundRecord>> {
-        self.read(move |connection| inbound::later(connection, now, limit))
+    fn inbound_later(&self, now: Instant, after: Place, limit: usize) -> Reply<'_, Vec<(Place, InboundRecord)>> {
+        self.read_sound(move |connection, damage| inbound::later(connection, damage, (now, after), limit))
     }
 
     fn look_at_inbound(&self, look: InboundLook) -> Reply<'_, bool> {
@@ -482,7 +500,7 @@ impl Store for SqliteStore {
     }
 
     fn inbound_counts(&self, now: Instant) -> Reply<'_, Vec<InboundCount>> {
-        self.read(move |connection| inbound::counts(connection, now))
+        self.read_sound(move |connection, damage| inbound::counts(connection, damage, now))
     }
 
     fn events(&self, from: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>> {
@@ -580,7 +598,7 @@ impl Store for SqliteStore {
     }
 
     fn newly_overdue(&self, now: Instant, limit: usize) -> Reply<'_, Vec<ReviewRecord>> {
-        self.read(move |connection| reviews::newly_overdue(connection, now, limit))
+        self.read_sound(move |connection, damage| reviews::newly_overdue(connection, damage, now, limit))
     }
 
     fn next_review_due(&self) -> Reply<'_, Option<Instant>> {
@@ -603,19 +621,19 @@ impl Store for SqliteStore {
     }
 
     fn handovers(&self, state: Option<HandoverState>, limit: usize) -> Reply<'_, Vec<HandoverRecord>> {
-        self.read(move |connection| handovers::list(connection, state, limit))
+        self.read_sound(move |connection, damage| handovers::list(connection, damage, state, limit))
     }
 
     fn handovers_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<HandoverRecord>> {
-        self.read(move |connection| handovers::due(connection, now, limit))
+        self.read_sound(move |connection, damage| handovers::due(connection, damage, now, limit))
     }
 
-    fn handovers_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<HandoverRecord>> {
-        self.read(move |connection| handovers::later(connection, now, limit))
+    fn handovers_later(&self, now: Instant, after: Place, limit: usize) -> Reply<'_, Vec<(Place, HandoverRecord)>> {
+        self.read_sound(move |connection, damage| handovers::later(connection, damage, (now, after), limit))
     }
 
     fn handover_counts(&self) -> Reply<'_, Vec<HandoverCount>> {
-        self.read(handovers::counts)
+        self.read_sound(handovers::counts)
     }
 
     fn step_handover(&self, step: HandoverStep) -> Reply<'_, bool> {
@@ -631,7 +649,7 @@ impl Store for SqliteStore {
     }
 
     fn notices_due(&self, window: Window, limit: usize) -> Reply<'_, Vec<NoticeRecord>> {
-        self.read(move |connection| reviews::notices_due(connection, window, limit))
+        self.read_sound(move |connection, damage| reviews::notices_due(connection, damage, window, limit))
     }
 
     fn next_notice(&self) -> Reply<'_, Option<Instant>> {
@@ -716,7 +734,9 @@ impl From<rusqlite::Error> for Error {
 #[expect(clippy::disallowed_methods, reason = "files of a test need not be durable")]
 mod tests {
     use super::*;
-    use crate::storage::suite::{accept, at, event, message, party, run_suite, step};
+    use crate::storage::suite::{
+        NOON, accept, at, event, hand, message, party, receive, referral, run_suite, step, waiting,
+    };
     use crate::storage::{Full, HandoverTell, State};
     use tempfile::TempDir;
     use uuid::Uuid;
@@ -961,7 +981,7 @@ mod tests {
         assert_eq!(store.reviews(false, 9).await.expect("they are listed").len(), 1);
         assert_eq!(store.notices_due(at(record.accepted_at), 9).await.expect("they are listed").len(), 1);
         assert_eq!(store.nameless(9).await, Ok(vec![record.id]), "what answers may call it is still to be read");
-        store.name(record.id, vec!["bundle".to_owned()]).await.expect("it is kept");
+        store.name(vec![(record.id, vec!["bundle".to_owned()])]).await.expect("it is kept");
         assert_eq!(store.nameless(9).await, Ok(vec![]));
         site.sql("PRAGMA foreign_keys = 1; UPDATE contents SET payload = NULL WHERE message = 7");
     }
@@ -1035,6 +1055,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_the_clock_was_set_back_behind_is_found_by_its_index_in_order() {
+        let site = Site::new();
+        let store = site.open().expect("it opens");
+        let plans = store.read(|connection| {
+            Ok([(inbound::LATER, "inbound_alert"), (handovers::LATER, "handovers_alert")]
+                .map(|(sql, index)| (plan(connection, sql), index)))
+        });
+        for (plan, index) in plans.await.expect("they are planned") {
+            let plan = plan.expect("it is planned");
+            assert!(
+                plan.contains(&format!("USING INDEX {index} (alert_at>?)")) && !plan.contains("TEMP B-TREE"),
+                "{plan}"
+            );
+        }
+    }
+
+    /// Whoever asks how the gateway stands walks the contents of no referral.
+    #[tokio::test]
+    async fn referrals_that_wait_are_counted_from_an_index_alone() {
+        let site = Site::new();
+        let store = site.open().expect("it opens");
+        let plan = store.read(|connection| plan(connection, inbound::COUNTS)).await.expect("it is planned");
+        assert!(plan.contains("USING COVERING INDEX inbound_counts") && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
+
+    #[tokio::test]
     async fn a_file_of_before_the_names_of_tasks_keeps_its_handovers_and_has_them_read() {
         let site = Site::new();
         let connection = Connection::open(site.path()).expect("it opens");
@@ -1053,6 +1099,8 @@ mod tests {
         let store = site.store();
         let id = MessageId::from(Uuid::from_u128(1));
         assert_eq!(store.nameless(9).await, Ok(vec![id]), "of the other the Task's name is known");
+        site.sql("INSERT INTO nameless VALUES (2)");
+        assert_eq!(store.nameless(1).await, Ok(vec![MessageId::from(Uuid::from_u128(2))]), "the newest first");
         let kept = store.handover(id).await.expect("it is read").expect("it is there").handover;
         assert_eq!((kept.state, kept.tell), (HandoverState::Rejected, Some(HandoverTell::Rejected)));
         assert_eq!(store.handover_steps(id).await.expect("they are read").len(), 2);
@@ -1098,6 +1146,51 @@ mod tests {
             let read = store.message(id).await;
             assert!(matches!(read, Err(Error::Damaged(_))), "{column}: {read:?}");
         }
+    }
+
+    /// Found by flipping bits: one row that could not be read kept all others from being looked after.
+    #[tokio::test]
+    async fn a_damaged_row_is_told_of_and_holds_up_no_other() {
+        let site = Site::new();
+        let store = site.store();
+        for number in [1, 2] {
+            let id = accept(&store, number).await;
+            receive(&store, number).await;
+            assert_eq!(store.step_handover(hand(id, None, waiting(number.into()))).await, Ok(true));
+        }
+        site.sql(
+            "PRAGMA ignore_check_constraints = 1;
+             UPDATE messages SET alert_at = accepted_at;
+             INSERT INTO reviews (message, reviewer, purpose, basis, due_at) VALUES (1, 'sue', 'BTG', 'law', 1), (2, 'sue', 'BTG', 'law', 2);
+             DELETE FROM notices;
+             INSERT INTO notices VALUES (1, randomblob(16), randomblob(16), 'fax', 'a', '{}', 1, 0, 1, NULL, ''),
+                                        (2, randomblob(16), randomblob(16), 'spool', 'a', '{}', 1, 0, 2, NULL, '');
+             UPDATE messages SET interface = upper(interface) WHERE position = 1;
+             UPDATE inbound SET sender = lower(sender) WHERE position = 1",
+        );
+        let (now, two) = (NOON + time::Duration::days(1), message(2).id);
+        let trust = party("RXT01");
+        let alone = "the damaged one takes up no place";
+        let of =
+            |found: Result<Vec<MessageRecord>, Error>| found.map(|all| all.iter().map(|it| it.id).collect::<Vec<_>>());
+        assert_eq!(of(store.due(&trust, 0, at(now), 1).await), Ok(vec![two]), "{alone}");
+        assert_eq!(store.next_due(&trust, 0).await, Ok(Some(message(2).accepted_at)));
+        assert_eq!(of(store.alerts_due(now, 1).await), Ok(vec![two]), "{alone}");
+        assert_eq!(of(store.messages(Filter::default(), 9).await), Ok(vec![two]));
+        let referrals = store.inbound_due(now, 1).await.expect("they are read");
+        assert_eq!(referrals.iter().map(|it| it.bundle).collect::<Vec<_>>(), [referral(2).bundle], "{alone}");
+        let listed = store.inbounds(Listed::Waiting, 1).await.expect("they are read");
+        assert_eq!(listed, referrals, "the record system finds it");
+        let handovers = store.handovers_due(now, 1).await.expect("they are read");
+        assert_eq!(handovers.iter().map(|it| it.message).collect::<Vec<_>>(), [two], "{alone}");
+        let overdue = store.newly_overdue(now, 1).await.expect("they are read");
+        assert_eq!(overdue.iter().map(|it| it.message).collect::<Vec<_>>(), [two], "{alone}");
+        assert_eq!(store.notices_due(at(now), 1).await.map(|all| all.len()), Ok(1), "{alone}");
+        assert!(store.message(message(1).id).await.is_err(), "who asks for it is told");
+        let counts = store.counts().await.expect("they are read");
+        assert_eq!(counts.len(), 1, "what cannot be read is not counted");
+        let damaged = ["messages", "inbound", "handovers", "reviews", "notices"];
+        assert_eq!(store.damage().count(), damaged.len(), "each is noted once");
     }
 
     #[tokio::test]

@@ -4,11 +4,11 @@ use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
 use super::super::{
-    Completed, Error, Event, NewNotice, NewReview, NoticeRecord, NoticeResult, NoticeStep, ReviewCounts, ReviewRecord,
-    ReviewStep, Window,
+    Completed, Damage, Error, Event, NewNotice, NewReview, NoticeRecord, NoticeResult, NoticeStep, ReviewCounts,
+    ReviewRecord, ReviewStep, Window,
 };
 use super::envelopes;
-use super::rows::{all, append, count, first, index, instant, millis, parsed};
+use super::rows::{all, append, count, first, index, instant, millis, parsed, sound};
 use crate::fhir::Instant;
 use crate::identity::MessageId;
 
@@ -16,7 +16,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, interface, recipient, agreement, reviewer, purpose, basis, accepted_at, due_at, overdue_at, \
-             completed_at, completed_by, finding FROM reviews JOIN messages ON position = message ",
+             completed_at, completed_by, finding, position FROM reviews JOIN messages ON position = message ",
             $rest
         )
     };
@@ -25,8 +25,8 @@ macro_rules! select {
 macro_rules! select_notices {
     ($rest:literal) => {
         concat!(
-            "SELECT id, message, channel, target, body, created_at, attempts, next_attempt_at, delivered_at, note \
-             FROM notices ",
+            "SELECT id, message, channel, target, body, created_at, attempts, next_attempt_at, delivered_at, note, \
+             position              FROM notices ",
             $rest
         )
     };
@@ -90,10 +90,15 @@ pub(super) fn list(connection: &Connection, open_only: bool, limit: usize) -> Re
 }
 
 /// Open reviews that became overdue and were not said to be.
-pub(super) fn newly_overdue(connection: &Connection, now: Instant, limit: usize) -> Result<Vec<ReviewRecord>, Error> {
+pub(super) fn newly_overdue(
+    connection: &Connection,
+    damage: &Damage,
+    now: Instant,
+    limit: usize,
+) -> Result<Vec<ReviewRecord>, Error> {
     let sql =
         select!("WHERE completed_at IS NULL AND overdue_at IS NULL AND due_at < ? ORDER BY due_at, position LIMIT ?");
-    all(connection, sql, params![millis(now), count(limit)], record)
+    sound(connection, ("reviews", damage), (sql, |limit| (millis(now), limit)), limit, record)
 }
 
 /// When the next open review becomes overdue.
@@ -126,11 +131,17 @@ pub(super) fn insert_notice(connection: &Connection, message: MessageId, notice:
 }
 
 /// Notices that are due, the longest due first.
-pub(super) fn notices_due(connection: &Connection, window: Window, limit: usize) -> Result<Vec<NoticeRecord>, Error> {
+pub(super) fn notices_due(
+    connection: &Connection,
+    damage: &Damage,
+    window: Window,
+    limit: usize,
+) -> Result<Vec<NoticeRecord>, Error> {
     let sql = select_notices!(
         "WHERE next_attempt_at <= ?1 OR next_attempt_at > ?2 ORDER BY next_attempt_at, position LIMIT ?3"
     );
-    all(connection, sql, params![millis(window.now), millis(window.latest), count(limit)], notice)
+    let params = |limit| (millis(window.now), millis(window.latest), limit);
+    sound(connection, ("notices", damage), (sql, params), limit, notice)
 }
 
 /// When the next notice is due.

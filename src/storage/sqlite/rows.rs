@@ -8,8 +8,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::super::{
-    Accepted, Act, Approval, Change, Content, Count, Error, Event, Filter, Full, Handling, History, Load,
-    MessageRecord, NewMessage, Performed, Raised, State, StoredCheckpoint, StoredEvent, Subtree, Transition, Window,
+    Accepted, Act, Approval, Change, Content, Count, Damage, Error, Event, Filter, Full, Handling, History, Load,
+    MessageRecord, NewMessage, Performed, Place, Raised, State, StoredCheckpoint, StoredEvent, Subtree, Transition,
+    Window,
 };
 use super::{answers, carried, envelopes, filed, handovers, reviews};
 use crate::fhir::Instant;
@@ -23,6 +24,9 @@ macro_rules! record_columns {
     };
 }
 pub(super) use record_columns;
+
+/// The table of the messages.
+const MESSAGES: &str = "messages";
 
 /// The sealed parts of a new message.
 pub(super) struct Sealed {
@@ -49,6 +53,27 @@ pub(super) fn all<T>(
         found.push(map(row)?);
     }
     Ok(found)
+}
+
+/// Rows of a table that are sound, mapped; the damaged ones are noted, and take up no place. The statement's last column is the row's
+/// position, and `params` gives its parameters for how many rows it is to give.
+pub(super) fn sound<T, P: Params>(
+    connection: &Connection,
+    (table, damage): (&'static str, &Damage),
+    (sql, params): (&str, impl Fn(i64) -> P),
+    limit: usize,
+    map: impl Fn(&Row<'_>) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    loop {
+        let known = damage.count();
+        let found = all(connection, sql, params(count(limit.saturating_add(known))), |row| {
+            let position: i64 = row.get(row.as_ref().column_count() - 1)?;
+            damage.sift((table, position), map(row))
+        })?;
+        if damage.count() == known {
+            return Ok(found.into_iter().flatten().take(limit).collect());
+        }
+    }
 }
 
 /// The first row, mapped.
@@ -325,14 +350,17 @@ pub(super) const PUT_OFF: &str = concat!(
 
 /// See [`next_due`].
 pub(super) const NEXT_DUE: &str = concat!(
-    "SELECT next_attempt_at FROM messages WHERE ",
+    "SELECT ",
+    record_columns!(),
+    " FROM messages WHERE ",
     free!(),
-    " AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1"
+    " AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT ?4"
 );
 
 /// Messages of one lane that are due and free to go, the most urgent first.
 pub(super) fn due(
     connection: &Connection,
+    damage: &Damage,
     (recipient, route): (&PartyId, u16),
     window: Window,
     limit: usize,
@@ -340,20 +368,31 @@ pub(super) fn due(
     let mut found = Vec::new();
     for urgency in URGENCIES {
         for (sql, at) in [(DUE, window.now), (PUT_OFF, window.latest)] {
-            let params = params![recipient.as_str(), route, urgency, millis(at), count(limit - found.len())];
-            found.extend(all(connection, sql, params, record)?);
+            let params = |limit| (recipient.as_str(), route, urgency, millis(at), limit);
+            let left = limit - found.len();
+            found.extend(sound(connection, (MESSAGES, damage), (sql, params), left, record)?);
         }
     }
     Ok(found)
 }
 
+/// What comes after a place and later than `now`: the bounds of a statement.
+pub(super) fn beyond(now: Instant, after: Place) -> (i64, i64) {
+    let (at, position) = after.max((now, u64::MAX));
+    (millis(at), bound(position))
+}
+
 /// When the next message of one lane is due that is free to go.
-pub(super) fn next_due(connection: &Connection, (recipient, route): (&PartyId, u16)) -> Result<Option<Instant>, Error> {
+pub(super) fn next_due(
+    connection: &Connection,
+    damage: &Damage,
+    (recipient, route): (&PartyId, u16),
+) -> Result<Option<Instant>, Error> {
     let mut next = None;
     for urgency in URGENCIES {
-        let params = params![recipient.as_str(), route, urgency];
-        let due = first(connection, NEXT_DUE, params, |row| instant(row.get(0)?))?;
-        next = next.into_iter().chain(due).min();
+        let params = |limit| (recipient.as_str(), route, urgency, limit);
+        let due = sound(connection, (MESSAGES, damage), (NEXT_DUE, params), 1, record)?;
+        next = next.into_iter().chain(due.into_iter().filter_map(|record| record.next_attempt_at)).min();
     }
     Ok(next)
 }
@@ -383,12 +422,17 @@ pub(super) fn list_sql(filter: &Filter) -> String {
 }
 
 /// Messages, the newest first.
-pub(super) fn list(connection: &Connection, filter: &Filter, limit: usize) -> Result<Vec<MessageRecord>, Error> {
+pub(super) fn list(
+    connection: &Connection,
+    damage: &Damage,
+    filter: &Filter,
+    limit: usize,
+) -> Result<Vec<MessageRecord>, Error> {
     let Filter { state, recipient, route, interface } = filter;
     let (recipient, interface) =
         (recipient.as_ref().map(PartyId::as_str), interface.as_ref().map(InterfaceName::as_str));
-    let params = params![state.map(State::code), recipient, route, interface, count(limit)];
-    all(connection, &list_sql(filter), params, record)
+    let params = |limit| (state.map(State::code), recipient, route, interface, limit);
+    sound(connection, (MESSAGES, damage), (&list_sql(filter), params), limit, record)
 }
 
 /// See [`alerts_due`].
@@ -396,8 +440,13 @@ pub(super) const ALERTS_DUE: &str =
     concat!("SELECT ", record_columns!(), " FROM messages WHERE alert_at <= ?1 ORDER BY alert_at LIMIT ?2");
 
 /// Messages that are to be looked at, the longest due first.
-pub(super) fn alerts_due(connection: &Connection, now: Instant, limit: usize) -> Result<Vec<MessageRecord>, Error> {
-    all(connection, ALERTS_DUE, params![millis(now), count(limit)], record)
+pub(super) fn alerts_due(
+    connection: &Connection,
+    damage: &Damage,
+    now: Instant,
+    limit: usize,
+) -> Result<Vec<MessageRecord>, Error> {
+    sound(connection, (MESSAGES, damage), (ALERTS_DUE, |limit| (millis(now), limit)), limit, record)
 }
 
 /// See [`accepted_later`]. Nothing is to be looked at before it was accepted.
@@ -408,8 +457,13 @@ pub(super) const ACCEPTED_LATER: &str = concat!(
 );
 
 /// Messages that are to be looked at and were accepted later than `now`.
-pub(super) fn accepted_later(connection: &Connection, now: Instant, limit: usize) -> Result<Vec<MessageRecord>, Error> {
-    all(connection, ACCEPTED_LATER, params![millis(now), count(limit)], record)
+pub(super) fn accepted_later(
+    connection: &Connection,
+    damage: &Damage,
+    now: Instant,
+    limit: usize,
+) -> Result<Vec<MessageRecord>, Error> {
+    sound(connection, (MESSAGES, damage), (ACCEPTED_LATER, |limit| (millis(now), limit)), limit, record)
 }
 
 /// Does what is to be done about a message, unless it moved on meanwhile.
@@ -434,9 +488,10 @@ pub(super) fn raise(connection: &Connection, raised: &Raised) -> Result<bool, Er
 }
 
 /// How many messages stand where.
-pub(super) fn counts(connection: &Connection) -> Result<Vec<Count>, Error> {
-    let sql = "SELECT recipient, state, count(*) FROM messages GROUP BY state, recipient ORDER BY recipient, state";
-    all(connection, sql, [], |row| {
+pub(super) fn counts(connection: &Connection, damage: &Damage) -> Result<Vec<Count>, Error> {
+    let sql = "SELECT recipient, state, count(*), min(position) FROM messages GROUP BY state, recipient \
+               ORDER BY recipient, state LIMIT ?";
+    sound(connection, (MESSAGES, damage), (sql, |limit| [limit]), usize::MAX, |row| {
         Ok(Count { recipient: parsed(row, 0)?, state: parsed(row, 1)?, messages: index(row, 2)? })
     })
 }
