@@ -185,15 +185,22 @@ fn a_referral_becomes_a_record_that_is_collected_once() {
 }
 
 /// What the record of `qualified.json` has no place for.
-const UNREAD: [&str; 8] = [
-    "Patient.telecom.value",
-    "Patient.address.line",
-    "Patient.address.postalCode",
+const UNREAD: [&str; 14] = [
+    "Patient.telecom",
+    "Patient.address",
     "Encounter",
     "PractitionerRole.telecom",
+    "CarePlan.activity",
     "Observation.valueRatio",
-    "AllergyIntolerance.clinicalStatus.coding.display",
+    "AllergyIntolerance.clinicalStatus.coding",
     "Consent.provision.provision.actor",
+    "Composition.section.emptyReason",
+    "Composition.section.text",
+    // What is said of somebody else.
+    "Observation",
+    "Condition",
+    "Composition.status",
+    "Composition.section.emptyReason",
 ];
 
 #[test]

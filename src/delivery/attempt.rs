@@ -110,10 +110,12 @@ impl AttemptError {
         }
     }
 
-    /// Whether whoever gives tokens does not let us in, which does not pass by itself.
+    /// Whether the partner, or whoever gives tokens, does not let us in, which does not pass by itself.
     pub fn is_unauthorised(&self) -> bool {
         match self {
+            AttemptError::CredentialsRefused(_) => true,
             AttemptError::Token(TokenError::Denied { status, denial, .. }) => denial.is_some() || *status == 401,
+            AttemptError::Token(TokenError::Unreachable(error)) => error.is_unauthorised(),
             _ => false,
         }
     }

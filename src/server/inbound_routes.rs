@@ -23,7 +23,7 @@ use crate::identity::MessageId;
 use crate::identity::principal::Action;
 use crate::mapping::Missing;
 use crate::pipeline::inbound::missing;
-use crate::pipeline::unread::{Unread, unread};
+use crate::pipeline::unread::{Place, unread};
 use crate::storage::{Collection, Content, Error, InboundRecord, Listed};
 
 /// Rows that are listed at once.
@@ -98,8 +98,11 @@ pub(super) async fn one(
             if let Ok(message) = Document::parse(message.unwrap_or_default(), &Limits::default()) {
                 let stages = service.gateway.stages();
                 let unread = unread(&stages, &found.interface, &message, found.id.uuid());
-                let place = |Unread { path, what }: &Unread| json!({ "path": path.to_string(), "what": what });
-                body["unread"] = unread.iter().map(place).collect();
+                let place = |Place { path, what }: &Place| json!({ "path": path.to_string(), "what": what });
+                body["unread"] = unread.places.iter().map(place).collect();
+                if unread.more > 0 {
+                    body["unreadMore"] = json!(unread.more);
+                }
             }
             (StatusCode::OK, no_store(), Json(body)).into_response()
         }

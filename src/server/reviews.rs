@@ -93,16 +93,19 @@ async fn attempt(service: &Service, due: NoticeRecord) -> Result<(), storage::Er
     let (id, channel) = (due.notice.id, due.notice.channel.code());
     let outcome = service.notifier.deliver(&due.notice).await;
     let (now, attempts) = (clock::now(), due.attempts + 1);
+    let again = || NoticeResult::Again(now + service.notifier.schedule.wait(attempts, None, 1.0));
     let (result, note) = match outcome {
         Ok(()) => {
             info!(notice = %id, channel, attempts, message_id = %due.message, "notice of an incident delivered");
-            let event = delivered(service, &due, now).await?;
-            (NoticeResult::Delivered(now, event), "delivered".to_owned())
+            match service.gateway.store().damage().sift(("notices", id), delivered(service, &due, now).await)? {
+                Some(event) => (NoticeResult::Delivered(now, event), "delivered".to_owned()),
+                // Told twice rather than never, and not at every look.
+                None => (again(), "delivered, and what it is about is damaged: the audit log cannot say it".to_owned()),
+            }
         }
         Err(error) => {
             warn!(notice = %id, channel, attempts, %error, "notice of an incident not delivered; the next try follows");
-            let wait = service.notifier.schedule.wait(attempts, None, 1.0);
-            (NoticeResult::Again(now + wait), error.to_string())
+            (again(), error.to_string())
         }
     };
     service.gateway.store().step_notice(NoticeStep { id, attempts, result, note }).await

@@ -212,7 +212,7 @@ impl<'a> Page<'a> {
             |stem: &str| matches!(stem, "practitioner" | "organization") && !self.frame.follow(node, stem).is_empty();
         let is_said = |line: &Line| {
             let is_above = ["name", "code", "relationship", "telecom", "active"].contains(&&*line.stem);
-            line.within.is_empty() && (is_above || is_beside(&line.stem))
+            line.within.is_empty() && !line.is_extension && (is_above || is_beside(&line.stem))
         };
         let lines = self.frame.reader.lines(node);
         let rest: Vec<&Line> = lines.iter().filter(|line| !is_said(line)).collect();
@@ -251,7 +251,8 @@ impl<'a> Page<'a> {
 fn has_own_line(line: &Line) -> bool {
     let is_contact = line.within.first().is_some_and(|part| part.stem == "contact");
     let is_beside = is_contact && BESIDE.contains(&&*line.stem) && matches!(line.said, Said::Words(_));
-    (OWN_LINES.contains(&&*line.stem) && !is_contact) || line.stem.starts_with("birthDate") || is_beside
+    let is_own = (OWN_LINES.contains(&&*line.stem) && !is_contact) || is_beside;
+    (is_own && !line.is_extension) || line.stem.starts_with("birthDate")
 }
 
 /// What a part says, with what is inside it.
