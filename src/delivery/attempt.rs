@@ -251,4 +251,21 @@ mod tests {
             assert_eq!(error.to_string().contains("may have arrived"), ambiguous);
         }
     }
+
+    #[test]
+    fn an_error_says_whether_we_are_not_let_in() {
+        let refused = || AttemptError::CredentialsRefused(AlertDescription::CertificateExpired);
+        let denied = |status| TokenError::Denied { status, denial: None, after: None };
+        let unreachable = |error: AttemptError| AttemptError::Token(TokenError::Unreachable(error.into()));
+        for (error, out) in [
+            (refused(), true),
+            (unreachable(refused()), true),
+            (AttemptError::Token(denied(401)), true),
+            (AttemptError::Token(denied(503)), false),
+            (unreachable(AttemptError::ConnectTimeout), false),
+            (AttemptError::Tls(TlsRefusal::Expired), false),
+        ] {
+            assert_eq!(error.is_unauthorised(), out, "{error}");
+        }
+    }
 }

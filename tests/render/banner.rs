@@ -151,3 +151,20 @@ fn a_request_that_is_made_to_be_dear_is_not() {
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
     assert_safe(&html);
 }
+
+/// Nor for what the person's section has a line for.
+#[test]
+fn an_extension_of_the_person_or_a_contact_is_shown_whatever_it_is_called() {
+    let own =
+        |name: &str, value: &str| json!({ "url": format!("https://provider.example/{name}"), "valueString": value });
+    let person = json!({
+        "resourceType": "Patient",
+        "name": [{ "family": "Sampleperson" }],
+        "extension": [own("name", "Called Sam at home"), own("address", "Sleeps at a friend's")],
+        "contact": [{ "name": { "text": "Jo" }, "extension": [own("relationship", "No longer speaks with them")] }],
+    });
+    let (_, rest) = parts(&[request(json!({})), person]);
+    for said in ["Called Sam at home", "Sleeps at a friend", "No longer speaks with them"] {
+        assert!(rest.contains(said), "{said}: {rest}");
+    }
+}
