@@ -45,7 +45,7 @@ const TOPICS: [(&str, &[&str], &[&str]); 4] = [
     ("Medication", &["active-medications"], &["MedicationStatement", "MedicationRequest", "MedicationAdministration"]),
     ("Allergies", &["allergies-and-adverse-reaction"], &["AllergyIntolerance"]),
 ];
-/// Why a section is empty, by the codes of http://terminology.hl7.org/CodeSystem/list-empty-reason.
+/// Why a section is empty, by the codes of <http://terminology.hl7.org/CodeSystem/list-empty-reason>.
 const EMPTY: [(&str, &str); 6] = [
     ("nilknown", "none known"),
     ("notasked", "not asked"),
