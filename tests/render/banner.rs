@@ -168,3 +168,22 @@ fn an_extension_of_the_person_or_a_contact_is_shown_whatever_it_is_called() {
         assert!(rest.contains(said), "{said}: {rest}");
     }
 }
+
+#[test]
+fn a_number_is_called_verified_only_where_every_code_says_so() {
+    let status = |concept: Value| {
+        let extension = json!({ "url": "https://fhir.hl7.org.uk/StructureDefinition/Extension-UKCore-NHSNumberVerificationStatus", "valueCodeableConcept": concept });
+        let identifier =
+            json!({ "system": "https://fhir.nhs.uk/Id/nhs-number", "value": "9990001014", "extension": [extension] });
+        parts(&[json!({ "resourceType": "Patient", "identifier": [identifier] })]).1
+    };
+    for (concept, said) in [
+        (json!({ "coding": [{ "code": "01" }] }), "999 000 1014 (verified)"),
+        (json!({ "coding": [{ "code": "number-present-and-verified" }] }), "999 000 1014 (verified)"),
+        (json!({ "coding": [{ "code": "01" }, { "code": "02" }] }), "999 000 1014 (not verified: status 02)"),
+        (json!({ "text": "Being traced" }), "999 000 1014 (not verified: status Being traced)"),
+    ] {
+        let person = status(concept.clone());
+        assert!(person.contains(said), "{concept}: {person}");
+    }
+}

@@ -10,6 +10,8 @@ use crate::fhir::{Node, NodeId, bars, keys};
 
 const AGE_BAND: &str = "https://weir.example/fhir/StructureDefinition/weir-age-band";
 const VERIFICATION: &str = "https://fhir.hl7.org.uk/StructureDefinition/Extension-UKCore-NHSNumberVerificationStatus";
+/// "Number present and verified" in UK Core's code systems of that status, the English one and the one before it.
+const VERIFIED: [&str; 2] = ["01", "number-present-and-verified"];
 /// Elements of a Patient that have a line of their own, or lead elsewhere.
 const OWN_LINES: [&str; 7] =
     ["name", "birthDate", "gender", "telecom", "address", "managingOrganization", "generalPractitioner"];
@@ -260,15 +262,21 @@ fn joined(lines: &[&Line]) -> String {
     lines.iter().map(|line| line.in_words()).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether an NHS number was checked, as UK Core's extension says; nothing where it does not.
+/// Whether an NHS number was checked, as UK Core's extension says in its older or its newer codes; nothing where it does
+/// not.
 fn verification(identifier: Node<'_>) -> String {
     let is_it = |of: &Node<'_>| of.text_of("url").is_some_and(|url| url == VERIFICATION);
-    let status = identifier.items_of("extension").find(is_it).and_then(|of| of.member("valueCodeableConcept"));
-    let code = status.and_then(|status| status.items_of("coding").next()?.text_of("code"));
-    match code.as_deref() {
+    let Some(status) = identifier.items_of("extension").find(is_it).and_then(|of| of.member("valueCodeableConcept"))
+    else {
+        return String::new();
+    };
+    let codes: Vec<_> = status.items_of("coding").filter_map(|coding| coding.text_of("code")).collect();
+    if !codes.is_empty() && codes.iter().all(|code| VERIFIED.contains(&&**code)) {
+        return " (verified)".to_owned();
+    }
+    match status.text_of("text").or_else(|| codes.into_iter().find(|code| !VERIFIED.contains(&&**code))) {
         None => String::new(),
-        Some("01") => " (verified)".to_owned(),
-        Some(code) => format!(" (not verified: status {code})"),
+        Some(said) => format!(" (not verified: status {said})"),
     }
 }
 
