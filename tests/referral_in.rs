@@ -6,6 +6,8 @@
 
 #[path = "support/boundary.rs"]
 mod boundary;
+#[path = "referral_in/more_than_the_record.rs"]
+mod more_than_the_record;
 mod support;
 #[path = "support/webhook.rs"]
 mod webhook;
@@ -185,7 +187,7 @@ fn a_referral_becomes_a_record_that_is_collected_once() {
 }
 
 /// What the record of `qualified.json` has no place for.
-const UNREAD: [&str; 14] = [
+const UNREAD: [&str; 16] = [
     "Patient.telecom",
     "Patient.address",
     "Encounter",
@@ -194,12 +196,15 @@ const UNREAD: [&str; 14] = [
     "Observation.valueRatio",
     "AllergyIntolerance.clinicalStatus.coding",
     "Consent.provision.provision.actor",
+    // Sections without entries: their narrative can say more, whatever it calls itself.
+    "Composition.section.text",
     "Composition.section.emptyReason",
     "Composition.section.text",
     // What is said of somebody else.
     "Observation",
     "Condition",
     "Composition.status",
+    "Composition.section.text",
     "Composition.section.emptyReason",
 ];
 
@@ -359,6 +364,9 @@ fn what_changes_withdraws_or_is_no_live_request_is_refused_and_nothing_is_kept()
         resource(&mut bundle, "ServiceRequest")["status"] = json!(status);
         refused(&bundle, "Bundle.entry[1].resource.status");
     }
+    let mut validation = another(Uuid::new_v4());
+    resource(&mut validation, "ServiceRequest")["category"][0]["coding"][0]["code"] = json!("validation");
+    refused(&validation, "Bundle.entry[1].resource.category");
     let mut ruled = another(Uuid::new_v4());
     resource(&mut ruled, "AllergyIntolerance")["implicitRules"] = json!("https://x.example/rules");
     let place = ruled["entry"]

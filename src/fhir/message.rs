@@ -9,7 +9,9 @@ pub const EVENTS: &str = "https://fhir.nhs.uk/CodeSystem/message-events-bars";
 /// The system of reason codes in BaRS messages.
 pub const REASONS: &str = "https://fhir.nhs.uk/CodeSystem/message-reason-bars";
 /// The system that tells referrals from validations in BaRS messages; what stands beside it is the use case.
-const KINDS: &str = "https://fhir.nhs.uk/CodeSystem/message-category-servicerequest";
+pub const KINDS: &str = "https://fhir.nhs.uk/CodeSystem/message-category-servicerequest";
+/// Priorities, the most pressing first (FHIR R4, request-priority).
+const PRESSING: [&str; 4] = ["stat", "asap", "urgent", "routine"];
 
 /// What the name of a Task begins with.
 pub const TASK: &str = "Task/";
@@ -179,16 +181,20 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The system and value of the NHS number of the first Patient in a Bundle that has one.
+/// The system and value of the NHS number of the first Patient in a Bundle that has one: the one in use, before one that is `old`
+/// (FHIR R4, identifier-use).
 pub fn nhs_number(bundle: &Document) -> Option<(&'static str, String)> {
     let entries = bundle.root().member("entry").into_iter().flat_map(|entries| entries.children());
-    let patients = entries.filter_map(|entry| entry.member("resource"));
-    patients
-        .filter(|resource| resource.resource_type() == Some("Patient"))
-        .filter_map(|patient| patient.member("identifier"))
-        .flat_map(|identifiers| identifiers.children())
-        .find(|identifier| text_at(*identifier, &["system"]).as_deref() == Some(NHS_NUMBER))
-        .and_then(|identifier| Some((NHS_NUMBER, text_at(identifier, &["value"])?)))
+    let mut patients = entries
+        .filter_map(|entry| entry.member("resource"))
+        .filter(|resource| resource.resource_type() == Some("Patient"));
+    let value = patients.find_map(|patient| {
+        let identifiers = patient.items_of("identifier");
+        let numbers = identifiers.filter(|it| text_at(*it, &["system"]).as_deref() == Some(NHS_NUMBER));
+        let valued = numbers.filter_map(|it| Some((text_at(it, &["use"]), text_at(it, &["value"])?)));
+        valued.min_by_key(|(usage, _)| usage.as_deref() == Some("old")).map(|(_, value)| value)
+    })?;
+    Some((NHS_NUMBER, value))
 }
 
 /// The system and value of what identifies the person that a Bundle is about: the NHS number, else the first identifier
@@ -206,13 +212,14 @@ pub fn subject(bundle: &Document) -> Option<(String, String)> {
         .find_map(|identifier| Some((text_at(identifier, &["system"])?, text_at(identifier, &["value"])?)))
 }
 
-/// The priority of the first request or task in a Bundle that has one, a code of request-priority: `stat`.
+/// The priority of the most pressing request in a Bundle, a code of request-priority: `stat`. Of the Tasks, where there is no request.
 pub fn priority(bundle: &Document) -> Option<String> {
-    let entries = bundle.root().member("entry").into_iter().flat_map(|entries| entries.children());
-    entries
-        .filter_map(|entry| entry.member("resource"))
-        .filter(|resource| matches!(resource.resource_type(), Some("ServiceRequest" | "Task")))
-        .find_map(|resource| text_at(resource, &["priority"]))
+    let resources = || bundle.root().items_of("entry").filter_map(|entry| entry.member("resource"));
+    let has_request = resources().any(|resource| resource.resource_type() == Some("ServiceRequest"));
+    let asking = if has_request { "ServiceRequest" } else { "Task" };
+    let asked = resources().filter(|resource| resource.resource_type() == Some(asking));
+    let rank = |priority: &String| PRESSING.iter().position(|each| each == priority).unwrap_or(PRESSING.len());
+    asked.filter_map(|resource| text_at(resource, &["priority"])).min_by_key(rank)
 }
 
 /// What a receiver answers to a message.
@@ -386,6 +393,43 @@ mod tests {
         assert_eq!(message.response_code(), Some(ResponseCode::TransientError));
         let references = document.nodes().filter_map(Node::text).filter(|text| text.starts_with("urn:uuid:"));
         assert_eq!(references.count(), 5);
+    }
+
+    fn bundle_of(resources: &str) -> Document {
+        parsed(&format!(r#"{{"resourceType":"Bundle","type":"message","entry":[{resources}]}}"#))
+    }
+
+    #[test]
+    fn the_number_of_a_person_is_the_one_in_use() {
+        let number = |of: &str| format!(r#"{{"system":"{NHS_NUMBER}",{of}}}"#);
+        let (old, own) = (number(r#""use":"old","value":"9990006008""#), number(r#""value":"9990005087""#));
+        let empty = number(r#""use":"official""#);
+        let of = |identifiers: &[&String]| {
+            let list = identifiers.iter().map(|each| each.as_str()).collect::<Vec<_>>().join(",");
+            let patient = format!(r#"{{"resource":{{"resourceType":"Patient","identifier":[{list}]}}}}"#);
+            nhs_number(&bundle_of(&patient)).map(|(_, value)| value)
+        };
+        assert_eq!(of(&[&old, &own]).as_deref(), Some("9990005087"));
+        assert_eq!(of(&[&empty, &own]).as_deref(), Some("9990005087"));
+        assert_eq!(of(&[&old]).as_deref(), Some("9990006008"), "there is no other");
+        assert_eq!(of(&[&empty]), None);
+    }
+
+    #[test]
+    fn a_priority_is_that_of_the_most_pressing_request() {
+        let of = |resources: &[(&str, &str)]| {
+            let one = |(name, priority): &(&str, &str)| {
+                format!(r#"{{"resource":{{"resourceType":"{name}","priority":"{priority}"}}}}"#)
+            };
+            priority(&bundle_of(&resources.iter().map(one).collect::<Vec<_>>().join(",")))
+        };
+        let none =
+            r#"{"resource":{"resourceType":"ServiceRequest"}},{"resource":{"resourceType":"Task","priority":"stat"}}"#;
+        assert_eq!(of(&[("Task", "routine"), ("ServiceRequest", "stat")]).as_deref(), Some("stat"));
+        assert_eq!(of(&[("ServiceRequest", "routine"), ("ServiceRequest", "asap")]).as_deref(), Some("asap"));
+        assert_eq!(of(&[("ServiceRequest", "unheard-of"), ("ServiceRequest", "routine")]).as_deref(), Some("routine"));
+        assert_eq!(of(&[("Task", "routine"), ("Task", "urgent")]).as_deref(), Some("urgent"));
+        assert_eq!(priority(&bundle_of(none)), None, "the request says none");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{Gateway, Stages, aside};
 use crate::audit::Referral;
-use crate::fhir::message::{nhs_number, priority};
+use crate::fhir::message::{self, nhs_number, priority};
 use crate::fhir::outcome::{Issue, IssueType, Severity};
 use crate::fhir::{Document, ElementPath, Instant, Node};
 use crate::handover::collection;
@@ -18,6 +18,7 @@ use crate::identity::digest::sha_256;
 use crate::identity::{InterfaceName, PartyId};
 use crate::mapping::{self, Missing};
 use crate::storage::{self, Full, InboundRecord, NewInbound, Received, inbound_id};
+use crate::validation::NOT_SENT;
 
 /// How referrals of partners are checked and read.
 #[derive(Clone, Debug)]
@@ -177,9 +178,10 @@ async fn keep(
     })
 }
 
-/// What is essential and the record of a referral lacks, by the marks of its logical model as it is now.
-pub fn missing(stages: &Stages, interface: &InterfaceName, record: &Document) -> Vec<Missing> {
-    stages.mappings.get(interface).map(|map| map.missing(record)).unwrap_or_default()
+/// What is essential and the record of a referral lacks, by the marks of its logical model as it is now; None where there is no such model any
+/// more.
+pub fn missing(stages: &Stages, interface: &InterfaceName, record: &Document) -> Option<Vec<Missing>> {
+    stages.mappings.get(interface).map(|map| map.missing(record))
 }
 
 /// Why a message is no new referral that is to be acted on: the first that says so. The map has no place for it, and who collects
@@ -209,6 +211,9 @@ fn not_new(document: &Document) -> Option<Issue> {
         }
         Some("ServiceRequest") if is_prohibition(resource) => {
             not("the request is not to be acted on: it asks that something is not done", index, "doNotPerform")
+        }
+        Some("ServiceRequest") if is_other_than_referral(resource) => {
+            not("the message is no referral: its request has another category", index, "category")
         }
         Some("ServiceRequest") if !is_asking(resource) => not(
             "the message asks nobody to act: the intent of its request is neither plan nor an order",
@@ -242,6 +247,13 @@ fn is_prohibition(request: Node<'_>) -> bool {
 /// whoever fulfils; not `option`, which is a part of a group.
 const ASKING: [&str; 5] = ["plan", "order", "original-order", "reflex-order", "instance-order"];
 
+/// Whether a request says in BaRS's categories that it is something else: `validation` asks to look at a case that its sender keeps.
+fn is_other_than_referral(request: Node<'_>) -> bool {
+    let codings = request.items_of("category").flat_map(|category| category.items_of("coding"));
+    let kinds = codings.filter(|coding| coding.text_of("system").as_deref() == Some(message::KINDS));
+    kinds.into_iter().any(|coding| coding.text_of("code").as_deref() != Some("referral"))
+}
+
 /// Whether a request asks us to act. One without intent does not conform, which is told as that.
 fn is_asking(request: Node<'_>) -> bool {
     request.text_of("intent").is_none_or(|intent| ASKING.contains(&&*intent))
@@ -251,7 +263,9 @@ fn is_asking(request: Node<'_>) -> bool {
 fn record(stages: &Stages, document: &Document, seed: Uuid) -> Result<Document, Unfit> {
     let inbound = stages.inbound.as_ref().ok_or(Unfit::NoInterface)?;
     debug_span!("validation").in_scope(|| {
-        let issues = errors(stages.validator.check_document(document, Some(&inbound.profile)));
+        let mut issues = errors(stages.validator.check_document(document, Some(&inbound.profile)));
+        // Nothing of the record comes from it, and `unread` lists it: a person is not turned away for it. BaRS's own examples have such.
+        issues.retain(|issue| issue.rule != NOT_SENT);
         if issues.is_empty() { Ok(()) } else { Err(Unfit::Invalid { profile: inbound.profile.clone(), issues }) }
     })?;
     let map = stages.mappings.get(&inbound.name);

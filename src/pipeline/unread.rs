@@ -6,21 +6,32 @@
 //! never a value.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::Stages;
+use super::{Stages, aside};
+use crate::fhir::bundle::Entries;
+use crate::fhir::message::KINDS;
 use crate::fhir::{Document, ElementPath, Kind, Node};
 use crate::identity::InterfaceName;
 
 /// At most so many places are told; of others, how many there are.
 const MOST: usize = 1_000;
 
-/// Resources that frame a message: who sends it, and for whom.
-const FRAMES: [&str; 2] = ["MessageHeader", "Organization"];
 /// Elements that frame a resource, or say again what others say: FHIR R4 Resource, Coding and Identifier.
-const FRAME: [&str; 9] =
-    ["resourceType", "id", "meta", "fullUrl", "category", "version", "userSelected", "assigner", "linkId"];
+const FRAME: [&str; 8] = ["resourceType", "id", "meta", "fullUrl", "version", "userSelected", "assigner", "linkId"];
+/// Elements that frame a message: who sends what to whom, and why.
+const HEADER: [&str; 10] =
+    ["event", "eventCoding", "destination", "sender", "source", "reason", "focus", "definition", "enterer", "author"];
+/// Categories that only say what kind of resource it is: the first two by this system and code, the third by what allergens are.
+const KIND: [(&str, &str, Option<&str>); 3] = [
+    ("ServiceRequest", KINDS, Some("referral")),
+    ("Observation", "http://terminology.hl7.org/CodeSystem/observation-category", None),
+    ("AllergyIntolerance", "", None),
+];
+/// That nothing is confidential beyond what every record is: its code, and the system of the code.
+const NORMAL: (&str, &str) = ("N", "http://terminology.hl7.org/CodeSystem/v3-Confidentiality");
 /// That a summary's section is empty because there is nothing: its code, and the system of the code.
 const NONE_KNOWN: (&str, &str) = ("nilknown", "http://terminology.hl7.org/CodeSystem/list-empty-reason");
 
@@ -42,33 +53,48 @@ pub struct Unread {
     pub more: usize,
 }
 
-/// What the interface's map, as it is now, takes over nothing of.
-pub fn unread(stages: &Stages, interface: &InterfaceName, message: &Document, seed: Uuid) -> Unread {
-    let Some(made) = stages.mappings.get(interface).and_then(|map| map.transform(message, seed).ok()) else {
-        return Unread::default();
-    };
-    let taken: HashSet<usize> = made.origins.iter().filter_map(|origin| origin.source).map(|id| id.index()).collect();
-    let entries: Vec<Node<'_>> = message.root().items_of("entry").collect();
-    let urls = entries.iter().filter_map(|entry| entry.text_of("fullUrl")).map(|url| url.into_owned()).collect();
-    let mut reader = Reader { taken, urls, found: Unread::default() };
-    entries.iter().filter_map(|entry| entry.member("resource")).for_each(|resource| reader.resource(resource));
-    reader.found
+/// What the interface's map, as it is now, takes over nothing of. None where that cannot be told: there is no such map any more, or it cannot
+/// read the message.
+pub async fn unread(stages: &Arc<Stages>, interface: &InterfaceName, message: Document, seed: Uuid) -> Option<Unread> {
+    let interface = interface.clone();
+    aside(stages, message.source().len(), move |stages| beside(stages, &interface, &message, seed)).await
 }
 
-struct Reader {
+fn beside(stages: &Stages, interface: &InterfaceName, message: &Document, seed: Uuid) -> Option<Unread> {
+    let made = stages.mappings.get(interface)?.transform(message, seed).ok()?;
+    let taken = made.origins.iter().filter_map(|origin| origin.source).map(|id| id.index()).collect();
+    let mut reader = Reader { taken, entries: Entries::of(message), framing: HashSet::new(), found: Unread::default() };
+    let resources: Vec<Node<'_>> = reader.entries.list().iter().filter_map(|entry| entry.resource).collect();
+    for header in resources.iter().filter(|resource| resource.resource_type() == Some("MessageHeader")) {
+        let receivers = header.items_of("destination").filter_map(|each| each.member("receiver"));
+        let parties = header.member("sender").into_iter().chain(receivers);
+        reader.framing.extend(parties.filter_map(|party| reader.entries.target(party)).map(|node| node.id().index()));
+    }
+    reader.labels(message.root(), "Bundle");
+    resources.into_iter().for_each(|resource| reader.resource(resource));
+    Some(reader.found)
+}
+
+struct Reader<'a> {
     /// The nodes that something of the record comes from.
     taken: HashSet<usize>,
-    /// What the entries are called.
-    urls: HashSet<String>,
+    entries: Entries<'a>,
+    /// The organisations that send and receive the message.
+    framing: HashSet<usize>,
     found: Unread,
 }
 
-impl Reader {
-    fn resource(&mut self, resource: Node<'_>) {
-        let Some(name) = resource.resource_type().filter(|name| !FRAMES.contains(name)) else { return };
-        let says = |child: &Node<'_>| !self.is_frame(name, *child) && !self.says_again(*child);
+impl<'a> Reader<'a> {
+    fn resource(&mut self, resource: Node<'a>) {
+        let Some(name) = resource.resource_type().filter(|_| !self.framing.contains(&resource.id().index())) else {
+            return;
+        };
+        self.labels(resource, name);
+        let says = |child: &Node<'a>| !self.is_frame(name, *child) && !self.says_again(*child);
         if name == "Composition" {
             self.summary(resource, name);
+        } else if name == "MessageHeader" {
+            self.header(resource, name);
         } else if resource.children().filter(says).any(|child| self.is_taken(child)) {
             self.below(resource, name);
         } else {
@@ -76,8 +102,35 @@ impl Reader {
         }
     }
 
+    /// Labels on a resource: that it is restricted, or a test.
+    fn labels(&mut self, resource: Node<'a>, name: &str) {
+        let Some(meta) = resource.member("meta") else { return };
+        for own in ["security", "tag"] {
+            for label in meta.items_of(own).filter(|label| !is_code(*label, NORMAL)) {
+                self.tell(label, &format!("{name}.meta.{own}"));
+            }
+        }
+    }
+
+    /// Of a header, numbers of its source and what is in extensions; the rest says who sends what to whom.
+    fn header(&mut self, header: Node<'a>, name: &str) {
+        for child in header.children() {
+            match child.name().as_deref() {
+                Some("source") => {
+                    if let Some(contact) = child.member("contact") {
+                        self.below(contact, "MessageHeader.source.contact");
+                    }
+                }
+                Some(own) if !HEADER.contains(&own) && !self.is_frame(name, child) => {
+                    self.below(child, &format!("{name}.{own}"));
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// The values below a node that is called `name` and are not taken over; of one of which nothing is, itself.
-    fn below(&mut self, node: Node<'_>, name: &str) {
+    fn below(&mut self, node: Node<'a>, name: &str) {
         if node.kind() == Kind::Null || self.says_again(node) {
             return;
         }
@@ -93,16 +146,21 @@ impl Reader {
         }
     }
 
-    /// Of a summary and its sections, what is more than a list of what stands elsewhere: that it does not hold, narrative that says more,
-    /// why a section is empty, extensions.
-    fn summary(&mut self, node: Node<'_>, name: &str) {
+    /// Of a summary and its sections, what is more than a list of what stands elsewhere: that it does not hold, is replaced or confidential,
+    /// narrative that says more, why a section is empty, extensions. A section without entries has nothing that its narrative could be
+    /// generated from.
+    fn summary(&mut self, node: Node<'a>, name: &str) {
+        let is_section = name.contains('.');
+        let lists = !is_section || node.member("entry").is_some() || node.member("section").is_some();
         for child in node.children() {
             let own = child.name().unwrap_or_default();
             let is_more = match &*own {
-                "status" => child.text().is_some_and(|status| status == "entered-in-error"),
-                "text" => !self.says_again(child),
+                "status" => !child.text().is_some_and(|status| matches!(&*status, "final" | "amended")),
+                "text" => !(self.is_taken(child) || (lists && self.says_again(child))),
                 "emptyReason" => !(says_none_known(child) && self.is_taken(node)),
-                "extension" | "modifierExtension" => true,
+                "confidentiality" => child.text().is_none_or(|code| code != NORMAL.0),
+                "extension" | "modifierExtension" | "relatesTo" => true,
+                "focus" => !self.says_again(child),
                 "section" => {
                     child.items().for_each(|section| self.summary(section, &format!("{name}.section")));
                     false
@@ -126,6 +184,7 @@ impl Reader {
             "language" => !name.contains('.'),
             "identifier" => !name.contains('.') && name != "Patient",
             "intent" => name == "ServiceRequest",
+            "category" => says_kind(name, child),
             own => FRAME.contains(&own),
         })
     }
@@ -133,7 +192,11 @@ impl Reader {
     /// Whether a value says what stands elsewhere in the message: references to other entries, or a narrative that was generated from the
     /// structured values alone (FHIR R4 Narrative.status).
     fn says_again(&self, node: Node<'_>) -> bool {
-        let leads = |item: Node<'_>| item.text_of("reference").is_some_and(|to| self.leads_to_an_entry(&to));
+        // What a sender calls a resource of its own is said nowhere else.
+        let leads_within = |item: Node<'_>| {
+            item.text_of("reference").is_some_and(|to| to.starts_with('#')) && item.member("display").is_none()
+        };
+        let leads = |item: Node<'_>| leads_within(item) || self.entries.target(item).is_some();
         match node.kind() {
             Kind::Object => {
                 let is_generated = node.text_of("status").as_deref() == Some("generated");
@@ -142,11 +205,6 @@ impl Reader {
             Kind::Array => node.children().next().is_some() && node.items().all(leads),
             _ => false,
         }
-    }
-
-    fn leads_to_an_entry(&self, reference: &str) -> bool {
-        let ends = |url: &String| url.strip_suffix(reference).is_some_and(|base| base.ends_with('/'));
-        reference.starts_with('#') || self.urls.contains(reference) || self.urls.iter().any(ends)
     }
 
     fn tell(&mut self, node: Node<'_>, name: &str) {
@@ -158,23 +216,41 @@ impl Reader {
     }
 }
 
-/// Whether a child is the system of a code, number or identifier that is taken over, or the url of an extension: the field of the record
-/// says it.
+/// Whether a child is the system of a code, number or identifier that is taken over, what a code that is taken over is called, the code of a
+/// unit that is, or the url of an extension: the field of the record says it.
 fn is_spelled_by<'a>(node: Node<'a>, child: Node<'a>, is_taken: impl Fn(Node<'a>) -> bool) -> bool {
-    match child.name().as_deref() {
-        Some("url") => true,
-        Some("system") => ["code", "value"].into_iter().filter_map(|name| node.member(name)).any(is_taken),
-        _ => false,
-    }
+    let beside: &[&str] = match child.name().as_deref() {
+        Some("url") => return true,
+        Some("system") => &["code", "value"],
+        Some("display") => &["code"],
+        Some("code") => &["unit"],
+        _ => return false,
+    };
+    beside.iter().filter_map(|name| node.member(name)).any(is_taken)
+}
+
+/// Whether a category of a resource only says what kind of resource it is.
+fn says_kind(name: &str, category: Node<'_>) -> bool {
+    let Some((_, system, code)) = KIND.iter().find(|(of, ..)| *of == name) else { return false };
+    let is_it = |coding: Node<'_>| {
+        let text = |name| coding.text_of(name);
+        text("system").as_deref() == Some(system) && code.is_none_or(|code| text("code").as_deref() == Some(code))
+    };
+    let is_all = |concept: Node<'_>| {
+        concept.member("text").is_none() && concept.member("coding").is_some() && concept.items_of("coding").all(is_it)
+    };
+    category.items().all(|item| !item.is_object() || is_all(item))
+}
+
+/// Whether a coding is this code of this system.
+fn is_code(coding: Node<'_>, (code, system): (&str, &str)) -> bool {
+    let text = |name| coding.text_of(name);
+    text("code").as_deref() == Some(code) && text("system").as_deref() == Some(system)
 }
 
 /// Whether the reason why a section is empty is that there is nothing, and no other.
 fn says_none_known(reason: Node<'_>) -> bool {
-    let is_it = |coding: Node<'_>| {
-        let text = |name| coding.text_of(name);
-        text("code").as_deref() == Some(NONE_KNOWN.0) && text("system").as_deref() == Some(NONE_KNOWN.1)
-    };
-    let codings: Vec<bool> = reason.items_of("coding").map(is_it).collect();
+    let codings: Vec<bool> = reason.items_of("coding").map(|coding| is_code(coding, NONE_KNOWN)).collect();
     let has_more = reason.children().any(|child| child.name().is_some_and(|name| name != "coding" && name != "text"));
     !codings.is_empty() && codings.into_iter().all(|is_it| is_it) && !has_more
 }

@@ -91,17 +91,21 @@ pub(super) async fn one(
             // None when its retention has ended, or it was erased.
             let record = record.unwrap_or_default();
             body["record"] = serde_json::from_slice(&record).unwrap_or(Value::Null);
+            let stages = service.gateway.stages();
             if let Ok(record) = Document::parse(record, &Limits::default()) {
-                let missing = missing(&service.gateway.stages(), &found.interface, &record);
-                body["missing"] = missing.iter().map(|missing| lacking(missing, found.received_at)).collect();
+                let missing = missing(&stages, &found.interface, &record);
+                // Null where it cannot be told, which is not an empty list.
+                body["missing"] = missing
+                    .map(|missing| missing.iter().map(|each| lacking(each, found.received_at)).collect())
+                    .unwrap_or_default();
             }
             if let Ok(message) = Document::parse(message.unwrap_or_default(), &Limits::default()) {
-                let stages = service.gateway.stages();
-                let unread = unread(&stages, &found.interface, &message, found.id.uuid());
+                let unread = unread(&stages, &found.interface, message, found.id.uuid()).await;
                 let place = |Place { path, what }: &Place| json!({ "path": path.to_string(), "what": what });
-                body["unread"] = unread.places.iter().map(place).collect();
-                if unread.more > 0 {
-                    body["unreadMore"] = json!(unread.more);
+                body["unread"] =
+                    unread.as_ref().map(|unread| unread.places.iter().map(place).collect()).unwrap_or_default();
+                if let Some(more) = unread.map(|unread| unread.more).filter(|more| *more > 0) {
+                    body["unreadMore"] = json!(more);
                 }
             }
             (StatusCode::OK, no_store(), Json(body)).into_response()

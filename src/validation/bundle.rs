@@ -31,6 +31,11 @@ pub(super) struct BundleIndex<'a> {
     by_id: OnceCell<HashMap<&'a str, HashMap<Cow<'a, str>, Versions<'a>>>>,
 }
 
+/// The rule of references.
+const REFERENCE: &str = "r4-reference";
+/// The rule of a relative reference to what its sender keeps and did not send, where nothing of the Bundle has to be there: `EpisodeOfCare/1`.
+pub const NOT_SENT: &str = "r4-reference-not-sent";
+
 /// What the first resource of a document or message refers to and the Bundle must hold (R4 documents.html,
 /// messaging.html).
 const HELD: &[&str] = &[
@@ -406,7 +411,8 @@ impl<'a> Walk<'a> {
             return Target::Resource(resource);
         }
         let is_held = index.head == Some(scope.resource) && HELD.contains(&path);
-        let dangling = self.dangling(text, is_absolute && !is_held, &index, value);
+        let rule = if is_absolute || is_held { REFERENCE } else { NOT_SENT };
+        let dangling = self.dangling(text, (is_absolute && !is_held, rule), &index, value);
         if dangling.is_none() && found.is_some() && !index.is_history {
             let said = "the Bundle holds another version of what the reference names";
             let hint = "name the version that the Bundle holds, or leave it out";
@@ -419,7 +425,7 @@ impl<'a> Walk<'a> {
     fn dangling(
         &mut self,
         text: &str,
-        may_be_elsewhere: bool,
+        (may_be_elsewhere, rule): (bool, &str),
         index: &BundleIndex<'a>,
         value: Node<'a>,
     ) -> Option<Target<'a>> {
@@ -432,7 +438,7 @@ impl<'a> Walk<'a> {
         };
         let hint = "add the resource, or correct the reference";
         let text = "the reference leads to no entry of the Bundle";
-        self.report(severity, IssueType::NotFound, value, "r4-reference", text, hint);
+        self.report(severity, IssueType::NotFound, value, rule, text, hint);
         Some(Target::Nowhere)
     }
 

@@ -49,6 +49,7 @@ mod walk;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+pub use self::bundle::NOT_SENT;
 use self::compile::Compiler;
 use self::context::Context;
 pub use self::operation::{Parsed, Question, Syntax, parse};

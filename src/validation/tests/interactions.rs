@@ -190,7 +190,7 @@ fn a_version_that_the_bundle_does_not_hold_is_told() {
             {{"fullUrl":"https://s/Flag/1","resource":{{"resourceType":"Flag","id":"1","status":"active","code":{{"text":"a"}},"subject":{{"reference":"{reference}"}}}}}}]}}"#
         );
         let issues = validator().check_document(&parse(&json), None);
-        let own: Vec<_> = issues.into_iter().filter(|issue| issue.rule == "r4-reference").collect();
+        let own: Vec<_> = issues.into_iter().filter(|issue| issue.rule.starts_with("r4-reference")).collect();
         (lines(&own).replace("Bundle.entry[2].resource.subject.reference", "R"), errors(&own).len())
     };
     let first = r#","meta":{"versionId":"1"}"#;
@@ -200,7 +200,7 @@ fn a_version_that_the_bundle_does_not_hold_is_told() {
         assert_eq!(of("history", reference, first).0, "");
         assert_eq!(of("collection", &reference.replace("/2", "/1"), first).0, "");
     }
-    assert_eq!(of("message", "Patient/1/_history/2", first).0, "error not-found R r4-reference");
+    assert_eq!(of("message", "Patient/1/_history/2", first).0, "error not-found R r4-reference-not-sent");
     assert_eq!(of("message", "https://s/Patient/1/_history/2", first).0, "warning not-found R r4-reference");
 }
 
