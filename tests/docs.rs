@@ -243,3 +243,31 @@ fn the_files_that_the_page_shows_are_the_examples() {
     }
     assert!(seen >= 2, "{seen} files");
 }
+
+fn text(file: &str) -> String {
+    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// The files below a folder.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("the folder is there").map(|entry| entry.expect("it can be read").path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn the_front_page_counts_the_samples() {
+    let samples = files_below(&root().join("demo/records"));
+    let is_refused = |path: &&PathBuf| path.parent().is_some_and(|folder| folder.ends_with("rejected"));
+    let refused = samples.iter().filter(is_refused).count();
+    let words = |count: usize| match count {
+        14 => "fourteen",
+        39 => "Thirty-nine",
+        other => panic!("write {other} in words, here and in README.md"),
+    };
+    let says = format!(
+        "{} records are acknowledged; {} are refused on purpose",
+        words(samples.len() - refused),
+        words(refused)
+    );
+    assert!(text("README.md").contains(&says), "{says}");
+}
