@@ -271,3 +271,31 @@ fn the_front_page_counts_the_samples() {
     );
     assert!(text("README.md").contains(&says), "{says}");
 }
+
+/// What stands between `start` and the next quotation mark, wherever it stands in a file.
+fn quoted_after(file: &str, start: &str) -> Vec<String> {
+    text(file).split(start).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_metrics_page_has_every_metric_and_every_limit() {
+    let page = text("docs/metrics.md");
+    let plain = ["src/server/metrics.rs", "src/server/limits.rs"].map(|file| quoted_after(file, ".register(\""));
+    let timed = quoted_after("src/server/metrics.rs", ".register_with_unit(\"");
+    let names: Vec<String> = plain.into_iter().flatten().chain(timed).collect();
+    assert!(names.len() >= 30, "{names:?}");
+    for name in &names {
+        let told = ["`", "{", "_total`", "_total{", "_seconds`"].map(|end| format!("| `weir_{name}{end}"));
+        assert!(told.iter().any(|told| page.contains(told.as_str())), "weir_{name} is not on the page");
+    }
+    let told = page.lines().filter(|line| line.starts_with("| `weir_")).count();
+    assert_eq!(told, names.len(), "the page has a line for each metric, and no other");
+    let source = text("src/server/limits.rs");
+    let limits = source.split("Limit::").skip(1).filter_map(|rest| rest.split_once(" => \"")?.1.split('"').next());
+    let limits: Vec<&str> =
+        limits.filter(|code| code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')).collect();
+    assert!(limits.len() >= 21, "{limits:?}");
+    for limit in limits {
+        assert!(page.contains(&format!("`{limit}`")), "the limit {limit} is not on the page");
+    }
+}
