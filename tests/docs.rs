@@ -299,3 +299,13 @@ fn the_metrics_page_has_every_metric_and_every_limit() {
         assert!(page.contains(&format!("`{limit}`")), "the limit {limit} is not on the page");
     }
 }
+
+#[test]
+fn the_audit_page_has_every_kind_of_event() {
+    let page = text("docs/audit.md");
+    let (_, page) = page.split_once("## Every kind of event").expect("it has a list");
+    let (page, _) = page.split_once("\n## ").expect("the list ends");
+    let told: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let kinds = weir::audit::event::kind::ALL;
+    assert_eq!(told, kinds, "in the order of the source");
+}
