@@ -309,3 +309,15 @@ fn the_audit_page_has_every_kind_of_event() {
     let kinds = weir::audit::event::kind::ALL;
     assert_eq!(told, kinds, "in the order of the source");
 }
+
+#[test]
+fn the_roles_page_has_every_route_of_the_records_listener() {
+    let page = text("docs/roles.md");
+    let routes = ["src/server/records.rs", "src/server/audit_routes.rs"].map(|file| quoted_after(file, ".route(\""));
+    let routes: Vec<String> = routes.into_iter().flatten().collect();
+    assert!(routes.len() >= 15, "{routes:?}");
+    for route in routes.iter().filter(|route| !route.starts_with("/FHIR/R4/AuditEvent/")) {
+        let route = route.strip_prefix("/FHIR/R4/Provenance/").map_or(route.as_str(), |_| "/FHIR/R4/Provenance");
+        assert!(page.contains(&format!("{route}`")), "{route} is not on the page");
+    }
+}
