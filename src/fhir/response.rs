@@ -191,6 +191,19 @@ mod tests {
         Document::parse(json, &Limits::default()).expect("it is JSON")
     }
 
+    #[test]
+    fn the_code_system_has_the_codes_that_are_known() {
+        let json = include_str!("../../profiles/CodeSystem-response-reason.json");
+        let system = Document::parse(json, &Limits::default()).expect("it is JSON");
+        assert_eq!(system.root().text_of("url").as_deref(), Some(REASONS));
+        let codes: Vec<String> = system
+            .root()
+            .items_of("concept")
+            .filter_map(|concept| Some(concept.text_of("code")?.into_owned()))
+            .collect();
+        assert_eq!(codes, KNOWN_REASONS.map(|(code, _)| code));
+    }
+
     /// 9990068100 and 9990068003 are NHS numbers of the test range that would be concepts too, check digit and all: they are
     /// taken for people.
     #[test]
