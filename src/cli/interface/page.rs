@@ -363,15 +363,12 @@ fn consent(page: &mut String, agreements: &[Covered<'_>]) {
 
 fn deadlines(page: &mut String, interface: &Interface) {
     page.push_str("\n## Deadlines\n");
-    if interface.deadlines.is_empty() {
-        page.push_str("\nA message waits for its partner as long as that takes.\n");
-    }
     if interface.handover.is_none() {
         page.push_str("\nNobody is asked to take responsibility.\n");
     }
     let handover = interface.handover.as_ref();
     let limits = [
-        (Some(&interface.deadlines).filter(|limits| !limits.is_empty()), "acknowledged, from its acceptance here"),
+        (Some(&interface.deadlines), "acknowledged, from its acceptance here"),
         (handover.map(|terms| &terms.accept), "the receiving team takes responsibility, from its delivery"),
         (handover.map(|terms| &terms.contact), "the person is reached, from then on"),
     ];
