@@ -321,3 +321,13 @@ fn the_roles_page_has_every_route_of_the_records_listener() {
         assert!(page.contains(&format!("{route}`")), "{route} is not on the page");
     }
 }
+
+#[test]
+fn the_page_on_a_site_of_ones_own_is_true() {
+    let scratch = TempDir::new().expect("a folder can be made");
+    let folder = scratch.path().join("own-site");
+    copy(&root().join("docs/examples/own-site"), &folder);
+    assert_true("your-own-site.md", &folder, 14);
+    let (page, example) = (text("docs/your-own-site.md"), text("docs/examples/own-site/weir.toml"));
+    assert!(page.contains(&format!("```toml\n{}\n```", example.trim_end())), "the page shows the example");
+}
