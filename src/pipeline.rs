@@ -113,7 +113,8 @@ pub struct Interface {
     /// The members of the record that identify it: its id and version. What is submitted without an idempotency key is
     /// told from other records by them.
     pub identified_by: Vec<String>,
-    /// How long a message may take to be acknowledged, by its clinical priority, a code of request-priority.
+    /// How long a message may take to be acknowledged, by its clinical priority, a code of request-priority. There is one for
+    /// [`ROUTINE`], which stands for those that are not here.
     pub deadlines: BTreeMap<String, std::time::Duration>,
     /// What becomes of a record that lacks something essential.
     pub if_missing: IfMissing,
@@ -501,7 +502,8 @@ fn handling(
     let hash = |(system, value): (String, String)| gateway.hash_key.order(name, &system, &value).as_str().to_owned();
     let order_key = interface.ordered.then(|| subject(bundle)).flatten().map(hash);
     let priority = priority(bundle);
-    let time = interface.deadlines.get(priority.as_deref().unwrap_or(ROUTINE));
+    let own = priority.as_deref().and_then(|priority| interface.deadlines.get(priority));
+    let time = own.or_else(|| interface.deadlines.get(ROUTINE));
     let deadline_at = time.map(|time| accepted_at + *time);
     let routes = gateway.lanes(&disclosable.agreement().recipient().ods).len();
     let alert_at = deadline_at.map(|deadline_at| deadline::first_look(accepted_at, deadline_at, routes));

@@ -46,6 +46,33 @@ fn usage_errors_are_2_and_every_verb_has_help() {
 }
 
 #[test]
+fn a_key_is_for_its_owner_alone_and_written_over_no_other() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    for (kind, begins) in
+        [("audit", "PRIVATE+KEY+audit.demop.example+"), ("payload", ""), ("hash", ""), ("pseudonym", "")]
+    {
+        let file = folder.path().join(kind);
+        let mut arguments = vec!["key", kind, "--file", text(&file)];
+        arguments.extend((kind == "audit").then_some("audit.demop.example"));
+        let made = run(&arguments);
+        assert_eq!(made.status.code(), Some(0), "{kind}");
+        let secret = fs::read_to_string(&file).expect("it is written");
+        assert!(secret.starts_with(begins) && (kind == "audit" || secret.trim().len() == 64), "{kind}");
+        assert!(!stdout(&made).contains(secret.trim()), "no secret is printed");
+        assert_eq!(stdout(&made).contains("audit.demop.example+"), kind == "audit", "the public half is");
+        let mode = fs::metadata(&file).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{kind}");
+        let again = run(&arguments);
+        assert_eq!((again.status.code(), fs::read_to_string(&file).expect("it is there")), (Some(2), secret), "{kind}");
+        assert!(String::from_utf8_lossy(&again.stderr).contains("is there already"), "{kind}");
+    }
+    let other = folder.path().join("other");
+    assert_eq!(run(&["key", "audit", "with space", "--file", text(&other)]).status.code(), Some(2));
+    assert!(!other.exists(), "nothing is left of a name that does not do");
+}
+
+#[test]
 fn validate_answers_yes_or_no_with_an_operation_outcome() {
     let folder = tempfile::TempDir::new().expect("a temporary folder can be made");
     let file = folder.path().join("patient.json");

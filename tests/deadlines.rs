@@ -164,6 +164,26 @@ fn a_message_that_is_refused_is_told_of_at_once() {
 }
 
 #[test]
+fn a_message_of_an_interface_that_says_nothing_has_a_deadline() {
+    let site = DemoSite::new();
+    let file = site.path("gateway/weir.toml");
+    let text = fs::read_to_string(&file).expect("the site has a weir.toml");
+    let is_deadline = |line: &&str| {
+        line.ends_with(".deadline_minutes]")
+            || ["stat = ", "asap = ", "urgent = ", "routine = "].iter().any(|start| line.starts_with(start))
+    };
+    let without: Vec<&str> = text.lines().filter(|line| !is_deadline(line)).collect();
+    fs::write(&file, without.join("\n")).expect("it is written");
+    let _gateway = site.start_gateway();
+    let id = submit(&site);
+    let shown =
+        weir().args(["messages", "show", &id, "--site"]).arg(site.gateway_folder()).output().expect("weir runs");
+    let shown = String::from_utf8_lossy(&shown.stdout);
+    let deadlines = shown.lines().filter(|line| line.starts_with("deadline ")).count();
+    assert_eq!(deadlines, 1, "{shown}");
+}
+
+#[test]
 fn a_deadline_that_cannot_be_kept_is_found_before_it_is_used() {
     let site = DemoSite::new();
     let file = site.path("gateway/weir.toml");

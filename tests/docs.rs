@@ -243,3 +243,91 @@ fn the_files_that_the_page_shows_are_the_examples() {
     }
     assert!(seen >= 2, "{seen} files");
 }
+
+fn text(file: &str) -> String {
+    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// The files below a folder.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("the folder is there").map(|entry| entry.expect("it can be read").path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn the_front_page_counts_the_samples() {
+    let samples = files_below(&root().join("demo/records"));
+    let is_refused = |path: &&PathBuf| path.parent().is_some_and(|folder| folder.ends_with("rejected"));
+    let refused = samples.iter().filter(is_refused).count();
+    let words = |count: usize| match count {
+        14 => "fourteen",
+        39 => "Thirty-nine",
+        other => panic!("write {other} in words, here and in README.md"),
+    };
+    let says = format!(
+        "{} records are acknowledged; {} are refused on purpose",
+        words(samples.len() - refused),
+        words(refused)
+    );
+    assert!(text("README.md").contains(&says), "{says}");
+}
+
+/// What stands between `start` and the next quotation mark, wherever it stands in a file.
+fn quoted_after(file: &str, start: &str) -> Vec<String> {
+    text(file).split(start).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_metrics_page_has_every_metric_and_every_limit() {
+    let page = text("docs/metrics.md");
+    let plain = ["src/server/metrics.rs", "src/server/limits.rs"].map(|file| quoted_after(file, ".register(\""));
+    let timed = quoted_after("src/server/metrics.rs", ".register_with_unit(\"");
+    let names: Vec<String> = plain.into_iter().flatten().chain(timed).collect();
+    assert!(names.len() >= 30, "{names:?}");
+    for name in &names {
+        let told = ["`", "{", "_total`", "_total{", "_seconds`"].map(|end| format!("| `weir_{name}{end}"));
+        assert!(told.iter().any(|told| page.contains(told.as_str())), "weir_{name} is not on the page");
+    }
+    let told = page.lines().filter(|line| line.starts_with("| `weir_")).count();
+    assert_eq!(told, names.len(), "the page has a line for each metric, and no other");
+    let source = text("src/server/limits.rs");
+    let limits = source.split("Limit::").skip(1).filter_map(|rest| rest.split_once(" => \"")?.1.split('"').next());
+    let limits: Vec<&str> =
+        limits.filter(|code| code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')).collect();
+    assert!(limits.len() >= 21, "{limits:?}");
+    for limit in limits {
+        assert!(page.contains(&format!("`{limit}`")), "the limit {limit} is not on the page");
+    }
+}
+
+#[test]
+fn the_audit_page_has_every_kind_of_event() {
+    let page = text("docs/audit.md");
+    let (_, page) = page.split_once("## Every kind of event").expect("it has a list");
+    let (page, _) = page.split_once("\n## ").expect("the list ends");
+    let told: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let kinds = weir::audit::event::kind::ALL;
+    assert_eq!(told, kinds, "in the order of the source");
+}
+
+#[test]
+fn the_roles_page_has_every_route_of_the_records_listener() {
+    let page = text("docs/roles.md");
+    let routes = ["src/server/records.rs", "src/server/audit_routes.rs"].map(|file| quoted_after(file, ".route(\""));
+    let routes: Vec<String> = routes.into_iter().flatten().collect();
+    assert!(routes.len() >= 15, "{routes:?}");
+    for route in routes.iter().filter(|route| !route.starts_with("/FHIR/R4/AuditEvent/")) {
+        let route = route.strip_prefix("/FHIR/R4/Provenance/").map_or(route.as_str(), |_| "/FHIR/R4/Provenance");
+        assert!(page.contains(&format!("{route}`")), "{route} is not on the page");
+    }
+}
+
+#[test]
+fn the_page_on_a_site_of_ones_own_is_true() {
+    let scratch = TempDir::new().expect("a folder can be made");
+    let folder = scratch.path().join("own-site");
+    copy(&root().join("docs/examples/own-site"), &folder);
+    assert_true("your-own-site.md", &folder, 14);
+    let (page, example) = (text("docs/your-own-site.md"), text("docs/examples/own-site/weir.toml"));
+    assert!(page.contains(&format!("```toml\n{}\n```", example.trim_end())), "the page shows the example");
+}

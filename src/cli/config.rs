@@ -1,4 +1,4 @@
-//! `weir config`: the checks that a start or reload would make.
+//! `weir config`: the checks that a start or reload makes of a site's files.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -13,11 +13,12 @@ use crate::mapping::{Diagnostic, Severity};
 /// What to do with a configuration.
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Find everything that a start would refuse
+    /// Find every fault of a site's files
     Check(Check),
 }
 
-/// Reads every file of a site and compiles what it names; prints each fault with file and place.
+/// Reads every file of a site and compiles what it names; prints each fault with file and place. It does not open the database: a start
+/// may still fail on that, its key, a taken port, or who starts it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  weir config check --site site/gateway\n  \
     weir config check --site site/gateway --format json\n\nFaults and warnings of maps have line, column, endLine, \

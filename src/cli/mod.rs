@@ -16,6 +16,7 @@ mod failure;
 mod handover;
 mod interface;
 mod issues;
+mod key;
 mod load;
 mod map;
 mod messages;
@@ -107,6 +108,9 @@ enum Verb {
     /// Work with a site's configuration
     #[command(subcommand)]
     Config(config::Verb),
+    /// Make the keys of a site: of its audit log, its stored payloads, its keyed hashes and pseudonyms
+    #[command(subcommand)]
+    Key(key::Verb),
     /// Work with FHIR packages: those of a site, and whether a package can be used
     #[command(subcommand)]
     Package(package::Verb),
@@ -194,6 +198,7 @@ fn dispatch(verb: Verb, output: &Output) -> anyhow::Result<Answer> {
         Verb::Agreement(verb) => agreement::run(&verb, output),
         Verb::Interface(verb) => interface::run(&verb, output),
         Verb::Config(verb) => config::run(&verb, output),
+        Verb::Key(verb) => key::run(&verb, output),
         Verb::Package(verb) => package::run(&verb, output),
         Verb::Audit(verb) => audit::run(&verb, output),
         Verb::Witness(arguments) => witness::run(&arguments, output),

@@ -24,7 +24,7 @@ use super::{agreements, builtin, collection, handovers, key_command, written};
 use crate::audit::checkpoint::{SigningKey, VerifierKey};
 use crate::audit::cosignature::CosignerKey;
 use crate::audit::{Checkpointer, HashKey, Recorder};
-use crate::delivery::deadline::LONGEST;
+use crate::delivery::deadline::{LONGEST, MINUTES};
 use crate::delivery::{Lane, Over, Partner, PartnerSection};
 use crate::disclosure::{Agreement, Agreements, PseudonymKey};
 use crate::fhir::definitions::without_version;
@@ -914,10 +914,11 @@ fn if_missing(written: &written::MissingEssential) -> IfMissing {
     }
 }
 
-/// What is out of range is told as a fault.
+/// One for each priority: the interface's own in the place of what holds where it says nothing. What is out of range is told as a fault.
 fn deadlines(interface: &written::Interface) -> BTreeMap<String, Duration> {
-    let time = |minutes: &f64| Duration::try_from_secs_f64(minutes * 60.0).unwrap_or(LONGEST);
-    interface.deadline_minutes.iter().map(|(priority, minutes)| (priority.clone(), time(minutes))).collect()
+    let time = |minutes: f64| Duration::try_from_secs_f64(minutes * 60.0).unwrap_or(LONGEST);
+    let own = interface.deadline_minutes.iter().map(|(priority, minutes)| (priority.clone(), time(*minutes)));
+    MINUTES.into_iter().map(|(priority, minutes)| (priority.to_owned(), time(minutes))).chain(own).collect()
 }
 
 fn load_mappings(
@@ -986,4 +987,27 @@ fn pseudonym_keys(files: &Files, written: &written::Gateway, faults: &mut Faults
         Some((name.clone(), PseudonymKey::new(secret.bytes())))
     });
     keys.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The deadlines of an interface with these lines, in minutes.
+    fn minutes(lines: &str) -> Vec<(String, u64)> {
+        let text = format!("record = 'r'\nmap = 'm'\nprofile = 'p'\n{lines}");
+        let written: written::Interface = toml::from_str(&text).expect("it is a section");
+        deadlines(&written).into_iter().map(|(priority, time)| (priority, time.as_secs() / 60)).collect()
+    }
+
+    #[test]
+    fn every_priority_has_a_deadline_whatever_the_site_says() {
+        let all = |stat, asap, urgent, routine| {
+            let all = [("asap", asap), ("routine", routine), ("stat", stat), ("urgent", urgent)];
+            all.map(|(priority, minutes)| (priority.to_owned(), minutes)).to_vec()
+        };
+        assert_eq!(minutes(""), all(15, 60, 240, 1440));
+        assert_eq!(minutes("deadline_minutes = {}"), all(15, 60, 240, 1440), "nothing turns them off");
+        assert_eq!(minutes("deadline_minutes = { stat = 5, routine = 600 }"), all(5, 60, 240, 600), "one by one");
+    }
 }

@@ -242,7 +242,7 @@ pub(super) struct Interface {
     #[serde(default)]
     pub(super) identified_by: Vec<String>,
     /// How many minutes a message may take to be acknowledged, by the priority of its request: `stat`, `asap`, `urgent`,
-    /// `routine`. A priority that is not here has no deadline.
+    /// `routine`. Default 15, 60, 240 and 1440, each where it is not here.
     #[serde(default)]
     pub(super) deadline_minutes: BTreeMap<String, f64>,
     /// Whether records go out over it, or referrals of partners come in. Default `"out"`; one interface may be `"in"`.

@@ -89,6 +89,10 @@ fn three_quarters(accepted_at: Instant, deadline_at: Instant) -> Instant {
 /// By how much the clock may be set back without anybody being told of what was accepted before.
 pub const SLACK: Duration = Duration::from_secs(60);
 
+/// Minutes from acceptance to acknowledgement where nothing else is said, by clinical priority. A message that waits for longer waits
+/// for a person.
+pub const MINUTES: [(&str, f64); 4] = [("stat", 15.0), ("asap", 60.0), ("urgent", 240.0), ("routine", 1440.0)];
+
 /// The longest time that a deadline may leave: 30 days.
 pub const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 

@@ -374,7 +374,7 @@ mod tests {
     #[test]
     fn what_is_no_known_code_is_left_behind() {
         let json = r#"{"resourceType":"OperationOutcome","issue":[
-            {"code":"Peter Chalmers","details":{"text":"Peter","coding":[{"code":"9476719931"},{"code":"Chalmers"},
+            {"code":"Peter Chalmers","details":{"text":"Peter","coding":[{"code":"9990001014"},{"code":"Chalmers"},
             {"code":"REC_CHALMERS"},{"code":"REC_TOO_EARLY"}]}},{"code":"Chalmers"},
             {"code":503,"diagnostics":"Peter"},{"code":"503","details":{"coding":{"code":""}}},{}]}"#;
         let codes = outcome_codes(&Document::parse(json, &Limits::default()).expect("JSON"));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
-use super::page::{Sources, clocks, essential, head, row, rules};
+use super::page::{Sources, clocks, essential, head, row, rules, ways};
 use crate::mapping::{CompiledMap, FieldUse};
 use crate::pipeline::inbound::Inbound;
 
@@ -30,8 +30,8 @@ impl Sources<'_> {
         );
         let sources = sources(map);
         for field in &model.fields {
-            let from: Vec<&str> = sources.get(&field.path).into_iter().flatten().map(String::as_str).collect();
-            let (path, from) = (format!("`{}`", field.path), from.join(", "));
+            let from = ways(sources.get(&field.path).into_iter().flatten().map(String::as_str));
+            let path = format!("`{}`", field.path);
             row(&mut page, &[&path, &field.short, &field.cardinality, &self.type_words(field), &from]);
         }
         essential(&mut page, &model, "counted from its arrival");
@@ -47,7 +47,7 @@ fn sources(map: &CompiledMap) -> HashMap<String, BTreeSet<String>> {
         // Elements are told from the name of their type, which a record has once.
         let Some((_, path)) = element.as_deref().and_then(|element| element.split_once('.')) else { continue };
         let from = if field.starts_with(char::is_uppercase) { field } else { format!("Bundle.{field}") };
-        sources.entry(path.to_owned()).or_default().insert(format!("`{from}`"));
+        sources.entry(path.to_owned()).or_default().insert(from);
     }
     sources
 }

@@ -105,10 +105,9 @@ impl<'s> Sources<'s> {
             }
         }
         for field in &model.fields {
-            let goes: Vec<String> =
-                targets.get(&*field.path).into_iter().flatten().map(|to| format!("`{to}`")).collect();
+            let goes = ways(targets.get(&*field.path).into_iter().flatten().copied());
             let goes = match (goes.is_empty(), deciding.contains(&*field.path)) {
-                (false, _) => goes.join(", "),
+                (false, _) => goes,
                 (true, true) => "decides what is made".to_owned(),
                 (true, false) if field.types.iter().any(|of| of == "BackboneElement") => String::new(),
                 (true, false) => "nowhere: the map leaves it out".to_owned(),
@@ -188,6 +187,13 @@ impl<'s> Sources<'s> {
                     true => row(page, &[&code, words]),
                     false => row(page, &[&code, words, &made.join(", ")]),
                 }
+            }
+            let unnamed = |(_, code, words): &&(String, String, String)| words.is_empty() && !said.contains_key(code);
+            let systems: BTreeSet<&str> = codes.rows.iter().filter(unnamed).map(|(system, ..)| &**system).collect();
+            if !systems.is_empty() {
+                let systems: Vec<String> = systems.into_iter().map(|system| format!("`{system}`")).collect();
+                let _infallible =
+                    write!(page, "\nWhere there are no words, the site has loaded none of {}.\n", systems.join(", "));
             }
             if !codes.more.is_empty() {
                 let _infallible = write!(page, "\nAnd {}.\n", codes.more.join("; "));
@@ -275,6 +281,21 @@ pub(super) fn head(page: &mut String, name: &InterfaceName, model: &Model) {
     );
 }
 
+/// Elements as they are told: of more than two that differ only in how deep an element lies in others of its name, one.
+pub(super) fn ways<'e>(elements: impl Iterator<Item = &'e str>) -> String {
+    let mut ways: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for element in elements {
+        let mut names: Vec<&str> = element.split('.').collect();
+        names.dedup();
+        ways.entry(names.join(".")).or_default().push(element);
+    }
+    let told = ways.iter().flat_map(|(way, elements)| match elements.len() {
+        0..=2 => elements.iter().map(|element| format!("`{element}`")).collect(),
+        _ => vec![format!("`{way}` at any depth")],
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
 /// An agreement, and what it says about the interface.
 type Covered<'a> = (&'a Agreement, &'a disclosure::Interface);
 
@@ -303,6 +324,10 @@ fn purpose(page: &mut String, agreements: &[Covered<'_>]) {
             ],
         );
     }
+    page.push_str(
+        "\nThe lawful basis is what the agreement's file says; in the demonstration's agreements it is an example. What a sharing rests on \
+         is for its controller to establish.\n",
+    );
 }
 
 /// From when until when something may leave under an agreement. What day it is does not count here.
@@ -363,15 +388,12 @@ fn consent(page: &mut String, agreements: &[Covered<'_>]) {
 
 fn deadlines(page: &mut String, interface: &Interface) {
     page.push_str("\n## Deadlines\n");
-    if interface.deadlines.is_empty() {
-        page.push_str("\nA message waits for its partner as long as that takes.\n");
-    }
     if interface.handover.is_none() {
         page.push_str("\nNobody is asked to take responsibility.\n");
     }
     let handover = interface.handover.as_ref();
     let limits = [
-        (Some(&interface.deadlines).filter(|limits| !limits.is_empty()), "acknowledged, from its acceptance here"),
+        (Some(&interface.deadlines), "acknowledged, from its acceptance here"),
         (handover.map(|terms| &terms.accept), "the receiving team takes responsibility, from its delivery"),
         (handover.map(|terms| &terms.contact), "the person is reached, from then on"),
     ];
@@ -451,4 +473,19 @@ pub(super) fn row(page: &mut String, cells: &[&str]) {
 /// Text that stays in its cell.
 pub(super) fn cell(text: &str) -> String {
     text.replace('|', "\\|").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_at_many_depths_are_told_once() {
+        let elements =
+            ["Consent.provision.provision.type", "List.item.item.item.text", "List.item.item.text", "List.item.text"];
+        let told = "`Consent.provision.provision.type`, `List.item.text` at any depth";
+        assert_eq!(ways(elements.into_iter()), told);
+        assert_eq!(ways(elements[1..3].iter().copied()), "`List.item.item.item.text`, `List.item.item.text`");
+        assert_eq!(ways(std::iter::empty()), "");
+    }
 }
