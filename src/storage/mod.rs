@@ -771,6 +771,9 @@ pub trait Store: Send + Sync + 'static {
     /// The events about one message, oldest first.
     fn events_of(&self, id: MessageId) -> Reply<'_, Vec<StoredEvent>>;
 
+    /// The first event about one message: that it was accepted.
+    fn first_event_of(&self, id: MessageId) -> Reply<'_, Option<StoredEvent>>;
+
     /// Events about a patient, by keyed hash, with an index below `before`: the newest first. Others whose hash begins alike
     /// may be among them.
     fn events_about(&self, subject: &str, before: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>>;

@@ -511,6 +511,10 @@ impl Store for SqliteStore {
         self.read(move |connection| rows::events_of(connection, id))
     }
 
+    fn first_event_of(&self, id: MessageId) -> Reply<'_, Option<StoredEvent>> {
+        self.read(move |connection| rows::first_event_of(connection, id))
+    }
+
     fn events_about(&self, subject: &str, before: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>> {
         let Some(subject) = filing_number(subject) else { return Box::pin(std::future::ready(Ok(Vec::new()))) };
         self.read(move |connection| filed::about(connection, subject, before, limit))

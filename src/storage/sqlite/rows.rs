@@ -523,6 +523,12 @@ pub(super) fn events_of(connection: &Connection, id: MessageId) -> Result<Vec<St
     all(connection, sql, [id.uuid().as_bytes()], event)
 }
 
+/// The first event about one message.
+pub(super) fn first_event_of(connection: &Connection, id: MessageId) -> Result<Option<StoredEvent>, Error> {
+    let sql = "SELECT seq, message, leaf, bytes FROM events WHERE message = ? ORDER BY seq LIMIT 1";
+    first(connection, sql, [id.uuid().as_bytes()], event)
+}
+
 /// One more than the last index.
 pub(super) fn event_count(connection: &Connection) -> Result<u64, Error> {
     let last = connection.query_row("SELECT max(seq) FROM events", [], |row| row.get::<_, Option<i64>>(0))?;
