@@ -72,15 +72,21 @@ fn one_more(bench: &Bench, number: usize) -> (String, String, String) {
     let sent = bench.post("/records/crisis-escalation", &headers, bench.site.record(RECORD)).json();
     let id = sent["message"].as_str().unwrap_or_else(|| panic!("it is accepted: {sent}")).to_owned();
     wait_for("the handover to be opened", || !show(bench, &id)["handover"].is_null());
-    let arrivals = bench.site.arrivals("trust");
-    let arrival = arrivals.iter().find(|it| it["request"] == id.as_str()).expect("the Trust has it");
+    let (bundle, task) = arrived(&bench.site, &id);
+    (id, bundle, task)
+}
+
+/// What the Bundle and the Task of a message are called that the Trust has.
+fn arrived(site: &DemoSite, id: &str) -> (String, String) {
+    let arrivals = site.arrivals("trust");
+    let arrival = arrivals.iter().find(|it| it["request"] == id).expect("the Trust has it");
     let bundle = arrival["id"].as_str().expect("it has an id").to_owned();
-    let inbox = bench.site.inbox("trust");
+    let inbox = site.inbox("trust");
     let (_, text) = inbox.iter().find(|(name, _)| *name == bundle).expect("it is kept");
     let sent: Value = serde_json::from_str(text).expect("it is JSON");
     let mut resources = sent["entry"].as_array().expect("entries").iter().map(|entry| &entry["resource"]);
     let task = resources.find(|resource| resource["resourceType"] == "Task").expect("it has a Task");
-    (id, bundle, task["id"].as_str().expect("it has an id").to_owned())
+    (bundle, task["id"].as_str().expect("it has an id").to_owned())
 }
 
 /// What `GET /messages/{id}` says of responsibility.
@@ -888,6 +894,30 @@ fn a_message_that_is_cancelled_is_handed_over_no_more() {
     assert!(!done && said["http"] == 409, "people are told that a team takes what was withdrawn: {said}");
     wait_for("people to be told", || kinds(&bench.site).contains(&"handover-conflict".to_owned()));
     ends_well(delivered);
+}
+
+/// An answer was lost, the sender told the team by telephone and cancelled, and the team that has the message takes it.
+#[test]
+fn who_accepts_a_message_that_was_cancelled_is_not_its_holder_and_people_are_told() {
+    let site = site(HOUR, HOUR);
+    let partner = site.start_partner("trust", &["cut:1000"]);
+    let bench = Bench::of(site);
+    let sent = bench.post("/records/crisis-escalation", &[JSON], bench.site.record(RECORD)).json();
+    let id = sent["message"].as_str().unwrap_or_else(|| panic!("it is accepted: {sent}")).to_owned();
+    wait_for("the message to be with the Trust", || !bench.site.inbox("trust").is_empty());
+    let (bundle, task) = arrived(&bench.site, &id);
+    wait_for("the message to be cancelled between two attempts", || {
+        let mut cancel = weir();
+        cancel.args(["messages", "cancel", &id, "--why", "told-otherwise", "--as", "demo-owner", "--site"]);
+        cancel.arg(bench.site.gateway_folder()).output().expect("weir runs").status.success()
+    });
+    assert_eq!(show(&bench, &id)["handover"], Value::Null);
+    assert_eq!(told(&trust(&bench).put(&task, &accepted("Crisis Team North"))), is(409, "conflict"));
+    wait_for("people to be told", || kinds(&bench.site) == ["handover-conflict"]);
+    let shown = show(&bench, &id);
+    assert_eq!((&shown["handover"]["state"], &shown["holder"]["organisation"]), (&"withdrawn".into(), &"DEMOP".into()));
+    assert_eq!(bench.get(&format!("/messages/{id}"), &[]).json()["state"], "cancelled");
+    ends_well(Delivered { bench, trust: partner, id, bundle, task });
 }
 
 #[test]
