@@ -119,6 +119,21 @@ pub async fn take_task(
     settle(gateway, Incoming::of_task((sender, address), (id, task), now)).await
 }
 
+/// Of partners that share a mailbox, the one to whom the message was sent that an answer names; `None` when it names none of theirs.
+///
+/// # Errors
+/// When the store cannot read.
+pub async fn sender_among<'p>(
+    gateway: &Gateway,
+    parties: &[&'p PartyId],
+    answer: &Document,
+) -> Result<Option<&'p PartyId>, storage::Error> {
+    let Some(name) = Message::of(answer).ok().and_then(Message::answers) else { return Ok(None) };
+    let named = gateway.store().named(&name).await?;
+    let is_theirs = |party: &&&PartyId| named.iter().any(|record| record.attempts > 0 && record.recipient == ***party);
+    Ok(parties.iter().find(is_theirs).copied())
+}
+
 async fn settle(gateway: &Gateway, incoming: Incoming<'_>) -> Result<Taken, storage::Error> {
     let (from, now) = ((incoming.sender, incoming.address), incoming.now);
     for _ in 0..TRIES {
