@@ -319,14 +319,16 @@ pub(super) fn find(connection: &Connection, id: MessageId) -> Result<Option<Mess
 /// Urgencies, the most urgent first: `stat`, `asap`, `urgent`, any other priority.
 const URGENCIES: std::ops::Range<u8> = 0..4;
 
-/// Messages of one lane and one urgency that no earlier one of their order holds back.
+/// Messages of one lane and one urgency that no earlier one of their order holds back. One that is damaged is not sent, and holds back none:
+/// `?4` lists the positions of those that were met.
 macro_rules! free {
     () => {
         "recipient = ?1 AND route = ?2 AND state IN ('accepted', 'queued') \
          AND (CASE priority WHEN 'stat' THEN 0 WHEN 'asap' THEN 1 WHEN 'urgent' THEN 2 ELSE 3 END) = ?3 \
          AND (order_key IS NULL OR NOT EXISTS (SELECT 1 FROM messages AS earlier \
          WHERE earlier.recipient = messages.recipient AND earlier.order_key = messages.order_key \
-         AND earlier.position < messages.position AND earlier.state IN ('accepted', 'queued', 'in-flight')))"
+         AND earlier.position < messages.position AND earlier.state IN ('accepted', 'queued', 'in-flight') \
+         AND instr(?4, ' ' || earlier.position || ' ') = 0))"
     };
 }
 
@@ -336,7 +338,7 @@ pub(super) const DUE: &str = concat!(
     record_columns!(),
     " FROM messages WHERE ",
     free!(),
-    " AND next_attempt_at <= ?4 ORDER BY next_attempt_at, position LIMIT ?5"
+    " AND next_attempt_at <= ?5 ORDER BY next_attempt_at, position LIMIT ?6"
 );
 
 /// What was put off for longer than anything is: see [`Window`].
@@ -345,7 +347,7 @@ pub(super) const PUT_OFF: &str = concat!(
     record_columns!(),
     " FROM messages WHERE ",
     free!(),
-    " AND next_attempt_at > ?4 ORDER BY next_attempt_at, position LIMIT ?5"
+    " AND next_attempt_at > ?5 ORDER BY next_attempt_at, position LIMIT ?6"
 );
 
 /// See [`next_due`].
@@ -354,7 +356,7 @@ pub(super) const NEXT_DUE: &str = concat!(
     record_columns!(),
     " FROM messages WHERE ",
     free!(),
-    " AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT ?4"
+    " AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT ?5"
 );
 
 /// Messages of one lane that are due and free to go, the most urgent first.
@@ -368,7 +370,7 @@ pub(super) fn due(
     let mut found = Vec::new();
     for urgency in URGENCIES {
         for (sql, at) in [(DUE, window.now), (PUT_OFF, window.latest)] {
-            let params = |limit| (recipient.as_str(), route, urgency, millis(at), limit);
+            let params = |limit| (recipient.as_str(), route, urgency, damage.listed(MESSAGES), millis(at), limit);
             let left = limit - found.len();
             found.extend(sound(connection, (MESSAGES, damage), (sql, params), left, record)?);
         }
@@ -390,7 +392,7 @@ pub(super) fn next_due(
 ) -> Result<Option<Instant>, Error> {
     let mut next = None;
     for urgency in URGENCIES {
-        let params = |limit| (recipient.as_str(), route, urgency, limit);
+        let params = |limit| (recipient.as_str(), route, urgency, damage.listed(MESSAGES), limit);
         let due = sound(connection, (MESSAGES, damage), (NEXT_DUE, params), 1, record)?;
         next = next.into_iter().chain(due.into_iter().filter_map(|record| record.next_attempt_at)).min();
     }
