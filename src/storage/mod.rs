@@ -871,7 +871,8 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a step of a handover; whether it was written now: not when the handover moved on meanwhile.
     fn step_handover(&self, step: HandoverStep) -> Reply<'_, bool>;
 
-    /// Notices whose time has come, the longest due first.
+    /// Notices whose time has come, the longest due first; `limit` at most to each place: to one webhook, into the spool folder, to the
+    /// log. However many wait for one place, those to another are among them.
     fn notices_due(&self, window: Window, limit: usize) -> Reply<'_, Vec<NoticeRecord>>;
 
     /// When the next notice is due.
