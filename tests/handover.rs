@@ -690,6 +690,30 @@ fn the_same_update_of_a_task_is_news_after_the_message_was_sent_again() {
     ends_well(delivered);
 }
 
+/// Our clock was ahead when an answer came, or when a handover was opened, and was set right since.
+#[test]
+fn whether_an_update_is_news_no_clock_of_ours_decides() {
+    let delivered = deliver(site(HOUR, HOUR));
+    let Delivered { bench, id, task, .. } = &delivered;
+    let (partner, database) = (trust(bench), Connection::open(bench.site.path("gateway/data/weir.sqlite3")));
+    let database = database.expect("there is a database");
+    let answers = || bench.get(&format!("/messages/{id}"), &[]).json()["answers"].as_array().map_or(0, Vec::len);
+    assert_eq!(partner.put(task, &rejected()).status, 200);
+    database.execute("UPDATE answers SET received_at = received_at + 3600000", []).expect("the clock was ahead");
+    assert!(retry(bench, id, "try-again"));
+    wait_for("it to arrive again", || arrivals(bench, id) == 2);
+    wait_for("it to be acknowledged", || message_state(bench, id) == "acknowledged");
+    assert_eq!(partner.put(task, &rejected()).status, 200);
+    assert_eq!((state(bench, id), answers()), ("rejected".to_owned(), 2), "it is a new rejection");
+
+    assert_eq!(partner.put(task, &accepted("Crisis Team North")).status, 200);
+    assert_eq!(told(&partner.put(task, &rejected())), is(409, "conflict"));
+    assert_eq!(answers(), 4);
+    database.execute("UPDATE handovers SET opened_at = opened_at + 3600000", []).expect("the clock was ahead");
+    assert_eq!(told(&partner.put(task, &rejected())), is(409, "conflict"));
+    assert_eq!(answers(), 4, "a replay is told once");
+}
+
 #[test]
 fn an_update_that_is_replayed_after_another_is_kept_once() {
     let delivered = deliver(site(HOUR, HOUR));
@@ -904,7 +928,7 @@ fn who_accepts_a_message_that_was_cancelled_is_not_its_holder_and_people_are_tol
     let bench = Bench::of(site);
     let sent = bench.post("/records/crisis-escalation", &[JSON], bench.site.record(RECORD)).json();
     let id = sent["message"].as_str().unwrap_or_else(|| panic!("it is accepted: {sent}")).to_owned();
-    wait_for("the message to be with the Trust", || !bench.site.inbox("trust").is_empty());
+    wait_for("the message to be with the Trust", || arrivals(&bench, &id) > 0 && !bench.site.inbox("trust").is_empty());
     let (bundle, task) = arrived(&bench.site, &id);
     wait_for("the message to be cancelled between two attempts", || {
         let mut cancel = weir();

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::handovers::{self, Answering};
 use super::{Ended, Gateway, aside, spread};
 use crate::acknowledgement::{Late, judge_late};
-use crate::audit::{Answer, Terms};
+use crate::audit::{self, Answer, Terms};
 use crate::delivery::mesh::{Kind, Outside};
 use crate::delivery::{Health, Lane};
 use crate::fhir::handover::{self, Said};
@@ -374,10 +374,12 @@ fn repeated<'k>(known: &'k [AnswerRecord], incoming: &Incoming<'_>) -> Option<&'
     known.last().into_iter().chain(contradictions).find(is_same)
 }
 
-/// Whether the message was sent again after `answer`: the same update of a Task then says something new.
+/// Whether a person sent the message again after `answer`: the same update of a Task then says something new. The order of the events
+/// tells it, which no clock that is set changes. Where they cannot be read, people are rather told twice than never.
 async fn is_sent_again(gateway: &Gateway, message: MessageId, answer: &AnswerRecord) -> Result<bool, storage::Error> {
-    let handover = gateway.store().handover(message).await?;
-    Ok(handover.is_some_and(|it| it.handover.opened_at > answer.received_at))
+    let store = gateway.store();
+    let events = store.damage().sift(("events", message), store.events_of(message).await)?;
+    Ok(events.is_none_or(|events| audit::is_sent_again(&events, &answer.digest)))
 }
 
 /// The id of an update that came before, as the next answer.
