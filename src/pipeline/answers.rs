@@ -478,6 +478,9 @@ async fn keep(
         Kept::Now => {
             tell_handover(message, did);
             let (message_id, state, verdict) = (message, record.state, &incoming.says.verdict);
+            if is_held {
+                warn!(%message_id, %sender, "the team that took the handover asks for more information: it keeps it; call the team");
+            }
             info!(%message_id, %state, %verdict, "an answer came, and the message's state stays");
             Taken::Settled
         }
