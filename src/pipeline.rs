@@ -276,6 +276,21 @@ impl Gateway {
         }
         // The newest, to which most answers come; the others are read while the gateway serves.
         answers::name_earlier(self).await?;
+        self.bring_back().await?;
+        for storage::Count { recipient, state, messages } in self.store.counts().await? {
+            if state.is_waiting() && self.lanes(&recipient).is_empty() {
+                error!(%recipient, %state, messages, "messages wait for a partner that has no file: they are not sent");
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts messages that wait on a route that their partner's file no longer has on the last that it has: at the start, and when a person
+    /// sent one again.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn bring_back(&self) -> Result<(), storage::Error> {
         for (recipient, lanes) in &self.lanes {
             let Some(last) = lanes.last() else { continue };
             let messages = self.store.bring_back(recipient, last.route()).await?;
@@ -507,7 +522,7 @@ fn handling(
     let deadline_at = time.map(|time| accepted_at + *time);
     let routes = gateway.lanes(&disclosable.agreement().recipient().ods).len();
     let alert_at = deadline_at.map(|deadline_at| deadline::first_look(accepted_at, deadline_at, routes));
-    Ok(Handling { order_key, priority, deadline_at, alert_at })
+    Ok(Handling { order_key, priority, deadline_at, timed_from: None, alert_at })
 }
 
 /// Runs a submission through stages 1 and 2 only: the Bundle before anything is withheld.

@@ -9,6 +9,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
+use rusqlite::Connection;
 use serde_json::Value;
 use support::{DemoSite, Process, http_get, wait_for, weir};
 
@@ -161,6 +162,77 @@ fn a_message_that_is_refused_is_told_of_at_once() {
     std::thread::sleep(Duration::from_millis(1200));
     assert_eq!(spooled(&site).len(), 1, "once");
     ends_well(&site, gateway);
+}
+
+fn database(site: &DemoSite) -> Connection {
+    Connection::open(site.path("gateway/data/weir.sqlite3")).expect("there is a database")
+}
+
+fn log(site: &DemoSite) -> String {
+    fs::read_to_string(site.path("gateway.log")).expect("the gateway logs")
+}
+
+/// The event by which a message was accepted says whom it is about: without it the message goes its way, and people are told all the same.
+#[test]
+fn a_damaged_event_holds_up_neither_its_message_nor_an_alarm_nor_another_message() {
+    let site = DemoSite::new();
+    give(&site, 6.0);
+    partner_file(&site, |text| format!("max_concurrent = 1\n{text}"));
+    let gateway = site.start_gateway();
+    let (first, _) = site.send(RECORD, &["--wait-seconds", "0", "--key", "one"]);
+    let (second, _) = site.send(RECORD, &["--wait-seconds", "0", "--key", "two"]);
+    assert!(first["message"].is_string() && second["message"].is_string() && first != second, "{first} {second}");
+    let damage = "PRAGMA ignore_check_constraints = ON; UPDATE events SET leaf = x'00' WHERE seq = \
+                  (SELECT min(seq) FROM events WHERE message IS NOT NULL)";
+    database(&site).execute_batch(damage).expect("it is damaged");
+    let told = |kind: &str| spooled(&site).iter().filter(|notice| notice["kind"] == kind).count();
+    wait_for("people to be told of both", || told("delivery-deadline-near") == 2);
+    assert_eq!(gateway.terminate(), Some(0));
+    let gateway = site.start_gateway();
+    let trust = site.start_partner("trust", &[]);
+    wait_for("both messages", || site.inbox("trust").len() == 2);
+    let state = "SELECT count(*) FROM messages WHERE state = 'acknowledged'";
+    wait_for("both to be acknowledged", || database(&site).query_row(state, [], |row| row.get(0)) == Ok(2));
+    assert!(log(&site).contains("a damaged row is left out"), "people are told of the damage");
+    trust.kill();
+    assert_eq!(gateway.terminate(), Some(0));
+}
+
+#[test]
+fn a_message_that_is_sent_again_by_hand_goes_over_a_route_that_there_is() {
+    let site = DemoSite::new();
+    let trust = site.start_partner("trust", &["reject"]);
+    let gateway = site.start_gateway();
+    let id = submit(&site);
+    wait_for("the message to be refused", || show(&site, &id)["state"] == "refused");
+    trust.kill();
+    assert_eq!(gateway.terminate(), Some(0));
+    // It had been moved to a second route, which the partner's file had then.
+    assert_eq!(database(&site).execute("UPDATE messages SET route = 1", []), Ok(1));
+    let gateway = site.start_gateway();
+    let trust = site.start_partner("trust", &[]);
+    let mut retry = weir();
+    retry.args(["messages", "retry", &id, "--why", "settings-fixed", "--as", "demo-owner", "--site"]);
+    assert!(retry.arg(site.gateway_folder()).output().expect("weir runs").status.success());
+    wait_for("the message", || show(&site, &id)["state"] == "acknowledged");
+    trust.kill();
+    ends_well(&site, gateway);
+}
+
+#[test]
+fn messages_that_wait_for_a_partner_without_a_file_are_told_of_at_the_start() {
+    let site = DemoSite::new();
+    let gateway = site.start_gateway();
+    submit(&site);
+    assert_eq!(gateway.terminate(), Some(0));
+    assert_eq!(database(&site).execute("UPDATE messages SET recipient = 'GONE1'", []), Ok(1));
+    let gateway = site.start_gateway();
+    let log = log(&site);
+    let told =
+        log.lines().filter(|line| line.contains("ERROR") && line.contains("wait for a partner that has no file"));
+    let told: Vec<&str> = told.collect();
+    assert!(told.len() == 1 && told[0].contains("GONE1"), "{told:?}");
+    assert_eq!(gateway.terminate(), Some(0));
 }
 
 #[test]

@@ -72,15 +72,21 @@ fn one_more(bench: &Bench, number: usize) -> (String, String, String) {
     let sent = bench.post("/records/crisis-escalation", &headers, bench.site.record(RECORD)).json();
     let id = sent["message"].as_str().unwrap_or_else(|| panic!("it is accepted: {sent}")).to_owned();
     wait_for("the handover to be opened", || !show(bench, &id)["handover"].is_null());
-    let arrivals = bench.site.arrivals("trust");
-    let arrival = arrivals.iter().find(|it| it["request"] == id.as_str()).expect("the Trust has it");
+    let (bundle, task) = arrived(&bench.site, &id);
+    (id, bundle, task)
+}
+
+/// What the Bundle and the Task of a message are called that the Trust has.
+fn arrived(site: &DemoSite, id: &str) -> (String, String) {
+    let arrivals = site.arrivals("trust");
+    let arrival = arrivals.iter().find(|it| it["request"] == id).expect("the Trust has it");
     let bundle = arrival["id"].as_str().expect("it has an id").to_owned();
-    let inbox = bench.site.inbox("trust");
+    let inbox = site.inbox("trust");
     let (_, text) = inbox.iter().find(|(name, _)| *name == bundle).expect("it is kept");
     let sent: Value = serde_json::from_str(text).expect("it is JSON");
     let mut resources = sent["entry"].as_array().expect("entries").iter().map(|entry| &entry["resource"]);
     let task = resources.find(|resource| resource["resourceType"] == "Task").expect("it has a Task");
-    (id, bundle, task["id"].as_str().expect("it has an id").to_owned())
+    (bundle, task["id"].as_str().expect("it has an id").to_owned())
 }
 
 /// What `GET /messages/{id}` says of responsibility.
@@ -684,6 +690,30 @@ fn the_same_update_of_a_task_is_news_after_the_message_was_sent_again() {
     ends_well(delivered);
 }
 
+/// Our clock was ahead when an answer came, or when a handover was opened, and was set right since.
+#[test]
+fn whether_an_update_is_news_no_clock_of_ours_decides() {
+    let delivered = deliver(site(HOUR, HOUR));
+    let Delivered { bench, id, task, .. } = &delivered;
+    let (partner, database) = (trust(bench), Connection::open(bench.site.path("gateway/data/weir.sqlite3")));
+    let database = database.expect("there is a database");
+    let answers = || bench.get(&format!("/messages/{id}"), &[]).json()["answers"].as_array().map_or(0, Vec::len);
+    assert_eq!(partner.put(task, &rejected()).status, 200);
+    database.execute("UPDATE answers SET received_at = received_at + 3600000", []).expect("the clock was ahead");
+    assert!(retry(bench, id, "try-again"));
+    wait_for("it to arrive again", || arrivals(bench, id) == 2);
+    wait_for("it to be acknowledged", || message_state(bench, id) == "acknowledged");
+    assert_eq!(partner.put(task, &rejected()).status, 200);
+    assert_eq!((state(bench, id), answers()), ("rejected".to_owned(), 2), "it is a new rejection");
+
+    assert_eq!(partner.put(task, &accepted("Crisis Team North")).status, 200);
+    assert_eq!(told(&partner.put(task, &rejected())), is(409, "conflict"));
+    assert_eq!(answers(), 4);
+    database.execute("UPDATE handovers SET opened_at = opened_at + 3600000", []).expect("the clock was ahead");
+    assert_eq!(told(&partner.put(task, &rejected())), is(409, "conflict"));
+    assert_eq!(answers(), 4, "a replay is told once");
+}
+
 #[test]
 fn an_update_that_is_replayed_after_another_is_kept_once() {
     let delivered = deliver(site(HOUR, HOUR));
@@ -888,6 +918,30 @@ fn a_message_that_is_cancelled_is_handed_over_no_more() {
     assert!(!done && said["http"] == 409, "people are told that a team takes what was withdrawn: {said}");
     wait_for("people to be told", || kinds(&bench.site).contains(&"handover-conflict".to_owned()));
     ends_well(delivered);
+}
+
+/// An answer was lost, the sender told the team by telephone and cancelled, and the team that has the message takes it.
+#[test]
+fn who_accepts_a_message_that_was_cancelled_is_not_its_holder_and_people_are_told() {
+    let site = site(HOUR, HOUR);
+    let partner = site.start_partner("trust", &["cut:1000"]);
+    let bench = Bench::of(site);
+    let sent = bench.post("/records/crisis-escalation", &[JSON], bench.site.record(RECORD)).json();
+    let id = sent["message"].as_str().unwrap_or_else(|| panic!("it is accepted: {sent}")).to_owned();
+    wait_for("the message to be with the Trust", || arrivals(&bench, &id) > 0 && !bench.site.inbox("trust").is_empty());
+    let (bundle, task) = arrived(&bench.site, &id);
+    wait_for("the message to be cancelled between two attempts", || {
+        let mut cancel = weir();
+        cancel.args(["messages", "cancel", &id, "--why", "told-otherwise", "--as", "demo-owner", "--site"]);
+        cancel.arg(bench.site.gateway_folder()).output().expect("weir runs").status.success()
+    });
+    assert_eq!(show(&bench, &id)["handover"], Value::Null);
+    assert_eq!(told(&trust(&bench).put(&task, &accepted("Crisis Team North"))), is(409, "conflict"));
+    wait_for("people to be told", || kinds(&bench.site) == ["handover-conflict"]);
+    let shown = show(&bench, &id);
+    assert_eq!((&shown["handover"]["state"], &shown["holder"]["organisation"]), (&"withdrawn".into(), &"DEMOP".into()));
+    assert_eq!(bench.get(&format!("/messages/{id}"), &[]).json()["state"], "cancelled");
+    ends_well(Delivered { bench, trust: partner, id, bundle, task });
 }
 
 #[test]

@@ -252,12 +252,16 @@ fn response(answers: &str, code: ResponseCode) -> Response<'_> {
     }
 }
 
-/// The partner file of a site whose MESH is at `port` of loopback. `settings` are further lines of `[mesh]`.
+/// The Trust's partner file of a site whose MESH is at `port` of loopback. `settings` are further lines of `[mesh]`.
 fn configure(site: &DemoSite, port: u16, settings: &str) {
+    configure_partner(site, ("trust", "DEMOT"), port, settings);
+}
+
+fn configure_partner(site: &DemoSite, (file, ods): (&str, &str), port: u16, settings: &str) {
     let written = format!(
         r#"
-ods = "DEMOT"
-name = "Demo Trust"
+ods = "{ods}"
+name = "Demo {ods}"
 first_retry_seconds = 0.2
 max_retry_seconds = 1
 
@@ -275,7 +279,7 @@ poll_seconds = 1
 {settings}
 "#
     );
-    fs::write(site.path("gateway/partners/trust.toml"), written).expect("it is written");
+    fs::write(site.path(&format!("gateway/partners/{file}.toml")), written).expect("it is written");
 }
 
 /// One authority, and one certificate that serves the sandbox and both of its clients.
@@ -627,25 +631,30 @@ async fn cutting(
     }
 }
 
-#[test]
-fn a_last_chunk_whose_answer_was_lost_is_asked_for_by_the_id_that_mesh_gave() {
-    let site = DemoSite::new();
-    keys(&site);
+/// Serves what stands for MESH on a port of loopback, for as long as what it gives is kept.
+fn serve(site: &DemoSite, router: Router) -> (tokio::runtime::Runtime, watch::Sender<bool>, u16) {
     let read = |name: &str| fs::read(site.path("gateway/mesh").join(name)).expect("it was written");
     let credentials = Credentials::from_pem(&read("client.pem"), &read("client.key")).expect("PEM");
     let clients = TrustAnchors::from_pem(&read("ca.pem")).expect("an anchor");
     let tls = server_config(&credentials, &clients, system_clock()).expect("they can be used");
-    let asked = Asked::default();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    let (_stop, stopped) = watch::channel(false);
+    let (stop, stopped) = watch::channel(false);
     let port = runtime.block_on(async {
         let listener = Listener::bind_mutual_tls(([127, 0, 0, 1], 0).into(), tls, Limits::default()).await;
         let listener = listener.expect("a free port");
         let port = listener.local_address().port();
-        let router = Router::new().fallback(cutting).with_state(asked.clone());
         tokio::spawn(listener.serve(router, stopped));
         port
     });
+    (runtime, stop, port)
+}
+
+#[test]
+fn a_last_chunk_whose_answer_was_lost_is_asked_for_by_the_id_that_mesh_gave() {
+    let site = DemoSite::new();
+    keys(&site);
+    let asked = Asked::default();
+    let (_runtime, _stop, port) = serve(&site, Router::new().fallback(cutting).with_state(asked.clone()));
     configure(&site, port, &format!("to = \"{THEIRS}\"\nchunk_bytes = 3000"));
     let gateway = site.start_gateway();
     let (sent, _) = site.send(RECORD, &["--wait-seconds", "0"]);
@@ -664,4 +673,113 @@ fn a_last_chunk_whose_answer_was_lost_is_asked_for_by_the_id_that_mesh_gave() {
     assert_eq!(count(&format!("GET {OURS}/outbox/tracking?messageID=20220228174323222_ABCDEF")), 1, "{asked:?}");
     assert_eq!(count(&format!("GET {OURS}/outbox/tracking/{id}")), 0, "its local id was not needed");
     assert_eq!(gateway.terminate(), Some(0));
+}
+
+/// A MESH that takes what is sent, knows the partner's mailbox unless it fails, and has answers in our inbox.
+#[derive(Default)]
+struct Office {
+    sent: Vec<String>,
+    answers: Vec<String>,
+    acknowledged: usize,
+    lookups: usize,
+    fails: bool,
+}
+
+async fn office(State(office): State<Arc<Mutex<Office>>>, request: Request) -> HttpResponse {
+    let (method, uri) = (request.method().clone(), request.uri().path().to_owned());
+    let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.expect("it is sent whole");
+    let below = uri.trim_start_matches("/messageexchange/").trim_start_matches(OURS);
+    let mut office = office.lock().expect("no request panics");
+    let answer = |id: &str| id.strip_prefix("ANSWER")?.parse::<usize>().ok();
+    match (method.as_str(), below.split('/').collect::<Vec<_>>().as_slice()) {
+        ("GET", ["endpointlookup", ..]) => {
+            office.lookups += 1;
+            match office.fails {
+                true => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+                false => Json(json!({"results": [{"mailbox_id": THEIRS}]})).into_response(),
+            }
+        }
+        ("POST", ["", "outbox"]) => {
+            office.sent.push(String::from_utf8(body.to_vec()).expect("a Bundle is text"));
+            (StatusCode::ACCEPTED, Json(json!({"message_id": format!("SENT{}", office.sent.len())}))).into_response()
+        }
+        ("GET", ["", "inbox"]) => {
+            let ids = (office.acknowledged..office.answers.len()).map(|number| format!("ANSWER{number}"));
+            Json(json!({"messages": ids.collect::<Vec<_>>(), "links": {}})).into_response()
+        }
+        ("PUT", ["", "inbox", ..]) => {
+            office.acknowledged += 1;
+            StatusCode::OK.into_response()
+        }
+        (_, ["", "inbox", id]) => {
+            let body = answer(id).and_then(|number| office.answers.get(number)).expect("it was listed").clone();
+            let workflow = format!("{WORKFLOW}_ACK");
+            let outside = [("mex-messagetype", "DATA"), ("mex-from", THEIRS), ("mex-workflowid", &*workflow)];
+            (outside, body).into_response()
+        }
+        _ => StatusCode::OK.into_response(),
+    }
+}
+
+/// The partner's `ok` to a Bundle.
+fn ok_to(bundle: &str) -> String {
+    let bundle: Value = serde_json::from_str(bundle).expect("the Bundle is JSON");
+    response_bundle(&response(bundle["id"].as_str().expect("a Bundle has an id"), ResponseCode::Ok))
+}
+
+fn state_of(site: &DemoSite, id: &str) -> String {
+    let mut command = weir();
+    command.args(["messages", "show", id, "--format", "json", "--site"]).arg(site.gateway_folder());
+    json_of(&command.output().expect("weir runs"))["state"].as_str().expect("it has a state").to_owned()
+}
+
+fn submit(site: &DemoSite, record: &str) -> String {
+    let (sent, _) = site.send(record, &["--wait-seconds", "0"]);
+    sent["message"].as_str().unwrap_or_else(|| panic!("it is accepted: {sent}")).to_owned()
+}
+
+#[test]
+fn an_answer_is_looked_at_again_when_its_partners_mailbox_could_not_be_looked_up() {
+    let site = DemoSite::new();
+    keys(&site);
+    let mesh = Arc::new(Mutex::new(Office::default()));
+    let (_runtime, _stop, port) = serve(&site, Router::new().fallback(office).with_state(mesh.clone()));
+    configure(&site, port, "lookup_ods = \"X26\"");
+    let gateway = site.start_gateway();
+    let id = submit(&site, RECORD);
+    wait_for("the message to be delivered", || state_of(&site, &id) == "delivered");
+    // What was looked up is forgotten with the gateway.
+    assert_eq!(gateway.terminate(), Some(0));
+    let mesh = || mesh.lock().expect("no request panics");
+    let answer = ok_to(&mesh().sent[0]);
+    mesh().answers.push(answer);
+    mesh().fails = true;
+    let before = mesh().lookups;
+    let gateway = site.start_gateway();
+    wait_for("the answer to be looked at again", || mesh().lookups >= before + 3);
+    assert_eq!((state_of(&site, &id), mesh().acknowledged), ("delivered".to_owned(), 0));
+    mesh().fails = false;
+    wait_for("the answer to count", || state_of(&site, &id) == "acknowledged");
+    wait_for("MESH to forget the answer", || mesh().acknowledged == 1);
+    assert_eq!(gateway.terminate(), Some(0));
+}
+
+#[test]
+fn partners_that_share_a_mailbox_each_answer_for_their_own_messages() {
+    let site = DemoSite::new();
+    keys(&site);
+    let mesh = Arc::new(Mutex::new(Office::default()));
+    let (_runtime, _stop, port) = serve(&site, Router::new().fallback(office).with_state(mesh.clone()));
+    for partner in [("trust", "DEMOT"), ("icb", "DEMOI")] {
+        configure_partner(&site, partner, port, &format!("to = \"{THEIRS}\""));
+    }
+    let gateway = site.start_gateway();
+    let ids = [RECORD, "crisis-escalation-icb.json"].map(|record| submit(&site, record));
+    wait_for("both messages to be delivered", || ids.iter().all(|id| state_of(&site, id) == "delivered"));
+    let mesh = || mesh.lock().expect("no request panics");
+    let answers: Vec<String> = mesh().sent.iter().map(|bundle| ok_to(bundle)).collect();
+    mesh().answers = answers;
+    wait_for("both answers to count", || ids.iter().all(|id| state_of(&site, id) == "acknowledged"));
+    assert_eq!(gateway.terminate(), Some(0));
+    assert!(!site.audit_events().iter().any(|event| event.to_string().contains("answer-refused")), "none is refused");
 }

@@ -199,6 +199,9 @@ pub enum Refusal {
     /// What the message said was erased.
     #[error("the contents of message {0} were erased")]
     Erased(MessageId),
+    /// What it is about cannot be read, or not be changed: handing it in again would come to the same.
+    #[error(transparent)]
+    Store(storage::Error),
     /// A review says in words what was found.
     #[error("the review was completed without words")]
     Wordless,
@@ -226,6 +229,7 @@ impl Refusal {
             Refusal::Review(_) => "review",
             Refusal::Message(_) | Refusal::MessageState { .. } => "message-state",
             Refusal::Erased(_) => "erased",
+            Refusal::Store(_) => "store",
             Refusal::Wordless => "words",
             Refusal::OwnDecision { .. } => "own-decision",
         }
@@ -239,7 +243,7 @@ impl Refusal {
             Refusal::Site => "name the site at which the act is to count",
             Refusal::Early(_) => "set the clock of the signer's machine",
             Refusal::Denied { .. } => "ask someone whose role permits it; weir.toml lists who has which",
-            Refusal::Review(error) | Refusal::Message(error) => error.hint(),
+            Refusal::Review(error) | Refusal::Message(error) | Refusal::Store(error) => error.hint(),
             Refusal::MessageState { .. } => {
                 "only what waits, was refused or is dead can be sent again or cancelled, and what its receiving team rejected can be \
                  sent again; `weir messages show` shows it"
@@ -278,7 +282,7 @@ pub struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    /// Performs a signed act, once.
+    /// Performs a signed act, once. What never succeeds, since what is stored is damaged, is refused: it holds up no other act.
     ///
     /// # Errors
     /// When the store cannot write: nothing was done, and the act may be handed in again.
@@ -290,13 +294,16 @@ impl Desk<'_> {
                 return Ok(Outcome::Refused(refusal));
             }
         };
-        self.carry_out(store, by, &act, now).await
+        match self.carry_out(store, by.clone(), &act, now).await {
+            Err(error) if !error.is_transient() => self.refuse(store, &by, Refusal::Store(error), now).await,
+            carried_out => carried_out,
+        }
     }
 
     /// Performs an act whose signer is known, once.
     ///
     /// # Errors
-    /// As [`Desk::perform`].
+    /// When the store cannot read or write: nothing was done.
     pub async fn carry_out(
         &self,
         store: &dyn Store,
@@ -538,6 +545,7 @@ mod tests {
     use super::*;
     use crate::fhir::audit_event::RecordedEvent;
     use crate::identity::principal::Principal;
+    use crate::storage::suite::{self, message};
     use crate::storage::{Secret, SqliteStore};
     use std::path::Path;
     use tempfile::TempDir;
@@ -579,6 +587,13 @@ mod tests {
             Office { folder, store, key, principals, recorder, agreements, provider }
         }
 
+        /// The same, where the signer has another role.
+        fn with(mut self, role: Role) -> Office {
+            let signer = Principal { roles: vec![role], ..self.principals.named(&id("auditor")).expect("one").clone() };
+            self.principals = Principals::new(vec![signer]).expect("it is well-formed");
+            self
+        }
+
         fn desk(&self) -> Desk<'_> {
             Desk {
                 principals: &self.principals,
@@ -607,13 +622,28 @@ mod tests {
         async fn log(&self) -> Vec<(String, String)> {
             let events = self.store.events(0, 100).await.expect("they are read");
             let said = |bytes: &[u8]| {
-                let event = RecordedEvent::read(bytes).expect("it is an AuditEvent");
+                let event = RecordedEvent::read(bytes)?;
                 let detail = event.detail("action").or(event.detail("reason")).unwrap_or_default();
                 let text = event.to_json();
                 let outcome = text.split(r#""outcome":""#).nth(1).map_or("", |rest| &rest[..1]);
-                (outcome.to_owned(), detail.to_owned())
+                Some((outcome.to_owned(), detail.to_owned()))
             };
-            events.iter().map(|stored| said(&stored.event.bytes)).collect()
+            events.iter().filter_map(|stored| said(&stored.event.bytes)).collect()
+        }
+
+        /// Accepts a message.
+        async fn accept(&self) -> MessageId {
+            let new = message(1);
+            let (id, accepted) = (new.id, suite::event(Some(new.id), "accepted"));
+            self.store.accept(new, vec![accepted]).await.expect("it is accepted");
+            id
+        }
+
+        /// Damages the store behind the gateway's back.
+        fn damage(&self, sql: &str) {
+            let database = rusqlite::Connection::open(self.folder.path().join("weir.db")).expect("it opens");
+            database.execute_batch("PRAGMA ignore_check_constraints = ON").expect("it is set");
+            assert_eq!(database.execute(sql, []), Ok(1));
         }
     }
 
@@ -686,6 +716,42 @@ mod tests {
         let mut log = office.log().await;
         log.sort();
         assert_eq!(log, [event("0", "verify-audit"), event("4", "submit")]);
+    }
+
+    #[tokio::test]
+    async fn an_act_about_a_damaged_message_is_refused_and_holds_up_no_other() {
+        let office = Office::new().with(Role::OperationalOwner);
+        let folder = office.spool();
+        let message = office.accept().await;
+        office.damage("UPDATE messages SET sender = lower(sender)");
+        let leave = |deed, at| {
+            let act = Act::new(SITE, deed, at);
+            spool::leave(&folder, &act, &act.sign(&id("auditor"), &office.key)).expect("it is written")
+        };
+        let damaged = leave(Deed::RetryMessage { message, why: Reason::TryAgain }, NOW);
+        let behind = leave(Deed::Access { action: Action::ReadMessage, message: None }, NOW + Duration::SECOND);
+        let mut told = Vec::new();
+        let each = |_: &str, outcome: &Outcome| told.push(outcome.clone());
+        spool::perform_waiting(&folder, office.desk(), &office.store, || NOW, each).await.expect("it goes on");
+        assert!(matches!(&told[..], [Outcome::Refused(Refusal::Store(_)), Outcome::Performed]), "{told:?}");
+        assert!(!damaged.exists() && !behind.exists());
+        assert!(folder.join("refused").join(damaged.file_name().expect("it has a name")).exists());
+        assert_eq!(office.log().await, [event("4", "store"), event("0", "read-message")]);
+    }
+
+    #[tokio::test]
+    async fn a_message_whose_event_is_damaged_can_be_looked_at() {
+        let office = Office::new().with(Role::OperationalOwner);
+        let message = office.accept().await;
+        office.damage("UPDATE events SET leaf = x'00'");
+        for deed in [
+            Deed::Access { action: Action::ReadMessage, message: Some(message) },
+            Deed::CancelMessage { message, why: Reason::ToldOtherwise },
+        ] {
+            let act = Act::new(SITE, deed, NOW);
+            assert_eq!(office.perform(&act.sign(&id("auditor"), &office.key)).await, Outcome::Performed);
+        }
+        assert_eq!(office.store.damage().count(), 1, "people are told");
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! A command that finds the gateway running cannot write to its store; it leaves the signed act here, on disk before it
 //! goes on. The gateway performs what waits, oldest first, and removes it afterwards: a crash in between performs the
-//! act again, which changes nothing. What does not count is moved to `refused/`, for a person to look at.
+//! act again, which changes nothing. What does not count is moved to `refused/`, for a person to look at; so is what can
+//! never be performed, since what it is about is damaged: it holds up no other act.
 
 use std::fs;
 use std::io;
@@ -116,7 +117,7 @@ pub enum SpoolError {
 /// Performs what waits in `folder`; `each` is told of every act, by the name of its file.
 ///
 /// # Errors
-/// At the first that cannot be dealt with; it waits, and so do those behind it.
+/// At the first that cannot be dealt with now; it waits, and so do those behind it.
 pub async fn perform_waiting(
     folder: &Path,
     desk: Desk<'_>,

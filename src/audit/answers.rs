@@ -4,10 +4,12 @@ use std::borrow::Cow;
 
 use super::event::{Recorder, Terms, detail, kind, written};
 use crate::fhir::Instant;
-use crate::fhir::audit_event::{Action, Agent, AuditEvent, Coding, Entity, Outcome, Part, What, Who, detail};
+use crate::fhir::audit_event::{
+    Action, Agent, AuditEvent, Coding, Entity, Outcome, Part, RecordedEvent, What, Who, detail,
+};
 use crate::identity::digest::hex;
 use crate::identity::{MessageId, PartyId};
-use crate::storage::{Event, Says};
+use crate::storage::{Event, Says, State, StoredEvent};
 
 /// An answer as the audit log names it.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +30,20 @@ pub struct Answer<'a> {
     pub says: &'a Says,
     /// When it came.
     pub at: Instant,
+}
+
+/// Whether a person sent a message again after an answer of this digest was kept, as the message's events have it.
+pub fn is_sent_again(events: &[StoredEvent], digest: &[u8; 32]) -> bool {
+    let digest = hex(digest);
+    let newest = |is: &dyn Fn(&RecordedEvent<'_>) -> bool| {
+        events.iter().rposition(|stored| RecordedEvent::read(&stored.event.bytes).is_some_and(|said| is(&said)))
+    };
+    let kept = newest(&|said| said.is(kind::ANSWER_RECEIVED) && said.detail(detail::SHA256) == Some(&*digest));
+    let sent = newest(&|said| {
+        let is_queued = said.detail(detail::TO) == Some(State::Queued.code());
+        said.is(kind::STATE_TRANSITION) && is_queued && said.operator().is_some()
+    });
+    sent > kept
 }
 
 impl Recorder {

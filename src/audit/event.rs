@@ -17,7 +17,9 @@ use crate::fhir::{Instant, instant_text, time_ordered_id};
 use crate::identity::digest::{from_hex, hex, sha_256};
 use crate::identity::keyed_hash::KeyedHash;
 use crate::identity::{AgreementId, InterfaceName, MessageId, PartyId, PrincipalId, principal};
-use crate::storage::{self, Approval, Event, Handling, MessageRecord, NewMessage, State, Store, Transition};
+use crate::storage::{
+    self, Approval, Event, Handling, MessageRecord, NewMessage, State, Store, StoredEvent, Transition,
+};
 
 /// The kinds of event that Weir defines, as they stand in `AuditEvent.subtype`.
 pub mod kind {
@@ -201,10 +203,9 @@ impl Terms {
     /// The terms under which a message was accepted; `None` when the log does not tell.
     ///
     /// # Errors
-    /// When the log cannot be read.
+    /// When the log cannot be read now.
     pub async fn of(store: &dyn Store, message: MessageId) -> Result<Option<Terms>, storage::Error> {
-        let events = store.events_of(message).await?;
-        Ok(events.first().and_then(|accepted| Terms::recorded(&accepted.event)))
+        Ok(acceptance(store, message).await?.and_then(|accepted| Terms::recorded(&accepted.event)))
     }
 
     pub(super) fn patient(&self) -> Entity<'_> {
@@ -245,11 +246,18 @@ fn lacking(missing: u32) -> Option<Detail<'static>> {
 /// The person that a message is about, by keyed hash; `None` when it is not about one, or when the log does not tell.
 ///
 /// # Errors
-/// When the log cannot be read.
+/// When the log cannot be read now.
 pub async fn patient_of(store: &dyn Store, message: MessageId) -> Result<Option<KeyedHash>, storage::Error> {
-    let events = store.events_of(message).await?;
-    let accepted = events.first().and_then(|accepted| RecordedEvent::read(&accepted.event.bytes));
-    Ok(accepted.and_then(|said| said.subject().map(KeyedHash::read_back)))
+    let accepted = acceptance(store, message).await?;
+    let said = accepted.as_ref().and_then(|accepted| RecordedEvent::read(&accepted.event.bytes));
+    Ok(said.and_then(|said| said.subject().map(KeyedHash::read_back)))
+}
+
+/// The event with which a message was accepted. One that is damaged holds up neither the message nor an alarm about it: it counts as
+/// one that tells nothing, and people are told of it as of every damaged row.
+async fn acceptance(store: &dyn Store, message: MessageId) -> Result<Option<StoredEvent>, storage::Error> {
+    let accepted = store.first_event_of(message).await;
+    Ok(store.damage().sift(("events", message), accepted)?.flatten())
 }
 
 /// Who submitted a message, as its `message-accepted` event recorded it; `None` when no principal is named there.

@@ -45,13 +45,14 @@ pub struct Referral<'a> {
 /// The person that a referral is about, by keyed hash; `None` when it names none, or an earlier version took it.
 ///
 /// # Errors
-/// When the log cannot be read.
+/// When the log cannot be read now.
 pub async fn patient_of_referral(
     store: &dyn Store,
     record: &InboundRecord,
 ) -> Result<Option<KeyedHash>, storage::Error> {
     let Some(event) = record.event else { return Ok(None) };
-    let events = store.events(event, 1).await?;
+    // As with a message: a damaged event holds up no alarm.
+    let events = store.damage().sift(("events", event), store.events(event, 1).await)?.unwrap_or_default();
     let received = events.first().and_then(|received| RecordedEvent::read(&received.event.bytes));
     Ok(received.and_then(|said| said.subject().map(KeyedHash::read_back)))
 }

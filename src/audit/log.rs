@@ -211,6 +211,7 @@ fn again<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::Terms;
     use crate::storage::suite::{NOON, accept, party, step};
     use crate::storage::{Event, Secret, SqliteStore};
 
@@ -293,6 +294,22 @@ mod tests {
             assert_eq!((record.state, store.events_of(id).await.expect("they are read").len()), (state, events));
         }
         assert!(requeue().await.expect("nothing is left").is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_message_whose_event_is_damaged_is_queued_again_all_the_same() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (store, recorder) = (store(&folder), Recorder::new(party("DEMOP"), NAME));
+        let (one, two) = (accept(&store, 1).await, accept(&store, 2).await);
+        for id in [one, two] {
+            store.transition(step(id, State::Accepted, State::InFlight)).await.expect("it is written");
+        }
+        let database = rusqlite::Connection::open(folder.path().join("weir.db")).expect("it opens");
+        let damage = "PRAGMA ignore_check_constraints = ON; UPDATE events SET leaf = x'00' WHERE seq = 0";
+        database.execute_batch(damage).expect("it is damaged");
+        let recovered = recover(&*store, &recorder, NOON).await.expect("the gateway starts");
+        assert_eq!((recovered.len(), store.damage().count()), (2, 1));
+        assert_eq!(Terms::of(&*store, one).await, Ok(None));
     }
 
     #[tokio::test]

@@ -28,7 +28,7 @@ pub mod witness;
 
 pub use crate::fhir::audit_event::Who;
 pub use crate::identity::keyed_hash::{HashKey, KeyedHash};
-pub use answers::Answer;
+pub use answers::{Answer, is_sent_again};
 pub use decisions::Decision;
 pub use event::{Access, Object, Recorder, Refused, Step, Terms, patient_of, submitted_by};
 pub use handovers::{Basis, By};

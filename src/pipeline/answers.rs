@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::handovers::{self, Answering};
 use super::{Ended, Gateway, aside, spread};
 use crate::acknowledgement::{Late, judge_late};
-use crate::audit::{Answer, Terms};
+use crate::audit::{self, Answer, Terms};
 use crate::delivery::mesh::{Kind, Outside};
 use crate::delivery::{Health, Lane};
 use crate::fhir::handover::{self, Said};
@@ -117,6 +117,21 @@ pub async fn take_task(
     now: Instant,
 ) -> Result<Taken, storage::Error> {
     settle(gateway, Incoming::of_task((sender, address), (id, task), now)).await
+}
+
+/// Of partners that share a mailbox, the one to whom the message was sent that an answer names; `None` when it names none of theirs.
+///
+/// # Errors
+/// When the store cannot read.
+pub async fn sender_among<'p>(
+    gateway: &Gateway,
+    parties: &[&'p PartyId],
+    answer: &Document,
+) -> Result<Option<&'p PartyId>, storage::Error> {
+    let Some(name) = Message::of(answer).ok().and_then(Message::answers) else { return Ok(None) };
+    let named = gateway.store().named(&name).await?;
+    let is_theirs = |party: &&&PartyId| named.iter().any(|record| record.attempts > 0 && record.recipient == ***party);
+    Ok(parties.iter().find(is_theirs).copied())
 }
 
 async fn settle(gateway: &Gateway, incoming: Incoming<'_>) -> Result<Taken, storage::Error> {
@@ -359,10 +374,12 @@ fn repeated<'k>(known: &'k [AnswerRecord], incoming: &Incoming<'_>) -> Option<&'
     known.last().into_iter().chain(contradictions).find(is_same)
 }
 
-/// Whether the message was sent again after `answer`: the same update of a Task then says something new.
+/// Whether a person sent the message again after `answer`: the same update of a Task then says something new. The order of the events
+/// tells it, which no clock that is set changes. Where they cannot be read, people are rather told twice than never.
 async fn is_sent_again(gateway: &Gateway, message: MessageId, answer: &AnswerRecord) -> Result<bool, storage::Error> {
-    let handover = gateway.store().handover(message).await?;
-    Ok(handover.is_some_and(|it| it.handover.opened_at > answer.received_at))
+    let store = gateway.store();
+    let events = store.damage().sift(("events", message), store.events_of(message).await)?;
+    Ok(events.is_none_or(|events| audit::is_sent_again(&events, &answer.digest)))
 }
 
 /// The id of an update that came before, as the next answer.
@@ -461,6 +478,9 @@ async fn keep(
         Kept::Now => {
             tell_handover(message, did);
             let (message_id, state, verdict) = (message, record.state, &incoming.says.verdict);
+            if is_held {
+                warn!(%message_id, %sender, "the team that took the handover asks for more information: it keeps it; call the team");
+            }
             info!(%message_id, %state, %verdict, "an answer came, and the message's state stays");
             Taken::Settled
         }

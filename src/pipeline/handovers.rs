@@ -22,10 +22,15 @@ pub(super) fn opening(gateway: &Gateway, (record, patient): Of<'_>, to: State, a
     arrived.then(|| open(gateway, (record, patient), at)).flatten()
 }
 
+/// A message that its sender cancelled may have arrived all the same: its handover is withdrawn from the beginning.
 fn open(gateway: &Gateway, (record, patient): Of<'_>, at: Instant) -> Option<HandoverStep> {
     let stages = gateway.stages();
     let terms = stages.interfaces.get(&record.interface)?.handover.as_ref()?;
-    let after = terms.open(record.handling.priority.as_deref(), at);
+    let waiting = terms.open(record.handling.priority.as_deref(), at);
+    let after = match record.state {
+        State::Cancelled => handover::withdrawn(&waiting, at)?,
+        _ => waiting,
+    };
     let event = gateway.recorder.handover_changed((record.id, patient), (None, &after), (By::Gateway, None), at);
     Some(HandoverStep {
         message: record.id,

@@ -32,6 +32,9 @@ pub(super) async fn perform(service: &Service, folder: &Path, faulty: bool) -> b
         error!(%error, "acts wait; the next try follows");
     }
     if some {
+        if let Err(error) = service.gateway.bring_back().await {
+            error!(%error, "what was sent again may wait on a route that there is no more, until the next act, or when the gateway starts");
+        }
         // A message may be due that was not, or free to go that waited for another.
         service.gateway.lanes.values().flatten().for_each(|lane| lane.ring());
     }

@@ -105,18 +105,28 @@ impl Mailbox {
         if let Kind::Report { .. } = outside.kind {
             return Ok(take_report(&service.gateway, &self.lanes, outside, clock::now()).await?);
         }
+        let (mut senders, mut in_doubt) = (Vec::new(), None);
         for lane in &self.lanes {
             let Some(post) = lane.post() else { continue };
-            if !post.may_answer(outside).await? {
-                continue;
+            match post.may_answer(outside).await {
+                Ok(true) => senders.push(lane.party()),
+                Ok(false) => {}
+                Err(error) => in_doubt = Some(error),
             }
-            let collected = post.download(id).await?;
-            let Ok(answer) = Document::parse(collected.body, &LIMITS) else {
-                return Ok(Taken::NotOurs(NotOurs::NoAnswer));
-            };
-            return Ok(answers::take(&service.gateway, (lane.party(), None), &answer, clock::now()).await?);
         }
-        Ok(Taken::NotOurs(NotOurs::NoAnswer))
+        let Some(first) = senders.first() else {
+            return in_doubt.map_or(Ok(Taken::NotOurs(NotOurs::NoAnswer)), |error| Err(error.into()));
+        };
+        let collected = self.post().download(id).await?;
+        let Ok(answer) = Document::parse(collected.body, &LIMITS) else {
+            return Ok(Taken::NotOurs(NotOurs::NoAnswer));
+        };
+        let sender = match answers::sender_among(&service.gateway, &senders, &answer).await? {
+            Some(sender) => sender,
+            // It may be of the partner whose mailbox could not be looked up.
+            None => in_doubt.map_or(Ok(*first), Err)?,
+        };
+        Ok(answers::take(&service.gateway, (sender, None), &answer, clock::now()).await?)
     }
 }
 

@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use super::{Service, clock};
 use crate::fhir;
 use crate::fhir::audit_event::RecordedEvent;
-use crate::storage::{self, Ended, Store};
+use crate::storage::{self, Ended, Store, StoredEvent};
 
 /// How often the store is asked.
 const EVERY: Duration = Duration::from_secs(10 * 60);
@@ -31,7 +31,7 @@ const SETTLED: Duration = Duration::from_secs(24 * 60 * 60);
 /// What the clock is held against.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
-    /// The newest event before the start.
+    /// When the newest event before the start was recorded, long ago when that cannot be read; `None` when there is none.
     last_event: Option<fhir::Instant>,
     /// What the clock said at the start.
     began: fhir::Instant,
@@ -40,8 +40,13 @@ pub(super) struct Clock {
 impl Clock {
     /// At the start, before any event of it is written.
     pub(super) async fn at_start(store: &dyn Store, began: fhir::Instant) -> Result<Clock, storage::Error> {
-        let newest = store.events_back(0, u64::MAX, 1).await?;
-        let last_event = newest.first().and_then(|stored| Some(RecordedEvent::read(&stored.event.bytes)?.at()));
+        let newest = store.damage().sift(("events", "the newest"), store.events_back(0, u64::MAX, 1).await)?;
+        let recorded = |stored: &StoredEvent| Some(RecordedEvent::read(&stored.event.bytes)?.at());
+        let last_event = match newest.as_deref() {
+            Some([]) => None,
+            Some([newest, ..]) => recorded(newest).or(Some(fhir::Instant::UNIX_EPOCH)),
+            None => Some(fhir::Instant::UNIX_EPOCH),
+        };
         Ok(Clock { last_event, began })
     }
 
@@ -127,9 +132,30 @@ async fn leave_no_trace(service: &Service) -> Result<(), storage::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::suite::accept;
+    use crate::storage::{Secret, SqliteStore};
     use time::macros::datetime;
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    #[tokio::test]
+    async fn a_newest_event_that_is_damaged_does_not_stop_the_gateway_and_vouches_for_no_clock() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("weir.db");
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, &Secret::generate()).expect("it opens"));
+        let began = datetime!(2026-03-04 12:00 UTC);
+        let clock = Clock::at_start(&*store, began).await.expect("it is read");
+        assert_eq!(clock.doubt(began, Duration::ZERO), None, "a new site");
+        accept(&store, 1).await;
+        let clock = Clock::at_start(&*store, began).await.expect("it is read");
+        assert!(clock.doubt(began, Duration::ZERO).is_some(), "it is no AuditEvent");
+        let database = rusqlite::Connection::open(&path).expect("it opens");
+        let damage = "PRAGMA ignore_check_constraints = ON; UPDATE events SET leaf = x'00'";
+        database.execute_batch(damage).expect("it is damaged");
+        let clock = Clock::at_start(&*store, began).await.expect("the gateway starts");
+        assert!(clock.doubt(began, Duration::ZERO).is_some());
+        assert_eq!(store.damage().count(), 1, "people are told");
+    }
 
     #[test]
     fn a_clock_that_leapt_is_not_believed() {

@@ -1,10 +1,13 @@
 //! Looks after reviews: says which became overdue, once each, and delivers notices of incidents until they arrive.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::{Id, JoinSet};
 use tracing::{error, info, warn};
+use uuid::Uuid;
 
 use super::{Service, clock};
 use crate::audit::{patient_of, patient_of_referral};
@@ -13,7 +16,7 @@ use crate::storage::{self, Event, NoticeRecord, NoticeResult, NoticeStep, Review
 
 /// How often the store is asked what is due.
 const EVERY: Duration = Duration::from_millis(500);
-/// Rows taken at a time.
+/// Rows taken at a time, of notices to each place.
 const PAGE: usize = 64;
 
 /// Until the gateway stops.
@@ -51,12 +54,54 @@ async fn say(service: &Service, review: &ReviewRecord, now: Instant) -> Result<(
     Ok(())
 }
 
+/// The attempts at notices that are under way.
+#[derive(Default)]
+struct Attempts {
+    tasks: JoinSet<Result<Option<()>, storage::Error>>,
+    busy: HashMap<Id, Uuid>,
+}
+
+impl Attempts {
+    /// Begins an attempt at each notice that is due and has none under way, [`PAGE`] at a time at most to each place: one that does not
+    /// answer holds up no notice to another. Gives what the attempts that ended came to.
+    async fn go_on(&mut self, service: &Arc<Service>) -> Result<(), storage::Error> {
+        let mut noted = Ok(());
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            let task = match ended {
+                Ok((task, ended)) => {
+                    noted = noted.and(ended.map(drop));
+                    task
+                }
+                Err(error) => {
+                    error!(is_panic = error.is_panic(), "an attempt at a notice ended abnormally");
+                    error.id()
+                }
+            };
+            self.busy.remove(&task);
+        }
+        let window = Window::new(clock::now(), service.notifier.schedule.max);
+        for notice in service.gateway.store().notices_due(window, PAGE).await? {
+            let id = notice.notice.id;
+            if self.busy.values().any(|busy| *busy == id) {
+                continue;
+            }
+            let service = Arc::clone(service);
+            let task = self.tasks.spawn(async move {
+                let attempted = attempt(&service, notice).await;
+                service.gateway.store().damage().sift(("notices", id), attempted)
+            });
+            self.busy.insert(task.id(), id);
+        }
+        noted
+    }
+}
+
 /// Delivers notices until the gateway stops; what is not delivered then waits for the next start.
 pub(super) async fn deliver_notices(service: Arc<Service>, mut stopped: watch::Receiver<bool>) {
-    let mut faulty = false;
+    let (mut attempts, mut faulty) = (Attempts::default(), false);
     loop {
         let done = tokio::select! {
-            done = deliver_due(&service) => done,
+            done = attempts.go_on(&service) => done,
             _ = stopped.wait_for(|stop| *stop) => return,
         };
         if let (Err(error), false) = (&done, faulty) {
@@ -67,26 +112,6 @@ pub(super) async fn deliver_notices(service: Arc<Service>, mut stopped: watch::R
             return;
         }
     }
-}
-
-/// Makes an attempt at each notice that is due; all at once, so that none waits for another's webhook.
-async fn deliver_due(service: &Arc<Service>) -> Result<(), storage::Error> {
-    let mut attempts = tokio::task::JoinSet::new();
-    let window = Window::new(clock::now(), service.notifier.schedule.max);
-    for notice in service.gateway.store().notices_due(window, PAGE).await? {
-        let service = Arc::clone(service);
-        attempts.spawn(async move {
-            let (id, attempted) = (notice.notice.id, attempt(&service, notice).await);
-            service.gateway.store().damage().sift(("notices", id), attempted)
-        });
-    }
-    while let Some(ended) = attempts.join_next().await {
-        match ended {
-            Ok(noted) => drop(noted?),
-            Err(error) => error!(is_panic = error.is_panic(), "an attempt at a notice ended abnormally"),
-        }
-    }
-    Ok(())
 }
 
 async fn attempt(service: &Service, due: NoticeRecord) -> Result<(), storage::Error> {

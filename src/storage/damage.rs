@@ -34,6 +34,13 @@ impl Damage {
         }
     }
 
+    /// Those of one table, with a blank before and after each.
+    pub fn listed(&self, table: &str) -> String {
+        let own = self.rows();
+        let own = own.iter().filter(|(of, _)| *of == table).map(|(_, row)| format!("{row} "));
+        std::iter::once(" ".to_owned()).chain(own).collect()
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.rows().len()

@@ -111,8 +111,10 @@ pub struct Handling {
     pub order_key: Option<String>,
     /// The clinical priority, a code of FHIR's request-priority: `stat`.
     pub priority: Option<String>,
-    /// By when its recipient is to have it.
+    /// By when its recipient is to have it, where it is not sent again after it had arrived.
     pub deadline_at: Option<Instant>,
+    /// Since when its time runs, if it had arrived and is sent again; else since it was accepted.
+    pub timed_from: Option<Instant>,
     /// When it is to be looked at next, for its deadline or because it ended badly.
     pub alert_at: Option<Instant>,
 }
@@ -681,7 +683,7 @@ pub trait Store: Send + Sync + 'static {
     /// Messages whose time to be looked at has come, the longest due first.
     fn alerts_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<MessageRecord>>;
 
-    /// Messages that are still to be looked at and were accepted later than `now`: the clock has been set back since.
+    /// Messages that are still to be looked at and whose time began later than `now`: the clock has been set back since.
     fn accepted_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<MessageRecord>>;
 
     /// Does what is to be done about a message; whether it was done now: not when it moved on or was looked at meanwhile.
@@ -770,6 +772,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The events about one message, oldest first.
     fn events_of(&self, id: MessageId) -> Reply<'_, Vec<StoredEvent>>;
+
+    /// The first event about one message: that it was accepted.
+    fn first_event_of(&self, id: MessageId) -> Reply<'_, Option<StoredEvent>>;
 
     /// Events about a patient, by keyed hash, with an index below `before`: the newest first. Others whose hash begins alike
     /// may be among them.
@@ -868,7 +873,8 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a step of a handover; whether it was written now: not when the handover moved on meanwhile.
     fn step_handover(&self, step: HandoverStep) -> Reply<'_, bool>;
 
-    /// Notices whose time has come, the longest due first.
+    /// Notices whose time has come, the longest due first; `limit` at most to each place: to one webhook, into the spool folder, to the
+    /// log. However many wait for one place, those to another are among them.
     fn notices_due(&self, window: Window, limit: usize) -> Reply<'_, Vec<NoticeRecord>>;
 
     /// When the next notice is due.

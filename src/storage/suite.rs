@@ -37,7 +37,7 @@ macro_rules! run_suite {
             histories_pair_a_message_with_its_events, one_checkpoint_is_kept_for_each_size,
             one_cosignature_is_kept_for_each_head_and_witness, leaves_are_read_in_order,
             a_review_is_opened_with_its_message_and_ends_once, reviews_are_listed_by_what_is_due_first,
-            a_review_is_said_to_be_overdue_once, a_notice_is_due_until_it_is_delivered_once,
+            a_review_is_said_to_be_overdue_once, notices_to_one_place_hold_up_none_to_another, a_notice_is_due_until_it_is_delivered_once,
             an_answer_is_kept_once_with_what_it_changes, an_answer_finds_its_message_by_name,
             a_carrier_names_copies_of_a_message, a_handover_is_opened_with_the_delivery_once,
             a_handover_takes_each_step_once, handovers_are_due_and_listed_by_what_waits,
@@ -573,14 +573,15 @@ pub(crate) async fn a_message_is_looked_at_when_its_time_has_come(store: Arc<dyn
     assert_eq!(due.iter().map(|due| (due.id, due.route)).collect::<Vec<_>>(), [(id, 1)]);
     assert_eq!((store.notices_of(id).await.expect("they are read").len(), &*due[0].note), (1, "moved"));
 
-    // A message that ends badly is looked at at once, one that is taken up again at its deadline, and one that ends well never.
+    // A message that ends badly is looked at at once, one that is taken up again after half of its time, and one that ends well never.
+    let half = |from: Instant| from + (late - message(1).accepted_at) / 2;
     let alert_at = async || store.message(id).await.expect("it is read").expect("it is there").handling.alert_at;
     store.transition(step(id, State::Accepted, State::InFlight)).await.expect("it is sent");
     assert_eq!(alert_at().await, Some(late));
     store.transition(step(id, State::InFlight, State::Dead)).await.expect("it is given up");
     assert_eq!(alert_at().await, Some(NOON + Duration::MINUTE));
     store.transition(step(id, State::Dead, State::Queued)).await.expect("it is taken up");
-    assert_eq!(alert_at().await, Some(late));
+    assert_eq!(alert_at().await, Some(half(message(1).accepted_at)));
     store.transition(step(id, State::Queued, State::InFlight)).await.expect("it is sent");
     store.transition(step(id, State::InFlight, State::Acknowledged)).await.expect("it arrives");
     assert_eq!(alert_at().await, None);
@@ -589,8 +590,9 @@ pub(crate) async fn a_message_is_looked_at_when_its_time_has_come(store: Arc<dyn
     for again in [NOON + Duration::minutes(20), NOON + Duration::minutes(40)] {
         let resend = Transition { at: again, ..step(id, State::Acknowledged, State::Queued) };
         store.transition(resend).await.expect("it is sent again");
-        let whole = late - message(1).accepted_at;
-        assert_eq!(alert_at().await, Some(again + whole), "its deadline is over, and nobody missed it");
+        assert_eq!(alert_at().await, Some(half(again)), "its deadline is over, and nobody missed it");
+        let handling = store.message(id).await.expect("it is read").expect("it is there").handling;
+        assert_eq!((handling.timed_from, handling.deadline_at), (Some(again), Some(late)));
         store.transition(step(id, State::Queued, State::Acknowledged)).await.expect("it arrives");
     }
     assert_eq!(store.bring_back(&trust, 0).await, Ok(0), "what does not wait stays");
@@ -778,6 +780,20 @@ pub(crate) async fn a_review_is_said_to_be_overdue_once(store: Arc<dyn Store>) {
     assert_eq!(said, 1);
 }
 
+pub(crate) async fn notices_to_one_place_hold_up_none_to_another(store: Arc<dyn Store>) {
+    let id = accept_with_review(&store, 1, 72).await;
+    let other = NewNotice { target: "https://other.example/".to_owned(), ..notice(4) };
+    let file = |number| NewNotice { channel: Channel::Spool, target: format!("{number}.json"), ..notice(number) };
+    let notices = vec![notice(1), notice(2), notice(3), other.clone(), file(5), file(6), file(7)];
+    complete(&store, end(id, Finding::NotJustified, notices)).await.expect("it ends");
+    let due = async |limit| {
+        let due = store.notices_due(at(NOON + Duration::HOUR), limit).await.expect("they are read");
+        due.into_iter().map(|due| due.notice).collect::<Vec<_>>()
+    };
+    assert_eq!(due(2).await, [notice(1), notice(2), other, file(5), file(6)]);
+    assert_eq!(due(9).await.len(), 7);
+}
+
 pub(crate) async fn a_notice_is_due_until_it_is_delivered_once(store: Arc<dyn Store>) {
     let id = accept_with_review(&store, 1, 72).await;
     assert_eq!(store.next_notice().await, Ok(None));
@@ -788,6 +804,7 @@ pub(crate) async fn a_notice_is_due_until_it_is_delivered_once(store: Arc<dyn St
     let due = store.notices_due(at(made), 10).await.expect("they are read");
     assert_eq!(due.iter().map(|due| due.notice.clone()).collect::<Vec<_>>(), [notice(1), notice(2)]);
     assert_eq!(due[0].message, id);
+    assert_eq!(store.notices_due(at(made), 1).await.map(|due| due.len()), Ok(1), "so many to one place");
 
     let step = |number, result| NoticeStep { id: Uuid::from_u128(number), attempts: 1, result, note: "no".to_owned() };
     let later = made + Duration::MINUTE;

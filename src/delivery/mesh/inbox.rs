@@ -31,6 +31,9 @@ pub enum InboxError {
     /// An answer that says no.
     #[error("MESH answers {0}")]
     Status(u16),
+    /// It does not know one mailbox of the partner, from which an answer would come.
+    #[error("MESH knows {0} mailboxes of the partner for the workflow, and one is needed")]
+    Mailboxes(usize),
     /// An answer that is not what the specification says.
     #[error("MESH gives an answer that cannot be read")]
     Unreadable,
@@ -47,6 +50,7 @@ impl InboxError {
             InboxError::Status(403) => {
                 "check mailbox, password_file, shared_key_file and certificate of [mesh], and this machine's clock"
             }
+            InboxError::Mailboxes(_) => "ask the partner to register one mailbox for the workflow, or write it as `to`",
             InboxError::Status(_) | InboxError::Unreadable => "ask MESH's service desk if it stays so",
             InboxError::TooLarge => "ask the partner what it sends over this workflow",
         }

@@ -117,12 +117,16 @@ impl Post {
     /// Whether a message with this outside may be an answer from our partner. A report may be about any message of ours.
     ///
     /// # Errors
-    /// When the partner's mailbox must be looked up, and cannot be.
+    /// When the partner's mailbox must be looked up, and cannot be: it may be from our partner, look at it again.
     pub async fn may_answer(&self, outside: &Outside) -> Result<bool, InboxError> {
         if outside.kind != Kind::Data || outside.workflow != self.mailbox.answer_workflow {
             return Ok(false);
         }
-        let mailbox = self.directory.mailbox(&self.mesh, Until::within(client::LIMIT)).await?;
-        Ok(mailbox.is_ok_and(|mailbox| mailbox == outside.from))
+        match self.directory.mailbox(&self.mesh, Until::within(client::LIMIT)).await? {
+            Ok(mailbox) => Ok(mailbox == outside.from),
+            Err(Handed::Later { status, .. }) => Err(InboxError::Status(status)),
+            Err(Handed::Mailboxes(found)) => Err(InboxError::Mailboxes(found)),
+            Err(Handed::Taken { .. } | Handed::Refused { .. } | Handed::Unreadable) => Err(InboxError::Unreadable),
+        }
     }
 }

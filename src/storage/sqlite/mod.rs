@@ -511,6 +511,10 @@ impl Store for SqliteStore {
         self.read(move |connection| rows::events_of(connection, id))
     }
 
+    fn first_event_of(&self, id: MessageId) -> Reply<'_, Option<StoredEvent>> {
+        self.read(move |connection| rows::first_event_of(connection, id))
+    }
+
     fn events_about(&self, subject: &str, before: u64, limit: usize) -> Reply<'_, Vec<StoredEvent>> {
         let Some(subject) = filing_number(subject) else { return Box::pin(std::future::ready(Ok(Vec::new()))) };
         self.read(move |connection| filed::about(connection, subject, before, limit))
@@ -737,7 +741,7 @@ mod tests {
     use crate::storage::suite::{
         NOON, accept, at, event, hand, message, party, receive, referral, run_suite, step, waiting,
     };
-    use crate::storage::{Full, HandoverTell, State};
+    use crate::storage::{Full, Handling, HandoverTell, State};
     use tempfile::TempDir;
     use uuid::Uuid;
 
@@ -1133,6 +1137,31 @@ mod tests {
             assert!(plan.contains(uses), "{plan}");
             assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{plan}");
         }
+    }
+
+    /// A message that is not sent waits for nobody's answer, and nobody can cancel it.
+    #[tokio::test]
+    async fn a_damaged_row_holds_up_no_later_message_of_its_order() {
+        let site = Site::new();
+        let store = site.store();
+        let mut ids = Vec::new();
+        for (number, urgency) in [(1, None), (2, Some("stat".to_owned())), (3, None)] {
+            let handling = Handling { order_key: Some("a".to_owned()), priority: urgency, ..Handling::default() };
+            let new = NewMessage { handling, ..message(number) };
+            let (id, accepted) = (new.id, event(Some(new.id), "accepted"));
+            store.accept(new, vec![accepted]).await.expect("it is accepted");
+            ids.push(id);
+        }
+        site.sql("UPDATE messages SET sender = lower(sender) WHERE position = 1");
+        let (trust, now) = (party("RXT01"), message(9).accepted_at);
+        let due = async || {
+            let due = store.due(&trust, 0, at(now), 10).await.expect("they are read");
+            due.into_iter().map(|due| due.id).collect::<Vec<_>>()
+        };
+        due().await;
+        assert_eq!(store.next_due(&trust, 0).await, Ok(Some(message(2).accepted_at)), "the lane looks again");
+        assert_eq!(due().await, [ids[1]], "the third waits for the second");
+        assert_eq!(store.damage().count(), 1);
     }
 
     /// Found by flipping bits: an ODS code in small letters was read as the same, and no statement found its message.

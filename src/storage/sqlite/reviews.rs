@@ -130,7 +130,7 @@ pub(super) fn insert_notice(connection: &Connection, message: MessageId, notice:
     Ok(())
 }
 
-/// Notices that are due, the longest due first.
+/// Notices that are due, the longest due first, `limit` at most to each place.
 pub(super) fn notices_due(
     connection: &Connection,
     damage: &Damage,
@@ -138,10 +138,14 @@ pub(super) fn notices_due(
     limit: usize,
 ) -> Result<Vec<NoticeRecord>, Error> {
     let sql = select_notices!(
-        "WHERE next_attempt_at <= ?1 OR next_attempt_at > ?2 ORDER BY next_attempt_at, position LIMIT ?3"
+        "WHERE position IN (SELECT position FROM (SELECT position, row_number() OVER \
+         (PARTITION BY channel, CASE channel WHEN 'webhook' THEN target END ORDER BY next_attempt_at, position) AS turn \
+         FROM notices WHERE next_attempt_at <= ?1 OR next_attempt_at > ?2) WHERE turn <= ?3) \
+         ORDER BY next_attempt_at, position"
     );
-    let params = |limit| (millis(window.now), millis(window.latest), limit);
-    sound(connection, ("notices", damage), (sql, params), limit, notice)
+    // A damaged one takes up no place of another.
+    let params = |_| (millis(window.now), millis(window.latest), count(limit.saturating_add(damage.count())));
+    sound(connection, ("notices", damage), (sql, params), usize::MAX, notice)
 }
 
 /// When the next notice is due.

@@ -20,7 +20,7 @@ use crate::identity::{InterfaceName, MessageId, PartyId};
 macro_rules! record_columns {
     () => {
         "id, sender, interface, recipient, agreement, digest, state, accepted_at, updated_at, attempts, \
-         next_attempt_at, note, route, order_key, priority, deadline_at, alert_at, position"
+         next_attempt_at, note, route, order_key, priority, deadline_at, alert_at, timed_from, position"
     };
 }
 pub(super) use record_columns;
@@ -134,7 +134,7 @@ fn insert_message(connection: &Connection, message: &NewMessage) -> Result<(), E
     let sql = "INSERT INTO messages (id, sender, interface, recipient, agreement, digest, state, accepted_at, \
                updated_at, attempts, next_attempt_at, note, route, order_key, priority, deadline_at, alert_at) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 0, ?8, '', 0, ?9, ?10, ?11, ?12)";
-    let Handling { order_key, priority, deadline_at, alert_at } = &message.handling;
+    let Handling { order_key, priority, deadline_at, timed_from: _, alert_at } = &message.handling;
     connection.prepare_cached(sql)?.execute(params![
         message.id.uuid().as_bytes(),
         message.sender.as_str(),
@@ -185,7 +185,7 @@ fn count_waiting(connection: &Connection, id: MessageId, waits: bool) -> Result<
 }
 
 /// Moves one message on, with its event. One that ends well needs nobody's look any more, one that ends badly needs it at once, and one
-/// that is taken up again does when its deadline comes; if it had arrived, that was kept, and it has its whole time anew.
+/// that is taken up again does when half of its time has passed; if it had arrived, its deadline was kept, and it has its whole time anew.
 pub(super) fn transition(connection: &Connection, step: &Transition) -> Result<(), Error> {
     move_on(connection, step)?;
     if let Some(id) = &step.carried_as {
@@ -199,9 +199,11 @@ fn move_on(connection: &Connection, step: &Transition) -> Result<(), Error> {
     let sql = "UPDATE messages SET state = ?1, updated_at = ?2, attempts = ?3, next_attempt_at = ?4, note = ?5, \
                alert_at = CASE WHEN ?1 IN ('acknowledged', 'cancelled') THEN NULL \
                                WHEN ?1 IN ('refused', 'dead') THEN ?2 \
-                               WHEN ?7 = 'acknowledged' THEN ?2 + deadline_at - accepted_at \
-                               WHEN ?7 IN ('refused', 'dead') THEN deadline_at \
-                               ELSE alert_at END \
+                               WHEN ?7 = 'acknowledged' THEN ?2 + (deadline_at - accepted_at) / 2 \
+                               WHEN ?7 IN ('refused', 'dead') \
+                               THEN coalesce(timed_from, accepted_at) + (deadline_at - accepted_at) / 2 \
+                               ELSE alert_at END, \
+               timed_from = CASE WHEN ?7 = 'acknowledged' AND ?1 = 'queued' THEN ?2 ELSE timed_from END \
                WHERE id = ?6 AND state = ?7 AND (?8 IS NULL OR route = ?8)";
     let changed = connection.prepare_cached(sql)?.execute(params![
         step.to.code(),
@@ -319,14 +321,16 @@ pub(super) fn find(connection: &Connection, id: MessageId) -> Result<Option<Mess
 /// Urgencies, the most urgent first: `stat`, `asap`, `urgent`, any other priority.
 const URGENCIES: std::ops::Range<u8> = 0..4;
 
-/// Messages of one lane and one urgency that no earlier one of their order holds back.
+/// Messages of one lane and one urgency that no earlier one of their order holds back. One that is damaged is not sent, and holds back none:
+/// `?4` lists the positions of those that were met.
 macro_rules! free {
     () => {
         "recipient = ?1 AND route = ?2 AND state IN ('accepted', 'queued') \
          AND (CASE priority WHEN 'stat' THEN 0 WHEN 'asap' THEN 1 WHEN 'urgent' THEN 2 ELSE 3 END) = ?3 \
          AND (order_key IS NULL OR NOT EXISTS (SELECT 1 FROM messages AS earlier \
          WHERE earlier.recipient = messages.recipient AND earlier.order_key = messages.order_key \
-         AND earlier.position < messages.position AND earlier.state IN ('accepted', 'queued', 'in-flight')))"
+         AND earlier.position < messages.position AND earlier.state IN ('accepted', 'queued', 'in-flight') \
+         AND instr(?4, ' ' || earlier.position || ' ') = 0))"
     };
 }
 
@@ -336,7 +340,7 @@ pub(super) const DUE: &str = concat!(
     record_columns!(),
     " FROM messages WHERE ",
     free!(),
-    " AND next_attempt_at <= ?4 ORDER BY next_attempt_at, position LIMIT ?5"
+    " AND next_attempt_at <= ?5 ORDER BY next_attempt_at, position LIMIT ?6"
 );
 
 /// What was put off for longer than anything is: see [`Window`].
@@ -345,7 +349,7 @@ pub(super) const PUT_OFF: &str = concat!(
     record_columns!(),
     " FROM messages WHERE ",
     free!(),
-    " AND next_attempt_at > ?4 ORDER BY next_attempt_at, position LIMIT ?5"
+    " AND next_attempt_at > ?5 ORDER BY next_attempt_at, position LIMIT ?6"
 );
 
 /// See [`next_due`].
@@ -354,7 +358,7 @@ pub(super) const NEXT_DUE: &str = concat!(
     record_columns!(),
     " FROM messages WHERE ",
     free!(),
-    " AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT ?4"
+    " AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT ?5"
 );
 
 /// Messages of one lane that are due and free to go, the most urgent first.
@@ -368,7 +372,7 @@ pub(super) fn due(
     let mut found = Vec::new();
     for urgency in URGENCIES {
         for (sql, at) in [(DUE, window.now), (PUT_OFF, window.latest)] {
-            let params = |limit| (recipient.as_str(), route, urgency, millis(at), limit);
+            let params = |limit| (recipient.as_str(), route, urgency, damage.listed(MESSAGES), millis(at), limit);
             let left = limit - found.len();
             found.extend(sound(connection, (MESSAGES, damage), (sql, params), left, record)?);
         }
@@ -390,7 +394,7 @@ pub(super) fn next_due(
 ) -> Result<Option<Instant>, Error> {
     let mut next = None;
     for urgency in URGENCIES {
-        let params = |limit| (recipient.as_str(), route, urgency, limit);
+        let params = |limit| (recipient.as_str(), route, urgency, damage.listed(MESSAGES), limit);
         let due = sound(connection, (MESSAGES, damage), (NEXT_DUE, params), 1, record)?;
         next = next.into_iter().chain(due.into_iter().filter_map(|record| record.next_attempt_at)).min();
     }
@@ -449,14 +453,14 @@ pub(super) fn alerts_due(
     sound(connection, (MESSAGES, damage), (ALERTS_DUE, |limit| (millis(now), limit)), limit, record)
 }
 
-/// See [`accepted_later`]. Nothing is to be looked at before it was accepted.
+/// See [`accepted_later`]. Nothing is to be looked at before its time began.
 pub(super) const ACCEPTED_LATER: &str = concat!(
     "SELECT ",
     record_columns!(),
-    " FROM messages WHERE alert_at > ?1 AND accepted_at > ?1 ORDER BY alert_at LIMIT ?2"
+    " FROM messages WHERE alert_at > ?1 AND coalesce(timed_from, accepted_at) > ?1 ORDER BY alert_at LIMIT ?2"
 );
 
-/// Messages that are to be looked at and were accepted later than `now`.
+/// Messages that are to be looked at and whose time began later than `now`.
 pub(super) fn accepted_later(
     connection: &Connection,
     damage: &Damage,
@@ -523,6 +527,12 @@ pub(super) fn events_of(connection: &Connection, id: MessageId) -> Result<Vec<St
     all(connection, sql, [id.uuid().as_bytes()], event)
 }
 
+/// The first event about one message.
+pub(super) fn first_event_of(connection: &Connection, id: MessageId) -> Result<Option<StoredEvent>, Error> {
+    let sql = "SELECT seq, message, leaf, bytes FROM events WHERE message = ? ORDER BY seq LIMIT 1";
+    first(connection, sql, [id.uuid().as_bytes()], event)
+}
+
 /// One more than the last index.
 pub(super) fn event_count(connection: &Connection) -> Result<u64, Error> {
     let last = connection.query_row("SELECT max(seq) FROM events", [], |row| row.get::<_, Option<i64>>(0))?;
@@ -533,7 +543,7 @@ pub(super) fn event_count(connection: &Connection) -> Result<u64, Error> {
 pub(super) fn histories(connection: &Connection, after: u64, limit: usize) -> Result<Vec<History>, Error> {
     let sql = concat!("SELECT ", record_columns!(), " FROM messages WHERE position > ? ORDER BY position LIMIT ?");
     let snapshot = connection.unchecked_transaction()?;
-    let messages = all(&snapshot, sql, params![bound(after), count(limit)], |row| Ok((index(row, 17)?, record(row)?)))?;
+    let messages = all(&snapshot, sql, params![bound(after), count(limit)], |row| Ok((index(row, 18)?, record(row)?)))?;
     let (Some((first, _)), Some((last, _))) = (messages.first(), messages.last()) else { return Ok(Vec::new()) };
     // Most messages have no review, answers or handover: those that do are asked for once.
     let among = |sql| all(&snapshot, sql, params![bound(*first), bound(*last)], |row| index(row, 0));
@@ -602,6 +612,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<MessageRecord, Error> {
             priority: row.get(14)?,
             deadline_at: row.get::<_, Option<i64>>(15)?.map(instant).transpose()?,
             alert_at: row.get::<_, Option<i64>>(16)?.map(instant).transpose()?,
+            timed_from: row.get::<_, Option<i64>>(17)?.map(instant).transpose()?,
         },
     })
 }
