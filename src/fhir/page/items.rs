@@ -156,5 +156,5 @@ fn severity_in(lines: &[&Line]) -> u8 {
 
 /// Whether the title of a section says what a line says.
 fn is_in(title: &Heading, line: &Line) -> bool {
-    matches!(&line.said, Said::Words(words) if title.is_said_by(words))
+    !line.is_loud && matches!(&line.said, Said::Words(words) if title.is_said_by(words))
 }
