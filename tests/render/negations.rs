@@ -56,3 +56,65 @@ fn a_negation_that_ends_like_its_title_stays() {
     let page = words(&shown(&bundle));
     assert!(page.contains("Allergies No known drug allergies"), "{page}");
 }
+
+/// A day or a time that is the message's own is left out where it says when something was noted, and nowhere else.
+#[test]
+fn what_happened_as_the_message_was_written_is_said() {
+    let (day, at) = ("2026-03-02", "2026-03-02T14:05:00Z");
+    let page = |resources: &[Value]| {
+        let entry = |of: &Value| json!({ "resource": of });
+        let mut entries: Vec<Value> = resources.iter().map(entry).collect();
+        entries.push(json!({ "resource": { "resourceType": "Composition", "title": "Notes", "date": day } }));
+        words(&shown(&json!({ "resourceType": "Bundle", "timestamp": at, "entry": entries })))
+    };
+    for (resource, expected) in [
+        (
+            json!({ "resourceType": "Condition", "code": { "text": "Psychosis" }, "recordedDate": day, "abatementDateTime": day }),
+            "Condition: Psychosis Abatement: 2 March 2026",
+        ),
+        (
+            json!({ "resourceType": "Observation", "code": { "text": "Planned date" }, "effectiveDateTime": at, "issued": at, "valueDateTime": day }),
+            "Observation: Planned date; 2 March 2026",
+        ),
+        (
+            json!({ "resourceType": "MedicationStatement", "dateAsserted": day, "effectivePeriod": { "end": day } }),
+            "Medication statement Effective: until 2 March 2026",
+        ),
+        (
+            json!({ "resourceType": "Immunization", "occurrenceDateTime": day, "expirationDate": day }),
+            "Occurrence: 2 March 2026 Expiration date: 2 March 2026",
+        ),
+        (
+            json!({ "resourceType": "RiskAssessment", "code": { "text": "Risk to self" }, "occurrencePeriod": { "start": at } }),
+            "Risk assessment: Risk to self What",
+        ),
+    ] {
+        let page = page(std::slice::from_ref(&resource));
+        assert!(page.contains(expected), "{expected}\n{page}");
+        assert!(
+            !page.contains("Recorded date") && !page.contains("Issued") && !page.contains("Date asserted"),
+            "{page}"
+        );
+    }
+}
+
+/// Nobody is to ring somebody who has died, or their family as if they lived.
+#[test]
+fn a_death_is_a_warning_at_the_top() {
+    let page = |more: Value| {
+        let mut person = json!({ "resourceType": "Patient", "name": [{ "text": "Ann Example" }] });
+        person.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let request =
+            json!({ "resourceType": "ServiceRequest", "status": "active", "code": { "text": "Phone the person" } });
+        words(&shown(
+            &json!({ "resourceType": "Bundle", "timestamp": "2026-03-02", "entry": [{ "resource": request }, { "resource": person }] }),
+        ))
+    };
+    let said = page(json!({ "deceasedDateTime": "2026-03-02" }));
+    assert!(said.contains("The person has died: 2 March 2026. Person Name Ann Example"), "{said}");
+    assert!(said.contains("Deceased 2 March 2026"), "{said}");
+    let said = page(json!({ "deceasedBoolean": true }));
+    assert!(said.contains("The person has died. Person Name Ann Example"), "{said}");
+    let said = page(json!({ "deceasedBoolean": false }));
+    assert!(!said.contains("has died"), "{said}");
+}

@@ -4,10 +4,11 @@ use super::banner::Banner;
 use super::frame::{is_open, upper_first};
 use super::lines::Said;
 use super::{Page, modifiers};
+use crate::fhir::Node;
 
 const SHARING_DECISION: &str = "https://weir.example/fhir/StructureDefinition/weir-sharing-decision";
 
-impl Page<'_> {
+impl<'a> Page<'a> {
     /// The banner.
     pub(super) fn head(&mut self) {
         let Banner { kind, asked, priority, by, is_time_withheld, of_whom, .. } = self.banner.clone();
@@ -82,6 +83,7 @@ impl Page<'_> {
     /// What turns the rest of the message, or is missing from it.
     fn alerts(&mut self) {
         let mut alerts: Vec<String> = self.frame.turns().map(str::to_owned).into_iter().collect();
+        alerts.extend(self.frame.patients.iter().filter_map(|patient| self.death(*patient)));
         alerts.extend(modifiers::warnings(&self.frame));
         for node in self.frame.requests.iter().chain(&self.frame.tasks) {
             let lines = self.frame.reader.lines(*node);
@@ -102,7 +104,7 @@ impl Page<'_> {
             }));
         }
         let resources = || self.frame.reader.entries.list().iter().filter_map(|entry| entry.resource);
-        let is_decision = |node: crate::fhir::Node<'_>| node.text_of("url").is_some_and(|url| url == SHARING_DECISION);
+        let is_decision = |node: Node<'_>| node.text_of("url").is_some_and(|url| url == SHARING_DECISION);
         let consents = || resources().filter(|resource| resource.resource_type() == Some("Consent"));
         if consents().any(|consent| consent.items_of("extension").any(is_decision)) {
             alerts.push("Shared without the person’s consent, on a decision: see Consent before you call.".to_owned());
@@ -118,6 +120,16 @@ impl Page<'_> {
         if !self.withheld.is_nothing() {
             self.html.raw("<p class=\"withheld\">Part of the record was withheld from you: <a href=\"#withheld\">what was withheld</a>.</p>");
         }
+    }
+
+    /// That a person has died, and when.
+    fn death(&self, patient: Node<'a>) -> Option<String> {
+        let of = |name: &str| self.frame.reader.words(patient, name).into_iter().next();
+        let when = of("deceasedDateTime").map(|at| format!(": {at}"));
+        let has_died = when.is_some() || of("deceasedBoolean").is_some_and(|words| words == "yes");
+        let others = self.frame.patients.len() > 1;
+        let name = self.frame.reader.name(patient).filter(|_| others).unwrap_or_else(|| "The person".to_owned());
+        has_died.then(|| format!("{name} has died{}.", when.unwrap_or_default()))
     }
 
     /// What an element says, or that it says nothing.

@@ -121,6 +121,20 @@ const LOUD_STATES: [&str; 13] = [
     "resolved",
 ];
 
+/// Elements that say when something was noted.
+const NOTED: [&str; 10] = [
+    "authored",
+    "authoredOn",
+    "created",
+    "date",
+    "dateAsserted",
+    "dateTime",
+    "issued",
+    "recorded",
+    "recordedDate",
+    "recordedOn",
+];
+
 /// What has as performer who is to do it, not who made it.
 const DOERS: [&str; 4] = ["CarePlan.activity.detail", "ServiceRequest", "MedicationRequest", "DeviceRequest"];
 
@@ -129,7 +143,7 @@ const DOERS: [&str; 4] = ["CarePlan.activity.detail", "ServiceRequest", "Medicat
 pub(super) struct Reader<'a> {
     /// The Bundle's entries.
     pub(super) entries: &'a Entries<'a>,
-    /// Times that are the message's own, as written: a line that says no more is left out.
+    /// Times that are the message's own, as written: that something was noted then is left out.
     pub(super) own_times: Vec<String>,
     /// What is the message's own: a line does not name it again.
     pub(super) own: Own,
@@ -281,7 +295,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether words say what everybody takes for granted: a usual status, the time of the message.
+    /// Whether words say what everybody takes for granted: a usual status, that it was noted at the time of the message.
     fn is_quiet(&self, of: &TypeDef, stem: &str, node: Node<'a>, words: &str) -> bool {
         let text = || match node.is_object() {
             true => node.child(keys().start).filter(|_| node.children().count() == 1).and_then(Node::text),
@@ -290,8 +304,19 @@ impl<'a> Reader<'a> {
         goes_without_saying(stem, words)
             || (stem == "status" && words == "requested")
             || (self.is_own(stem, node) && !(stem == "performer" && DOERS.contains(&of.name)))
-            || text().is_some_and(|text| self.own_times.iter().any(|own| *own == text))
+            || (says_when_noted(of, stem) && text().is_some_and(|text| self.own_times.iter().any(|own| *own == text)))
     }
+}
+
+/// Whether an element says when something was noted or seen. When something happened, began or ended is never left out.
+fn says_when_noted(of: &TypeDef, stem: &str) -> bool {
+    let is_of_its_kind = matches!(
+        (of.name, stem),
+        ("Observation" | "DiagnosticReport", "effective")
+            | ("RiskAssessment", "occurrence")
+            | ("Encounter" | "Flag", "period")
+    );
+    is_of_its_kind || NOTED.contains(&stem)
 }
 
 fn line(stem: &str, label: Cow<'static, str>, said: Said) -> Line {
