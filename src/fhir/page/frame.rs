@@ -16,6 +16,9 @@ pub(super) const TASK_CODE: &str = "http://hl7.org/fhir/CodeSystem/task-code";
 /// States of a request or a task in which it asks for nothing any more (FHIR R4 request-status, task-status).
 const CLOSED: [&str; 6] = ["cancelled", "revoked", "entered-in-error", "completed", "rejected", "failed"];
 
+/// How pressing a priority is taken to be that is not known, from 0: between urgent and routine.
+pub(super) const UNKNOWN: u8 = 3;
+
 /// A message, as a page shows it.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
@@ -53,9 +56,10 @@ impl<'a> Frame<'a> {
         let mut requests: Vec<Node<'a>> = all("ServiceRequest").collect();
         requests.sort_by_key(|request| !focus.contains(&request.id()));
         let mut authors = Vec::new();
-        let from = requests.iter().map(|request| (*request, "requester"));
-        let from = header.map(|header| (header, "author")).into_iter().chain(from);
-        for (node, element) in from.chain(composition.map(|composition| (composition, "author"))) {
+        let asking = requests.iter().map(|request| (*request, "requester"));
+        let writing =
+            [(header, "author"), (composition, "author")].into_iter().filter_map(|(of, name)| Some((of?, name)));
+        for (node, element) in asking.chain(writing) {
             for author in follow(entries, Some(node), element) {
                 if !authors.contains(&author) && authors.len() < 20 {
                     authors.push(author);
@@ -107,16 +111,6 @@ impl<'a> Frame<'a> {
             .unwrap_or_else(|| "A Bundle without a message header".to_owned())
     }
 
-    /// What is asked, each request in words; without one what the tasks are.
-    pub(super) fn asked(&self) -> Vec<Said> {
-        let of = |nodes: &[Node<'a>], names: &[&str]| {
-            let said = |node: &Node<'a>| names.iter().flat_map(|name| self.said(*node, name)).collect::<Vec<_>>();
-            open(nodes).flat_map(|node| said(&node)).collect::<Vec<_>>()
-        };
-        let requests = of(&self.requests, &["code"]);
-        if requests.is_empty() { of(&self.tasks, &["code", "description"]) } else { requests }
-    }
-
     /// What an element says, or that it does not.
     pub(super) fn said(&self, node: Node<'a>, name: &str) -> Vec<Said> {
         let id = NameId::of(name);
@@ -127,11 +121,9 @@ impl<'a> Frame<'a> {
         words.chain(why).collect()
     }
 
-    /// How soon: the most pressing of the requests and tasks.
-    pub(super) fn priority(&self) -> Option<Priority> {
-        let all = open(&self.requests).chain(open(&self.tasks)).enumerate();
-        let found = all.filter_map(|(place, node)| Some((place, self.priority_of(node)?)));
-        found.min_by_key(|(place, (rank, _))| (*rank, *place)).map(|(_, (_, priority))| priority)
+    /// How soon: the most pressing of them.
+    pub(super) fn priority(&self, nodes: &[Node<'a>]) -> Option<(u8, Priority)> {
+        nodes.iter().filter_map(|node| self.priority_of(*node)).min_by_key(|(rank, _)| *rank)
     }
 
     pub(super) fn priority_of(&self, node: Node<'a>) -> Option<(u8, Priority)> {
@@ -148,12 +140,12 @@ impl<'a> Frame<'a> {
             Some("asap") => (1, "asap", "as soon as possible (asap)"),
             Some("urgent") => (2, "urgent", "urgent"),
             Some("routine") => (4, "routine", "routine"),
-            Some(other) => (3, "unknown", other),
+            Some(other) => (UNKNOWN, "unknown", other),
             None => {
                 let is_withheld =
                     |line: &Line| line.stem.to_lowercase().ends_with("priority") && line.said == Said::Withheld;
                 return Some((
-                    3,
+                    UNKNOWN,
                     match (lines().any(is_withheld), own) {
                         (true, None) => Priority { class: "masked", words: "Priority withheld".to_owned() },
                         (true, Some(own)) => Priority { class: "masked", words: format!("{own} (part withheld)") },
@@ -165,7 +157,7 @@ impl<'a> Frame<'a> {
         let words = match own {
             Some(own) if own.eq_ignore_ascii_case(words) => own,
             Some(own) => format!("{own}: {words}"),
-            None if rank == 3 => words.to_owned(),
+            None if rank == UNKNOWN => words.to_owned(),
             None => upper_first(words),
         };
         Some((rank, Priority { class, words }))

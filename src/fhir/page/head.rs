@@ -1,18 +1,21 @@
 //! The top of a page: what is asked, how soon, by when, of whom, and what to know before reading on.
 
-use super::banner::Banner;
+use super::banner::{Ask, Banner};
 use super::frame::{is_open, upper_first};
 use super::lines::Said;
 use super::{Page, modifiers};
 use crate::fhir::Node;
 
 const SHARING_DECISION: &str = "https://weir.example/fhir/StructureDefinition/weir-sharing-decision";
+/// The most requests of which the banner says more than what they are.
+const MOST_ASKS: usize = 6;
 
 impl<'a> Page<'a> {
     /// The banner.
     pub(super) fn head(&mut self) {
-        let Banner { kind, asked, priority, by, is_time_withheld, of_whom, .. } = self.banner.clone();
-        self.html.raw(match priority.as_ref().map(|priority| priority.class) {
+        let Banner { kind, asks, .. } = self.banner.clone();
+        let class = self.banner.priority().map(|priority| priority.class);
+        self.html.raw(match class {
             Some("stat") => r#"<header class="stat">"#,
             Some("asap") => r#"<header class="asap">"#,
             Some("urgent") => r#"<header class="urgent">"#,
@@ -22,62 +25,85 @@ impl<'a> Page<'a> {
         });
         self.html.wrapped("<p class=\"kind\">", &kind, "</p>");
         self.html.raw("<h1>");
-        if asked.is_empty() {
+        if asks.is_empty() {
             let was_asked = self.frame.requests.iter().chain(&self.frame.tasks).any(|node| !is_open(*node));
             self.html.raw(match was_asked {
                 true => "Nothing is asked any more",
                 false => "The message does not say what is asked",
             });
         }
-        for (place, said) in asked.iter().enumerate() {
+        for (place, ask) in asks.iter().enumerate() {
+            self.html.raw(if place == 0 { "" } else { "<br>" });
+            self.what(ask, asks.len() == 1);
+        }
+        self.html.raw("</h1>");
+        let none = Ask::default();
+        for ask in if asks.is_empty() { std::slice::from_ref(&none) } else { &asks[..asks.len().min(MOST_ASKS)] } {
+            if asks.len() > 1 {
+                self.html.raw("<p class=\"kind\">");
+                self.what(ask, false);
+                self.html.raw("</p>");
+            }
+            let is_most_pressing = ask.priority.as_ref().map(|priority| priority.class) == class;
+            self.ask(ask, is_most_pressing);
+        }
+        if asks.len() > MOST_ASKS {
+            self.html.raw("<p class=\"kind\">What else is asked stands below: ");
+            self.html.number(asks.len() - MOST_ASKS);
+            self.html.raw(" more</p>");
+        }
+        self.html.raw("</header>");
+        self.alerts();
+    }
+
+    /// What is asked, or must not be done.
+    fn what(&mut self, ask: &Ask, is_alone: bool) {
+        self.html.raw(if ask.is_prohibition { "Do not perform: " } else { "" });
+        if ask.what.is_empty() {
+            self.html.raw(match is_alone {
+                true => "The message does not say what is asked",
+                false => "A request that does not say what is asked",
+            });
+        }
+        for (place, said) in ask.what.iter().enumerate() {
             self.html.raw(if place == 0 { "" } else { "<br>" });
             self.said(said);
         }
-        self.html.raw("</h1><dl><div><dt>Priority</dt><dd class=\"badge\">");
-        match &priority {
+    }
+
+    /// How soon, by when, of whom, and whom to call about it.
+    fn ask(&mut self, ask: &Ask, is_most_pressing: bool) {
+        self.html.raw("<dl><div><dt>Priority</dt>");
+        self.html.raw(if is_most_pressing { "<dd class=\"badge\">" } else { "<dd>" });
+        match &ask.priority {
             Some(priority) => self.html.text(&priority.words),
             None => self.html.raw("Not given"),
         }
         self.html.raw("</dd></div><div><dt>Respond by</dt><dd>");
-        for (place, time) in by.iter().enumerate() {
+        for (place, time) in ask.by.iter().enumerate() {
             self.html.raw(if place == 0 { "" } else { "<br>also: " });
             self.html.text(time);
             self.html.raw(if time.contains(':') { " <small>UK time</small>" } else { "" });
         }
-        if is_time_withheld {
-            self.html.raw(if by.is_empty() { "" } else { "<br>also: " });
+        if ask.is_time_withheld {
+            self.html.raw(if ask.by.is_empty() { "" } else { "<br>also: " });
             self.said(&Said::Withheld);
-        } else if by.is_empty() {
+        } else if ask.by.is_empty() {
             self.html.raw("No time is given");
         }
         self.html.raw("</dd></div>");
-        if !of_whom.is_empty() {
+        if !ask.of_whom.is_empty() {
             self.html.raw("<div><dt>Asked of</dt><dd>");
-            for (place, said) in of_whom.iter().enumerate() {
+            for (place, said) in ask.of_whom.iter().enumerate() {
                 self.html.raw(if place == 0 { "" } else { "; " });
                 self.said(said);
             }
             self.html.raw("</dd></div>");
         }
-        self.call_back();
-        self.html.raw("</dl></header>");
-        self.alerts();
-    }
-
-    /// The numbers of whoever asks, else of their team.
-    fn call_back(&mut self) {
-        for author in self.frame.authors.clone() {
-            let mut numbers = self.frame.reader.words(author, "telecom");
-            if numbers.is_empty() {
-                let teams = self.frame.follow(author, "organization");
-                numbers.extend(teams.into_iter().flat_map(|team| self.frame.reader.words(team, "telecom")));
-            }
-            if let Some(number) = numbers.into_iter().next() {
-                let number: String = number.chars().take(80).collect();
-                self.html.wrapped("<div><dt>Call back</dt><dd>", &number, "</dd></div>");
-                return;
-            }
+        if let Some(number) = &ask.call_back {
+            self.html.wrapped("<div><dt>Call back</dt><dd>", number, "</dd></div>");
         }
+        self.html.raw("</dl>");
     }
 
     /// What turns the rest of the message, or is missing from it.
@@ -87,10 +113,15 @@ impl<'a> Page<'a> {
         alerts.extend(modifiers::warnings(&self.frame));
         for node in self.frame.requests.iter().chain(&self.frame.tasks) {
             let lines = self.frame.reader.lines(*node);
+            let named = |names: &[&str]| {
+                let words = names.iter().flat_map(|name| self.frame.reader.words(*node, name));
+                words.collect::<Vec<_>>().join("; ")
+            };
             let of = match node.resource_type() {
-                Some("Task") => {
-                    let words = ["code", "description"].iter().flat_map(|name| self.frame.reader.words(*node, name));
-                    format!("Task {}: ", words.collect::<Vec<_>>().join("; "))
+                Some("Task") => format!("Task {}: ", named(&["code", "description"])),
+                _ if self.frame.requests.len() > 1 => {
+                    let name = named(&["code"]);
+                    format!("{}: ", if name.is_empty() { "A request that does not say what is asked" } else { &name })
                 }
                 _ => String::new(),
             };

@@ -8,6 +8,7 @@
 
 mod amounts;
 mod banner;
+mod call_back;
 mod dosage;
 mod frame;
 mod head;
@@ -113,7 +114,10 @@ fn own(frame: &Frame<'_>) -> Own {
     Own {
         patients: ids(&frame.patients).into_iter().collect(),
         frame: asked.chain(visit).collect(),
-        author: if let [one] = &frame.authors[..] { Some(one.id()) } else { None },
+        author: match &frame.authors[..] {
+            [one] if frame::open(&frame.requests).nth(1).is_none() => Some(one.id()),
+            _ => None,
+        },
         parties: senders.chain(receivers).map(|party| party.id()).collect(),
         requests: frame.requests.iter().map(|of| of.id().index()..of.end_index()).collect(),
     }
@@ -134,7 +138,7 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn write(mut self) -> String {
-        let title = [Some(self.frame.kind()), self.frame.priority().map(|priority| priority.words)];
+        let title = [Some(self.frame.kind()), self.banner.priority().map(|priority| priority.words.clone())];
         open(&mut self.html, &title.into_iter().flatten().collect::<Vec<_>>().join(": "));
         self.head();
         self.html.raw("<main><div class=\"top\">");

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Page;
+use super::banner::MOST_NAMES;
 use super::lines::{Line, Said, parts_of};
 use super::when;
 use crate::fhir::r4::schema;
@@ -126,14 +127,19 @@ impl<'a> Page<'a> {
     pub(super) fn contacts(&mut self) {
         self.heading("Who asks, and whom to call");
         self.html.raw("<dl>");
-        let authors = self.frame.authors.clone();
-        if authors.is_empty() {
-            let said: Vec<Said> = self.frame.requests.iter().flat_map(|of| self.frame.said(*of, "requester")).collect();
-            let none = [Said::Nothing];
-            self.fact("Asked by", if said.is_empty() { &none } else { &said });
+        let requests = self.frame.requests.clone();
+        let asking: Vec<Node<'a>> = requests.iter().flat_map(|of| of.items_of("requester")).take(MOST_NAMES).collect();
+        for to in &asking {
+            match self.frame.reader.entries.target(*to) {
+                Some(who) => self.contact("Asked by", who),
+                None => self.fact("Asked by", &self.frame.named(*to).into_iter().collect::<Vec<_>>()),
+            }
         }
-        for author in authors {
-            self.contact("Asked by", author);
+        for author in self.frame.authors.clone() {
+            self.contact(if asking.is_empty() { "Asked by" } else { "Written by" }, author);
+        }
+        if asking.is_empty() && self.frame.authors.is_empty() {
+            self.fact("Asked by", &[Said::Nothing]);
         }
         if let Some(header) = self.frame.header {
             for sender in self.frame.follow(header, "sender") {

@@ -57,7 +57,7 @@ pub(super) struct Own {
     pub(super) patients: BTreeSet<NodeId>,
     /// The summary, what is asked, and the visit where there is one alone.
     pub(super) frame: BTreeSet<NodeId>,
-    /// Who asks, where that is one alone: what they made themselves does not say so.
+    /// Who asks, where that is one alone and asks for one thing: what they made themselves does not say so.
     pub(super) author: Option<NodeId>,
     /// Who sent the message, and to whom.
     pub(super) parties: BTreeSet<NodeId>,

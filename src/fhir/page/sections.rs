@@ -178,7 +178,7 @@ impl<'a> Page<'a> {
         if !self.is_asked(resource) {
             return lines;
         }
-        let told = self.banner.told(&self.frame, resource);
+        let Some(told) = self.banner.told(&self.frame, resource) else { return lines };
         let is_said = |line: &Line| told.says(line);
         let own: Vec<Line> = lines.iter().filter(|line| !is_said(line)).cloned().collect();
         // Of several the code tells which it is.
@@ -239,7 +239,7 @@ impl<'a> Page<'a> {
         };
         let missing: Vec<_> = TOPICS.iter().filter(|(_, headings, own)| !is_there(headings, own)).collect();
         // A message that asks for nothing, as a row of an extract, is not read to treat anybody.
-        if missing.is_empty() || self.frame.asked().is_empty() {
+        if missing.is_empty() || self.banner.asks.iter().all(|ask| ask.what.is_empty()) {
             return;
         }
         self.heading("Not in the message");

@@ -15,6 +15,7 @@ use crate::fhir::narrative::words::{is_for_machines, is_type_for_machines};
 use crate::fhir::r4::{TypeDef, TypeKind, schema};
 use crate::fhir::{NameId, Node};
 
+const EXTENSION_NUMBER: &str = "http://hl7.org/fhir/StructureDefinition/contactpoint-extension";
 const PART_WITHHELD: &str = " (part withheld)";
 
 impl<'a> Reader<'a> {
@@ -58,7 +59,8 @@ impl<'a> Reader<'a> {
                 Some(of_use.map_or(words.clone(), |of_use| format!("{words} ({of_use} name)")))
             }
             "ContactPoint" => {
-                let words = self.some_of(node, of, &["system", "value"])?;
+                let mut words = self.some_of(node, of, &["system", "value"])?;
+                words.extend(extension_number(node).map(|number| format!(", extension {number}")));
                 Some(part("use").map_or(words.clone(), |of_use| format!("{words} ({of_use})")))
             }
             "Address" => part("text").map(Cow::into_owned).or_else(|| self.leaves(node, of, ", ")),
@@ -111,6 +113,12 @@ impl<'a> Reader<'a> {
         }
         Some(texts.join(between)).filter(|text| !text.is_empty())
     }
+}
+
+/// The extension that a phone number is asked for with.
+fn extension_number(point: Node<'_>) -> Option<Cow<'_, str>> {
+    let mut extensions = point.items_of("extension");
+    extensions.find(|of| of.text_of("url").is_some_and(|url| url == EXTENSION_NUMBER))?.text_of("valueString")
 }
 
 fn primitive(node: Node<'_>, of: &TypeDef) -> Option<String> {
