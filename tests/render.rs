@@ -8,6 +8,8 @@
 mod support;
 #[path = "render/banner.rs"]
 mod banner;
+#[path = "render/former.rs"]
+mod former;
 #[path = "render/negations.rs"]
 mod negations;
 #[path = "render/parts.rs"]

@@ -7,7 +7,6 @@ use super::amounts::number;
 use super::banner::MOST_NAMES;
 use super::frame::Frame;
 use super::references::shortened;
-use super::when;
 use crate::fhir::Node;
 use crate::fhir::r4::schema;
 
@@ -43,23 +42,20 @@ impl<'a> Frame<'a> {
     /// The number that somebody wants to be called on: the first of the best rank that holds.
     fn number(&self, of: Node<'a>) -> Option<String> {
         let rank = |point: &Node<'a>| number(*point, "rank").and_then(|rank| rank.parse().ok()).unwrap_or(u32::MAX);
-        let mut points: Vec<Node<'a>> = of.items_of("telecom").filter(|point| self.takes_calls(*point)).collect();
+        let points = of.items_of("telecom").filter(|_| !is_inactive(of));
+        let mut points: Vec<Node<'a>> = points.filter(|point| self.takes_calls(*point)).collect();
         points.sort_by_key(rank);
         let contact_point = schema().type_named("ContactPoint")?;
         points.into_iter().find_map(|point| self.reader.value(point, contact_point))
     }
 
     fn takes_calls(&self, point: Node<'a>) -> bool {
-        let is_old = point.text_of("use").is_some_and(|of_use| of_use == "old");
         let is_called = point.text_of("system").is_none_or(|system| CALLED.contains(&&*system));
-        is_called && !is_old && point.member("value").is_some() && !self.has_ended(point)
+        is_called && point.member("value").is_some() && !self.reader.is_former(point)
     }
+}
 
-    /// Whether something held before the message was written, and no longer.
-    pub(super) fn has_ended(&self, of: Node<'a>) -> bool {
-        let end = of.member("period").and_then(|period| period.text_of("end"));
-        let written = self.bundle.text_of("timestamp");
-        let is_before = |end: &str, written: &str| Some(when::day(end)? < when::day(written)?);
-        end.zip(written).and_then(|(end, written)| is_before(&end, &written)).unwrap_or_default()
-    }
+/// Whether somebody is said to be in a role, or close to the person, no longer.
+pub(super) fn is_inactive(of: Node<'_>) -> bool {
+    of.member("active").and_then(Node::scalar).as_deref() == Some("false")
 }

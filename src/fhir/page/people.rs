@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::Page;
 use super::banner::MOST_NAMES;
+use super::call_back::is_inactive;
 use super::lines::{Line, Said, parts_of};
+use super::values::{in_use, period_of};
 use super::when;
 use crate::fhir::r4::schema;
 use crate::fhir::{Node, NodeId, bars, keys};
@@ -64,19 +66,23 @@ impl<'a> Page<'a> {
     }
 
     fn nhs_number(&mut self, patient: Node<'a>) {
-        let identifiers: Vec<Node<'a>> = patient.items_at(keys().identifier).collect();
+        let mut identifiers: Vec<Node<'a>> = patient.items_at(keys().identifier).collect();
+        identifiers.sort_by_cached_key(|identifier| self.frame.reader.is_former(*identifier));
         let mut said = Vec::new();
         let mut others = Vec::new();
         for identifier in identifiers {
             let value = identifier.text_of("value").map(std::borrow::Cow::into_owned);
+            let of_use = identifier.text_of("use").filter(|of_use| matches!(&**of_use, "old" | "temp"));
+            let of_use = of_use.map(std::borrow::Cow::into_owned);
+            let with_use = |words: String| Said::Words(in_use(words, of_use, period_of(identifier)));
             match (identifier.text_of("system"), value) {
                 (Some(system), Some(value)) if system == bars::NHS_NUMBER => {
-                    said.push(Said::Words(format!("{}{}", grouped(&value), verification(identifier))));
+                    said.push(with_use(format!("{}{}", grouped(&value), verification(identifier))));
                 }
                 (system, Some(value)) => {
                     let system = system.unwrap_or_default();
                     let end = system.rsplit("/Id/").next().unwrap_or_default();
-                    others.push(Said::Words(if end.is_empty() { value } else { format!("{value} ({end})") }));
+                    others.push(with_use(if end.is_empty() { value } else { format!("{value} ({end})") }));
                 }
                 (_, None) => others.extend(super::lines::absent(identifier)),
             }
@@ -208,6 +214,9 @@ impl<'a> Page<'a> {
     /// Name, role, numbers to call and all else that a contact says.
     fn described(&self, node: Node<'a>) -> Vec<Said> {
         let mut said = Vec::new();
+        if is_inactive(node) {
+            said.push(Said::Words("no longer active".to_owned()));
+        }
         for name in ["name", "code", "relationship", "telecom"] {
             said.extend(self.frame.said(node, name));
         }
