@@ -52,3 +52,66 @@ fn who_is_no_longer_active_is_said_to_be_and_is_not_called_back() {
         assert!(page.contains(part), "{part}\n{page}");
     }
 }
+
+#[test]
+fn what_is_over_or_not_known_to_hold_says_so() {
+    let medicine = |kind: &str, status: &str, name: &str| json!({ "resourceType": kind, "status": status, "medicationCodeableConcept": { "text": name } });
+    let mut request = medicine("MedicationRequest", "completed", "Diazepam 5 mg");
+    request["substitution"] = json!({ "allowedBoolean": false });
+    let basis = json!({ "resourceType": "RiskAssessment", "code": { "text": "Risk to self" }, "basis": [{ "reference": "urn:uuid:0" }] });
+    let page = page_of(&[
+        medicine("MedicationStatement", "completed", "Lithium 400 mg"),
+        request,
+        medicine("MedicationStatement", "unknown", "Clozapine"),
+        json!({ "resourceType": "Task", "status": "completed", "description": "Find out allergies" }),
+        basis,
+        json!({ "resourceType": "CarePlan", "status": "completed", "title": "Crisis plan", "description": "Phone" }),
+        json!({ "resourceType": "Procedure", "status": "completed", "code": { "text": "Ambulance called" } }),
+    ]);
+    for part in [
+        "Medication statement: Lithium 400 mg Status: completed",
+        "Medication request: Diazepam 5 mg Status: completed Substitution: Allowed: no",
+        "Medication statement: Clozapine Status: unknown",
+        "Task: Find out allergies Status: completed",
+        "Basis: Lithium 400 mg (completed)",
+        "Care plan: Phone Title: Crisis plan Procedure: Ambulance called",
+    ] {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+}
+
+#[test]
+fn a_summary_or_a_request_that_is_void_or_not_final_is_a_warning() {
+    let banner = |resource: Value| {
+        let page = page_of(&[resource]);
+        page.split(" Person ").next().unwrap_or_default().to_owned()
+    };
+    let summary = |more: Value| {
+        let mut summary = json!({ "resourceType": "Composition", "status": "final", "title": "Escalation" });
+        summary.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        summary
+    };
+    for (resource, expected) in [
+        (summary(json!({ "status": "entered-in-error" })), Some("The summary was entered in error.")),
+        (summary(json!({ "status": "preliminary" })), Some("The summary is preliminary: it may still change.")),
+        (
+            summary(json!({ "confidentiality": "V" })),
+            Some("Very restricted (V): the sender asks to keep this message especially close."),
+        ),
+        (summary(json!({})), None),
+        (
+            json!({ "resourceType": "ServiceRequest", "status": "draft", "intent": "proposal", "code": { "text": "Visit" }, "priority": "stat" }),
+            Some("Status: draft Intent: proposal"),
+        ),
+        (
+            json!({ "resourceType": "ServiceRequest", "status": "unknown", "intent": "order", "code": { "text": "Visit" } }),
+            Some("Status: unknown"),
+        ),
+    ] {
+        let banner = banner(resource.clone());
+        match expected {
+            Some(expected) => assert!(banner.ends_with(expected), "{expected}\n{banner}"),
+            None => assert!(banner.ends_with("No time is given"), "{banner}"),
+        }
+    }
+}

@@ -7,6 +7,16 @@ use super::{Page, modifiers};
 use crate::fhir::Node;
 
 const SHARING_DECISION: &str = "https://weir.example/fhir/StructureDefinition/weir-sharing-decision";
+/// What says that something is asked no more, or not yet for certain, and turns no other resource.
+const NOT_AS_ASKED: [(&str, &str, &[&str]); 2] =
+    [("status", "Status", &["completed", "draft", "unknown"]), ("intent", "Intent", &["proposal", "option"])];
+/// What of a summary turns the rest: element, code, what it means.
+const TURNED_SUMMARY: [(&str, &str, &str); 4] = [
+    ("status", "entered-in-error", "The summary was entered in error."),
+    ("status", "preliminary", "The summary is preliminary: it may still change."),
+    ("confidentiality", "R", "Restricted (R): the sender asks to keep this message close."),
+    ("confidentiality", "V", "Very restricted (V): the sender asks to keep this message especially close."),
+];
 /// The most requests of which the banner says more than what they are.
 const MOST_ASKS: usize = 6;
 
@@ -125,8 +135,9 @@ impl<'a> Page<'a> {
                 }
                 _ => String::new(),
             };
-            if node.text_of("status").is_some_and(|status| status == "completed") {
-                alerts.push(format!("{of}Status: completed"));
+            for (name, label, states) in NOT_AS_ASKED {
+                let said = node.text_of(name).filter(|said| states.contains(&&**said));
+                alerts.extend(said.map(|said| format!("{of}{label}: {said}")));
             }
             let loud = lines.iter().filter(|line| line.is_loud && !line.is_modifier && line.within.is_empty());
             alerts.extend(loud.filter_map(|line| match &line.said {
@@ -134,6 +145,11 @@ impl<'a> Page<'a> {
                 Said::Withheld | Said::Absent(_) | Said::Nothing => None,
             }));
         }
+        let summary = |(name, code, meant): &(&str, &str, &'static str)| {
+            let own = self.frame.composition?.text_of(name)?;
+            (own == *code).then(|| (*meant).to_owned())
+        };
+        alerts.extend(TURNED_SUMMARY.iter().filter_map(summary));
         let resources = || self.frame.reader.entries.list().iter().filter_map(|entry| entry.resource);
         let is_decision = |node: Node<'_>| node.text_of("url").is_some_and(|url| url == SHARING_DECISION);
         let consents = || resources().filter(|resource| resource.resource_type() == Some("Consent"));

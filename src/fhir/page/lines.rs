@@ -121,6 +121,19 @@ const LOUD_STATES: [&str; 13] = [
     "resolved",
 ];
 
+/// What is a record of what was done, so that it is complete from its beginning.
+const DONE: [&str; 9] = [
+    "CarePlan",
+    "ClinicalImpression",
+    "Communication",
+    "FamilyMemberHistory",
+    "Immunization",
+    "Media",
+    "MedicationAdministration",
+    "Procedure",
+    "QuestionnaireResponse",
+];
+
 /// Elements that say when something was noted.
 const NOTED: [&str; 10] = [
     "authored",
@@ -242,12 +255,12 @@ impl<'a> Reader<'a> {
                     own.for_each(|extension| self.extension(extension, stem, lines));
                 }
                 None => {
-                    // That a part of a plan is done is news, that the whole record is complete is not.
-                    let is_news = |words: &str| of.is_backbone && stem == "status" && words == "completed";
-                    let is_said = |words: &String| is_news(words) || !self.is_quiet(of, stem, node, words);
-                    let Some(words) = self.value(node, to).filter(is_said) else { return };
+                    let Some(words) = self.value(node, to).filter(|words| !self.is_quiet(of, stem, node, words)) else {
+                        return;
+                    };
                     let is_modifier = stem == "implicitRules";
-                    let is_loud = is_modifier || is_loud(stem, &words, node);
+                    let is_over = of.name.starts_with("Medication") && stem == "status" && words == "completed";
+                    let is_loud = is_modifier || is_over || is_loud(stem, &words, node);
                     let said = line(stem, label(), Said::Words(words));
                     lines.push(Line { is_headline, is_loud, is_modifier, severity, ..said });
                 }
@@ -301,11 +314,22 @@ impl<'a> Reader<'a> {
             true => node.child(keys().start).filter(|_| node.children().count() == 1).and_then(Node::text),
             false => node.text(),
         };
-        goes_without_saying(stem, words)
+        is_usual(of, stem, words)
             || (stem == "status" && words == "requested")
             || (self.is_own(stem, node) && !(stem == "performer" && DOERS.contains(&of.name)))
             || (says_when_noted(of, stem) && text().is_some_and(|text| self.own_times.iter().any(|own| *own == text)))
     }
+}
+
+/// Whether a state or an intent goes without saying: that a record is complete does, that a part of a plan or a medicine is done with
+/// does not.
+pub(super) fn is_usual(of: &TypeDef, stem: &str, words: &str) -> bool {
+    let is_news = match words {
+        "completed" => !DONE.contains(&of.name),
+        "unknown" => of.kind == TypeKind::Resource,
+        _ => false,
+    };
+    goes_without_saying(stem, words) && !(stem == "status" && is_news)
 }
 
 /// Whether an element says when something was noted or seen. When something happened, began or ended is never left out.
@@ -337,7 +361,9 @@ fn line(stem: &str, label: Cow<'static, str>, said: Said) -> Line {
 /// Whether the lines of a part that is one alone would be taken for what is said of the whole (`of`, with `lines` so far).
 fn stands_apart(inner: &[Line], of: &TypeDef, lines: &[Line]) -> bool {
     let stems: BTreeSet<&str> = lines.iter().map(|line| &*line.stem).collect();
-    let turns = |line: &Line| of.kind == TypeKind::Resource && (line.is_loud || line.label.is_empty());
+    let is_answer = |line: &Line| matches!(&line.said, Said::Words(words) if words == "yes" || words == "no");
+    let turns =
+        |line: &Line| of.kind == TypeKind::Resource && (line.is_loud || line.label.is_empty() || is_answer(line));
     let is_of_both = |line: &Line| of.element_by_stem(&line.stem).is_some() || stems.contains(&*line.stem);
     inner.iter().filter(|line| line.within.is_empty()).any(|line| turns(line) || is_of_both(line))
 }
