@@ -118,3 +118,19 @@ fn a_death_is_a_warning_at_the_top() {
     let said = page(json!({ "deceasedBoolean": false }));
     assert!(!said.contains("has died"), "{said}");
 }
+
+/// What a second section names again keeps what turns it.
+#[test]
+fn what_is_shown_above_keeps_what_turns_it() {
+    let thoughts = json!({ "resourceType": "Observation", "status": "final", "code": { "text": "Suicidal ideation" }, "valueCodeableConcept": { "text": "Absent" } });
+    let state = json!({ "coding": [{ "code": "refuted", "display": "Refuted" }] });
+    let psychosis =
+        json!({ "resourceType": "Condition", "code": { "text": "Psychosis" }, "verificationStatus": state });
+    let to = json!([{ "reference": "urn:uuid:0" }, { "reference": "urn:uuid:1" }]);
+    let sections = json!([{ "title": "Assessment", "entry": to }, { "title": "Problems now", "entry": to }]);
+    let entries = json!([{ "fullUrl": "urn:uuid:0", "resource": thoughts }, { "fullUrl": "urn:uuid:1", "resource": psychosis },
+        { "resource": { "resourceType": "Composition", "section": sections } }]);
+    let page = words(&shown(&json!({ "resourceType": "Bundle", "entry": entries })));
+    let expected = "Problems now Suicidal ideation: Absent (shown above) Psychosis (Refuted) (shown above)";
+    assert!(page.contains(expected), "{page}");
+}

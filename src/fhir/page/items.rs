@@ -23,7 +23,8 @@ impl<'a> Page<'a> {
             let kind = || words_of(resource.resource_type().unwrap_or("Resource"));
             let words = headline.or_else(|| self.frame.reader.name(resource)).unwrap_or_else(kind);
             let start: String = words.chars().take(80).collect();
-            self.html.wrapped("<li>", &start, " <span class=\"absent\">(shown above)</span></li>");
+            let turned = self.frame.reader.turned(resource);
+            self.html.wrapped("<li>", &(start + &turned), " <span class=\"absent\">(shown above)</span></li>");
             return;
         }
         let is_said = |line: &Line| line.within.is_empty() && title.is_some_and(|title| is_in(title, line));
