@@ -325,3 +325,26 @@ fn a_number_that_is_no_longer_theirs_or_takes_no_call_is_not_called_back() {
     assert!(banner.contains("Call back phone 01632 960115, extension 4412 · Dr Near"), "{banner}");
     assert!(rest.contains("phone 01632 960115, extension 4412"), "{rest}");
 }
+
+#[test]
+fn a_day_ends_after_its_hours_and_the_hour_that_comes_twice_says_which_it_is() {
+    let at = |time: &str| request(json!({ "code": { "text": time }, "occurrenceDateTime": time }));
+    let task = |end: &str| {
+        json!({ "resourceType": "Task", "status": "requested", "intent": "order", "restriction": { "period": { "end": end } },
+        "code": { "coding": [{ "system": "http://hl7.org/fhir/CodeSystem/task-code", "code": "fulfill" }] } })
+    };
+    for (times, by) in [
+        (["2026-04-01", "2026-03-02T12:00:00Z"], "12:00 on Mon 2 March 2026 UK time also: 1 April 2026"),
+        (["2026-03-02", "2026-03-02T12:00:00Z"], "12:00 on Mon 2 March 2026 UK time also: 2 March 2026"),
+        (["2026-03", "2026-03-30"], "30 March 2026 also: March 2026"),
+        (["soon", "2026-03-30"], "30 March 2026 also: soon"),
+        (
+            ["2026-10-25T01:30:00Z", "2026-10-25T00:30:00Z"],
+            "01:30 BST on Sun 25 October 2026 UK time also: 01:30 GMT on Sun 25 October 2026 UK time",
+        ),
+        (["2026-03-02T12:00:00Z", "2026-03-02T13:00:00+01:00"], "12:00 on Mon 2 March 2026 UK time Person"),
+    ] {
+        let (banner, _) = parts(&[at(times[0]), task(times[1])]);
+        assert!(banner.contains(&format!("Respond by {by}")), "{by}\n{banner}");
+    }
+}

@@ -195,11 +195,13 @@ impl<'a> Frame<'a> {
     /// By when an answer to any of them is asked for, each time once, the first first; then what has no end of its own.
     fn respond_by(&self, nodes: &[Node<'a>]) -> Vec<String> {
         let all = nodes.iter().filter_map(|node| self.when(*node));
-        let mut all: Vec<_> = all.map(|when| (when.end.is_none(), when.end, when.words)).collect();
-        all.sort_by_cached_key(|(is_sentence, end, words)| {
-            let end = end.clone().unwrap_or_default();
-            (*is_sentence, when::instant(&end), end, words.clone())
-        });
+        let mut all: Vec<_> = all
+            .map(|when| {
+                let end = when.end.as_deref().and_then(when::end);
+                (when.end.is_none(), end.is_none(), end, when.words)
+            })
+            .collect();
+        all.sort();
         let mut words: Vec<String> = all.into_iter().map(|(.., words)| words).collect();
         words.dedup();
         words
