@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::amounts::without_braces;
+use super::amounts::{quantity, range, ratio};
 use super::dosage::is_dosing;
 use super::html::plain_text;
 use super::lines::Reader;
@@ -72,18 +72,13 @@ impl<'a> Reader<'a> {
                 let of_use = part("use").filter(|of_use| matches!(&**of_use, "old" | "temp" | "billing"));
                 Some(in_use(words, of_use.map(Cow::into_owned), period_of(node)))
             }
-            "Range" => {
-                let words = self.leaves(node, of, " to ")?;
-                Some(match (node.member("low"), node.member("high")) {
-                    (None, Some(_)) => format!("up to {words}"),
-                    (Some(_), None) => format!("{words} or more"),
-                    _ => words,
-                })
-            }
+            "Range" => range(node).or_else(|| self.leaves(node, of, " to ")),
+            "Ratio" => ratio(node).or_else(|| self.leaves(node, of, " per ")),
             "Quantity" | "Age" | "Duration" | "Count" | "Distance" => {
-                let unit = part("unit").or_else(|| part("code")).unwrap_or_default();
-                let unit = without_braces(&unit);
-                Some(format!("{}{} {unit}", part("comparator").unwrap_or_default(), part("value")?))
+                // What is odd is shown as it stands.
+                let parts = || ["comparator", "value", "unit", "code"].iter().filter_map(|name| part(name));
+                let as_it_stands = || part("value").map(|_| parts().collect::<Vec<_>>().join(" "));
+                quantity(node).or_else(as_it_stands)
             }
             "Reference" => self.reference(node),
             "Attachment" => {
@@ -99,7 +94,6 @@ impl<'a> Reader<'a> {
                 Some(if by.is_empty() { text.into_owned() } else { format!("{text} ({by})") })
             }
             "Identifier" => part("value").map(Cow::into_owned),
-            "Ratio" => self.leaves(node, of, " per "),
             name if is_dosing(name) => self.dosing(node, of),
             _ => self.leaves(node, of, " "),
         }
