@@ -6,6 +6,8 @@
 #![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
 
 mod support;
+#[path = "render/about_whom.rs"]
+mod about_whom;
 #[path = "render/banner.rs"]
 mod banner;
 #[path = "render/former.rs"]

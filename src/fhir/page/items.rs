@@ -6,6 +6,7 @@ use super::lines::{Line, Part, Said, parts_of, severity_of};
 use super::references::SUBJECTS;
 use super::{Page, words_of};
 use crate::fhir::Node;
+use crate::fhir::labels::is_masked;
 use crate::fhir::narrative::Heading;
 
 /// How severe a risk is taken to be whose level is not known: between high and moderate.
@@ -59,7 +60,8 @@ impl<'a> Page<'a> {
             return;
         }
         let subjects = SUBJECTS.iter().flat_map(|name| self.frame.follow(resource, name));
-        for name in subjects.filter_map(|subject| self.frame.reader.name(subject)).collect::<Vec<_>>() {
+        let name = |subject: Node<'a>| self.frame.reader.name(subject).unwrap_or_else(|| nameless(subject).to_owned());
+        for name in subjects.map(name).collect::<Vec<_>>() {
             self.html.wrapped(" <span class=\"part\">About: </span>", &name, "");
         }
     }
@@ -138,6 +140,15 @@ impl<'a> Page<'a> {
         let of =
             |prediction: Node<'a>| prediction.items_of("qualitativeRisk").map(severity_of).max().unwrap_or(UNKNOWN);
         resource.items_of("prediction").map(of).max().unwrap_or(UNKNOWN)
+    }
+}
+
+/// Somebody whose name the message does not say.
+fn nameless(person: Node<'_>) -> &'static str {
+    let mut names = ["name", "_name"].iter().flat_map(|name| person.items_of(name));
+    match names.any(|name| name.subtree().any(|node| node.is_object() && is_masked(node))) {
+        true => "a person whose name was withheld",
+        false => "a person without a name in the message",
     }
 }
 
