@@ -348,3 +348,50 @@ fn a_day_ends_after_its_hours_and_the_hour_that_comes_twice_says_which_it_is() {
         assert!(banner.contains(&format!("Respond by {by}")), "{by}\n{banner}");
     }
 }
+
+/// HL7's task codes are an example of FHIR's: a task of any code asks, where no request does.
+#[test]
+fn whatever_is_urgent_is_in_the_banner() {
+    let task = |more: Value| {
+        let mut task = json!({ "resourceType": "Task", "status": "requested", "intent": "order", "code": { "text": "Assess at home" },
+            "priority": "stat", "restriction": { "period": { "end": "2026-03-02T10:00:00Z" } } });
+        task.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        task
+    };
+    let (banner, rest) = parts(&[task(json!({}))]);
+    let expected = "header Assess at home Priority At once (stat) Respond by 10:00 on Mon 2 March 2026 UK time";
+    assert!(banner.contains(expected), "{banner}");
+    assert!(!rest.contains("Assess at home"), "{rest}");
+    // Beside a request other work is no second request, but one that cannot wait is told of.
+    let medicine = json!({ "resourceType": "MedicationRequest", "status": "active", "intent": "order", "priority": "asap",
+        "medicationCodeableConcept": { "text": "Lorazepam" } });
+    let (banner, _) = parts(&[request(json!({})), task(json!({})), medicine.clone()]);
+    assert!(banner.contains("header Visit Priority Not given Respond by No time is given"), "{banner}");
+    for alert in ["At once (stat): Task Assess at home", "As soon as possible (asap): Medication request Lorazepam"] {
+        assert!(banner.contains(alert), "{alert}\n{banner}");
+    }
+    let mut stopped = medicine;
+    stopped["status"] = json!("stopped");
+    let (banner, _) = parts(&[request(json!({})), task(json!({ "status": "completed" })), stopped]);
+    assert!(!banner.contains("At once") && !banner.contains("As soon"), "{banner}");
+}
+
+#[test]
+fn a_priority_of_the_senders_own_is_never_below_an_urgent_one() {
+    let own = |code: &str, words: &str| {
+        let coding = json!({ "system": "https://weir.example/fhir/CodeSystem/clinical-response-priority", "code": code, "display": words });
+        json!([{ "url": "https://weir.example/fhir/StructureDefinition/weir-clinical-response-priority", "valueCoding": coding }])
+    };
+    let assess = |extension: Value| request(json!({ "code": { "text": "Assess" }, "extension": extension }));
+    let ring = || request(json!({ "code": { "text": "Ring" }, "priority": "urgent" }));
+    let of = |extension: Value| parts(&[ring(), assess(extension)]).0;
+    let words = json!([{ "url": "https://provider.example/response-priority", "valueCodeableConcept": { "text": "Emergency" } }]);
+    for (extension, first) in [
+        (own("1", "Emergency"), "Assess Ring Assess Priority Emergency"),
+        (words, "Assess Ring Assess Priority Emergency"),
+        (json!([]), "Ring Assess Ring Priority Urgent"),
+    ] {
+        let banner = of(extension);
+        assert!(banner.contains(&format!("header {first}")), "{first}\n{banner}");
+    }
+}

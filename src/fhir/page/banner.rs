@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::frame::{Frame, Priority, TASK_CODE, UNKNOWN, open};
+use super::frame::{Frame, NOT_GIVEN, Priority, TASK_CODE, open};
 use super::lines::{Line, Said, absent};
 use super::references::shortened;
 use super::when;
@@ -161,7 +161,7 @@ impl<'a> Frame<'a> {
                 None => asks.push(vec![task]),
             }
         }
-        asks.sort_by_cached_key(|nodes| self.priority(nodes).map_or(UNKNOWN, |(rank, _)| rank));
+        asks.sort_by_cached_key(|nodes| self.priority(nodes).map_or(NOT_GIVEN, |(rank, _)| rank));
         asks
     }
 

@@ -3,7 +3,8 @@
 use super::banner::{Ask, Banner};
 use super::frame::{is_open, upper_first};
 use super::lines::Said;
-use super::{Page, modifiers};
+use super::references::shortened;
+use super::{Page, modifiers, words_of};
 use crate::fhir::Node;
 
 const SHARING_DECISION: &str = "https://weir.example/fhir/StructureDefinition/weir-sharing-decision";
@@ -17,6 +18,9 @@ const TURNED_SUMMARY: [(&str, &str, &str); 4] = [
     ("confidentiality", "R", "Restricted (R): the sender asks to keep this message close."),
     ("confidentiality", "V", "Very restricted (V): the sender asks to keep this message especially close."),
 ];
+/// The most alerts of what else cannot wait, and how long what they say of a priority is, in characters.
+const MOST_URGENT: usize = 20;
+const LONGEST: usize = 80;
 /// The most requests of which the banner says more than what they are.
 const MOST_ASKS: usize = 6;
 
@@ -145,6 +149,7 @@ impl<'a> Page<'a> {
                 Said::Withheld | Said::Absent(_) | Said::Nothing => None,
             }));
         }
+        alerts.extend(self.cannot_wait());
         let summary = |(name, code, meant): &(&str, &str, &'static str)| {
             let own = self.frame.composition?.text_of(name)?;
             (own == *code).then(|| (*meant).to_owned())
@@ -167,6 +172,20 @@ impl<'a> Page<'a> {
         if !self.withheld.is_nothing() {
             self.html.raw("<p class=\"withheld\">Part of the record was withheld from you: <a href=\"#withheld\">what was withheld</a>.</p>");
         }
+    }
+
+    /// What else cannot wait, beside what is asked.
+    fn cannot_wait(&self) -> Vec<String> {
+        let resources = self.frame.reader.entries.list().iter().filter_map(|entry| entry.resource);
+        let others = resources.filter(|of| !self.frame.requests.contains(of) && !self.frame.tasks.contains(of));
+        let urgent = others.filter(|of| is_open(*of) && of.text_of("status").is_none_or(|status| status != "stopped"));
+        let said = urgent.filter_map(|of| {
+            let (_, priority) = self.frame.priority_of(of).filter(|(_, own)| matches!(own.class, "stat" | "asap"))?;
+            let kind = words_of(of.resource_type()?);
+            let name = self.frame.reader.headline(of).unwrap_or_default();
+            Some(format!("{}: {kind} {name}", shortened(&priority.words, LONGEST)))
+        });
+        said.take(MOST_URGENT).collect()
     }
 
     /// That a person has died, and when.
