@@ -12,6 +12,8 @@ mod about_whom;
 mod banner;
 #[path = "render/former.rs"]
 mod former;
+#[path = "render/left_out.rs"]
+mod left_out;
 #[path = "render/negations.rs"]
 mod negations;
 #[path = "render/parts.rs"]

@@ -160,7 +160,9 @@ impl<'a> Page<'a> {
         let consents = || resources().filter(|resource| resource.resource_type() == Some("Consent"));
         if consents().any(|consent| consent.items_of("extension").any(is_decision)) {
             alerts.push("Shared without the person’s consent, on a decision: see Consent before you call.".to_owned());
-        } else if consents().any(|consent| consent.text_of("status").is_some_and(|status| status == "rejected")) {
+        } else if consents().any(|consent| {
+            consent.text_of("status").is_some_and(|status| status == "rejected") && is_of_sharing(consent)
+        }) {
             alerts.push("The person has refused sharing: see Consent before you call.".to_owned());
         }
         if self.frame.patients.len() > 1 {
@@ -210,4 +212,11 @@ impl<'a> Page<'a> {
             Said::Absent(code) => self.html.wrapped("<span class=\"absent\">not recorded (", code, ")</span>"),
         }
     }
+}
+
+/// Whether a consent is one to share: not one to research, to a treatment or on what is to be done at the end of life.
+fn is_of_sharing(consent: Node<'_>) -> bool {
+    let codings = consent.items_of("scope").flat_map(|scope| scope.items_of("coding"));
+    let mut codes = codings.filter_map(|coding| coding.text_of("code"));
+    !codes.any(|code| matches!(&*code, "research" | "treatment" | "adr"))
 }

@@ -58,8 +58,8 @@ impl Html {
 /// direction (Unicode Standard Annex 9), joiners that nothing needs, language tags, what is no character.
 fn is_hidden(letter: char) -> bool {
     matches!(letter,
-        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
-        | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+        | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
         || u32::from(letter) & 0xfffe == 0xfffe
         || matches!(letter, '\u{fdd0}'..='\u{fdef}')
 }
@@ -140,9 +140,20 @@ mod tests {
 
     #[test]
     fn what_hides_or_turns_text_is_shown_as_a_mark() {
-        for hidden in
-            ['\u{202e}', '\u{2066}', '\u{200f}', '\u{0}', '\u{1b}', '\u{85}', '\u{feff}', '\u{e0041}', '\u{ffff}']
-        {
+        for hidden in [
+            '\u{34f}',
+            '\u{2800}',
+            '\u{3164}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{200f}',
+            '\u{0}',
+            '\u{1b}',
+            '\u{85}',
+            '\u{feff}',
+            '\u{e0041}',
+            '\u{ffff}',
+        ] {
             assert_eq!(written(&format!("a{hidden}b")), "a\u{fffd}b", "{:x}", u32::from(hidden));
         }
         assert_eq!(written("שלום 12"), "<bdi>שלום 12</bdi>");

@@ -16,7 +16,7 @@ use crate::fhir::labels::{DATA_ABSENT_REASON, is_masked};
 use crate::fhir::narrative::words::{is_for_machines, is_type_for_machines, label_of, words_of};
 use crate::fhir::narrative::{HEADLINES, goes_without_saying};
 use crate::fhir::r4::{ElementDef, TypeDef, TypeKind, schema};
-use crate::fhir::{Kind, Node, NodeId, keys};
+use crate::fhir::{Kind, NameId, Node, NodeId, keys};
 
 /// What an element says.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -202,7 +202,9 @@ impl<'a> Reader<'a> {
             let name = child.name_id();
             let found = of.element(name).and_then(|(element, chosen)| Some((element, chosen.def()?)));
             let is_reference = found.is_some_and(|(_, to)| to.name == "Reference");
-            let is_for_machines = !is_reference && is_for_machines(name.without_underscore());
+            // `data` of an attachment is for machines, that of a consent says what it is about.
+            let is_part = found.is_some_and(|(_, to)| to.is_backbone);
+            let is_for_machines = !is_reference && !is_part && is_for_machines(name.without_underscore());
             if name.without_underscore() == keys().resource_type || is_for_machines {
                 continue;
             }
@@ -245,6 +247,9 @@ impl<'a> Reader<'a> {
         let severity = if stem == "qualitativeRisk" { severity_of(node) } else { 0 };
         let label = || if stem == "description" { Cow::Borrowed("") } else { label_of(stem) };
         match to.name {
+            "CodeableConcept" if is_masked_value(node) => {
+                lines.push(line("value", label_of("value"), Said::Withheld));
+            }
             "Extension" if stem == "modifierExtension" => lines.extend(self.modifier(node)),
             "Extension" => self.extension(node, "", lines),
             _ if is_type_for_machines(to) => {}
@@ -379,6 +384,12 @@ pub(super) fn severity_of(level: Node<'_>) -> u8 {
         _ => 3,
     };
     codes.map(|code| severity(&code)).max().unwrap_or(3)
+}
+
+/// Whether an element is the code that says of an observation that its value was withheld.
+pub(super) fn is_masked_value(node: Node<'_>) -> bool {
+    let is_reason = node.name_id() == NameId::of("dataAbsentReason");
+    is_reason && node.items_of("coding").filter_map(|coding| coding.text_of("code")).any(|code| code == "masked")
 }
 
 /// Why an element has no value, if it says nothing more than that.

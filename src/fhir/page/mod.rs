@@ -165,12 +165,12 @@ impl Page<'_> {
 
     fn what_was_withheld(&mut self) {
         self.heading("What was withheld from you");
-        if self.withheld.is_nothing() {
-            self.html.raw("<p id=\"withheld\">Nothing in the message is marked as withheld.</p></section>");
-            return;
-        }
+        let is_nothing = self.withheld.is_nothing();
+        let Withheld { listed, masked, labels, handling, account } = std::mem::take(&mut self.withheld);
         self.html.raw("<div id=\"withheld\">");
-        let Withheld { listed, masked, labels, account } = std::mem::take(&mut self.withheld);
+        if is_nothing {
+            self.html.raw("<p>Nothing in the message is marked as withheld.</p>");
+        }
         for (label, kinds) in [("Not sent", listed), ("Masked", masked)] {
             if kinds.is_empty() {
                 continue;
@@ -184,13 +184,17 @@ impl Page<'_> {
             }
             self.html.raw("</p>");
         }
-        for (label, kinds) in labels {
+        for (label, kinds) in labels.into_iter().chain(handling) {
             self.html.wrapped("<p>", &label, ": ");
             self.html.text(&kinds.into_iter().collect::<Vec<_>>().join(", "));
             self.html.raw("</p>");
         }
         if let Some(account) = account {
             self.html.wrapped("<p>", &account, "</p>");
+        }
+        if is_nothing {
+            self.html.raw("</div></section>");
+            return;
         }
         self.html.raw("<p>“Withheld” means that the sender has it and may not send it; “not recorded”, that the sender has nothing.</p>");
         self.html.raw("</div></section>");

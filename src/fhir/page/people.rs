@@ -16,8 +16,7 @@ const VERIFICATION: &str = "https://fhir.hl7.org.uk/StructureDefinition/Extensio
 /// "Number present and verified" in UK Core's code systems of that status, the English one and the one before it.
 const VERIFIED: [&str; 2] = ["01", "number-present-and-verified"];
 /// Elements of a Patient that have a line of their own, or lead elsewhere.
-const OWN_LINES: [&str; 7] =
-    ["name", "birthDate", "gender", "telecom", "address", "managingOrganization", "generalPractitioner"];
+const OWN_LINES: [&str; 6] = ["name", "birthDate", "gender", "telecom", "address", "generalPractitioner"];
 /// Elements of somebody close to the person that stand together.
 const BESIDE: [&str; 6] = ["relationship", "name", "telecom", "address", "organization", "period"];
 /// Resources that say whom to call or to ask.
@@ -173,9 +172,15 @@ impl<'a> Page<'a> {
                 let words: Vec<Said> = words.map(Said::Words).collect();
                 self.fact("Close to the person", &words);
             }
-            for doctor in self.frame.follow(patient, "generalPractitioner") {
-                if !in_sections.contains(&doctor.id()) {
-                    self.contact("General practice", doctor);
+            for to in patient.items_of("generalPractitioner") {
+                match self.frame.reader.entries.target(to) {
+                    Some(doctor) if in_sections.contains(&doctor.id()) => {}
+                    Some(doctor) => self.contact("General practice", doctor),
+                    None => {
+                        let named = self.frame.named(to);
+                        let code = ods_code(to.member("identifier").filter(|_| to.member("display").is_some()));
+                        self.fact("General practice", &named.into_iter().chain(code).collect::<Vec<_>>());
+                    }
                 }
             }
         }
@@ -201,8 +206,9 @@ impl<'a> Page<'a> {
             self.shown.insert(node.id());
             let practitioners = self.frame.follow(node, "practitioner");
             for practitioner in practitioners {
-                if self.shown.insert(practitioner.id()) {
-                    said.extend(self.described(practitioner));
+                match self.shown.insert(practitioner.id()) {
+                    true => said.extend(self.described(practitioner)),
+                    false => said.extend(self.frame.reader.name(practitioner).map(Said::Words)),
                 }
             }
             said.extend(self.described(node));
@@ -220,10 +226,7 @@ impl<'a> Page<'a> {
         for name in ["name", "code", "relationship", "telecom"] {
             said.extend(self.frame.said(node, name));
         }
-        let ods = node
-            .items_at(keys().identifier)
-            .filter(|of| of.text_of("system").is_some_and(|own| own == bars::ODS_ORGANISATION));
-        said.extend(ods.filter_map(|of| of.text_of("value")).map(|code| Said::Words(format!("ODS code {code}"))));
+        said.extend(node.items_at(keys().identifier).filter_map(|of| ods_code(Some(of))));
         // Whom it belongs to stands beside it, where the message has them.
         let is_beside =
             |stem: &str| matches!(stem, "practitioner" | "organization") && !self.frame.follow(node, stem).is_empty();
@@ -262,6 +265,13 @@ impl<'a> Page<'a> {
             self.said(each);
         }
     }
+}
+
+/// The code of an organisation, where that is what an identifier is.
+fn ods_code(identifier: Option<Node<'_>>) -> Option<Said> {
+    let is_ods = |of: &Node<'_>| of.text_of("system").is_some_and(|own| own == bars::ODS_ORGANISATION);
+    let code = identifier.filter(is_ods)?.text_of("value")?;
+    Some(Said::Words(format!("ODS code {code}")))
 }
 
 /// Whether the person's section has a line of its own for what a line says.

@@ -47,6 +47,8 @@ const TOPICS: [(&str, &[&str], &[&str]); 4] = [
     ("Medication", &["active-medications"], &["MedicationStatement", "MedicationRequest", "MedicationAdministration"]),
     ("Allergies", &["allergies-and-adverse-reaction"], &["AllergyIntolerance"]),
 ];
+/// Words of a flag of safeguarding.
+const SAFEGUARDING: [&str; 4] = ["safeguard", "protection", "abuse", "neglect"];
 /// Why a section is empty, by the codes of <http://terminology.hl7.org/CodeSystem/list-empty-reason>.
 const EMPTY: [(&str, &str); 6] = [
     ("nilknown", "none known"),
@@ -253,7 +255,9 @@ impl<'a> Page<'a> {
     /// Topics of which nothing came, and whether that is since it was withheld.
     fn missing(&mut self, sections: &[Section<'a>]) {
         let codes: Vec<String> = sections.iter().flat_map(|section| heading_codes(section.node)).collect();
-        let kinds: Vec<&str> = self.resources().iter().filter_map(|of| of.resource_type()).collect();
+        let is_of_topic = |of: &Node<'a>| of.resource_type() != Some("Flag") || self.is_of_safeguarding(*of);
+        let resources = self.resources().into_iter().filter(is_of_topic);
+        let kinds: Vec<&str> = resources.filter_map(|of| of.resource_type()).collect();
         let is_there = |headings: &[&str], own: &[&str]| {
             codes.iter().any(|code| headings.contains(&&**code)) || kinds.iter().any(|kind| own.contains(kind))
         };
@@ -273,6 +277,12 @@ impl<'a> Page<'a> {
             });
         }
         self.html.raw("</dl></section>");
+    }
+
+    /// Whether a flag is one of safeguarding, by its words: flags say anything.
+    fn is_of_safeguarding(&self, flag: Node<'a>) -> bool {
+        let words = ["category", "code"].iter().flat_map(|name| self.frame.reader.words(flag, name));
+        words.map(|words| words.to_lowercase()).any(|words| SAFEGUARDING.iter().any(|word| words.contains(word)))
     }
 
     fn resources(&self) -> Vec<Node<'a>> {
@@ -308,7 +318,7 @@ fn gather<'a>(of: Node<'a>, outer: &[Node<'a>], sections: &mut Vec<Section<'a>>)
 }
 
 /// What a section is called: its title, else the words of its code.
-fn title_of(section: Node<'_>) -> Option<String> {
+pub(super) fn title_of(section: Node<'_>) -> Option<String> {
     let title = section.text_of("title").filter(|title| !title.trim().is_empty());
     title.map(Cow::into_owned).or_else(|| heading_codes(section).first().map(|code| words_of(code)))
 }

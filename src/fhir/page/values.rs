@@ -86,8 +86,10 @@ impl<'a> Reader<'a> {
                 Some(format!("{title} (an attachment, not shown here)"))
             }
             "Annotation" => {
+                let author = node.member("authorReference").and_then(|to| self.reference(to)).map(Cow::Owned);
                 let by = part("authorString")
                     .into_iter()
+                    .chain(author)
                     .chain(part("time").map(|at| when::in_words(&at).into_owned().into()));
                 let by = by.collect::<Vec<_>>().join(", ");
                 let text = part("text")?;
