@@ -26,6 +26,16 @@ impl Html {
     pub(super) fn text(&mut self, received: &str) {
         let isolated = received.chars().any(is_right_to_left);
         self.raw(if isolated { "<bdi>" } else { "" });
+        self.letters(received);
+        self.raw(if isolated { "</bdi>" } else { "" });
+    }
+
+    /// Text of anybody where no tag can stand, as in a title.
+    pub(super) fn line(&mut self, received: &str) {
+        self.letters(&received.replace(['\n', '\u{2028}', '\u{2029}'], " "));
+    }
+
+    fn letters(&mut self, received: &str) {
         for letter in received.chars() {
             match letter {
                 '&' => self.out.push_str("&amp;"),
@@ -39,7 +49,6 @@ impl Html {
                 _ => self.out.push(letter),
             }
         }
-        self.raw(if isolated { "</bdi>" } else { "" });
     }
 
     /// Text between two of our own.
@@ -157,6 +166,9 @@ mod tests {
             assert_eq!(written(&format!("a{hidden}b")), "a\u{fffd}b", "{:x}", u32::from(hidden));
         }
         assert_eq!(written("שלום 12"), "<bdi>שלום 12</bdi>");
+        let mut title = Html::default();
+        title.line("שלום\n<b>");
+        assert_eq!(title.finish(), "שלום &lt;b&gt;");
         assert_eq!(written("Zoë – 👩‍⚕️"), "Zoë – 👩‍⚕️");
     }
 

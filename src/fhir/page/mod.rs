@@ -240,7 +240,9 @@ fn open(html: &mut Html, title: &str) {
     html.raw("<!DOCTYPE html>\n<html lang=\"en-GB\"><head><meta charset=\"utf-8\"><meta http-equiv=\"Content-Security-Policy\" content=\"");
     html.raw(content_security_policy());
     html.raw("\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"referrer\" content=\"no-referrer\">");
-    html.wrapped("<title>", title, "</title><style>");
+    html.raw("<title>");
+    html.line(title);
+    html.raw("</title><style>");
     html.raw(STYLE);
     html.raw("</style></head><body>");
 }
