@@ -83,8 +83,10 @@ fn whatever_is_withheld_is_in_the_notice_and_nothing_else_is() {
 
     let reason = json!({ "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/list-empty-reason", "code": "withheld" }] });
     let section = json!({ "title": "Safeguarding", "emptyReason": reason });
-    let page = page_of(&[json!({ "resourceType": "Composition", "title": "Notes", "section": [section] })]);
+    let summary = json!({ "resourceType": "Composition", "title": "Notes", "section": [section] });
+    let page = page_of(&[request(), summary]);
     assert!(page.contains(notice) && page.contains("Not sent: Safeguarding all of it."), "{page}");
+    assert!(page.contains("Not in the message Risks nothing was received, and nothing says why: ask if it matters Safeguarding withheld"), "{page}");
 
     let labelled = |code: &str, display: &str| {
         let label = json!({ "system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": code, "display": display });

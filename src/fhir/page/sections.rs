@@ -269,7 +269,8 @@ impl<'a> Page<'a> {
         self.heading("Not in the message");
         self.html.raw("<dl>");
         for (label, _, own) in missing {
-            let is_withheld = own.iter().any(|kind| self.withheld.lists(kind));
+            let is_withheld =
+                own.iter().any(|kind| self.withheld.lists(kind)) || self.withheld.listed.contains_key(*label);
             self.html.wrapped("<div><dt>", label, "</dt><dd>");
             self.html.raw(match is_withheld {
                 true => "<span class=\"withheld\">withheld</span></dd></div>",
