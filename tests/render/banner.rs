@@ -259,6 +259,14 @@ fn what_turns_one_of_several_requests_is_said_of_that_one() {
     );
     assert!(banner.contains("Visit at home Priority Urgent"), "{banner}");
     assert!(rest.contains("Service request Priority: stat Reason code: Overdose"), "{rest}");
+    // What is left of one that was called off is not said of the other.
+    let task = json!({ "resourceType": "Task", "status": "requested", "intent": "order", "priority": "stat", "focus": { "reference": "urn:uuid:1" },
+        "code": { "coding": [{ "system": "http://hl7.org/fhir/CodeSystem/task-code", "code": "fulfill", "display": "Do it" }] } });
+    let (banner, _) =
+        parts(&[visit(), request(json!({ "code": { "text": "Blood test" }, "status": "revoked" })), task]);
+    for part in ["Do it Priority At once (stat)", "Visit at home Priority Urgent", "Blood test: Status: revoked"] {
+        assert!(banner.contains(part), "{part}\n{banner}");
+    }
     // More than there is room for stand below, with all that they say.
     let many: Vec<Value> =
         (0..9).map(|place| request(json!({ "code": { "text": format!("Visit {place}") } }))).collect();

@@ -146,18 +146,18 @@ impl Banner {
 }
 
 impl<'a> Frame<'a> {
-    /// The requests and tasks that still ask for something, each request with its tasks, the most pressing first.
+    /// The requests and tasks that still ask for something, each request with its tasks, the most pressing first. A task that names no
+    /// request is one of the only one.
     fn asks(&self) -> Vec<Vec<Node<'a>>> {
-        let requests: Vec<Node<'a>> = open(&self.requests).collect();
-        if requests.len() == 1 {
-            return vec![requests.into_iter().chain(open(&self.tasks)).collect()];
-        }
-        let mut asks: Vec<Vec<Node<'a>>> = requests.into_iter().map(|request| vec![request]).collect();
+        let mut asks: Vec<Vec<Node<'a>>> = open(&self.requests).map(|request| vec![request]).collect();
+        let is_one = asks.len() == 1;
         for task in open(&self.tasks) {
             let of = ["focus", "basedOn"].iter().flat_map(|name| self.follow(task, name));
             let of: BTreeSet<NodeId> = of.map(Node::id).collect();
-            match asks.iter_mut().find(|ask| of.contains(&ask[0].id())) {
-                Some(ask) => ask.push(task),
+            let names_none = || !self.requests.iter().any(|request| of.contains(&request.id()));
+            match asks.iter().position(|ask| of.contains(&ask[0].id())) {
+                Some(place) => asks[place].push(task),
+                None if is_one && names_none() => asks[0].push(task),
                 None => asks.push(vec![task]),
             }
         }
