@@ -156,8 +156,8 @@ impl<'a> Page<'a> {
     /// Whom or what a section is about, as it says itself or as the one around it does, unless that is the person.
     fn focus(&mut self, section: Node<'a>, outer: &[Node<'a>]) {
         let Some(of) = schema().type_named("Composition.section") else { return };
-        let all = [section].into_iter().chain(outer.iter().rev().copied());
-        let Some(focus) = all.filter(|of| of.member("focus").is_some()).next() else { return };
+        let mut all = [section].into_iter().chain(outer.iter().rev().copied());
+        let Some(focus) = all.find(|of| of.member("focus").is_some()) else { return };
         for name in self.frame.reader.words_in(focus, of, "focus").iter().filter(|name| *name != THE_PERSON) {
             self.html.wrapped("<p><span class=\"loud\">About: </span>", &shortened(name, OUTER_LENGTH), "</p>");
         }
