@@ -6,8 +6,16 @@
 #![allow(clippy::disallowed_methods, reason = "a test may block, and its files need not be durable")]
 
 mod support;
+#[path = "render/about_whom.rs"]
+mod about_whom;
 #[path = "render/banner.rs"]
 mod banner;
+#[path = "render/former.rs"]
+mod former;
+#[path = "render/left_out.rs"]
+mod left_out;
+#[path = "render/negations.rs"]
+mod negations;
 #[path = "render/parts.rs"]
 mod parts;
 #[path = "render/references.rs"]
@@ -619,7 +627,41 @@ fn a_range_with_one_end_says_which() {
     let (low, high) = (json!({ "value": 2, "unit": "a day" }), json!({ "value": 5, "unit": "a day" }));
     assert!(of(json!({ "high": high })).contains("Drinks; up to 5 a day"));
     assert!(of(json!({ "low": low })).contains("Drinks; 2 a day or more"));
-    assert!(of(json!({ "low": low, "high": high })).contains("Drinks; 2 a day to 5 a day"));
+    assert!(of(json!({ "low": low, "high": high })).contains("Drinks; 2 to 5 a day"));
+    assert!(of(json!({ "high": high, "low": low })).contains("Drinks; 2 to 5 a day"));
+}
+
+/// The order of the members of an object says nothing (RFC 8259).
+#[test]
+fn what_is_above_and_what_is_below_are_told_by_their_names() {
+    let page = |text: &str| {
+        let bundle = format!(r#"{{"resourceType":"Bundle","entry":[{{"resource":{text}}}]}}"#);
+        words(&page(&Document::parse(bundle, &Limits::default()).expect("it is JSON")).expect("it is a Bundle"))
+    };
+    let (one, five) = (r#"{"unit":"ml","value":1}"#, r#"{"unit":"mg","value":5}"#);
+    for strength in [
+        format!(r#"{{"denominator":{one},"numerator":{five}}}"#),
+        format!(r#"{{"numerator":{five},"denominator":{one}}}"#),
+    ] {
+        let medicine = page(&format!(
+            r#"{{"resourceType":"Medication","code":{{"text":"Syrup"}},"ingredient":[{{"strength":{strength}}}]}}"#
+        ));
+        assert!(medicine.contains("Strength: 5 mg per ml"), "{medicine}");
+    }
+    let level = page(
+        r#"{"resourceType":"Observation","code":{"text":"Lithium level"},"valueQuantity":{"code":"mmol/L","comparator":">","value":1.6}}"#,
+    );
+    assert!(level.contains("Lithium level; more than 1.6 mmol/L"), "{level}");
+    let level = page(r#"{"resourceType":"Observation","code":{"text":"Lithium level"},"valueQuantity":{"value":1.6}}"#);
+    assert!(level.contains("Lithium level; 1.6 (no unit given)"), "{level}");
+    // What is odd is shown as it stands, and a score has no unit.
+    let level =
+        page(r#"{"resourceType":"Observation","code":{"text":"PHQ-9"},"valueQuantity":{"unit":"1","value":19}}"#);
+    assert!(level.contains("PHQ-9; 19 What"), "{level}");
+    let level = page(
+        r#"{"resourceType":"Observation","code":{"text":"Level"},"valueRatio":{"numerator":{"value":5,"unit":"mg"}}}"#,
+    );
+    assert!(level.contains("Level; 5 mg"), "{level}");
 }
 
 /// What was called off asks for nothing, and the banner says so of a task too.

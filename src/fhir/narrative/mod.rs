@@ -283,7 +283,8 @@ impl Heading {
         Heading { words: title.split_whitespace().rev().map(|word| singular(word).to_lowercase()).collect() }
     }
 
-    /// Whether a text says what the title says: the same words or more precise ones, in either number.
+    /// Whether a text says what the title says: the same words in either number, with "mental health" before them or not. Any
+    /// other word may turn them, as "no known drug allergies" does.
     pub(in crate::fhir) fn is_said_by(&self, text: &str) -> bool {
         let Some(last) = self.words.first().filter(|_| text.len() <= 60) else { return false };
         if !may_end_alike(text, last) {
@@ -291,6 +292,7 @@ impl Heading {
         }
         let mut own = text.split_whitespace().rev().map(singular);
         self.words.iter().all(|word| own.next().is_some_and(|own| is_same_word(own, word)))
+            && matches!(own.collect::<Vec<_>>()[..], [] | ["health" | "Health", "mental" | "Mental"])
     }
 }
 

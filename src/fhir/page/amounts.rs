@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 use crate::fhir::{Kind, Node};
 
+/// The unit of what has none (UCUM), as a score.
+const UNITY: &str = "1";
 /// Units that have a plural of their own; others stand as they were received.
 const COUNTED: [&str; 13] = [
     "tablet",
@@ -36,6 +38,7 @@ pub(super) fn quantity(node: Node<'_>) -> Option<String> {
         Some(_) => return None,
     };
     Some(match unit(node) {
+        Some(unit) if unit == UNITY => format!("{than}{value}"),
         Some(unit) => format!("{than}{value} {}", counted(&unit, is_one(&value))),
         None => format!("{than}{value} (no unit given)"),
     })
@@ -81,7 +84,7 @@ pub(super) fn unit(quantity: Node<'_>) -> Option<String> {
 }
 
 /// `mg/dose` for `mg/{dose}`: the words that UCUM has in braces, without those; a brace alone stays.
-pub(super) fn without_braces(unit: &str) -> String {
+fn without_braces(unit: &str) -> String {
     let mut words = String::with_capacity(unit.len());
     let mut rest = unit;
     while let Some((before, inner, after)) = rest

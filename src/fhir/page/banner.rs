@@ -1,20 +1,20 @@
 //! What the banner says of requests and tasks: what, how soon, by when, of whom; and whether a line of theirs is in it.
 //!
-//! Enters: the [`Frame`] of a message. Leaves: a [`Banner`]. Invariant: a line that it [says](Told::says) stands word for word in the banner,
-//! or with whoever asks: what the banner leaves out of a request has a place below it.
+//! Enters: the [`Frame`] of a message. Leaves: a [`Banner`]. Invariants: what it says of one request it says of no other; a line that it
+//! [says](Told::says) stands word for word in the banner, or with whoever asks: what the banner leaves out of a request has a place below it.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::frame::{Frame, Priority, TASK_CODE, open};
+use super::frame::{Frame, NOT_GIVEN, Priority, TASK_CODE, open};
 use super::lines::{Line, Said, absent};
 use super::references::shortened;
 use super::when;
 use crate::fhir::narrative::Heading;
-use crate::fhir::{Node, keys};
+use crate::fhir::{Node, NodeId, keys};
 
 /// The most names and the longest sentence that the banner has room for.
-const MOST_NAMES: usize = 20;
+pub(super) const MOST_NAMES: usize = 20;
 const LONGEST: usize = 200;
 
 /// What the banner says.
@@ -22,9 +22,18 @@ const LONGEST: usize = 200;
 pub(super) struct Banner {
     /// What kind of message it is.
     pub(super) kind: String,
-    /// What is asked, in order.
-    pub(super) asked: Vec<Said>,
+    /// What is asked, the most pressing first.
+    pub(super) asks: Vec<Ask>,
     asked_once: BTreeSet<Said>,
+}
+
+/// What the banner says of one request with its tasks: nothing of it is said of another.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ask {
+    /// What is asked, in order.
+    pub(super) what: Vec<Said>,
+    /// Whether it must not be done.
+    pub(super) is_prohibition: bool,
     pub(super) priority: Option<Priority>,
     /// By when, the first first.
     pub(super) by: Vec<String>,
@@ -32,11 +41,14 @@ pub(super) struct Banner {
     pub(super) is_time_withheld: bool,
     /// Of whom.
     pub(super) of_whom: Vec<Said>,
+    /// Whom to call about it.
+    pub(super) call_back: Option<String>,
 }
 
 /// What the banner says of one request or task.
 pub(super) struct Told<'b> {
     banner: &'b Banner,
+    ask: &'b Ask,
     /// Its own priority, which the banner says or not.
     priority: Option<Priority>,
     /// Whether all that it says of its time is in the banner.
@@ -56,26 +68,35 @@ struct When {
 
 impl Banner {
     pub(super) fn of(frame: &Frame<'_>) -> Banner {
-        Banner {
-            kind: frame.kind(),
-            asked_once: frame.asked().into_iter().collect(),
-            asked: frame.asked(),
-            priority: frame.priority(),
-            by: frame.respond_by(),
-            is_time_withheld: frame.is_deadline_withheld(),
-            of_whom: frame.of_whom(),
-        }
+        let asks: Vec<Ask> = frame.asks().iter().map(|nodes| frame.ask(nodes)).collect();
+        let asked_once = asks.iter().flat_map(|ask| ask.what.iter().cloned()).collect();
+        Banner { kind: frame.kind(), asks, asked_once }
     }
 
-    /// What it says of one request or task.
-    pub(super) fn told<'a>(&self, frame: &Frame<'a>, node: Node<'a>) -> Told<'_> {
-        Told {
+    /// How soon: the most pressing of all that is asked.
+    pub(super) fn priority(&self) -> Option<&Priority> {
+        self.asks.first()?.priority.as_ref()
+    }
+
+    /// What it says of one request or task, where it says enough to leave that out below: not of several.
+    pub(super) fn told<'a>(&self, frame: &Frame<'a>, node: Node<'a>) -> Option<Told<'_>> {
+        let [ask] = &self.asks[..] else { return None };
+        Some(Told {
             banner: self,
+            ask,
             priority: frame.priority_of(node).map(|(_, priority)| priority),
             is_time_told: frame.when(node).is_some_and(|when| when.is_all),
             requesters: frame.told_requesters(node),
             is_fulfilment: is_fulfilment(node),
-        }
+        })
+    }
+}
+
+impl Ask {
+    /// What is asked, for a list of words.
+    pub(super) fn in_words(&self) -> Vec<String> {
+        let not = if self.is_prohibition { "Do not perform: " } else { "" };
+        self.what.iter().map(|said| format!("{not}{}", said.in_words())).collect()
     }
 }
 
@@ -92,18 +113,18 @@ impl Told<'_> {
             _ if line.is_loud => !line.is_modifier,
             "code" => self.is_fulfilment || banner.asked_once.contains(&line.said),
             "description" => banner.asked_once.contains(&line.said),
-            "occurrence" | "period" | "restriction" if line.said == Said::Withheld => banner.is_time_withheld,
+            "occurrence" | "period" | "restriction" if line.said == Said::Withheld => self.ask.is_time_withheld,
             "occurrence" | "period" => self.is_time_told,
-            "performer" | "owner" => banner.of_whom.contains(&line.said),
+            "performer" | "owner" => self.ask.of_whom.contains(&line.said),
             "requester" => self.requesters.contains(&line.said),
             "category" => banner.is_kind(&line.said),
             _ => is_priority && self.says_priority(&line.said),
         }
     }
 
-    /// The banner has one priority, the most pressing.
+    /// It has one priority, the most pressing.
     fn says_priority(&self, said: &Said) -> bool {
-        let (Some(shown), Some(own)) = (&self.banner.priority, &self.priority) else { return false };
+        let (Some(shown), Some(own)) = (&self.ask.priority, &self.priority) else { return false };
         let is_shown = own.class == shown.class && (own.class != "unknown" || own.words == shown.words);
         match said {
             _ if !is_shown => false,
@@ -125,17 +146,70 @@ impl Banner {
 }
 
 impl<'a> Frame<'a> {
-    /// By when an answer is asked for, each time once, the first first; then what has no end of its own.
-    pub(super) fn respond_by(&self) -> Vec<String> {
-        let all = open(&self.requests).chain(open(&self.tasks)).filter_map(|node| self.when(node));
-        let mut all: Vec<_> = all.map(|when| (when.end.is_none(), when.end, when.words)).collect();
-        all.sort_by_cached_key(|(is_sentence, end, words)| {
-            let end = end.clone().unwrap_or_default();
-            (*is_sentence, when::instant(&end), end, words.clone())
-        });
+    /// The requests and tasks that still ask for something, each request with its tasks, the most pressing first. A task that names no
+    /// request is one of the only one.
+    fn asks(&self) -> Vec<Vec<Node<'a>>> {
+        let mut asks: Vec<Vec<Node<'a>>> = open(&self.requests).map(|request| vec![request]).collect();
+        let is_one = asks.len() == 1;
+        for task in open(&self.tasks) {
+            let of = ["focus", "basedOn"].iter().flat_map(|name| self.follow(task, name));
+            let of: BTreeSet<NodeId> = of.map(Node::id).collect();
+            let names_none = || !self.requests.iter().any(|request| of.contains(&request.id()));
+            match asks.iter().position(|ask| of.contains(&ask[0].id())) {
+                Some(place) => asks[place].push(task),
+                None if is_one && names_none() => asks[0].push(task),
+                None => asks.push(vec![task]),
+            }
+        }
+        asks.sort_by_cached_key(|nodes| self.priority(nodes).map_or(NOT_GIVEN, |(rank, _)| rank));
+        asks
+    }
+
+    fn ask(&self, nodes: &[Node<'a>]) -> Ask {
+        let is_prohibition =
+            |node: &Node<'a>| node.member("doNotPerform").and_then(Node::scalar).as_deref() == Some("true");
+        Ask {
+            what: self.what(nodes),
+            is_prohibition: nodes.iter().any(is_prohibition),
+            priority: self.priority(nodes).map(|(_, priority)| priority),
+            by: self.respond_by(nodes),
+            is_time_withheld: is_deadline_withheld(nodes),
+            of_whom: self.of_whom(nodes),
+            call_back: self.call_back(nodes),
+        }
+    }
+
+    /// What is asked, the request in words; without one what the tasks are.
+    fn what(&self, nodes: &[Node<'a>]) -> Vec<Said> {
+        let of =
+            |node: &Node<'a>, names: &[&str]| names.iter().flat_map(|name| self.said(*node, name)).collect::<Vec<_>>();
+        let (tasks, requests): (Vec<Node<'a>>, Vec<Node<'a>>) = nodes.iter().partition(|node| is_task(**node));
+        let requests: Vec<Said> = requests.iter().flat_map(|request| of(request, &["code"])).collect();
+        if requests.is_empty() {
+            tasks.iter().flat_map(|task| of(task, &["code", "description"])).collect()
+        } else {
+            requests
+        }
+    }
+
+    /// By when an answer to any of them is asked for, each time once, the first first; then what has no end of its own.
+    fn respond_by(&self, nodes: &[Node<'a>]) -> Vec<String> {
+        let all = nodes.iter().filter_map(|node| self.when(*node));
+        let mut all: Vec<_> = all
+            .map(|when| {
+                let end = when.end.as_deref().and_then(when::end);
+                (when.end.is_none(), end.is_none(), end, when.words)
+            })
+            .collect();
+        all.sort();
         let mut words: Vec<String> = all.into_iter().map(|(.., words)| words).collect();
         words.dedup();
         words
+    }
+
+    /// The first time of all.
+    pub(super) fn first_time(&self) -> Option<String> {
+        self.respond_by(&self.asks().concat()).into_iter().next()
     }
 
     /// When a request or a task is to be done.
@@ -175,29 +249,10 @@ impl<'a> Frame<'a> {
         Some(When { end: None, words, is_all: is_whole })
     }
 
-    /// Whether there is a time for the answer that was withheld.
-    pub(super) fn is_deadline_withheld(&self) -> bool {
-        let is_withheld = |node: Option<Node<'a>>| node.and_then(absent) == Some(Said::Withheld);
-        let ends_withheld =
-            |period: Option<Node<'a>>| is_withheld(period) || is_withheld(period.and_then(|of| of.member("_end")));
-        let of_request = |request: Node<'a>| {
-            let whole = ["_occurrenceDateTime", "occurrenceTiming"];
-            whole.iter().any(|name| is_withheld(request.member(name)))
-                || ends_withheld(request.member("occurrencePeriod"))
-        };
-        let of_task = |task: Node<'a>| {
-            let restriction = task.member("restriction");
-            is_withheld(restriction) || ends_withheld(restriction.and_then(|of| of.member("period")))
-        };
-        open(&self.requests).any(of_request) || open(&self.tasks).any(of_task)
-    }
-
     /// Of whom it is asked, by the name that the message has, else as the reference says.
-    fn of_whom(&self) -> Vec<Said> {
-        let performers = open(&self.requests).flat_map(|request| request.items_of("performer"));
-        let owners = open(&self.tasks).flat_map(|task| task.items_of("owner"));
+    fn of_whom(&self, nodes: &[Node<'a>]) -> Vec<Said> {
         let mut all = Vec::new();
-        for to in performers.chain(owners) {
+        for to in nodes.iter().flat_map(|node| node.items_of(if is_task(*node) { "owner" } else { "performer" })) {
             all.extend(self.named(to).filter(|said| !all.contains(said)));
             if all.len() == MOST_NAMES {
                 break;
@@ -208,18 +263,36 @@ impl<'a> Frame<'a> {
 
     /// Who asks for it, as far as they stand among those who ask.
     fn told_requesters(&self, node: Node<'a>) -> Vec<Said> {
-        let is_request = node.resource_type() == Some("ServiceRequest");
         let is_told = |to: &Node<'a>| match self.reader.entries.target(*to) {
             Some(target) => self.authors.contains(&target),
-            None => self.authors.is_empty() && is_request,
+            None => !is_task(node),
         };
         let told = node.items_of("requester").take(MOST_NAMES).filter(is_told);
         told.filter_map(|to| self.named(to)).collect()
     }
 
-    fn named(&self, to: Node<'a>) -> Option<Said> {
+    /// What a reference says, or that it was withheld.
+    pub(super) fn named(&self, to: Node<'a>) -> Option<Said> {
         absent(to).or_else(|| self.reader.reference(to).map(Said::Words))
     }
+}
+
+/// Whether there is a time for the answer that was withheld.
+fn is_deadline_withheld(nodes: &[Node<'_>]) -> bool {
+    let is_withheld = |node: Option<Node<'_>>| node.and_then(absent) == Some(Said::Withheld);
+    let ends_withheld =
+        |period: Option<Node<'_>>| is_withheld(period) || is_withheld(period.and_then(|of| of.member("_end")));
+    nodes.iter().any(|node| {
+        let restriction = node.member("restriction");
+        ["_occurrenceDateTime", "occurrenceTiming"].iter().any(|name| is_withheld(node.member(name)))
+            || ends_withheld(node.member("occurrencePeriod"))
+            || is_withheld(restriction)
+            || ends_withheld(restriction.and_then(|of| of.member("period")))
+    })
+}
+
+fn is_task(node: Node<'_>) -> bool {
+    node.resource_type() == Some("Task")
 }
 
 /// Whether a task asks for no more than to do what the request says.

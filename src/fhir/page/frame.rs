@@ -16,6 +16,13 @@ pub(super) const TASK_CODE: &str = "http://hl7.org/fhir/CodeSystem/task-code";
 /// States of a request or a task in which it asks for nothing any more (FHIR R4 request-status, task-status).
 const CLOSED: [&str; 6] = ["cancelled", "revoked", "entered-in-error", "completed", "rejected", "failed"];
 
+/// How pressing a priority is taken to be that is not known, from 0: more than urgent.
+const UNKNOWN: u8 = 2;
+/// How pressing something is taken to be that has no priority: as what is routine.
+pub(super) const NOT_GIVEN: u8 = 4;
+/// NHS England's clinical response priorities: code, how pressing, the class of their colours.
+const RESPONSE: [(&str, u8, &str); 4] = [("1", 0, "stat"), ("4", 1, "asap"), ("2", 3, "urgent"), ("3", 4, "routine")];
+
 /// A message, as a page shows it.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
@@ -27,7 +34,7 @@ pub(super) struct Frame<'a> {
     pub(super) composition: Option<Node<'a>>,
     /// What is asked: the focus of the message first.
     pub(super) requests: Vec<Node<'a>>,
-    /// The responsibilities to accept or to decide on; other tasks are shown where they stand.
+    /// The responsibilities to accept or to decide on; beside a request other tasks are shown where they stand.
     pub(super) tasks: Vec<Node<'a>>,
     /// Whom it is about, mostly one.
     pub(super) patients: Vec<Node<'a>>,
@@ -53,9 +60,10 @@ impl<'a> Frame<'a> {
         let mut requests: Vec<Node<'a>> = all("ServiceRequest").collect();
         requests.sort_by_key(|request| !focus.contains(&request.id()));
         let mut authors = Vec::new();
-        let from = requests.iter().map(|request| (*request, "requester"));
-        let from = header.map(|header| (header, "author")).into_iter().chain(from);
-        for (node, element) in from.chain(composition.map(|composition| (composition, "author"))) {
+        let asking = requests.iter().map(|request| (*request, "requester"));
+        let writing =
+            [(header, "author"), (composition, "author")].into_iter().filter_map(|(of, name)| Some((of?, name)));
+        for (node, element) in asking.chain(writing) {
             for author in follow(entries, Some(node), element) {
                 if !authors.contains(&author) && authors.len() < 20 {
                     authors.push(author);
@@ -72,13 +80,15 @@ impl<'a> Frame<'a> {
             read: RefCell::default(),
             called: RefCell::default(),
         };
+        // HL7's codes of tasks are an example, so that where no request asks every task does.
+        let is_asked = open(&requests).next().is_some();
         Frame {
             bundle,
             reader,
             header,
             composition,
             requests,
-            tasks: all("Task").filter(|task| is_of_the_request(*task)).collect(),
+            tasks: all("Task").filter(|task| !is_asked || is_of_the_request(*task)).collect(),
             patients: all("Patient").collect(),
             authors,
         }
@@ -107,16 +117,6 @@ impl<'a> Frame<'a> {
             .unwrap_or_else(|| "A Bundle without a message header".to_owned())
     }
 
-    /// What is asked, each request in words; without one what the tasks are.
-    pub(super) fn asked(&self) -> Vec<Said> {
-        let of = |nodes: &[Node<'a>], names: &[&str]| {
-            let said = |node: &Node<'a>| names.iter().flat_map(|name| self.said(*node, name)).collect::<Vec<_>>();
-            open(nodes).flat_map(|node| said(&node)).collect::<Vec<_>>()
-        };
-        let requests = of(&self.requests, &["code"]);
-        if requests.is_empty() { of(&self.tasks, &["code", "description"]) } else { requests }
-    }
-
     /// What an element says, or that it does not.
     pub(super) fn said(&self, node: Node<'a>, name: &str) -> Vec<Said> {
         let id = NameId::of(name);
@@ -127,11 +127,9 @@ impl<'a> Frame<'a> {
         words.chain(why).collect()
     }
 
-    /// How soon: the most pressing of the requests and tasks.
-    pub(super) fn priority(&self) -> Option<Priority> {
-        let all = open(&self.requests).chain(open(&self.tasks)).enumerate();
-        let found = all.filter_map(|(place, node)| Some((place, self.priority_of(node)?)));
-        found.min_by_key(|(place, (rank, _))| (*rank, *place)).map(|(_, (_, priority))| priority)
+    /// How soon: the most pressing of them.
+    pub(super) fn priority(&self, nodes: &[Node<'a>]) -> Option<(u8, Priority)> {
+        nodes.iter().filter_map(|node| self.priority_of(*node)).min_by_key(|(rank, _)| *rank)
     }
 
     pub(super) fn priority_of(&self, node: Node<'a>) -> Option<(u8, Priority)> {
@@ -143,21 +141,22 @@ impl<'a> Frame<'a> {
             Said::Withheld | Said::Absent(_) | Said::Nothing => None,
         });
         let code = node.text_of("priority");
+        let response = response_priority(node);
         let (rank, class, words) = match code.as_deref() {
             Some("stat") => (0, "stat", "at once (stat)"),
             Some("asap") => (1, "asap", "as soon as possible (asap)"),
-            Some("urgent") => (2, "urgent", "urgent"),
+            Some("urgent") => (3, "urgent", "urgent"),
             Some("routine") => (4, "routine", "routine"),
-            Some(other) => (3, "unknown", other),
+            Some(other) => (UNKNOWN, "unknown", other),
             None => {
                 let is_withheld =
                     |line: &Line| line.stem.to_lowercase().ends_with("priority") && line.said == Said::Withheld;
                 return Some((
-                    3,
+                    response.map_or(UNKNOWN, |(rank, _)| rank),
                     match (lines().any(is_withheld), own) {
                         (true, None) => Priority { class: "masked", words: "Priority withheld".to_owned() },
                         (true, Some(own)) => Priority { class: "masked", words: format!("{own} (part withheld)") },
-                        (false, own) => Priority { class: "unknown", words: own? },
+                        (false, own) => Priority { class: response.map_or("unknown", |(_, class)| class), words: own? },
                     },
                 ));
             }
@@ -165,9 +164,11 @@ impl<'a> Frame<'a> {
         let words = match own {
             Some(own) if own.eq_ignore_ascii_case(words) => own,
             Some(own) => format!("{own}: {words}"),
-            None if rank == 3 => words.to_owned(),
+            None if class == "unknown" => words.to_owned(),
             None => upper_first(words),
         };
+        // Where the two differ, the more pressing one.
+        let (rank, class) = response.filter(|(own, _)| *own < rank).unwrap_or((rank, class));
         Some((rank, Priority { class, words }))
     }
 
@@ -200,6 +201,18 @@ pub(super) fn is_open(node: Node<'_>) -> bool {
 fn is_of_the_request(task: Node<'_>) -> bool {
     let codings = task.member("code").into_iter().flat_map(|code| code.items_of("coding"));
     codings.filter_map(|coding| coding.text_of("system")).any(|system| system == TASK_CODE)
+}
+
+/// How pressing the clinical response priority of a request is, where it has one of NHS England's codes.
+fn response_priority(node: Node<'_>) -> Option<(u8, &'static str)> {
+    let values =
+        node.items_of("extension").flat_map(|of| [of.member("valueCoding"), of.member("valueCodeableConcept")]);
+    let codings = values.flatten().flat_map(|value| [value].into_iter().chain(value.items_of("coding")));
+    let is_theirs =
+        |coding: &Node<'_>| coding.text_of("system").is_some_and(|of| of.ends_with("/clinical-response-priority"));
+    let codes = codings.filter(is_theirs).filter_map(|coding| coding.text_of("code"));
+    let known = codes.filter_map(|code| RESPONSE.iter().find(|(own, ..)| *own == code));
+    known.map(|(_, rank, class)| (*rank, *class)).min()
 }
 
 fn follow<'a>(entries: &'a Entries<'a>, from: Option<Node<'a>>, element: &str) -> Vec<Node<'a>> {

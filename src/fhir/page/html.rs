@@ -26,6 +26,16 @@ impl Html {
     pub(super) fn text(&mut self, received: &str) {
         let isolated = received.chars().any(is_right_to_left);
         self.raw(if isolated { "<bdi>" } else { "" });
+        self.letters(received);
+        self.raw(if isolated { "</bdi>" } else { "" });
+    }
+
+    /// Text of anybody where no tag can stand, as in a title.
+    pub(super) fn line(&mut self, received: &str) {
+        self.letters(&received.replace(['\n', '\u{2028}', '\u{2029}'], " "));
+    }
+
+    fn letters(&mut self, received: &str) {
         for letter in received.chars() {
             match letter {
                 '&' => self.out.push_str("&amp;"),
@@ -39,7 +49,6 @@ impl Html {
                 _ => self.out.push(letter),
             }
         }
-        self.raw(if isolated { "</bdi>" } else { "" });
     }
 
     /// Text between two of our own.
@@ -58,8 +67,8 @@ impl Html {
 /// direction (Unicode Standard Annex 9), joiners that nothing needs, language tags, what is no character.
 fn is_hidden(letter: char) -> bool {
     matches!(letter,
-        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
-        | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+        | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
         || u32::from(letter) & 0xfffe == 0xfffe
         || matches!(letter, '\u{fdd0}'..='\u{fdef}')
 }
@@ -140,12 +149,26 @@ mod tests {
 
     #[test]
     fn what_hides_or_turns_text_is_shown_as_a_mark() {
-        for hidden in
-            ['\u{202e}', '\u{2066}', '\u{200f}', '\u{0}', '\u{1b}', '\u{85}', '\u{feff}', '\u{e0041}', '\u{ffff}']
-        {
+        for hidden in [
+            '\u{34f}',
+            '\u{2800}',
+            '\u{3164}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{200f}',
+            '\u{0}',
+            '\u{1b}',
+            '\u{85}',
+            '\u{feff}',
+            '\u{e0041}',
+            '\u{ffff}',
+        ] {
             assert_eq!(written(&format!("a{hidden}b")), "a\u{fffd}b", "{:x}", u32::from(hidden));
         }
         assert_eq!(written("שלום 12"), "<bdi>שלום 12</bdi>");
+        let mut title = Html::default();
+        title.line("שלום\n<b>");
+        assert_eq!(title.finish(), "שלום &lt;b&gt;");
         assert_eq!(written("Zoë – 👩‍⚕️"), "Zoë – 👩‍⚕️");
     }
 

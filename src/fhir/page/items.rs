@@ -6,6 +6,7 @@ use super::lines::{Line, Part, Said, parts_of, severity_of};
 use super::references::SUBJECTS;
 use super::{Page, words_of};
 use crate::fhir::Node;
+use crate::fhir::labels::is_masked;
 use crate::fhir::narrative::Heading;
 
 /// How severe a risk is taken to be whose level is not known: between high and moderate.
@@ -23,7 +24,8 @@ impl<'a> Page<'a> {
             let kind = || words_of(resource.resource_type().unwrap_or("Resource"));
             let words = headline.or_else(|| self.frame.reader.name(resource)).unwrap_or_else(kind);
             let start: String = words.chars().take(80).collect();
-            self.html.wrapped("<li>", &start, " <span class=\"absent\">(shown above)</span></li>");
+            let turned = self.frame.reader.turned(resource);
+            self.html.wrapped("<li>", &(start + &turned), " <span class=\"absent\">(shown above)</span></li>");
             return;
         }
         let is_said = |line: &Line| line.within.is_empty() && title.is_some_and(|title| is_in(title, line));
@@ -58,7 +60,8 @@ impl<'a> Page<'a> {
             return;
         }
         let subjects = SUBJECTS.iter().flat_map(|name| self.frame.follow(resource, name));
-        for name in subjects.filter_map(|subject| self.frame.reader.name(subject)).collect::<Vec<_>>() {
+        let name = |subject: Node<'a>| self.frame.reader.name(subject).unwrap_or_else(|| nameless(subject).to_owned());
+        for name in subjects.map(name).collect::<Vec<_>>() {
             self.html.wrapped(" <span class=\"part\">About: </span>", &name, "");
         }
     }
@@ -140,6 +143,15 @@ impl<'a> Page<'a> {
     }
 }
 
+/// Somebody whose name the message does not say.
+fn nameless(person: Node<'_>) -> &'static str {
+    let mut names = ["name", "_name"].iter().flat_map(|name| person.items_of(name));
+    match names.any(|name| name.subtree().any(|node| node.is_object() && is_masked(node))) {
+        true => "a person whose name was withheld",
+        false => "a person without a name in the message",
+    }
+}
+
 /// The lines at a depth that stand in no part.
 fn own<'l>(lines: &[&'l Line], depth: usize) -> Vec<&'l Line> {
     lines.iter().copied().filter(|line| line.within.len() == depth).collect()
@@ -156,5 +168,5 @@ fn severity_in(lines: &[&Line]) -> u8 {
 
 /// Whether the title of a section says what a line says.
 fn is_in(title: &Heading, line: &Line) -> bool {
-    matches!(&line.said, Said::Words(words) if title.is_said_by(words))
+    !line.is_loud && matches!(&line.said, Said::Words(words) if title.is_said_by(words))
 }

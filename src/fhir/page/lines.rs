@@ -16,7 +16,7 @@ use crate::fhir::labels::{DATA_ABSENT_REASON, is_masked};
 use crate::fhir::narrative::words::{is_for_machines, is_type_for_machines, label_of, words_of};
 use crate::fhir::narrative::{HEADLINES, goes_without_saying};
 use crate::fhir::r4::{ElementDef, TypeDef, TypeKind, schema};
-use crate::fhir::{Kind, Node, NodeId, keys};
+use crate::fhir::{Kind, NameId, Node, NodeId, keys};
 
 /// What an element says.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,6 +121,33 @@ const LOUD_STATES: [&str; 13] = [
     "resolved",
 ];
 
+/// What is a record of what was done, so that it is complete from its beginning.
+const DONE: [&str; 9] = [
+    "CarePlan",
+    "ClinicalImpression",
+    "Communication",
+    "FamilyMemberHistory",
+    "Immunization",
+    "Media",
+    "MedicationAdministration",
+    "Procedure",
+    "QuestionnaireResponse",
+];
+
+/// Elements that say when something was noted.
+const NOTED: [&str; 10] = [
+    "authored",
+    "authoredOn",
+    "created",
+    "date",
+    "dateAsserted",
+    "dateTime",
+    "issued",
+    "recorded",
+    "recordedDate",
+    "recordedOn",
+];
+
 /// What has as performer who is to do it, not who made it.
 const DOERS: [&str; 4] = ["CarePlan.activity.detail", "ServiceRequest", "MedicationRequest", "DeviceRequest"];
 
@@ -129,7 +156,7 @@ const DOERS: [&str; 4] = ["CarePlan.activity.detail", "ServiceRequest", "Medicat
 pub(super) struct Reader<'a> {
     /// The Bundle's entries.
     pub(super) entries: &'a Entries<'a>,
-    /// Times that are the message's own, as written: a line that says no more is left out.
+    /// Times that are the message's own, as written: that something was noted then is left out.
     pub(super) own_times: Vec<String>,
     /// What is the message's own: a line does not name it again.
     pub(super) own: Own,
@@ -175,7 +202,9 @@ impl<'a> Reader<'a> {
             let name = child.name_id();
             let found = of.element(name).and_then(|(element, chosen)| Some((element, chosen.def()?)));
             let is_reference = found.is_some_and(|(_, to)| to.name == "Reference");
-            let is_for_machines = !is_reference && is_for_machines(name.without_underscore());
+            // `data` of an attachment is for machines, that of a consent says what it is about.
+            let is_part = found.is_some_and(|(_, to)| to.is_backbone);
+            let is_for_machines = !is_reference && !is_part && is_for_machines(name.without_underscore());
             if name.without_underscore() == keys().resource_type || is_for_machines {
                 continue;
             }
@@ -218,6 +247,9 @@ impl<'a> Reader<'a> {
         let severity = if stem == "qualitativeRisk" { severity_of(node) } else { 0 };
         let label = || if stem == "description" { Cow::Borrowed("") } else { label_of(stem) };
         match to.name {
+            "CodeableConcept" if is_masked_value(node) => {
+                lines.push(line("value", label_of("value"), Said::Withheld));
+            }
             "Extension" if stem == "modifierExtension" => lines.extend(self.modifier(node)),
             "Extension" => self.extension(node, "", lines),
             _ if is_type_for_machines(to) => {}
@@ -228,12 +260,12 @@ impl<'a> Reader<'a> {
                     own.for_each(|extension| self.extension(extension, stem, lines));
                 }
                 None => {
-                    // That a part of a plan is done is news, that the whole record is complete is not.
-                    let is_news = |words: &str| of.is_backbone && stem == "status" && words == "completed";
-                    let is_said = |words: &String| is_news(words) || !self.is_quiet(of, stem, node, words);
-                    let Some(words) = self.value(node, to).filter(is_said) else { return };
+                    let Some(words) = self.value(node, to).filter(|words| !self.is_quiet(of, stem, node, words)) else {
+                        return;
+                    };
                     let is_modifier = stem == "implicitRules";
-                    let is_loud = is_modifier || is_loud(stem, &words, node);
+                    let is_over = of.name.starts_with("Medication") && stem == "status" && words == "completed";
+                    let is_loud = is_modifier || is_over || is_loud(stem, &words, node);
                     let said = line(stem, label(), Said::Words(words));
                     lines.push(Line { is_headline, is_loud, is_modifier, severity, ..said });
                 }
@@ -281,17 +313,39 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether words say what everybody takes for granted: a usual status, the time of the message.
+    /// Whether words say what everybody takes for granted: a usual status, that it was noted at the time of the message.
     fn is_quiet(&self, of: &TypeDef, stem: &str, node: Node<'a>, words: &str) -> bool {
         let text = || match node.is_object() {
             true => node.child(keys().start).filter(|_| node.children().count() == 1).and_then(Node::text),
             false => node.text(),
         };
-        goes_without_saying(stem, words)
+        is_usual(of, stem, words)
             || (stem == "status" && words == "requested")
             || (self.is_own(stem, node) && !(stem == "performer" && DOERS.contains(&of.name)))
-            || text().is_some_and(|text| self.own_times.iter().any(|own| *own == text))
+            || (says_when_noted(of, stem) && text().is_some_and(|text| self.own_times.iter().any(|own| *own == text)))
     }
+}
+
+/// Whether a state or an intent goes without saying: that a record is complete does, that a part of a plan or a medicine is done with
+/// does not.
+pub(super) fn is_usual(of: &TypeDef, stem: &str, words: &str) -> bool {
+    let is_news = match words {
+        "completed" => !DONE.contains(&of.name),
+        "unknown" => of.kind == TypeKind::Resource,
+        _ => false,
+    };
+    goes_without_saying(stem, words) && !(stem == "status" && is_news)
+}
+
+/// Whether an element says when something was noted or seen. When something happened, began or ended is never left out.
+fn says_when_noted(of: &TypeDef, stem: &str) -> bool {
+    let is_of_its_kind = matches!(
+        (of.name, stem),
+        ("Observation" | "DiagnosticReport", "effective")
+            | ("RiskAssessment", "occurrence")
+            | ("Encounter" | "Flag", "period")
+    );
+    is_of_its_kind || NOTED.contains(&stem)
 }
 
 fn line(stem: &str, label: Cow<'static, str>, said: Said) -> Line {
@@ -312,7 +366,9 @@ fn line(stem: &str, label: Cow<'static, str>, said: Said) -> Line {
 /// Whether the lines of a part that is one alone would be taken for what is said of the whole (`of`, with `lines` so far).
 fn stands_apart(inner: &[Line], of: &TypeDef, lines: &[Line]) -> bool {
     let stems: BTreeSet<&str> = lines.iter().map(|line| &*line.stem).collect();
-    let turns = |line: &Line| of.kind == TypeKind::Resource && (line.is_loud || line.label.is_empty());
+    let is_answer = |line: &Line| matches!(&line.said, Said::Words(words) if words == "yes" || words == "no");
+    let turns =
+        |line: &Line| of.kind == TypeKind::Resource && (line.is_loud || line.label.is_empty() || is_answer(line));
     let is_of_both = |line: &Line| of.element_by_stem(&line.stem).is_some() || stems.contains(&*line.stem);
     inner.iter().filter(|line| line.within.is_empty()).any(|line| turns(line) || is_of_both(line))
 }
@@ -328,6 +384,12 @@ pub(super) fn severity_of(level: Node<'_>) -> u8 {
         _ => 3,
     };
     codes.map(|code| severity(&code)).max().unwrap_or(3)
+}
+
+/// Whether an element is the code that says of an observation that its value was withheld.
+pub(super) fn is_masked_value(node: Node<'_>) -> bool {
+    let is_reason = node.name_id() == NameId::of("dataAbsentReason");
+    is_reason && node.items_of("coding").filter_map(|coding| coding.text_of("code")).any(|code| code == "masked")
 }
 
 /// Why an element has no value, if it says nothing more than that.

@@ -1,5 +1,6 @@
 //! A list of received messages: what each asks and by when, without the person.
 
+use super::banner::{Ask, Banner};
 use super::frame::Frame;
 use super::html::Html;
 use super::{NotShown, entries_of, open, when};
@@ -30,16 +31,18 @@ pub struct Asks {
 pub fn row(id: uuid::Uuid, bundle: &Document) -> Result<Row, NotShown> {
     let entries = entries_of(bundle)?;
     let frame = Frame::of(&entries, bundle.root());
-    let asked = frame.asked().into_iter().map(|said| said.in_words().into_owned());
+    let banner = Banner::of(&frame);
+    let asked = banner.asks.iter().flat_map(Ask::in_words);
     let what: String =
-        [frame.kind()].into_iter().chain(asked).collect::<Vec<_>>().join(": ").chars().take(200).collect();
+        [banner.kind.clone()].into_iter().chain(asked).collect::<Vec<_>>().join(": ").chars().take(200).collect();
     let short = |text: String| text.chars().take(80).collect::<String>();
     let written = bundle.root().text_of("timestamp").map(|at| when::in_words(&at).into_owned());
-    let no_time = || if frame.is_deadline_withheld() { "withheld".to_owned() } else { String::new() };
+    let no_time =
+        || if banner.asks.iter().any(|ask| ask.is_time_withheld) { "withheld".to_owned() } else { String::new() };
     let asks = Asks {
         what,
-        priority: short(frame.priority().map(|priority| priority.words).unwrap_or_default()),
-        by: short(frame.respond_by().into_iter().next().unwrap_or_else(no_time)),
+        priority: short(banner.priority().map(|priority| priority.words.clone()).unwrap_or_default()),
+        by: short(frame.first_time().unwrap_or_else(no_time)),
         written: short(written.unwrap_or_default()),
     };
     Ok(Row { id, asks: Some(asks) })

@@ -8,6 +8,7 @@
 
 mod amounts;
 mod banner;
+mod call_back;
 mod dosage;
 mod frame;
 mod head;
@@ -113,7 +114,10 @@ fn own(frame: &Frame<'_>) -> Own {
     Own {
         patients: ids(&frame.patients).into_iter().collect(),
         frame: asked.chain(visit).collect(),
-        author: if let [one] = &frame.authors[..] { Some(one.id()) } else { None },
+        author: match &frame.authors[..] {
+            [one] if frame::open(&frame.requests).nth(1).is_none() => Some(one.id()),
+            _ => None,
+        },
         parties: senders.chain(receivers).map(|party| party.id()).collect(),
         requests: frame.requests.iter().map(|of| of.id().index()..of.end_index()).collect(),
     }
@@ -134,7 +138,7 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn write(mut self) -> String {
-        let title = [Some(self.frame.kind()), self.frame.priority().map(|priority| priority.words)];
+        let title = [Some(self.frame.kind()), self.banner.priority().map(|priority| priority.words.clone())];
         open(&mut self.html, &title.into_iter().flatten().collect::<Vec<_>>().join(": "));
         self.head();
         self.html.raw("<main><div class=\"top\">");
@@ -161,12 +165,12 @@ impl Page<'_> {
 
     fn what_was_withheld(&mut self) {
         self.heading("What was withheld from you");
-        if self.withheld.is_nothing() {
-            self.html.raw("<p id=\"withheld\">Nothing in the message is marked as withheld.</p></section>");
-            return;
-        }
+        let is_nothing = self.withheld.is_nothing();
+        let Withheld { listed, masked, labels, handling, account } = std::mem::take(&mut self.withheld);
         self.html.raw("<div id=\"withheld\">");
-        let Withheld { listed, masked, labels, account } = std::mem::take(&mut self.withheld);
+        if is_nothing {
+            self.html.raw("<p>Nothing in the message is marked as withheld.</p>");
+        }
         for (label, kinds) in [("Not sent", listed), ("Masked", masked)] {
             if kinds.is_empty() {
                 continue;
@@ -180,13 +184,17 @@ impl Page<'_> {
             }
             self.html.raw("</p>");
         }
-        for (label, kinds) in labels {
+        for (label, kinds) in labels.into_iter().chain(handling) {
             self.html.wrapped("<p>", &label, ": ");
             self.html.text(&kinds.into_iter().collect::<Vec<_>>().join(", "));
             self.html.raw("</p>");
         }
         if let Some(account) = account {
             self.html.wrapped("<p>", &account, "</p>");
+        }
+        if is_nothing {
+            self.html.raw("</div></section>");
+            return;
         }
         self.html.raw("<p>“Withheld” means that the sender has it and may not send it; “not recorded”, that the sender has nothing.</p>");
         self.html.raw("</div></section>");
@@ -232,7 +240,9 @@ fn open(html: &mut Html, title: &str) {
     html.raw("<!DOCTYPE html>\n<html lang=\"en-GB\"><head><meta charset=\"utf-8\"><meta http-equiv=\"Content-Security-Policy\" content=\"");
     html.raw(content_security_policy());
     html.raw("\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"referrer\" content=\"no-referrer\">");
-    html.wrapped("<title>", title, "</title><style>");
+    html.raw("<title>");
+    html.line(title);
+    html.raw("</title><style>");
     html.raw(STYLE);
     html.raw("</style></head><body>");
 }

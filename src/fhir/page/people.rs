@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::Page;
+use super::banner::MOST_NAMES;
+use super::call_back::is_inactive;
 use super::lines::{Line, Said, parts_of};
+use super::values::{in_use, period_of};
 use super::when;
 use crate::fhir::r4::schema;
 use crate::fhir::{Node, NodeId, bars, keys};
@@ -13,8 +16,7 @@ const VERIFICATION: &str = "https://fhir.hl7.org.uk/StructureDefinition/Extensio
 /// "Number present and verified" in UK Core's code systems of that status, the English one and the one before it.
 const VERIFIED: [&str; 2] = ["01", "number-present-and-verified"];
 /// Elements of a Patient that have a line of their own, or lead elsewhere.
-const OWN_LINES: [&str; 7] =
-    ["name", "birthDate", "gender", "telecom", "address", "managingOrganization", "generalPractitioner"];
+const OWN_LINES: [&str; 6] = ["name", "birthDate", "gender", "telecom", "address", "generalPractitioner"];
 /// Elements of somebody close to the person that stand together.
 const BESIDE: [&str; 6] = ["relationship", "name", "telecom", "address", "organization", "period"];
 /// Resources that say whom to call or to ask.
@@ -63,19 +65,23 @@ impl<'a> Page<'a> {
     }
 
     fn nhs_number(&mut self, patient: Node<'a>) {
-        let identifiers: Vec<Node<'a>> = patient.items_at(keys().identifier).collect();
+        let mut identifiers: Vec<Node<'a>> = patient.items_at(keys().identifier).collect();
+        identifiers.sort_by_cached_key(|identifier| self.frame.reader.is_former(*identifier));
         let mut said = Vec::new();
         let mut others = Vec::new();
         for identifier in identifiers {
             let value = identifier.text_of("value").map(std::borrow::Cow::into_owned);
+            let of_use = identifier.text_of("use").filter(|of_use| matches!(&**of_use, "old" | "temp"));
+            let of_use = of_use.map(std::borrow::Cow::into_owned);
+            let with_use = |words: String| Said::Words(in_use(words, of_use, period_of(identifier)));
             match (identifier.text_of("system"), value) {
                 (Some(system), Some(value)) if system == bars::NHS_NUMBER => {
-                    said.push(Said::Words(format!("{}{}", grouped(&value), verification(identifier))));
+                    said.push(with_use(format!("{}{}", grouped(&value), verification(identifier))));
                 }
                 (system, Some(value)) => {
                     let system = system.unwrap_or_default();
                     let end = system.rsplit("/Id/").next().unwrap_or_default();
-                    others.push(Said::Words(if end.is_empty() { value } else { format!("{value} ({end})") }));
+                    others.push(with_use(if end.is_empty() { value } else { format!("{value} ({end})") }));
                 }
                 (_, None) => others.extend(super::lines::absent(identifier)),
             }
@@ -126,14 +132,19 @@ impl<'a> Page<'a> {
     pub(super) fn contacts(&mut self) {
         self.heading("Who asks, and whom to call");
         self.html.raw("<dl>");
-        let authors = self.frame.authors.clone();
-        if authors.is_empty() {
-            let said: Vec<Said> = self.frame.requests.iter().flat_map(|of| self.frame.said(*of, "requester")).collect();
-            let none = [Said::Nothing];
-            self.fact("Asked by", if said.is_empty() { &none } else { &said });
+        let requests = self.frame.requests.clone();
+        let asking: Vec<Node<'a>> = requests.iter().flat_map(|of| of.items_of("requester")).take(MOST_NAMES).collect();
+        for to in &asking {
+            match self.frame.reader.entries.target(*to) {
+                Some(who) => self.contact("Asked by", who),
+                None => self.fact("Asked by", &self.frame.named(*to).into_iter().collect::<Vec<_>>()),
+            }
         }
-        for author in authors {
-            self.contact("Asked by", author);
+        for author in self.frame.authors.clone() {
+            self.contact(if asking.is_empty() { "Asked by" } else { "Written by" }, author);
+        }
+        if asking.is_empty() && self.frame.authors.is_empty() {
+            self.fact("Asked by", &[Said::Nothing]);
         }
         if let Some(header) = self.frame.header {
             for sender in self.frame.follow(header, "sender") {
@@ -161,9 +172,15 @@ impl<'a> Page<'a> {
                 let words: Vec<Said> = words.map(Said::Words).collect();
                 self.fact("Close to the person", &words);
             }
-            for doctor in self.frame.follow(patient, "generalPractitioner") {
-                if !in_sections.contains(&doctor.id()) {
-                    self.contact("General practice", doctor);
+            for to in patient.items_of("generalPractitioner") {
+                match self.frame.reader.entries.target(to) {
+                    Some(doctor) if in_sections.contains(&doctor.id()) => {}
+                    Some(doctor) => self.contact("General practice", doctor),
+                    None => {
+                        let named = self.frame.named(to);
+                        let code = ods_code(to.member("identifier").filter(|_| to.member("display").is_some()));
+                        self.fact("General practice", &named.into_iter().chain(code).collect::<Vec<_>>());
+                    }
                 }
             }
         }
@@ -189,8 +206,9 @@ impl<'a> Page<'a> {
             self.shown.insert(node.id());
             let practitioners = self.frame.follow(node, "practitioner");
             for practitioner in practitioners {
-                if self.shown.insert(practitioner.id()) {
-                    said.extend(self.described(practitioner));
+                match self.shown.insert(practitioner.id()) {
+                    true => said.extend(self.described(practitioner)),
+                    false => said.extend(self.frame.reader.name(practitioner).map(Said::Words)),
                 }
             }
             said.extend(self.described(node));
@@ -202,13 +220,13 @@ impl<'a> Page<'a> {
     /// Name, role, numbers to call and all else that a contact says.
     fn described(&self, node: Node<'a>) -> Vec<Said> {
         let mut said = Vec::new();
+        if is_inactive(node) {
+            said.push(Said::Words("no longer active".to_owned()));
+        }
         for name in ["name", "code", "relationship", "telecom"] {
             said.extend(self.frame.said(node, name));
         }
-        let ods = node
-            .items_at(keys().identifier)
-            .filter(|of| of.text_of("system").is_some_and(|own| own == bars::ODS_ORGANISATION));
-        said.extend(ods.filter_map(|of| of.text_of("value")).map(|code| Said::Words(format!("ODS code {code}"))));
+        said.extend(node.items_at(keys().identifier).filter_map(|of| ods_code(Some(of))));
         // Whom it belongs to stands beside it, where the message has them.
         let is_beside =
             |stem: &str| matches!(stem, "practitioner" | "organization") && !self.frame.follow(node, stem).is_empty();
@@ -247,6 +265,13 @@ impl<'a> Page<'a> {
             self.said(each);
         }
     }
+}
+
+/// The code of an organisation, where that is what an identifier is.
+fn ods_code(identifier: Option<Node<'_>>) -> Option<Said> {
+    let is_ods = |of: &Node<'_>| of.text_of("system").is_some_and(|own| own == bars::ODS_ORGANISATION);
+    let code = identifier.filter(is_ods)?.text_of("value")?;
+    Some(Said::Words(format!("ODS code {code}")))
 }
 
 /// Whether the person's section has a line of its own for what a line says.

@@ -16,6 +16,8 @@ use crate::fhir::{NameId, Node, NodeId, keys};
 
 /// How much of a name is shown where it is referred to, in characters.
 const NAME_LENGTH: usize = 160;
+/// What the one person that a message is about is called where they are not left out.
+pub(super) const THE_PERSON: &str = "the person";
 /// Elements that say whom a resource is about.
 pub(super) const SUBJECTS: [&str; 3] = ["subject", "patient", "for"];
 /// The same, where a message is about one person alone.
@@ -57,7 +59,7 @@ pub(super) struct Own {
     pub(super) patients: BTreeSet<NodeId>,
     /// The summary, what is asked, and the visit where there is one alone.
     pub(super) frame: BTreeSet<NodeId>,
-    /// Who asks, where that is one alone: what they made themselves does not say so.
+    /// Who asks, where that is one alone and asks for one thing: what they made themselves does not say so.
     pub(super) author: Option<NodeId>,
     /// Who sent the message, and to whom.
     pub(super) parties: BTreeSet<NodeId>,
@@ -99,7 +101,7 @@ impl<'a> Reader<'a> {
             return own_words(node).or_else(|| lost(node));
         };
         if self.own.is_the_person(target.id()) {
-            return Some("the person".to_owned());
+            return Some(THE_PERSON.to_owned());
         }
         let called = self.called(target);
         let kind = || target.resource_type().map(|kind| format!("{} (on this page)", kind_in_words(kind)));

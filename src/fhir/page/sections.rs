@@ -2,6 +2,7 @@
 //!
 //! Invariant: every resource of the Bundle is shown once, in a section or below; one that two sections refer to is named in the second.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -9,6 +10,7 @@ use std::rc::Rc;
 use super::frame::{heading_codes, is_open};
 use super::html::plain_text;
 use super::lines::Line;
+use super::references::{THE_PERSON, shortened};
 use super::{Page, words_of};
 use crate::fhir::narrative::{Heading, tells_part_withheld};
 use crate::fhir::r4::schema;
@@ -45,6 +47,8 @@ const TOPICS: [(&str, &[&str], &[&str]); 4] = [
     ("Medication", &["active-medications"], &["MedicationStatement", "MedicationRequest", "MedicationAdministration"]),
     ("Allergies", &["allergies-and-adverse-reaction"], &["AllergyIntolerance"]),
 ];
+/// Words of a flag of safeguarding.
+const SAFEGUARDING: [&str; 4] = ["safeguard", "protection", "abuse", "neglect"];
 /// Why a section is empty, by the codes of <http://terminology.hl7.org/CodeSystem/list-empty-reason>.
 const EMPTY: [(&str, &str); 6] = [
     ("nilknown", "none known"),
@@ -56,6 +60,8 @@ const EMPTY: [(&str, &str); 6] = [
 ];
 /// The most sections that are shown by themselves.
 const MAX_SECTIONS: usize = 200;
+/// How much of what is around a section is said again in it, in characters.
+const OUTER_LENGTH: usize = 80;
 /// Resources that only hold others together.
 const FRAME: [&str; 2] = ["MessageHeader", "Composition"];
 impl<'a> Page<'a> {
@@ -63,11 +69,11 @@ impl<'a> Page<'a> {
     pub(super) fn sections(&mut self) {
         let mut sections = Vec::new();
         let compositions = self.resources().into_iter().filter(|of| of.resource_type() == Some("Composition"));
-        compositions.for_each(|composition| gather(composition, &mut sections));
+        compositions.for_each(|composition| gather(composition, &[], &mut sections));
         let more = sections.split_off(sections.len().min(MAX_SECTIONS));
-        sections.sort_by_key(|section| rank(*section));
+        sections.sort_by_key(|section| rank(section.node));
         for section in &sections {
-            self.section(*section);
+            self.section(section);
         }
         if !more.is_empty() {
             self.html.raw(
@@ -78,11 +84,9 @@ impl<'a> Page<'a> {
         self.missing(&sections);
     }
 
-    fn section(&mut self, section: Node<'a>) {
-        let title = section.text_of("title").map(std::borrow::Cow::into_owned);
-        let title = title
-            .filter(|title| !title.trim().is_empty())
-            .or_else(|| heading_codes(section).first().map(|code| words_of(code)));
+    fn section(&mut self, Section { node: section, outer }: &Section<'a>) {
+        let section = *section;
+        let title = title_of(section);
         let references = section.items_at(keys().entry).collect::<Vec<_>>();
         let mut targets: Vec<Node<'a>> =
             references.iter().filter_map(|to| self.frame.reader.entries.target(*to)).collect();
@@ -91,6 +95,11 @@ impl<'a> Page<'a> {
         targets
             .sort_by_key(|target| Reverse(if self.shown.contains(&target.id()) { 0 } else { self.severity(*target) }));
         let narrative = section.child(keys().text);
+        // The titles of those inside it say what it is.
+        let holds_others = section.items_at(keys().section).next().is_some();
+        if holds_others && references.is_empty() && narrative.is_none() && section.member("emptyReason").is_none() {
+            return;
+        }
         let part = narrative.is_some_and(tells_part_withheld);
         let is_said_above = |page: &Page<'a>, target: &Node<'a>| page.own_lines(*target).is_empty();
         if !targets.is_empty() && !part && targets.iter().all(|target| is_said_above(self, target)) {
@@ -99,7 +108,10 @@ impl<'a> Page<'a> {
             });
             return;
         }
-        self.heading(title.as_deref().unwrap_or("Section"));
+        let outer_titles = outer.iter().copied().filter_map(title_of).map(|title| shortened(&title, OUTER_LENGTH));
+        let own_title = title.clone().unwrap_or_else(|| "Section".to_owned());
+        self.heading(&outer_titles.chain([own_title]).collect::<Vec<_>>().join(": "));
+        self.focus(section, outer);
         let words = |name: &str| self.empty_reason(section, name);
         match words("emptyReason") {
             Some((words, true)) => self.html.wrapped("<p class=\"withheld\">", &words, "</p>"),
@@ -141,12 +153,22 @@ impl<'a> Page<'a> {
         });
     }
 
+    /// Whom or what a section is about, as it says itself or as the one around it does, unless that is the person.
+    fn focus(&mut self, section: Node<'a>, outer: &[Node<'a>]) {
+        let Some(of) = schema().type_named("Composition.section") else { return };
+        let mut all = [section].into_iter().chain(outer.iter().rev().copied());
+        let Some(focus) = all.find(|of| of.member("focus").is_some()) else { return };
+        for name in self.frame.reader.words_in(focus, of, "focus").iter().filter(|name| *name != THE_PERSON) {
+            self.html.wrapped("<p><span class=\"loud\">About: </span>", &shortened(name, OUTER_LENGTH), "</p>");
+        }
+    }
+
     /// The resources that a section refers to.
     pub(super) fn in_sections(&self) -> BTreeSet<NodeId> {
         let mut sections = Vec::new();
         let compositions = self.resources().into_iter().filter(|of| of.resource_type() == Some("Composition"));
-        compositions.for_each(|composition| gather(composition, &mut sections));
-        let references = sections.iter().take(MAX_SECTIONS).flat_map(|section| section.items_at(keys().entry));
+        compositions.for_each(|composition| gather(composition, &[], &mut sections));
+        let references = sections.iter().take(MAX_SECTIONS).flat_map(|section| section.node.items_at(keys().entry));
         references.filter_map(|to| self.frame.reader.entries.target(to)).map(|target| target.id()).collect()
     }
 
@@ -178,7 +200,7 @@ impl<'a> Page<'a> {
         if !self.is_asked(resource) {
             return lines;
         }
-        let told = self.banner.told(&self.frame, resource);
+        let Some(told) = self.banner.told(&self.frame, resource) else { return lines };
         let is_said = |line: &Line| told.says(line);
         let own: Vec<Line> = lines.iter().filter(|line| !is_said(line)).cloned().collect();
         // Of several the code tells which it is.
@@ -231,21 +253,24 @@ impl<'a> Page<'a> {
     }
 
     /// Topics of which nothing came, and whether that is since it was withheld.
-    fn missing(&mut self, sections: &[Node<'a>]) {
-        let codes: Vec<String> = sections.iter().flat_map(|section| heading_codes(*section)).collect();
-        let kinds: Vec<&str> = self.resources().iter().filter_map(|of| of.resource_type()).collect();
+    fn missing(&mut self, sections: &[Section<'a>]) {
+        let codes: Vec<String> = sections.iter().flat_map(|section| heading_codes(section.node)).collect();
+        let is_of_topic = |of: &Node<'a>| of.resource_type() != Some("Flag") || self.is_of_safeguarding(*of);
+        let resources = self.resources().into_iter().filter(is_of_topic);
+        let kinds: Vec<&str> = resources.filter_map(|of| of.resource_type()).collect();
         let is_there = |headings: &[&str], own: &[&str]| {
             codes.iter().any(|code| headings.contains(&&**code)) || kinds.iter().any(|kind| own.contains(kind))
         };
         let missing: Vec<_> = TOPICS.iter().filter(|(_, headings, own)| !is_there(headings, own)).collect();
         // A message that asks for nothing, as a row of an extract, is not read to treat anybody.
-        if missing.is_empty() || self.frame.asked().is_empty() {
+        if missing.is_empty() || self.banner.asks.iter().all(|ask| ask.what.is_empty()) {
             return;
         }
         self.heading("Not in the message");
         self.html.raw("<dl>");
         for (label, _, own) in missing {
-            let is_withheld = own.iter().any(|kind| self.withheld.lists(kind));
+            let is_withheld =
+                own.iter().any(|kind| self.withheld.lists(kind)) || self.withheld.listed.contains_key(*label);
             self.html.wrapped("<div><dt>", label, "</dt><dd>");
             self.html.raw(match is_withheld {
                 true => "<span class=\"withheld\">withheld</span></dd></div>",
@@ -253,6 +278,12 @@ impl<'a> Page<'a> {
             });
         }
         self.html.raw("</dl></section>");
+    }
+
+    /// Whether a flag is one of safeguarding, by its words: flags say anything.
+    fn is_of_safeguarding(&self, flag: Node<'a>) -> bool {
+        let words = ["category", "code"].iter().flat_map(|name| self.frame.reader.words(flag, name));
+        words.map(|words| words.to_lowercase()).any(|words| SAFEGUARDING.iter().any(|word| words.contains(word)))
     }
 
     fn resources(&self) -> Vec<Node<'a>> {
@@ -272,12 +303,25 @@ fn needs_kind(kind: &str, codes: &[String], is_mixed: bool) -> bool {
     }
 }
 
+/// A section of a summary.
+struct Section<'a> {
+    node: Node<'a>,
+    /// Those around it, the outermost first.
+    outer: Vec<Node<'a>>,
+}
+
 /// The sections of a summary, each before those inside it.
-fn gather<'a>(of: Node<'a>, sections: &mut Vec<Node<'a>>) {
-    for section in of.items_at(keys().section).filter(|section| section.is_object()) {
-        sections.push(section);
-        gather(section, sections);
+fn gather<'a>(of: Node<'a>, outer: &[Node<'a>], sections: &mut Vec<Section<'a>>) {
+    for node in of.items_at(keys().section).filter(|section| section.is_object()) {
+        sections.push(Section { node, outer: outer.to_vec() });
+        gather(node, &[outer, &[node]].concat(), sections);
     }
+}
+
+/// What a section is called: its title, else the words of its code.
+pub(super) fn title_of(section: Node<'_>) -> Option<String> {
+    let title = section.text_of("title").filter(|title| !title.trim().is_empty());
+    title.map(Cow::into_owned).or_else(|| heading_codes(section).first().map(|code| words_of(code)))
 }
 
 fn rank(section: Node<'_>) -> usize {

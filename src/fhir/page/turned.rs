@@ -3,9 +3,8 @@
 //! Enters: what a reference leads to. Leaves: words to stand behind its name, `: Absent (entered-in-error)`, or none. Invariant: they
 //! are made from the resource's own elements alone, never from what it refers to, so that a circle of references ends.
 
-use super::lines::{Reader, Said, absent};
+use super::lines::{Reader, Said, absent, is_usual};
 use super::references::shortened;
-use crate::fhir::narrative::goes_without_saying;
 use crate::fhir::narrative::words::label_of;
 use crate::fhir::r4::{TypeDef, schema};
 use crate::fhir::{Kind, NameId, Node};
@@ -68,7 +67,7 @@ impl<'a> Reader<'a> {
                 // `confirmed (condition-ver-status)` of a code without words.
                 let plain = words.split(" (").next().unwrap_or_default().to_lowercase();
                 let is_visit = of.name == "Encounter" && USUAL_OF_VISIT.contains(&&*plain);
-                let is_usual = goes_without_saying(stem, &plain) || USUAL.contains(&&*plain) || is_visit;
+                let is_usual = is_usual(of, stem, &plain) || USUAL.contains(&&*plain) || is_visit;
                 (!is_usual).then_some(words)
             }
             said => Some(format!("{} {}", label_of(stem).to_lowercase(), said.in_words())),

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::amounts::without_braces;
+use super::amounts::{quantity, range, ratio};
 use super::dosage::is_dosing;
 use super::html::plain_text;
 use super::lines::Reader;
@@ -15,10 +15,13 @@ use crate::fhir::narrative::words::{is_for_machines, is_type_for_machines};
 use crate::fhir::r4::{TypeDef, TypeKind, schema};
 use crate::fhir::{NameId, Node};
 
+const EXTENSION_NUMBER: &str = "http://hl7.org/fhir/StructureDefinition/contactpoint-extension";
+/// The parts of an address, in the order in which it is written.
+const ADDRESS: [&str; 6] = ["line", "city", "district", "state", "postalCode", "country"];
 const PART_WITHHELD: &str = " (part withheld)";
 
 impl<'a> Reader<'a> {
-    /// The values of an element of a resource, each in words.
+    /// The values of an element of a resource, each in words, those that no longer hold last.
     pub(super) fn words(&self, resource: Node<'a>, name: &str) -> Vec<String> {
         let of = resource.resource_type().and_then(|of| schema().resource(of));
         of.map_or_else(Vec::new, |of| self.words_in(resource, of, name))
@@ -29,7 +32,8 @@ impl<'a> Reader<'a> {
         let name = NameId::of(name);
         let to = of.element(name).and_then(|(_, chosen)| chosen.def());
         let (Some(child), Some(to)) = (node.child(name), to) else { return Vec::new() };
-        child.items().filter_map(|item| self.value(item, to)).collect()
+        let (former, current): (Vec<Node<'a>>, Vec<Node<'a>>) = child.items().partition(|item| self.is_former(*item));
+        current.into_iter().chain(former).filter_map(|item| self.value(item, to)).collect()
     }
 
     /// A value in words.
@@ -52,28 +56,29 @@ impl<'a> Reader<'a> {
             "CodeableConcept" => concept(node),
             "Period" => period(node),
             "HumanName" => {
-                let own = self.some_of(node, of, &["prefix", "given", "family", "suffix"]);
+                let own = self.some_of(node, of, &["prefix", "given", "family", "suffix"]).map(|parts| parts.join(" "));
                 let words = own.or_else(|| part("text").map(Cow::into_owned))?;
                 let of_use = part("use").filter(|of_use| !matches!(&**of_use, "official" | "usual"));
-                Some(of_use.map_or(words.clone(), |of_use| format!("{words} ({of_use} name)")))
+                Some(in_use(words, of_use.map(|of_use| format!("{of_use} name")), period_of(node)))
             }
             "ContactPoint" => {
-                let words = self.some_of(node, of, &["system", "value"])?;
-                Some(part("use").map_or(words.clone(), |of_use| format!("{words} ({of_use})")))
+                let mut words = self.some_of(node, of, &["system", "value"])?.join(" ");
+                words.extend(extension_number(node).map(|number| format!(", extension {number}")));
+                Some(in_use(words, part("use").map(Cow::into_owned), period_of(node)))
             }
-            "Address" => part("text").map(Cow::into_owned).or_else(|| self.leaves(node, of, ", ")),
-            "Range" => {
-                let words = self.leaves(node, of, " to ")?;
-                Some(match (node.member("low"), node.member("high")) {
-                    (None, Some(_)) => format!("up to {words}"),
-                    (Some(_), None) => format!("{words} or more"),
-                    _ => words,
-                })
+            "Address" => {
+                let parts = || Some(self.some_of(node, of, &ADDRESS)?.join(", "));
+                let words = part("text").map(Cow::into_owned).or_else(parts)?;
+                let of_use = part("use").filter(|of_use| matches!(&**of_use, "old" | "temp" | "billing"));
+                Some(in_use(words, of_use.map(Cow::into_owned), period_of(node)))
             }
+            "Range" => range(node).or_else(|| self.leaves(node, of, " to ")),
+            "Ratio" => ratio(node).or_else(|| self.leaves(node, of, " per ")),
             "Quantity" | "Age" | "Duration" | "Count" | "Distance" => {
-                let unit = part("unit").or_else(|| part("code")).unwrap_or_default();
-                let unit = without_braces(&unit);
-                Some(format!("{}{} {unit}", part("comparator").unwrap_or_default(), part("value")?))
+                // What is odd is shown as it stands.
+                let parts = || ["comparator", "value", "unit", "code"].iter().filter_map(|name| part(name));
+                let as_it_stands = || part("value").map(|_| parts().collect::<Vec<_>>().join(" "));
+                quantity(node).or_else(as_it_stands)
             }
             "Reference" => self.reference(node),
             "Attachment" => {
@@ -81,23 +86,32 @@ impl<'a> Reader<'a> {
                 Some(format!("{title} (an attachment, not shown here)"))
             }
             "Annotation" => {
+                let author = node.member("authorReference").and_then(|to| self.reference(to)).map(Cow::Owned);
                 let by = part("authorString")
                     .into_iter()
+                    .chain(author)
                     .chain(part("time").map(|at| when::in_words(&at).into_owned().into()));
                 let by = by.collect::<Vec<_>>().join(", ");
                 let text = part("text")?;
                 Some(if by.is_empty() { text.into_owned() } else { format!("{text} ({by})") })
             }
             "Identifier" => part("value").map(Cow::into_owned),
-            "Ratio" => self.leaves(node, of, " per "),
             name if is_dosing(name) => self.dosing(node, of),
             _ => self.leaves(node, of, " "),
         }
     }
 
-    fn some_of(&self, node: Node<'a>, of: &TypeDef, names: &[&str]) -> Option<String> {
+    fn some_of(&self, node: Node<'a>, of: &TypeDef, names: &[&str]) -> Option<Vec<String>> {
         let parts: Vec<String> = names.iter().flat_map(|name| self.words_in(node, of, name)).collect();
-        Some(parts.join(" ")).filter(|text| !text.is_empty())
+        Some(parts).filter(|parts| !parts.is_empty())
+    }
+
+    /// Whether something, as a number or an address, held before the message was written, and no longer.
+    pub(super) fn is_former(&self, of: Node<'a>) -> bool {
+        let end = of.member("period").and_then(|period| period.text_of("end"));
+        let is_before = |end: &str, written: &str| Some(when::day(end)? < when::day(written)?);
+        let has_ended = end.zip(self.own_times.first()).and_then(|(end, written)| is_before(&end, written));
+        of.text_of("use").is_some_and(|of_use| of_use == "old") || has_ended == Some(true)
     }
 
     fn leaves(&self, node: Node<'a>, of: &TypeDef, between: &str) -> Option<String> {
@@ -111,6 +125,12 @@ impl<'a> Reader<'a> {
         }
         Some(texts.join(between)).filter(|text| !text.is_empty())
     }
+}
+
+/// The extension that a phone number is asked for with.
+fn extension_number(point: Node<'_>) -> Option<Cow<'_, str>> {
+    let mut extensions = point.items_of("extension");
+    extensions.find(|of| of.text_of("url").is_some_and(|url| url == EXTENSION_NUMBER))?.text_of("valueString")
 }
 
 fn primitive(node: Node<'_>, of: &TypeDef) -> Option<String> {
@@ -149,6 +169,17 @@ fn concept(node: Node<'_>) -> Option<String> {
         texts.extend(node.items_of("coding").filter_map(coding));
     }
     Some(texts.join("; ")).filter(|text| !text.is_empty())
+}
+
+/// Words with what they are used for and when: `(old, until 1 January 2020)`.
+pub(super) fn in_use(words: String, of_use: Option<String>, period: Option<String>) -> String {
+    let notes: Vec<String> = of_use.into_iter().chain(period).collect();
+    if notes.is_empty() { words } else { format!("{words} ({})", notes.join(", ")) }
+}
+
+/// When something holds.
+pub(super) fn period_of(node: Node<'_>) -> Option<String> {
+    node.member("period").and_then(period)
 }
 
 fn period(node: Node<'_>) -> Option<String> {

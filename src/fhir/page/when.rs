@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use time::format_description::well_known::Rfc3339;
-use time::{Date, Month, OffsetDateTime};
+use time::{Date, Duration, Month, OffsetDateTime, UtcOffset};
 
 use crate::fhir::uk_time;
 
@@ -22,6 +22,19 @@ pub(super) fn in_words(text: &str) -> Cow<'_, str> {
 /// The point in time that a dateTime with an offset means.
 pub(super) fn instant(text: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok()
+}
+
+/// When a time is over: that point in time, or the end of the day, the month or the year in the UK.
+pub(super) fn end(text: &str) -> Option<OffsetDateTime> {
+    let last_day = || {
+        let (year, month, day) = parts(text)?;
+        let month = month.unwrap_or(Month::December);
+        Date::from_calendar_date(year, month, day.unwrap_or_else(|| month.length(year))).ok()
+    };
+    instant(text).or_else(|| {
+        let last = last_day()?.with_hms(23, 59, 59).ok()?;
+        Some(last.assume_offset(uk_time::offset_of(last).unwrap_or(UtcOffset::UTC)))
+    })
 }
 
 /// The day in the UK at that time.
@@ -44,7 +57,20 @@ pub(super) fn age(born: Date, day: Date) -> Option<i32> {
 fn of_instant(at: OffsetDateTime) -> String {
     let weekday = at.weekday().to_string();
     let (hour, minute) = (at.hour(), at.minute());
-    format!("{hour:02}:{minute:02} on {} {} {} {}", &weekday[..3], at.day(), at.month(), at.year())
+    let clock = match (is_shown_twice(at), at.offset() == UtcOffset::UTC) {
+        (false, _) => "",
+        (true, false) => " BST",
+        (true, true) => " GMT",
+    };
+    format!("{hour:02}:{minute:02}{clock} on {} {} {} {}", &weekday[..3], at.day(), at.month(), at.year())
+}
+
+/// Whether a clock in the UK shows the same an hour before or after: it is set back in October.
+fn is_shown_twice(at: OffsetDateTime) -> bool {
+    [Duration::HOUR, -Duration::HOUR].into_iter().any(|apart| {
+        let other = at.checked_add(apart).and_then(uk_time::shown_at);
+        other.is_some_and(|other| (other.date(), other.time()) == (at.date(), at.time()))
+    })
 }
 
 fn of_date(text: &str) -> Option<String> {
@@ -89,8 +115,10 @@ mod tests {
             ("2026-07-01T23:30:00.250Z", "00:30 on Thu 2 July 2026"),
             ("2026-03-29T00:59:59Z", "00:59 on Sun 29 March 2026"),
             ("2026-03-29T01:00:00Z", "02:00 on Sun 29 March 2026"),
-            ("2026-10-25T00:59:00Z", "01:59 on Sun 25 October 2026"),
-            ("2026-10-25T01:00:00Z", "01:00 on Sun 25 October 2026"),
+            ("2026-10-25T00:59:00Z", "01:59 BST on Sun 25 October 2026"),
+            ("2026-10-25T01:00:00Z", "01:00 GMT on Sun 25 October 2026"),
+            ("2026-10-25T00:00:00Z", "01:00 BST on Sun 25 October 2026"),
+            ("2026-10-25T02:00:00Z", "02:00 on Sun 25 October 2026"),
             ("2026-03-02T18:05:00-05:00", "23:05 on Mon 2 March 2026"),
             ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z"),
             ("9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59-14:00"),

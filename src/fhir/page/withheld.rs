@@ -7,10 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::frame::Frame;
 use super::html::plain_text;
+use super::lines::is_masked_value;
+use super::sections::title_of;
 use super::values::coding;
 use crate::fhir::labels::{is_masked, withheld_element};
 use crate::fhir::narrative::words::words_of;
 use crate::fhir::{Node, keys};
+
+/// Labels that say that something is missing or was changed (HL7 v3-ObservationValue, v3-ActCode).
+const WITHHOLDING: [&str; 6] = ["SUBSETTED", "REDACTED", "MASKED", "ABSTRED", "PSEUDED", "ANONYED"];
 
 /// What was not given.
 #[derive(Debug, Default)]
@@ -19,8 +24,10 @@ pub(super) struct Withheld {
     pub(super) listed: BTreeMap<String, BTreeSet<String>>,
     /// Elements whose value is masked, by kind of resource.
     pub(super) masked: BTreeMap<String, BTreeSet<String>>,
-    /// What labels say, each with the kinds of resources that carry it.
+    /// What labels say of it, each with the kinds of resources that carry it.
     pub(super) labels: BTreeMap<String, BTreeSet<String>>,
+    /// Labels that say how to handle what came, and nothing of what did not.
+    pub(super) handling: BTreeMap<String, BTreeSet<String>>,
     /// The sentence of the summary that names the agreement.
     pub(super) account: Option<String>,
 }
@@ -39,12 +46,18 @@ impl Withheld {
         for resource in frame.reader.entries.list().iter().filter_map(|entry| entry.resource) {
             withheld.labels_of(resource);
             for element in resource.children() {
-                if element.subtree().any(|node| node.is_object() && is_masked(node)) {
+                let is_withheld = |node: Node<'_>| node.is_object() && (is_masked(node) || is_masked_value(node));
+                if element.subtree().any(is_withheld) {
                     let kind = words_of(resource.resource_type().unwrap_or("Resource"));
-                    let name = element.name().map(|name| in_words(name.trim_start_matches('_'))).unwrap_or_default();
+                    let name = if is_masked_value(element) { Some("value".into()) } else { element.name() };
+                    let name = name.map(|name| in_words(name.trim_start_matches('_'))).unwrap_or_default();
                     withheld.masked.entry(kind).or_default().insert(name);
                 }
             }
+        }
+        let sections = frame.composition.into_iter().flat_map(Node::subtree).filter(|node| node.is_object());
+        for title in sections.filter(|section| is_withheld_section(*section)).filter_map(title_of) {
+            withheld.listed.entry(title).or_default();
         }
         let narrative = frame.composition.and_then(|composition| composition.member("text")?.member("div")?.text());
         let said = narrative.map(|div| plain_text(&div)).unwrap_or_default();
@@ -57,6 +70,7 @@ impl Withheld {
         let meta = resource.child(keys().meta);
         for label in meta.into_iter().flat_map(|meta| meta.items_at(keys().security)) {
             let code = label.text_of("code").unwrap_or_default();
+            let tells_of_it = WITHHOLDING.contains(&&*code);
             let words = match &*code {
                 "SUBSETTED" => "Part was withheld (SUBSETTED)".to_owned(),
                 "REDACTED" => "Part was withheld (REDACTED)".to_owned(),
@@ -69,7 +83,8 @@ impl Withheld {
                 _ => coding(label).unwrap_or_default(),
             };
             let kind = words_of(resource.resource_type().unwrap_or("Resource"));
-            self.labels.entry(words).or_default().insert(kind);
+            let labels = if tells_of_it { &mut self.labels } else { &mut self.handling };
+            labels.entry(words).or_default().insert(kind);
         }
     }
 
@@ -82,6 +97,12 @@ impl Withheld {
     pub(super) fn lists(&self, kind: &str) -> bool {
         self.listed.contains_key(&words_of(kind))
     }
+}
+
+/// Whether a section is empty since it was withheld.
+fn is_withheld_section(section: Node<'_>) -> bool {
+    let codings = section.items_of("emptyReason").flat_map(|reason| reason.items_of("coding"));
+    codings.filter_map(|coding| coding.text_of("code")).any(|code| code == "withheld")
 }
 
 /// `given name` for `name.given`: an element of an element, in words.
