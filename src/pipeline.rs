@@ -520,7 +520,7 @@ fn handling(
     let deadline_at = time.map(|time| accepted_at + *time);
     let routes = gateway.lanes(&disclosable.agreement().recipient().ods).len();
     let alert_at = deadline_at.map(|deadline_at| deadline::first_look(accepted_at, deadline_at, routes));
-    Ok(Handling { order_key, priority, deadline_at, alert_at })
+    Ok(Handling { order_key, priority, deadline_at, timed_from: None, alert_at })
 }
 
 /// Runs a submission through stages 1 and 2 only: the Bundle before anything is withheld.

@@ -8,6 +8,7 @@
 use serde_json::{Value, json};
 
 use crate::audit::{By, KeyedHash, Recorder, Step};
+use crate::delivery::deadline;
 use crate::fhir::{Instant, instant_text};
 use crate::handover;
 use crate::identity::principal::Action;
@@ -122,7 +123,7 @@ pub fn summary(record: &MessageRecord) -> Value {
         "nextAttemptAt": record.next_attempt_at.map(instant_text),
         "route": record.route,
         "priority": record.handling.priority,
-        "deadlineAt": record.handling.deadline_at.map(instant_text),
+        "deadlineAt": deadline::ends(record).map(instant_text),
         "note": record.note,
     })
 }

@@ -1567,7 +1567,7 @@ mod tests {
         let id = message(3).id;
         let insert = format!(
             "INSERT INTO messages SELECT 3, x'{}', sender, interface, recipient, agreement, digest, state, accepted_at,
-             updated_at, attempts, next_attempt_at, note, 0, NULL, NULL, NULL, NULL FROM messages WHERE position = 2",
+             updated_at, attempts, next_attempt_at, note, 0, NULL, NULL, NULL, NULL, NULL FROM messages WHERE position = 2",
             id.uuid().simple()
         );
         assert_eq!(Site::faults_after(&insert).await, [format!("no event says that message {id} was accepted")]);

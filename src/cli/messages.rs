@@ -11,6 +11,7 @@ use super::site::{ActorOption, SiteOption};
 use crate::acts::Deed;
 use crate::acts::message::{Reason, answer_summary, may_cancel, may_retry, summary};
 use crate::acts::spool::Left;
+use crate::delivery::deadline;
 use crate::fhir::audit_event::RecordedEvent;
 use crate::fhir::instant_text;
 use crate::handover;
@@ -228,7 +229,7 @@ fn text(record: &MessageRecord, steps: &[Value], (answers, notices): (&[AnswerRe
         format!("from, to   {sender} to {recipient} over route {route}, {interface} under {agreement}"),
         format!("state      {} since {}, {}", record.state, instant_text(record.updated_at), tried(record.attempts)),
     ];
-    let deadline = handling.deadline_at.map(instant_text);
+    let deadline = deadline::ends(record).map(instant_text);
     let priority = handling.priority.as_deref().unwrap_or("none");
     lines.extend(deadline.map(|at| format!("deadline   {at}, priority {priority}")));
     lines.extend(record.next_attempt_at.map(|at| format!("next       attempt at {}", instant_text(at))));

@@ -47,8 +47,18 @@ pub fn first_look(accepted_at: Instant, deadline_at: Instant, routes: usize) -> 
     if routes > 1 { half(accepted_at, deadline_at) } else { three_quarters(accepted_at, deadline_at) }
 }
 
+/// Since when the time of a message runs: since it was accepted, or sent again after it had arrived.
+fn began(record: &MessageRecord) -> Instant {
+    record.handling.timed_from.unwrap_or(record.accepted_at)
+}
+
+/// By when its recipient is to have a message, as its time runs now.
+pub fn ends(record: &MessageRecord) -> Option<Instant> {
+    record.handling.deadline_at.map(|deadline| deadline + (began(record) - record.accepted_at))
+}
+
 /// What is to be done about a message whose time to be looked at has come. `None`: nothing yet, look again soon, since an
-/// attempt is under way that may deliver it.
+/// attempt is under way that may deliver it, or since there is no other route and three quarters of its time have not passed.
 pub fn alarm(record: &MessageRecord, routes: usize, now: Instant) -> Option<Alarm> {
     let people = |trouble| Some(Alarm { route: None, tell: Some(trouble), next: None });
     match record.state {
@@ -57,20 +67,21 @@ pub fn alarm(record: &MessageRecord, routes: usize, now: Instant) -> Option<Alar
         State::Acknowledged | State::Cancelled => return Some(Alarm { route: None, tell: None, next: None }),
         State::Accepted | State::Queued | State::InFlight | State::Delivered => {}
     }
-    let Some(deadline) = record.handling.deadline_at else {
+    let Some(deadline) = ends(record) else {
         return Some(Alarm { route: None, tell: None, next: None });
     };
     let waits = matches!(record.state, State::Accepted | State::Queued);
     let next_route = record.route.checked_add(1).filter(|next| usize::from(*next) < routes);
     let route = next_route.filter(|_| waits);
-    if record.accepted_at > now + SLACK {
+    let began = began(record);
+    if began > now + SLACK {
         return Some(Alarm { route, tell: Some(Trouble::DeadlineUnknown), next: None });
     }
-    let third = three_quarters(record.accepted_at, deadline);
+    let third = three_quarters(began, deadline);
     if now >= deadline {
         return Some(Alarm { route, tell: Some(Trouble::DeadlineMissed), next: None });
     }
-    if now >= third || next_route.is_none() && record.state != State::InFlight {
+    if now >= third {
         return Some(Alarm { route, tell: Some(Trouble::DeadlineNear), next: Some(deadline) });
     }
     let left = routes.saturating_sub(usize::from(route?)).max(1);
@@ -140,6 +151,27 @@ mod tests {
     }
 
     #[test]
+    fn what_had_arrived_and_is_sent_again_has_its_whole_time_anew() {
+        let again = |route, state| {
+            let before = record(state, route);
+            MessageRecord { handling: Handling { timed_from: Some(minute(20)), ..before.handling }, ..before }
+        };
+        let queued = |route| again(route, State::Queued);
+        assert_eq!(ends(&queued(0)), Some(minute(28)));
+        assert_eq!(alarm(&queued(0), 2, minute(24)), done(Some(1), None, Some(minute(26))));
+        assert_eq!(alarm(&queued(1), 2, minute(26)), done(None, Some(Trouble::DeadlineNear), Some(minute(28))));
+        assert_eq!(alarm(&queued(1), 2, minute(28)), done(None, Some(Trouble::DeadlineMissed), None));
+        let unknown = done(Some(1), Some(Trouble::DeadlineUnknown), None);
+        assert_eq!(alarm(&queued(0), 2, minute(10)), unknown, "the clock was set back since");
+    }
+
+    #[test]
+    fn what_is_taken_up_again_without_another_route_is_told_of_after_three_quarters() {
+        assert_eq!(alarm(&record(State::Queued, 0), 1, minute(4)), None);
+        assert_eq!(alarm(&record(State::Queued, 1), 2, minute(5)), None);
+    }
+
+    #[test]
     fn without_another_route_people_come_first() {
         assert_eq!(first_look(NOON, minute(8), 1), minute(6));
         let near = done(None, Some(Trouble::DeadlineNear), Some(minute(8)));
@@ -173,8 +205,7 @@ mod tests {
         let unknown = done(Some(1), Some(Trouble::DeadlineUnknown), None);
         assert_eq!(alarm(&record(State::Queued, 0), 2, NOON - Span::DAY), unknown);
         assert_eq!(alarm(&record(State::Dead, 0), 2, NOON - Span::DAY), done(None, Some(Trouble::Dead), None));
-        let near = done(None, Some(Trouble::DeadlineNear), Some(minute(8)));
-        assert_eq!(alarm(&record(State::Queued, 1), 2, NOON - Span::SECOND), near, "within what clocks are off by");
+        assert_eq!(alarm(&record(State::Queued, 1), 2, NOON - Span::SECOND), None, "within what clocks are off by");
     }
 
     #[test]

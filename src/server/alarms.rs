@@ -153,7 +153,7 @@ fn notices(service: &Service, record: &MessageRecord, trouble: Trouble, now: fhi
     let more = json!({
         "priority": record.handling.priority,
         "acceptedAt": instant_text(record.accepted_at),
-        "deadlineAt": record.handling.deadline_at.map(instant_text),
+        "deadlineAt": deadline::ends(record).map(instant_text),
         "state": record.state.code(),
         "attempts": record.attempts,
         "route": record.route,

@@ -111,8 +111,10 @@ pub struct Handling {
     pub order_key: Option<String>,
     /// The clinical priority, a code of FHIR's request-priority: `stat`.
     pub priority: Option<String>,
-    /// By when its recipient is to have it.
+    /// By when its recipient is to have it, where it is not sent again after it had arrived.
     pub deadline_at: Option<Instant>,
+    /// Since when its time runs, if it had arrived and is sent again; else since it was accepted.
+    pub timed_from: Option<Instant>,
     /// When it is to be looked at next, for its deadline or because it ended badly.
     pub alert_at: Option<Instant>,
 }
@@ -681,7 +683,7 @@ pub trait Store: Send + Sync + 'static {
     /// Messages whose time to be looked at has come, the longest due first.
     fn alerts_due(&self, now: Instant, limit: usize) -> Reply<'_, Vec<MessageRecord>>;
 
-    /// Messages that are still to be looked at and were accepted later than `now`: the clock has been set back since.
+    /// Messages that are still to be looked at and whose time began later than `now`: the clock has been set back since.
     fn accepted_later(&self, now: Instant, limit: usize) -> Reply<'_, Vec<MessageRecord>>;
 
     /// Does what is to be done about a message; whether it was done now: not when it moved on or was looked at meanwhile.

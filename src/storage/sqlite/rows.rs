@@ -20,7 +20,7 @@ use crate::identity::{InterfaceName, MessageId, PartyId};
 macro_rules! record_columns {
     () => {
         "id, sender, interface, recipient, agreement, digest, state, accepted_at, updated_at, attempts, \
-         next_attempt_at, note, route, order_key, priority, deadline_at, alert_at, position"
+         next_attempt_at, note, route, order_key, priority, deadline_at, alert_at, timed_from, position"
     };
 }
 pub(super) use record_columns;
@@ -134,7 +134,7 @@ fn insert_message(connection: &Connection, message: &NewMessage) -> Result<(), E
     let sql = "INSERT INTO messages (id, sender, interface, recipient, agreement, digest, state, accepted_at, \
                updated_at, attempts, next_attempt_at, note, route, order_key, priority, deadline_at, alert_at) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 0, ?8, '', 0, ?9, ?10, ?11, ?12)";
-    let Handling { order_key, priority, deadline_at, alert_at } = &message.handling;
+    let Handling { order_key, priority, deadline_at, timed_from: _, alert_at } = &message.handling;
     connection.prepare_cached(sql)?.execute(params![
         message.id.uuid().as_bytes(),
         message.sender.as_str(),
@@ -185,7 +185,7 @@ fn count_waiting(connection: &Connection, id: MessageId, waits: bool) -> Result<
 }
 
 /// Moves one message on, with its event. One that ends well needs nobody's look any more, one that ends badly needs it at once, and one
-/// that is taken up again does when its deadline comes; if it had arrived, that was kept, and it has its whole time anew.
+/// that is taken up again does when half of its time has passed; if it had arrived, its deadline was kept, and it has its whole time anew.
 pub(super) fn transition(connection: &Connection, step: &Transition) -> Result<(), Error> {
     move_on(connection, step)?;
     if let Some(id) = &step.carried_as {
@@ -199,9 +199,11 @@ fn move_on(connection: &Connection, step: &Transition) -> Result<(), Error> {
     let sql = "UPDATE messages SET state = ?1, updated_at = ?2, attempts = ?3, next_attempt_at = ?4, note = ?5, \
                alert_at = CASE WHEN ?1 IN ('acknowledged', 'cancelled') THEN NULL \
                                WHEN ?1 IN ('refused', 'dead') THEN ?2 \
-                               WHEN ?7 = 'acknowledged' THEN ?2 + deadline_at - accepted_at \
-                               WHEN ?7 IN ('refused', 'dead') THEN deadline_at \
-                               ELSE alert_at END \
+                               WHEN ?7 = 'acknowledged' THEN ?2 + (deadline_at - accepted_at) / 2 \
+                               WHEN ?7 IN ('refused', 'dead') \
+                               THEN coalesce(timed_from, accepted_at) + (deadline_at - accepted_at) / 2 \
+                               ELSE alert_at END, \
+               timed_from = CASE WHEN ?7 = 'acknowledged' AND ?1 = 'queued' THEN ?2 ELSE timed_from END \
                WHERE id = ?6 AND state = ?7 AND (?8 IS NULL OR route = ?8)";
     let changed = connection.prepare_cached(sql)?.execute(params![
         step.to.code(),
@@ -451,14 +453,14 @@ pub(super) fn alerts_due(
     sound(connection, (MESSAGES, damage), (ALERTS_DUE, |limit| (millis(now), limit)), limit, record)
 }
 
-/// See [`accepted_later`]. Nothing is to be looked at before it was accepted.
+/// See [`accepted_later`]. Nothing is to be looked at before its time began.
 pub(super) const ACCEPTED_LATER: &str = concat!(
     "SELECT ",
     record_columns!(),
-    " FROM messages WHERE alert_at > ?1 AND accepted_at > ?1 ORDER BY alert_at LIMIT ?2"
+    " FROM messages WHERE alert_at > ?1 AND coalesce(timed_from, accepted_at) > ?1 ORDER BY alert_at LIMIT ?2"
 );
 
-/// Messages that are to be looked at and were accepted later than `now`.
+/// Messages that are to be looked at and whose time began later than `now`.
 pub(super) fn accepted_later(
     connection: &Connection,
     damage: &Damage,
@@ -541,7 +543,7 @@ pub(super) fn event_count(connection: &Connection) -> Result<u64, Error> {
 pub(super) fn histories(connection: &Connection, after: u64, limit: usize) -> Result<Vec<History>, Error> {
     let sql = concat!("SELECT ", record_columns!(), " FROM messages WHERE position > ? ORDER BY position LIMIT ?");
     let snapshot = connection.unchecked_transaction()?;
-    let messages = all(&snapshot, sql, params![bound(after), count(limit)], |row| Ok((index(row, 17)?, record(row)?)))?;
+    let messages = all(&snapshot, sql, params![bound(after), count(limit)], |row| Ok((index(row, 18)?, record(row)?)))?;
     let (Some((first, _)), Some((last, _))) = (messages.first(), messages.last()) else { return Ok(Vec::new()) };
     // Most messages have no review, answers or handover: those that do are asked for once.
     let among = |sql| all(&snapshot, sql, params![bound(*first), bound(*last)], |row| index(row, 0));
@@ -610,6 +612,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<MessageRecord, Error> {
             priority: row.get(14)?,
             deadline_at: row.get::<_, Option<i64>>(15)?.map(instant).transpose()?,
             alert_at: row.get::<_, Option<i64>>(16)?.map(instant).transpose()?,
+            timed_from: row.get::<_, Option<i64>>(17)?.map(instant).transpose()?,
         },
     })
 }
