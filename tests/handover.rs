@@ -812,7 +812,11 @@ fn a_message_of_before_the_names_of_tasks_were_kept_is_found_by_its_task() {
     let database = Connection::open(site.path("gateway/data/weir.sqlite3")).expect("there is a database");
     let forgotten = database.execute("DELETE FROM names WHERE name GLOB 'task/*'", []).expect("it can be changed");
     assert_eq!(forgotten, 1);
-    database.execute_batch("DROP INDEX inbound_counts; PRAGMA user_version = 18").expect("it can be changed");
+    database
+        .execute_batch(
+            "DROP INDEX inbound_counts; ALTER TABLE messages DROP COLUMN timed_from; PRAGMA user_version = 18",
+        )
+        .expect("it can be changed");
     drop(database);
     let delivered = Delivered { bench: Bench::of(site), trust: partner, id, bundle: String::new(), task };
     let Delivered { bench, id, task, .. } = &delivered;
