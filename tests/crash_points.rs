@@ -163,7 +163,10 @@ fn count(trace: &[Kind], kind: Kind) -> u64 {
 
 /// What happened to the message of one round, as the kill left it.
 struct Fallen {
+    /// Up to the boundary that was aimed at.
     trace: Vec<Kind>,
+    /// After it: the kill ends a call that takes a moment, and other threads go on in that.
+    meanwhile: Vec<Kind>,
     answered: bool,
     stored: Option<String>,
     arrived: bool,
@@ -173,14 +176,16 @@ impl Fallen {
     /// What is stored is what was committed: nothing of a transaction that was not written whole, all of one that was. Nothing is
     /// answered before it is on disk, and nothing sent before the attempt is.
     fn assert_in_order(&self) {
-        let syncs = count(&self.trace, LogSync) as usize;
-        let last = self.trace.iter().rposition(|kind| *kind == LogSync).map_or(0, |last| last + 1);
-        let pending = self.trace[last..].contains(&LogWrite);
+        let all = [&self.trace[..], &self.meanwhile[..]].concat();
+        let (least, most) = (count(&self.trace, LogSync) as usize, count(&all, LogSync) as usize);
+        let last = all.iter().rposition(|kind| *kind == LogSync).map_or(0, |last| last + 1);
+        let pending = all[last..].contains(&LogWrite);
         let after_commits = [None, Some("accepted"), Some("in-flight"), Some("acknowledged"), Some("acknowledged")];
-        let may = &after_commits[syncs..=syncs + usize::from(pending)];
-        assert!(may.contains(&self.stored.as_deref()), "stored: {:?}, of {may:?}: {:?}", self.stored, self.trace);
-        assert!(!self.answered || syncs >= 1, "answered before it was on disk: {:?}", self.trace);
-        assert!(!self.arrived || syncs >= 2, "sent before the attempt was on disk: {:?}", self.trace);
+        let may = &after_commits[least..=most + usize::from(pending)];
+        let seen = format!("{:?}, then {:?}", self.trace, self.meanwhile);
+        assert!(may.contains(&self.stored.as_deref()), "stored: {:?}, of {may:?}: {seen}", self.stored);
+        assert!(!self.answered || most >= 1, "answered before it was on disk: {seen}");
+        assert!(!self.arrived || most >= 2, "sent before the attempt was on disk: {seen}");
     }
 }
 
@@ -204,8 +209,9 @@ impl Bed {
             return None;
         }
         let arrived = self.site.arrivals("trust").iter().any(|row| row["request"] == *message);
-        let (trace, stored) = (self.boundaries.trace(since), self.state(&message));
-        Some(Fallen { trace, answered, stored, arrived })
+        let (trace, meanwhile) = (self.boundaries.trace(since), self.boundaries.meanwhile());
+        let stored = self.state(&message);
+        Some(Fallen { trace, meanwhile, answered, stored, arrived })
     }
 
     /// One round: a kill at `aim`, a look at what it left, a new start, and the message arrives. `None` when there was no such

@@ -257,7 +257,17 @@ impl Boundaries {
     /// What came after the first `calls`, up to the one that was hit, if one was.
     pub fn trace(&self, calls: u64) -> Vec<Kind> {
         let hit = Some(self.word(Word::Hit, 0)).filter(|hit| *hit > 0);
-        let numbers = calls + 1..=hit.unwrap_or_else(|| self.calls());
+        self.kinds(calls, hit.unwrap_or_else(|| self.calls()))
+    }
+
+    /// What other threads came to between the beginning of the call that was hit and the end of the process.
+    pub fn meanwhile(&self) -> Vec<Kind> {
+        self.kinds(self.word(Word::Hit, 0), self.calls())
+    }
+
+    /// Those after the first `calls`, up to a number.
+    fn kinds(&self, calls: u64, last: u64) -> Vec<Kind> {
+        let numbers = calls + 1..=last;
         let kind = |number: u64| {
             let mut byte = [0];
             self.file.read_exact_at(&mut byte, TRACE + number % TRACE_BYTES).expect("it is read");
