@@ -336,7 +336,7 @@ fn metric(site: &DemoSite, line: &str) -> bool {
 fn an_overdue_review_shows_everywhere_and_is_audited_once_across_restarts() {
     let site = DemoSite::new();
     let bench = Bench::of(site);
-    let soon = time::OffsetDateTime::now_utc() + time::Duration::seconds(4);
+    let soon = time::OffsetDateTime::now_utc() + time::Duration::seconds(10);
     let soon = soon.format(&time::format_description::well_known::Rfc3339).expect("it is a time");
     let record = text(&bench.site, OVERRIDE).replace("2036-03-06T17:00:00+00:00", &soon);
     let accepted = bench.post(PATH, &[JSON], record);

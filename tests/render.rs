@@ -911,7 +911,7 @@ fn a_bundle_that_is_made_to_be_dear_is_not() {
     let (size, started) = (bundle.to_string().len(), Instant::now());
     let html = shown(&bundle);
     assert!(html.len() < 6 * size, "{} of {size}", html.len());
-    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
     assert_safe(&html);
 }
 

@@ -149,7 +149,7 @@ fn a_request_that_is_made_to_be_dear_is_not() {
     let html = shown(
         &json!({ "resourceType": "Bundle", "entry": [{ "resource": dear }, { "resource": request(json!({})) }] }),
     );
-    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
     assert_safe(&html);
 }
 
