@@ -82,6 +82,25 @@ fn without(bundle: &mut Value, kind: &str, heading: &str) {
     sections.retain(|section| section["code"]["coding"][0]["code"] != heading);
 }
 
+/// Entries of a Bundle, each called by its place.
+fn entries(resources: &[Value]) -> Vec<Value> {
+    let entry = |(place, of): (usize, &Value)| json!({ "fullUrl": format!("urn:uuid:{place}"), "resource": of });
+    resources.iter().enumerate().map(entry).collect()
+}
+
+/// The page of a Bundle with resources that refer to one another by these names, in words.
+fn page_of_named(resources: &[(&str, Value)]) -> String {
+    let held = |(id, resource): &(&str, Value)| json!({ "fullUrl": format!("urn:uuid:{id}"), "resource": resource });
+    let html = shown(&json!({ "resourceType": "Bundle", "entry": resources.iter().map(held).collect::<Vec<_>>() }));
+    assert_safe(&html);
+    words(&html)
+}
+
+/// A reference to one of them.
+fn to(id: &str) -> Value {
+    json!({ "reference": format!("urn:uuid:{id}") })
+}
+
 /// Only tags of ours, and none of what a page must never have.
 fn assert_safe(html: &str) {
     let tags: Vec<&str> =

@@ -2,18 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{assert_safe, shown, words};
-
-fn page_of(resources: &[(&str, Value)]) -> String {
-    let held = |(id, resource): &(&str, Value)| json!({ "fullUrl": format!("urn:uuid:{id}"), "resource": resource });
-    let html = shown(&json!({ "resourceType": "Bundle", "entry": resources.iter().map(held).collect::<Vec<_>>() }));
-    assert_safe(&html);
-    words(&html)
-}
-
-fn to(id: &str) -> Value {
-    json!({ "reference": format!("urn:uuid:{id}") })
-}
+use super::{page_of_named, to};
 
 #[test]
 fn a_person_without_a_name_is_another_person_all_the_same() {
@@ -23,7 +12,7 @@ fn a_person_without_a_name_is_another_person_all_the_same() {
         json!({ "resourceType": "RiskAssessment", "code": { "text": "Risk of suicide" }, "subject": to(of),
             "prediction": [{ "qualitativeRisk": { "coding": [{ "code": level, "display": level }] } }] })
     };
-    let page = page_of(&[
+    let page = page_of_named(&[
         ("p", person(json!([{ "text": "Ann Sample" }]))),
         ("q", person(masked)),
         ("s", person(json!([]))),
@@ -49,7 +38,7 @@ fn a_section_inside_another_says_of_what_it_is_a_part_and_of_whom() {
     let own = json!({ "title": "Mood", "focus": to("p"), "entry": [to("m")] });
     let summary = json!({ "resourceType": "Composition", "title": "Notes",
         "section": [own, baby, { "title": "Mother's history", "section": [risks] }] });
-    let page = page_of(&[
+    let page = page_of_named(&[
         ("n", summary),
         ("p", json!({ "resourceType": "Patient", "name": [{ "text": "Ann Sample" }] })),
         ("b", json!({ "resourceType": "RelatedPerson", "name": [{ "text": "Baby Sample" }] })),

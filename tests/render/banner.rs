@@ -2,16 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{assert_safe, shown, words};
+use super::{assert_safe, entries, shown, words};
 
 /// The banner and the rest of the page of some resources, in words.
 fn parts(resources: &[Value]) -> (String, String) {
-    let entries: Vec<Value> = resources
-        .iter()
-        .enumerate()
-        .map(|(place, of)| json!({ "fullUrl": format!("urn:uuid:{place}"), "resource": of }))
-        .collect();
-    let html = shown(&json!({ "resourceType": "Bundle", "timestamp": "2026-03-02T08:00:00Z", "entry": entries }));
+    let html =
+        shown(&json!({ "resourceType": "Bundle", "timestamp": "2026-03-02T08:00:00Z", "entry": entries(resources) }));
     assert_safe(&html);
     let page = words(&html);
     let (banner, rest) = page.split_once(" Person ").expect("there is a person");

@@ -2,13 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{assert_safe, shown, words};
+use super::{assert_safe, entries, shown, words};
 
 /// The page of a message of 2 March 2026 with some resources.
 fn page_of(resources: &[Value]) -> String {
-    let entry = |(place, of): (usize, &Value)| json!({ "fullUrl": format!("urn:uuid:{place}"), "resource": of });
-    let entries: Vec<Value> = resources.iter().enumerate().map(entry).collect();
-    let html = shown(&json!({ "resourceType": "Bundle", "timestamp": "2026-03-02T08:00:00Z", "entry": entries }));
+    let html =
+        shown(&json!({ "resourceType": "Bundle", "timestamp": "2026-03-02T08:00:00Z", "entry": entries(resources) }));
     assert_safe(&html);
     words(&html)
 }

@@ -2,12 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{assert_safe, shown, words};
+use super::{assert_safe, entries, shown, words};
 
 fn html_of(resources: &[Value]) -> String {
-    let entry = |(place, of): (usize, &Value)| json!({ "fullUrl": format!("urn:uuid:{place}"), "resource": of });
-    let entries: Vec<Value> = resources.iter().enumerate().map(entry).collect();
-    let html = shown(&json!({ "resourceType": "Bundle", "entry": entries }));
+    let html = shown(&json!({ "resourceType": "Bundle", "entry": entries(resources) }));
     assert_safe(&html);
     html
 }

@@ -2,12 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{assert_safe, received, resource, shown, words};
+use super::{assert_safe, entries, received, resource, shown, words};
 
 /// The page of a summary with one section and what it refers to.
 fn in_section(title: &str, resources: &[Value]) -> String {
-    let entry = |(place, of): (usize, &Value)| json!({ "fullUrl": format!("urn:uuid:{place}"), "resource": of });
-    let mut entries: Vec<Value> = resources.iter().enumerate().map(entry).collect();
+    let mut entries = entries(resources);
     let to: Vec<Value> =
         (0..resources.len()).map(|place| json!({ "reference": format!("urn:uuid:{place}") })).collect();
     let section = json!({ "title": title, "entry": to });

@@ -2,23 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{assert_safe, shown, words};
-
-fn page_of(resources: &[(&str, Value)]) -> String {
-    let held = |(id, resource): &(&str, Value)| json!({ "fullUrl": format!("urn:uuid:{id}"), "resource": resource });
-    let html = shown(&json!({ "resourceType": "Bundle", "entry": resources.iter().map(held).collect::<Vec<_>>() }));
-    assert_safe(&html);
-    words(&html)
-}
-
-fn to(id: &str) -> Value {
-    json!({ "reference": format!("urn:uuid:{id}") })
-}
+use super::{page_of_named, to};
 
 /// What a risk says that it rests on.
 fn basis(resource: Value) -> String {
     let risk = json!({ "resourceType": "RiskAssessment", "code": { "text": "Risk to self" }, "basis": [to("b")], "note": [{ "text": "END" }] });
-    let page = page_of(&[("r", risk), ("b", resource)]);
+    let page = page_of_named(&[("r", risk), ("b", resource)]);
     let (_, rest) = page.split_once("Basis: ").unwrap_or_else(|| panic!("{page}"));
     rest.split(" Note: END").next().unwrap_or_default().to_owned()
 }
@@ -93,7 +82,7 @@ fn the_person_is_left_out_only_as_whom_a_thing_is_about() {
     let taken = json!({ "resourceType": "MedicationStatement", "status": "active", "subject": to("p"), "informationSource": to("p"),
         "medicationCodeableConcept": { "text": "Sertraline" } });
     let said = json!({ "resourceType": "Consent", "status": "active", "patient": to("p"), "performer": [to("p")], "scope": { "text": "Sharing" } });
-    let page = page_of(&[person(), ("c", plan), ("m", taken), ("s", said)]);
+    let page = page_of_named(&[person(), ("c", plan), ("m", taken), ("s", said)]);
     for part in [
         "Remove means Performer: the person Phone every day",
         "Sertraline Information source: the person",
@@ -113,7 +102,7 @@ fn who_is_to_do_something_is_named_although_they_ask() {
         { "detail": { "description": "Remove means", "performer": [to("a")] } }, { "detail": { "description": "Phone every day" } }] });
     let seen =
         json!({ "resourceType": "Observation", "status": "final", "code": { "text": "Mood" }, "performer": [to("a")] });
-    let page = page_of(&[("a", asker), ("n", summary), ("c", plan), ("o", seen)]);
+    let page = page_of_named(&[("a", asker), ("n", summary), ("c", plan), ("o", seen)]);
     assert!(page.contains("Remove means Performer: Ola Owner Phone every day"), "{page}");
     assert_eq!(page.matches("Ola Owner").count(), 2, "{page}");
 }
