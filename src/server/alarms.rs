@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::look_back::LOOK_BACK;
 use super::{Service, clock};
 use crate::acts::notice::Telling;
 use crate::audit::patient_of;
@@ -28,9 +29,6 @@ use crate::storage::{self, MessageRecord, NewNotice, Raised, State};
 const EVERY: Duration = Duration::from_millis(500);
 /// Rows taken at a time. Those whose attempt is under way may stay where they are: more than any lanes have.
 const PAGE: usize = 65_536;
-
-/// How often it is asked whether the clock was set back.
-const LOOK_BACK: Duration = Duration::from_secs(60);
 
 /// Until the gateway stops.
 pub(super) async fn watch(service: Arc<Service>, mut stopped: watch::Receiver<bool>) {

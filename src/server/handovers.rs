@@ -12,11 +12,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::access::look;
 use super::listener::Peer;
+use super::look_back::{LookBack, last_of};
 use super::records::{no_answer, no_store, outcome};
 use super::{Service, clock};
 use crate::acts::notice::Telling;
@@ -26,26 +26,25 @@ use crate::fhir::outcome::{Issue, IssueType};
 use crate::fhir::{self, instant_text};
 use crate::handover::{self, SLACK, Trouble};
 use crate::identity::principal::Action;
-use crate::storage::{self, FIRST, HandoverRecord, HandoverState, HandoverStep, NewNotice, Place};
+use crate::storage::{self, HandoverRecord, HandoverState, HandoverStep, NewNotice, Place};
 
 /// How often the store is asked what is due.
 const EVERY: Duration = Duration::from_millis(500);
 /// Rows taken at a time.
 const PAGE: usize = 1024;
-/// How often it is asked whether the clock was set back.
-const LOOK_BACK: Duration = Duration::from_secs(60);
 /// Rows that are listed.
 const MOST: usize = 10_000;
 
 /// Until the gateway stops.
 pub(super) async fn watch(service: Arc<Service>, mut stopped: watch::Receiver<bool>) {
-    let (mut faulty, mut looked_back, mut after) = (false, None, FIRST);
+    let (mut faulty, mut look_back) = (false, LookBack::new());
     loop {
-        let looks_back = looked_back.is_none_or(|since: Instant| since.elapsed() >= LOOK_BACK);
-        let done = raise_due(&service, looks_back.then_some(after)).await;
-        if looks_back && let Ok(last) = done {
-            looked_back = last.is_none().then(Instant::now);
-            after = last.unwrap_or(FIRST);
+        let back = look_back.place();
+        let done = raise_due(&service, back).await;
+        if back.is_some()
+            && let Ok(last) = done
+        {
+            look_back.turn(last);
         }
         if let (Err(error), false) = (&done, faulty) {
             error!(%error, "handovers could not be looked after; the next try follows");
@@ -65,7 +64,7 @@ async fn raise_due(service: &Service, back: Option<Place>) -> Result<Option<Plac
     let mut last = None;
     if let Some(after) = back {
         let page = store.handovers_later(now + SLACK, after, PAGE).await?;
-        last = page.last().map(|(place, _)| *place).filter(|_| page.len() == PAGE);
+        last = last_of(&page, PAGE);
         due.extend(page.into_iter().map(|(_, record)| record));
     }
     for record in due {

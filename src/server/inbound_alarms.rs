@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tracing::{error, warn};
 
+use super::look_back::{LookBack, last_of};
 use super::{Service, clock};
 use crate::acts::notice::Telling;
 use crate::audit::patient_of_referral;
@@ -19,24 +19,23 @@ use crate::fhir::{self, instant_text};
 use crate::handover::SLACK;
 use crate::handover::collection::{Look, Terms, look};
 use crate::identity::AgreementId;
-use crate::storage::{self, FIRST, INBOUND_REFERRALS, InboundLook, InboundRecord, InboundTrouble, NewNotice, Place};
+use crate::storage::{self, INBOUND_REFERRALS, InboundLook, InboundRecord, InboundTrouble, NewNotice, Place};
 
 /// How often the store is asked what is due.
 const EVERY: Duration = Duration::from_millis(500);
 /// Rows taken at a time.
 const PAGE: usize = 1024;
-/// How often it is asked whether the clock was set back.
-const LOOK_BACK: Duration = Duration::from_secs(60);
 
 /// Until the gateway stops.
 pub(super) async fn watch(service: Arc<Service>, mut stopped: watch::Receiver<bool>) {
-    let (mut faulty, mut looked_back, mut after) = (false, None, FIRST);
+    let (mut faulty, mut look_back) = (false, LookBack::new());
     loop {
-        let looks_back = looked_back.is_none_or(|since: Instant| since.elapsed() >= LOOK_BACK);
-        let done = look_after(&service, looks_back.then_some(after)).await;
-        if looks_back && let Ok(last) = done {
-            looked_back = last.is_none().then(Instant::now);
-            after = last.unwrap_or(FIRST);
+        let back = look_back.place();
+        let done = look_after(&service, back).await;
+        if back.is_some()
+            && let Ok(last) = done
+        {
+            look_back.turn(last);
         }
         if let (Err(error), false) = (&done, faulty) {
             error!(%error, "referrals that wait could not be looked after; the next try follows");
@@ -56,7 +55,7 @@ async fn look_after(service: &Service, back: Option<Place>) -> Result<Option<Pla
     let mut last = None;
     if let Some(after) = back {
         let page = store.inbound_later(now + SLACK, after, PAGE).await?;
-        last = page.last().map(|(place, _)| *place).filter(|_| page.len() == PAGE);
+        last = last_of(&page, PAGE);
         due.extend(page.into_iter().map(|(_, record)| record));
     }
     if due.is_empty() {

@@ -23,6 +23,7 @@ mod inbound_alarms;
 mod inbound_routes;
 mod limits;
 pub mod listener;
+mod look_back;
 mod metrics;
 mod mllp;
 mod operations;
