@@ -1,7 +1,7 @@
 //! Messages: a Bundle of type `message` with its MessageHeader first (FHIR R4, messaging; BaRS message shapes).
 
 use super::bars::NHS_NUMBER;
-use super::response::tasks_of_the_request;
+use super::response::{of_type, tasks_of_the_request};
 use super::{Document, Instant, Node, Writer, instant_text};
 
 /// The system of event codes in BaRS messages.
@@ -184,11 +184,7 @@ impl<'a> Message<'a> {
 /// The system and value of the NHS number of the first Patient in a Bundle that has one: the one in use, before one that is `old`
 /// (FHIR R4, identifier-use).
 pub fn nhs_number(bundle: &Document) -> Option<(&'static str, String)> {
-    let entries = bundle.root().member("entry").into_iter().flat_map(|entries| entries.children());
-    let mut patients = entries
-        .filter_map(|entry| entry.member("resource"))
-        .filter(|resource| resource.resource_type() == Some("Patient"));
-    let value = patients.find_map(|patient| {
+    let value = of_type(bundle, "Patient").find_map(|patient| {
         let identifiers = patient.items_of("identifier");
         let numbers = identifiers.filter(|it| text_at(*it, &["system"]).as_deref() == Some(NHS_NUMBER));
         let valued = numbers.filter_map(|it| Some((text_at(it, &["use"]), text_at(it, &["value"])?)));
@@ -203,21 +199,14 @@ pub fn subject(bundle: &Document) -> Option<(String, String)> {
     if let Some((system, value)) = nhs_number(bundle) {
         return Some((system.to_owned(), value));
     }
-    let entries = bundle.root().member("entry").into_iter().flat_map(|entries| entries.children());
-    entries
-        .filter_map(|entry| entry.member("resource"))
-        .filter(|resource| resource.resource_type() == Some("Patient"))
-        .filter_map(|patient| patient.member("identifier"))
-        .flat_map(|identifiers| identifiers.children())
-        .find_map(|identifier| Some((text_at(identifier, &["system"])?, text_at(identifier, &["value"])?)))
+    let mut identifiers = of_type(bundle, "Patient").flat_map(|patient| patient.items_of("identifier"));
+    identifiers.find_map(|identifier| Some((text_at(identifier, &["system"])?, text_at(identifier, &["value"])?)))
 }
 
 /// The priority of the most pressing request in a Bundle, a code of request-priority: `stat`. Of the Tasks, where there is no request.
 pub fn priority(bundle: &Document) -> Option<String> {
-    let resources = || bundle.root().items_of("entry").filter_map(|entry| entry.member("resource"));
-    let has_request = resources().any(|resource| resource.resource_type() == Some("ServiceRequest"));
-    let asking = if has_request { "ServiceRequest" } else { "Task" };
-    let asked = resources().filter(|resource| resource.resource_type() == Some(asking));
+    let has_request = of_type(bundle, "ServiceRequest").next().is_some();
+    let asked = of_type(bundle, if has_request { "ServiceRequest" } else { "Task" });
     let rank = |priority: &String| PRESSING.iter().position(|each| each == priority).unwrap_or(PRESSING.len());
     asked.filter_map(|resource| text_at(resource, &["priority"])).min_by_key(rank)
 }

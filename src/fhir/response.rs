@@ -56,7 +56,8 @@ fn resources(document: &Document) -> impl Iterator<Item = Node<'_>> {
     document.root().items_of("entry").filter_map(|entry| entry.member("resource"))
 }
 
-fn of_type<'a>(document: &'a Document, name: &'static str) -> impl Iterator<Item = Node<'a>> {
+/// Its resources of one type.
+pub(super) fn of_type<'a>(document: &'a Document, name: &'static str) -> impl Iterator<Item = Node<'a>> {
     resources(document).filter(move |resource| resource.resource_type() == Some(name))
 }
 
