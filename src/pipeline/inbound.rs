@@ -250,8 +250,8 @@ const ASKING: [&str; 5] = ["plan", "order", "original-order", "reflex-order", "i
 /// Whether a request says in BaRS's categories that it is something else: `validation` asks to look at a case that its sender keeps.
 fn is_other_than_referral(request: Node<'_>) -> bool {
     let codings = request.items_of("category").flat_map(|category| category.items_of("coding"));
-    let kinds = codings.filter(|coding| coding.text_of("system").as_deref() == Some(message::KINDS));
-    kinds.into_iter().any(|coding| coding.text_of("code").as_deref() != Some("referral"))
+    let mut kinds = codings.filter(|coding| coding.text_of("system").as_deref() == Some(message::KINDS));
+    kinds.any(|coding| coding.text_of("code").as_deref() != Some("referral"))
 }
 
 /// Whether a request asks us to act. One without intent does not conform, which is told as that.

@@ -24,11 +24,10 @@ const FRAME: [&str; 8] = ["resourceType", "id", "meta", "fullUrl", "version", "u
 /// Elements that frame a message: who sends what to whom, and why.
 const HEADER: [&str; 10] =
     ["event", "eventCoding", "destination", "sender", "source", "reason", "focus", "definition", "enterer", "author"];
-/// Categories that only say what kind of resource it is: the first two by this system and code, the third by what allergens are.
-const KIND: [(&str, &str, Option<&str>); 3] = [
+/// Categories that only say what kind of resource it is, by system and code; those of allergens are all such.
+const KIND: [(&str, &str, Option<&str>); 2] = [
     ("ServiceRequest", KINDS, Some("referral")),
     ("Observation", "http://terminology.hl7.org/CodeSystem/observation-category", None),
-    ("AllergyIntolerance", "", None),
 ];
 /// That nothing is confidential beyond what every record is: its code, and the system of the code.
 const NORMAL: (&str, &str) = ("N", "http://terminology.hl7.org/CodeSystem/v3-Confidentiality");
@@ -184,7 +183,7 @@ impl<'a> Reader<'a> {
             "language" => !name.contains('.'),
             "identifier" => !name.contains('.') && name != "Patient",
             "intent" => name == "ServiceRequest",
-            "category" => says_kind(name, child),
+            "category" => name == "AllergyIntolerance" || says_kind(name, child),
             own => FRAME.contains(&own),
         })
     }
@@ -239,7 +238,7 @@ fn says_kind(name: &str, category: Node<'_>) -> bool {
     let is_all = |concept: Node<'_>| {
         concept.member("text").is_none() && concept.member("coding").is_some() && concept.items_of("coding").all(is_it)
     };
-    category.items().all(|item| !item.is_object() || is_all(item))
+    category.items().all(is_all)
 }
 
 /// Whether a coding is this code of this system.

@@ -391,12 +391,12 @@ impl<'a> Walk<'a> {
         if is_uuid && text.bytes().any(|byte| byte.is_ascii_uppercase()) {
             let said = "a UUID is written in lower case (R4 datatypes, uri)";
             let hint = "write it in lower case";
-            self.report(Severity::Warning, IssueType::Value, value, "r4-reference", said, hint);
+            self.report(Severity::Warning, IssueType::Value, value, REFERENCE, said, hint);
         }
         let local = if is_absolute { None } else { type_and_id(text) };
         if !is_absolute && local.is_none_or(|(before, ..)| !before.is_empty()) {
             let hint = "write Type/id, a full URL, urn:uuid:… or #id";
-            self.error(IssueType::Value, value, "r4-reference", "the reference is not written as one", hint);
+            self.error(IssueType::Value, value, REFERENCE, "the reference is not written as one", hint);
             return Target::Nowhere;
         }
         let elsewhere = || Target::Elsewhere(type_and_id(text).map(|(_, name, _)| name.to_owned()));
@@ -405,7 +405,7 @@ impl<'a> Walk<'a> {
         let first = found.and_then(|found| found.version(version));
         if version.is_none() && index.is_closed && found.is_some_and(|found| found.differ) {
             let text = "the reference names a resource of which the Bundle has several versions";
-            self.error(IssueType::Duplicate, value, "r4-reference", text, "say which version: …/_history/version");
+            self.error(IssueType::Duplicate, value, REFERENCE, text, "say which version: …/_history/version");
         }
         if let Some(resource) = first {
             return Target::Resource(resource);
@@ -416,7 +416,7 @@ impl<'a> Walk<'a> {
         if dangling.is_none() && found.is_some() && !index.is_history {
             let said = "the Bundle holds another version of what the reference names";
             let hint = "name the version that the Bundle holds, or leave it out";
-            self.report(Severity::Warning, IssueType::NotFound, value, "r4-reference", said, hint);
+            self.report(Severity::Warning, IssueType::NotFound, value, REFERENCE, said, hint);
         }
         dangling.unwrap_or_else(elsewhere)
     }

@@ -26,7 +26,7 @@ macro_rules! select_notices {
     ($rest:literal) => {
         concat!(
             "SELECT id, message, channel, target, body, created_at, attempts, next_attempt_at, delivered_at, note, \
-             position              FROM notices ",
+             position FROM notices ",
             $rest
         )
     };
