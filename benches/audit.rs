@@ -115,6 +115,7 @@ fn message(number: u64, at: Instant) -> NewMessage {
         review: None,
         handling: Handling::default(),
         names: vec![],
+        beginning: None,
     }
 }
 

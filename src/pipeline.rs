@@ -76,6 +76,7 @@ pub use essential::{EMERGENCY, IfMissing};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tracing::{Instrument as _, Span, debug, debug_span, error, field, info, info_span, warn};
@@ -83,7 +84,7 @@ use tracing::{Instrument as _, Span, debug, debug_span, error, field, info, info
 use crate::acknowledgement::{self, Verdict};
 use crate::audit::{self, Decision, HashKey, KeyedHash, Recorder, Refused, Step, Terms};
 use crate::delivery::outbox::{self, Queued, enqueue};
-use crate::delivery::{AttemptError, Dispatch, Health, Lane, deadline};
+use crate::delivery::{AttemptError, Dispatch, Health, Lane, Place, deadline};
 use crate::disclosure::{self, AgreementChange, Agreements};
 use crate::fhir::error_code;
 use crate::fhir::message::{nhs_number, priority, subject};
@@ -327,22 +328,32 @@ impl Gateway {
     }
 }
 
-/// Takes a submission all the way to the outbox. When this returns, the message and its audit events are on disk.
+/// A submission that was taken.
+#[derive(Debug)]
+pub struct Taken {
+    /// The message.
+    pub queued: Queued,
+    /// Its first attempt, if that began with it: whoever holds this makes it, by [`forward`].
+    pub begun: Option<(Place, Box<Begun>)>,
+}
+
+/// Takes a submission all the way to the outbox. When this returns, the message and its audit events are on disk. Where its lane has
+/// room and nothing waits, its first attempt begins in the same transaction.
 ///
 /// # Errors
 /// [`Refusal`]: nothing was accepted; the audit log says that something was refused, and at which stage.
-pub async fn accept(gateway: &Gateway, submission: Submission, now: fn() -> Instant) -> Result<Queued, Refusal> {
+pub async fn accept(gateway: &Gateway, submission: Submission, now: fn() -> Instant) -> Result<Taken, Refusal> {
     let span = info_span!("accept", interface = %submission.interface, message_id = field::Empty);
     accept_within(gateway, submission, now).instrument(span).await
 }
 
-async fn accept_within(gateway: &Gateway, submission: Submission, now: fn() -> Instant) -> Result<Queued, Refusal> {
+async fn accept_within(gateway: &Gateway, submission: Submission, now: fn() -> Instant) -> Result<Taken, Refusal> {
     let (sender, by, interface) = (submission.sender.clone(), submission.by.clone(), submission.interface.clone());
     let mut patient = None;
     match queue(gateway, submission, &mut patient, now).await {
-        Ok(queued) => {
-            info!(recipient = %queued.recipient(), repeat = queued.is_repeat(), "message accepted");
-            Ok(queued)
+        Ok(taken) => {
+            info!(recipient = %taken.queued.recipient(), repeat = taken.queued.is_repeat(), "message accepted");
+            Ok(taken)
         }
         // Nothing was decided about the record, and the log of what was decided has no room to lose.
         Err(refusal @ Refusal::Outbox(outbox::Error::Full(_))) => {
@@ -410,14 +421,15 @@ async fn queue(
     submission: Submission,
     patient: &mut Option<KeyedHash>,
     now: fn() -> Instant,
-) -> Result<Queued, Refusal> {
+) -> Result<Taken, Refusal> {
     let length = submission.body.len();
     let stages = gateway.stages();
     let received = aside(&stages, length, |stages| receive(stages, submission)).await?;
     Span::current().record("message_id", field::display(received.message()));
     if let Some(record) = gateway.store().message(received.message()).await.map_err(outbox::Error::Store)? {
         let lacks = essential::missing(&stages, &received);
-        return Ok(Queued::repeat(&record, &received.sameness())?.lacking(lacks));
+        let queued = Queued::repeat(&record, &received.sameness())?.lacking(lacks);
+        return Ok(Taken { queued, begun: None });
     }
     gateway.store().room().await.map_err(outbox::Error::from)?;
     let at = now();
@@ -432,19 +444,28 @@ async fn queue(
     *patient = person.map(|(system, value)| gateway.hash_key.subject(system, &value));
     let attested = attested?;
     let recipient = &attested.disclosable().agreement().recipient().ods;
-    if gateway.lanes(recipient).is_empty() {
+    let Some(lane) = gateway.lanes(recipient).first() else {
         return Err(outbox::Error::NoRoute { recipient: recipient.clone() }.into());
-    }
+    };
     let lacks =
         attested.disclosable().validated().mapped().missing().iter().map(|missing| missing.path.clone()).collect();
     let terms = terms(&attested, patient.clone());
     // As the row has it, by which a repeat is known: of an HL7 v2 message all but the stamp of its sending.
-    let record = gateway.hash_key.record(&attested.received().sameness());
+    let record_hash = gateway.hash_key.record(&attested.received().sameness());
     let by = attested.received().by().cloned();
     let accepted_at = now();
     let handling = handling(gateway, &stages, &attested, accepted_at)?;
-    let events = |message: &NewMessage| {
-        let accepted = gateway.recorder.accepted(message, by.as_ref(), &terms, &record);
+    let mut place = lane.place_for_new(attested.received().message(), tokio::time::Instant::now());
+    let dispatch = place.as_ref().and_then(|_| dispatch(lane, &stages, &attested));
+    let mut record = None;
+    let account = |message: &mut NewMessage| {
+        if dispatch.is_some() {
+            let begins = record.insert(message.record());
+            message.beginning = Some(Box::new(attempt_begins(gateway, (begins, terms.subject.as_ref()), accepted_at)));
+            begins.state = State::InFlight;
+        }
+        let message = &*message;
+        let accepted = gateway.recorder.accepted(message, by.as_ref(), &terms, &record_hash);
         let decided = gateway.recorder.decision(Decision {
             recipient: &message.recipient,
             message: Some(message.id),
@@ -456,12 +477,27 @@ async fn queue(
         let opened = |review| gateway.recorder.review_opened(of, review, message.accepted_at);
         [accepted, decided].into_iter().chain(message.review.as_ref().map(opened)).collect()
     };
-    let stored = async {
-        let queued = enqueue(gateway.store(), attested, (accepted_at, handling), events).await?;
-        debug!("message and audit event on disk");
-        Ok(queued.lacking(lacks))
-    };
-    stored.instrument(debug_span!("outbox")).await
+    place.iter_mut().for_each(Place::begin);
+    let stored = enqueue(gateway.store(), attested, (accepted_at, handling), account);
+    let queued = stored.instrument(debug_span!("outbox")).await;
+    let has_begun = queued.as_ref().is_ok_and(Queued::has_begun);
+    place.iter_mut().filter(|_| !has_begun).for_each(|place| place.settle(Health::Unknown));
+    let queued = queued?.lacking(lacks);
+    debug!("message and audit event on disk");
+    let begun = place.filter(|_| has_begun).zip(record.zip(dispatch));
+    let begun = begun.map(|(place, (record, dispatch))| {
+        let terms = Some(terms);
+        (place, Box::new(Begun { record, terms, dispatch }))
+    });
+    Ok(Taken { queued, begun })
+}
+
+/// What is sent of a message that was not stored yet; `None` when it cannot be sent, which is told when it is read back.
+fn dispatch(lane: &Lane, stages: &Stages, attested: &Attested) -> Option<Dispatch> {
+    let (received, bundle) = (attested.received(), attested.disclosable().bundle());
+    let ids = (received.message(), received.sender().clone(), &*stages.provider.name);
+    let dispatch = Dispatch::of(ids, bundle, attested.bundle_bytes().to_vec()).ok()?;
+    Some(if lane.settings().show_provenance { dispatch.showing(attested.provenance()) } else { dispatch })
 }
 
 /// The longest record whose stages run where they are called: such a one takes milliseconds.
@@ -631,6 +667,48 @@ pub struct Forwarded {
     pub is_unauthorised: bool,
 }
 
+/// A message whose attempt is next.
+#[derive(Debug)]
+pub enum Due {
+    /// It waits in the outbox.
+    Waiting(Box<MessageRecord>),
+    /// Its first attempt began as it was accepted.
+    Begun(Box<Begun>),
+}
+
+/// A message whose attempt began: the store has it in flight.
+#[derive(Debug)]
+pub struct Begun {
+    record: MessageRecord,
+    /// Under which terms it was accepted; `None` when the log does not tell.
+    terms: Option<Terms>,
+    dispatch: Dispatch,
+}
+
+impl Due {
+    fn record(&self) -> &MessageRecord {
+        match self {
+            Due::Waiting(record) => record,
+            Due::Begun(begun) => &begun.record,
+        }
+    }
+
+    /// Its id.
+    pub fn message(&self) -> MessageId {
+        self.record().id
+    }
+
+    /// When it was accepted.
+    pub fn accepted_at(&self) -> Instant {
+        self.record().accepted_at
+    }
+
+    /// Whether others may wait for it.
+    pub fn is_in_order(&self) -> bool {
+        self.record().handling.order_key.is_some()
+    }
+}
+
 /// Makes one attempt at delivering what is due over `lane`, and stores what came of it. `None`: no attempt was made, since
 /// the message was cancelled or moved to another lane meanwhile.
 ///
@@ -639,22 +717,33 @@ pub struct Forwarded {
 pub async fn forward(
     gateway: &Gateway,
     lane: &Lane,
-    due: MessageRecord,
+    due: Due,
     now: fn() -> Instant,
 ) -> Result<Option<Forwarded>, storage::Error> {
-    let (message_id, recipient) = (due.id, due.recipient.clone());
+    let (message_id, recipient) = (due.message(), due.record().recipient.clone());
     let span = info_span!("forward", %message_id, %recipient, route = lane.route());
-    forward_within(gateway, lane, due, now).instrument(span).await
+    let forwarding = async {
+        let begun = match due {
+            Due::Begun(begun) => *begun,
+            Due::Waiting(record) => match begin(gateway, lane, *record, now).await? {
+                ControlFlow::Continue(begun) => begun,
+                ControlFlow::Break(ended) => return Ok(ended),
+            },
+        };
+        complete(gateway, lane, begun, now).await
+    };
+    forwarding.instrument(span).await
 }
 
-async fn forward_within(
+/// Begins an attempt at what waits in the outbox, unless it moved on meanwhile or cannot be sent.
+async fn begin(
     gateway: &Gateway,
     lane: &Lane,
     mut record: MessageRecord,
     now: fn() -> Instant,
-) -> Result<Option<Forwarded>, storage::Error> {
-    let accepted = Terms::of(gateway.store(), record.id).await?;
-    let patient = accepted.as_ref().and_then(|terms| terms.subject.as_ref());
+) -> Result<ControlFlow<Option<Forwarded>, Begun>, storage::Error> {
+    let terms = Terms::of(gateway.store(), record.id).await?;
+    let patient = terms.as_ref().and_then(|terms| terms.subject.as_ref());
     let payload = match gateway.store().content(record.id, Content::Payload).await {
         Ok(payload) => payload.ok_or_else(|| "a queued message has no payload".to_owned()),
         Err(error) if error.is_transient() => return Err(error),
@@ -675,7 +764,8 @@ async fn forward_within(
                 .transition(gateway.recorder.transition(ended.step((&record, patient), now(), None)))
                 .await?;
             let (state, health) = (State::Dead, Health::Unknown);
-            return Ok(Some(Forwarded { state, health, was_answered: false, is_unauthorised: false }));
+            let forwarded = Forwarded { state, health, was_answered: false, is_unauthorised: false };
+            return Ok(ControlFlow::Break(Some(forwarded)));
         }
     };
     if lane.settings().show_provenance {
@@ -689,14 +779,11 @@ async fn forward_within(
             }
         }
     }
-    record.attempts += 1;
-    let attempt = format!("attempt {} began", record.attempts);
-    let begun = Ended::new(State::InFlight, "attempt", attempt);
-    let begin = gateway.recorder.transition(begun.step((&record, patient), now(), None));
+    let begin = attempt_begins(gateway, (&mut record, patient), now());
     match gateway.store().transition(Transition { route: Some(lane.route()), ..begin }).await {
         Err(storage::Error::Stale { found, .. }) => {
             debug!(state = %found, "the message moved on before its attempt");
-            return Ok(None);
+            return Ok(ControlFlow::Break(None));
         }
         begun => begun?,
     }
@@ -705,7 +792,29 @@ async fn forward_within(
     if dispatch.is_resend && lane.post().is_some() {
         dispatch.carried_as = gateway.store().carrier_ids(record.id).await?;
     }
+    Ok(ControlFlow::Continue(Begun { record, terms, dispatch }))
+}
 
+/// The transition that begins the next attempt at a message, which is counted.
+fn attempt_begins(
+    gateway: &Gateway,
+    (record, patient): (&mut MessageRecord, Option<&KeyedHash>),
+    at: Instant,
+) -> Transition {
+    record.attempts += 1;
+    let begun = Ended::new(State::InFlight, "attempt", format!("attempt {} began", record.attempts));
+    gateway.recorder.transition(begun.step((record, patient), at, None))
+}
+
+/// Makes the attempt that began, and stores what came of it.
+async fn complete(
+    gateway: &Gateway,
+    lane: &Lane,
+    begun: Begun,
+    now: fn() -> Instant,
+) -> Result<Option<Forwarded>, storage::Error> {
+    let Begun { record, terms, dispatch } = begun;
+    let patient = terms.as_ref().and_then(|terms| terms.subject.as_ref());
     let ended = match lane.attempt(&dispatch).await {
         Ok(answer) => Ended::judged(acknowledgement::verdict(&answer, &dispatch, lane.answers_later())),
         Err(error) => Ended::failed(&error),
@@ -725,7 +834,7 @@ async fn forward_within(
     }
     let step = ended.step((&record, patient), at, next);
     let health = ended.health;
-    let transition = outcome(gateway, lane, step, accepted.as_ref());
+    let transition = outcome(gateway, lane, step, terms.as_ref());
     let handover = handovers::opening(gateway, (&record, patient), ended.to, at).map(Box::new);
     let transition = Transition { carried_as: ended.carried_as.clone(), handover, ..transition };
     match gateway.store().transition(transition).await {

@@ -175,6 +175,7 @@ fn message(name: &str) -> NewMessage {
         review: None,
         handling: weir::storage::Handling::default(),
         names: vec![format!("bundle {id}")],
+        beginning: None,
     }
 }
 

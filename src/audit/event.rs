@@ -698,6 +698,7 @@ pub(super) mod tests {
             review: None,
             handling: Handling::default(),
             names: vec![],
+            beginning: None,
         }
     }
 

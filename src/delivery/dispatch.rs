@@ -53,9 +53,22 @@ impl Dispatch {
         sender_name: &str,
         bundle: impl Into<Bytes>,
     ) -> Result<Dispatch, NotAMessage> {
-        let (bundle, sender_name) = (bundle.into(), sender_name.to_owned());
+        let bundle = bundle.into();
         let document = Document::parse(bundle.as_ref(), &Limits::default()).map_err(|_| NotAMessage::NotABundle)?;
-        let parsed = Message::of(&document)?;
+        Dispatch::of((message, sender, sender_name), &document, bundle)
+    }
+
+    /// The same of a Bundle that is parsed already.
+    ///
+    /// # Errors
+    /// As [`Dispatch::new`].
+    pub fn of(
+        (message, sender, sender_name): (MessageId, PartyId, &str),
+        document: &Document,
+        bundle: impl Into<Bytes>,
+    ) -> Result<Dispatch, NotAMessage> {
+        let (bundle, sender_name) = (bundle.into(), sender_name.to_owned());
+        let parsed = Message::of(document)?;
         let (names, use_context) = (parsed.names(), parsed.use_context());
         let correlation = message.part("correlation");
         let (is_resend, carried_as, provenance) = (false, vec![], None);

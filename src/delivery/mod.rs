@@ -32,7 +32,7 @@ pub use cosigner::Cosigner;
 pub use discovery::{Discovery, Support};
 pub use dispatch::Dispatch;
 pub use endpoint::{Endpoint, RouteSection};
-pub use lane::{BreakerSection, BreakerSettings, Health, Lane, LaneSettings, Standing, Ticket};
+pub use lane::{BreakerSection, BreakerSettings, Health, Lane, LaneSettings, Place, Standing};
 pub use notice::{NoticeError, Notifier};
 pub use partner::{BarsSettings, Over, Partner, PartnerSection};
 pub use probe::{Probe, Remark, probe};

@@ -16,6 +16,7 @@ pub struct Queued {
     recipient: PartyId,
     state: State,
     is_repeat: bool,
+    has_begun: bool,
     lacks: Vec<ElementPath>,
 }
 
@@ -40,6 +41,11 @@ impl Queued {
         self.is_repeat
     }
 
+    /// Whether its first attempt began with it.
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
     /// What its record lacks of what is essential.
     pub fn lacks(&self) -> &[ElementPath] {
         &self.lacks
@@ -60,7 +66,7 @@ impl Queued {
             return Err(Error::Conflict);
         }
         let (message, recipient, state) = (record.id, record.recipient.clone(), record.state);
-        Ok(Queued { message, recipient, state, is_repeat: true, lacks: Vec::new() })
+        Ok(Queued { message, recipient, state, is_repeat: true, has_begun: false, lacks: Vec::new() })
     }
 }
 
@@ -122,7 +128,8 @@ fn names(disclosable: &Disclosable) -> Vec<String> {
     Message::of(disclosable.bundle()).map(Message::all_names).unwrap_or_default()
 }
 
-/// Writes the message and the events that `events` makes of it in one transaction, synced to disk before this returns.
+/// Writes the message and the events that `account` makes of it in one transaction, synced to disk before this returns. `account` may let
+/// its first attempt begin.
 ///
 /// # Errors
 /// [`Error`]; nothing was written then.
@@ -130,14 +137,14 @@ pub async fn enqueue(
     store: &dyn Store,
     attested: Attested,
     (accepted_at, handling): (Instant, Handling),
-    events: impl FnOnce(&NewMessage) -> Vec<Event>,
+    account: impl FnOnce(&mut NewMessage) -> Vec<Event>,
 ) -> Result<Queued, Error> {
     let disclosable = attested.disclosable();
     let received = attested.received();
     let agreement = disclosable.agreement();
     let (message, recipient) = (received.message(), agreement.recipient().ods.clone());
     let digest = received.sameness();
-    let new = NewMessage {
+    let mut new = NewMessage {
         id: message,
         sender: received.sender().clone(),
         interface: received.interface().clone(),
@@ -153,10 +160,16 @@ pub async fn enqueue(
         review: review(disclosable),
         handling,
         names: names(disclosable),
+        beginning: None,
     };
-    let events = events(&new);
+    let events = account(&mut new);
+    let queued = |has_begun| {
+        let (state, is_repeat, lacks) = (State::Accepted, false, Vec::new());
+        Queued { message, recipient, state, is_repeat, has_begun, lacks }
+    };
     match store.accept(new, events).await? {
-        Accepted::New => Ok(Queued { message, recipient, state: State::Accepted, is_repeat: false, lacks: Vec::new() }),
+        Accepted::New => Ok(queued(false)),
+        Accepted::Begun => Ok(queued(true)),
         Accepted::Repeated(record) => Queued::repeat(&record, &digest),
         Accepted::Conflict => Err(Error::Conflict),
     }

@@ -135,7 +135,7 @@ pub(super) async fn answer(
 
 /// What came of a message; `None` when it cannot be taken now.
 async fn process(
-    service: &Service,
+    service: &Arc<Service>,
     (peer, account): (&Peer, &Account),
     headers: &HeaderMap,
     (head, bytes): (Option<&Head>, &[u8]),

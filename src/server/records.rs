@@ -28,7 +28,7 @@ use crate::handover;
 use crate::identity::principal::{Action, Principal};
 use crate::identity::{InterfaceName, MessageId};
 use crate::intake::{self, Submission};
-use crate::pipeline;
+use crate::pipeline::{self, Due, Taken};
 use crate::provenance::{self, Lineage, Unreadable};
 use crate::refusal::Refusal;
 use crate::storage::{Error as StoreError, Full, MessageRecord};
@@ -162,26 +162,33 @@ fn wish(query: Option<&str>) -> Option<Wish> {
     }
 }
 
-async fn accept(service: &Service, submission: Submission, started: Stopwatch) -> Response {
+async fn accept(service: &Arc<Service>, submission: Submission, started: Stopwatch) -> Response {
     match take(service, submission, started).await {
         Ok(queued) => accepted(&queued),
         Err(refusal) => refused(&refusal),
     }
 }
 
-/// Takes a submission to the outbox, and counts what came of it.
-pub(super) async fn take(service: &Service, submission: Submission, started: Stopwatch) -> Result<Queued, Refusal> {
+/// Takes a submission to the outbox, has its first attempt made if that began, and counts what came of it.
+pub(super) async fn take(
+    service: &Arc<Service>,
+    submission: Submission,
+    started: Stopwatch,
+) -> Result<Queued, Refusal> {
     let interface = submission.interface.clone();
     let known = service.gateway.stages().interfaces.contains_key(&interface);
     let label = if known { interface.as_str() } else { "unknown" };
     match pipeline::accept(&service.gateway, submission, clock::now).await {
-        Ok(queued) => {
+        Ok(Taken { queued, begun }) => {
             let what = if queued.is_repeat() { "repeated" } else { "accepted" };
             service.metrics.submitted(label, what, started.elapsed());
             if !queued.is_repeat() {
                 service.metrics.lacked(label, "marked", queued.lacks().len());
             }
-            service.wake(queued.recipient());
+            match begun {
+                Some((place, begun)) => super::outbox::attempt(service.clone(), place, Due::Begun(begun)),
+                None => service.wake(queued.recipient()),
+            }
             Ok(queued)
         }
         Err(refusal) => {

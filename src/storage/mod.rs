@@ -92,6 +92,30 @@ pub struct NewMessage {
     pub handling: Handling,
     /// What an answer may call it: `Bundle.id` and `MessageHeader.id`.
     pub names: Vec<String>,
+    /// Its first step, taken as it is accepted, unless an earlier message of its order waits.
+    pub beginning: Option<Box<Transition>>,
+}
+
+impl NewMessage {
+    /// As the store knows it, once it is accepted.
+    pub fn record(&self) -> MessageRecord {
+        MessageRecord {
+            id: self.id,
+            sender: self.sender.clone(),
+            interface: self.interface.clone(),
+            recipient: self.recipient.clone(),
+            agreement: self.agreement.clone(),
+            digest: self.digest,
+            state: State::Accepted,
+            accepted_at: self.accepted_at,
+            updated_at: self.accepted_at,
+            attempts: 0,
+            next_attempt_at: Some(self.accepted_at),
+            note: String::new(),
+            route: 0,
+            handling: self.handling.clone(),
+        }
+    }
 }
 
 /// A text that many messages refer to, without personal data.
@@ -130,6 +154,8 @@ impl fmt::Debug for NewMessage {
 pub enum Accepted {
     /// It is on disk, queued, with its events.
     New,
+    /// It is on disk with its events, and has taken its first step.
+    Begun,
     /// The same record was accepted before under this id; nothing was written.
     Repeated(Box<MessageRecord>),
     /// Another record was accepted before under this id; nothing was written.
@@ -917,6 +943,7 @@ mod tests {
             review: None,
             handling: Handling::default(),
             names: vec![],
+            beginning: None,
         };
         let shown = format!("{new:?}");
         assert!(shown.contains("RXT01") && !shown.contains("67, 104") && !shown.contains("Chantal"), "{shown}");

@@ -33,7 +33,8 @@ macro_rules! run_suite {
             a_failing_change_does_not_fail_its_neighbours, events_are_numbered_without_a_gap,
             due_gives_what_is_queued_and_due_the_longest_due_first, lists_and_counts_see_the_state,
             what_a_clock_that_was_ahead_put_off_is_due,
-            what_is_urgent_leaves_first, messages_of_one_order_leave_one_after_the_other, a_lane_sees_its_own_route, a_message_is_looked_at_when_its_time_has_come,
+            what_is_urgent_leaves_first, messages_of_one_order_leave_one_after_the_other,
+            a_message_begins_as_it_is_accepted_unless_one_of_its_order_waits, a_lane_sees_its_own_route, a_message_is_looked_at_when_its_time_has_come,
             histories_pair_a_message_with_its_events, one_checkpoint_is_kept_for_each_size,
             one_cosignature_is_kept_for_each_head_and_witness, leaves_are_read_in_order,
             a_review_is_opened_with_its_message_and_ends_once, reviews_are_listed_by_what_is_due_first,
@@ -77,6 +78,7 @@ pub(crate) fn message(number: u32) -> NewMessage {
         review: None,
         handling: Handling::default(),
         names: vec![format!("Bundle-{number}"), format!("header-{number}")],
+        beginning: None,
     }
 }
 
@@ -528,6 +530,40 @@ pub(crate) async fn messages_of_one_order_leave_one_after_the_other(store: Arc<d
     assert_eq!(store.next_due(&trust, 0).await, Ok(Some(later)), "nothing else is due before");
     store.transition(step(one, State::Queued, State::Dead)).await.expect("it is given up");
     assert_eq!(due(later).await, [two], "one that is dead holds up nobody");
+}
+
+pub(crate) async fn a_message_begins_as_it_is_accepted_unless_one_of_its_order_waits(store: Arc<dyn Store>) {
+    let accept = async |number: u32, key: Option<&str>| {
+        let handling = Handling { order_key: key.map(str::to_owned), ..Handling::default() };
+        let new = NewMessage { handling, ..message(number) };
+        let (id, step) = (new.id, step(new.id, State::Accepted, State::InFlight));
+        let new = NewMessage { beginning: Some(Box::new(step)), ..new };
+        (id, store.accept(new, vec![event(Some(id), "accepted")]).await)
+    };
+    let ((free, begun), (one, first), (two, waits)) =
+        (accept(1, None).await, accept(2, Some("a")).await, accept(3, Some("a")).await);
+    assert_eq!([begun, first, waits], [Ok(Accepted::Begun), Ok(Accepted::Begun), Ok(Accepted::New)]);
+    let told = async |id| {
+        let record = store.message(id).await.expect("it is read").expect("it is there");
+        let events = store.events_of(id).await.expect("they are read");
+        let events: Vec<Vec<u8>> = events.into_iter().map(|stored| stored.event.bytes).collect();
+        (record.state, record.attempts, record.next_attempt_at, record.note, events.concat())
+    };
+    let begun = |note: &str| (State::InFlight, 1, None, note.to_owned(), b"acceptedin-flight".to_vec());
+    assert_eq!(told(free).await, begun("in-flight"));
+    assert_eq!(told(one).await, begun("in-flight"));
+    let accepted_at = NOON + Duration::seconds(3);
+    assert_eq!(told(two).await, (State::Accepted, 0, Some(accepted_at), String::new(), b"accepted".to_vec()));
+    let (again, repeated) = accept(1, None).await;
+    assert!(
+        matches!(repeated, Ok(Accepted::Repeated(record)) if (record.id, record.state) == (again, State::InFlight))
+    );
+    assert_eq!(store.event_count().await, Ok(5), "a repeat begins nothing");
+    store.transition(step(free, State::InFlight, State::Acknowledged)).await.expect("it goes on as any other");
+    let of_another = Some(Box::new(step(two, State::Accepted, State::InFlight)));
+    let new = NewMessage { beginning: of_another, ..message(4) };
+    let (id, events) = (new.id, vec![event(Some(new.id), "accepted")]);
+    assert_eq!(store.accept(new, events).await, Err(Error::WithoutEvent(id)));
 }
 
 pub(crate) async fn a_lane_sees_its_own_route(store: Arc<dyn Store>) {

@@ -56,7 +56,7 @@ impl fmt::Display for Standing {
 
 /// An attempt that began: says which change of the breaker it followed.
 #[derive(Debug)]
-pub struct Ticket {
+pub(super) struct Ticket {
     generation: u64,
 }
 

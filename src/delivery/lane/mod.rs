@@ -2,28 +2,31 @@
 //!
 //! A lane owns all of it: its transport with its connections, its limits (attempts at a time, attempts a second), its
 //! breaker and its bell. Nothing here is shared with another lane, so a partner that is dead, slow or flapping takes no
-//! attempt, no connection and no lock of another's. [`Lane::room`] says how many attempts may begin now; whoever asks
-//! begins no more than that.
+//! attempt, no connection and no lock of another's. Whoever wants to make an attempt takes a [`Place`], of which there are as
+//! many as may begin now; messages that wait in the outbox go before one that comes in.
 
 mod breaker;
 mod bucket;
+mod gate;
+mod place;
 mod settings;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use self::breaker::Breaker;
-use self::bucket::Bucket;
+use self::breaker::Ticket;
+use self::gate::Gate;
 use super::mesh::Post;
 use super::transport::{Answer, Transport};
 use super::{AttemptError, BarsSettings, Discovery, Dispatch, Partner, Support};
-use crate::identity::PartyId;
 use crate::identity::tls::{Clock, Credentials, TlsError};
+use crate::identity::{MessageId, PartyId};
 
-pub use breaker::{Health, Standing, Ticket};
+pub use breaker::{Health, Standing};
+pub use place::Place;
 pub use settings::{BreakerSection, BreakerSettings, LaneSettings};
 
 /// One route of one partner. Attempts may run side by side.
@@ -38,16 +41,6 @@ pub struct Lane {
     bell: Notify,
 }
 
-/// What decides whether an attempt may begin.
-#[derive(Debug)]
-struct Gate {
-    breaker: Breaker,
-    bucket: Option<Bucket>,
-    under_way: u32,
-    /// Whether no attempt may begin, since the partner says that it takes other messages.
-    held: bool,
-}
-
 impl Lane {
     /// The lanes of `partner`, one a route in the order of its file, that present `credentials`. Nothing is connected
     /// yet.
@@ -56,12 +49,7 @@ impl Lane {
     /// When our credentials cannot be used as a client.
     pub fn all_of(partner: &Partner, credentials: &Credentials, clock: &Clock) -> Result<Vec<Lane>, TlsError> {
         let lane = |(route, over)| {
-            let gate = Gate {
-                breaker: Breaker::new(partner.lane.breaker),
-                bucket: partner.lane.rate.map(|rate| Bucket::full(rate, Instant::now())),
-                under_way: 0,
-                held: false,
-            };
+            let gate = Gate::new(&partner.lane, Instant::now());
             Ok(Lane {
                 party: partner.ods.clone(),
                 route,
@@ -108,7 +96,7 @@ impl Lane {
     pub async fn discover(&self, sender: (&PartyId, &str), use_cases: &[String]) -> Option<Discovery> {
         let found = self.transport.discover(sender, use_cases).await?;
         let held = self.bars.require_listed && found.support == Support::NotListed;
-        let was_held = std::mem::replace(&mut self.gate().held, held);
+        let was_held = std::mem::replace(&mut self.gate().is_held, held);
         if was_held && !held {
             self.ring();
         }
@@ -122,7 +110,7 @@ impl Lane {
 
     /// Whether its messages wait because the partner says that it takes others.
     pub fn is_held(&self) -> bool {
-        self.gate().held
+        self.gate().is_held
     }
 
     /// Where its messages go, for the audit log.
@@ -143,41 +131,35 @@ impl Lane {
         outcome
     }
 
-    /// How many attempts may begin now; if none may, how long to wait, `None` until one that is under way ends.
-    pub fn room(&self, now: Instant) -> Result<usize, Option<Duration>> {
-        let mut gate = self.gate();
-        if gate.held {
-            return Err(None);
-        }
-        let places = self.settings.concurrency.saturating_sub(gate.under_way);
-        if places == 0 {
-            return Err(None);
-        }
-        let trusted = gate.breaker.room(now)?;
-        let tokens = gate.bucket.as_mut().map_or(Ok(u32::MAX), |bucket| bucket.tokens(now).map_err(Some))?;
-        Ok(places.min(trusted).min(tokens) as usize)
+    /// Whether an attempt may begin now; if none may, how long to wait, `None` until one that is under way ends.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn room(&self, now: Instant) -> Result<(), Option<Duration>> {
+        self.gate().room(now)
     }
 
-    /// An attempt begins, one of those for which there was [`Lane::room`]. The ticket goes back when it ends.
-    pub fn began(&self, now: Instant) -> Ticket {
-        let mut gate = self.gate();
-        gate.under_way += 1;
-        if let Some(bucket) = &mut gate.bucket {
-            bucket.take(now);
-        }
-        gate.breaker.began()
+    /// A place for a message of the outbox; `None` when there is no room, or it has one.
+    pub fn place(self: &Arc<Lane>, message: MessageId, now: Instant) -> Option<Place> {
+        let ticket = self.gate().begin(message, now)?;
+        Some(Place::new(self.clone(), message, ticket))
     }
 
-    /// An attempt ended, and showed this of the route.
-    pub fn ended(&self, ticket: Ticket, health: Health, now: Instant) {
-        let mut gate = self.gate();
-        gate.under_way = gate.under_way.saturating_sub(1);
-        let before = gate.breaker.standing(now);
-        gate.breaker.ended(ticket, health, now);
-        let after = gate.breaker.standing(now);
-        drop(gate);
+    /// A place for a message that comes in and is not in the outbox yet; `None` when there is no room or others wait, among whom
+    /// it will be then.
+    pub fn place_for_new(self: &Arc<Lane>, message: MessageId, now: Instant) -> Option<Place> {
+        let ticket = self.gate().begin_new(message, now)?;
+        Some(Place::new(self.clone(), message, ticket))
+    }
+
+    /// A place is given back, and its attempt showed this of the route.
+    fn leave(&self, (message, ticket): (MessageId, Ticket), health: Health, is_settled: bool) {
+        let (change, is_awaited) = self.gate().leave((message, ticket), (health, is_settled), Instant::now());
+        if is_awaited {
+            self.bell.notify_one();
+        }
         let (partner, route) = (&self.party, self.route);
-        match (before, after) {
+        match change {
             (Standing::Closed | Standing::HalfOpen, Standing::Open) => {
                 let seconds = self.settings.breaker.open.as_secs_f64();
                 tracing::warn!(%partner, route, seconds, "the route fails; it is left alone, then tried again");
@@ -191,22 +173,48 @@ impl Lane {
 
     /// Whether the route is used, left alone, or tried.
     pub fn standing(&self, now: Instant) -> Standing {
-        self.gate().breaker.standing(now)
+        self.gate().standing(now)
     }
 
     /// Attempts under way.
     pub fn under_way(&self) -> u32 {
-        self.gate().under_way
+        u32::try_from(self.gate().under_way().len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a message has a place.
+    pub fn is_under_way(&self, message: MessageId) -> bool {
+        self.gate().under_way().contains(&message)
     }
 
     /// Says that there may be something to deliver.
     pub fn ring(&self) {
+        self.gate().ring();
         self.bell.notify_one();
     }
 
-    /// Until it is rung; at once if it was since the last time.
+    /// Until it is rung, or a place is given back for which something waits; at once if that was since the last time.
     pub async fn rung(&self) {
         self.bell.notified().await;
+    }
+
+    /// How often it was rung; `None` when nothing waits in the outbox.
+    pub fn queue(&self) -> Option<u64> {
+        self.gate().queue()
+    }
+
+    /// Nothing waits in the outbox, as was seen when it had been rung so often.
+    pub fn queue_ended(&self, rung: u64) {
+        self.gate().queue_ended(rung);
+    }
+
+    /// Whether attempts ended without saying how, since this was last asked.
+    pub fn take_unsettled(&self) -> bool {
+        self.gate().take_unsettled()
+    }
+
+    /// Gives what comes in no place any more. Whether nothing is under way; else it rings when something ends.
+    pub fn close(&self) -> bool {
+        self.gate().close()
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {

@@ -197,7 +197,8 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn accept(&self, mut message: NewMessage, events: Vec<Event>) -> Reply<'_, Accepted> {
         Box::pin(async move {
-            if events.is_empty() || events.iter().any(|event| event.message != Some(message.id)) {
+            let beginning = message.beginning.iter().map(|step| &step.event);
+            if events.is_empty() || events.iter().chain(beginning).any(|event| event.message != Some(message.id)) {
                 return Err(Error::WithoutEvent(message.id));
             }
             let site = self.key()?;

@@ -105,7 +105,11 @@ pub(super) fn accept(
         return Err(Error::Full(full));
     }
     envelopes::check_open(connection, &sealed.payload)?;
-    insert_message(connection, message)?;
+    let beginning = match &message.beginning {
+        Some(step) if is_first_of_order(connection, message)? => Some(&**step),
+        _ => None,
+    };
+    insert_message(connection, message, beginning)?;
     let contents = "INSERT INTO contents (message, envelope, payload, provenance, lineage) VALUES (?, ?, ?, ?, ?)";
     let position = connection.last_insert_rowid();
     connection.prepare_cached(contents)?.execute(params![
@@ -124,17 +128,29 @@ pub(super) fn accept(
     if let Some(review) = &message.review {
         reviews::open(connection, position, review, &sealed.decision)?;
     }
-    for event in events {
+    for event in events.iter().chain(beginning.map(|step| &step.event)) {
         append(connection, event)?;
     }
-    Ok(Accepted::New)
+    Ok(if beginning.is_some() { Accepted::Begun } else { Accepted::New })
 }
 
-fn insert_message(connection: &Connection, message: &NewMessage) -> Result<(), Error> {
+/// Whether no earlier message of its order waits.
+fn is_first_of_order(connection: &Connection, message: &NewMessage) -> Result<bool, Error> {
+    let Some(order_key) = &message.handling.order_key else { return Ok(true) };
+    let sql = "SELECT 1 FROM messages WHERE recipient = ? AND order_key = ? \
+               AND state IN ('accepted', 'queued', 'in-flight') LIMIT 1";
+    Ok(first(connection, sql, params![message.recipient.as_str(), order_key], |_| Ok(()))?.is_none())
+}
+
+/// A new message as it stands after its first step, if it takes one.
+fn insert_message(connection: &Connection, message: &NewMessage, step: Option<&Transition>) -> Result<(), Error> {
     let sql = "INSERT INTO messages (id, sender, interface, recipient, agreement, digest, state, accepted_at, \
                updated_at, attempts, next_attempt_at, note, route, order_key, priority, deadline_at, alert_at) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 0, ?8, '', 0, ?9, ?10, ?11, ?12)";
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?13, ?14, ?15, ?16, 0, ?9, ?10, ?11, ?12)";
     let Handling { order_key, priority, deadline_at, timed_from: _, alert_at } = &message.handling;
+    let (state, attempts) = step.map_or((State::Accepted, 0), |step| (step.to, step.attempts));
+    let (updated_at, due) =
+        step.map_or((message.accepted_at, Some(message.accepted_at)), |step| (step.at, step.next_attempt_at));
     connection.prepare_cached(sql)?.execute(params![
         message.id.uuid().as_bytes(),
         message.sender.as_str(),
@@ -142,12 +158,16 @@ fn insert_message(connection: &Connection, message: &NewMessage) -> Result<(), E
         message.recipient.as_str(),
         message.agreement.as_str(),
         message.digest,
-        State::Accepted.code(),
+        state.code(),
         millis(message.accepted_at),
         order_key,
         priority,
         deadline_at.map(millis),
         alert_at.map(millis),
+        millis(updated_at),
+        attempts,
+        due.map(millis),
+        step.map_or("", |step| &step.note),
     ])?;
     Ok(())
 }
