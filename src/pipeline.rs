@@ -76,9 +76,11 @@ pub use essential::{EMERGENCY, IfMissing};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Instrument as _, Span, debug, debug_span, error, field, info, info_span, warn};
 
 use crate::acknowledgement::{self, Verdict};
@@ -176,20 +178,30 @@ impl Stages {
 
 /// The stages that are used now. A message takes them once and keeps to them, whatever is put in their place meanwhile.
 #[derive(Debug)]
-pub struct Current(RwLock<Arc<Stages>>);
+pub struct Current {
+    stages: RwLock<Arc<Stages>>,
+    /// As many as there are processors: what more would only make those wait whose attempt is under way.
+    turns: Semaphore,
+}
 
 impl Current {
     /// Begins with these.
     pub fn new(stages: Arc<Stages>) -> Current {
-        Current(RwLock::new(stages))
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Current { stages: RwLock::new(stages), turns: Semaphore::new(processors) }
     }
 
     fn stages(&self) -> Arc<Stages> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.stages.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for a turn at working through stages.
+    async fn turn(&self) -> SemaphorePermit<'_> {
+        self.turns.acquire().await.expect("the semaphore is never closed")
     }
 
     fn put(&self, agreements: Arc<Agreements>) {
-        let mut stages = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut stages = self.stages.write().unwrap_or_else(PoisonError::into_inner);
         *stages = Arc::new(stages.with(agreements));
     }
 }
@@ -424,6 +436,7 @@ async fn queue(
 ) -> Result<Taken, Refusal> {
     let length = submission.body.len();
     let stages = gateway.stages();
+    let turn = gateway.current.turn().await;
     let received = aside(&stages, length, |stages| receive(stages, submission)).await?;
     Span::current().record("message_id", field::display(received.message()));
     if let Some(record) = gateway.store().message(received.message()).await.map_err(outbox::Error::Store)? {
@@ -441,6 +454,7 @@ async fn queue(
         (nhs_number(validated.mapped().bundle()), cut_down(stages, validated, at))
     })
     .await;
+    drop(turn);
     *patient = person.map(|(system, value)| gateway.hash_key.subject(system, &value));
     let attested = attested?;
     let recipient = &attested.disclosable().agreement().recipient().ods;

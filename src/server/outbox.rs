@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const AHEAD: usize = 128;
 
 /// How long what was read ahead is in order when the lane was rung since: something more urgent may have come.
-const FRESH: Duration = Duration::from_millis(20);
+const FRESH: Duration = Duration::from_millis(50);
 
 /// What was due on a lane when its loop last looked, and has not begun; the most urgent first.
 struct Ahead {

@@ -22,8 +22,10 @@ pub(super) struct Gate {
     pub(super) is_held: bool,
     /// How often it was said that something may be due in the outbox.
     rung: u64,
-    /// Whether something may be due in the outbox, which goes before what comes in.
+    /// Whether something may be due in the outbox that nobody has looked for.
     has_queue: bool,
+    /// Whether there was no place for something: until all that waits has begun, it goes before what comes in.
+    is_short: bool,
     /// Whether an attempt ended without saying how: its message may stand in flight for ever, unless it is queued again.
     is_unsettled: bool,
     /// Whether what comes in gets no place, since the gateway stops.
@@ -44,6 +46,7 @@ impl Gate {
             rung: 0,
             // What an earlier run left.
             has_queue: true,
+            is_short: true,
             is_unsettled: false,
             is_closing: false,
         }
@@ -61,7 +64,10 @@ impl Gate {
 
     /// Gives a message of the outbox a place, unless it has one or there is no room.
     pub(super) fn begin(&mut self, message: MessageId, now: Instant) -> Option<Ticket> {
-        self.room(now).ok()?;
+        if self.room(now).is_err() {
+            (self.has_queue, self.is_short) = (true, true);
+            return None;
+        }
         if !self.under_way.insert(message) {
             return None;
         }
@@ -73,10 +79,10 @@ impl Gate {
 
     /// Gives a message that comes in a place, unless others wait or there is no room: then it waits too.
     pub(super) fn begin_new(&mut self, message: MessageId, now: Instant) -> Option<Ticket> {
-        let is_free = !self.has_queue && !self.is_closing;
-        let ticket = is_free.then(|| self.begin(message, now)).flatten();
-        self.has_queue |= ticket.is_none();
-        ticket
+        if self.is_short || self.is_closing {
+            return None;
+        }
+        self.begin(message, now)
     }
 
     /// Takes a place back. How the standing of the route changed, and whether somebody waits for the place.
@@ -112,8 +118,9 @@ impl Gate {
         self.has_queue.then_some(self.rung)
     }
 
-    /// Nothing waits, as was seen after it was rung so often.
+    /// All has begun that was seen to wait after it was rung so often.
     pub(super) fn queue_ended(&mut self, rung: u64) {
+        self.is_short = false;
         self.has_queue &= self.rung != rung;
     }
 
@@ -166,14 +173,16 @@ mod tests {
         assert!(gate.begin_new(id(4), now).is_none(), "it goes before the fourth");
         assert!(gate.begin(id(2), now).is_none(), "one message has one place");
         let third = gate.begin(id(3), now).expect("there is room again");
-        let looked = gate.queue().expect("the fourth waits");
+        let (_, is_awaited) = gate.leave((id(2), second), (Health::Well, true), now);
+        assert!(is_awaited, "the fourth waits");
+        let looked = gate.queue().expect("it does");
         gate.ring();
         gate.queue_ended(looked);
         assert!(gate.queue().is_some(), "what was said since was not seen");
+        assert!(gate.begin_new(id(5), now).is_some(), "but all that was seen has begun, and there is room");
         gate.queue_ended(looked + 1);
-        let (_, is_awaited) = gate.leave((id(2), second), (Health::Well, true), now);
-        assert!(!is_awaited && gate.begin_new(id(5), now).is_some());
-        drop(third);
+        let (_, is_awaited) = gate.leave((id(3), third), (Health::Well, true), now);
+        assert!(!is_awaited && gate.queue().is_none());
     }
 
     #[test]

@@ -202,7 +202,7 @@ impl Lane {
         self.gate().queue()
     }
 
-    /// Nothing waits in the outbox, as was seen when it had been rung so often.
+    /// All has begun that was seen to wait in the outbox when it had been rung so often.
     pub fn queue_ended(&self, rung: u64) {
         self.gate().queue_ended(rung);
     }

@@ -11,6 +11,7 @@ mod cosignatures;
 mod filed;
 mod handovers;
 mod inbound;
+mod known;
 mod pool;
 mod reviews;
 mod rows;
@@ -27,6 +28,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, ffi};
 
 use self::envelopes::{OpenEnvelopes, opened};
+use self::known::Known;
 use self::pool::Pool;
 use self::rows::Sealed;
 use self::writer::Writer;
@@ -58,6 +60,8 @@ pub struct SqliteStore {
     writer: Option<Writer>,
     key: Option<Arc<Key>>,
     open_envelopes: Arc<OpenEnvelopes>,
+    /// `None` when open for reading only: another process may accept messages.
+    known: Option<Known>,
     /// Whether there may be bytes in the files of what was destroyed or erased.
     traces: AtomicBool,
     path: PathBuf,
@@ -96,8 +100,9 @@ impl SqliteStore {
         // What was destroyed just before the last run ended may still be in the journal.
         let is_busy = truncate_journal(&connection)?;
         let pool = Pool::open(path)?;
+        let known = Some(Known::read(&connection)?);
         let writer = Some(Writer::start(connection, lock)?);
-        Ok(SqliteStore { writer, traces: AtomicBool::new(is_busy), ..SqliteStore::of(path, pool, Some(key)) })
+        Ok(SqliteStore { writer, known, traces: AtomicBool::new(is_busy), ..SqliteStore::of(path, pool, Some(key)) })
     }
 
     fn of(path: &Path, pool: Pool, key: Option<Key>) -> SqliteStore {
@@ -106,6 +111,7 @@ impl SqliteStore {
         SqliteStore {
             pool: Arc::new(pool),
             writer: None,
+            known: None,
             key,
             open_envelopes,
             traces: AtomicBool::new(false),
@@ -201,6 +207,7 @@ impl Store for SqliteStore {
             if events.is_empty() || events.iter().chain(beginning).any(|event| event.message != Some(message.id)) {
                 return Err(Error::WithoutEvent(message.id));
             }
+            self.known.iter().for_each(|known| known.insert(message.id));
             let site = self.key()?;
             let key = self.envelope(&message.agreement, message.accepted_at, message.retention_days).await?;
             let seal = |content, plain: &mut Vec<u8>| key.seal(message.id, content, std::mem::take(plain));
@@ -317,6 +324,9 @@ impl Store for SqliteStore {
     }
 
     fn message(&self, id: MessageId) -> Reply<'_, Option<MessageRecord>> {
+        if self.known.as_ref().is_some_and(|known| !known.may_have(id)) {
+            return Box::pin(std::future::ready(Ok(None)));
+        }
         self.read(move |connection| rows::find(connection, id))
     }
 
