@@ -49,6 +49,9 @@ const BUSY: Duration = Duration::from_secs(5);
 /// Bytes that a probe writes: about what a message takes.
 const PROBE: i64 = 64 << 10;
 
+/// Statements that a connection keeps prepared: more than there are, since to parse one costs more than to run it.
+const STATEMENTS: usize = 256;
+
 /// A store in one file.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -677,6 +680,7 @@ fn is_of(step: &HandoverStep, message: MessageId) -> bool {
 /// Settings that every connection has.
 fn harden(connection: &Connection) -> Result<(), Error> {
     connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     // Otherwise a statement is planned again whenever another value is bound to its LIMIT.
