@@ -175,7 +175,7 @@ impl SqliteStore {
 
     fn write<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        change: impl Fn(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Reply<'_, T> {
         Box::pin(async move { self.writer.as_ref().ok_or(Error::ReadOnly)?.run(change).await })
     }
@@ -224,7 +224,7 @@ impl Store for SqliteStore {
                 known.store(full.is_some(), Ordering::Relaxed);
                 full
             };
-            self.write(move |connection| rows::accept(connection, &message, &sealed, &events, full)).await
+            self.write(move |connection| rows::accept(connection, &message, &sealed, &events, &full)).await
         })
     }
 
