@@ -348,7 +348,8 @@ macro_rules! free {
          AND (CASE priority WHEN 'stat' THEN 0 WHEN 'asap' THEN 1 WHEN 'urgent' THEN 2 ELSE 3 END) = ?3 \
          AND (order_key IS NULL OR NOT EXISTS (SELECT 1 FROM messages AS earlier \
          WHERE earlier.recipient = messages.recipient AND earlier.order_key = messages.order_key \
-         AND earlier.position < messages.position AND earlier.state IN ('accepted', 'queued', 'in-flight') \
+         AND earlier.position < messages.position \
+         AND (earlier.state = 'accepted' OR earlier.state = 'queued' OR earlier.state = 'in-flight') \
          AND instr(?4, ' ' || earlier.position || ' ') = 0))"
     };
 }
