@@ -52,6 +52,12 @@ const PROBE: i64 = 64 << 10;
 /// Statements that a connection keeps prepared: more than there are, since to parse one costs more than to run it.
 const STATEMENTS: usize = 256;
 
+/// KiB of pages that the writer keeps in memory: ids and hashes come in no order, so that each message touches many pages.
+const CACHE: i64 = 8 << 10;
+
+/// Pages in the journal from which on it is moved into the file, 8 MB: of a page that many messages changed only the last copy is.
+const JOURNAL: i64 = 2000;
+
 /// A store in one file.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -85,6 +91,8 @@ impl SqliteStore {
         schema::check(&connection).map_err(foreign)?;
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "cache_size", -CACHE)?;
+        connection.pragma_update_and_check(None, "wal_autocheckpoint", JOURNAL, |_| Ok(()))?;
         connection.pragma_update(None, "foreign_keys", false)?;
         schema::migrate(&mut connection)?;
         schema::compare(&connection)?;
@@ -804,10 +812,12 @@ mod tests {
         let settings = store.write(|connection| {
             let setting =
                 |name| connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0));
-            Ok((setting("journal_mode")?, setting("synchronous")?, setting("foreign_keys")?))
+            let durable = (setting("journal_mode")?, setting("synchronous")?, setting("foreign_keys")?);
+            Ok((durable, setting("cache_size")?, setting("wal_autocheckpoint")?))
         });
         let full = 2;
-        assert_eq!(settings.await, Ok(("wal".to_owned().into(), full.into(), 1.into())));
+        let durable = ("wal".to_owned().into(), full.into(), 1.into());
+        assert_eq!(settings.await, Ok((durable, (-CACHE).into(), JOURNAL.into())));
     }
 
     #[test]
