@@ -49,10 +49,12 @@ pub(super) fn apply(connection: &Connection, step: &HandoverStep) -> Result<bool
     Ok(true)
 }
 
+/// See [`open`].
+pub(super) const OPEN: &str = "INSERT OR IGNORE INTO handovers (message, interface, state, since, opened_at, near_at, due_at, \
+    contact_within, contact_due_at, contacted_at, alert_at, tell) \
+    SELECT ?1, interface, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 FROM messages WHERE position = ?1";
+
 fn open(connection: &Connection, position: i64, new: &Handover) -> Result<bool, Error> {
-    let sql = "INSERT OR IGNORE INTO handovers (message, interface, state, since, opened_at, near_at, due_at, \
-               contact_within, contact_due_at, contacted_at, alert_at, tell) \
-               SELECT ?1, interface, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 FROM messages WHERE position = ?1";
     let row = params![
         position,
         new.state.code(),
@@ -66,7 +68,7 @@ fn open(connection: &Connection, position: i64, new: &Handover) -> Result<bool, 
         new.alert_at.map(millis),
         new.tell.map(|tell| tell.code()),
     ];
-    Ok(connection.prepare_cached(sql)?.execute(row)? == 1)
+    Ok(connection.prepare_cached(OPEN)?.execute(row)? == 1)
 }
 
 fn replace(

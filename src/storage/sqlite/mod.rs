@@ -51,6 +51,15 @@ const BUSY: Duration = Duration::from_secs(5);
 /// Bytes that a probe writes: about what a message takes.
 const PROBE: i64 = 64 << 10;
 
+/// Statements that a connection keeps prepared: more than there are, since to parse one costs more than to run it.
+const STATEMENTS: usize = 256;
+
+/// KiB of pages that the writer keeps in memory: ids and hashes come in no order, so that each message touches many pages.
+const CACHE: i64 = 8 << 10;
+
+/// Pages in the journal from which on it is moved into the file, 8 MB: of a page that many messages changed only the last copy is.
+const JOURNAL: i64 = 2000;
+
 /// A store in one file.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -86,6 +95,8 @@ impl SqliteStore {
         schema::check(&connection).map_err(foreign)?;
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "cache_size", -CACHE)?;
+        connection.pragma_update_and_check(None, "wal_autocheckpoint", JOURNAL, |_| Ok(()))?;
         connection.pragma_update(None, "foreign_keys", false)?;
         schema::migrate(&mut connection)?;
         schema::compare(&connection)?;
@@ -178,7 +189,7 @@ impl SqliteStore {
 
     fn write<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        change: impl Fn(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Reply<'_, T> {
         Box::pin(async move { self.writer.as_ref().ok_or(Error::ReadOnly)?.run(change).await })
     }
@@ -229,7 +240,7 @@ impl Store for SqliteStore {
                 known.store(full.is_some(), Ordering::Relaxed);
                 full
             };
-            self.write(move |connection| rows::accept(connection, &message, &sealed, &events, full)).await
+            self.write(move |connection| rows::accept(connection, &message, &sealed, &events, &full)).await
         })
     }
 
@@ -688,6 +699,7 @@ fn is_of(step: &HandoverStep, message: MessageId) -> bool {
 /// Settings that every connection has.
 fn harden(connection: &Connection) -> Result<(), Error> {
     connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     // Otherwise a statement is planned again whenever another value is bound to its LIMIT.
@@ -811,10 +823,12 @@ mod tests {
         let settings = store.write(|connection| {
             let setting =
                 |name| connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0));
-            Ok((setting("journal_mode")?, setting("synchronous")?, setting("foreign_keys")?))
+            let durable = (setting("journal_mode")?, setting("synchronous")?, setting("foreign_keys")?);
+            Ok((durable, setting("cache_size")?, setting("wal_autocheckpoint")?))
         });
         let full = 2;
-        assert_eq!(settings.await, Ok(("wal".to_owned().into(), full.into(), 1.into())));
+        let durable = ("wal".to_owned().into(), full.into(), 1.into());
+        assert_eq!(settings.await, Ok((durable, (-CACHE).into(), JOURNAL.into())));
     }
 
     #[test]
@@ -1121,6 +1135,66 @@ mod tests {
         assert_eq!(store.handover_steps(id).await.expect("they are read").len(), 2);
     }
 
+    #[tokio::test]
+    async fn what_waits_in_a_file_of_before_states_were_compared_one_by_one_is_kept() {
+        let site = Site::new();
+        let connection = Connection::open(site.path()).expect("it opens");
+        schema::make_earlier(&connection, 21).expect("it is made");
+        for (position, state) in (1_u8..).zip(State::ALL) {
+            let sql = "INSERT INTO messages VALUES (?1, ?2, 'DEMOP', 'crisis-escalation', 'RXT01', 'demo', zeroblob(32), ?3, 5, 6, \
+                       1, NULL, 'words', 2, 'order', 'stat', 70, 60, 50)";
+            let id = Uuid::from_u128(position.into());
+            connection.execute(sql, (position, id.as_bytes(), state.code())).expect("it runs");
+        }
+        let sql = "INSERT INTO contents (message, payload) VALUES (1, x'010203');
+                   INSERT INTO handovers VALUES (5, 'crisis-escalation', 'contacted', 7, 6, 8, 9, 60000, 10, 11, 12, 'accepted');
+                   INSERT INTO handover_steps VALUES (5, 3, 'waiting', 6, NULL);";
+        connection.execute_batch(sql).expect("it runs");
+        let rows = |connection: &Connection, table: &str| -> Vec<String> {
+            let mut statement = connection.prepare(&format!("SELECT * FROM {table}")).expect("it is prepared");
+            let columns = statement.column_count();
+            let row = |row: &rusqlite::Row<'_>| {
+                (0..columns).map(|column| row.get::<_, rusqlite::types::Value>(column)).collect::<Result<Vec<_>, _>>()
+            };
+            statement.query_map([], row).expect("it runs").map(|row| format!("{:?}", row.expect("a row"))).collect()
+        };
+        let tables = ["messages", "handovers", "handover_steps", "contents"];
+        let before = tables.map(|table| rows(&connection, table));
+        drop(connection);
+        let store = site.store();
+        assert_eq!(store.load().await.map(|load| (load.messages, load.bytes)), Ok((1, 3)), "the one with a payload");
+        drop(store);
+        let connection = Connection::open(site.path()).expect("it opens");
+        assert_eq!(tables.map(|table| rows(&connection, table)), before);
+        for (table, change) in [
+            ("messages", "UPDATE messages SET state = 'lost' WHERE position = 1"),
+            ("handovers", "UPDATE handovers SET state = 'lost'"),
+            ("handovers", "UPDATE handovers SET tell = 'lost'"),
+        ] {
+            assert!(connection.execute(change, []).is_err(), "{table} checks what is written");
+        }
+    }
+
+    /// A list of more than two constants would be made an index of its own in each statement.
+    #[tokio::test]
+    async fn what_every_message_writes_makes_no_table_of_its_own() {
+        let site = Site::new();
+        let connection = Connection::open(site.path()).expect("it opens");
+        schema::make_earlier(&connection, schema::KNOWN).expect("it is made");
+        connection.execute_batch("PRAGMA foreign_keys = 1").expect("it is set");
+        let mut written = 0;
+        for sql in [rows::MOVE_ON, rows::APPEND, handovers::OPEN] {
+            let mut statement = connection.prepare(&format!("EXPLAIN {sql}")).expect("it is prepared");
+            let (mut rows, mut steps) = (statement.raw_query(), Vec::new());
+            while let Some(row) = rows.next().expect("a step") {
+                steps.push(row.get::<_, String>(1).expect("its name"));
+            }
+            written += steps.iter().filter(|step| *step == "OpenWrite").count();
+            assert!(!steps.contains(&"OpenEphemeral".to_owned()), "{sql}");
+        }
+        assert!(written > 0);
+    }
+
     /// What a lane asks reads rows of its own recipient and route alone, however many others there are.
     #[tokio::test]
     async fn what_a_lane_asks_is_answered_from_its_own_rows() {
@@ -1147,6 +1221,8 @@ mod tests {
         ]) {
             assert!(plan.contains(uses), "{plan}");
             assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{plan}");
+            let of_order = "SEARCH earlier USING INDEX messages_order (recipient=? AND order_key=? AND position<?)";
+            assert_eq!(plan.contains(of_order), uses.contains("messages_due"), "{plan}");
         }
     }
 

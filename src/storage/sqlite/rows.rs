@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::super::{
     Accepted, Act, Approval, Change, Content, Count, Damage, Error, Event, Filter, Full, Handling, History, Load,
-    MessageRecord, NewMessage, Performed, Place, Raised, State, StoredCheckpoint, StoredEvent, Subtree, Transition,
-    Window,
+    MessageRecord, NewMessage, Performed, Place, Raised, State, StoredCheckpoint, StoredEvent, Subtree, Text,
+    Transition, Window,
 };
 use super::{answers, carried, envelopes, filed, handovers, reviews};
 use crate::fhir::Instant;
@@ -119,11 +119,8 @@ pub(super) fn accept(
         sealed.provenance,
         sealed.lineage
     ])?;
-    // Mostly it is there: then its bytes are not touched.
-    let text =
-        "INSERT INTO texts (digest, bytes) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM texts WHERE digest = ?1)";
-    connection.prepare_cached(text)?.execute(params![message.glossary.digest, message.glossary.bytes])?;
-    count_waiting(connection, message.id, true)?;
+    keep_text(connection, &message.glossary)?;
+    count_waiting(connection, count(sealed.payload.len()), true)?;
     answers::name(connection, position, &message.names)?;
     if let Some(review) = &message.review {
         reviews::open(connection, position, review, &sealed.decision)?;
@@ -172,6 +169,17 @@ fn insert_message(connection: &Connection, message: &NewMessage, step: Option<&T
     Ok(())
 }
 
+/// Keeps a text, unless it is there. Mostly it is: then its bytes are not touched.
+fn keep_text(connection: &Connection, text: &Text) -> Result<(), Error> {
+    let known = "SELECT 1 FROM texts WHERE digest = ?";
+    if first(connection, known, [text.digest], |_| Ok(()))?.is_some() {
+        return Ok(());
+    }
+    let sql = "INSERT INTO texts (digest, bytes) VALUES (?, ?)";
+    connection.prepare_cached(sql)?.execute(params![text.digest, text.bytes])?;
+    Ok(())
+}
+
 /// What stands under a digest.
 pub(super) fn text(connection: &Connection, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, Error> {
     first(connection, "SELECT bytes FROM texts WHERE digest = ?", [digest], |row| Ok(row.get(0)?))
@@ -195,13 +203,20 @@ pub(super) fn recount_waiting(connection: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Counts a message that waits from now on, or no longer does. A count that is wrong must not hold up a message.
-fn count_waiting(connection: &Connection, id: MessageId, waits: bool) -> Result<(), Error> {
-    let sql = "UPDATE waiting SET messages = max(0, messages + ?1), bytes = max(0, bytes + ?1 * \
-               (SELECT coalesce(sum(length(payload)), 0) FROM contents JOIN messages ON position = message WHERE id = ?2))";
+/// Counts a message that waits from now on, or no longer does, with the bytes of its payload as stored. A count that is wrong must
+/// not hold up a message.
+fn count_waiting(connection: &Connection, bytes: i64, waits: bool) -> Result<(), Error> {
+    let sql = "UPDATE waiting SET messages = max(0, messages + ?1), bytes = max(0, bytes + ?1 * ?2)";
     let sign = if waits { 1 } else { -1 };
-    connection.prepare_cached(sql)?.execute(params![sign, id.uuid().as_bytes()])?;
+    connection.prepare_cached(sql)?.execute(params![sign, bytes])?;
     Ok(())
+}
+
+/// The bytes of a message's payload as stored; 0 when it was erased.
+fn payload_bytes(connection: &Connection, id: MessageId) -> Result<i64, Error> {
+    let sql = "SELECT coalesce(length(payload), 0) FROM messages JOIN contents ON message = position WHERE id = ?";
+    let found = first(connection, sql, [id.uuid().as_bytes()], |row| Ok(row.get(0)?))?;
+    Ok(found.unwrap_or_default())
 }
 
 /// Moves one message on, with its event. One that ends well needs nobody's look any more, one that ends badly needs it at once, and one
@@ -215,17 +230,19 @@ pub(super) fn transition(connection: &Connection, step: &Transition) -> Result<(
     step.handover.iter().try_for_each(|of| handovers::apply(connection, of).map(drop))
 }
 
+/// See [`move_on`].
+pub(super) const MOVE_ON: &str = "UPDATE messages SET state = ?1, updated_at = ?2, attempts = ?3, next_attempt_at = ?4, note = ?5, \
+    alert_at = CASE WHEN ?1 IN ('acknowledged', 'cancelled') THEN NULL \
+                    WHEN ?1 IN ('refused', 'dead') THEN ?2 \
+                    WHEN ?7 = 'acknowledged' THEN ?2 + (deadline_at - accepted_at) / 2 \
+                    WHEN ?7 IN ('refused', 'dead') \
+                    THEN coalesce(timed_from, accepted_at) + (deadline_at - accepted_at) / 2 \
+                    ELSE alert_at END, \
+    timed_from = CASE WHEN ?7 = 'acknowledged' AND ?1 = 'queued' THEN ?2 ELSE timed_from END \
+    WHERE id = ?6 AND state = ?7 AND (?8 IS NULL OR route = ?8)";
+
 fn move_on(connection: &Connection, step: &Transition) -> Result<(), Error> {
-    let sql = "UPDATE messages SET state = ?1, updated_at = ?2, attempts = ?3, next_attempt_at = ?4, note = ?5, \
-               alert_at = CASE WHEN ?1 IN ('acknowledged', 'cancelled') THEN NULL \
-                               WHEN ?1 IN ('refused', 'dead') THEN ?2 \
-                               WHEN ?7 = 'acknowledged' THEN ?2 + (deadline_at - accepted_at) / 2 \
-                               WHEN ?7 IN ('refused', 'dead') \
-                               THEN coalesce(timed_from, accepted_at) + (deadline_at - accepted_at) / 2 \
-                               ELSE alert_at END, \
-               timed_from = CASE WHEN ?7 = 'acknowledged' AND ?1 = 'queued' THEN ?2 ELSE timed_from END \
-               WHERE id = ?6 AND state = ?7 AND (?8 IS NULL OR route = ?8)";
-    let changed = connection.prepare_cached(sql)?.execute(params![
+    let changed = connection.prepare_cached(MOVE_ON)?.execute(params![
         step.to.code(),
         millis(step.at),
         step.attempts,
@@ -240,7 +257,7 @@ fn move_on(connection: &Connection, step: &Transition) -> Result<(), Error> {
         return Err(Error::Stale { message: step.message, expected: step.from, found });
     }
     if step.from.is_waiting() != step.to.is_waiting() {
-        count_waiting(connection, step.message, step.to.is_waiting())?;
+        count_waiting(connection, payload_bytes(connection, step.message)?, step.to.is_waiting())?;
     }
     Ok(())
 }
@@ -290,13 +307,15 @@ pub(super) fn approvals(connection: &Connection) -> Result<Vec<Approval>, Error>
     })
 }
 
+/// See [`append`]. With `INSERT … SELECT`, or with `RETURNING`, SQLite would put the row in a table of its own first.
+pub(super) const APPEND: &str = "INSERT INTO events (seq, message, leaf, bytes) \
+    VALUES ((SELECT coalesce(max(seq) + 1, 0) FROM events), ?, ?, ?)";
+
 /// Appends one event; gives its index.
 pub(super) fn append(connection: &Connection, event: &Event) -> Result<u64, Error> {
-    let sql = "INSERT INTO events (seq, message, leaf, bytes) \
-               SELECT coalesce(max(seq) + 1, 0), ?, ?, ? FROM events RETURNING seq";
     let message = event.message.map(|id| *id.uuid().as_bytes());
-    let seq = first(connection, sql, params![message, event.leaf, event.bytes], |row| index(row, 0))?;
-    let seq = seq.ok_or_else(|| Error::Damaged("an event got no number".to_owned()))?;
+    connection.prepare_cached(APPEND)?.execute(params![message, event.leaf, event.bytes])?;
+    let seq = u64::try_from(connection.last_insert_rowid()).expect("the table checks that it is not negative");
     filed::file(connection, seq, &event.bytes)?;
     Ok(seq)
 }
@@ -349,7 +368,8 @@ macro_rules! free {
          AND (CASE priority WHEN 'stat' THEN 0 WHEN 'asap' THEN 1 WHEN 'urgent' THEN 2 ELSE 3 END) = ?3 \
          AND (order_key IS NULL OR NOT EXISTS (SELECT 1 FROM messages AS earlier \
          WHERE earlier.recipient = messages.recipient AND earlier.order_key = messages.order_key \
-         AND earlier.position < messages.position AND earlier.state IN ('accepted', 'queued', 'in-flight') \
+         AND earlier.position < messages.position \
+         AND (earlier.state = 'accepted' OR earlier.state = 'queued' OR earlier.state = 'in-flight') \
          AND instr(?4, ' ' || earlier.position || ' ') = 0))"
     };
 }

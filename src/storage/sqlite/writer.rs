@@ -1,9 +1,11 @@
 //! The only writer: one thread, one connection, group commit.
 //!
 //! Changes wait in a channel of [`WAITING`]; a full channel makes callers wait, which is the back-pressure. The
-//! thread takes all that wait, at most [`BATCH`], runs each in a savepoint of one transaction, so that one that fails
-//! does not fail the others, commits with one fsync, and only then answers. If the transaction itself is lost (disk
-//! full, I/O error), every change in it is answered with [`Error::Unavailable`] and none was made.
+//! thread takes all that wait, at most [`BATCH`], runs them in one transaction, commits with one fsync, and only then
+//! answers. One that fails does not fail the others: mostly it has written nothing by then. If it has, the transaction is
+//! rolled back and the batch runs anew, each change in a savepoint; not at once, since for each savepoint SQLite copies every
+//! page that is written after it. If the transaction itself is lost (disk full, I/O error), every change in it is answered
+//! with [`Error::Unavailable`] and none was made.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -16,15 +18,36 @@ use super::super::Error;
 const WAITING: usize = 1024;
 const BATCH: usize = 256;
 
-/// Told how the commit went; passes the outcome to whoever asked for the change.
-type Answer = Box<dyn FnOnce(Result<(), Error>)>;
-/// One change: run in the open transaction, or told why there is none.
-type Job = Box<dyn FnOnce(Result<&Connection, Error>) -> Answer + Send>;
+/// A change and whoever asked for it.
+trait Job: Send {
+    /// Makes the change in the open transaction, and keeps the outcome in place of any earlier one. Whether it went well.
+    fn run(&mut self, connection: &Connection) -> bool;
+    /// Passes the outcome on, once it is known how the commit went.
+    fn answer(self: Box<Self>, commit: Result<(), Error>);
+}
+
+struct Asked<T, F> {
+    change: F,
+    outcome: Result<T, Error>,
+    asker: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<T: Send, F: Fn(&Connection) -> Result<T, Error> + Send> Job for Asked<T, F> {
+    fn run(&mut self, connection: &Connection) -> bool {
+        self.outcome = (self.change)(connection);
+        self.outcome.is_ok()
+    }
+
+    fn answer(self: Box<Self>, commit: Result<(), Error>) {
+        // Without the commit even a refusal may rest on what a neighbour in the batch wrote: the commit's error wins.
+        drop(self.asker.send(commit.and(self.outcome)));
+    }
+}
 
 /// The handle to the thread. Dropping it lets the thread finish what waits, and waits for it.
 #[derive(Debug)]
 pub(super) struct Writer {
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: Option<mpsc::Sender<Box<dyn Job>>>,
     thread: Option<JoinHandle<()>>,
     failing: Failing,
 }
@@ -57,20 +80,15 @@ impl Writer {
         *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Makes one change; resolves when it is on disk.
+    /// Makes one change; resolves when it is on disk. `change` may run twice: the first time is undone then.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        change: impl Fn(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
-            let outcome = connection.and_then(|connection| in_savepoint(connection, change));
-            // Without the commit even a refusal may rest on what a neighbour in the batch wrote: the commit's error wins.
-            Box::new(move |commit: Result<(), Error>| drop(answer.send(commit.and(outcome))))
-        });
         let stopped = || Error::Unavailable("the writer has stopped".to_owned());
+        let (asker, answered) = oneshot::channel();
         let jobs = self.jobs.as_ref().expect("the channel is taken only by drop");
-        jobs.send(job).await.map_err(|_| stopped())?;
+        jobs.send(Box::new(Asked { change, outcome: Err(stopped()), asker })).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }
 }
@@ -86,7 +104,7 @@ impl Drop for Writer {
     }
 }
 
-fn drain(connection: &Connection, mut waiting: mpsc::Receiver<Job>, failing: &Failing) {
+fn drain(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Job>>, failing: &Failing) {
     while let Some(first) = waiting.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < BATCH
@@ -98,42 +116,157 @@ fn drain(connection: &Connection, mut waiting: mpsc::Receiver<Job>, failing: &Fa
     }
 }
 
-fn commit(connection: &Connection, batch: Vec<Job>, failing: &Failing) {
-    let mut open = command(connection, "BEGIN IMMEDIATE");
-    let mut answers = Vec::with_capacity(batch.len());
-    for job in batch {
-        answers.push(job(open.clone().map(|()| connection)));
-        // SQLite rolls the whole transaction back by itself when the disk is full or fails.
-        if open.is_ok() && connection.is_autocommit() {
-            open = Err(Error::Unavailable("the transaction was lost; the disk is full or fails".to_owned()));
-        }
-    }
-    let outcome = open.and_then(|()| command(connection, "COMMIT"));
+fn commit(connection: &Connection, mut batch: Vec<Box<dyn Job>>, failing: &Failing) {
+    let outcome = match transaction(connection, &mut batch, run) {
+        Ok(false) => transaction(connection, &mut batch, run_in_savepoint).map(drop),
+        kept => kept.map(drop),
+    };
     if let Err(error) = &outcome {
-        tracing::error!(%error, changes = answers.len(), "nothing was stored");
+        tracing::error!(%error, changes = batch.len(), "nothing was stored");
         *failing.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-        if !connection.is_autocommit() {
-            drop(command(connection, "ROLLBACK"));
-        }
     }
-    for answer in answers {
-        answer(outcome.clone());
+    for job in batch {
+        job.answer(outcome.clone());
     }
 }
 
-fn in_savepoint<T>(connection: &Connection, change: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+/// What makes one change; `false`: it failed, and what it wrote is still in the transaction.
+type Run = fn(&Connection, &mut dyn Job) -> Result<bool, Error>;
+
+/// Makes the changes of a batch in one transaction: all are on disk then, or none. `false`: none, since one of them failed halfway.
+fn transaction(connection: &Connection, batch: &mut [Box<dyn Job>], run: Run) -> Result<bool, Error> {
+    command(connection, "BEGIN IMMEDIATE")?;
+    let kept = match run_all(connection, batch, run) {
+        Ok(true) => command(connection, "COMMIT").map(|()| true),
+        left => left,
+    };
+    if !connection.is_autocommit() {
+        let rolled_back = command(connection, "ROLLBACK");
+        return kept.and_then(|is_kept| rolled_back.map(|()| is_kept));
+    }
+    kept
+}
+
+fn run_all(connection: &Connection, batch: &mut [Box<dyn Job>], run: Run) -> Result<bool, Error> {
+    for job in batch {
+        let is_whole = run(connection, job.as_mut());
+        // SQLite rolls the whole transaction back by itself when the disk is full or fails.
+        if connection.is_autocommit() {
+            return Err(Error::Unavailable("the transaction was lost; the disk is full or fails".to_owned()));
+        }
+        if !is_whole? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn run(connection: &Connection, job: &mut dyn Job) -> Result<bool, Error> {
+    let before = connection.total_changes();
+    Ok(job.run(connection) || connection.total_changes() == before)
+}
+
+fn run_in_savepoint(connection: &Connection, job: &mut dyn Job) -> Result<bool, Error> {
     command(connection, "SAVEPOINT change")?;
-    let outcome = change(connection);
-    if outcome.is_err() && !connection.is_autocommit() {
+    let went_well = job.run(connection);
+    if connection.is_autocommit() {
+        return Ok(false);
+    }
+    if !went_well {
         command(connection, "ROLLBACK TO change")?;
     }
-    if !connection.is_autocommit() {
-        command(connection, "RELEASE change")?;
-    }
-    outcome
+    command(connection, "RELEASE change").map(|()| true)
 }
 
 fn command(connection: &Connection, sql: &str) -> Result<(), Error> {
     connection.prepare_cached(sql)?.execute([])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::{rows, schema};
+    use super::*;
+    use crate::storage::suite::event;
+
+    /// A connection to an empty store, and what was answered to each of a batch of changes that it was to make.
+    fn answers(changes: Vec<Change>) -> (Connection, Vec<Result<u64, Error>>, Option<String>) {
+        let connection = Connection::open_in_memory().expect("it opens");
+        schema::make_earlier(&connection, schema::KNOWN).expect("it is made");
+        let (mut batch, mut answers): (Vec<Box<dyn Job>>, Vec<_>) = (Vec::new(), Vec::new());
+        for change in changes {
+            let (asker, answered) = oneshot::channel();
+            batch.push(Box::new(Asked { change, outcome: Err(refused()), asker }));
+            answers.push(answered);
+        }
+        let failing = Failing::default();
+        commit(&connection, batch, &failing);
+        let answers = answers.iter_mut().map(|answered| answered.try_recv().expect("it was answered")).collect();
+        let failing = failing.lock().expect("nobody holds it").clone();
+        (connection, answers, failing)
+    }
+
+    type Change = Box<dyn Fn(&Connection) -> Result<u64, Error> + Send>;
+
+    fn append(text: &'static str) -> Change {
+        Box::new(move |connection| rows::append(connection, &event(None, text)))
+    }
+
+    fn refused() -> Error {
+        Error::Damaged("refused".to_owned())
+    }
+
+    fn kept(connection: &Connection) -> Vec<(u64, Vec<u8>)> {
+        let events = rows::events(connection, 0, 9).expect("they are read");
+        events.into_iter().map(|stored| (stored.seq, stored.event.bytes)).collect()
+    }
+
+    #[test]
+    fn a_change_that_fails_halfway_leaves_nothing_and_its_neighbours_are_kept_once() {
+        let halfway = Box::new(|connection: &Connection| {
+            rows::append(connection, &event(None, "halfway"))?;
+            Err(refused())
+        });
+        let (connection, answers, failing) = answers(vec![append("one"), halfway.clone(), append("two"), halfway]);
+        assert_eq!(answers, [Ok(0), Err(refused()), Ok(1), Err(refused())]);
+        assert_eq!(kept(&connection), [(0, b"one".to_vec()), (1, b"two".to_vec())]);
+        assert_eq!(failing, None);
+    }
+
+    #[test]
+    fn a_change_that_fails_before_it_wrote_anything_makes_nobody_run_again() {
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counted = runs.clone();
+        let one: Change = Box::new(move |connection| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            append("one")(connection)
+        });
+        let stale: Change = Box::new(|connection| {
+            connection.execute("UPDATE messages SET note = 'none is there'", [])?;
+            Err(refused())
+        });
+        let (connection, answers, _) = answers(vec![one, stale, append("two")]);
+        assert_eq!(answers, [Ok(0), Err(refused()), Ok(1)]);
+        assert_eq!(kept(&connection), [(0, b"one".to_vec()), (1, b"two".to_vec())]);
+        assert_eq!(runs.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_lost_transaction_is_answered_to_all_also_when_the_batch_runs_again() {
+        let lost = || -> Change { Box::new(|connection| Ok(connection.execute_batch("ROLLBACK").map(|()| 7)?)) };
+        let halfway = Box::new(|connection: &Connection| {
+            rows::append(connection, &event(None, "halfway"))?;
+            Err(refused())
+        });
+        for changes in [vec![append("one"), lost(), append("two")], vec![append("one"), halfway, lost(), append("two")]]
+        {
+            let (connection, answers, failing) = answers(changes);
+            for answer in answers {
+                assert!(answer.expect_err("nothing was kept").is_transient());
+            }
+            assert!(kept(&connection).is_empty() && connection.is_autocommit() && failing.is_some());
+        }
+    }
 }
