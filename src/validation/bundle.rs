@@ -371,6 +371,7 @@ impl<'a> Walk<'a> {
         let mut trial = Walk::new(self.validator, self.document);
         trial.bundle = self.bundle.clone();
         trial.tried = Rc::clone(&self.tried);
+        trial.tells_errors_alone = true;
         trial.is_trial = true;
         trial.trials = self.trials + 1;
         trial.resource(resource, &Place::default(), &shapes);

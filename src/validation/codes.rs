@@ -88,6 +88,9 @@ impl<'a> Walk<'a> {
     /// Reports what was counted.
     pub(super) fn report_unlisted(&mut self) {
         for (of, count, node) in std::mem::take(&mut self.unlisted) {
+            if !self.tells(Severity::Information) {
+                continue;
+            }
             let of = if of.len() > 200 { "a system with a long name".into() } else { of };
             let text =
                 format!("{count} codes of {of} were not checked: its codes are not listed here; this is the first");

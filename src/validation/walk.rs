@@ -206,6 +206,10 @@ pub(super) struct Walk<'a> {
     /// Whether this is a trial of one profile alone.
     pub(super) is_trial: bool,
     /// How many trials this one stands in.
+    /// Whether warnings and notes are counted and not told.
+    pub(super) tells_errors_alone: bool,
+    /// How many warnings and notes were not told for that.
+    pub(super) untold: usize,
     pub(super) trials: usize,
     /// Whether a resource keeps to a profile that something else asks of it, as far as it was tried.
     pub(super) tried: Rc<RefCell<Tried>>,
@@ -234,6 +238,8 @@ impl<'a> Walk<'a> {
             is_trial: false,
             trials: 0,
             tried: Rc::default(),
+            tells_errors_alone: false,
+            untold: 0,
             issues: Vec::new(),
             errors: 0,
             left_out: LeftOut::default(),
@@ -252,8 +258,8 @@ impl<'a> Walk<'a> {
         text: impl Into<String>,
         hint: &str,
     ) {
-        if self.cut.is_some() && severity != Severity::Error {
-            return; // Remarks stand in the proof: see `recheck`.
+        if !self.tells(severity) {
+            return;
         }
         let path = self.path_of(node, severity);
         self.report_at(severity, code, node, path, rule, text, hint);
@@ -262,6 +268,13 @@ impl<'a> Walk<'a> {
     /// The path of an issue at `node`. Finding it takes as long as its array is, so that issues which are left out
     /// have none: a hundred thousand faulty items would cost a hundred thousand walks.
     fn path_of(&self, node: Node<'a>, severity: Severity) -> ElementPath {
+    /// Whether an issue of this severity is told; counts it otherwise.
+    pub(super) fn tells(&mut self, severity: Severity) -> bool {
+        let tells = !self.tells_errors_alone || severity == Severity::Error;
+        self.untold += usize::from(!tells);
+        tells
+    }
+
         if self.has_room(severity) { node.expression() } else { ElementPath::root() }
     }
 
@@ -797,6 +810,7 @@ impl<'a> Walk<'a> {
             }
         }
     }
+                Ok(false) if !self.tells(invariant.severity) => {}
 
     fn evaluate(
         &self,
