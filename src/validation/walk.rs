@@ -798,7 +798,7 @@ impl<'a> Walk<'a> {
             }
             let evaluate = || self.evaluate(invariant, occurrence, def, scope);
             let decided = gate.as_ref().zip(there).and_then(|(gate, there)| gate.verdict(there));
-            let decided = decided.or_else(|| invariant.native?.holds(occurrence.value?, scope.resource));
+            let decided = decided.or_else(|| invariant.native.as_ref()?.holds(occurrence.value?, scope.resource));
             debug_assert!(decided.is_none_or(|holds| evaluate() == Ok(holds)), "{}", invariant.rule);
             match decided.map_or_else(evaluate, Ok) {
                 Ok(true) => {}
