@@ -181,6 +181,7 @@ impl<'t, 'd> Compiler<'t, 'd> {
             children: Vec::new(),
             required: Vec::new(),
             reach: Reach::default(),
+            names: 0,
         }
     }
 
@@ -232,8 +233,8 @@ impl<'t, 'd> Compiler<'t, 'd> {
         }
         let text = if constraint.human.is_empty() { &constraint.expression } else { &constraint.human };
         let severity = if constraint.severity == "warning" { Severity::Warning } else { Severity::Error };
-        let invariant =
         let native = Native::of(&constraint.expression);
+        let invariant =
             Invariant { rule: rule.as_str().into(), severity, text: text.as_str().into(), native, expression };
         let invariant = Arc::new(invariant);
         self.invariants.insert(rule, Arc::clone(&invariant));
