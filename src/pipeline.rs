@@ -646,7 +646,7 @@ fn conforming(stages: &Stages, received: Received) -> Result<Validated, Refusal>
     let mapped = essential::complete(interface, mapped)?;
     let validated = debug_span!("validation").in_scope(|| {
         let validated = validation::check(&stages.validator, &interface.profile, mapped)?;
-        debug!(warnings = validated.warnings().len(), "Bundle validated");
+        debug!(warnings = validated.remarks(), "Bundle validated");
         Ok::<_, validation::Error>(validated)
     })?;
     Ok(validated)

@@ -13,7 +13,7 @@ use super::Answer;
 use super::output::Output;
 use crate::audit::checkpoint::VerifierKey;
 use crate::identity::signature::check_apart;
-use crate::provenance::KIND;
+use crate::provenance::KINDS;
 
 /// Checks that a Bundle is, byte for byte, the one that a Provenance tells of and that the gateway signed, with the time and
 /// the agreement that the Provenance names; the rest of the Provenance is not signed. Needs three files, no site and no network. Exit code 1 when it is not.
@@ -76,7 +76,7 @@ fn check(bundle: &[u8], provenance: &[u8], key: &VerifierKey) -> Result<Value, S
     let jws = signature["data"].as_str().and_then(|data| BASE64.decode(data).ok());
     let jws =
         jws.and_then(|jws| String::from_utf8(jws).ok()).ok_or("the signature is not base64 of a JSON Web Signature")?;
-    let (kid, says) = check_apart(&jws, KIND, bundle, key.for_messages()).map_err(|error| {
+    let (kid, says) = check_apart(&jws, KINDS, bundle, key.for_messages()).map_err(|error| {
         format!("{error}; the Bundle or the Provenance is another one or was changed, or the key is not this gateway's")
     })?;
     if kid != key.kid() {

@@ -176,7 +176,8 @@ pub fn preview(
     without_consent: bool,
 ) -> Result<(Document, Manifest), Error> {
     let plan = covered(agreement, interface)?.plan(without_consent);
-    projection::project(bundle, agreement, plan.ok_or_else(|| no_agreement(agreement, interface))?)
+    let plan = plan.ok_or_else(|| no_agreement(agreement, interface))?;
+    projection::project(bundle, &Entries::of(bundle), agreement, plan)
 }
 
 /// On which ground `bundle` may leave over an interface of an agreement at `at`, if on any: for a preview.

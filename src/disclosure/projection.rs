@@ -21,22 +21,26 @@ use crate::fhir::{Builder, Document, NameId, Node, NodeId, NodeSet, keys};
 /// Room for the labels and masks of a Bundle of which little is withheld, in bytes.
 const ROOM: usize = 2048;
 
-/// Builds what may leave of `bundle` by the plan of an interface of `agreement`.
+/// Builds what may leave of `bundle`, which has these entries, by the plan of an interface of `agreement`.
 ///
 /// # Errors
 /// [`Error::NotABundle`], [`Error::MeaningLost`], [`Error::TooLarge`].
-pub(super) fn project(bundle: &Document, agreement: &Agreement, plan: &Plan) -> Result<(Document, Manifest), Error> {
+pub(super) fn project<'d>(
+    bundle: &'d Document,
+    entries: &Entries<'d>,
+    agreement: &Agreement,
+    plan: &Plan,
+) -> Result<(Document, Manifest), Error> {
     if bundle.resource_type() != Some(BUNDLE) {
         return Err(Error::NotABundle);
     }
-    let entries = Entries::of(bundle);
     let recipient = &agreement.recipient().ods;
-    let mut decisions = Decisions::on(bundle, &entries, plan, recipient).ok_or(Error::NotABundle)?;
+    let mut decisions = Decisions::on(bundle, entries, plan, recipient).ok_or(Error::NotABundle)?;
     if decisions.loses_meaning(bundle.root()) {
         return Err(Error::MeaningLost);
     }
-    let narratives = narratives(bundle, &entries, &mut decisions, agreement, plan.tell_withheld);
-    let withheld = if plan.list_withheld { list(bundle, &entries, &decisions) } else { Vec::new() };
+    let narratives = narratives(bundle, entries, &mut decisions, agreement, plan.tell_withheld);
+    let withheld = if plan.list_withheld { list(bundle, entries, &decisions) } else { Vec::new() };
     let mut projection = Projection {
         out: Builder::with_capacity(bundle.source().len() + narratives.len() * 5 / 4 + ROOM, bundle.len() + ROOM / 16),
         untouched: untouched(bundle, &decisions, &narratives, plan.tell_withheld),

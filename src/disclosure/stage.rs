@@ -48,7 +48,7 @@ pub fn minimise(agreements: &Agreements, validated: Validated) -> Result<Project
     let interface = agreement.interface(name).ok_or_else(no_agreement)?;
     let ground = ground(&entries, agreement, interface, received.received_at(), |node| record_path(&validated, node))?;
     let plan = interface.plan(ground.decision().is_some()).ok_or_else(no_agreement)?;
-    let (bundle, manifest) = projection::project(full, agreement, plan)?;
+    let (bundle, manifest) = projection::project(full, &entries, agreement, plan)?;
     let agreement = Arc::clone(agreement);
     Ok(Projected(Disclosable { validated, agreement, ground, bundle, manifest }))
 }

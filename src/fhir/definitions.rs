@@ -4,7 +4,7 @@
 //! [`ElementDefinition::other`], so that whoever compiles them can say that it is not checked.
 
 use super::terminology::{CodeSystemDefinition, ValueSetDefinition, code_system, value_set};
-use super::{Document, Limits, Node};
+use super::{Document, Limits, Node, has_byte};
 
 /// The profile of the Tasks by which a message says what its record lacks.
 pub const MISSING_TASK: &str = "https://weir.example/fhir/StructureDefinition/weir-missing-information-task";
@@ -143,7 +143,9 @@ impl Definition {
 
 /// A canonical URL without its `|version`.
 pub fn without_version(canonical: &str) -> &str {
-    canonical.split('|').next().unwrap_or(canonical)
+    // Few have one.
+    let version = has_byte(canonical, b'|').then(|| canonical.find('|')).flatten();
+    version.map_or(canonical, |version| &canonical[..version])
 }
 
 fn text(node: Node<'_>, name: &str) -> Option<String> {

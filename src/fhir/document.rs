@@ -326,9 +326,8 @@ pub(super) fn position_in(text: &str, offset: usize) -> Position {
         end -= 1;
     }
     let before = &text[..end];
-    // A whole pass in vector instructions is cheaper than a search that may end early: most documents have one line.
-    let has_lines = before.bytes().fold(0, |found, byte| found | u8::from(byte == b'\n')) != 0;
-    let Some(newline) = has_lines.then(|| before.rfind('\n')).flatten() else {
+    // Most documents have one line.
+    let Some(newline) = has_byte(before, b'\n').then(|| before.rfind('\n')).flatten() else {
         let characters = if before.is_ascii() { before.len() } else { before.chars().count() };
         return Position { line: 1, column: characters + 1 };
     };
@@ -732,6 +731,13 @@ pub(super) fn is_plain(bytes: &[u8]) -> bool {
         Some(last) => bytes.as_chunks::<16>().0.iter().all(block_is_plain) && block_is_plain(last),
         None => plain_length(bytes) == bytes.len(),
     }
+}
+
+/// Whether a byte of ASCII stands in a text that mostly lacks it: a whole pass in vector instructions is cheaper than a
+/// search that may end early.
+#[inline]
+pub(crate) fn has_byte(text: &str, byte: u8) -> bool {
+    text.bytes().fold(0, |found, each| found | u8::from(each == byte)) != 0
 }
 
 /// Whether JSON writes `text` as a string without an escape.

@@ -60,7 +60,7 @@ impl NameId {
         &NAMES[usize::from(self.0 & !UNDERSCORE)]
     }
 
-    pub(super) fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         usize::from(self.0 & !UNDERSCORE) * 2 + usize::from(self.0 >> 15)
     }
 

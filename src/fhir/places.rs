@@ -24,14 +24,14 @@ const FLAGS: u32 = 8;
 #[derive(Debug)]
 pub struct Names<'a> {
     list: Vec<Cow<'a, str>>,
-    /// One more than the place in the list, by [`NameId::index`].
-    known: Vec<u32>,
+    /// One more than the place in the list, by [`NameId::index`] without the underscore.
+    known: Vec<u16>,
     others: FxHashMap<Cow<'a, str>, u32>,
 }
 
 impl Default for Names<'_> {
     fn default() -> Self {
-        Names { list: Vec::new(), known: vec![0; NameId::indexes()], others: FxHashMap::default() }
+        Names { list: Vec::new(), known: vec![0; NameId::indexes() / 2], others: FxHashMap::default() }
     }
 }
 
@@ -55,12 +55,13 @@ impl<'a> Names<'a> {
                 Cow::Owned(name) => Cow::Owned(element_name(&name).to_owned()),
             });
         }
-        let place = &mut self.known[id.index()];
+        let place = &mut self.known[id.index() / 2];
         if *place == 0 {
+            let Ok(next) = u16::try_from(self.list.len() + 1) else { return self.other(Cow::Borrowed(id.text())) };
             self.list.push(Cow::Borrowed(id.text()));
-            *place = self.list.len() as u32;
+            *place = next;
         }
-        *place - 1
+        u32::from(*place) - 1
     }
 
     fn other(&mut self, name: Cow<'a, str>) -> u32 {

@@ -99,7 +99,7 @@ pub struct Disclosure<'a> {
     pub gateway: Device<'a>,
     /// What it was built from.
     pub entities: &'a [Entity<'a>],
-    /// The gateway's signature over the Bundle's bytes: a JSON Web Signature without its content (RFC 7515, appendix F; RFC 7797).
+    /// The gateway's signature over the SHA-256 of the Bundle's bytes: a JSON Web Signature without its content (RFC 7515, appendix F).
     pub signature: &'a str,
 }
 

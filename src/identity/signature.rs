@@ -3,6 +3,8 @@
 //! Enters: a text and a key. Leaves: a compact JWS whose header names the algorithm, the kind of thing signed (`typ`) and
 //! the signer (`kid`), with the text in it or apart from it. Invariant: a signature counts only for the kind it was made
 //! for, by the key that its reader knows for the signer; no other algorithm is read, so none can be chosen by an attacker.
+//!
+//! Ed25519 hashes what it signs twice, with SHA-512. So the SHA-256 of long content is signed in its place.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +16,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 use serde::{Deserialize, Serialize};
 
+use super::digest::{hex, sha_256};
 use super::principal::PrincipalId;
 
 /// What a SubjectPublicKeyInfo of an Ed25519 key begins with; the 32 bytes of the key follow (RFC 8410, section 4).
@@ -129,12 +132,14 @@ impl PersonalKey {
         format!("{signed}.{signature}")
     }
 
-    /// Signs `content` as something of `kind`, apart from it and as it is (RFC 7515, appendix F; RFC 7797):
-    /// `header..signature`. `name` is what the key is called where it is published; `says` is signed with the content, in the header.
-    pub fn sign_apart(&self, (kind, name): (&str, &str), says: &[(&str, &str)], content: &[u8]) -> String {
+    /// Signs content by its SHA-256 as something of `kind`, apart from it (RFC 7515, appendix F): `header..signature`. What stands between
+    /// the dots when it is checked is the base64url of the digest in lower-case hexadecimal. `name` is what the key is called where it is
+    /// published; `says` is signed with the digest, in the header.
+    pub fn sign_digest(&self, (kind, name): (&str, &str), says: &[(&str, &str)], digest: &[u8; 32]) -> String {
+        let (alg, typ, kid) = (ALGORITHM.to_owned(), kind.to_owned(), name.to_owned());
         let says = says.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())).collect();
-        let header = encoded(&HeaderApart::new((kind, name), says));
-        let signature = BASE64_URL.encode(self.pair.sign(&apart(&header, content)));
+        let header = encoded(&HeaderApart { alg, typ, kid, b64: None, crit: vec![], says });
+        let signature = BASE64_URL.encode(self.pair.sign(by_digest(&header, digest).as_bytes()));
         format!("{header}..{signature}")
     }
 }
@@ -156,8 +161,10 @@ struct HeaderApart {
     alg: String,
     typ: String,
     kid: String,
-    /// The content is signed as it is, not in base64 (RFC 7797, section 3).
-    b64: bool,
+    /// False where the content itself is signed, as it is (RFC 7797, section 3); not there where its digest is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    b64: Option<bool>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     crit: Vec<String>,
     /// What the signer says of the content.
     says: Says,
@@ -166,20 +173,22 @@ struct HeaderApart {
 /// What a signer says of the content, by name.
 pub type Says = BTreeMap<String, String>;
 
-impl HeaderApart {
-    fn new((kind, name): (&str, &str), says: Says) -> HeaderApart {
-        let (alg, typ, kid) = (ALGORITHM.to_owned(), kind.to_owned(), name.to_owned());
-        HeaderApart { alg, typ, kid, b64: false, crit: vec!["b64".to_owned()], says }
-    }
+/// What a signature apart from its content is called (`typ`), by what it signs.
+#[derive(Clone, Copy, Debug)]
+pub struct KindsApart<'a> {
+    /// The SHA-256 of the content ([`PersonalKey::sign_digest`]).
+    pub of_digest: &'a str,
+    /// The content itself, which earlier versions signed.
+    pub of_content: &'a str,
 }
 
 fn encoded(header: &impl Serialize) -> String {
     BASE64_URL.encode(serde_json::to_vec(header).expect("a header is always JSON"))
 }
 
-/// What is signed of content that is apart.
-fn apart(header: &str, content: &[u8]) -> Vec<u8> {
-    [header.as_bytes(), b".", content].concat()
+/// What is signed of content that is apart, by its digest.
+fn by_digest(header: &str, digest: &[u8; 32]) -> String {
+    format!("{header}.{}", BASE64_URL.encode(hex(digest)))
 }
 
 /// Reads what someone signed as something of `kind`; `key_of` gives the key that the site lists for a signer.
@@ -210,21 +219,32 @@ pub fn open(
     Ok((signer, decode(claims)?))
 }
 
-/// Checks what [`PersonalKey::sign_apart`] made of `content`, and gives the name of its key and what was said.
+/// Checks a signature apart from its content, of either of its `kinds`, and gives the name of its key and what was said.
 ///
 /// # Errors
 /// [`SignatureError`]
-pub fn check_apart(jws: &str, kind: &str, content: &[u8], key: PublicKey) -> Result<(String, Says), SignatureError> {
+pub fn check_apart(
+    jws: &str,
+    kinds: KindsApart<'_>,
+    content: &[u8],
+    key: PublicKey,
+) -> Result<(String, Says), SignatureError> {
     let form = SignatureError::Form;
     let (header, signature) = jws.split_once("..").filter(|_| jws.len() <= LONGEST).ok_or(form)?;
     let said: HeaderApart = serde_json::from_slice(&decode(header)?).map_err(|_| form)?;
-    if said.alg != ALGORITHM || said.b64 || said.crit != ["b64"] {
+    if said.alg != ALGORITHM {
         return Err(form);
     }
+    let crit: Vec<&str> = said.crit.iter().map(String::as_str).collect();
+    let (kind, signed) = match (said.b64, &crit[..]) {
+        (None, []) => (kinds.of_digest, by_digest(header, &sha_256(content)).into_bytes()),
+        (Some(false), ["b64"]) => (kinds.of_content, [header.as_bytes(), b".", content].concat()),
+        _ => return Err(form),
+    };
     if said.typ != kind {
         return Err(SignatureError::Kind);
     }
-    check(&apart(header, content), signature, key)?;
+    check(&signed, signature, key)?;
     Ok((said.kid, said.says))
 }
 
@@ -273,30 +293,101 @@ mod tests {
         assert_eq!(open(&forged, KIND, |_| Some(public)), Err(SignatureError::Signature));
     }
 
+    const KINDS: KindsApart<'_> = KindsApart { of_digest: "weir-bundle-sha-256", of_content: "weir-bundle" };
+    const NAME: &str = "weir.example/DEMOP+00000000";
+
+    /// What an earlier version signed of `{}` with the key of the seed `[7; 32]`.
+    const OF_CONTENT: &str = "eyJhbGciOiJFZERTQSIsInR5cCI6IndlaXItYnVuZGxlIiwia2lkIjoid2Vpci5leGFtcGxlL0RFTU9QKzAwMDAwMDAwIiwiYjY0Ijpm\
+        YWxzZSwiY3JpdCI6WyJiNjQiXSwic2F5cyI6eyJwb2xpY3kiOiJhIn19..\
+        U4l5af9V2i7h_N13qOHlEfHu0ofKWbfG9b_Ec6NRkzIctu_WhK_DxoXvaHR7s5TN78sdX3C1f05D5krTmZNeAg";
+
+    fn of_seed() -> PersonalKey {
+        PersonalKey::from_seed(&[7; 32]).expect("any seed does")
+    }
+
+    /// What was said for the policy `a`.
+    fn said() -> (String, Says) {
+        (NAME.to_owned(), Says::from([("policy".to_owned(), "a".to_owned())]))
+    }
+
     #[test]
     fn a_signature_apart_from_its_content_counts_for_that_content_alone() {
         let (key, _) = PersonalKey::generate().expect("there is randomness");
         let (other, _) = PersonalKey::generate().expect("there is randomness");
-        let (kind, name) = ("weir-bundle", "weir.example/DEMOP+00000000");
-        let jws = key.sign_apart((kind, name), &[("policy", "a")], b"{}");
+        let name = (KINDS.of_digest, NAME);
+        let sign = |policy| key.sign_digest(name, &[("policy", policy)], &sha_256(b"{}"));
+        let check = |jws: &str, content: &[u8]| check_apart(jws, KINDS, content, key.public());
+        let jws = sign("a");
         assert_eq!(jws.split('.').nth(1), Some(""), "the content is not in it");
-        let said = (name.to_owned(), Says::from([("policy".to_owned(), "a".to_owned())]));
-        assert_eq!(check_apart(&jws, kind, b"{}", key.public()), Ok(said.clone()));
-        let other_says = key.sign_apart((kind, name), &[("policy", "b")], b"{}");
-        let mixed = format!(
-            "{}..{}",
-            other_says.split('.').next().unwrap_or_default(),
-            jws.rsplit('.').next().unwrap_or_default()
-        );
-        assert_eq!(check_apart(&mixed, kind, b"{}", key.public()), Err(SignatureError::Signature));
-        assert_eq!(check_apart(&jws, kind, b"{ }", key.public()), Err(SignatureError::Signature));
-        assert_eq!(check_apart(&jws, kind, b"{}", other.public()), Err(SignatureError::Signature));
-        assert_eq!(check_apart(&jws, KIND, b"{}", key.public()), Err(SignatureError::Kind));
-        assert_eq!(check_apart(&key.sign(kind, &signer(), "{}"), kind, b"{}", key.public()), Err(SignatureError::Form));
-        assert_eq!(check_apart("", kind, b"", key.public()), Err(SignatureError::Form));
-        let seed = PersonalKey::from_seed(&[7; 32]).expect("any seed does");
-        let jws = seed.sign_apart((kind, name), &[("policy", "a")], b"{}");
-        assert_eq!(check_apart(&jws, kind, b"{}", seed.public()), Ok(said));
+        assert_eq!(check(&jws, b"{}"), Ok(said()));
+        let mixed =
+            [sign("b").split_once("..").map(|(header, _)| header.to_owned()), jws.rsplit('.').next().map(Into::into)];
+        assert_eq!(check(&mixed.map(Option::unwrap_or_default).join(".."), b"{}"), Err(SignatureError::Signature));
+        assert_eq!(check(&jws, b"{ }"), Err(SignatureError::Signature));
+        assert_eq!(check(&jws, hex(&sha_256(b"{}")).as_bytes()), Err(SignatureError::Signature));
+        assert_eq!(check_apart(&jws, KINDS, b"{}", other.public()), Err(SignatureError::Signature));
+        let others = KindsApart { of_digest: KIND, ..KINDS };
+        assert_eq!(check_apart(&jws, others, b"{}", key.public()), Err(SignatureError::Kind));
+        assert_eq!(check(&key.sign(KINDS.of_digest, &signer(), "{}"), b"{}"), Err(SignatureError::Form));
+        assert_eq!(check("", b""), Err(SignatureError::Form));
+    }
+
+    #[test]
+    fn a_flipped_bit_of_the_content_is_seen() {
+        let content: Vec<u8> = (0..200).collect();
+        for (content, jws) in [
+            (content.clone(), of_seed().sign_digest((KINDS.of_digest, NAME), &[("policy", "a")], &sha_256(&content))),
+            (b"{}".to_vec(), OF_CONTENT.to_owned()),
+        ] {
+            assert_eq!(check_apart(&jws, KINDS, &content, of_seed().public()), Ok(said()));
+            for bit in 0..content.len() * 8 {
+                let mut changed = content.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                let found = check_apart(&jws, KINDS, &changed, of_seed().public());
+                assert_eq!(found, Err(SignatureError::Signature), "bit {bit}");
+            }
+        }
+    }
+
+    /// As any library for JSON Web Signatures does it, with the digest put between the dots.
+    #[test]
+    fn a_signature_of_a_digest_is_an_ordinary_one_of_its_hexadecimal() {
+        let jws = of_seed().sign_digest((KINDS.of_digest, NAME), &[("policy", "a")], &sha_256(b"abc"));
+        let (header, signature) = jws.split_once("..").expect("nothing stands between its dots");
+        // FIPS 180-4, example for "abc".
+        let payload = BASE64_URL.encode("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(check(format!("{header}.{payload}").as_bytes(), signature, of_seed().public()), Ok(()));
+        let header = String::from_utf8(decode(header).expect("it is base64")).expect("it is text");
+        let told =
+            r#"{"alg":"EdDSA","typ":"weir-bundle-sha-256","kid":"weir.example/DEMOP+00000000","says":{"policy":"a"}}"#;
+        assert_eq!(header, told);
+    }
+
+    #[test]
+    fn a_signature_of_one_kind_is_not_taken_for_the_other() {
+        let of_digest = of_seed().sign_digest((KINDS.of_digest, NAME), &[("policy", "a")], &sha_256(b"{}"));
+        let (digest, content) =
+            (of_digest.split_once("..").expect("it has"), OF_CONTENT.split_once("..").expect("it has"));
+        let swapped = KindsApart { of_digest: KINDS.of_content, of_content: KINDS.of_digest };
+        let payload = BASE64_URL.encode(hex(&sha_256(b"{}")));
+        for text in [&b"{}"[..], payload.as_bytes()] {
+            for (jws, kinds, why) in [
+                (format!("{}..{}", digest.0, content.1), KINDS, SignatureError::Signature),
+                (format!("{}..{}", content.0, digest.1), KINDS, SignatureError::Signature),
+                (of_digest.clone(), swapped, SignatureError::Kind),
+                (OF_CONTENT.to_owned(), swapped, SignatureError::Kind),
+            ] {
+                assert_eq!(check_apart(&jws, kinds, text, of_seed().public()), Err(why));
+            }
+        }
+        for header in [
+            r#"{"alg":"EdDSA","typ":"weir-bundle","kid":"a","b64":true,"crit":["b64"],"says":{}}"#,
+            r#"{"alg":"EdDSA","typ":"weir-bundle","kid":"a","b64":false,"says":{}}"#,
+            r#"{"alg":"EdDSA","typ":"weir-bundle","kid":"a","crit":["b64"],"says":{}}"#,
+        ] {
+            let jws = format!("{}..{}", BASE64_URL.encode(header), content.1);
+            assert_eq!(check_apart(&jws, KINDS, b"{}", of_seed().public()), Err(SignatureError::Form), "{header}");
+        }
     }
 
     /// An attacker's choice of algorithm, and text that is no JWS at all.

@@ -1,8 +1,8 @@
 //! Stage 5: what may leave gets its account, and becomes [`Attested`].
 //!
 //! Enters: a [`Disclosable`] and the time. Leaves: the same with a FHIR Provenance (who shared what, when, under which
-//! agreement, from which record by which map, and the gateway's signature over the Bundle's bytes) and the [`Lineage`] of every element. Invariant: neither holds a value of
-//! the record; the record and the map are named by digest, who decided to share without consent by where that is recorded.
+//! agreement, from which record by which map, and the gateway's signature over the SHA-256 of the Bundle's bytes) and the
+//! [`Lineage`] of every element. Invariant: neither holds a value of the record; the record and the map are named by digest, who decided to share without consent by where that is recorded.
 
 mod explain;
 mod lineage;
@@ -19,9 +19,9 @@ use uuid::Uuid;
 use crate::disclosure::Disclosable;
 use crate::fhir::provenance::{Device, Disclosure, Entity, Organization, Participation, Person, Role};
 use crate::fhir::{Instant, Node, instant_text, keys};
-use crate::identity::digest::hex;
+use crate::identity::digest::{hex, sha_256};
 use crate::identity::keyed_hash::HashKey;
-use crate::identity::signature::PersonalKey;
+use crate::identity::signature::{KindsApart, PersonalKey};
 use crate::identity::{MessageId, PartyId};
 use crate::intake::Received;
 use crate::storage::Text;
@@ -118,7 +118,7 @@ impl Attested {
 }
 
 /// What the signature of a Bundle is signed as: `typ` of its header.
-pub const KIND: &str = "weir-bundle";
+pub const KINDS: KindsApart<'_> = KindsApart { of_digest: "weir-bundle-sha-256", of_content: "weir-bundle" };
 /// What a Provenance calls the software that built the Bundle.
 const GATEWAY: &str = "Weir";
 
@@ -149,8 +149,8 @@ fn provenance(disclosable: &Disclosable, now: Instant, gateway: &Gateway) -> Str
     let decided = format!("urn:weir:decision:{message}");
     let (id, bundle) = (id_of(message), bundle_id(disclosable));
     let says = [("provenance", &*id.to_string()), ("recorded", &instant_text(now)), ("policy", &policy)];
-    let signed = disclosable.bundle().source().as_bytes();
-    let signature = gateway.keys.signing.sign_apart((KIND, &gateway.keys.kid), &says, signed);
+    let digest = sha_256(disclosable.bundle().source().as_bytes());
+    let signature = gateway.keys.signing.sign_digest((KINDS.of_digest, &gateway.keys.kid), &says, &digest);
     let disclosure = Disclosure {
         id,
         bundle: &bundle,

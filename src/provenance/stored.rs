@@ -155,9 +155,11 @@ pub(super) fn write(disclosable: &Disclosable, glossary: &Text) -> Vec<u8> {
     let left = disclosable.left();
     // The record as a whole is no field.
     let source = |node: NodeId| origin(node)?.source.filter(|source| source.index() > 0);
-    let mut sources: Vec<NodeId> = left.iter().filter_map(|row| source(row.node)).collect();
-    sources.sort_unstable();
-    sources.dedup();
+    // By node of the record, from 1: the number of a field that something comes from.
+    let mut numbers = vec![0; record.len()];
+    left.iter().filter_map(|row| source(row.node)).for_each(|source| numbers[source.index()] = 1);
+    let sources: Vec<NodeId> = (0..numbers.len()).filter(|&node| numbers[node] == 1).map(NodeId::at).collect();
+    (1..).zip(&sources).for_each(|(number, source)| numbers[source.index()] = number);
     let mut names = Names::default();
     let fields = places(record, &sources, &mut names);
 
@@ -172,8 +174,7 @@ pub(super) fn write(disclosable: &Disclosable, glossary: &Text) -> Vec<u8> {
             whence.push(0);
             continue;
         };
-        let field = source(row.node).and_then(|source| sources.binary_search(&source).ok());
-        let field = from_1(field.map(|field| field as u32));
+        let field = source(row.node).map_or(0, |source| numbers[source.index()]);
         let rule = from_1(origin(row.node).map(|origin| origin.rule));
         let steps = [near(last[0], field) + 1, near(last[1], rule), near(last[2], from_1(row.clause))];
         whence.extend(steps);
@@ -192,7 +193,43 @@ pub(super) fn write(disclosable: &Disclosable, glossary: &Text) -> Vec<u8> {
     let message = *mapped.received().message().uuid().as_bytes();
     let names = names.into_list();
     let stored = Stored { glossary: glossary.digest, message, names, fields, sent, whence, withheld, why };
-    postcard::to_extend(&stored, vec![VERSION]).expect("it has only numbers, strings and lists")
+    stored.bytes()
+}
+
+impl Stored<'_> {
+    /// The version and the numbers. Mostly they are small, and written here at a fraction of what the serialiser takes
+    /// for each.
+    fn bytes(&self) -> Vec<u8> {
+        let Stored { glossary, message, names, fields, sent, whence, withheld, why } = self;
+        let lists = [fields, sent, whence, withheld, why];
+        let texts: usize = names.iter().map(|name| name.len() + 2).sum();
+        let numbers: usize = lists.iter().map(|list| list.len() * 5 / 4 + 5).sum();
+        let mut out = Vec::with_capacity(64 + texts + numbers);
+        out.push(VERSION);
+        out.extend_from_slice(glossary);
+        out.extend_from_slice(message);
+        push_number(&mut out, names.len() as u64);
+        for name in names {
+            push_number(&mut out, name.len() as u64);
+            out.extend_from_slice(name.as_bytes());
+        }
+        for list in lists {
+            push_number(&mut out, list.len() as u64);
+            list.iter().for_each(|number| push_number(&mut out, u64::from(*number)));
+        }
+        debug_assert_eq!(postcard::to_stdvec(self).as_deref(), Ok(&out[1..]));
+        out
+    }
+}
+
+/// Seven bits in each byte, the lowest first; all but the last byte have the highest bit set.
+#[inline]
+fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    while number > 0x7F {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
 }
 
 /// For each node, in the order of the Bundle, the type of the resource that it is or stands in.
@@ -308,6 +345,15 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn what_is_written_is_read_back(lists in prop::array::uniform5(prop::collection::vec(any::<u32>(), 0..9)), name: String) {
+            let [fields, sent, whence, withheld, why] = lists;
+            let (glossary, message, names) = ([1; 32], [2; 16], vec![Cow::Owned(name.repeat(40)), "id".into()]);
+            let stored = Stored { glossary, message, names, fields, sent, whence, withheld, why };
+            let bytes = stored.bytes();
+            prop_assert_eq!(read(&bytes), Some(stored));
+        }
+
         #[test]
         fn a_step_leads_back(last: u32, next: u32) {
             prop_assert_eq!(far(last, near(last, next)), next);

@@ -13,7 +13,7 @@ use super::walk::{Found, MOST_TRIALS, Place, Scope, Shapes, Walk};
 use crate::fhir::definitions::without_version;
 use crate::fhir::outcome::{IssueType, Severity};
 use crate::fhir::r4::schema;
-use crate::fhir::{Node, keys};
+use crate::fhir::{Node, has_byte, keys};
 
 /// The resources of a Bundle or of Parameters by what a reference may call them.
 pub(super) struct BundleIndex<'a> {
@@ -371,6 +371,7 @@ impl<'a> Walk<'a> {
         let mut trial = Walk::new(self.validator, self.document);
         trial.bundle = self.bundle.clone();
         trial.tried = Rc::clone(&self.tried);
+        trial.tells_errors_alone = true;
         trial.is_trial = true;
         trial.trials = self.trials + 1;
         trial.resource(resource, &Place::default(), &shapes);
@@ -385,10 +386,11 @@ impl<'a> Walk<'a> {
             return self.resolve_contained(id, value, scope);
         }
         let (text, version) = split_version(text);
-        let text = text.find('#').map_or(text, |hash| &text[..hash]);
+        let text = has_byte(text, b'#').then(|| text.find('#')).flatten().map_or(text, |hash| &text[..hash]);
         let is_absolute = is_absolute(text);
         let is_uuid = text.get(..9).is_some_and(|start| start.eq_ignore_ascii_case("urn:uuid:"));
-        if is_uuid && text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        let has_capital = || text.bytes().fold(0, |found, byte| found | u8::from(byte.is_ascii_uppercase())) != 0;
+        if is_uuid && has_capital() {
             let said = "a UUID is written in lower case (R4 datatypes, uri)";
             let hint = "write it in lower case";
             self.report(Severity::Warning, IssueType::Value, value, REFERENCE, said, hint);
@@ -582,7 +584,7 @@ fn parameters<'a>(node: Node<'a>, index: &mut BundleIndex<'a>) {
 /// A reference without `/_history/…`, and the version.
 pub(super) fn split_version(text: &str) -> (&str, Option<&str>) {
     // Few references have the one letter.
-    let versioned = text.as_bytes().contains(&b'_').then(|| text.split_once("/_history/")).flatten();
+    let versioned = has_byte(text, b'_').then(|| text.split_once("/_history/")).flatten();
     versioned.map_or((text, None), |(text, version)| (text, Some(version)))
 }
 

@@ -88,6 +88,9 @@ impl<'a> Walk<'a> {
     /// Reports what was counted.
     pub(super) fn report_unlisted(&mut self) {
         for (of, count, node) in std::mem::take(&mut self.unlisted) {
+            if !self.tells(Severity::Information) {
+                continue;
+            }
             let of = if of.len() > 200 { "a system with a long name".into() } else { of };
             let text =
                 format!("{count} codes of {of} were not checked: its codes are not listed here; this is the first");
@@ -139,7 +142,7 @@ impl<'a> Walk<'a> {
     /// displays are checked). SNOMED CT, dm+d and LOINC have more names than a CodeSystem lists, and a resource in another
     /// language than English has others: there it is a warning.
     fn display(&mut self, node: Node<'a>, system: &str, code: &str, scope: &Scope<'a>) {
-        let Some(display) = node.member("display") else { return };
+        let Some(display) = node.child(keys().display) else { return };
         let Some(text) = display.text() else { return };
         let Some((name, has_others)) = self.validator.terminology.other_display(system, code, &text) else { return };
         let language = scope.root.member("language").and_then(Node::text);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::Profile;
 use super::context::Context;
 use super::discriminators::matchers;
+use super::native::Native;
 use super::plan::{Binding, Child, Invariant, Limit, Rule, Shape, Slice, Slicing, Strength, TypeRule};
 use super::terminology::{NamedSet, Terminology};
 use crate::fhir::definitions::{ConstraintDefinition, StructureDefinition, TypeUse, without_version};
@@ -180,6 +181,7 @@ impl<'t, 'd> Compiler<'t, 'd> {
             children: Vec::new(),
             required: Vec::new(),
             reach: Reach::default(),
+            names: 0,
         }
     }
 
@@ -231,8 +233,9 @@ impl<'t, 'd> Compiler<'t, 'd> {
         }
         let text = if constraint.human.is_empty() { &constraint.expression } else { &constraint.human };
         let severity = if constraint.severity == "warning" { Severity::Warning } else { Severity::Error };
+        let native = Native::of(&constraint.expression);
         let invariant =
-            Invariant { rule: rule.as_str().into(), severity, text: text.as_str().into(), native: None, expression };
+            Invariant { rule: rule.as_str().into(), severity, text: text.as_str().into(), native, expression };
         let invariant = Arc::new(invariant);
         self.invariants.insert(rule, Arc::clone(&invariant));
         Ok(invariant)

@@ -1,9 +1,9 @@
 //! Stage 3: a mapped Bundle that conforms to R4 and to the profiles of its interface becomes [`Validated`].
 //!
 //! Enters: a [`Mapped`](crate::mapping::Mapped) and the [`Validator`], compiled once from StructureDefinitions, ValueSets
-//! and CodeSystems. Leaves: a [`Validated`], with the warnings. Invariant: no Bundle with an error becomes `Validated`;
-//! what could not be checked is said, at load in [`Validator::not_checked`] or as an information issue, never passed
-//! over.
+//! and CodeSystems. Leaves: a [`Validated`]. Invariant: no Bundle with an error becomes `Validated`; what could not be
+//! checked is said, at load in [`Validator::not_checked`] or as an information issue, never passed over. Nobody reads the
+//! warnings and notes of a message, so that there they are counted alone; `weir validate` and `$validate` tell them.
 //!
 //! Validating is one walk (`walk`) over the tree: base R4 by the compiled tables (`base`), profiles by the shapes that
 //! `compile` and `discriminators` make of their snapshots (`shapes`), codes and identifiers (`codes`, `terminology`),
@@ -107,9 +107,22 @@ pub struct Validator {
     extensions_reach: Reach,
 }
 
+/// What a walk over a document tells.
+#[derive(Clone, Copy)]
+enum Telling<'c> {
+    /// All that it finds.
+    All,
+    /// Errors; the rest is counted.
+    Errors,
+    /// Errors of what is left of a valid Bundle: the walk passes over what is unchanged.
+    ErrorsOf(&'c Cut<'c>),
+}
+
 /// What a walk over a document found.
 struct Found {
     issues: Vec<Issue>,
+    /// How many warnings and notes are not among them.
+    untold: usize,
     /// Whether a profile was tried on a resource that does not claim it.
     tried: bool,
 }
@@ -238,18 +251,21 @@ impl Validator {
 
     /// Checks a FHIR resource against R4, the profiles it claims that are loaded, and `profile`.
     pub fn check_document(&self, document: &Document, profile: Option<&str>) -> Vec<Issue> {
-        self.check_with(document, profile, None).issues
+        self.check_with(document, profile, Telling::All).issues
     }
 
-    /// The same with any number of profiles, in one walk, which passes over what the `cut` left unchanged.
+    /// The same with any number of profiles, in one walk.
     fn check_with<'p>(
         &self,
         document: &Document,
         profiles: impl IntoIterator<Item = &'p str>,
-        cut: Option<&Cut<'_>>,
+        telling: Telling<'_>,
     ) -> Found {
         let mut walk = Walk::new(self, document);
-        walk.cut = cut;
+        walk.tells_errors_alone = !matches!(telling, Telling::All);
+        if let Telling::ErrorsOf(cut) = telling {
+            walk.cut = Some(cut);
+        }
         let mut shapes = Shapes::new();
         let mut issues = Vec::new();
         for url in profiles {
@@ -261,8 +277,10 @@ impl Validator {
         }
         walk.resource(document.root(), &Place::default(), &shapes);
         let tried = !walk.tried.borrow().is_empty();
+        walk.report_unlisted();
+        let untold = walk.untold;
         issues.append(&mut walk.finish());
-        Found { issues, tried }
+        Found { issues, untold, tried }
     }
 
     /// Checks a plain JSON record against the logical model with this URL.

@@ -3,7 +3,7 @@
 //! Enters: a body, JSON or XML, and what is asked of it; the body may be the resource or a Parameters that holds it.
 //! Leaves: every issue, with places in the body where that is JSON. What cannot be asked is one issue in `Err`.
 
-use super::Validator;
+use super::{Telling, Validator};
 use crate::fhir::outcome::{Issue, IssueType};
 use crate::fhir::{Document, ElementPath, Limits, Node, Position};
 
@@ -115,7 +115,7 @@ impl Validator {
     /// Checks a resource against R4, the profiles that it claims and each of `profiles`: every issue once.
     pub fn check_against(&self, document: &Document, profiles: &[String]) -> Vec<Issue> {
         let mut issues: Vec<Issue> = Vec::new();
-        for issue in self.check_with(document, profiles.iter().map(String::as_str), None).issues {
+        for issue in self.check_with(document, profiles.iter().map(String::as_str), Telling::All).issues {
             if !issues.contains(&issue) {
                 issues.push(issue);
             }

@@ -13,7 +13,7 @@ use super::terminology::NamedSet;
 use crate::fhir::outcome::Severity;
 use crate::fhir::r4::{ElementDef, TypeDef};
 use crate::fhir::snapshot::R4;
-use crate::fhir::{Document, FixedMap, Name, NameId};
+use crate::fhir::{Document, FixedMap, Name, NameId, has_byte};
 use crate::fhirpath::{Expression, Reach};
 
 /// Base R4, compiled.
@@ -152,6 +152,8 @@ pub(super) struct Shape {
     pub(super) required: Vec<usize>,
     /// How far its rules look, and those of its children and slices. See [`Shape::finish`].
     pub(super) reach: Reach,
+    /// A bit for the name of each of the children, by [`bit_of`]. See [`Shape::finish`].
+    pub(super) names: u64,
 }
 
 impl Shape {
@@ -161,6 +163,7 @@ impl Shape {
             let mut slices = child.shape.slicing.iter().flat_map(|slicing| &slicing.slices);
             child.shape.min > 0 || slices.any(|slice| slice.shape.min > 0)
         };
+        self.names = self.children.iter().fold(0, |names, child| names | bit_of(child.name.id()));
         self.required = (0..self.children.len()).filter(|&place| is_required(&self.children[place])).collect();
         let slices = self.slicing.iter().flat_map(|slicing| &slicing.slices);
         let below = self.children.iter().map(|child| child.shape.reach.max(child.shape.reach_of_types()));
@@ -175,6 +178,11 @@ impl Shape {
         let is_plain =
             |rule: &TypeRule| rule.profiles.iter().all(|url| is_local(url)) || rule.code.as_ref() == "Extension";
         if self.types.iter().all(is_plain) { Reach::Focus } else { Reach::Document }
+    }
+
+    /// Whether it is of an element of its profile, and not of what the profile constrains as a whole.
+    pub(super) fn is_of_element(&self) -> bool {
+        has_byte(&self.id, b'.')
     }
 
     /// Whether it says anything of the value itself.
@@ -192,6 +200,12 @@ impl Shape {
             }
         }
     }
+}
+
+/// One bit of 64 for a name. Some names share one.
+#[inline]
+pub(super) fn bit_of(name: NameId) -> u64 {
+    1 << (name.index() / 2 % 64)
 }
 
 /// How large or long a value may be.

@@ -1,6 +1,6 @@
 //! The stage itself: [`Mapped`] → [`Validated`].
 
-use super::{Found, Validator};
+use super::{Found, Telling, Validator};
 use crate::fhir::NodeId;
 use crate::fhir::outcome::Issue;
 use crate::mapping::Mapped;
@@ -11,8 +11,8 @@ use crate::mapping::Mapped;
 #[derive(Debug)]
 pub struct Validated {
     mapped: Mapped,
-    /// Warnings and notes; no error.
-    warnings: Vec<Issue>,
+    /// How many warnings and notes there are.
+    remarks: usize,
     /// The profile of the interface.
     profile: String,
     /// The same with the version that was used.
@@ -42,9 +42,9 @@ impl Validated {
         self.has_trials
     }
 
-    /// What is not as it should be, and what could not be checked.
-    pub fn warnings(&self) -> &[Issue] {
-        &self.warnings
+    /// How many things are not as they should be, or could not be checked.
+    pub fn remarks(&self) -> usize {
+        self.remarks
     }
 }
 
@@ -68,16 +68,15 @@ impl Error {
 /// Validates a mapped Bundle against R4, the interface's `profile` (a canonical URL) and the profiles that it claims.
 ///
 /// # Errors
-/// [`Error`] with all issues if one of them is an error.
+/// [`Error`] with all errors, if there are any.
 pub fn check(validator: &Validator, profile: &str, mapped: Mapped) -> Result<Validated, Error> {
-    let Found { issues, tried } = validator.check_with(mapped.bundle(), [profile], None);
-    if issues.iter().any(Issue::is_error) {
-        let errors = issues.into_iter().filter(Issue::is_error);
-        let issues = errors.map(|issue| in_the_record(&mapped, issue)).collect();
+    let Found { issues, untold, tried } = validator.check_with(mapped.bundle(), [profile], Telling::Errors);
+    if !issues.is_empty() {
+        let issues = issues.into_iter().map(|issue| in_the_record(&mapped, issue)).collect();
         return Err(Error { profile: profile.to_owned(), issues });
     }
     let profile_version = validator.with_version(profile);
-    Ok(Validated { mapped, warnings: issues, profile: profile.to_owned(), profile_version, has_trials: tried })
+    Ok(Validated { mapped, remarks: untold, profile: profile.to_owned(), profile_version, has_trials: tried })
 }
 
 /// The issue as the sender can see it: at the field of the record that the element was made from, with line and column

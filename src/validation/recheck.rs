@@ -14,11 +14,11 @@
 //!   is of the same type, and claims what it claimed, as [`Cut::keeps_claims`] says. Where a reference was taken because
 //!   its target keeps to a profile that it does not claim, the whole Bundle is validated.
 //!
-//! Remarks are not told again: they stand in the proof.
+//! Remarks are not told again: the proof says how many there are.
 
 use super::plan::{Content, Rule, Shape, TypePlan};
 use super::walk::{Found, Walk};
-use super::{Validated, Validator};
+use super::{Telling, Validated, Validator};
 use crate::fhir::definitions::without_version;
 use crate::fhir::outcome::Issue;
 use crate::fhir::{Document, NameSet, Node, NodeSet, keys};
@@ -46,19 +46,15 @@ pub struct Cut<'c> {
 impl Validator {
     /// The errors of what is left of a valid Bundle, against R4, its profile and those that its resources claim.
     pub fn recheck(&self, cut: &Cut<'_>) -> Vec<Issue> {
-        let whole = || errors(self.check_document(cut.bundle, Some(cut.profile)));
+        let whole = || self.check_with(cut.bundle, [cut.profile], Telling::Errors).issues;
         let same_profile = without_version(cut.before.profile()) == without_version(cut.profile);
         if !same_profile || !cut.keeps_claims || cut.before.has_trials() || self.extensions_reach == Reach::Document {
             return whole();
         }
-        let found = errors(self.check_with(cut.bundle, [cut.profile], Some(cut)).issues);
+        let found = self.check_with(cut.bundle, [cut.profile], Telling::ErrorsOf(cut)).issues;
         debug_assert_eq!(found, whole(), "what is passed over has no error");
         found
     }
-}
-
-fn errors(issues: Vec<Issue>) -> Vec<Issue> {
-    issues.into_iter().filter(Issue::is_error).collect()
 }
 
 impl<'a> Walk<'a> {

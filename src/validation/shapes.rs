@@ -9,7 +9,7 @@ use super::bounds::compare;
 use super::bundle::told_type;
 use super::compile::is_spelled;
 use super::gate::There;
-use super::plan::{Child, Matcher, Shape, Slice, Slicing, Step, Test, TypeRule};
+use super::plan::{Child, Matcher, Shape, Slice, Slicing, Step, Test, TypeRule, bit_of};
 use super::strictness::Strictness;
 use super::terminology::Membership;
 use super::walk::{Found, Occurrence, Scope, Shapes, Walk};
@@ -22,7 +22,9 @@ use crate::fhir::{Node, keys};
 impl Shape {
     /// Whether it says anything of the element.
     pub(super) fn is_about(&self, found: &Found<'_>) -> bool {
-        self.children.iter().any(|child| child.is_about(found))
+        let may_be = self.names & (bit_of(found.element.stem) | bit_of(found.name)) != 0;
+        debug_assert!(may_be || !self.children.iter().any(|child| child.is_about(found)), "{} is finished", self.id);
+        may_be && self.children.iter().any(|child| child.is_about(found))
     }
 }
 
@@ -54,7 +56,7 @@ impl<'a> Walk<'a> {
         scope: &Scope<'a>,
         active: &mut [Shapes<'a>],
     ) {
-        for &shape in shapes {
+        for &shape in shapes.iter().filter(|shape| shape.is_about(found)) {
             for child in shape.children.iter().filter(|child| child.is_about(found)) {
                 self.count(parent, child.name.text(), occurrences, &child.shape);
                 for (occurrence, active) in occurrences.iter().zip(active.iter_mut()) {

@@ -88,15 +88,19 @@ fn lines(issues: &[Issue]) -> String {
     issues.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Checks one resource; missing narratives (dom-6) are left out.
 /// The lines of errors alone.
 fn errors(issues: &[Issue]) -> String {
     lines(&issues.iter().filter(|issue| issue.is_error()).cloned().collect::<Vec<_>>())
 }
 
+/// Checks one resource; missing narratives (dom-6) are left out.
 #[track_caller]
 fn check(json: &str, expected: &[&str]) {
-    let mut issues = validator().check_document(&parse(json), None);
+    let document = parse(json);
+    let mut issues = validator().check_document(&document, None);
+    let Found { issues: told, untold, .. } = validator().check_with(&document, None, Telling::Errors);
+    let remarks = issues.iter().filter(|issue| !issue.is_error()).count();
+    assert_eq!((lines(&told), untold), (errors(&issues), remarks), "errors alone are told as with all else");
     issues.retain(|issue| issue.rule != "dom-6");
     assert_eq!(lines(&issues), expected.join("\n"), "{json}");
 }

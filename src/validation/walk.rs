@@ -89,8 +89,11 @@ impl<'a> Found<'a> {
         let def = self.element.def;
         let value = self.value.filter(|value| self.extension.is_none() && value.is_array() == def.is_array())?;
         let values = value.items();
+        if !value.is_array() {
+            return (value.kind() != Kind::Null).then_some(values);
+        }
         let count = values.clone().take_while(|value| value.kind() != Kind::Null).count();
-        let is_whole = count > 0 && (!value.is_array() || value.children().nth(count).is_none());
+        let is_whole = count > 0 && value.children().nth(count).is_none();
         (is_whole && def.max.is_none_or(|max| count <= max as usize)).then_some(values)
     }
 
@@ -203,6 +206,10 @@ pub(super) struct Walk<'a> {
     pub(super) selected: HashMap<(NodeId, *const Expression), Option<HashSet<NodeId>>>,
     /// What need not be checked, because it was: see `recheck`.
     pub(super) cut: Option<&'a Cut<'a>>,
+    /// Whether warnings and notes are counted and not told.
+    pub(super) tells_errors_alone: bool,
+    /// How many warnings and notes were not told for that.
+    pub(super) untold: usize,
     /// Whether this is a trial of one profile alone.
     pub(super) is_trial: bool,
     /// How many trials this one stands in.
@@ -231,6 +238,8 @@ impl<'a> Walk<'a> {
             link_targets: (None, HashSet::new()),
             selected: HashMap::new(),
             cut: None,
+            tells_errors_alone: false,
+            untold: 0,
             is_trial: false,
             trials: 0,
             tried: Rc::default(),
@@ -252,11 +261,18 @@ impl<'a> Walk<'a> {
         text: impl Into<String>,
         hint: &str,
     ) {
-        if self.cut.is_some() && severity != Severity::Error {
-            return; // Remarks stand in the proof: see `recheck`.
+        if !self.tells(severity) {
+            return;
         }
         let path = self.path_of(node, severity);
         self.report_at(severity, code, node, path, rule, text, hint);
+    }
+
+    /// Whether an issue of this severity is told; counts it otherwise.
+    pub(super) fn tells(&mut self, severity: Severity) -> bool {
+        let tells = !self.tells_errors_alone || severity == Severity::Error;
+        self.untold += usize::from(!tells);
+        tells
     }
 
     /// The path of an issue at `node`. Finding it takes as long as its array is, so that issues which are left out
@@ -377,7 +393,7 @@ impl<'a> Walk<'a> {
         scope: &Scope<'a>,
     ) {
         let own = Occurrence { value: Some(node), extension: None };
-        let (outer, inner): (Shapes<'a>, Shapes<'a>) = shapes.iter().copied().partition(|shape| shape.id.contains('.'));
+        let (outer, inner): (Shapes<'a>, Shapes<'a>) = shapes.iter().copied().partition(|shape| shape.is_of_element());
         self.shape_rules(own, def, &outer, there, holder.unwrap_or(scope));
         self.shape_rules(own, def, &inner, there, scope);
         match def.name {
@@ -441,9 +457,10 @@ impl<'a> Walk<'a> {
 
     /// Whether the root shape of a profile fits the resource; if not, says so.
     fn of_type(&mut self, shape: &Shape, def: &'static TypeDef, node: Node<'a>) -> bool {
-        let Some(wanted) = self.validator.type_of(&shape.profile).filter(|_| !shape.id.contains('.')) else {
+        if shape.is_of_element() {
             return true;
-        };
+        }
+        let Some(wanted) = self.validator.type_of(&shape.profile) else { return true };
         let fits = schema().is_a(def.name, wanted);
         if !fits {
             let text = format!("the profile is one of {wanted}, the resource is a {}", def.name);
@@ -577,7 +594,10 @@ impl<'a> Walk<'a> {
             return;
         }
         let occurrences = self.occurrences(found);
-        let mut active: SmallVec<[Shapes<'a>; 1]> = smallvec::smallvec![Shapes::new(); occurrences.len()];
+        let mut active: SmallVec<[Shapes<'a>; 1]> = match occurrences.len() {
+            1 => SmallVec::from_buf([Shapes::new()]),
+            many => smallvec::smallvec![Shapes::new(); many],
+        };
         if !shapes.is_empty() {
             self.shape_children(parent, found, &occurrences, shapes, scope, &mut active);
         }
@@ -697,16 +717,17 @@ impl<'a> Walk<'a> {
         if let Some(node) = occurrence.value {
             if node.kind() != format.kind() {
                 self.wrong_kind(node, kind_name(format.kind()));
+            } else if format.accepts(node) {
+                match format {
+                    Format::Xhtml => self.narrative(node, scope),
+                    _ => self.text_rules(node, format),
+                }
             } else if format.is_blank(node) {
                 let text = "the text has no visible character";
                 self.report(Severity::Warning, IssueType::Value, node, "r4-primitive", text, "remove the element");
-            } else if !format.accepts(node) {
+            } else {
                 let text = format!("the value is not a {}: {} expected", def.name, format.rule());
                 self.error(IssueType::Value, node, "r4-primitive", text, "correct the value");
-            } else if format == Format::Xhtml {
-                self.narrative(node, scope);
-            } else {
-                self.text_rules(node, format);
             }
         }
         match occurrence.extension {
@@ -785,10 +806,11 @@ impl<'a> Walk<'a> {
             }
             let evaluate = || self.evaluate(invariant, occurrence, def, scope);
             let decided = gate.as_ref().zip(there).and_then(|(gate, there)| gate.verdict(there));
-            let decided = decided.or_else(|| invariant.native?.holds(occurrence.value?, scope.resource));
+            let decided = decided.or_else(|| invariant.native.as_ref()?.holds(occurrence.value?, scope.resource));
             debug_assert!(decided.is_none_or(|holds| evaluate() == Ok(holds)), "{}", invariant.rule);
             match decided.map_or_else(evaluate, Ok) {
                 Ok(true) => {}
+                Ok(false) if !self.tells(invariant.severity) => {}
                 Ok(false) => {
                     let text = format!("the rule does not hold: {}", invariant.text);
                     self.report(invariant.severity, IssueType::Invariant, node, &invariant.rule, text, "");
