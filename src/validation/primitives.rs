@@ -144,8 +144,9 @@ fn whole(text: &str, least: i64) -> bool {
 
 fn string(text: &str) -> bool {
     // A whole pass without an early end: a few vector instructions.
-    let mark = |byte: u8| byte & NO_ASCII | u8::from(byte > b' ') * VISIBLE | u8::from(byte < b' ') * CONTROL;
-    let found = text.bytes().fold(0, |found, byte| found | mark(byte));
+    let mark = |is: bool, what: u8| if is { what } else { 0 };
+    let marks = |byte: u8| mark(byte > b' ', VISIBLE) | mark(byte < b' ', CONTROL) | (byte & NO_ASCII);
+    let found = text.bytes().fold(0, |found, byte| found | marks(byte));
     if found & NO_ASCII == 0 {
         let is_wrong = |byte: u8| byte < b' ' && !matches!(byte, b'\t' | b'\r' | b'\n');
         let has_wrong = found & CONTROL != 0 && text.bytes().any(is_wrong);
