@@ -219,9 +219,15 @@ fn document(file: &Path) -> anyhow::Result<Document> {
         .map_err(|error| anyhow::anyhow!("{}: {error}; hint: {}", file.display(), error.hint()))
 }
 
+/// Steps of tasks between two looks of a worker at what came from outside it.
+const LOOK_EVERY: u32 = 3;
+
 /// A runtime for a verb that talks to sockets.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+    // A worker that takes a record through its stages is busy for as long as hundreds of other steps take: what comes from sockets
+    // and from the store's thread is looked for after each few steps, or what is under way would wait behind what comes in.
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    Ok(builder.enable_all().event_interval(LOOK_EVERY).global_queue_interval(LOOK_EVERY).build()?)
 }
 
 /// Logs to standard error: words when a person may read them, JSON lines with `WEIR_LOG_FORMAT=json`. The filter is

@@ -37,8 +37,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const SPEAK_FIRST: Duration = Duration::from_secs(1);
 /// The age at which a connection is no longer used.
 const MAX_AGE: Duration = Duration::from_secs(600);
-/// The most HTTP/1.1 connections that are kept.
-const MAX_IDLE: usize = 16;
+/// The most HTTP/1.1 connections that are kept. There are never more than a lane has attempts at a time.
+const MAX_IDLE: usize = 256;
 
 /// A client of one endpoint. Exchanges may run side by side.
 pub(super) struct Client {
@@ -51,6 +51,8 @@ pub(super) struct Client {
     kept: Mutex<Kept>,
     /// Held while a connection is made, so that attempts that start together share one.
     dialling: tokio::sync::Mutex<()>,
+    /// Whether the last connection was of HTTP/1.1, which no two attempts share.
+    shares_none: AtomicBool,
 }
 
 impl std::fmt::Debug for Client {
@@ -111,8 +113,8 @@ impl Client {
     ) -> Result<Client, TlsError> {
         let kept = Mutex::new(Kept::new(party.as_ref(), &endpoint, credentials, &clock)?);
         let name = ServerName::try_from(endpoint.host().to_owned()).expect("a checked endpoint has a host name");
-        let (credentials, dialling) = (credentials.clone(), tokio::sync::Mutex::default());
-        Ok(Client { party, endpoint, credentials, clock, name, kept, dialling })
+        let (credentials, dialling, shares_none) = (credentials.clone(), tokio::sync::Mutex::default(), false.into());
+        Ok(Client { party, endpoint, credentials, clock, name, kept, dialling, shares_none })
     }
 
     /// The endpoint's settings.
@@ -218,7 +220,10 @@ impl Client {
 
     /// A new connection, or the one that another attempt made meanwhile.
     async fn dial(&self) -> Result<Wire, AttemptError> {
-        let _dialling = self.dialling.lock().await;
+        let _dialling = match self.shares_none.load(Ordering::Relaxed) {
+            true => None,
+            false => Some(self.dialling.lock().await),
+        };
         if let Some(wire @ Wire::Two(_)) = self.kept_wire() {
             return Ok(wire);
         }
@@ -229,7 +234,9 @@ impl Client {
         let mut stream = timeout(CONNECT, self.connect(&tls)).await.map_err(|_| AttemptError::ConnectTimeout)??;
         self.verify_again(&stream)?;
         self.verify_party(&stream)?;
-        if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+        let shares_none = stream.get_ref().1.alpn_protocol() != Some(b"h2");
+        self.shares_none.store(shares_none, Ordering::Relaxed);
+        if shares_none {
             return one(stream, generation).await;
         }
         accepted(&mut stream).await?;
