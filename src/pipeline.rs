@@ -197,7 +197,10 @@ impl Current {
 
     /// Waits for a turn at working through stages.
     async fn turn(&self) -> SemaphorePermit<'_> {
-        self.turns.acquire().await.expect("the semaphore is never closed")
+        let turn = self.turns.acquire().await.expect("the semaphore is never closed");
+        // Whoever is given a turn would be run at once, before the steps of attempts that are ready.
+        tokio::task::yield_now().await;
+        turn
     }
 
     fn put(&self, agreements: Arc<Agreements>) {
