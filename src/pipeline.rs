@@ -195,12 +195,15 @@ impl Current {
         self.stages.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits for a turn at working through stages.
-    async fn turn(&self) -> SemaphorePermit<'_> {
+    /// Waits for a turn at taking a record of `length` bytes through the stages; a long one, which gets a thread of its own, needs none.
+    async fn turn(&self, length: usize) -> Option<SemaphorePermit<'_>> {
+        if length > SHORT {
+            return None;
+        }
         let turn = self.turns.acquire().await.expect("the semaphore is never closed");
         // Whoever is given a turn would be run at once, before the steps of attempts that are ready.
         tokio::task::yield_now().await;
-        turn
+        Some(turn)
     }
 
     fn put(&self, agreements: Arc<Agreements>) {
@@ -439,7 +442,7 @@ async fn queue(
 ) -> Result<Taken, Refusal> {
     let length = submission.body.len();
     let stages = gateway.stages();
-    let turn = gateway.current.turn().await;
+    let turn = gateway.current.turn(length).await;
     let received = aside(&stages, length, |stages| receive(stages, submission)).await?;
     Span::current().record("message_id", field::display(received.message()));
     if let Some(record) = gateway.store().message(received.message()).await.map_err(outbox::Error::Store)? {
