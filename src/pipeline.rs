@@ -498,12 +498,15 @@ async fn queue(
         [accepted, decided].into_iter().chain(message.review.as_ref().map(opened)).collect()
     };
     place.iter_mut().for_each(Place::begin);
-    let stored = enqueue(gateway.store(), attested, (accepted_at, handling), account);
+    let stored = async {
+        let queued = enqueue(gateway.store(), attested, (accepted_at, handling), account).await?;
+        debug!("message and audit event on disk");
+        Ok::<_, outbox::Error>(queued)
+    };
     let queued = stored.instrument(debug_span!("outbox")).await;
     let has_begun = queued.as_ref().is_ok_and(Queued::has_begun);
     place.iter_mut().filter(|_| !has_begun).for_each(|place| place.settle(Health::Unknown));
     let queued = queued?.lacking(lacks);
-    debug!("message and audit event on disk");
     let begun = place.filter(|_| has_begun).zip(record.zip(dispatch));
     let begun = begun.map(|(place, (record, dispatch))| {
         let terms = Some(terms);
