@@ -1207,8 +1207,15 @@ mod tests {
                 route: Some(0),
                 interface: None,
             });
-            let statements =
-                [rows::DUE, rows::PUT_OFF, rows::NEXT_DUE, &in_flight, rows::ALERTS_DUE, rows::ACCEPTED_LATER];
+            let statements = [
+                rows::DUE,
+                rows::PUT_OFF,
+                rows::NEXT_DUE,
+                &in_flight,
+                rows::ALERTS_DUE,
+                rows::ACCEPTED_LATER,
+                rows::EARLIER,
+            ];
             statements.map(|sql| plan(connection, sql)).into_iter().collect::<Result<Vec<_>, _>>()
         });
         for (plan, uses) in plans.await.expect("they are planned").iter().zip([
@@ -1218,6 +1225,7 @@ mod tests {
             "USING INDEX messages_state (state=? AND recipient=?)",
             "USING INDEX messages_alert (alert_at<?)",
             "USING INDEX messages_alert (alert_at>?)",
+            "INDEX messages_order (recipient=? AND order_key=?)",
         ]) {
             assert!(plan.contains(uses), "{plan}");
             assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{plan}");

@@ -131,12 +131,14 @@ pub(super) fn accept(
     Ok(if beginning.is_some() { Accepted::Begun } else { Accepted::New })
 }
 
+/// See [`is_first_of_order`].
+pub(super) const EARLIER: &str = "SELECT 1 FROM messages WHERE recipient = ? AND order_key = ? \
+    AND (state = 'accepted' OR state = 'queued' OR state = 'in-flight') LIMIT 1";
+
 /// Whether no earlier message of its order waits.
 fn is_first_of_order(connection: &Connection, message: &NewMessage) -> Result<bool, Error> {
     let Some(order_key) = &message.handling.order_key else { return Ok(true) };
-    let sql = "SELECT 1 FROM messages WHERE recipient = ? AND order_key = ? \
-               AND state IN ('accepted', 'queued', 'in-flight') LIMIT 1";
-    Ok(first(connection, sql, params![message.recipient.as_str(), order_key], |_| Ok(()))?.is_none())
+    Ok(first(connection, EARLIER, params![message.recipient.as_str(), order_key], |_| Ok(()))?.is_none())
 }
 
 /// A new message as it stands after its first step, if it takes one.
