@@ -55,7 +55,7 @@ impl fmt::Display for Standing {
 }
 
 /// An attempt that began: says which change of the breaker it followed.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket {
     generation: u64,
 }

@@ -131,10 +131,10 @@ impl Lane {
         outcome
     }
 
-    /// Whether an attempt may begin now; if none may, how long to wait, `None` until one that is under way ends.
+    /// Whether an attempt may begin now.
     ///
     /// # Errors
-    /// How long to wait.
+    /// None may: how long to wait, `None` until one that is under way ends.
     pub fn room(&self, now: Instant) -> Result<(), Option<Duration>> {
         self.gate().room(now)
     }

@@ -10,8 +10,7 @@ use crate::identity::MessageId;
 pub struct Place {
     lane: Arc<Lane>,
     message: MessageId,
-    /// `None` once it is given back.
-    ticket: Option<Ticket>,
+    ticket: Ticket,
     health: Health,
     /// Whether the store has what became of the attempt.
     is_settled: bool,
@@ -19,7 +18,7 @@ pub struct Place {
 
 impl Place {
     pub(super) fn new(lane: Arc<Lane>, message: MessageId, ticket: Ticket) -> Place {
-        Place { lane, message, ticket: Some(ticket), health: Health::Unknown, is_settled: true }
+        Place { lane, message, ticket, health: Health::Unknown, is_settled: true }
     }
 
     /// The lane.
@@ -43,8 +42,6 @@ impl Drop for Place {
         if std::thread::panicking() {
             tracing::error!(place = "outbox", is_panic = true, "an attempt ended abnormally");
         }
-        if let Some(ticket) = self.ticket.take() {
-            self.lane.leave((self.message, ticket), self.health, self.is_settled);
-        }
+        self.lane.leave((self.message, self.ticket), self.health, self.is_settled);
     }
 }
