@@ -4,7 +4,7 @@
 //! [`ElementDefinition::other`], so that whoever compiles them can say that it is not checked.
 
 use super::terminology::{CodeSystemDefinition, ValueSetDefinition, code_system, value_set};
-use super::{Document, Limits, Node, has_byte};
+use super::{Document, Limits, Node, up_to_byte};
 
 /// The profile of the Tasks by which a message says what its record lacks.
 pub const MISSING_TASK: &str = "https://weir.example/fhir/StructureDefinition/weir-missing-information-task";
@@ -143,9 +143,7 @@ impl Definition {
 
 /// A canonical URL without its `|version`.
 pub fn without_version(canonical: &str) -> &str {
-    // Few have one.
-    let version = has_byte(canonical, b'|').then(|| canonical.find('|')).flatten();
-    version.map_or(canonical, |version| &canonical[..version])
+    up_to_byte(canonical, b'|')
 }
 
 fn text(node: Node<'_>, name: &str) -> Option<String> {

@@ -740,6 +740,12 @@ pub(crate) fn has_byte(text: &str, byte: u8) -> bool {
     text.bytes().fold(0, |found, each| found | u8::from(each == byte)) != 0
 }
 
+/// A text up to a byte of ASCII that it mostly lacks.
+pub(crate) fn up_to_byte(text: &str, byte: u8) -> &str {
+    let end = has_byte(text, byte).then(|| text.find(char::from(byte))).flatten();
+    end.map_or(text, |end| &text[..end])
+}
+
 /// Whether JSON writes `text` as a string without an escape.
 pub(crate) fn is_plain_text(text: &str) -> bool {
     is_plain(text.as_bytes())

@@ -43,7 +43,7 @@ pub mod xml;
 
 pub use builder::{Builder, Constant, Template};
 pub use document::{Children, Document, Fault, Kind, Limits, Node, NodeId, ParseError, Position};
-pub(crate) use document::{has_byte, is_plain_text};
+pub(crate) use document::{has_byte, is_plain_text, up_to_byte};
 pub use fixed::{FixedMap, FixedSet};
 pub use instant::{Instant, instant_text, latest as latest_instant, time_ordered_id};
 pub use keys::{Keys, keys};

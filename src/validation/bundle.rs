@@ -13,7 +13,7 @@ use super::walk::{Found, MOST_TRIALS, Place, Scope, Shapes, Walk};
 use crate::fhir::definitions::without_version;
 use crate::fhir::outcome::{IssueType, Severity};
 use crate::fhir::r4::schema;
-use crate::fhir::{Node, has_byte, keys};
+use crate::fhir::{Node, has_byte, keys, up_to_byte};
 
 /// The resources of a Bundle or of Parameters by what a reference may call them.
 pub(super) struct BundleIndex<'a> {
@@ -386,7 +386,7 @@ impl<'a> Walk<'a> {
             return self.resolve_contained(id, value, scope);
         }
         let (text, version) = split_version(text);
-        let text = has_byte(text, b'#').then(|| text.find('#')).flatten().map_or(text, |hash| &text[..hash]);
+        let text = up_to_byte(text, b'#');
         let is_absolute = is_absolute(text);
         let is_uuid = text.get(..9).is_some_and(|start| start.eq_ignore_ascii_case("urn:uuid:"));
         let has_capital = || text.bytes().fold(0, |found, byte| found | u8::from(byte.is_ascii_uppercase())) != 0;
