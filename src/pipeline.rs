@@ -473,9 +473,9 @@ async fn queue(
     // As the row has it, by which a repeat is known: of an HL7 v2 message all but the stamp of its sending.
     let record_hash = gateway.hash_key.record(&attested.received().sameness());
     let by = attested.received().by().cloned();
+    let mut place = lane.place_for_new(attested.received().message()).await;
     let accepted_at = now();
     let handling = handling(gateway, &stages, &attested, accepted_at)?;
-    let mut place = lane.place_for_new(attested.received().message(), tokio::time::Instant::now());
     let dispatch = place.as_ref().and_then(|_| dispatch(lane, &stages, &attested));
     let mut record = None;
     let account = |message: &mut NewMessage| {
@@ -505,7 +505,7 @@ async fn queue(
     };
     let queued = stored.instrument(debug_span!("outbox")).await;
     let has_begun = queued.as_ref().is_ok_and(Queued::has_begun);
-    place.iter_mut().filter(|_| !has_begun).for_each(|place| place.settle(Health::Unknown));
+    place.iter_mut().filter(|_| !has_begun).for_each(|place| place.settle());
     let queued = queued?.lacking(lacks);
     let begun = place.filter(|_| has_begun).zip(record.zip(dispatch));
     let begun = begun.map(|(place, (record, dispatch))| {
@@ -682,8 +682,6 @@ fn cut_down(stages: &Stages, validated: Validated, now: Instant) -> Result<Attes
 pub struct Forwarded {
     /// The state that the message took.
     pub state: State,
-    /// What the attempt showed of its lane.
-    pub health: Health,
     /// Whether the partner's own answer came before the attempt ended, and settled it.
     pub was_answered: bool,
     /// Whether the partner did not let us in: the message waits, and people are to be told.
@@ -732,28 +730,28 @@ impl Due {
     }
 }
 
-/// Makes one attempt at delivering what is due over `lane`, and stores what came of it. `None`: no attempt was made, since
+/// Makes one attempt at delivering what is due over the lane of `place`, and stores what came of it. `None`: no attempt was made, since
 /// the message was cancelled or moved to another lane meanwhile.
 ///
 /// # Errors
 /// When the store cannot write; the message is then sent again later, with the same ids.
 pub async fn forward(
     gateway: &Gateway,
-    lane: &Lane,
+    place: &mut Place,
     due: Due,
     now: fn() -> Instant,
 ) -> Result<Option<Forwarded>, storage::Error> {
     let (message_id, recipient) = (due.message(), due.record().recipient.clone());
-    let span = info_span!("forward", %message_id, %recipient, route = lane.route());
+    let span = info_span!("forward", %message_id, %recipient, route = place.lane().route());
     let forwarding = async {
         let begun = match due {
             Due::Begun(begun) => *begun,
-            Due::Waiting(record) => match begin(gateway, lane, *record, now).await? {
+            Due::Waiting(record) => match begin(gateway, place.lane(), *record, now).await? {
                 ControlFlow::Continue(begun) => begun,
                 ControlFlow::Break(ended) => return Ok(ended),
             },
         };
-        complete(gateway, lane, begun, now).await
+        complete(gateway, place, begun, now).await
     };
     forwarding.instrument(span).await
 }
@@ -786,8 +784,7 @@ async fn begin(
                 .store()
                 .transition(gateway.recorder.transition(ended.step((&record, patient), now(), None)))
                 .await?;
-            let (state, health) = (State::Dead, Health::Unknown);
-            let forwarded = Forwarded { state, health, was_answered: false, is_unauthorised: false };
+            let forwarded = Forwarded { state: State::Dead, was_answered: false, is_unauthorised: false };
             return Ok(ControlFlow::Break(Some(forwarded)));
         }
     };
@@ -829,19 +826,21 @@ fn attempt_begins(
     gateway.recorder.transition(begun.step((record, patient), at, None))
 }
 
-/// Makes the attempt that began, and stores what came of it.
+/// Makes the attempt that began, and stores what came of it. Another may begin as soon as the partner has answered.
 async fn complete(
     gateway: &Gateway,
-    lane: &Lane,
+    place: &mut Place,
     begun: Begun,
     now: fn() -> Instant,
 ) -> Result<Option<Forwarded>, storage::Error> {
+    let lane = place.lane().clone();
     let Begun { record, terms, dispatch } = begun;
     let patient = terms.as_ref().and_then(|terms| terms.subject.as_ref());
     let ended = match lane.attempt(&dispatch).await {
         Ok(answer) => Ended::judged(acknowledgement::verdict(&answer, &dispatch, lane.answers_later())),
         Err(error) => Ended::failed(&error),
     };
+    place.answered(ended.health);
     let ended = ended.unless_exhausted(record.attempts, lane.settings().max_attempts);
     let at = now();
     let wait = || lane.settings().schedule.wait(record.attempts, ended.retry_after, spread(&record));
@@ -856,18 +855,17 @@ async fn complete(
         state => info!(%state, attempts = record.attempts, note = %ended.note, "attempt ended"),
     }
     let step = ended.step((&record, patient), at, next);
-    let health = ended.health;
-    let transition = outcome(gateway, lane, step, terms.as_ref());
+    let transition = outcome(gateway, &lane, step, terms.as_ref());
     let handover = handovers::opening(gateway, (&record, patient), ended.to, at).map(Box::new);
     let transition = Transition { carried_as: ended.carried_as.clone(), handover, ..transition };
     match gateway.store().transition(transition).await {
         Err(storage::Error::Stale { found: state @ (State::Acknowledged | State::Refused), .. }) => {
             info!(message_id = %record.id, %state, "the partner's answer came by itself before the attempt ended");
-            Ok(Some(Forwarded { state, health, was_answered: true, is_unauthorised: false }))
+            Ok(Some(Forwarded { state, was_answered: true, is_unauthorised: false }))
         }
         stored => {
             let (state, is_unauthorised) = (ended.to, ended.is_unauthorised);
-            stored.map(|()| Some(Forwarded { state, health, was_answered: false, is_unauthorised }))
+            stored.map(|()| Some(Forwarded { state, was_answered: false, is_unauthorised }))
         }
     }
 }

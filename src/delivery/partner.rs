@@ -280,7 +280,7 @@ fn service_id(text: &str) -> Result<String, SettingError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::identity::issuance::{Authority, Validity};
     use crate::identity::tls::TlsVersion;
@@ -308,6 +308,12 @@ mod tests {
         site
     }
 
+    /// A partner with these settings more.
+    pub(in crate::delivery) fn partner(settings: &str) -> Partner {
+        let section: PartnerSection = toml::from_str(&format!("{WRITTEN}\n{settings}")).expect("it is TOML");
+        section.check(site().path()).expect("it is right")
+    }
+
     fn faults(change: impl FnOnce(&mut PartnerSection)) -> Vec<String> {
         let mut section: PartnerSection = toml::from_str(WRITTEN).expect("it is TOML");
         change(&mut section);
@@ -318,8 +324,7 @@ mod tests {
 
     #[test]
     fn a_section_becomes_a_partner() {
-        let section: PartnerSection = toml::from_str(WRITTEN).expect("it is TOML");
-        let partner = section.check(site().path()).expect("it is right");
+        let partner = partner("");
         assert_eq!(partner.ods.as_str(), "DEMOT");
         let [Over::Bars(endpoint)] = &partner.routes[..] else { panic!("{:?}", partner.routes) };
         assert_eq!(endpoint.base, "https://bars-demot.trust.example:9443/FHIR/R4");
@@ -333,8 +338,7 @@ mod tests {
     #[test]
     fn a_further_route_has_an_endpoint_of_its_own_and_the_partners_anchors() {
         let next = "[[next_routes]]\nendpoint = \"https://bars-demot.spare.example/FHIR/R4\"\n";
-        let section: PartnerSection = toml::from_str(&format!("{WRITTEN}\n{next}")).expect("it is TOML");
-        let partner = section.check(site().path()).expect("it is right");
+        let partner = partner(next);
         let [_, Over::Bars(second)] = &partner.routes[..] else { panic!("{:?}", partner.routes) };
         assert_eq!((second.host(), second.minimum_tls), ("bars-demot.spare.example", TlsVersion::Tls12));
         let other = RouteSection {

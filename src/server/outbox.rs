@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::error;
 
 use super::{Service, alarms, clock};
-use crate::delivery::{Health, Lane, Place};
+use crate::delivery::{Lane, Place};
 use crate::identity::MessageId;
 use crate::pipeline::{self, Due};
 use crate::storage::{self, MessageRecord, State, Window};
@@ -118,7 +118,7 @@ async fn begin_due(service: &Arc<Service>, lane: &Arc<Lane>, ahead: &mut Option<
 /// What is due now.
 async fn look(service: &Service, lane: &Lane, rung: u64) -> Result<Ahead, storage::Error> {
     // An attempt that has just begun may stand in the store as queued for a moment more.
-    let limit = AHEAD + lane.under_way() as usize;
+    let limit = AHEAD + lane.unfinished();
     let (window, at) = (Window::new(clock::now(), lane.settings().schedule.max), Instant::now());
     let due = service.gateway.store().due(lane.party(), lane.route(), window, limit).await?;
     Ok(Ahead { is_all: due.len() < limit, due: due.into(), rung, at })
@@ -136,8 +136,8 @@ async fn until_next(service: &Service, lane: &Lane) -> Duration {
 pub(super) fn attempt(service: Arc<Service>, mut place: Place, due: Due) {
     place.begin();
     tokio::spawn(async move {
-        match carry_out(&service, place.lane(), due).await {
-            Ok(health) => place.settle(health),
+        match carry_out(&service, &mut place, due).await {
+            Ok(()) => place.settle(),
             Err((message, error)) => {
                 error!(message_id = %message, %error, "the outcome of an attempt could not be stored");
             }
@@ -145,16 +145,17 @@ pub(super) fn attempt(service: Arc<Service>, mut place: Place, due: Due) {
     });
 }
 
-async fn carry_out(service: &Service, lane: &Lane, due: Due) -> Result<Health, (MessageId, storage::Error)> {
+async fn carry_out(service: &Service, place: &mut Place, due: Due) -> Result<(), (MessageId, storage::Error)> {
+    let lane = place.lane().clone();
     let (id, accepted_at, in_order) = (due.message(), due.accepted_at(), due.is_in_order());
-    let forwarded = pipeline::forward(&service.gateway, lane, due, clock::now).await;
+    let forwarded = pipeline::forward(&service.gateway, place, due, clock::now).await;
     if in_order {
         // The next of its order may wait on another lane.
         service.wake(lane.party());
     }
-    let Some(forwarded) = forwarded.map_err(|error| (id, error))? else { return Ok(Health::Unknown) };
+    let Some(forwarded) = forwarded.map_err(|error| (id, error))? else { return Ok(()) };
     if forwarded.was_answered {
-        return Ok(forwarded.health);
+        return Ok(());
     }
     service.metrics.attempted(lane.party().as_str(), forwarded.state.code());
     if forwarded.is_unauthorised
@@ -170,5 +171,5 @@ async fn carry_out(service: &Service, lane: &Lane, due: Due) -> Result<Health, (
         State::Queued => lane.ring(),
         _ => {}
     }
-    Ok(forwarded.health)
+    Ok(())
 }

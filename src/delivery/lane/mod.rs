@@ -7,18 +7,19 @@
 
 mod breaker;
 mod bucket;
+mod entrance;
 mod gate;
 mod place;
 mod settings;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use self::breaker::Ticket;
-use self::gate::Gate;
+use self::entrance::{Entrance, PATIENCE};
+use self::gate::{Gate, Taken};
 use super::mesh::Post;
 use super::transport::{Answer, Transport};
 use super::{AttemptError, BarsSettings, Discovery, Dispatch, Partner, Support};
@@ -38,6 +39,7 @@ pub struct Lane {
     bars: BarsSettings,
     transport: Transport,
     gate: Mutex<Gate>,
+    entrance: Entrance,
     bell: Notify,
 }
 
@@ -57,6 +59,7 @@ impl Lane {
                 bars: partner.bars,
                 transport: Transport::new(partner, over, credentials, clock.clone())?,
                 gate: Mutex::new(gate),
+                entrance: Entrance::new(PATIENCE),
                 bell: Notify::new(),
             })
         };
@@ -141,20 +144,21 @@ impl Lane {
 
     /// A place for a message of the outbox; `None` when there is no room, or it has one.
     pub fn place(self: &Arc<Lane>, message: MessageId, now: Instant) -> Option<Place> {
-        let ticket = self.gate().begin(message, now)?;
-        Some(Place::new(self.clone(), message, ticket))
+        let taken = self.gate().begin(message, now)?;
+        Some(Place::new(self.clone(), message, taken))
     }
 
-    /// A place for a message that comes in and is not in the outbox yet; `None` when there is no room or others wait, among whom
-    /// it will be then.
-    pub fn place_for_new(self: &Arc<Lane>, message: MessageId, now: Instant) -> Option<Place> {
-        let ticket = self.gate().begin_new(message, now)?;
-        Some(Place::new(self.clone(), message, ticket))
+    /// A place for a message that comes in and is not in the outbox yet; waits a moment for one when all are taken and
+    /// one is given back soon. `None` when there is no room or others wait, among whom it will be then.
+    pub async fn place_for_new(self: &Arc<Lane>, message: MessageId) -> Option<Place> {
+        let taken = self.entrance.enter(&self.gate, message).await?;
+        Some(Place::new(self.clone(), message, taken))
     }
 
     /// A place is given back, and its attempt showed this of the route.
-    fn leave(&self, (message, ticket): (MessageId, Ticket), health: Health, is_settled: bool) {
-        let (change, is_awaited) = self.gate().leave((message, ticket), (health, is_settled), Instant::now());
+    fn free(&self, taken: Taken, health: Health) {
+        let (change, is_awaited) = self.gate().free(taken, health, Instant::now());
+        self.entrance.freed();
         if is_awaited {
             self.bell.notify_one();
         }
@@ -171,17 +175,29 @@ impl Lane {
         }
     }
 
+    /// An attempt is over, and the store has what came of it or does not.
+    fn leave(&self, message: MessageId, is_settled: bool) {
+        if self.gate().leave(message, is_settled) {
+            self.bell.notify_one();
+        }
+    }
+
     /// Whether the route is used, left alone, or tried.
     pub fn standing(&self, now: Instant) -> Standing {
         self.gate().standing(now)
     }
 
-    /// Attempts under way.
+    /// Attempts under way, each until the partner has answered.
     pub fn under_way(&self) -> u32 {
-        u32::try_from(self.gate().under_way().len()).unwrap_or(u32::MAX)
+        u32::try_from(self.gate().taken()).unwrap_or(u32::MAX)
     }
 
-    /// Whether a message has a place.
+    /// How many messages have an attempt under way, or one of which the store does not have yet what came of it.
+    pub fn unfinished(&self) -> usize {
+        self.gate().under_way().len()
+    }
+
+    /// Whether an attempt at a message is under way, or the store does not have yet what came of it.
     pub fn is_under_way(&self, message: MessageId) -> bool {
         self.gate().under_way().contains(&message)
     }
@@ -214,10 +230,75 @@ impl Lane {
 
     /// Gives what comes in no place any more. Whether nothing is under way; else it rings when something ends.
     pub fn close(&self) -> bool {
-        self.gate().close()
+        let is_empty = self.gate().close();
+        self.entrance.freed();
+        is_empty
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {
-        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+        entrance::locked(&self.gate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::entrance::tests::LONG;
+    use super::gate::tests::id;
+    use super::*;
+    use crate::delivery::partner::tests::partner;
+    use crate::identity::issuance::{Authority, Validity};
+    use crate::identity::tls::system_clock;
+    use time::macros::datetime;
+
+    /// A prompt lane with one place, where what comes in waits for as long as it takes.
+    fn lane() -> Arc<Lane> {
+        let validity = Validity::days(datetime!(2026-01-01 00:00 UTC), 1);
+        let ours = Authority::new("Ours", validity).expect("an authority");
+        let issued = ours.issue(&"DEMOP".parse().expect("a code"), "provider.example", &[], validity);
+        let issued = issued.expect("a certificate");
+        let own = Credentials::from_pem(issued.certificate_pem.as_bytes(), issued.key_pem.as_bytes()).expect("PEM");
+        let partner = partner("max_concurrent = 1");
+        let mut lane = Lane::all_of(&partner, &own, &system_clock()).expect("usable").remove(0);
+        lane.entrance = Entrance::new(LONG);
+        lane.queue_ended(0);
+        let lane = Arc::new(lane);
+        // More than once, since this thread may be held up at any time.
+        for _ in 0..64 {
+            drop(lane.place(id(9), Instant::now()).expect("there is room"));
+        }
+        lane
+    }
+
+    fn waiting(lane: &Arc<Lane>, message: MessageId) -> tokio::task::JoinHandle<Option<Place>> {
+        let lane = lane.clone();
+        tokio::spawn(async move { lane.place_for_new(message).await })
+    }
+
+    #[tokio::test]
+    async fn a_place_is_free_once_the_partner_has_answered_and_the_message_once_that_is_stored() {
+        let lane = lane();
+        let mut first = lane.place_for_new(id(1)).await.expect("there is room");
+        first.begin();
+        let second = waiting(&lane, id(2));
+        tokio::task::yield_now().await;
+        assert!(!second.is_finished() && lane.under_way() == 1);
+        first.answered(Health::Well);
+        let second = second.await.expect("it ends").expect("the place is free");
+        assert_eq!((lane.under_way(), lane.unfinished(), lane.is_under_way(id(1))), (1, 2, true));
+        first.settle();
+        drop(first);
+        assert_eq!((lane.under_way(), lane.unfinished(), lane.is_under_way(id(1))), (1, 1, false));
+        drop(second);
+        assert_eq!((lane.under_way(), lane.unfinished(), lane.take_unsettled()), (0, 0, false));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_waits_no_longer_when_the_lane_closes() {
+        let lane = lane();
+        let _first = lane.place_for_new(id(1)).await.expect("there is room");
+        let second = waiting(&lane, id(2));
+        tokio::task::yield_now().await;
+        assert!(!second.is_finished() && !lane.close());
+        assert!(second.await.expect("it ends").is_none());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Health, Lane, Ticket};
+use super::{Health, Lane, Taken};
 use crate::identity::MessageId;
 
 /// The place of one message. While it is held, no other attempt at the message begins on its lane.
@@ -10,15 +10,15 @@ use crate::identity::MessageId;
 pub struct Place {
     lane: Arc<Lane>,
     message: MessageId,
-    ticket: Ticket,
-    health: Health,
+    /// `None` once the partner has answered: what is left is to store what came of it.
+    taken: Option<Taken>,
     /// Whether the store has what became of the attempt.
     is_settled: bool,
 }
 
 impl Place {
-    pub(super) fn new(lane: Arc<Lane>, message: MessageId, ticket: Ticket) -> Place {
-        Place { lane, message, ticket, health: Health::Unknown, is_settled: true }
+    pub(super) fn new(lane: Arc<Lane>, message: MessageId, taken: Taken) -> Place {
+        Place { lane, message, taken: Some(taken), is_settled: true }
     }
 
     /// The lane.
@@ -31,9 +31,16 @@ impl Place {
         self.is_settled = false;
     }
 
-    /// The store has what became of it, and the attempt showed this of the route.
-    pub fn settle(&mut self, health: Health) {
-        (self.health, self.is_settled) = (health, true);
+    /// The partner answered, or will not, which showed this of the route: another attempt may begin.
+    pub fn answered(&mut self, health: Health) {
+        if let Some(taken) = self.taken.take() {
+            self.lane.free(taken, health);
+        }
+    }
+
+    /// The store has what became of it.
+    pub fn settle(&mut self) {
+        self.is_settled = true;
     }
 }
 
@@ -42,6 +49,7 @@ impl Drop for Place {
         if std::thread::panicking() {
             tracing::error!(place = "outbox", is_panic = true, "an attempt ended abnormally");
         }
-        self.lane.leave((self.message, self.ticket), self.health, self.is_settled);
+        self.answered(Health::Unknown);
+        self.lane.leave(self.message, self.is_settled);
     }
 }
