@@ -9,6 +9,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +18,10 @@ use super::super::Error;
 
 const WAITING: usize = 1024;
 const BATCH: usize = 256;
+
+/// After a transaction of several changes the next begins no sooner than this after it: more changes share its fsync, and the pages
+/// that each of them writes. Where an fsync takes longer, nothing waits for it.
+const PACE: Duration = Duration::from_millis(2);
 
 /// A change and whoever asked for it.
 trait Job: Send {
@@ -104,14 +109,20 @@ impl Drop for Writer {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the thread is the writer's own")]
 fn drain(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Job>>, failing: &Failing) {
+    let (mut began, mut is_busy) = (Instant::now(), false);
     while let Some(first) = waiting.blocking_recv() {
+        if is_busy {
+            thread::sleep(PACE.saturating_sub(began.elapsed()));
+        }
         let mut batch = vec![first];
         while batch.len() < BATCH
             && let Ok(job) = waiting.try_recv()
         {
             batch.push(job);
         }
+        (began, is_busy) = (Instant::now(), batch.len() > 1);
         commit(connection, batch, failing);
     }
 }
