@@ -15,7 +15,7 @@
 mod site;
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use site::{Killed, add_agreement, approve, load, number, percentile, prepare, weir};
 use tokio::sync::watch;
 use weir::cli::client::Client;
+use weir::cli::loopback;
 use weir::config::Endpoint;
 use weir::identity::issuance::{Authority, Validity};
 use weir::identity::tls::{Credentials, TrustAnchors, system_clock};
@@ -118,7 +119,7 @@ fn open(
     (ods, how): (&str, &str),
     stopped: watch::Receiver<bool>,
 ) -> SocketAddr {
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("there is a free port");
+    let free = loopback::reserve().map(|[free]| free).expect("there is a free port");
     let misbehaviour = match how {
         DEAD => return free,
         SILENT => vec![Misbehaviour::Slow(Duration::from_secs(3600))],

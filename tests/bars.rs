@@ -6,12 +6,11 @@
 mod support;
 
 use std::fs;
-use std::net::TcpListener;
 
 use http_body_util::Full;
 use hyper::Request;
 use serde_json::{Value, json};
-use support::{DemoSite, Process, http_get, json_of, wait_for, weir};
+use support::{DemoSite, Process, http_get, json_of, nobody, wait_for, weir};
 use time::OffsetDateTime;
 use uuid::Uuid;
 use weir::audit::checkpoint::VerifierKey;
@@ -46,8 +45,7 @@ fn partner_file(site: &DemoSite, partner: &str, change: impl FnOnce(String) -> S
 fn silent_trust(site: &DemoSite) -> Process {
     let file = site.path("trust/partner.toml");
     let text = fs::read_to_string(&file).expect("the Trust has a file");
-    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
-    fs::write(&file, text.replace(&site.partner_side().to_string(), &nobody.to_string())).expect("it is written");
+    fs::write(&file, text.replace(&site.partner_side().to_string(), &nobody().to_string())).expect("it is written");
     site.start_partner_with("trust", &["--answer-later", "accept"])
 }
 

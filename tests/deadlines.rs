@@ -6,12 +6,11 @@
 mod support;
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use rusqlite::Connection;
 use serde_json::Value;
-use support::{DemoSite, Process, http_get, wait_for, weir};
+use support::{DemoSite, Process, http_get, nobody, wait_for, weir};
 
 const RECORD: &str = "crisis-escalation-minimal.json";
 
@@ -31,11 +30,6 @@ fn partner_file(site: &DemoSite, change: impl FnOnce(String) -> String) {
     let file = site.path("gateway/partners/trust.toml");
     let text = fs::read_to_string(&file).expect("the partner has a file");
     fs::write(&file, change(text)).expect("it is written");
-}
-
-/// An address at which nobody listens.
-fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("there is a free port")
 }
 
 /// Submits the sample and does not wait; its id.

@@ -7,7 +7,7 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
-use support::{Bench, DemoSite, Process, http_get, json_of, wait_for, weir};
+use support::{Bench, DemoSite, Process, http_get, json_of, nobody, wait_for, weir};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -792,8 +792,7 @@ fn a_server_that_does_not_let_us_in_is_told_of_once_and_the_message_still_arrive
 #[test]
 fn a_token_server_that_is_down_is_no_partner_that_is() {
     let scene = Scene::start("interaction = \"transaction\"", Some((es384(), 300)));
-    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
-    let down = scene.token_settings("ES384").replace(&scene.address.to_string(), &nobody.to_string());
+    let down = scene.token_settings("ES384").replace(&scene.address.to_string(), &nobody().to_string());
     scene.configure("interaction = \"transaction\"", &down);
     let (well, said) = scene.check();
     assert!(

@@ -13,7 +13,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
-use support::{Bench, DemoSite, http_get, wait_for, weir};
+use support::{Bench, DemoSite, http_get, nobody, wait_for, weir};
 use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -100,7 +100,7 @@ fn focus(bundle: &Value) -> (&str, &Value) {
 
 /// A gateway with HL7 v2, its MLLP address, and `more` in the section `[mllp]`.
 fn bench(more: &str) -> (Bench, SocketAddr) {
-    let address = ways_in::free_address();
+    let address = nobody();
     let section = String::from_utf8(ways_in::sample("hl7v2.toml")).expect("it is text");
     let section = section.replace("127.0.0.1:2575", &address.to_string());
     let (site, _) = ways_in::site(&format!("{section}\n{more}"));
@@ -310,7 +310,7 @@ fn a_peer_that_does_not_behave_is_cut_off_and_nobody_else_notices() {
 #[test]
 fn a_certificate_that_may_not_submit_is_rejected_and_a_shutdown_answers_what_it_took() {
     let (site, _) = ways_in::site("");
-    let address = ways_in::free_address();
+    let address = nobody();
     let file = site.gateway_folder().join("weir.toml");
     let section = String::from_utf8(ways_in::sample("hl7v2.toml")).expect("it is text");
     let text = std::fs::read_to_string(&file).expect("it is there");
@@ -346,7 +346,7 @@ fn renew(site: &DemoSite, authority: &Authority) {
 #[test]
 fn a_message_is_known_again_when_its_senders_certificate_was_renewed() {
     let section = String::from_utf8(ways_in::sample("hl7v2.toml")).expect("it is text");
-    let section = section.replace("127.0.0.1:2575", &ways_in::free_address().to_string());
+    let section = section.replace("127.0.0.1:2575", &nobody().to_string());
     let (site, _) = ways_in::site(&section);
     let authority = Authority::new("Test provider CA", Validity::days(OffsetDateTime::now_utc(), 1));
     let authority = authority.expect("an authority");
@@ -367,7 +367,7 @@ fn a_message_is_known_again_when_its_senders_certificate_was_renewed() {
 #[test]
 fn what_there_is_no_room_for_now_is_not_answered_and_taken_when_it_is_sent_again() {
     let section = String::from_utf8(ways_in::sample("hl7v2.toml")).expect("it is text");
-    let address = ways_in::free_address();
+    let address = nobody();
     let (site, _) = ways_in::site(&section.replace("127.0.0.1:2575", &address.to_string()));
     let file = site.gateway_folder().join("weir.toml");
     let text = std::fs::read_to_string(&file).expect("it is there");
@@ -509,7 +509,7 @@ fn in_enhanced_mode_http_answers_with_one_ack_behind_the_other_or_none() {
 #[test]
 fn what_cannot_be_taken_now_is_committed_in_no_mode() {
     let section = String::from_utf8(ways_in::sample("hl7v2.toml")).expect("it is text");
-    let address = ways_in::free_address();
+    let address = nobody();
     let (site, _) = ways_in::site(&section.replace("127.0.0.1:2575", &address.to_string()));
     let file = site.gateway_folder().join("weir.toml");
     let text = std::fs::read_to_string(&file).expect("it is there");

@@ -12,7 +12,7 @@ mod support;
 mod boundary;
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -28,7 +28,7 @@ use boundary::{Aim, Boundaries, after, before};
 use http::StatusCode;
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use support::{DemoSite, Process, http_get, json_of, wait_for, weir};
+use support::{DemoSite, Process, http_get, json_of, nobody, wait_for, weir};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
@@ -97,7 +97,7 @@ impl Mesh {
         let python = python()?;
         let site = DemoSite::new();
         keys(&site);
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let port = nobody().port();
         let file = |name: &str| site.path("gateway/mesh").join(name);
         let mut command = Command::new("sh");
         command

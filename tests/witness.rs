@@ -6,14 +6,14 @@ mod support;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 
 use http_body_util::Full;
 use hyper::Request;
 use serde_json::Value;
-use support::{DemoSite, Process, http_get, json_of, wait_for, weir};
+use support::{DemoSite, Process, http_get, json_of, nobody, wait_for, weir};
 use weir::audit::checkpoint::{Note, SigningKey, VerifierKey};
 use weir::audit::cosignature::CosignerKey;
 use weir::audit::merkle::Frontier;
@@ -25,10 +25,6 @@ use weir::identity::tls::{Credentials, TrustAnchors, client_config, system_clock
 
 const RECORD: &str = "crisis-escalation-complete.json";
 const NAME: &str = "icb.example/witness";
-
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port")
-}
 
 /// What a command prints; it must end well.
 fn printed(command: &mut Command) -> String {
@@ -49,7 +45,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Scene {
-        let (site, address) = (DemoSite::new(), free_port());
+        let (site, address) = (DemoSite::new(), nobody());
         let key = site.path("icb/witness.key");
         printed(weir().args(["witness", "key", NAME, "--file"]).arg(&key));
         let public = fs::read_to_string(key.with_extension("pub")).expect("the public half is there");
@@ -292,7 +288,7 @@ impl Bare {
     fn new() -> Bare {
         let bare = Bare {
             folder: tempfile::tempdir().expect("a folder"),
-            address: free_port(),
+            address: nobody(),
             log: SigningKey::generate("weir.example/TEST").expect("the name is good"),
         };
         printed(weir().args(["witness", "key", NAME, "--file"]).arg(bare.path("witness.key")));

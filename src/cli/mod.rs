@@ -18,6 +18,7 @@ mod interface;
 mod issues;
 mod key;
 mod load;
+pub mod loopback;
 mod map;
 mod messages;
 mod minimise;

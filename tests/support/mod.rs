@@ -15,6 +15,7 @@ use hyper::body::Bytes;
 use serde_json::Value;
 use tempfile::TempDir;
 use weir::cli::client::{Answer, Client};
+use weir::cli::loopback;
 use weir::config::{Endpoint, Site};
 use weir::fhir::audit_event::RecordedEvent;
 use weir::storage::{SqliteStore, Store as _};
@@ -97,8 +98,7 @@ impl DemoSite {
     /// Starts the gateway and waits until it is ready.
     pub fn start_gateway(&self) -> Process {
         let process = Process::start(&mut self.serve(), self.path("gateway.log"));
-        self.wait_until_ready();
-        process
+        self.started(process)
     }
 
     /// The same, saying only what is wrong: a test that sends much would measure the log.
@@ -106,14 +106,20 @@ impl DemoSite {
         let mut command = weir();
         command.arg("serve").arg("--site").arg(self.gateway_folder());
         let process = Process::start_quietly(&mut command, self.path("gateway.log"));
-        self.wait_until_ready();
-        process
+        self.started(process)
+    }
+
+    fn started(&self, mut gateway: Process) -> Process {
+        wait_for("the gateway to be ready", || gateway.runs() && self.is_ready());
+        gateway
     }
 
     pub fn wait_until_ready(&self) {
-        wait_for("the gateway to be ready", || {
-            http_get(self.operations(), "/readyz").is_some_and(|answer| answer.0 == 200)
-        });
+        wait_for("the gateway to be ready", || self.is_ready());
+    }
+
+    fn is_ready(&self) -> bool {
+        http_get(self.operations(), "/readyz").is_some_and(|answer| answer.0 == 200)
     }
 
     /// Starts a partner (`trust` or `icb`) and waits until it listens.
@@ -126,9 +132,9 @@ impl DemoSite {
     pub fn start_partner_with(&self, name: &str, options: &[&str]) -> Process {
         let mut command = weir();
         command.arg("partner").arg("--site").arg(self.path(name)).args(options);
-        let process = Process::start(&mut command, self.path(&format!("{name}.log")));
+        let mut process = Process::start(&mut command, self.path(&format!("{name}.log")));
         let address = self.partner_address(name);
-        wait_for("the partner to listen", || TcpStream::connect(address).is_ok());
+        wait_for("the partner to listen", || process.runs() && TcpStream::connect(address).is_ok());
         process
     }
 
@@ -283,8 +289,16 @@ pub fn strings<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
     }
 }
 
+/// An address at which nobody listens, nor soon will by chance.
+pub fn nobody() -> SocketAddr {
+    loopback::reserve().map(|[address]| address).expect("there is a free port")
+}
+
 /// A process that is killed when dropped.
-pub struct Process(Child);
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
 
 impl Process {
     pub fn start(command: &mut Command, log: PathBuf) -> Process {
@@ -297,43 +311,53 @@ impl Process {
     }
 
     fn start_logging(command: &mut Command, log: PathBuf, filter: &str) -> Process {
-        let log = fs::OpenOptions::new().create(true).append(true).open(log).expect("the log can be written");
-        let child = command.env("WEIR_LOG", filter).stdout(Stdio::null()).stderr(log);
-        Process(child.spawn().expect("weir starts"))
+        let file = fs::OpenOptions::new().create(true).append(true).open(&log).expect("the log can be written");
+        let child = command.env("WEIR_LOG", filter).stdout(Stdio::null()).stderr(file);
+        Process { child: child.spawn().expect("weir starts"), log }
     }
 
     pub fn id(&self) -> u32 {
-        self.0.id()
+        self.child.id()
     }
 
     /// `kill -9`
     pub fn kill(mut self) {
-        self.0.kill().expect("it is our child");
-        self.0.wait().expect("it is our child");
+        self.child.kill().expect("it is our child");
+        self.child.wait().expect("it is our child");
+    }
+
+    /// That it has not ended by itself; else what it said last is what is wrong.
+    fn runs(&mut self) -> bool {
+        if self.is_over() {
+            let log = fs::read_to_string(&self.log).expect("it logs");
+            let last: Vec<&str> = log.lines().rev().take(5).collect();
+            panic!("it ended: {}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        }
+        true
     }
 
     /// Whether it has ended by itself.
     pub fn is_over(&mut self) -> bool {
-        self.0.try_wait().expect("it is our child").is_some()
+        self.child.try_wait().expect("it is our child").is_some()
     }
 
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.0.id().to_string()]).status();
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(sent.expect("kill runs").success());
     }
 
     /// `kill -TERM`, and the exit code.
     pub fn terminate(mut self) -> Option<i32> {
         self.signal("TERM");
-        self.0.wait().expect("it is our child").code()
+        self.child.wait().expect("it is our child").code()
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _reaped = self.0.wait();
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
     }
 }
 

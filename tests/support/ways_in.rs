@@ -3,31 +3,19 @@
 #![allow(dead_code, unreachable_pub, reason = "each test includes it and uses a part of it")]
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU16, Ordering};
 
-use super::support::{DemoSite, weir};
+use super::support::{DemoSite, nobody, weir};
 
 /// A file of `demo/ways-in`.
 pub fn sample(name: &str) -> Vec<u8> {
     fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("demo/ways-in").join(name)).expect("the sample is there")
 }
 
-/// An address that nothing listens on, and that no site is given meanwhile: those have ports that the system chooses, from 32768 on.
-pub fn free_address() -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let ports = std::iter::repeat_with(|| {
-        let own = u16::try_from(std::process::id() % 100).expect("it is small") * 100;
-        20_000 + own + NEXT.fetch_add(1, Ordering::Relaxed) % 100
-    });
-    let addresses = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port))).take(100);
-    addresses.into_iter().find(|address| TcpListener::bind(address).is_ok()).expect("there is a port")
-}
-
 /// The site, with `more` in its weir.toml, and an address that nothing listens on.
 pub fn site(more: &str) -> (DemoSite, SocketAddr) {
-    (site_with(more, |_| ()), free_address())
+    (site_with(more, |_| ()), nobody())
 }
 
 /// The same; `prepare` makes what `more` names.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -10,6 +9,7 @@ use include_dir::{Dir, include_dir};
 
 use crate::acts::{Act, Deed, spool};
 use crate::audit::checkpoint::SigningKey;
+use crate::cli::loopback;
 use crate::config::Site;
 use crate::identity::PartyId;
 use crate::identity::digest::hex;
@@ -124,7 +124,7 @@ fn make(folder: &Path) -> anyhow::Result<()> {
     let provider_ca = Authority::new("Demo provider CA (synthetic)", validity)?;
     let partner_ca = Authority::new("Demo partner CA (synthetic)", validity)?;
     let gateway = folder.join("gateway");
-    let ports = free_ports::<9>()?;
+    let ports = loopback::reserve::<9>().context("the demo needs free ports on loopback")?;
     let bars = ports[5].to_string();
 
     let provider: PartyId = "DEMOP".parse()?;
@@ -196,17 +196,6 @@ fn approve(site: &Site, keys: &BTreeMap<&str, PersonalKey>) -> anyhow::Result<()
 fn write_issued(pki: &Path, name: &str, issued: &Issued) -> anyhow::Result<()> {
     write(&pki.join(format!("{name}.pem")), &issued.certificate_pem, Readers::Anyone)?;
     write(&pki.join(format!("{name}.key")), &issued.key_pem, Readers::OwnerOnly)
-}
-
-/// Addresses on loopback that were free a moment ago.
-fn free_ports<const N: usize>() -> anyhow::Result<[SocketAddr; N]> {
-    let listeners: Vec<TcpListener> =
-        (0..N).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
-    let mut ports = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); N];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener.local_addr()?;
-    }
-    Ok(ports)
 }
 
 fn copy(from: &Dir<'_>, to: &Path) -> anyhow::Result<()> {
