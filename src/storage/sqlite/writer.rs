@@ -198,6 +198,8 @@ fn command(connection: &Connection, sql: &str) -> Result<(), Error> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use tokio::sync::Notify;
+
     use super::super::{rows, schema};
     use super::*;
     use crate::storage::suite::event;
@@ -262,6 +264,32 @@ mod tests {
         assert_eq!(answers, [Ok(0), Err(refused()), Ok(1)]);
         assert_eq!(kept(&connection), [(0, b"one".to_vec()), (1, b"two".to_vec())]);
         assert_eq!(runs.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_a_transaction_of_several_changes_waits_for_more() {
+        let writer = Writer::start(Connection::open_in_memory().expect("it opens"), ()).expect("it starts");
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (began, is_held) = (Arc::new(Notify::new()), Mutex::new(held));
+        let begins = began.clone();
+        let first = writer.run(move |_| {
+            begins.notify_one();
+            Ok(is_held.lock().expect("nobody holds it").recv().is_ok())
+        });
+        let others = async {
+            began.notified().await;
+            let release = async {
+                let since = Instant::now();
+                release.send(()).expect("it is awaited");
+                since
+            };
+            tokio::join!(writer.run(|_| Ok(())), writer.run(|_| Ok(())), release)
+        };
+        let (was_held, (one, two, since)) = tokio::join!(first, others);
+        assert!(was_held.expect("it is kept"));
+        one.and(two).expect("they are kept");
+        let next = writer.run(|_| Ok(Instant::now())).await.expect("it is kept");
+        assert!(next - since >= PACE, "{:?}", next - since);
     }
 
     #[test]
